@@ -1,0 +1,105 @@
+/**
+ * What a capture rung tells the connection room: sockets, slices of their byte streams, processes.
+ *
+ * Times are `CLOCK_BOOTTIME` nanoseconds as a number (exact for 104 days of uptime, then to a few
+ * nanoseconds); `ClockOffset` turns them into Unix time. Order within a direction of a socket is
+ * stream order; between sockets nothing is promised.
+ */
+
+/** One end of a connection. IPv4-mapped addresses are written as IPv4. */
+export interface Endpoint {
+  readonly addr: string;
+  readonly port: number;
+}
+
+/** How a process was found to own an end; `hook` is the running task itself, the rest are look-ups. */
+export type OwnerBy = "hook" | "fd" | "cgroup" | "uid" | "port";
+
+/** The owner of one end of a connection. */
+export interface Owner {
+  /** Process id in the agent's pid namespace; 0 where only the cgroup, uid or port is known. */
+  readonly pid: number;
+  readonly ownerBy: OwnerBy;
+  /** Name to use where `pid` is 0, such as a unit or container name or `unknown:8080`. */
+  readonly fallbackName: string;
+}
+
+/**
+ * A socket appears.
+ *
+ * `sight: "end"` is a hook inside the kernel at one end: `local` is the end of `owner`.
+ * `sight: "both"` is one sight of packets between two ends on this host: `local` is the client.
+ * `sight: "wire"` is a sight of packets whose `remote` end is on another host.
+ */
+export interface SocketOpened {
+  /** Number of the sight, unique while the agent runs. Never reused. */
+  readonly socket: number;
+  readonly sight: "end" | "both" | "wire";
+  /** Role of `local`. `unknown` where the agent joined late and cannot tell. */
+  readonly role: "client" | "server" | "unknown";
+  readonly local: Endpoint;
+  readonly remote: Endpoint;
+  /** Network namespace inode; 0 where unknown. Part of the key only for loopback addresses. */
+  readonly netns: number;
+  /** The connection existed before the agent saw it. */
+  readonly joinedLate: boolean;
+  readonly timeNs: number;
+  readonly localOwner: Owner | undefined;
+  readonly remoteOwner: Owner | undefined;
+}
+
+/** Bytes that left (`out`) or reached (`in`) the local end. The receiver must not keep the object or `bytes`. */
+export interface SocketSlice {
+  socket: number;
+  /** 0: sent by the local end. 1: received by the local end. */
+  direction: 0 | 1;
+  timeNs: number;
+  /** TCP sequence number of the first byte, modulo 2^32. */
+  seq: number;
+  /** Bytes that passed; `bytes` holds the first of them. */
+  total: number;
+  bytes: Uint8Array;
+  /** Thread that made the call; 0 on rungs that do not know it. */
+  tid: number;
+  /** Process that made the call; 0 on rungs that do not know it. */
+  pid: number;
+}
+
+/** What is known of a process. Only allow-listed variables of its environment are read. */
+export interface ProcessSeen {
+  readonly pid: number;
+  /** Boot-time nanoseconds of its start: pid and start name a process for ever. */
+  readonly startNs: number;
+  /** Short name of the kernel, at most 15 bytes. */
+  readonly comm: string;
+  /** Absolute path of the executable; empty where it cannot be read. */
+  readonly exe: string;
+  readonly cmdline: readonly string[];
+  readonly cwd: string;
+  /** `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` and no other variable. */
+  readonly otelServiceName: string;
+  readonly otelResourceAttributes: string;
+  /** Systemd unit without its suffix; empty where none. */
+  readonly unit: string;
+  /** Container id of 64 hex digits; empty where none. */
+  readonly containerId: string;
+  readonly language: "node" | "python" | "go" | "java" | "native" | "";
+}
+
+/** Receives everything a rung captures. Calls are synchronous and must not throw. */
+export interface CaptureSink {
+  opened(event: SocketOpened): void;
+  slice(event: SocketSlice): void;
+  /** The owner of an end became known after `opened`. */
+  owner(socket: number, end: "local" | "remote", owner: Owner): void;
+  /** No more slices follow. `reset`: by RST. */
+  closed(socket: number, timeNs: number, reset: boolean): void;
+  /** A process was discovered, or replaced itself by exec. Comes before its first slice wherever possible. */
+  process(event: ProcessSeen): void;
+  processExited(pid: number, timeNs: number): void;
+}
+
+/** `unixNano = bootNs + offset`; measured again every second, since the wall clock may step. */
+export interface ClockOffset {
+  readonly bootToUnixNano: bigint;
+}

@@ -1,0 +1,95 @@
+/**
+ * The catalogue of coded errors: troubles that a person or a client can act on.
+ *
+ * Bad input that is one item among many is a counted result, never one of these.
+ */
+
+/** Values an error message may show. */
+export type ErrorValues = Readonly<Record<string, string | number | bigint>>;
+
+interface CatalogueEntry {
+  /** Text with `{name}` in place of values: what is wrong, the value, and the way out. */
+  readonly message: string;
+  /** HTTP status for faces that answer over HTTP. */
+  readonly httpStatus: number;
+}
+
+const CATALOGUE = {
+  address_in_use: {
+    message: "{address} is taken{holder}. Stop that process, or choose another address with {flag} HOST:PORT.",
+    httpStatus: 500,
+  },
+  address_not_loopback: {
+    message:
+      "{flag} {address} is reachable from other machines and Thalweg asks nobody for a password. " +
+      "Use a loopback address, or add --allow-remote to accept that.",
+    httpStatus: 500,
+  },
+  capture_failed: {
+    message: "Capture rung '{rung}' cannot start: {why}. {fix}",
+    httpStatus: 500,
+  },
+  data_damaged: {
+    message: "{file} is damaged at offset {offset}: {why}. It was set aside as {quarantine}; the rest is used.",
+    httpStatus: 500,
+  },
+  data_locked: {
+    message: "Data directory {directory} is used by process {pid}. Stop it, or choose another with --data DIR.",
+    httpStatus: 500,
+  },
+  flag_invalid: {
+    message: "{flag} {value} is not valid: {why}. Run 'thalweg help' for what it takes.",
+    httpStatus: 400,
+  },
+  query_rows_max: {
+    message: 'The answer has more than {max} rows. Narrow the query, add LIMIT, or raise "limit".',
+    httpStatus: 413,
+  },
+  query_bytes_max: {
+    message: "The answer has more than {max} bytes. Narrow the query or add LIMIT.",
+    httpStatus: 413,
+  },
+  query_timeout: {
+    message: 'The query ran longer than {timeoutMs} ms and was stopped. Narrow the range, or raise "timeout".',
+    httpStatus: 408,
+  },
+  query_busy: {
+    message: "{running} queries are running and {waiting} wait; the limit is {max}. Try again in a moment.",
+    httpStatus: 503,
+  },
+  query_samples_max: {
+    message: "Query needs {asked} samples; the limit is {max}. Narrow the range or raise --query-samples-max.",
+    httpStatus: 422,
+  },
+  store_unavailable: {
+    message: "The store refuses writes: {why}. What was sent is not kept; send it again.",
+    httpStatus: 503,
+  },
+} as const satisfies Record<string, CatalogueEntry>;
+
+/** Codes of the catalogue. */
+export type ErrorCode = keyof typeof CATALOGUE;
+
+/** A trouble from the catalogue, with the values that explain it. */
+export class ThalwegError extends Error {
+  readonly code: ErrorCode;
+  readonly values: ErrorValues;
+  readonly httpStatus: number;
+
+  /**
+   * @param code Entry of the catalogue.
+   * @param values One value for every `{name}` in the entry's text.
+   * @param cause The error that led here, kept for logs.
+   */
+  constructor(code: ErrorCode, values: ErrorValues, cause?: unknown) {
+    const entry = CATALOGUE[code];
+    super(
+      entry.message.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole)),
+      cause === undefined ? undefined : { cause },
+    );
+    this.name = "ThalwegError";
+    this.code = code;
+    this.values = values;
+    this.httpStatus = entry.httpStatus;
+  }
+}

@@ -1,0 +1,77 @@
+/**
+ * The store's reading door. Answers are plain data; nobody behind this door knows DuckDB.
+ */
+
+import type { Labels, Matcher, MetricMetadata, SeriesSamples } from "../model/series.ts";
+import type { Attribute } from "../model/span-batch.ts";
+
+/** A column of a SQL answer; `type` is DuckDB's own name of the type. */
+export interface SqlColumn {
+  readonly name: string;
+  readonly type: string;
+}
+
+/** A value of a SQL answer in the JSON form of faces.md: 64-bit integers and decimals as strings, time stamps as RFC 3339. */
+export type SqlValue = string | number | boolean | null | readonly SqlValue[] | { readonly [key: string]: SqlValue };
+
+/** A statement that passed the grammar and the allow-list, printed as DuckDB SQL. */
+export interface CheckedSql {
+  readonly text: string;
+  /** Values for `$1`, `$2`, …. */
+  readonly params: readonly (string | number | boolean | null)[];
+}
+
+/** Bounds of one SQL query; reaching rows or bytes truncates the answer, reaching the time throws `query_timeout`. */
+export interface SqlLimits {
+  readonly rowsMax: number;
+  readonly bytesMax: number;
+  readonly timeoutMs: number;
+}
+
+export interface SqlAnswer {
+  readonly columns: readonly SqlColumn[];
+  readonly rows: readonly (readonly SqlValue[])[];
+  /** Rows of stored tables that were scanned, as far as the engine tells. */
+  readonly rowsRead: number;
+  readonly elapsedMs: number;
+  readonly truncated: boolean;
+}
+
+/** One stored span, whole. Ids are lower-case hex; `parentSpanId` is empty for a root. */
+export interface StoredSpan {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentSpanId: string;
+  readonly service: string;
+  readonly instance: string;
+  readonly name: string;
+  readonly kind: number;
+  readonly status: number;
+  readonly statusMessage: string;
+  readonly startNs: bigint;
+  readonly endNs: bigint;
+  readonly source: string;
+  readonly linkReason: string;
+  readonly traceState: string;
+  readonly flags: number;
+  readonly scopeName: string;
+  readonly scopeVersion: string;
+  readonly resource: readonly Attribute[];
+  readonly attributes: readonly Attribute[];
+  /** OTLP protobuf, tags included, as in `SpanBatch`. */
+  readonly events: Uint8Array;
+  readonly links: Uint8Array;
+}
+
+/** Reads what the writer committed. All times are Unix. */
+export interface StoreReader {
+  /** Runs a checked statement in a read-only transaction. */
+  sql(statement: CheckedSql, limits: SqlLimits): Promise<SqlAnswer>;
+  /** Spans of one trace in order of start, at most `spansMax`; empty where unknown. `traceId`: 32 hex digits. */
+  trace(traceId: string, spansMax: number): Promise<StoredSpan[]>;
+  /** Series that satisfy all matchers with their samples in `[minMs, maxMs]`, both ends included. Series without samples there are left out. */
+  select(matchers: readonly Matcher[], minMs: number, maxMs: number): SeriesSamples[];
+  /** Labels of series with at least one sample in `[minMs, maxMs]`. */
+  series(matchers: readonly Matcher[], minMs: number, maxMs: number): Labels[];
+  metadata(): MetricMetadata[];
+}
