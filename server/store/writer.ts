@@ -5,9 +5,33 @@
 import type { MetricMetadata, SampleToAppend } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 
-/** How many rows a commit stored. */
+/** What a commit stored, and its place in the order of all commits. */
 export interface CommitReceipt {
   readonly spans: number;
+  /** Grows by one with every commit, also over restarts. Commits of one process resolve in this order. */
+  readonly sequence: number;
+}
+
+/** Calls of one edge within one minute, as far as one flush saw them; rows of the same key add up. */
+export interface EdgeMinute {
+  /** Unix milliseconds of the minute's start. */
+  readonly bucketMs: number;
+  readonly client: string;
+  readonly server: string;
+  readonly connectionType: "" | "database" | "messaging_system" | "virtual_node";
+  readonly requests: number;
+  readonly errors: number;
+  /** Latency as sparse logarithmic buckets (`model/log-histogram.ts`): bucket index and count, by index. */
+  readonly serverBuckets: readonly (readonly [index: number, count: number])[];
+  readonly clientBuckets: readonly (readonly [index: number, count: number])[];
+}
+
+/** Derived state as of one commit: after a crash, spans of later commits are derived again on top of it. */
+export interface DerivedSnapshot {
+  /** The last commit whose spans the state counts. */
+  readonly sequence: number;
+  /** Opaque to the store. */
+  readonly state: Uint8Array;
 }
 
 /** Takes what ingest accepted. */
@@ -18,6 +42,11 @@ export interface StoreWriter {
    * Resolves after the commit is durable; rejects with `store_unavailable` when nothing of it was kept.
    */
   commitSpans(batch: SpanBatch): Promise<CommitReceipt>;
+  /** Stores a snapshot and the edge rows that came since the last one, in one transaction. */
+  saveDerived(snapshot: DerivedSnapshot, edges: readonly EdgeMinute[]): Promise<void>;
+  loadDerived(): Promise<DerivedSnapshot | undefined>;
+  /** Calls `onBatch` with the spans of every commit after `sequence`, in order. */
+  replaySpans(sequence: number, onBatch: (batch: SpanBatch, sequence: number) => void): Promise<void>;
   /** Appends samples; resolves after the head's log is durable. Out-of-order samples are counted and left out. */
   appendSamples(samples: readonly SampleToAppend[]): Promise<void>;
   /** Announces type, help and unit of a metric. */
