@@ -1,0 +1,194 @@
+/**
+ * What the first command needs to know of the machine, in JavaScript that every Node since 12 can read:
+ * which Node to run with, whether the packages are installed, and whose files these are.
+ */
+
+import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { accessSync, constants, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** Directory of the clone or package. */
+export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** The oldest Node that runs TypeScript files as they are and has what the program uses. */
+const NODE_MAJOR_MIN = 24;
+const NODE_MINOR_MIN = 15;
+/** Above the number of queries that run at once, so that file reads never wait for one. */
+const THREADPOOL_SIZE = "12";
+const STAMP = join(ROOT, "node_modules", ".thalweg-installed.json");
+
+/** Prints one line on standard error and ends with `status`. */
+export function giveUp(line, status) {
+  process.stderr.write(`thalweg: ${line}\n`);
+  process.exit(status);
+}
+
+function pinnedNode() {
+  const name = `node-${process.platform}-${process.arch}`;
+  const file = join(ROOT, "node_modules", name, "bin", "node");
+  return existsSync(file) ? file : undefined;
+}
+
+function isNewEnough(version) {
+  const [major, minor] = version.replace(/^v/, "").split(".").map(Number);
+  return major > NODE_MAJOR_MIN || (major === NODE_MAJOR_MIN && minor >= NODE_MINOR_MIN);
+}
+
+/**
+ * The Node to run the program with: this one where it is new enough, else the pinned package.
+ * Ends the process with one line where neither runs here.
+ */
+export function nodeToRun() {
+  if (isNewEnough(process.version)) return process.execPath;
+  const wanted = `Node ${NODE_MAJOR_MIN}.${NODE_MINOR_MIN} or newer`;
+  const file = pinnedNode();
+  if (file === undefined) {
+    const why =
+      process.platform === "linux"
+        ? "the pinned one is not installed; run 'npm ci --ignore-scripts' first"
+        : `this is ${process.version} on ${process.platform}; install it from https://nodejs.org`;
+    return giveUp(`needs ${wanted}: ${why}`, 1);
+  }
+  const tried = spawnSync(file, ["-v"], { encoding: "utf8" });
+  if (tried.status !== 0) {
+    const detail = String(tried.stderr || tried.error?.message || "")
+      .trim()
+      .split("\n")[0];
+    return giveUp(
+      `needs ${wanted}: this is ${process.version}, and the pinned one does not run here (${detail || "no answer"}). ` +
+        "It needs glibc 2.28 or newer; on musl systems install nodejs 24 from your distribution",
+      1,
+    );
+  }
+  return file;
+}
+
+/** Packages of the lock file that this directory has, or undefined where it was never installed by us. */
+function installedStamp() {
+  try {
+    return JSON.parse(readFileSync(STAMP, "utf8"));
+  } catch {
+    // Missing or unreadable is the same as never installed: the install writes it again.
+    return undefined;
+  }
+}
+
+function lockDigest() {
+  return createHash("sha256")
+    .update(readFileSync(join(ROOT, "package-lock.json")))
+    .digest("hex");
+}
+
+/** User who called sudo, or undefined. Files made on their behalf are theirs. */
+export function sudoUser() {
+  const uid = Number(process.env["SUDO_UID"]);
+  const gid = Number(process.env["SUDO_GID"]);
+  if (process.getuid?.() !== 0 || !Number.isInteger(uid) || !Number.isInteger(gid) || uid === 0) return undefined;
+  return { uid, gid };
+}
+
+/** Absolute path of npm's own program, for this run and for the commands we print. */
+export function npmProgram() {
+  const fromNpm = process.env["npm_execpath"];
+  if (fromNpm && /npm-cli\.c?js$/.test(fromNpm)) return fromNpm;
+  const beside = join(dirname(process.execPath), "..", "lib", "node_modules", "npm", "bin", "npm-cli.js");
+  return existsSync(beside) ? beside : undefined;
+}
+
+/**
+ * Installs the locked packages in place where the lock file changed since the last time.
+ *
+ * Never removes a package, since a server may be running from this directory.
+ *
+ * @param dev Also the packages that tests and checks need.
+ */
+export function ensureInstalled(dev) {
+  const digest = lockDigest();
+  const stamp = installedStamp();
+  if (stamp?.lock === digest && (stamp.dev || !dev)) return;
+  if (!existsSync(join(ROOT, ".git")) && !existsSync(join(ROOT, "server", "cli", "main.ts"))) return;
+  const withDev = dev || stamp?.dev === true;
+  const npm = npmProgram();
+  if (npm === undefined)
+    giveUp("needs npm to install its packages, and found none beside Node. Install npm, then run this again", 1);
+  const args = [
+    "install",
+    "--no-save",
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+    "--loglevel=error",
+    "--fetch-retries=1",
+    "--fetch-timeout=30000",
+  ];
+  if (!withDev) args.push("--omit=dev");
+  const owner = sudoUser();
+  try {
+    accessSync(ROOT, constants.W_OK);
+  } catch {
+    giveUp(`cannot write to ${ROOT} to install its packages. Clone it as the user who runs it`, 1);
+  }
+  process.stdout.write(
+    `Installing ${withDev ? "the packages for tests" : "packages"} (only when the lock file changed) ...\n`,
+  );
+  const startedMs = Date.now();
+  const env = { ...process.env };
+  // npm sets these for the script it runs; a nested npm would take them for flags of its own.
+  for (const name of Object.keys(env))
+    if (/^npm_(config_(omit|only|production|include)|lifecycle|package)/.test(name)) delete env[name];
+  if (owner !== undefined) env["HOME"] = homeOf(owner.uid) ?? ROOT;
+  const ran = spawnSync(process.execPath, [npm, ...args], {
+    cwd: ROOT,
+    env,
+    stdio: ["ignore", "ignore", "pipe"],
+    encoding: "utf8",
+    ...(owner === undefined ? {} : owner),
+  });
+  if (ran.status !== 0) {
+    const detail =
+      String(ran.stderr)
+        .split("\n")
+        .find((line) => /npm error (code|network|syscall|errno)|E[A-Z]{4,}/.test(line)) || "";
+    giveUp(
+      `npm could not install the packages (${detail.replace(/^npm error\s*/, "").trim() || `status ${ran.status}`}). ` +
+        "Is the npm registry in reach? Set a mirror with 'npm config set registry URL', then run this again",
+      1,
+    );
+  }
+  writeFileSync(STAMP, JSON.stringify({ lock: digest, dev: withDev }));
+  process.stdout.write(`Installed in ${((Date.now() - startedMs) / 1000).toFixed(1)} s.\n`);
+}
+
+function homeOf(uid) {
+  try {
+    const line = readFileSync("/etc/passwd", "utf8")
+      .split("\n")
+      .find((entry) => entry.split(":")[2] === String(uid));
+    const home = line?.split(":")[5];
+    return home && statSync(home).isDirectory() ? home : undefined;
+  } catch {
+    // No readable passwd file: npm then keeps its cache in the clone.
+    return undefined;
+  }
+}
+
+/**
+ * Runs a TypeScript or JavaScript file of this directory with the right Node, and ends as it ends.
+ * Signals are handed on.
+ */
+export function runToEnd(file, args) {
+  const child = spawn(nodeToRun(), ["--disable-warning=ExperimentalWarning", join(ROOT, file), ...args], {
+    stdio: "inherit",
+    env: {
+      ...process.env,
+      UV_THREADPOOL_SIZE: process.env["UV_THREADPOOL_SIZE"] || THREADPOOL_SIZE,
+      THALWEG_NPM: npmProgram() || "",
+      THALWEG_LAUNCHER_NODE: process.execPath,
+    },
+  });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+  child.on("error", (error) => giveUp(`could not start ${file}: ${error.message}`, 1));
+  child.on("exit", (code, signal) => process.exit(code ?? (signal === "SIGINT" ? 130 : 143)));
+}

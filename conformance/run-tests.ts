@@ -1,0 +1,76 @@
+/**
+ * `npm test`: runs every test file, prints failures whole and skips by name, and ends with the three counts.
+ *
+ * `--unit` leaves out the whole-program tests of this folder; words after it choose files by a part of their name.
+ */
+
+import { globSync } from "node:fs";
+import { relative } from "node:path";
+import { run } from "node:test";
+
+const ROOT = new URL("..", import.meta.url).pathname;
+/** A test file that takes longer hangs. */
+const FILE_TIMEOUT_MS = 170_000;
+/** Whole-program tests share the machine with what they start. */
+const FILES_AT_ONCE = 2;
+
+interface Outcome {
+  passed: number;
+  failed: number;
+  readonly skipped: string[];
+}
+
+/** Test files relative to the root, unit tests first. */
+export function testFiles(words: readonly string[]): string[] {
+  const unitOnly = words.includes("--unit");
+  const parts = words.filter((word) => !word.startsWith("--"));
+  const found = globSync("{server,grammar,agent,bpf,conformance,bench,bin}/**/*.test.ts", { cwd: ROOT })
+    .filter((file) => !file.includes("node_modules"))
+    .filter((file) => !(unitOnly && file.startsWith("conformance/")))
+    .filter((file) => parts.length === 0 || parts.some((part) => file.includes(part)));
+  const rank = (file: string) => (file.startsWith("conformance/") ? 1 : 0);
+  return found.sort((left, right) => rank(left) - rank(right) || left.localeCompare(right));
+}
+
+async function runFiles(files: readonly string[]): Promise<Outcome> {
+  const outcome: Outcome = { passed: 0, failed: 0, skipped: [] };
+  const stream = run({
+    files: files.map((file) => `${ROOT}${file}`),
+    concurrency: FILES_AT_ONCE,
+    timeout: FILE_TIMEOUT_MS,
+    cwd: ROOT,
+  });
+  for await (const event of stream) {
+    if (event.type === "test:stdout" || event.type === "test:stderr") continue;
+    if (event.type === "test:pass") {
+      if (event.data.details.type === "suite") continue;
+      const { skip } = event.data;
+      if (skip === undefined || skip === false) outcome.passed++;
+      else outcome.skipped.push(`${event.data.name}: ${skip === true || skip === "" ? "no reason given" : skip}`);
+    } else if (event.type === "test:fail") {
+      if (event.data.details.type === "suite") continue;
+      outcome.failed++;
+      const file = event.data.file === undefined ? "" : relative(ROOT, event.data.file);
+      process.stdout.write(`\nFAILED ${file}:${event.data.line ?? 0} ${event.data.name}\n`);
+      const error = event.data.details.error;
+      process.stdout.write(
+        `${error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : error.message}\n`,
+      );
+    }
+  }
+  return outcome;
+}
+
+async function main(): Promise<void> {
+  const files = testFiles(process.argv.slice(2));
+  const startedMs = performance.now();
+  const outcome = await runFiles(files);
+  for (const line of outcome.skipped) process.stdout.write(`skipped: ${line}\n`);
+  const seconds = ((performance.now() - startedMs) / 1000).toFixed(0);
+  process.stdout.write(
+    `${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped.length} skipped (${files.length} files, ${seconds} s)\n`,
+  );
+  process.exitCode = outcome.failed === 0 && outcome.passed > 0 ? 0 : 1;
+}
+
+if (import.meta.main) await main();

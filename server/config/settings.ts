@@ -1,0 +1,173 @@
+/**
+ * Every setting of the program, once: its flag, its environment variable, its default, what it takes.
+ *
+ * A flag wins over the environment, the environment over the default. `--otlp-grpc` is `THALWEG_OTLP_GRPC`.
+ */
+
+import { ThalwegError } from "../model/errors.ts";
+import { type Address, type CaptureMode, parseAddress, parseBytes, parseCapture, parseDurationMs } from "./values.ts";
+
+/** Settings of a running server. */
+export interface Settings {
+  readonly dataDirectory: string;
+  /** True where the person named the directory; only the default one may be replaced when it cannot be written. */
+  readonly dataDirectoryGiven: boolean;
+  readonly listen: Address;
+  readonly otlpGrpc: Address;
+  readonly otlpHttp: Address;
+  readonly capture: CaptureMode;
+  readonly allowRemote: boolean;
+  readonly durability: "always" | "interval";
+  readonly enableFeatures: readonly string[];
+  readonly redaction: "on" | "off";
+  readonly retentionMs: number;
+  readonly memoryBytesMax: number;
+  readonly querySamplesMax: number;
+  readonly logLevel: "debug" | "info" | "warn" | "error";
+}
+
+interface SettingEntry {
+  readonly flag: string;
+  /** Placeholder of the value in the help text; empty for a switch. */
+  readonly takes: string;
+  readonly fallback: string;
+  readonly help: string;
+}
+
+/** The table that help, environment and flags are read from. */
+export const SETTINGS: readonly SettingEntry[] = [
+  { flag: "--data", takes: "DIR", fallback: "", help: "where everything is kept" },
+  { flag: "--listen", takes: "HOST:PORT", fallback: "127.0.0.1:8425", help: "page, Prometheus API, SQL, traces" },
+  { flag: "--otlp-grpc", takes: "HOST:PORT", fallback: "127.0.0.1:4317", help: "OTLP over gRPC" },
+  { flag: "--otlp-http", takes: "HOST:PORT", fallback: "127.0.0.1:4318", help: "OTLP over HTTP" },
+  {
+    flag: "--capture",
+    takes: "MODE",
+    fallback: "auto",
+    help: "auto, off, socket, packet or replay:FILE",
+  },
+  { flag: "--retention", takes: "AGE", fallback: "15d", help: "how long spans and metrics are kept" },
+  { flag: "--redaction", takes: "on|off", fallback: "on", help: "off keeps query values and secrets in paths" },
+  { flag: "--durability", takes: "always|interval", fallback: "always", help: "when a write is acknowledged" },
+  { flag: "--memory", takes: "BYTES", fallback: "auto", help: "memory to plan for; auto reads the cgroup" },
+  { flag: "--query-samples-max", takes: "N", fallback: "50000000", help: "samples one query may load" },
+  { flag: "--enable-feature", takes: "A,B", fallback: "", help: "Prometheus' own feature names" },
+  { flag: "--allow-remote", takes: "", fallback: "", help: "accept addresses that other machines reach" },
+  { flag: "--log-level", takes: "LEVEL", fallback: "info", help: "debug, info, warn or error" },
+];
+
+/**
+ * Reads flags and environment.
+ *
+ * @param args Words after the verb.
+ * @param env Environment; only `THALWEG_…` of the table is read.
+ * @param defaults Directory and memory that depend on how and where the program runs.
+ * @throws ThalwegError `flag_invalid`, naming the word and the nearest flag.
+ */
+export function readSettings(
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+  defaults: { readonly dataDirectory: string; readonly memoryBytesMax: number },
+): Settings {
+  const given = readFlags(args);
+  const text = (flag: string): string =>
+    given.get(flag) ?? env[environmentName(flag)] ?? SETTINGS.find((entry) => entry.flag === flag)?.fallback ?? "";
+  const data = text("--data");
+  const settings: Settings = {
+    dataDirectory: data === "" ? defaults.dataDirectory : data,
+    dataDirectoryGiven: data !== "",
+    listen: parseAddress("--listen", text("--listen")),
+    otlpGrpc: parseAddress("--otlp-grpc", text("--otlp-grpc")),
+    otlpHttp: parseAddress("--otlp-http", text("--otlp-http")),
+    capture: parseCapture(text("--capture")),
+    allowRemote: text("--allow-remote") === "true",
+    durability: oneOf("--durability", text("--durability"), ["always", "interval"]),
+    enableFeatures: text("--enable-feature")
+      .split(",")
+      .filter((feature) => feature !== ""),
+    redaction: oneOf("--redaction", text("--redaction"), ["on", "off"]),
+    retentionMs: parseDurationMs("--retention", text("--retention")),
+    memoryBytesMax: text("--memory") === "auto" ? defaults.memoryBytesMax : parseBytes("--memory", text("--memory")),
+    querySamplesMax: parseCount("--query-samples-max", text("--query-samples-max")),
+    logLevel: oneOf("--log-level", text("--log-level"), ["debug", "info", "warn", "error"]),
+  };
+  for (const [flag, address] of [
+    ["--listen", settings.listen],
+    ["--otlp-grpc", settings.otlpGrpc],
+    ["--otlp-http", settings.otlpHttp],
+  ] as const) {
+    if (!settings.allowRemote && !isLoopback(address.host)) {
+      throw new ThalwegError("address_not_loopback", { flag, address: `${address.host}:${address.port}` });
+    }
+  }
+  return settings;
+}
+
+/** `--otlp-grpc` → `THALWEG_OTLP_GRPC`. */
+export function environmentName(flag: string): string {
+  return `THALWEG_${flag.slice(2).replaceAll("-", "_").toUpperCase()}`;
+}
+
+/** True for addresses that only this machine reaches. */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
+function readFlags(args: readonly string[]): Map<string, string> {
+  const given = new Map<string, string>();
+  for (let at = 0; at < args.length; at++) {
+    const word = args[at] ?? "";
+    const equals = word.indexOf("=");
+    const flag = equals < 0 ? word : word.slice(0, equals);
+    const entry = SETTINGS.find((candidate) => candidate.flag === flag);
+    if (entry === undefined) {
+      throw new ThalwegError("flag_invalid", { flag: word, value: "", why: `there is no such flag${nearest(flag)}` });
+    }
+    if (entry.takes === "") given.set(flag, equals < 0 ? "true" : word.slice(equals + 1));
+    else if (equals >= 0) given.set(flag, word.slice(equals + 1));
+    else {
+      const value = args[at + 1];
+      if (value === undefined) {
+        throw new ThalwegError("flag_invalid", { flag, value: "", why: `${entry.takes} is missing` });
+      }
+      given.set(flag, value);
+      at++;
+    }
+  }
+  return given;
+}
+
+function nearest(flag: string): string {
+  const close = SETTINGS.find(
+    (entry) => entry.flag.startsWith(flag.slice(0, 5)) || editDistance(entry.flag, flag) <= 2,
+  );
+  return close === undefined ? "" : `; did you mean ${close.flag}?`;
+}
+
+function editDistance(left: string, right: string): number {
+  let row = Array.from({ length: right.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= left.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= right.length; j++) {
+      const same = left[i - 1] === right[j - 1] ? 0 : 1;
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + same));
+    }
+    row = next;
+  }
+  return row[right.length] ?? 0;
+}
+
+function oneOf<const T extends string>(flag: string, value: string, allowed: readonly T[]): T {
+  const found = allowed.find((candidate) => candidate === value);
+  if (found === undefined)
+    throw new ThalwegError("flag_invalid", { flag, value, why: `it takes ${allowed.join(", ")}` });
+  return found;
+}
+
+function parseCount(flag: string, value: string): number {
+  const count = Number(value);
+  if (!Number.isSafeInteger(count) || count <= 0) {
+    throw new ThalwegError("flag_invalid", { flag, value, why: "it takes a whole number above 0" });
+  }
+  return count;
+}
