@@ -1,0 +1,34 @@
+/** The verb `help`. */
+
+import { environmentName, SETTINGS } from "../config/settings.ts";
+
+const VERBS_TEXT = `Usage: thalweg [VERB] [FLAGS]
+
+  (none), start        start, show one call of its own as a tree, keep running
+  serve                start without that; what services and scripts use
+  doctor [--json]      try each ability this machine could give
+  sql 'SELECT …'       ask a running server (--url, --format table|json|ndjson|csv)
+  query 'PROMQL'       the same in PromQL
+  trace ID, services   one trace as a tree; the services seen
+  record --out FILE    raw capture events to FILE (--pid N, --seconds S)
+  dissect FILE         exchanges of a .pcap, .pcapng, .segments.jsonl or .twcap
+  version, help
+
+Examples
+  thalweg --listen 127.0.0.1:9000
+  thalweg sql "SELECT service, count(*) FROM spans GROUP BY service"
+  thalweg query 'sum by (client, server) (traces_service_graph_request_total)'
+`;
+
+/** Prints verbs and flags to standard output. */
+export async function printHelp(): Promise<number> {
+  const lines = SETTINGS.map((entry) => {
+    const flag = `${entry.flag} ${entry.takes}`.trimEnd();
+    const fallback = entry.fallback === "" ? "" : ` [${entry.fallback}]`;
+    return `  ${flag.padEnd(32)}${entry.help}${fallback}`;
+  });
+  process.stdout.write(
+    `${VERBS_TEXT}\nFlags of start and serve (each also as ${environmentName("--listen")} and so on)\n${lines.join("\n")}\n`,
+  );
+  return 0;
+}

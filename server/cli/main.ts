@@ -1,0 +1,62 @@
+/**
+ * The program's verbs. Each lives in a file of its own that is read only when its verb is asked for.
+ *
+ * Exit status: 0 ok, 1 start failed, 2 usage, 3 unclean stop, 4 data that cannot be salvaged, 5 port or lock taken.
+ */
+
+import { ThalwegError } from "../model/errors.ts";
+
+type Verb = (args: readonly string[]) => Promise<number>;
+
+const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
+  serve: async () => (await import("./serve.ts")).serve,
+  start: async () => (await import("./start.ts")).start,
+  doctor: async () => (await import("./doctor.ts")).doctor,
+  record: async () => (await import("./record.ts")).record,
+  dissect: async () => {
+    const { runDissect } = await import("./dissect.ts");
+    return (args) => runDissect([...args], process.stdout, process.stderr);
+  },
+  sql: async () => (await import("./ask.ts")).askSql,
+  query: async () => (await import("./ask.ts")).askPromql,
+  trace: async () => (await import("./ask.ts")).askTrace,
+  services: async () => (await import("./ask.ts")).askServices,
+  version: async () => (await import("./version.ts")).printVersion,
+  help: async () => (await import("./help.ts")).printHelp,
+  "first-call": async () => (await import("./first-call-process.ts")).runFirstCallProcess,
+};
+
+const EXIT_OF_CODE: Readonly<Record<string, number>> = {
+  flag_invalid: 2,
+  address_in_use: 5,
+  data_locked: 5,
+  data_damaged: 4,
+};
+
+async function main(words: readonly string[]): Promise<number> {
+  const [first, ...rest] = words;
+  if (first === undefined || (first.startsWith("--") && first !== "--help" && first !== "--version")) {
+    return (await loadVerb("start"))(words);
+  }
+  if (first === "--help" || first === "-h" || rest.includes("--help")) return (await loadVerb("help"))(rest);
+  if (first === "--version") return (await loadVerb("version"))(rest);
+  if (!(first in VERBS)) {
+    process.stderr.write(`thalweg: there is no verb '${first}'. Run 'thalweg help' for the list.\n`);
+    return 2;
+  }
+  return (await loadVerb(first))(rest);
+}
+
+async function loadVerb(name: string): Promise<Verb> {
+  const load = VERBS[name];
+  if (load === undefined) throw new Error(`verb ${name} is not in the table`);
+  return load();
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof ThalwegError)) throw error;
+  process.stderr.write(`thalweg: ${error.message}\n`);
+  process.exitCode = EXIT_OF_CODE[error.code] ?? 1;
+}
