@@ -50,11 +50,11 @@ export interface Exchange {
   stream: number;
   version: string;
   request: MessageMark | undefined;
+  /** Of the final response; interim ones are left out, so `startNs` gives the time to first byte. */
   response: MessageMark | undefined;
-  /** First byte of the final response, for time to first byte; 0 where none. */
   context: CarriedContext | undefined;
   attributes: ExchangeAttributes;
-  /** Why an exchange ended without its answer: `connection_closed`, `gap`, `timeout`, `reset`; empty otherwise. */
+  /** Why an exchange ended before its end: `connection_closed`, `gap`, `timeout`, `reset`; empty otherwise. */
   cutShort: string;
 }
 
@@ -78,12 +78,22 @@ export interface StreamSlice {
 
 /** Parser of one connection. Direction 0 is client to server, 1 is server to client. */
 export interface ProtocolParser {
-  /** Bytes in order. Throws only on a bug; hostile bytes make it let go (`detached`). */
-  data(direction: 0 | 1, slice: StreamSlice): void;
+  /**
+   * Bytes in order. Throws only on a bug; hostile bytes make it let go (`detached`).
+   *
+   * @returns How many bytes were used: all of them, or fewer where the call made the parser let go.
+   */
+  data(direction: 0 | 1, slice: StreamSlice): number;
   /** `count` bytes passed unseen (cut by the capture limit or lost); -1 where their number is unknown. */
   gap(direction: 0 | 1, count: number, timeNs: number, tid: number): void;
   /** The connection ended. */
   closed(timeNs: number, reset: boolean): void;
+  /** Capture ends though the connection does not: what is open is finished as far as it was seen, without blame. */
+  stopped(): void;
+  /** Called about once a second: finishes what has waited too long for its other side. */
+  expire(nowNs: number): void;
   /** Set once the parser lets go: what follows is detected afresh (upgrade, CONNECT) or ignored. */
   readonly detached: "" | "upgrade" | "tunnel" | "invalid";
+  /** What both ends agreed to speak from here on, lower-case, such as `websocket` or `h2c`; empty where not said. */
+  readonly detachedTo: string;
 }
