@@ -1,0 +1,58 @@
+/** Services with rate, errors and duration of the last five minutes. */
+
+import { durationText, rateText, shareText } from "./format.ts";
+import { EmptyNote, TroubleNote } from "./notes.tsx";
+import { usePolled } from "./polled.ts";
+import { askSql } from "./server-answers.ts";
+
+const WINDOW_SECONDS = 300;
+const EVERY_MS = 2_000;
+const QUERY = `SELECT service,
+  sum(CASE WHEN kind = 'server' THEN weight ELSE 0 END) AS served,
+  sum(CASE WHEN kind = 'server' AND status = 'error' THEN weight ELSE 0 END) AS failed,
+  quantile_cont(CASE WHEN kind = 'server' THEN duration_ns END, 0.5) AS p50,
+  quantile_cont(CASE WHEN kind = 'server' THEN duration_ns END, 0.95) AS p95,
+  sum(CASE WHEN kind = 'client' THEN weight ELSE 0 END) AS called
+FROM spans WHERE start_ns > $1 AND duplicate_of IS NULL GROUP BY service ORDER BY served DESC, service LIMIT 500`;
+
+export function ServicesView() {
+  const polled = usePolled(
+    () => askSql(QUERY, [String(BigInt(Date.now() - WINDOW_SECONDS * 1000) * 1_000_000n)]),
+    EVERY_MS,
+    "services",
+  );
+  if (polled.value === undefined) return <TroubleNote trouble={polled.trouble} />;
+  if (polled.value.length === 0) return <EmptyNote what="No service was seen in the last five minutes." />;
+  return (
+    <section>
+      <TroubleNote trouble={polled.trouble} />
+      <table id="services">
+        <caption>Requests each service answered in the last five minutes</caption>
+        <thead>
+          <tr>
+            <th>Service</th>
+            <th class="number">Rate</th>
+            <th class="number">Errors</th>
+            <th class="number">p50</th>
+            <th class="number">p95</th>
+            <th class="number">Calls made</th>
+          </tr>
+        </thead>
+        <tbody>
+          {polled.value.map(([service, served, failed, p50, p95, called]) => (
+            <tr key={String(service)}>
+              <td>
+                <a href={`#/requests/${encodeURIComponent(String(service))}`}>{service}</a>
+              </td>
+              <td class="number">{rateText(Number(served) / WINDOW_SECONDS)}</td>
+              <td class={Number(failed) > 0 ? "number bad" : "number"}>{shareText(Number(failed), Number(served))}</td>
+              <td class="number">{durationText(p50 === null ? null : Number(p50))}</td>
+              <td class="number">{durationText(p95 === null ? null : Number(p95))}</td>
+              <td class="number">{rateText(Number(called) / WINDOW_SECONDS)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}
