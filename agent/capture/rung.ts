@@ -1,0 +1,49 @@
+/**
+ * What every rung of the capture ladder looks like once it runs.
+ */
+
+import type { CaptureSink, ClockOffset } from "../../server/model/capture-event.ts";
+
+/** Rungs by name. `fexit` and `syscall` have their place in the ladder but are not built yet. */
+export type RungName = "socket" | "fexit" | "syscall" | "packet" | "replay";
+
+/** What passed so far. `seen = delivered + Σ lost` at any moment; the unit is the rung's own (calls, packets, records). */
+export interface RungCounters {
+  readonly seen: number;
+  readonly delivered: number;
+  /** By reason. Reasons of a rung are a fixed set. */
+  readonly lost: Readonly<Record<string, number>>;
+  /** Connections tracked now. */
+  readonly connections: number;
+}
+
+/** A rung that captures until it is stopped. */
+export interface RunningRung {
+  readonly name: RungName;
+  counters(): RungCounters;
+  /** Turns the events' times into Unix time; measured again at least every second. */
+  clockOffset(): ClockOffset;
+  /** Takes everything off the kernel, hands on what was captured until now, and returns. May be called again. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Why a rung cannot start: a plain sentence naming what is missing, and the way out. Thrown by a rung's start;
+ * anything else it throws is a bug.
+ */
+export class RungRefused extends Error {
+  readonly rung: RungName;
+  readonly why: string;
+  readonly fix: string;
+
+  constructor(rung: RungName, why: string, fix: string, cause?: unknown) {
+    super(`${rung}: ${why}`, cause === undefined ? undefined : { cause });
+    this.name = "RungRefused";
+    this.rung = rung;
+    this.why = why;
+    this.fix = fix;
+  }
+}
+
+/** Starts a rung on a sink. Throws `RungRefused` where the machine does not allow it. */
+export type RungStart = (sink: CaptureSink) => RunningRung;
