@@ -6,6 +6,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { accessSync, constants, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -26,9 +27,14 @@ export function giveUp(line, status) {
 }
 
 function pinnedNode() {
-  const name = `node-${process.platform}-${process.arch}`;
-  const file = join(ROOT, "node_modules", name, "bin", "node");
-  return existsSync(file) ? file : undefined;
+  try {
+    const manifest = createRequire(import.meta.url).resolve(`node-${process.platform}-${process.arch}/package.json`);
+    const file = join(dirname(manifest), "bin", "node");
+    return existsSync(file) ? file : undefined;
+  } catch {
+    // Not installed, or no such package for this platform.
+    return undefined;
+  }
 }
 
 function isNewEnough(version) {

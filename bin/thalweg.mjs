@@ -5,8 +5,5 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ROOT, runToEnd } from "./machine.mjs";
 
-const bundle = join("dist", "thalweg.cjs");
-runToEnd(
-  existsSync(join(ROOT, bundle)) && !existsSync(join(ROOT, ".git")) ? bundle : join("server", "cli", "main.ts"),
-  process.argv.slice(2),
-);
+const source = join("server", "cli", "main.ts");
+runToEnd(existsSync(join(ROOT, source)) ? source : join("dist", "thalweg.mjs"), process.argv.slice(2));

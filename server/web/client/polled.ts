@@ -15,7 +15,6 @@ export interface Polled<T> {
  */
 export function usePolled<T>(ask: () => Promise<T>, everyMs: number, key: string): Polled<T> {
   const [state, setState] = useState<Polled<T>>({ value: undefined, trouble: "" });
-  // biome-ignore lint/correctness/useExhaustiveDependencies: `ask` is another closure on every draw; `key` tells whether it asks something else.
   useEffect(() => {
     let gone = false;
     let timer = 0;
