@@ -1,0 +1,82 @@
+/**
+ * Bodies that answer an OTLP export, in both encodings.
+ *
+ * @see https://opentelemetry.io/docs/specs/otlp/#otlphttp-response
+ */
+
+import { ProtobufWriter } from "./protobuf-writer.ts";
+
+/** Longest message of an answer; the rest is cut, since a client may limit what it reads. */
+const MESSAGE_CHARACTERS_MAX = 2000;
+
+/** gRPC status codes that this program answers with. */
+export const GRPC_OK = 0;
+export const GRPC_UNKNOWN = 2;
+export const GRPC_INVALID_ARGUMENT = 3;
+export const GRPC_PERMISSION_DENIED = 7;
+export const GRPC_RESOURCE_EXHAUSTED = 8;
+export const GRPC_UNIMPLEMENTED = 12;
+export const GRPC_INTERNAL = 13;
+export const GRPC_UNAVAILABLE = 14;
+
+/** What an export left out. `message` is empty and `rejectedSpans` 0 where all was taken as sent. */
+export interface PartialSuccess {
+  readonly rejectedSpans: number;
+  readonly message: string;
+}
+
+/** ExportTraceServiceResponse in protobuf; empty on full success. */
+export function encodeExportTraceResponse(partial: PartialSuccess): Uint8Array {
+  const writer = new ProtobufWriter();
+  if (isPartial(partial)) {
+    const message = writer.openMessage(1);
+    if (partial.rejectedSpans > 0) writer.writeInt64(1, BigInt(partial.rejectedSpans));
+    if (partial.message !== "") writer.writeText(2, shortened(partial.message));
+    writer.closeMessage(message);
+  }
+  return writer.take();
+}
+
+/** ExportTraceServiceResponse as JSON text; `{}` on full success. */
+export function encodeExportTraceResponseJson(partial: PartialSuccess): string {
+  if (!isPartial(partial)) return "{}";
+  const members: string[] = [];
+  if (partial.rejectedSpans > 0) members.push(`"rejectedSpans":"${partial.rejectedSpans}"`);
+  if (partial.message !== "") members.push(`"errorMessage":${JSON.stringify(shortened(partial.message))}`);
+  return `{"partialSuccess":{${members.join(",")}}}`;
+}
+
+/**
+ * google.rpc.Status in protobuf.
+ *
+ * @param retryAfterSeconds Adds a google.rpc.RetryInfo detail where given.
+ */
+export function encodeRpcStatus(code: number, message: string, retryAfterSeconds?: number): Uint8Array {
+  const writer = new ProtobufWriter();
+  if (code !== 0) writer.writeUint32(1, code);
+  if (message !== "") writer.writeText(2, shortened(message));
+  if (retryAfterSeconds !== undefined) {
+    const detail = writer.openMessage(3);
+    writer.writeText(1, "type.googleapis.com/google.rpc.RetryInfo");
+    const retryInfo = writer.openMessage(2);
+    const delay = writer.openMessage(1);
+    writer.writeInt64(1, BigInt(retryAfterSeconds));
+    writer.closeMessage(delay);
+    writer.closeMessage(retryInfo);
+    writer.closeMessage(detail);
+  }
+  return writer.take();
+}
+
+/** google.rpc.Status as JSON text. */
+export function encodeRpcStatusJson(code: number, message: string): string {
+  return JSON.stringify({ code, message: shortened(message) });
+}
+
+function isPartial(partial: PartialSuccess): boolean {
+  return partial.rejectedSpans > 0 || partial.message !== "";
+}
+
+function shortened(message: string): string {
+  return message.length > MESSAGE_CHARACTERS_MAX ? `${message.slice(0, MESSAGE_CHARACTERS_MAX)}…` : message;
+}

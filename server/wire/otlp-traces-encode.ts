@@ -1,0 +1,213 @@
+/**
+ * Stored spans → OTLP TracesData in protobuf and in JSON, and the bodies that Tempo wraps around them.
+ *
+ * @see https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
+ */
+
+import { keyValueToJson, readKeyValue, writeKeyValue } from "./any-value.ts";
+import type { ProtobufCursor } from "./protobuf-reader.ts";
+import {
+  cursorOver,
+  enterMessage,
+  leaveMessage,
+  readByteView,
+  readFixed32,
+  readFixed64,
+  readTag,
+  readText,
+  readVarint32,
+  skipField,
+} from "./protobuf-reader.ts";
+import { ProtobufWriter } from "./protobuf-writer.ts";
+import type { ResourceGroup, ScopeGroup, SpanToEncode } from "./span-groups.ts";
+import { groupSpans, shownAttributes } from "./span-groups.ts";
+
+/** Two dialects of JSON: OTLP's own (hex ids, enum numbers) and plain protobuf JSON as Tempo prints it (base64, names). */
+export type TraceJsonDialect = "otlp" | "protobuf";
+
+const KIND_NAMES = ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
+const STATUS_NAMES = ["UNSET", "OK", "ERROR"];
+
+/** TracesData, which is also Tempo's `Trace`, in protobuf. */
+export function encodeTraces(spans: readonly SpanToEncode[]): Uint8Array {
+  const writer = new ProtobufWriter();
+  for (const group of groupSpans(spans)) writeResourceSpans(writer, group);
+  return writer.take();
+}
+
+/** Tempo's TraceByIDResponse in protobuf; its `trace` is present even without spans. */
+export function encodeTempoTraceById(spans: readonly SpanToEncode[]): Uint8Array {
+  const writer = new ProtobufWriter();
+  writer.writeBytes(1, encodeTraces(spans));
+  writer.closeMessage(writer.openMessage(2));
+  return writer.take();
+}
+
+/** TracesData as JSON text. */
+export function encodeTracesJson(spans: readonly SpanToEncode[]): string {
+  return `{"resourceSpans":[${resourceSpansJson(spans, "otlp")}]}`;
+}
+
+/** Body of Tempo's `/api/traces/{id}` as JSON text. */
+export function encodeTempoTraceJson(spans: readonly SpanToEncode[]): string {
+  return `{"batches":[${resourceSpansJson(spans, "protobuf")}]}`;
+}
+
+/** Body of Tempo's `/api/v2/traces/{id}` as JSON text. */
+export function encodeTempoTraceByIdJson(spans: readonly SpanToEncode[]): string {
+  return `{"trace":{"resourceSpans":[${resourceSpansJson(spans, "protobuf")}]},"metrics":{}}`;
+}
+
+function writeResourceSpans(writer: ProtobufWriter, group: ResourceGroup): void {
+  const resourceSpans = writer.openMessage(1);
+  const resource = writer.openMessage(1);
+  for (const attribute of group.attributes) writeKeyValue(writer, 1, attribute);
+  writer.closeMessage(resource);
+  for (const scope of group.scopes) writeScopeSpans(writer, scope);
+  writer.closeMessage(resourceSpans);
+}
+
+function writeScopeSpans(writer: ProtobufWriter, group: ScopeGroup): void {
+  const scopeSpans = writer.openMessage(2);
+  const scope = writer.openMessage(1);
+  if (group.name !== "") writer.writeText(1, group.name);
+  if (group.version !== "") writer.writeText(2, group.version);
+  writer.closeMessage(scope);
+  for (const span of group.spans) writeSpan(writer, span);
+  writer.closeMessage(scopeSpans);
+}
+
+function writeSpan(writer: ProtobufWriter, span: SpanToEncode): void {
+  const message = writer.openMessage(2);
+  writer.writeBytes(1, Buffer.from(span.traceId, "hex"));
+  writer.writeBytes(2, Buffer.from(span.spanId, "hex"));
+  if (span.traceState !== "") writer.writeText(3, span.traceState);
+  if (span.parentSpanId !== "") writer.writeBytes(4, Buffer.from(span.parentSpanId, "hex"));
+  writer.writeText(5, span.name);
+  writer.writeUint32(6, span.kind);
+  writer.writeFixed64(7, span.startNs);
+  writer.writeFixed64(8, span.endNs);
+  for (const attribute of shownAttributes(span)) writeKeyValue(writer, 9, attribute);
+  writer.writeRaw(span.events);
+  writer.writeRaw(span.links);
+  if (span.status !== 0 || span.statusMessage !== "") {
+    const status = writer.openMessage(15);
+    if (span.statusMessage !== "") writer.writeText(2, span.statusMessage);
+    writer.writeUint32(3, span.status);
+    writer.closeMessage(status);
+  }
+  if (span.flags !== 0) writer.writeFixed32(16, span.flags);
+  writer.closeMessage(message);
+}
+
+function resourceSpansJson(spans: readonly SpanToEncode[], dialect: TraceJsonDialect): string {
+  return groupSpans(spans)
+    .map((group) => {
+      const attributes = group.attributes.map((attribute) => keyValueToJson(attribute.key, attribute)).join(",");
+      const scopes = group.scopes.map((scope) => scopeSpansJson(scope, dialect)).join(",");
+      return `{"resource":{"attributes":[${attributes}]},"scopeSpans":[${scopes}]}`;
+    })
+    .join(",");
+}
+
+function scopeSpansJson(group: ScopeGroup, dialect: TraceJsonDialect): string {
+  const members: string[] = [];
+  if (group.name !== "") members.push(`"name":${JSON.stringify(group.name)}`);
+  if (group.version !== "") members.push(`"version":${JSON.stringify(group.version)}`);
+  const spans = group.spans.map((span) => spanJson(span, dialect)).join(",");
+  return `{"scope":{${members.join(",")}},"spans":[${spans}]}`;
+}
+
+function spanJson(span: SpanToEncode, dialect: TraceJsonDialect): string {
+  const id = (hex: string) => (dialect === "otlp" ? hex : Buffer.from(hex, "hex").toString("base64"));
+  const members = [`"traceId":"${id(span.traceId)}"`, `"spanId":"${id(span.spanId)}"`];
+  if (span.traceState !== "") members.push(`"traceState":${JSON.stringify(span.traceState)}`);
+  if (span.parentSpanId !== "") members.push(`"parentSpanId":"${id(span.parentSpanId)}"`);
+  if (span.flags !== 0) members.push(`"flags":${span.flags}`);
+  members.push(`"name":${JSON.stringify(span.name)}`);
+  members.push(`"kind":${dialect === "otlp" ? span.kind : `"SPAN_KIND_${KIND_NAMES[span.kind] ?? KIND_NAMES[0]}"`}`);
+  members.push(`"startTimeUnixNano":"${span.startNs}"`, `"endTimeUnixNano":"${span.endNs}"`);
+  const attributes = shownAttributes(span);
+  if (attributes.length > 0) {
+    members.push(`"attributes":[${attributes.map((each) => keyValueToJson(each.key, each)).join(",")}]`);
+  }
+  if (span.events.length > 0) members.push(`"events":[${eventsJson(span.events)}]`);
+  if (span.links.length > 0) members.push(`"links":[${linksJson(span.links, dialect)}]`);
+  members.push(`"status":${statusJson(span, dialect)}`);
+  return `{${members.join(",")}}`;
+}
+
+function statusJson(span: SpanToEncode, dialect: TraceJsonDialect): string {
+  const members: string[] = [];
+  if (span.statusMessage !== "") members.push(`"message":${JSON.stringify(span.statusMessage)}`);
+  if (span.status !== 0) {
+    const name = STATUS_NAMES[span.status] ?? STATUS_NAMES[0];
+    members.push(`"code":${dialect === "otlp" ? span.status : `"STATUS_CODE_${name}"`}`);
+  }
+  return `{${members.join(",")}}`;
+}
+
+/** JSON of stored events, which the decoder proved to be readable. */
+function eventsJson(stored: Uint8Array): string {
+  const cursor = cursorOver(stored);
+  const events: string[] = [];
+  while (cursor.at < cursor.end) {
+    const tag = readTag(cursor);
+    if (tag === 90) events.push(eventJson(cursor));
+    else skipField(cursor, tag);
+  }
+  return events.join(",");
+}
+
+function eventJson(cursor: ProtobufCursor): string {
+  const outerEnd = enterMessage(cursor);
+  const members: string[] = [];
+  const attributes: string[] = [];
+  while (cursor.at < cursor.end) {
+    const tag = readTag(cursor);
+    if (tag === 9) members.push(`"timeUnixNano":"${readFixed64(cursor)}"`);
+    else if (tag === 18) members.push(`"name":${JSON.stringify(readText(cursor))}`);
+    else if (tag === 26) attributes.push(attributeJson(cursor));
+    else if (tag === 32) members.push(`"droppedAttributesCount":${readVarint32(cursor)}`);
+    else skipField(cursor, tag);
+  }
+  leaveMessage(cursor, outerEnd);
+  if (attributes.length > 0) members.push(`"attributes":[${attributes.join(",")}]`);
+  return `{${members.join(",")}}`;
+}
+
+function linksJson(stored: Uint8Array, dialect: TraceJsonDialect): string {
+  const cursor = cursorOver(stored);
+  const links: string[] = [];
+  while (cursor.at < cursor.end) {
+    const tag = readTag(cursor);
+    if (tag === 106) links.push(linkJson(cursor, dialect));
+    else skipField(cursor, tag);
+  }
+  return links.join(",");
+}
+
+function linkJson(cursor: ProtobufCursor, dialect: TraceJsonDialect): string {
+  const encoding = dialect === "otlp" ? "hex" : "base64";
+  const outerEnd = enterMessage(cursor);
+  const members: string[] = [];
+  const attributes: string[] = [];
+  while (cursor.at < cursor.end) {
+    const tag = readTag(cursor);
+    if (tag === 10) members.push(`"traceId":"${Buffer.from(readByteView(cursor)).toString(encoding)}"`);
+    else if (tag === 18) members.push(`"spanId":"${Buffer.from(readByteView(cursor)).toString(encoding)}"`);
+    else if (tag === 26) members.push(`"traceState":${JSON.stringify(readText(cursor))}`);
+    else if (tag === 34) attributes.push(attributeJson(cursor));
+    else if (tag === 40) members.push(`"droppedAttributesCount":${readVarint32(cursor)}`);
+    else if (tag === 53) members.push(`"flags":${readFixed32(cursor)}`);
+    else skipField(cursor, tag);
+  }
+  leaveMessage(cursor, outerEnd);
+  if (attributes.length > 0) members.push(`"attributes":[${attributes.join(",")}]`);
+  return `{${members.join(",")}}`;
+}
+
+function attributeJson(cursor: ProtobufCursor): string {
+  const attribute = readKeyValue(cursor);
+  return keyValueToJson(attribute.key, attribute);
+}

@@ -1,0 +1,213 @@
+/**
+ * Reads protobuf from a `Uint8Array` without copying.
+ *
+ * Invariants: `at <= end <= bytes.length`; every read either moves `at` forward inside `end` or throws `WireError`.
+ * A nested message is read by narrowing `end` (`enterMessage`) and restoring it (`leaveMessage`), so that no field can
+ * reach beyond the message that holds it.
+ *
+ * @see https://protobuf.dev/programming-guides/encoding/
+ */
+
+import { isUtf8 } from "node:buffer";
+import { WireError } from "./wire-error.ts";
+
+export const WIRE_VARINT = 0;
+export const WIRE_FIXED64 = 1;
+export const WIRE_BYTES = 2;
+export const WIRE_GROUP_START = 3;
+export const WIRE_GROUP_END = 4;
+export const WIRE_FIXED32 = 5;
+
+/** Groups are long obsolete; a sender that nests them deeper than this is hostile. */
+const GROUP_DEPTH_MAX = 64;
+/** Strings up to this length are built byte by byte when they are ASCII, which is faster than a decoder call. */
+const SHORT_TEXT_BYTES_MAX = 24;
+
+/** A position in bytes; made once per body, then moved. */
+export interface ProtobufCursor {
+  readonly bytes: Uint8Array;
+  readonly buffer: Buffer;
+  readonly view: DataView;
+  at: number;
+  end: number;
+  /** Strings whose invalid UTF-8 was replaced so far. */
+  textRepaired: number;
+}
+
+/** A cursor over all of `bytes`. The bytes are not copied and must not change while the cursor is used. */
+export function cursorOver(bytes: Uint8Array): ProtobufCursor {
+  return {
+    bytes,
+    buffer: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+    view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+    at: 0,
+    end: bytes.length,
+    textRepaired: 0,
+  };
+}
+
+/** Reads a field's tag: field number times 8 plus wire type. Field number 0 and wire types 6 and 7 throw. */
+export function readTag(cursor: ProtobufCursor): number {
+  const start = cursor.at;
+  const tag = readVarint32(cursor);
+  if (tag >>> 3 === 0) throw new WireError("field number 0", start);
+  if ((tag & 7) > WIRE_FIXED32) throw new WireError(`wire type ${tag & 7}`, start);
+  return tag;
+}
+
+/** Reads a varint and keeps its low 32 bits as an unsigned number, as protobuf does for 32-bit fields. */
+export function readVarint32(cursor: ProtobufCursor): number {
+  const { bytes, end } = cursor;
+  let value = 0;
+  for (let shift = 0; shift < 70; shift += 7) {
+    if (cursor.at >= end) throw new WireError("a varint is cut short", cursor.at);
+    const byte = bytes[cursor.at++] as number; // in range: checked against `end`
+    if (shift < 32) value |= (byte & 0x7f) << shift;
+    if (byte < 0x80) return value >>> 0;
+  }
+  throw new WireError("a varint is longer than 10 bytes", cursor.at);
+}
+
+/** Reads a varint as a signed 64-bit integer. */
+export function readInt64(cursor: ProtobufCursor): bigint {
+  const { bytes, end } = cursor;
+  let low = 0;
+  let middle = 0;
+  let high = 0;
+  for (let index = 0; index < 10; index++) {
+    if (cursor.at >= end) throw new WireError("a varint is cut short", cursor.at);
+    const byte = bytes[cursor.at++] as number; // in range: checked against `end`
+    const septet = byte & 0x7f;
+    if (index < 4) low |= septet << (7 * index);
+    else if (index < 8) middle |= septet << (7 * (index - 4));
+    else high |= septet << (7 * (index - 8));
+    if (byte < 0x80) {
+      if (index < 4) return BigInt(low);
+      return BigInt.asIntN(64, BigInt(low) | (BigInt(middle) << 28n) | (BigInt(high) << 56n));
+    }
+  }
+  throw new WireError("a varint is longer than 10 bytes", cursor.at);
+}
+
+/** Reads 8 bytes, little-endian, unsigned. */
+export function readFixed64(cursor: ProtobufCursor): bigint {
+  return cursor.view.getBigUint64(advance(cursor, 8), true);
+}
+
+/** Reads 8 bytes as an IEEE 754 double. */
+export function readDouble(cursor: ProtobufCursor): number {
+  return cursor.view.getFloat64(advance(cursor, 8), true);
+}
+
+/** Reads 4 bytes, little-endian, unsigned. */
+export function readFixed32(cursor: ProtobufCursor): number {
+  return cursor.view.getUint32(advance(cursor, 4), true);
+}
+
+/** Reads a length, checks that so many bytes follow, and returns where they end. The cursor stands at their start. */
+export function readLength(cursor: ProtobufCursor): number {
+  const start = cursor.at;
+  const length = readVarint32(cursor);
+  const end = cursor.at + length;
+  if (end > cursor.end) throw new WireError(`a length of ${length} reaches beyond its message`, start);
+  return end;
+}
+
+/** Reads a length-delimited field as a view of the body's bytes; copy it to keep it. */
+export function readByteView(cursor: ProtobufCursor): Uint8Array {
+  const end = readLength(cursor);
+  const view = cursor.bytes.subarray(cursor.at, end);
+  cursor.at = end;
+  return view;
+}
+
+/** Reads a string. Invalid UTF-8 is replaced by U+FFFD and counted in `textRepaired`. */
+export function readText(cursor: ProtobufCursor): string {
+  const end = readLength(cursor);
+  const start = cursor.at;
+  cursor.at = end;
+  if (end - start <= SHORT_TEXT_BYTES_MAX) {
+    const ascii = shortAscii(cursor.bytes, start, end);
+    if (ascii !== undefined) return ascii;
+  }
+  if (!isUtf8(cursor.bytes.subarray(start, end))) cursor.textRepaired++;
+  return cursor.buffer.toString("utf8", start, end);
+}
+
+/** Steps into a length-delimited message; returns the outer `end` for `leaveMessage`. */
+export function enterMessage(cursor: ProtobufCursor): number {
+  const end = readLength(cursor);
+  const outerEnd = cursor.end;
+  cursor.end = end;
+  return outerEnd;
+}
+
+/** Leaves a message entered with `enterMessage`, whether or not it was read to its end. */
+export function leaveMessage(cursor: ProtobufCursor, outerEnd: number): void {
+  cursor.at = cursor.end;
+  cursor.end = outerEnd;
+}
+
+/** Skips the value of a field whose tag was just read; also whole groups. */
+export function skipField(cursor: ProtobufCursor, tag: number): void {
+  switch (tag & 7) {
+    case WIRE_VARINT:
+      skipVarint(cursor);
+      return;
+    case WIRE_FIXED64:
+      advance(cursor, 8);
+      return;
+    case WIRE_BYTES:
+      cursor.at = readLength(cursor);
+      return;
+    case WIRE_GROUP_START:
+      skipGroup(cursor, tag >>> 3);
+      return;
+    case WIRE_FIXED32:
+      advance(cursor, 4);
+      return;
+    default:
+      throw new WireError("a group ends that did not start", cursor.at);
+  }
+}
+
+function skipVarint(cursor: ProtobufCursor): void {
+  for (let length = 0; length < 10; length++) {
+    if (cursor.at >= cursor.end) throw new WireError("a varint is cut short", cursor.at);
+    if ((cursor.bytes[cursor.at++] as number) < 0x80) return; // in range: checked against `end`
+  }
+  throw new WireError("a varint is longer than 10 bytes", cursor.at);
+}
+
+function skipGroup(cursor: ProtobufCursor, field: number): void {
+  const open = [field];
+  while (open.length > 0) {
+    const tag = readTag(cursor);
+    const kind = tag & 7;
+    if (kind === WIRE_GROUP_START) {
+      if (open.push(tag >>> 3) > GROUP_DEPTH_MAX) throw new WireError("groups are nested too deeply", cursor.at);
+    } else if (kind === WIRE_GROUP_END) {
+      if (open.pop() !== tag >>> 3) throw new WireError("a group ends under another number", cursor.at);
+    } else {
+      skipField(cursor, tag);
+    }
+  }
+}
+
+/** Moves over `count` bytes and returns where they start. */
+function advance(cursor: ProtobufCursor, count: number): number {
+  const start = cursor.at;
+  if (start + count > cursor.end) throw new WireError("a fixed-size value is cut short", start);
+  cursor.at = start + count;
+  return start;
+}
+
+function shortAscii(bytes: Uint8Array, start: number, end: number): string | undefined {
+  let text = "";
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at] as number; // in range: the caller checked the length
+    if (byte >= 0x80) return undefined;
+    text += String.fromCharCode(byte);
+  }
+  return text;
+}

@@ -1,0 +1,79 @@
+/**
+ * Spans in the nesting that OTLP has: resource, scope, spans.
+ */
+
+import type { Attribute } from "../model/span-batch.ts";
+
+/** What this room needs of a span read back from the store; ids are lower-case hex, `parentSpanId` empty for a root. */
+export interface SpanToEncode {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentSpanId: string;
+  readonly name: string;
+  readonly kind: number;
+  readonly status: number;
+  readonly statusMessage: string;
+  readonly startNs: bigint;
+  readonly endNs: bigint;
+  readonly source: string;
+  readonly linkReason: string;
+  readonly traceState: string;
+  readonly flags: number;
+  readonly scopeName: string;
+  readonly scopeVersion: string;
+  readonly resource: readonly Attribute[];
+  readonly attributes: readonly Attribute[];
+  /** OTLP protobuf, tags included. */
+  readonly events: Uint8Array;
+  readonly links: Uint8Array;
+}
+
+export interface ScopeGroup {
+  readonly name: string;
+  readonly version: string;
+  readonly spans: SpanToEncode[];
+}
+
+export interface ResourceGroup {
+  readonly attributes: readonly Attribute[];
+  readonly scopes: ScopeGroup[];
+}
+
+/** Groups spans by equal resource and scope, both in order of first appearance. */
+export function groupSpans(spans: readonly SpanToEncode[]): ResourceGroup[] {
+  const groups = new Map<string, { group: ResourceGroup; scopes: Map<string, ScopeGroup> }>();
+  const identities = new Map<readonly Attribute[], string>();
+  for (const span of spans) {
+    let identity = identities.get(span.resource);
+    if (identity === undefined) {
+      identity = JSON.stringify(span.resource);
+      identities.set(span.resource, identity);
+    }
+    let entry = groups.get(identity);
+    if (entry === undefined) {
+      entry = { group: { attributes: span.resource, scopes: [] }, scopes: new Map() };
+      groups.set(identity, entry);
+    }
+    const scopeIdentity = JSON.stringify([span.scopeName, span.scopeVersion]);
+    let scope = entry.scopes.get(scopeIdentity);
+    if (scope === undefined) {
+      scope = { name: span.scopeName, version: span.scopeVersion, spans: [] };
+      entry.scopes.set(scopeIdentity, scope);
+      entry.group.scopes.push(scope);
+    }
+    scope.spans.push(span);
+  }
+  return [...groups.values()].map((entry) => entry.group);
+}
+
+/**
+ * Attributes of a span as the faces show them: its own, then where the span does not come from OTLP `thalweg.source`
+ * (who saw it), and where Thalweg drew the parent `thalweg.link_reason` (why).
+ */
+export function shownAttributes(span: SpanToEncode): readonly Attribute[] {
+  if (span.source === "otlp" && span.linkReason === "") return span.attributes;
+  const shown = [...span.attributes];
+  if (span.source !== "otlp") shown.push({ key: "thalweg.source", kind: "s", value: span.source });
+  if (span.linkReason !== "") shown.push({ key: "thalweg.link_reason", kind: "s", value: span.linkReason });
+  return shown;
+}

@@ -1,0 +1,131 @@
+/**
+ * For tests of this room: protobufjs as second opinion, random requests, and spans read back from a batch.
+ */
+
+import { readFileSync } from "node:fs";
+import protobuf from "protobufjs";
+import { spanIdToHex, traceIdToHex } from "../model/hex.ts";
+import type { Attribute, SpanBatch } from "../model/span-batch.ts";
+import { SPAN_SOURCES } from "../model/span-batch.ts";
+import type { SpanToEncode } from "./span-groups.ts";
+
+const root = protobuf.parse(readFileSync(new URL("./testdata/trace.proto", import.meta.url), "utf8"), {
+  keepCase: false,
+}).root;
+
+/** Encodes a plain object as the named message. */
+export function oracleEncode(message: string, value: object): Uint8Array {
+  const type = root.lookupType(`otlp.${message}`);
+  return type.encode(type.fromObject(value)).finish();
+}
+
+/** Decodes the named message to a plain object: 64-bit integers as strings, bytes in base64, defaults left out. */
+export function oracleDecode(message: string, bytes: Uint8Array): unknown {
+  const type = root.lookupType(`otlp.${message}`);
+  return type.toObject(type.decode(bytes), { longs: String, bytes: String, json: true });
+}
+
+/** Numbers in [0, 1) that depend on the seed alone. */
+export function seededRandom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** A random request as a plain object for `oracleEncode("TracesData", …)`. Keys of one list are unique. */
+export function randomTraces(random: () => number): object {
+  const many = <T>(max: number, make: (index: number) => T): T[] =>
+    Array.from({ length: Math.floor(random() * (max + 1)) }, (_, index) => make(index));
+  const bytes = (count: number) => Buffer.from(Array.from({ length: count }, () => 1 + Math.floor(random() * 255)));
+  const long = () => `${1 + Math.floor(random() * 4e9)}${String(Math.floor(random() * 1e9)).padStart(9, "0")}`;
+  const text = () =>
+    ["", "a", "GET /x", "Grüße", "日本", "😀 emoji", "x".repeat(200), '"\\\n\u0000'][Math.floor(random() * 8)];
+  const anyValue = (depth: number): object => {
+    const choice = Math.floor(random() * (depth > 3 ? 6 : 8));
+    if (choice === 0) return {};
+    if (choice === 1) return { stringValue: text() };
+    if (choice === 2) return { boolValue: random() < 0.5 };
+    if (choice === 3) return { intValue: random() < 0.5 ? `-${long()}`.slice(0, 18) : "9223372036854775807" };
+    if (choice === 4) return { doubleValue: (random() - 0.5) * 10 ** (random() * 40 - 20) };
+    if (choice === 5) return { bytesValue: bytes(Math.floor(random() * 9)) };
+    if (choice === 6) return { arrayValue: { values: many(4, () => anyValue(depth + 1)) } };
+    return { kvlistValue: { values: attributes(depth + 1) } };
+  };
+  const attributes = (depth = 0): object[] =>
+    many(6, (index) => ({ key: `${index}.${text()}`, value: anyValue(depth) }));
+  const span = () => ({
+    traceId: bytes(16),
+    spanId: bytes(8),
+    traceState: text(),
+    ...(random() < 0.5 ? { parentSpanId: bytes(8) } : {}),
+    name: text(),
+    kind: Math.floor(random() * 6),
+    startTimeUnixNano: "1700000000000000001",
+    endTimeUnixNano: `17${String(Math.floor(random() * 1e8)).padStart(8, "0")}123456789`.replace(/^1700/, "1701"),
+    attributes: attributes(),
+    events: many(2, () => ({ timeUnixNano: long(), name: text(), attributes: attributes(1) })),
+    links: many(2, () => ({ traceId: bytes(16), spanId: bytes(8), flags: 257, attributes: attributes(1) })),
+    status: { code: Math.floor(random() * 3), message: text() },
+    flags: Math.floor(random() * 2 ** 32),
+  });
+  return {
+    resourceSpans: many(3, (index) => ({
+      resource: { attributes: [...attributes(), { key: "service.name", value: { stringValue: `s${index}` } }] },
+      scopeSpans: many(3, (scope) => ({ scope: { name: `scope ${scope}`, version: text() }, spans: many(4, span) })),
+    })),
+  };
+}
+
+/** Rows of a batch in the form the encoders take. */
+export function spansOf(batch: SpanBatch): SpanToEncode[] {
+  return Array.from({ length: batch.rows }, (_, row) => spanOf(batch, row));
+}
+
+function spanOf(batch: SpanBatch, row: number): SpanToEncode {
+  const at = (column: ArrayLike<number>) => column[row] ?? Number.NaN;
+  const text = (column: ArrayLike<number>) => batch.text[at(column)] ?? "missing";
+  const long = (column: ArrayLike<bigint>, index = row) => column[index] ?? -1n;
+  const slice = (blob: Uint8Array, end: Uint32Array) => blob.subarray(row === 0 ? 0 : end[row - 1], end[row]);
+  const scope = batch.scopes[at(batch.scope)];
+  const parent = long(batch.parentSpanId);
+  return {
+    traceId: traceIdToHex(long(batch.traceId, 2 * row), long(batch.traceId, 2 * row + 1)),
+    spanId: spanIdToHex(long(batch.spanId)),
+    parentSpanId: parent === 0n ? "" : spanIdToHex(parent),
+    name: text(batch.name),
+    kind: at(batch.kind),
+    status: at(batch.status),
+    statusMessage: text(batch.statusMessage),
+    startNs: long(batch.startNs),
+    endNs: long(batch.endNs),
+    source: SPAN_SOURCES[at(batch.source)] ?? "missing",
+    linkReason: text(batch.linkReason),
+    traceState: text(batch.traceState),
+    flags: at(batch.flags),
+    scopeName: scope?.name ?? "missing",
+    scopeVersion: scope?.version ?? "missing",
+    resource: batch.resources[at(batch.resource)]?.attributes ?? [],
+    attributes: attributesOf(batch, row),
+    events: slice(batch.eventsBlob, batch.eventsEnd),
+    links: slice(batch.linksBlob, batch.linksEnd),
+  };
+}
+
+/** Attributes of one row. */
+export function attributesOf(batch: SpanBatch, row: number): Attribute[] {
+  const attributes: Attribute[] = [];
+  const start = row === 0 ? 0 : (batch.attributeEnd[row - 1] ?? 0);
+  for (let at = start; at < (batch.attributeEnd[row] ?? 0); at++) {
+    attributes.push({
+      key: batch.text[batch.attributeKey[at] ?? -1] ?? "missing",
+      // The column holds the char code of an AttributeKind.
+      kind: String.fromCharCode(batch.attributeKind[at] ?? 0) as Attribute["kind"],
+      value: batch.text[batch.attributeValue[at] ?? -1] ?? "missing",
+    });
+  }
+  return attributes;
+}
