@@ -1,0 +1,50 @@
+/**
+ * `npm run -s conformance -- SUITE [--dir DIR]`: public suites and whole-program tests, run from outside.
+ *
+ * Every suite ends with `N passed, N failed`; where its files are absent it is skipped by name.
+ */
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import type { SuiteOutcome } from "./suite.ts";
+
+const SUITES: Readonly<
+  Record<string, () => Promise<(options: { dir: string; rest: readonly string[] }) => Promise<SuiteOutcome>>>
+> = {
+  protocols: async () => (await import("./protocols/suite.ts")).runProtocols,
+  otlp: async () => (await import("./otlp/suite.ts")).runOtlp,
+  hops: async () => (await import("./hops/suite.ts")).runHops,
+  crash: async () => (await import("./crash/suite.ts")).runCrash,
+  field: async () => (await import("./field/suite.ts")).runField,
+  "see-it": async () => (await import("./see-it/suite.ts")).runSeeIt,
+};
+/** Suites that make their own input and need no directory. */
+const WITHOUT_FILES = new Set(["hops", "crash", "see-it"]);
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    options: { dir: { type: "string" } },
+    allowPositionals: true,
+    strict: false,
+  });
+  const name = positionals[0] ?? "";
+  const load = SUITES[name];
+  if (load === undefined) {
+    process.stderr.write(`There is no suite '${name}'. Suites: ${Object.keys(SUITES).join(", ")}\n`);
+    return 2;
+  }
+  const shared = join(import.meta.dirname, "..", "..", "shared");
+  const fallback = name === "field" ? join(shared, "field") : join(shared, "conformance", name);
+  const dir = typeof values.dir === "string" ? values.dir : fallback;
+  if (!WITHOUT_FILES.has(name) && !existsSync(dir)) {
+    process.stdout.write(`skipped: suite ${name}: ${dir} does not exist\n0 passed, 0 failed\n`);
+    return 0;
+  }
+  const outcome = await (await load())({ dir, rest: positionals.slice(1).map(String) });
+  for (const line of outcome.skipped) process.stdout.write(`skipped: ${line}\n`);
+  process.stdout.write(`${outcome.passed} passed, ${outcome.failed} failed\n`);
+  return outcome.failed === 0 ? 0 : 1;
+}
+
+process.exitCode = await main();

@@ -1,0 +1,38 @@
+/** What every suite counts, and how it tells of a case. */
+
+/** Counts of a finished suite. */
+export interface SuiteOutcome {
+  readonly passed: number;
+  readonly failed: number;
+  /** `name: reason` of each case that this machine does not allow. */
+  readonly skipped: readonly string[];
+}
+
+/** Counts cases and prints those that fail, as they come. */
+export class SuiteReport {
+  #passed = 0;
+  #failed = 0;
+  readonly #skipped: string[] = [];
+
+  /** Counts a case as passed where `fault` is empty, else prints why it failed. */
+  add(name: string, fault: string): void {
+    if (fault === "") {
+      this.#passed++;
+      process.stdout.write(`ok   ${name}\n`);
+    } else {
+      this.#failed++;
+      process.stdout.write(`FAIL ${name}\n${fault.trimEnd().replaceAll(/^/gm, "     ")}\n`);
+    }
+  }
+
+  /** Notes a case that was not run; a failure where THALWEG_REQUIRE asks for `ability`. */
+  skip(name: string, reason: string, ability: "capture" | "servers" | "suites"): void {
+    if ((process.env["THALWEG_REQUIRE"] ?? "").split(",").includes(ability))
+      this.add(name, `required here, but ${reason}`);
+    else this.#skipped.push(`${name}: ${reason}`);
+  }
+
+  get outcome(): SuiteOutcome {
+    return { passed: this.#passed, failed: this.#failed, skipped: this.#skipped };
+  }
+}
