@@ -2,7 +2,7 @@
  * Reads a capture file of any kind into the same events that live capture gives.
  */
 
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import type { CaptureSink, ClockOffset } from "../../server/model/capture-event.ts";
 import { ipOffset } from "./link-layer.ts";
@@ -10,6 +10,7 @@ import { decodeIpPacket, makeTcpPacket } from "./packet-decode.ts";
 import { type FlowHost, PacketFlows } from "./packet-flows.ts";
 import { isPcap, readPcap } from "./pcap-file.ts";
 import { firstSegmentMicros, type Perspective, readSegments } from "./segments-file.ts";
+import { giveEvent, isTwcap, openTwcap } from "./twcap.ts";
 
 /** How to read a file. */
 export interface CaptureFileOptions {
@@ -53,11 +54,22 @@ const FILE_HOST: FlowHost = {
  * @throws Error naming the file where it cannot be read or is none of these.
  */
 export function readCaptureFile(path: string, sink: CaptureSink, options: CaptureFileOptions): CaptureFileRead {
+  if (isTwcap(readBeginning(path))) return readRecording(path, sink, options);
   const bytes = readWhole(path);
   if (isPcap(bytes)) return readPackets(bytes, sink, options);
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
   if (/^\s*\{/.test(text)) return readSegmentText(text, sink, options);
   throw new Error(`${path} is no capture: it is neither pcap, pcapng, segments.jsonl nor twcap.`);
+}
+
+function readBeginning(path: string): Uint8Array {
+  const beginning = new Uint8Array(16);
+  const fd = openSync(path, "r");
+  try {
+    return beginning.subarray(0, readSync(fd, beginning));
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function readWhole(path: string): Uint8Array {
@@ -105,4 +117,29 @@ function readSegmentText(text: string, sink: CaptureSink, options: CaptureFileOp
   options.clock?.({ bootToUnixNano });
   const { segments, lost } = readSegments(text, sink, options.perspective, baseMicros);
   return { packets: segments, lost, bootToUnixNano };
+}
+
+function readRecording(path: string, sink: CaptureSink, options: CaptureFileOptions): CaptureFileRead {
+  const reader = openTwcap(path);
+  try {
+    const bootToUnixNano = BigInt(reader.header.bootToUnixNano);
+    options.clock?.({ bootToUnixNano });
+    const open = new Set<number>();
+    let packets = 0;
+    let lastNs = 0;
+    for (let block = reader.nextBlock(); block !== undefined; block = reader.nextBlock()) {
+      for (const event of block) {
+        packets++;
+        if (event.kind === "opened") open.add(event.event.socket);
+        else if (event.kind === "closed") open.delete(event.socket);
+        else if (event.kind === "slice") lastNs = event.event.timeNs;
+        giveEvent(sink, event);
+      }
+    }
+    for (const socket of open) sink.closed(socket, lastNs, false);
+    const lost = Object.fromEntries(Object.entries(reader.lost).filter(([, count]) => count > 0));
+    return { packets, lost, bootToUnixNano };
+  } finally {
+    reader.close();
+  }
 }
