@@ -1,0 +1,82 @@
+/** Reads what `ByteWriter` wrote; every read is checked against the end, so damaged bytes throw and never run on. */
+
+const VARINT_SCALE_MAX = 2 ** 53;
+
+/** Thrown where the bytes end early or hold a number that cannot have been written. */
+export class BytesEndError extends Error {
+  constructor(at: number) {
+    super(`bytes end or make no sense at ${at}`);
+    this.name = "BytesEndError";
+  }
+}
+
+/** A position in a run of bytes; every method reads at it and moves it on, or throws `BytesEndError`. */
+export class ByteReader {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #text = new TextDecoder("utf-8", { ignoreBOM: true });
+  #at: number;
+
+  constructor(bytes: Uint8Array, at = 0) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#at = at;
+  }
+
+  get at(): number {
+    return this.#at;
+  }
+
+  get left(): number {
+    return this.#bytes.length - this.#at;
+  }
+
+  varint(): number {
+    let value = 0;
+    let scale = 1;
+    for (;;) {
+      const byte = this.byte();
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) return value;
+      scale *= 128;
+      if (scale > VARINT_SCALE_MAX) throw new BytesEndError(this.#at);
+    }
+  }
+
+  signed(): number {
+    const folded = this.varint();
+    return folded % 2 === 0 ? folded / 2 : -(folded + 1) / 2;
+  }
+
+  byte(): number {
+    const value = this.#bytes[this.#at];
+    if (value === undefined) throw new BytesEndError(this.#at);
+    this.#at++;
+    return value;
+  }
+
+  uint32(): number {
+    return this.#view.getUint32(this.#take(4), true);
+  }
+
+  float64(): number {
+    return this.#view.getFloat64(this.#take(8), true);
+  }
+
+  int64(): bigint {
+    return this.#view.getBigInt64(this.#take(8), true);
+  }
+
+  text(): string {
+    const length = this.varint();
+    const at = this.#take(length);
+    return this.#text.decode(this.#bytes.subarray(at, at + length));
+  }
+
+  #take(bytes: number): number {
+    const at = this.#at;
+    if (bytes > this.left) throw new BytesEndError(at);
+    this.#at = at + bytes;
+    return at;
+  }
+}

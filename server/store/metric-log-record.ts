@@ -1,0 +1,161 @@
+/**
+ * Records of the metric log: how they are framed, found again after damage, and what they hold.
+ *
+ * A frame is magic, length, check sum of the two, check sum of the payload (four bytes each, lowest first), payload.
+ * The header has its own sum so that a write cut short (header whole, payload short) can be told from a damaged
+ * length. A payload needs nothing from other records but the declarations of its own segment.
+ */
+
+import { crc32 } from "node:zlib";
+import { type ByteReader, BytesEndError, ByteReader as Reader } from "../model/byte-reader.ts";
+import type { ByteWriter } from "../model/byte-writer.ts";
+import type { Labels } from "../model/series.ts";
+
+const FRAME_MAGIC = 0x4c4d_5754;
+const HEADER_BYTES = 16;
+const PAYLOAD_BYTES_MAX = 2 ** 28;
+const KIND_DECLARE = 1;
+const KIND_SAMPLES = 2;
+/** Whole numbers below this are written as varints with one bit for the tag. */
+const INTEGER_MAX = 2 ** 51;
+const TAG_DOUBLE = 1;
+
+/** Receives what the log holds, in order. */
+export interface LogVisitor {
+  /** `ref` names these labels until the segment ends. */
+  declare(ref: number, labels: Labels): void;
+  sample(ref: number, timestampMs: number, value: number): void;
+}
+
+/** Samples in columns, as the head hands them to the log; the columns may be longer than `series`. */
+export interface LogSamples {
+  readonly series: readonly { readonly ref: number }[];
+  readonly timestampsMs: Float64Array;
+  readonly values: Float64Array;
+}
+
+/** Appends a frame that declares series. */
+export function writeDeclarations(
+  out: ByteWriter,
+  series: readonly { readonly ref: number; readonly labels: Labels }[],
+): void {
+  const start = beginFrame(out);
+  out.byte(KIND_DECLARE);
+  out.varint(series.length);
+  for (const { ref, labels } of series) {
+    out.varint(ref);
+    out.varint(labels.length);
+    for (const [name, value] of labels) {
+      out.text(name);
+      out.text(value);
+    }
+  }
+  endFrame(out, start);
+}
+
+/** Appends a frame of samples; neighbours with the same time or near refs take the fewest bytes. */
+export function writeSamples(out: ByteWriter, samples: LogSamples): void {
+  const start = beginFrame(out);
+  out.byte(KIND_SAMPLES);
+  out.varint(samples.series.length);
+  let previousRef = 0;
+  let previousMs = 0;
+  for (const [i, { ref }] of samples.series.entries()) {
+    const timestampMs = samples.timestampsMs[i] ?? previousMs;
+    const value = samples.values[i] ?? 0;
+    out.signed(ref - previousRef);
+    out.signed(timestampMs - previousMs);
+    if (Number.isInteger(value) && value >= 0 && value < INTEGER_MAX && !Object.is(value, -0)) out.varint(value * 2);
+    else {
+      out.varint(TAG_DOUBLE);
+      out.float64(value);
+    }
+    previousRef = ref;
+    previousMs = timestampMs;
+  }
+  endFrame(out, start);
+}
+
+/** Reads one payload. Throws `BytesEndError` where it cannot have been written by this program. */
+export function readPayload(payload: Uint8Array, visitor: LogVisitor): void {
+  const reader = new Reader(payload);
+  const kind = reader.byte();
+  if (kind === KIND_DECLARE) readDeclarations(reader, visitor);
+  else if (kind === KIND_SAMPLES) readSamples(reader, visitor);
+  else throw new BytesEndError(0);
+}
+
+/** A stretch of a segment: whole frames' payloads, or bytes that are none. */
+export type Stretch =
+  | { readonly kind: "payload"; readonly from: number; readonly bytes: Uint8Array }
+  | { readonly kind: "damaged"; readonly from: number; readonly to: number; readonly why: string }
+  | { readonly kind: "torn"; readonly from: number; readonly to: number };
+
+/** Cuts a segment into stretches, in order. Only the last can be `torn`: a write that never finished. */
+export function* readStretches(bytes: Uint8Array): Generator<Stretch> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let at = 0;
+  while (at < bytes.length) {
+    const fault = faultOfFrame(view, bytes, at);
+    if (fault === undefined) {
+      const to = at + HEADER_BYTES + view.getUint32(at + 4, true);
+      yield { kind: "payload", from: at, bytes: bytes.subarray(at + HEADER_BYTES, to) };
+      at = to;
+      continue;
+    }
+    let to = at + 1;
+    while (to < bytes.length && faultOfFrame(view, bytes, to) !== undefined) to++;
+    const torn = to >= bytes.length && (fault === "short" || bytes.subarray(at).every((byte) => byte === 0));
+    if (torn) yield { kind: "torn", from: at, to: bytes.length };
+    else yield { kind: "damaged", from: at, to, why: fault === "short" ? "record is cut short" : fault };
+    at = to;
+  }
+}
+
+function faultOfFrame(view: DataView, bytes: Uint8Array, at: number): string | undefined {
+  const left = bytes.length - at;
+  if (left >= 4 && view.getUint32(at, true) !== FRAME_MAGIC) return "no record starts here";
+  if (left < HEADER_BYTES) return "short";
+  const length = view.getUint32(at + 4, true);
+  if (view.getUint32(at + 8, true) !== crc32(bytes.subarray(at, at + 8))) return "record header fails its check sum";
+  if (length > PAYLOAD_BYTES_MAX) return "record is too long";
+  if (length > left - HEADER_BYTES) return "short";
+  const payload = bytes.subarray(at + HEADER_BYTES, at + HEADER_BYTES + length);
+  return view.getUint32(at + 12, true) === crc32(payload) ? undefined : "record fails its check sum";
+}
+
+function beginFrame(out: ByteWriter): number {
+  const start = out.length;
+  out.uint32(FRAME_MAGIC);
+  out.uint32(0);
+  out.uint32(0);
+  out.uint32(0);
+  return start;
+}
+
+function endFrame(out: ByteWriter, start: number): void {
+  const payload = out.written(start + HEADER_BYTES);
+  out.setUint32(start + 4, payload.length);
+  out.setUint32(start + 8, crc32(out.written(start).subarray(0, 8)));
+  out.setUint32(start + 12, crc32(payload));
+}
+
+function readDeclarations(reader: ByteReader, visitor: LogVisitor): void {
+  for (let left = reader.varint(); left > 0; left--) {
+    const ref = reader.varint();
+    const labels: [string, string][] = [];
+    for (let labelsLeft = reader.varint(); labelsLeft > 0; labelsLeft--) labels.push([reader.text(), reader.text()]);
+    visitor.declare(ref, labels);
+  }
+}
+
+function readSamples(reader: ByteReader, visitor: LogVisitor): void {
+  let ref = 0;
+  let timestampMs = 0;
+  for (let left = reader.varint(); left > 0; left--) {
+    ref += reader.signed();
+    timestampMs += reader.signed();
+    const tagged = reader.varint();
+    visitor.sample(ref, timestampMs, tagged === TAG_DOUBLE ? reader.float64() : tagged / 2);
+  }
+}

@@ -1,0 +1,258 @@
+/**
+ * The metric head's log: segments `metrics-00000001.log` in one directory, written one after another.
+ *
+ * Invariants: a segment declares every series before its first sample, so any segment can be deleted alone; only the
+ * newest segment is written, by one write at a time; after a failed write or sync a segment is never written again.
+ */
+
+import { type FileHandle, open, readdir, readFile, rename, truncate, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import { BytesEndError } from "../model/byte-reader.ts";
+import type { Labels } from "../model/series.ts";
+import { makePrivateDirectory, renameDurably, syncDirectory } from "../platform/files.ts";
+import { type LogVisitor, readPayload, readStretches } from "./metric-log-record.ts";
+
+const SEGMENT_NAME = /^metrics-(\d{8})\.log$/;
+const QUARANTINE_NAME = /^metrics-\d{8}\.log\.damaged-\d+$/;
+const PRIVATE_FILE_MODE = 0o600;
+/** Damaged segments that are kept for a person to look at; the oldest go. */
+const QUARANTINED_FILES_MAX = 16;
+
+/** Bytes of the log that could not be read. The rest of the file is used, the original is kept as `quarantine`. */
+export interface LogDamage {
+  readonly file: string;
+  readonly offset: number;
+  readonly bytes: number;
+  readonly why: string;
+  readonly quarantine: string;
+}
+
+/** What a reading of all segments tells. */
+export interface LogVisit {
+  /** Called before a segment's records. */
+  segment(): void;
+  declare(ref: number, labels: Labels): void;
+  sample(ref: number, timestampMs: number, value: number): void;
+}
+
+interface Segment {
+  readonly number: number;
+  readonly path: string;
+  bytes: number;
+  /** Newest sample inside; `-Infinity` where there is none. */
+  maxMs: number;
+}
+
+/** The open log. Calls of `write` must not overlap. */
+export class MetricLog {
+  readonly #directory: string;
+  readonly #segmentBytesMax: number;
+  readonly #segments: Segment[];
+  #handle: FileHandle | undefined;
+  #nextNumber: number;
+
+  /** Use `openMetricLog`. */
+  constructor(directory: string, segmentBytesMax: number, segments: Segment[], nextNumber: number) {
+    this.#directory = directory;
+    this.#segmentBytesMax = segmentBytesMax;
+    this.#segments = segments;
+    this.#nextNumber = nextNumber;
+  }
+
+  get segments(): number {
+    return this.#segments.length;
+  }
+
+  get bytes(): number {
+    return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0);
+  }
+
+  /** Number of the segment the next `write` goes to; opens a new one where the last is full or failed. */
+  async ready(): Promise<number> {
+    const current = this.#segments[this.#segments.length - 1];
+    if (this.#handle !== undefined && current !== undefined && current.bytes < this.#segmentBytesMax) {
+      return current.number;
+    }
+    await this.#closeHandle();
+    const number = this.#nextNumber;
+    const path = join(this.#directory, segmentName(number));
+    const handle = await open(path, "wx", PRIVATE_FILE_MODE);
+    try {
+      await syncDirectory(this.#directory);
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+    this.#nextNumber = number + 1;
+    this.#handle = handle;
+    this.#segments.push({ number, path, bytes: 0, maxMs: Number.NEGATIVE_INFINITY });
+    return number;
+  }
+
+  /**
+   * Appends whole frames and makes them durable.
+   *
+   * @param maxMs Newest sample among them.
+   * @throws The system's error; then nothing of `bytes` counts, and the next `ready` opens a new segment.
+   */
+  async write(bytes: Uint8Array, maxMs: number): Promise<void> {
+    const current = this.#segments[this.#segments.length - 1];
+    const handle = this.#handle;
+    if (current === undefined || handle === undefined) throw new Error("write before ready");
+    try {
+      let done = 0;
+      while (done < bytes.length) {
+        const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, current.bytes + done);
+        done += bytesWritten;
+      }
+      await handle.datasync();
+    } catch (error) {
+      await this.#abandon(current);
+      throw error;
+    }
+    current.bytes += bytes.length;
+    current.maxMs = Math.max(current.maxMs, maxMs);
+  }
+
+  /** Deletes segments whose newest sample is older than `cutoffMs`; the one being written stays. */
+  async dropBefore(cutoffMs: number): Promise<void> {
+    for (const segment of this.#segments.slice(0, -1)) {
+      if (segment.maxMs >= cutoffMs) continue;
+      await unlink(segment.path);
+      this.#segments.splice(this.#segments.indexOf(segment), 1);
+    }
+  }
+
+  /** Newest sample of the oldest segment that may be dropped; undefined where only the one being written is left. */
+  oldestMaxMs(): number | undefined {
+    return this.#segments.length > 1 ? this.#segments[0]?.maxMs : undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.#closeHandle();
+  }
+
+  /** What was written of a failed group is cut off where the disk allows; a reader would pass over it anyway. */
+  async #abandon(segment: Segment): Promise<void> {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    if (handle === undefined) return;
+    // The caller gets the error that led here; a disk that failed once may fail these too.
+    await Promise.allSettled([handle.truncate(segment.bytes)]);
+    await Promise.allSettled([handle.close()]);
+  }
+
+  async #closeHandle(): Promise<void> {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    await handle?.close();
+  }
+}
+
+/**
+ * Opens the log and reads all of it.
+ *
+ * A write that never finished is cut off. Damaged bytes are stepped over; the file they were in is set aside and
+ * replaced by one with the readable records.
+ *
+ * @param nowMs Unix milliseconds, for the name of a file set aside.
+ * @returns The log, which starts a new segment at the first write, and the damage found.
+ */
+export async function openMetricLog(
+  options: { readonly directory: string; readonly segmentBytesMax: number; readonly nowMs: number },
+  visit: LogVisit,
+): Promise<{ log: MetricLog; damage: LogDamage[] }> {
+  const { directory, segmentBytesMax, nowMs } = options;
+  await makePrivateDirectory(directory);
+  const segments: Segment[] = [];
+  const damage: LogDamage[] = [];
+  let nextNumber = 1;
+  for (const name of (await readdir(directory)).sort()) {
+    const number = Number(SEGMENT_NAME.exec(name)?.[1] ?? 0);
+    if (number === 0) continue;
+    nextNumber = number + 1;
+    const segment = await readSegment({ number, path: join(directory, name), nowMs }, visit, damage);
+    if (segment.bytes === 0) await unlink(segment.path);
+    else segments.push(segment);
+  }
+  if (damage.length > 0) await dropOldQuarantine(directory);
+  return { log: new MetricLog(directory, segmentBytesMax, segments, nextNumber), damage };
+}
+
+async function readSegment(
+  source: { readonly number: number; readonly path: string; readonly nowMs: number },
+  visit: LogVisit,
+  damage: LogDamage[],
+): Promise<Segment> {
+  const { number, path, nowMs } = source;
+  const bytes = await readFile(path);
+  const quarantine = `${path}.damaged-${nowMs}`;
+  const good: Uint8Array[] = [];
+  const damageBefore = damage.length;
+  let maxMs = Number.NEGATIVE_INFINITY;
+  let goodFrom = 0;
+  let tornAt: number | undefined;
+  const visitor: LogVisitor = {
+    declare: (ref, labels) => visit.declare(ref, labels),
+    sample: (ref, timestampMs, value) => {
+      if (timestampMs > maxMs) maxMs = timestampMs;
+      visit.sample(ref, timestampMs, value);
+    },
+  };
+  visit.segment();
+  for (const stretch of readStretches(bytes)) {
+    if (stretch.kind === "payload") {
+      const why = readChecked(stretch.bytes, visitor);
+      if (why === undefined) continue;
+      damage.push({ file: path, offset: stretch.from, bytes: stretch.bytes.length, why, quarantine });
+    } else {
+      good.push(bytes.subarray(goodFrom, stretch.from));
+      goodFrom = stretch.to;
+      if (stretch.kind === "torn") tornAt = stretch.from;
+      else {
+        const { from, to, why } = stretch;
+        damage.push({ file: path, offset: from, bytes: to - from, why, quarantine });
+      }
+    }
+  }
+  good.push(bytes.subarray(goodFrom));
+  const length = good.reduce((sum, part) => sum + part.length, 0);
+  if (damage.length > damageBefore) await replaceDamaged(path, quarantine, good);
+  else if (tornAt !== undefined) await truncate(path, tornAt);
+  return { number, path, bytes: length, maxMs };
+}
+
+/** Reads a payload whose check sum holds; says why where its content makes no sense all the same. */
+function readChecked(payload: Uint8Array, visitor: LogVisitor): string | undefined {
+  try {
+    readPayload(payload, visitor);
+    return undefined;
+  } catch (error) {
+    if (error instanceof BytesEndError) return `record cannot be read: ${error.message}`;
+    throw error;
+  }
+}
+
+async function replaceDamaged(path: string, quarantine: string, good: readonly Uint8Array[]): Promise<void> {
+  const replacement = `${path}.new`;
+  const handle = await open(replacement, "w", PRIVATE_FILE_MODE);
+  try {
+    for (const part of good) await handle.writeFile(part);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(path, quarantine);
+  await renameDurably(replacement, path);
+}
+
+async function dropOldQuarantine(directory: string): Promise<void> {
+  const kept = (await readdir(directory)).filter((name) => QUARANTINE_NAME.test(name)).sort();
+  for (const name of kept.slice(0, Math.max(0, kept.length - QUARANTINED_FILES_MAX))) {
+    await unlink(join(directory, name));
+  }
+}
+
+function segmentName(number: number): string {
+  return `metrics-${String(number).padStart(8, "0")}.log`;
+}
