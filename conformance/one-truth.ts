@@ -1,0 +1,111 @@
+/**
+ * The check that ends every whole-program test: PromQL, SQL, graph and the program's own ledger agree to the last call.
+ */
+
+import type { Program } from "./program.ts";
+import { sleep } from "./program.ts";
+
+/** Half-edges wait this long for their other side, then a flush writes them. */
+const SETTLE_MS_MAX = 25_000;
+
+/**
+ * Waits until everything derived has settled, then compares.
+ *
+ * @returns Differences, one a line; empty where all agree.
+ */
+export async function oneTruthFault(program: Program): Promise<string> {
+  const deadline = performance.now() + SETTLE_MS_MAX;
+  let fault = await differences(program);
+  while (fault !== "" && performance.now() < deadline) {
+    await sleep(500);
+    fault = await differences(program);
+  }
+  return fault;
+}
+
+async function differences(program: Program): Promise<string> {
+  const faults = [
+    ...compare("calls", await callsInSql(program), await callsInPromql(program)),
+    ...compare("requests into", await servedInSql(program), await requestsInSql(program)),
+    ...compare("requests (PromQL) into", await servedInSql(program), await requestsInPromql(program)),
+    ...(await ledger(program)),
+  ];
+  return faults.slice(0, 20).join("\n");
+}
+
+async function callsInSql(program: Program): Promise<Map<string, number>> {
+  const rows = await program.sql(
+    "SELECT service, name, kind, status, sum(weight) AS calls FROM spans WHERE duplicate_of IS NULL GROUP BY service, name, kind, status",
+  );
+  return new Map(
+    rows.map(([service, name, kind, status, calls]) => [`${service}|${name}|${kind}|${status}`, Number(calls)]),
+  );
+}
+
+async function callsInPromql(program: Program): Promise<Map<string, number>> {
+  const samples = await program.promql("traces_spanmetrics_calls_total");
+  return new Map(
+    samples.map(({ metric, value }) => [
+      `${metric["service"]}|${metric["span_name"]}|${word(metric["span_kind"], "SPAN_KIND_")}|${word(metric["status_code"], "STATUS_CODE_")}`,
+      value,
+    ]),
+  );
+}
+
+async function servedInSql(program: Program): Promise<Map<string, number>> {
+  const rows = await program.sql(
+    "SELECT service, sum(weight) AS calls FROM spans WHERE kind = 'server' AND duplicate_of IS NULL GROUP BY service",
+  );
+  return new Map(rows.map(([service, calls]) => [String(service), Number(calls)]));
+}
+
+async function requestsInSql(program: Program): Promise<Map<string, number>> {
+  const served = await servedInSql(program);
+  const rows = await program.sql(
+    "SELECT server, sum(requests) AS calls FROM edges WHERE connection_type IN ('', 'virtual_node') GROUP BY server",
+  );
+  return new Map(
+    rows.filter(([server]) => served.has(String(server))).map(([server, calls]) => [String(server), Number(calls)]),
+  );
+}
+
+async function requestsInPromql(program: Program): Promise<Map<string, number>> {
+  const served = await servedInSql(program);
+  const samples = await program.promql(
+    'sum by (server) (traces_service_graph_request_total{connection_type=~"|virtual_node"})',
+  );
+  return new Map(
+    samples
+      .filter(({ metric }) => served.has(metric["server"] ?? ""))
+      .map(({ metric, value }) => [metric["server"] ?? "", value]),
+  );
+}
+
+async function ledger(program: Program): Promise<string[]> {
+  const received = await program.counter("thalweg_ingest_received_total", 'signal="traces"');
+  const stored = await program.counter("thalweg_ingest_stored_total", 'signal="traces"');
+  const rejected = await program.counter("thalweg_ingest_rejected_total", 'signal="traces"');
+  const lost = await program.counter("thalweg_ingest_lost_total", 'signal="traces"');
+  const seen = await program.counter("thalweg_capture_seen_total");
+  const delivered = await program.counter("thalweg_capture_delivered_total");
+  const captureLost = await program.counter("thalweg_capture_lost_total");
+  const faults: string[] = [];
+  if (received !== stored + rejected + lost)
+    faults.push(`received ${received} ≠ stored ${stored} + rejected ${rejected} + lost ${lost}`);
+  if (seen !== delivered + captureLost) faults.push(`seen ${seen} ≠ delivered ${delivered} + lost ${captureLost}`);
+  return faults;
+}
+
+function compare(what: string, left: ReadonlyMap<string, number>, right: ReadonlyMap<string, number>): string[] {
+  const faults: string[] = [];
+  for (const key of new Set([...left.keys(), ...right.keys()])) {
+    const wanted = left.get(key) ?? 0;
+    const found = right.get(key) ?? 0;
+    if (wanted !== found) faults.push(`${what} ${key}: spans say ${wanted}, derived ${found}`);
+  }
+  return faults;
+}
+
+function word(value: string | undefined, prefix: string): string {
+  return (value ?? "").slice(prefix.length).toLowerCase();
+}
