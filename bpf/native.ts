@@ -139,7 +139,7 @@ export interface Native {
   /** Position up to which records were drained. */
   ringConsumed(ring: RingHandle): number;
   /**
-   * Copies whole finished records, each a u32 of its bytes, a u32 of zero, the bytes and padding to 8, into `into` from
+   * Copies whole finished records, each a u32 of its bytes, a u32 without meaning, the bytes and padding to 8, into `into` from
    * its start, and frees them in the ring. Stops at `until`, at an unfinished record, and where the next does not fit.
    * @returns Bytes written.
    */
@@ -202,9 +202,6 @@ export function loadNative(directoryOverride?: string): NativeOutcome {
   if (process.platform !== "linux") {
     return { ok: false, why: `live capture needs Linux; this is ${process.platform}` };
   }
-  if (!isGlibc()) {
-    return { ok: false, why: "live capture needs glibc 2.28 or newer; this Node runs on another C library (musl)" };
-  }
   const file = join(nativeDirectory(directoryOverride), ADDON_FILE);
   if (!existsSync(file)) {
     return { ok: false, why: `no capture addon for linux-${process.arch}: ${file} does not exist` };
@@ -214,19 +211,18 @@ export function loadNative(directoryOverride?: string): NativeOutcome {
   try {
     process.dlopen(target, file);
   } catch (error) {
+    if (!isGlibc()) {
+      return { ok: false, why: "live capture needs glibc 2.28 or newer; this Node runs on another C library (musl)" };
+    }
     const text = error instanceof Error ? error.message : String(error);
     return { ok: false, why: `the capture addon does not load: ${text.split("\n", 1)[0]}` };
   }
   return { ok: true, native: target.exports as Native };
 }
 
-/** Node's own report names the C library it runs on, and leaves the field out on musl. */
+/** Node's own report names the C library it runs on, and leaves the field out on musl. Slow: only for the error. */
 function isGlibc(): boolean {
-  // Without this the report resolves the names of all connected peers, which may take seconds.
-  const { excludeNetwork } = process.report;
-  process.report.excludeNetwork = true;
   const report = process.report.getReport();
-  process.report.excludeNetwork = excludeNetwork;
   if (typeof report !== "object" || report === null || !("header" in report)) return true;
   const header: unknown = report.header;
   return typeof header === "object" && header !== null && "glibcVersionRuntime" in header;

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Packets of this network namespace through a TPACKET_V3 ring. Needs CAP_NET_RAW and nothing else.
+ *
+ * The socket's protocol is 0 until bind, so that nothing enters before the filter is set. SOCK_DGRAM
+ * puts offset 0 at the IP header on every kind of link.
+ */
+#include "addon.h"
+#include "packet.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define PACKET_MAGIC 0x6b636170u
+#define FRAME_BYTES 2048
+#define LOOPBACK_IFINDEX 1 /* in every network namespace */
+
+struct packet_ring {
+	uint32_t magic;
+	int fd; /* -1: closed */
+	uint8_t *blocks;
+	uint32_t block_bytes;
+	uint32_t block_count;
+	uint32_t block; /* being read */
+	uint32_t packet; /* next within it */
+	const uint8_t *next; /* its header; NULL: block not begun */
+	double seen;
+	double dropped;
+	double frozen;
+};
+
+struct packet_settings {
+	bool syn_only;
+	uint32_t snap_bytes;
+	uint32_t block_bytes;
+	uint32_t block_count;
+	uint32_t retire_ms;
+};
+
+/* Ancillary loads of classic filters. */
+#define AUX(what) ((uint32_t)(SKF_AD_OFF + (what)))
+#define LOAD_WORD(at) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at)
+#define LOAD_HALF(at) BPF_STMT(BPF_LD | BPF_H | BPF_ABS, at)
+#define LOAD_BYTE(at) BPF_STMT(BPF_LD | BPF_B | BPF_ABS, at)
+#define IF_EQUAL(value, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, yes, no)
+#define IF_SET(value, yes, no) BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, value, yes, no)
+#define RETURN(value) BPF_STMT(BPF_RET | BPF_K, value)
+
+#define TCP_FIN_SYN_RST 0x07
+#define TCP_SYN_ACK 0x12
+#define TCP_SYN 0x02
+
+/*
+ * Passes TCP segments with payload, SYN, FIN or RST, cut to `snap`. Payload is told by the length in
+ * the IP header, since Ethernet pads; a length of zero is a segment above 64 KiB (BIG TCP). What lo
+ * sends is dropped, for it comes back as received.
+ */
+static int attach_data_filter(int fd, uint32_t snap)
+{
+	struct sock_filter code[] = {
+		/*  0 */ LOAD_WORD(AUX(SKF_AD_PKTTYPE)),
+		/*  1 */ IF_EQUAL(PACKET_OUTGOING, 0, 2),
+		/*  2 */ LOAD_WORD(AUX(SKF_AD_IFINDEX)),
+		/*  3 */ IF_EQUAL(LOOPBACK_IFINDEX, 34, 0),
+		/*  4 */ LOAD_WORD(AUX(SKF_AD_PROTOCOL)),
+		/*  5 */ IF_EQUAL(ETH_P_IPV6, 18, 0),
+		/*  6 */ IF_EQUAL(ETH_P_IP, 0, 31),
+		/*  7 */ LOAD_BYTE(9),
+		/*  8 */ IF_EQUAL(IPPROTO_TCP, 0, 29),
+		/*  9 */ LOAD_HALF(6),
+		/* 10: a fragment */ IF_SET(0x3fff, 27, 0),
+		/* 11: X = header bytes */ BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0),
+		/* 12: flags */ BPF_STMT(BPF_LD | BPF_B | BPF_IND, 13),
+		/* 13 */ IF_SET(TCP_FIN_SYN_RST, 25, 0),
+		/* 14: data offset */ BPF_STMT(BPF_LD | BPF_B | BPF_IND, 12),
+		/* 15 */ BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 4),
+		/* 16 */ BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 2),
+		/* 17: bytes of both headers */ BPF_STMT(BPF_ALU | BPF_ADD | BPF_X, 0),
+		/* 18 */ BPF_STMT(BPF_ST, 0),
+		/* 19 */ LOAD_HALF(2),
+		/* 20 */ IF_EQUAL(0, 0, 1),
+		/* 21 */ BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
+		/* 22 */ BPF_STMT(BPF_LDX | BPF_W | BPF_MEM, 0),
+		/* 23 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_X, 0, 15, 14),
+		/* 24 */ LOAD_BYTE(6),
+		/* 25 */ IF_EQUAL(IPPROTO_TCP, 0, 12),
+		/* 26: flags */ LOAD_BYTE(53),
+		/* 27 */ IF_SET(TCP_FIN_SYN_RST, 11, 0),
+		/* 28: data offset */ LOAD_BYTE(52),
+		/* 29 */ BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 4),
+		/* 30 */ BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 2),
+		/* 31 */ BPF_STMT(BPF_ST, 0),
+		/* 32 */ LOAD_HALF(4),
+		/* 33 */ IF_EQUAL(0, 0, 2),
+		/* 34 */ BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
+		/* 35: less the IPv6 header */ BPF_STMT(BPF_ALU | BPF_SUB | BPF_K, 40),
+		/* 36 */ BPF_STMT(BPF_LDX | BPF_W | BPF_MEM, 0),
+		/* 37 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_X, 0, 1, 0),
+		/* 38 */ RETURN(0),
+		/* 39 */ RETURN(snap),
+	};
+	struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter));
+}
+
+/* Passes the first segment of a connection, the client's SYN, cut to `snap`. */
+static int attach_syn_filter(int fd, uint32_t snap)
+{
+	struct sock_filter code[] = {
+		/*  0 */ LOAD_WORD(AUX(SKF_AD_PKTTYPE)),
+		/*  1 */ IF_EQUAL(PACKET_OUTGOING, 0, 2),
+		/*  2 */ LOAD_WORD(AUX(SKF_AD_IFINDEX)),
+		/*  3 */ IF_EQUAL(LOOPBACK_IFINDEX, 15, 0),
+		/*  4 */ LOAD_WORD(AUX(SKF_AD_PROTOCOL)),
+		/*  5 */ IF_EQUAL(ETH_P_IPV6, 8, 0),
+		/*  6 */ IF_EQUAL(ETH_P_IP, 0, 12),
+		/*  7 */ LOAD_BYTE(9),
+		/*  8 */ IF_EQUAL(IPPROTO_TCP, 0, 10),
+		/*  9 */ LOAD_HALF(6),
+		/* 10: a fragment */ IF_SET(0x3fff, 8, 0),
+		/* 11: X = header bytes */ BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0),
+		/* 12: flags */ BPF_STMT(BPF_LD | BPF_B | BPF_IND, 13),
+		/* 13 */ BPF_STMT(BPF_JMP | BPF_JA, 3),
+		/* 14 */ LOAD_BYTE(6),
+		/* 15 */ IF_EQUAL(IPPROTO_TCP, 0, 3),
+		/* 16: flags */ LOAD_BYTE(53),
+		/* 17 */ BPF_STMT(BPF_ALU | BPF_AND | BPF_K, TCP_SYN_ACK),
+		/* 18 */ IF_EQUAL(TCP_SYN, 1, 0),
+		/* 19 */ RETURN(0),
+		/* 20 */ RETURN(snap),
+	};
+	struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter));
+}
+
+static void close_ring(struct packet_ring *ring)
+{
+	if (ring->blocks)
+		munmap(ring->blocks, (size_t)ring->block_bytes * ring->block_count);
+	if (ring->fd >= 0)
+		close(ring->fd);
+	ring->blocks = NULL;
+	ring->fd = -1;
+}
+
+static void free_packet_ring(napi_env env, void *data, void *hint)
+{
+	(void)env;
+	(void)hint;
+	close_ring(data);
+	free(data);
+}
+
+/* Returns NULL or the call that failed, with errno set. */
+static const char *open_socket(struct packet_ring *ring, const struct packet_settings *settings)
+{
+	struct tpacket_req3 request = {
+		.tp_block_size = settings->block_bytes,
+		.tp_block_nr = settings->block_count,
+		.tp_frame_size = FRAME_BYTES,
+		.tp_frame_nr = settings->block_bytes / FRAME_BYTES * settings->block_count,
+		.tp_retire_blk_tov = settings->retire_ms,
+	};
+	struct sockaddr_ll everything = {
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(ETH_P_ALL),
+	};
+	int version = TPACKET_V3;
+
+	ring->fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (ring->fd < 0)
+		return "socket(AF_PACKET)";
+	if (settings->syn_only ? attach_syn_filter(ring->fd, settings->snap_bytes) :
+				 attach_data_filter(ring->fd, settings->snap_bytes))
+		return "setsockopt(SO_ATTACH_FILTER)";
+	if (setsockopt(ring->fd, SOL_PACKET, PACKET_VERSION, &version, sizeof(version)))
+		return "setsockopt(PACKET_VERSION)";
+	if (setsockopt(ring->fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof(request)))
+		return "setsockopt(PACKET_RX_RING)";
+	void *blocks = mmap(NULL, (size_t)settings->block_bytes * settings->block_count,
+			    PROT_READ | PROT_WRITE, MAP_SHARED, ring->fd, 0);
+	if (blocks == MAP_FAILED)
+		return "mmap";
+	ring->blocks = blocks;
+	ring->block_bytes = settings->block_bytes;
+	ring->block_count = settings->block_count;
+	if (bind(ring->fd, (struct sockaddr *)&everything, sizeof(everything)))
+		return "bind";
+	return NULL;
+}
+
+static bool read_setting(napi_env env, napi_value options, const char *name, uint32_t *number)
+{
+	napi_value value;
+
+	if (napi_get_named_property(env, options, name, &value) != napi_ok) {
+		throw_argument(env, "options must be an object");
+		return false;
+	}
+	return read_u32(env, value, name, number);
+}
+
+static bool read_settings(napi_env env, napi_value options, struct packet_settings *settings)
+{
+	napi_value value;
+	char filter[8];
+
+	if (napi_get_named_property(env, options, "filter", &value) != napi_ok ||
+	    !read_text(env, value, "filter", filter, sizeof(filter)))
+		return false;
+	settings->syn_only = !strcmp(filter, "syn");
+	if (!settings->syn_only && strcmp(filter, "data")) {
+		throw_argument(env, "filter must be 'data' or 'syn'");
+		return false;
+	}
+	return read_setting(env, options, "snapBytes", &settings->snap_bytes) &&
+	       read_setting(env, options, "blockBytes", &settings->block_bytes) &&
+	       read_setting(env, options, "blockCount", &settings->block_count) &&
+	       read_setting(env, options, "retireMs", &settings->retire_ms);
+}
+
+static napi_value packet_open(napi_env env, napi_callback_info info)
+{
+	struct packet_settings settings;
+	napi_value argument, handle;
+
+	if (!read_arguments(env, info, 1, &argument) || !read_settings(env, argument, &settings))
+		return NULL;
+	struct packet_ring *ring = calloc(1, sizeof(*ring));
+	if (!ring)
+		return throw_errno(env, ENOMEM, "calloc", NULL);
+	ring->magic = PACKET_MAGIC;
+	const char *failed = open_socket(ring, &settings);
+	if (!failed && napi_create_external(env, ring, free_packet_ring, NULL, &handle) == napi_ok)
+		return handle;
+	if (failed)
+		throw_errno(env, errno, failed, NULL);
+	free_packet_ring(env, ring, NULL);
+	return NULL;
+}
+
+static struct packet_ring *read_packet_ring(napi_env env, napi_value value)
+{
+	struct packet_ring *ring = read_handle(env, value, "packet", PACKET_MAGIC);
+
+	if (ring && ring->fd < 0) {
+		throw_argument(env, "the packet socket is closed");
+		return NULL;
+	}
+	return ring;
+}
+
+/* Writes one packet's record; returns its bytes, or 0 where it does not fit. */
+static size_t put_record(const struct tpacket3_hdr *header, uint8_t *into, size_t room)
+{
+	const struct sockaddr_ll *link =
+		(const void *)((const uint8_t *)header + TPACKET_ALIGN(sizeof(*header)));
+	size_t bytes = (sizeof(struct packet_record) + header->tp_snaplen + 7) & ~(size_t)7;
+	struct packet_record *record = (void *)into;
+
+	if (bytes > room)
+		return 0;
+	record->record_bytes = (uint32_t)bytes;
+	record->captured_bytes = header->tp_snaplen;
+	record->original_bytes = header->tp_len;
+	record->ifindex = (uint32_t)link->sll_ifindex;
+	record->packet_type = link->sll_pkttype;
+	record->reserved = 0;
+	record->protocol = ntohs(link->sll_protocol);
+	record->seconds = header->tp_sec;
+	record->nanoseconds = header->tp_nsec;
+	record->reserved2 = 0;
+	memcpy(record->bytes, (const uint8_t *)header + header->tp_net, header->tp_snaplen);
+	return bytes;
+}
+
+/* Copies what fits; a block goes back to the kernel once its last packet is copied. */
+static size_t drain(struct packet_ring *ring, uint8_t *into, size_t room)
+{
+	size_t written = 0;
+
+	for (uint32_t turn = 0; turn <= ring->block_count; turn++) {
+		struct tpacket_block_desc *block =
+			(void *)(ring->blocks + (size_t)ring->block * ring->block_bytes);
+		struct tpacket_hdr_v1 *state = &block->hdr.bh1;
+		if (!(__atomic_load_n(&state->block_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
+			break;
+		if (!ring->next) {
+			ring->next = (const uint8_t *)block + state->offset_to_first_pkt;
+			ring->packet = 0;
+		}
+		for (; ring->packet < state->num_pkts; ring->packet++) {
+			const struct tpacket3_hdr *header = (const void *)ring->next;
+			size_t bytes = put_record(header, into + written, room - written);
+			if (!bytes)
+				return written;
+			written += bytes;
+			ring->next += header->tp_next_offset;
+		}
+		__atomic_store_n(&state->block_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+		ring->next = NULL;
+		ring->block = (ring->block + 1) % ring->block_count;
+	}
+	return written;
+}
+
+static napi_value packet_drain(napi_env env, napi_callback_info info)
+{
+	struct packet_ring *ring;
+	napi_value arguments[2];
+	size_t room;
+	void *into;
+
+	if (!read_arguments(env, info, 2, arguments) ||
+	    !(ring = read_packet_ring(env, arguments[0])) ||
+	    !read_buffer(env, arguments[1], "into", &into, &room))
+		return NULL;
+	return make_number(env, (double)drain(ring, into, room));
+}
+
+static napi_value packet_wait(napi_env env, napi_callback_info info)
+{
+	struct packet_ring *ring;
+	napi_value arguments[2], ready;
+	uint32_t timeout_ms;
+
+	if (!read_arguments(env, info, 2, arguments) ||
+	    !(ring = read_packet_ring(env, arguments[0])) ||
+	    !read_u32(env, arguments[1], "timeoutMs", &timeout_ms))
+		return NULL;
+	struct pollfd poll_fd = { .fd = ring->fd, .events = POLLIN };
+	int count = poll(&poll_fd, 1, timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms);
+	if (count < 0 && errno != EINTR)
+		return throw_errno(env, errno, "poll", NULL);
+	return napi_get_boolean(env, count > 0, &ready) == napi_ok ? ready : NULL;
+}
+
+static napi_value packet_stats(napi_env env, napi_callback_info info)
+{
+	struct tpacket_stats_v3 since = {};
+	socklen_t length = sizeof(since);
+	struct packet_ring *ring;
+	napi_value argument, stats;
+
+	if (!read_arguments(env, info, 1, &argument) || !(ring = read_packet_ring(env, argument)))
+		return NULL;
+	/* Reading sets the kernel's counters back; tp_packets includes tp_drops. */
+	if (getsockopt(ring->fd, SOL_PACKET, PACKET_STATISTICS, &since, &length))
+		return throw_errno(env, errno, "getsockopt(PACKET_STATISTICS)", NULL);
+	ring->seen += since.tp_packets;
+	ring->dropped += since.tp_drops;
+	ring->frozen += since.tp_freeze_q_cnt;
+	if (napi_create_object(env, &stats) != napi_ok ||
+	    !set_number(env, stats, "seen", ring->seen) ||
+	    !set_number(env, stats, "dropped", ring->dropped) ||
+	    !set_number(env, stats, "frozen", ring->frozen))
+		return NULL;
+	return stats;
+}
+
+static napi_value packet_close(napi_env env, napi_callback_info info)
+{
+	struct packet_ring *ring;
+	napi_value argument;
+
+	if (!read_arguments(env, info, 1, &argument) || !(ring = read_packet_ring(env, argument)))
+		return NULL;
+	close_ring(ring);
+	return make_undefined(env);
+}
+
+const struct function_entry packet_functions[] = {
+	{ "packetOpen", packet_open },
+	{ "packetDrain", packet_drain },
+	{ "packetWait", packet_wait },
+	{ "packetStats", packet_stats },
+	{ "packetClose", packet_close },
+	{ NULL, NULL },
+};

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * Layout of everything that crosses from the kernel to the agent. Mirrored in
+ * agent/capture/probe-event.ts, whose test reads the numbers of the assertions below.
+ * Compiles for BPF (after vmlinux.h) and for the host (after linux/types.h and stddef.h).
+ */
+#ifndef THALWEG_EVENT_H
+#define THALWEG_EVENT_H
+
+/* libbpf's own offsetof is no constant expression for clang. */
+#undef offsetof
+#define offsetof(type, member) __builtin_offsetof(type, member)
+
+/* Longest copy of one call. A head longer than this is cut, and the rest counted. */
+#define HEAD_BYTES_MAX 16384
+
+enum event_kind {
+	EVENT_SLICE = 1, /* data ring; all others: control ring */
+	EVENT_OPEN = 2,
+	EVENT_CLOSE = 3,
+	EVENT_EXEC = 4,
+	EVENT_EXIT = 5,
+};
+
+enum end_role {
+	ROLE_UNKNOWN = 0,
+	ROLE_CLIENT = 1,
+	ROLE_SERVER = 2,
+};
+
+/* event_head.flags */
+#define FLAG_RECEIVED 1 /* slice: this end received the bytes; else it sent them */
+#define FLAG_JOINED_LATE 2 /* open: the connection is older than the probes */
+#define FLAG_RESET 4 /* close: not by FIN in both directions */
+
+struct event_head {
+	__u8 kind;
+	__u8 flags;
+	__u16 reserved;
+	__u32 pid; /* process in the agent's pid namespace; 0 where it has none there */
+	__u64 time_ns; /* CLOCK_BOOTTIME */
+	__u64 cookie; /* of the socket; 0 for exec and exit */
+};
+
+/* One call's bytes. `copied` of `total` follow the header. */
+struct slice_event {
+	struct event_head head;
+	__u32 tid;
+	__u32 seq; /* TCP sequence number of the first byte */
+	__u32 total;
+	__u32 copied;
+};
+
+/* The first call on a socket. Addresses are IPv6, IPv4 as ::ffff:a.b.c.d, in network order. */
+struct open_event {
+	struct event_head head; /* time: of connect or accept where known */
+	__u32 tid;
+	__u32 netns;
+	__u16 local_port; /* host order, as the next */
+	__u16 remote_port;
+	__u8 role;
+	__u8 reserved[3];
+	__u8 local[16];
+	__u8 remote[16];
+};
+
+struct close_event {
+	struct event_head head;
+};
+
+struct exec_event {
+	struct event_head head;
+	__u8 comm[16]; /* NUL-terminated */
+};
+
+struct exit_event {
+	struct event_head head;
+};
+
+/*
+ * Per processor. Exactly: calls_seen = calls_submitted + all calls_lost_*, and
+ * control_seen = control_submitted + control_lost.
+ */
+struct probe_counters {
+	__u64 calls_seen;
+	__u64 calls_submitted;
+	__u64 calls_lost_ring_full;
+	__u64 calls_lost_control_full; /* its socket could not be announced */
+	__u64 calls_lost_no_memory; /* no state for its socket */
+	__u64 calls_lost_nested; /* the processor's scratch area was taken */
+	__u64 control_seen;
+	__u64 control_submitted;
+	__u64 control_lost;
+	__u64 payload_faults; /* submitted with less payload than wanted: page not present */
+	__u64 payload_unreachable; /* submitted without payload: sendfile, io_uring, 32-bit task, several messages */
+	__u64 calls_excluded; /* own traffic, not part of calls_seen */
+};
+
+_Static_assert(sizeof(struct event_head) == 24, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct event_head, kind) == 0, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct event_head, flags) == 1, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct event_head, pid) == 4, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct event_head, time_ns) == 8, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct event_head, cookie) == 16, "mirrored in probe-event.ts");
+_Static_assert(sizeof(struct slice_event) == 40, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct slice_event, tid) == 24, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct slice_event, seq) == 28, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct slice_event, total) == 32, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct slice_event, copied) == 36, "mirrored in probe-event.ts");
+_Static_assert(sizeof(struct open_event) == 72, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct open_event, tid) == 24, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct open_event, netns) == 28, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct open_event, local_port) == 32, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct open_event, remote_port) == 34, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct open_event, role) == 36, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct open_event, local) == 40, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct open_event, remote) == 56, "mirrored in probe-event.ts");
+_Static_assert(sizeof(struct exec_event) == 40, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct exec_event, comm) == 24, "mirrored in probe-event.ts");
+_Static_assert(sizeof(struct probe_counters) == 96, "mirrored in probe-event.ts");
+
+#endif

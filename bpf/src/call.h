@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * From the system call under way to the caller's bytes.
+ *
+ * The registers are trusted only while the task is inside a 64-bit system call of its own: io_uring
+ * runs its requests on the way out of any other call, where they name somebody else's buffer.
+ *
+ * Functions without `static` are verified once and by themselves, which keeps the number of paths
+ * that the verifier walks a sum instead of a product.
+ */
+#ifndef THALWEG_CALL_H
+#define THALWEG_CALL_H
+
+/* First look at a head that is longer than usual. */
+#define HEAD_BYTES_FIRST 4096
+#define IOVECS_MAX 8
+#define METHOD_BYTES_MAX 20
+
+#define PF_KTHREAD 0x00200000
+#define TS_COMPAT 0x0002
+#define ENOSYS 38
+
+struct scratch {
+	__u64 taken;
+	struct slice_event event;
+	/* Twice as long as is used: the verifier knows an offset below one half and a length of the other. */
+	__u8 bytes[2 * HEAD_BYTES_MAX];
+};
+_Static_assert(offsetof(struct scratch, bytes) ==
+		       offsetof(struct scratch, event) + sizeof(struct slice_event),
+	       "payload follows its header");
+
+/* The caller's buffer: plain, or a vector of buffers. */
+struct call {
+	__u64 base;
+	__u64 vectors; /* count; 0: `base` is the buffer itself */
+};
+
+enum buffer_kind {
+	BUFFER_NONE,
+	BUFFER_PLAIN, /* (fd, buffer, …) */
+	BUFFER_VECTOR, /* (fd, iovec *, count, …) */
+	BUFFER_MESSAGE, /* (fd, msghdr *, …) */
+	BUFFER_MESSAGES, /* (fd, mmsghdr *, count, …) */
+};
+
+#if defined(__TARGET_ARCH_x86)
+
+static __always_inline enum buffer_kind kind_of(__u64 number)
+{
+	switch (number) {
+	case 0: /* read */
+	case 1: /* write */
+	case 44: /* sendto */
+	case 45: /* recvfrom */
+		return BUFFER_PLAIN;
+	case 19: /* readv */
+	case 20: /* writev */
+		return BUFFER_VECTOR;
+	case 46: /* sendmsg */
+	case 47: /* recvmsg */
+		return BUFFER_MESSAGE;
+	case 299: /* recvmmsg */
+	case 307: /* sendmmsg */
+		return BUFFER_MESSAGES;
+	default:
+		return BUFFER_NONE;
+	}
+}
+
+static __always_inline enum buffer_kind read_registers(struct task_struct *task, __u64 *second,
+						       __u64 *third)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	/* ax holds -ENOSYS from the entry of a call until its return. */
+	if (task->thread_info.status & TS_COMPAT || (long)regs->ax != -ENOSYS)
+		return BUFFER_NONE;
+	*second = regs->si;
+	*third = regs->dx;
+	return kind_of(regs->orig_ax);
+}
+
+#else
+#error "no system call numbers for this architecture"
+#endif
+
+/* False: the payload is out of reach, and the slice carries its length alone. */
+static __always_inline bool read_call(struct task_struct *task, struct call *call)
+{
+	struct user_msghdr header;
+	__u64 second = 0, third = 0;
+	enum buffer_kind kind;
+
+	if (task->flags & PF_KTHREAD)
+		return false;
+	kind = read_registers(task, &second, &third);
+	call->base = second;
+	call->vectors = 0;
+	switch (kind) {
+	case BUFFER_PLAIN:
+		return true;
+	case BUFFER_VECTOR:
+		call->vectors = third;
+		return third > 0;
+	case BUFFER_MESSAGES:
+		/* The hook does not tell which message it is called for. */
+		if (third != 1)
+			return false;
+		break;
+	case BUFFER_MESSAGE:
+		break;
+	default:
+		return false;
+	}
+	if (bpf_probe_read_user(&header, sizeof(header), (void *)second))
+		return false;
+	call->base = (__u64)header.msg_iov;
+	call->vectors = header.msg_iovlen;
+	return header.msg_iovlen > 0;
+}
+
+/* Reads `length` bytes to `offset` of the area; both are bounded again for the verifier. */
+static __always_inline bool read_part(struct scratch *area, __u64 offset, __u64 length, __u64 from)
+{
+	asm volatile("" : "+r"(offset));
+	offset &= HEAD_BYTES_MAX - 1;
+	asm volatile("" : "+r"(length));
+	if (length > HEAD_BYTES_MAX)
+		length = HEAD_BYTES_MAX;
+	return bpf_probe_read_user(area->bytes + offset, length, (void *)from) == 0;
+}
+
+/* Copies the first `wanted` bytes, at most HEAD_BYTES_MAX, from at most IOVECS_MAX buffers. */
+__noinline __u32 gather(struct scratch *area, struct call *call, __u32 wanted)
+{
+	struct iovec vector;
+	__u32 copied = 0;
+	__u32 i, part;
+
+	if (!area || !call)
+		return 0;
+	if (!call->vectors)
+		return read_part(area, 0, wanted, call->base) ? wanted : 0;
+	for (i = 0; i < IOVECS_MAX && i < call->vectors && copied < wanted; i++) {
+		if (bpf_probe_read_user(&vector, sizeof(vector),
+					(void *)(call->base + i * sizeof(vector))))
+			break;
+		part = wanted - copied;
+		if (vector.iov_len < part)
+			part = vector.iov_len;
+		if (!part)
+			continue;
+		if (!read_part(area, copied, part, (__u64)vector.iov_base))
+			break;
+		copied += part;
+	}
+	return copied;
+}
+
+static __always_inline bool is_token(__u8 c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
+}
+
+/*
+ * 1 for a request line ("token SP") or a status line. Text that only looks like one costs a longer
+ * copy and nothing else.
+ */
+__noinline __u32 starts_message(struct scratch *area)
+{
+	const __u8 *bytes;
+	__u32 i;
+
+	if (!area)
+		return 0;
+	bytes = area->bytes;
+	if (bytes[0] == 'H' && bytes[1] == 'T' && bytes[2] == 'T' && bytes[3] == 'P' &&
+	    bytes[4] == '/')
+		return 1;
+	for (i = 0; i < METHOD_BYTES_MAX; i++) {
+		if (bytes[i] == ' ')
+			return i >= 3;
+		if (!is_token(bytes[i]))
+			return 0;
+	}
+	return 0;
+}
+
+/* Requests of these methods carry heads only, so what follows in the same call is the next request. */
+static __always_inline bool is_bodyless(const __u8 *bytes)
+{
+	return (bytes[0] == 'G' && bytes[1] == 'E' && bytes[2] == 'T') ||
+	       (bytes[0] == 'H' && bytes[1] == 'E' && bytes[2] == 'A') ||
+	       (bytes[0] == 'D' && bytes[1] == 'E' && bytes[2] == 'L') ||
+	       (bytes[0] == 'O' && bytes[1] == 'P' && bytes[2] == 'T');
+}
+
+struct blank_search {
+	struct scratch *area;
+	__u32 bytes;
+	__u32 found;
+};
+
+/* One word of the search: looks closer only at words that hold a line feed. */
+static long search_word(__u32 index, struct blank_search *search)
+{
+	__u64 at = (__u64)index * 8;
+	__u64 word, hit;
+	__u8 *bytes;
+	__u32 i;
+
+	if (at >= search->bytes || at > HEAD_BYTES_FIRST - 8)
+		return 1;
+	bytes = search->area->bytes + at;
+	word = *(__u64 *)bytes ^ 0x0a0a0a0a0a0a0a0aULL;
+	hit = (word - 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL;
+	if (!hit)
+		return 0;
+	for (i = 0; i < 8; i++) {
+		if (bytes[i] != '\n')
+			continue;
+		if (bytes[i + 1] == '\n' || (bytes[i + 1] == '\r' && bytes[i + 2] == '\n')) {
+			search->found = at + i + 2 <= search->bytes;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* 1 if the head ends within the first `bytes` of the area, of which HEAD_BYTES_FIRST are looked at. */
+__noinline __u32 has_blank_line(struct scratch *area, __u32 bytes)
+{
+	struct blank_search search = { .area = area, .bytes = bytes };
+
+	if (!area)
+		return 0;
+	bpf_loop(HEAD_BYTES_FIRST / 8, search_word, &search, 0);
+	return search.found;
+}
+
+#endif

@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The socket rung: one hook per TCP send or receive, none on any other call.
+ *
+ * - State of a connection lives in the socket (sk_storage) and dies with it; nothing is keyed by
+ *   pointer or descriptor, since both are used again at once.
+ * - A socket is announced on the control ring before its first slice goes to the data ring.
+ * - The kernel side decides only how much to copy. What the bytes mean is decided in the agent.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "event.h"
+#include "call.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* Bytes copied of a call that starts no message. Set by the agent, at most 4096. */
+const volatile __u32 copy_bytes = 1024;
+/* Inode of the agent's pid namespace; 0: the initial one. */
+const volatile __u32 agent_pidns = 0;
+
+#define MSG_OOB 1
+#define MSG_PEEK 2
+#define MSG_TRUNC 0x20
+#define RCV_SHUTDOWN 1
+#define SHUTDOWN_BOTH 3
+#define ECONNRESET 104
+#define EPIPE 32
+#define ETIMEDOUT 110
+#define PIDNS_LEVELS_MAX 8
+
+#define CONNECTION_SAID 1 /* announced */
+#define CONNECTION_SKIPPED 2 /* own traffic or an excluded port */
+#define CONNECTION_CLOSED 4 /* its end was announced */
+
+struct connection {
+	__u64 cookie;
+	__u64 opened_ns; /* of connect or accept; 0: older than the probes */
+	__u8 role;
+	__u8 flags;
+	__u8 open_head; /* 1 + direction whose last call may have ended inside a message's head */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct connection);
+} connections SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} slices SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} controls SEC(".maps");
+
+/* An array by processor, since a per-CPU map's value may not pass 32 KiB. Sized by the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct probe_counters);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u8);
+} excluded_pids SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u8);
+} excluded_ports SEC(".maps");
+
+static __always_inline struct probe_counters *own_counters(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&counters, &zero);
+}
+
+/* Number of a task in the agent's pid namespace: walks the levels, which only nested agents pay. */
+static __noinline __u32 namespaced(struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	__u32 size = bpf_core_type_size(struct upid);
+	void *numbers = (void *)pid + bpf_core_field_offset(pid->numbers);
+	struct upid *at;
+	__u32 level, deepest;
+
+	if (!pid)
+		return 0;
+	deepest = BPF_CORE_READ(pid, level);
+	for (level = 0; level < PIDNS_LEVELS_MAX && level <= deepest; level++) {
+		at = numbers + level * size;
+		if (BPF_CORE_READ(at, ns, ns.inum) == agent_pidns)
+			return BPF_CORE_READ(at, nr);
+	}
+	return 0;
+}
+
+static __always_inline __u32 pid_of(struct task_struct *task)
+{
+	return agent_pidns ? namespaced(task->group_leader) : task->tgid;
+}
+
+static __always_inline __u32 tid_of(struct task_struct *task)
+{
+	return agent_pidns ? namespaced(task) : task->pid;
+}
+
+static __always_inline void emit_control(struct probe_counters *count, void *event, __u64 size,
+					 bool *sent)
+{
+	count->control_seen++;
+	*sent = bpf_ringbuf_output(&controls, event, size, BPF_RB_NO_WAKEUP) == 0;
+	if (*sent)
+		count->control_submitted++;
+	else
+		count->control_lost++;
+}
+
+static __always_inline bool is_excluded(__u32 pid, struct sock *sk)
+{
+	__u32 local = sk->__sk_common.skc_num;
+	__u32 remote = __builtin_bswap16(sk->__sk_common.skc_dport);
+
+	return bpf_map_lookup_elem(&excluded_pids, &pid) ||
+	       bpf_map_lookup_elem(&excluded_ports, &local) ||
+	       bpf_map_lookup_elem(&excluded_ports, &remote);
+}
+
+static __always_inline void put_mapped(__u8 *to, __be32 addr)
+{
+	__builtin_memset(to, 0, 10);
+	to[10] = 0xff;
+	to[11] = 0xff;
+	__builtin_memcpy(to + 12, &addr, 4);
+}
+
+/* Announces a socket at its first call. False: the control ring is full, and the next call tries again. */
+static __noinline bool say_opened(struct sock *sk, struct connection *conn,
+				  struct task_struct *task, struct probe_counters *count)
+{
+	struct open_event event = {};
+	bool sent;
+
+	event.head.kind = EVENT_OPEN;
+	event.head.pid = pid_of(task);
+	event.head.cookie = conn->cookie;
+	event.head.time_ns = conn->opened_ns;
+	if (!conn->opened_ns) {
+		event.head.flags = FLAG_JOINED_LATE;
+		event.head.time_ns = bpf_ktime_get_boot_ns();
+	}
+	event.tid = tid_of(task);
+	event.netns = sk->__sk_common.skc_net.net->ns.inum;
+	event.local_port = sk->__sk_common.skc_num;
+	event.remote_port = __builtin_bswap16(sk->__sk_common.skc_dport);
+	event.role = conn->role;
+	if (sk->__sk_common.skc_family == AF_INET) {
+		put_mapped(event.local, sk->__sk_common.skc_rcv_saddr);
+		put_mapped(event.remote, sk->__sk_common.skc_daddr);
+	} else {
+		BPF_CORE_READ_INTO(&event.local, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO(&event.remote, sk, __sk_common.skc_v6_daddr);
+	}
+	emit_control(count, &event, sizeof(event), &sent);
+	if (sent)
+		conn->flags |= CONNECTION_SAID;
+	return sent;
+}
+
+/* Copies the call's first bytes into the scratch area and says how many. */
+static __always_inline __u32 copy_payload(struct scratch *area, struct connection *conn,
+					  struct task_struct *task, __u32 total, __u8 direction,
+					  struct probe_counters *count)
+{
+	struct call call;
+	__u32 wanted, copied;
+	bool starts, ends;
+
+	if (!read_call(task, &call)) {
+		count->payload_unreachable++;
+		conn->open_head = 0;
+		return 0;
+	}
+	wanted = total < copy_bytes ? total : copy_bytes;
+	copied = gather(area, &call, wanted);
+	if (total <= copy_bytes) {
+		conn->open_head = direction + 1;
+		goto out;
+	}
+	starts = starts_message(area);
+	if (!starts && conn->open_head != direction + 1) {
+		conn->open_head = 0;
+		goto out;
+	}
+	wanted = total < HEAD_BYTES_FIRST ? total : HEAD_BYTES_FIRST;
+	copied = gather(area, &call, wanted);
+	ends = has_blank_line(area, copied);
+	if (total > HEAD_BYTES_FIRST && (!ends || (starts && is_bodyless(area->bytes)))) {
+		wanted = total < HEAD_BYTES_MAX ? total : HEAD_BYTES_MAX;
+		copied = gather(area, &call, wanted);
+	}
+	conn->open_head = !ends && total <= HEAD_BYTES_MAX ? direction + 1 : 0;
+out:
+	if (copied < wanted)
+		count->payload_faults++;
+	return copied;
+}
+
+static __always_inline void emit_slice(struct scratch *area, __u64 size,
+				       struct probe_counters *count)
+{
+	asm volatile("" : "+r"(size));
+	if (size > sizeof(struct slice_event) + HEAD_BYTES_MAX)
+		size = sizeof(struct slice_event) + HEAD_BYTES_MAX;
+	if (bpf_ringbuf_output(&slices, &area->event, size, BPF_RB_NO_WAKEUP) == 0)
+		count->calls_submitted++;
+	else
+		count->calls_lost_ring_full++;
+}
+
+static __always_inline struct connection *connection_of(struct sock *sk)
+{
+	struct connection *conn = bpf_sk_storage_get(&connections, sk, 0, 0);
+
+	if (conn)
+		return conn;
+	conn = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (conn)
+		conn->cookie = bpf_get_socket_cookie(sk);
+	return conn;
+}
+
+static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, bool readable)
+{
+	struct task_struct *task;
+	struct probe_counters *count;
+	struct connection *conn;
+	struct tcp_sock *tcp;
+	struct scratch *area;
+	__u32 seq, processor;
+
+	if (ret <= 0)
+		return 0;
+	tcp = bpf_skc_to_tcp_sock(sk);
+	if (!tcp)
+		return 0;
+	count = own_counters();
+	if (!count)
+		return 0;
+	conn = connection_of(sk);
+	if (conn && conn->flags & CONNECTION_SKIPPED) {
+		count->calls_excluded++;
+		return 0;
+	}
+	task = bpf_get_current_task_btf();
+	if (conn && !(conn->flags & CONNECTION_SAID) && is_excluded(pid_of(task), sk)) {
+		conn->flags |= CONNECTION_SKIPPED;
+		count->calls_excluded++;
+		return 0;
+	}
+	count->calls_seen++;
+	if (!conn) {
+		count->calls_lost_no_memory++;
+		return 0;
+	}
+	if (!(conn->flags & CONNECTION_SAID) && !say_opened(sk, conn, task, count)) {
+		count->calls_lost_control_full++;
+		return 0;
+	}
+	if (direction == 0) {
+		seq = tcp->write_seq - ret;
+	} else {
+		seq = tcp->copied_seq - ret;
+		/* A FIN read together with the data has moved copied_seq by one more. */
+		if (sk->sk_shutdown & RCV_SHUTDOWN && tcp->copied_seq == tcp->rcv_nxt)
+			seq--;
+	}
+	processor = bpf_get_smp_processor_id();
+	area = bpf_map_lookup_elem(&scratches, &processor);
+	if (!area || area->taken) {
+		count->calls_lost_nested++;
+		return 0;
+	}
+	area->taken = 1;
+	area->event.head.kind = EVENT_SLICE;
+	area->event.head.flags = direction ? FLAG_RECEIVED : 0;
+	area->event.head.reserved = 0;
+	area->event.head.pid = pid_of(task);
+	area->event.head.time_ns = bpf_ktime_get_boot_ns();
+	area->event.head.cookie = conn->cookie;
+	area->event.tid = tid_of(task);
+	area->event.seq = seq;
+	area->event.total = ret;
+	area->event.copied = readable ? copy_payload(area, conn, task, ret, direction, count) : 0;
+	emit_slice(area, sizeof(struct slice_event) + area->event.copied, count);
+	area->taken = 0;
+	return 0;
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(tcp_sent, struct sock *sk, int ret, int flags)
+{
+	return on_call(sk, ret, 0, true);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(tcp_received, struct sock *sk, int ret, int flags)
+{
+	/* Urgent bytes are outside of the stream, and a peek takes nothing from it. */
+	if (flags & (MSG_PEEK | MSG_OOB))
+		return 0;
+	/* MSG_TRUNC throws the bytes away: the buffer holds something else. */
+	return on_call(sk, ret, 1, !(flags & MSG_TRUNC));
+}
+
+static __always_inline void say_closed(struct connection *conn, __u8 flags)
+{
+	struct probe_counters *count = own_counters();
+	struct close_event event = {};
+	bool sent;
+
+	if (!count)
+		return;
+	event.head.kind = EVENT_CLOSE;
+	event.head.flags = flags;
+	event.head.time_ns = bpf_ktime_get_boot_ns();
+	event.head.cookie = conn->cookie;
+	emit_control(count, &event, sizeof(event), &sent);
+	conn->flags = (conn->flags & ~CONNECTION_SAID) | CONNECTION_CLOSED;
+}
+
+static __always_inline void note_birth(struct sock *sk, __u8 role)
+{
+	struct connection *conn = connection_of(sk);
+
+	if (!conn)
+		return;
+	conn->role = role;
+	conn->flags = 0;
+	conn->open_head = 0;
+	conn->opened_ns = bpf_ktime_get_boot_ns();
+}
+
+/* Whether the end is over for its process, though the kernel may still have bytes to deliver. */
+static __always_inline bool is_over(struct sock *sk, int newstate)
+{
+	struct tcp_sock *tcp;
+
+	if (newstate == TCP_CLOSE)
+		return true;
+	if (newstate == TCP_FIN_WAIT1)
+		return sk->sk_shutdown == SHUTDOWN_BOTH;
+	if (newstate != TCP_LAST_ACK)
+		return false;
+	/* After shutdown(SHUT_WR) what the peer sent may still be read. */
+	tcp = bpf_skc_to_tcp_sock(sk);
+	return tcp && tcp->rcv_nxt - tcp->copied_seq <= 1;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tcp_state, struct sock *sk, int oldstate, int newstate)
+{
+	struct connection *conn;
+	int err;
+
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (newstate == TCP_SYN_SENT) {
+		note_birth(sk, ROLE_CLIENT);
+		return 0;
+	}
+	if (newstate == TCP_ESTABLISHED && oldstate == TCP_SYN_RECV) {
+		note_birth(sk, ROLE_SERVER);
+		return 0;
+	}
+	if (!is_over(sk, newstate))
+		return 0;
+	conn = bpf_sk_storage_get(&connections, sk, 0, 0);
+	if (!conn || !(conn->flags & CONNECTION_SAID))
+		return 0;
+	err = sk->sk_err;
+	say_closed(conn, err == ECONNRESET || err == EPIPE ||
+			 (newstate == TCP_CLOSE && err != ETIMEDOUT &&
+			  (oldstate == TCP_ESTABLISHED || oldstate == TCP_CLOSE_WAIT)) ?
+				 FLAG_RESET : 0);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_exec, struct task_struct *task)
+{
+	struct probe_counters *count = own_counters();
+	struct exec_event event = {};
+	bool sent;
+
+	if (!count)
+		return 0;
+	event.head.kind = EVENT_EXEC;
+	event.head.pid = pid_of(task);
+	event.head.time_ns = bpf_ktime_get_boot_ns();
+	BPF_CORE_READ_INTO(&event.comm, task, comm);
+	if (event.head.pid)
+		emit_control(count, &event, sizeof(event), &sent);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(process_exit, struct task_struct *task)
+{
+	struct probe_counters *count = own_counters();
+	struct exit_event event = {};
+	bool sent;
+
+	/* Only the last thread ends the process. */
+	if (!count || task->signal->live.counter > 0)
+		return 0;
+	event.head.kind = EVENT_EXIT;
+	event.head.pid = pid_of(task);
+	event.head.time_ns = bpf_ktime_get_boot_ns();
+	if (event.head.pid)
+		emit_control(count, &event, sizeof(event), &sent);
+	return 0;
+}
