@@ -1,0 +1,136 @@
+/**
+ * One request as its two ends see it, and the trace it belongs to.
+ *
+ * A hop is *settled* when its parent can no longer change: a context was carried, its client side was seen, or the
+ * linger is over. The trace id of a hop is that of the root of its chain of parents and is written down once the
+ * whole chain is settled; it never changes after that, so that every span leaves with its final trace id.
+ */
+
+import type { Connection } from "../connection/connection-sink.ts";
+import type { CarriedContext, Exchange, MessageMark } from "../protocol/exchange.ts";
+import { hashId, ID_TRACE_HIGH, ID_TRACE_LOW, type Lanes } from "./message-identity.ts";
+import type { OpenCall, OpenRequest, ProcessRequests } from "./process-requests.ts";
+
+/** Longest chain of in-process parents followed to its root; a longer one is cut there. */
+const chainHopsMax = 64;
+
+/** Why the client span of a hop is the parent of its server span. */
+export type JoinReason = "message" | "message-nat" | "one-sight";
+
+/** One request between two processes. */
+export interface Hop {
+  /** Hash of the identity of its request. */
+  readonly high: number;
+  readonly low: number;
+  readonly key: number;
+  /** Key of the second index, for ends that see different addresses. */
+  readonly natKey: number;
+  client: HopSide | undefined;
+  server: HopSide | undefined;
+  context: CarriedContext | undefined;
+  /** The server request inside which the client of this hop made its call. */
+  parent: HopSide | undefined;
+  joinedBy: JoinReason;
+  /** After this time on the room's clock a missing client side is not waited for. */
+  readonly settleAtNs: number;
+  settled: boolean;
+  /** Trace id, four signed 32-bit lanes, highest first; undefined until it is final. */
+  trace: Int32Array | undefined;
+  /** Sides not finished yet. */
+  openSides: number;
+  /** Finished sides that wait for this hop to settle. */
+  waiting: HopSide[] | undefined;
+}
+
+/** One end's sight of a hop. It becomes one span. */
+export class HopSide implements OpenRequest, OpenCall {
+  readonly kind: "client" | "server";
+  readonly hop: Hop;
+  readonly connection: Connection;
+  readonly exchange: Exchange;
+  readonly request: MessageMark;
+  alone = true;
+  /** Where this side is counted among the open requests and calls of its process; undefined where threads are unknown. */
+  requests: ProcessRequests<HopSide> | undefined = undefined;
+  /** Another sight of the same end came first; this one makes no span. */
+  readonly repeated: boolean;
+  /** Boot-time nanoseconds; known once finished. */
+  endNs = 0;
+  /** On the room's clock: when it is sent at the latest. */
+  sendAtNs = 0;
+  /** In the room's queue of sides that wait. */
+  queued = false;
+  /** Cut by the end of its connection, the time of which is not told yet. */
+  cut = false;
+  sent = false;
+
+  constructor(kind: "client" | "server", hop: Hop, connection: Connection, exchange: Exchange, request: MessageMark) {
+    this.kind = kind;
+    this.hop = hop;
+    this.connection = connection;
+    this.exchange = exchange;
+    this.request = request;
+    this.repeated = hop[kind] !== undefined;
+    if (!this.repeated) hop[kind] = this;
+    hop.openSides += 1;
+  }
+
+  /** @see OpenRequest */
+  get answering(): boolean {
+    return this.exchange.response !== undefined;
+  }
+
+  /** Process of this end; 0 where unknown. On hooks it is the one that made the call, which may not be the socket's first owner. */
+  get pid(): number {
+    if (this.connection.sight === "end" && this.request.pid !== 0) return this.request.pid;
+    const owner = this.kind === "client" ? this.connection.clientOwner : this.connection.serverOwner;
+    return owner === undefined ? 0 : owner.pid;
+  }
+}
+
+/** The hop nearest to `hop` on the way to its root that is not settled; undefined where all are. */
+export function firstUnsettled(hop: Hop): Hop | undefined {
+  let at: Hop | undefined = hop;
+  for (let steps = 0; at !== undefined && steps < chainHopsMax; steps++) {
+    if (at.trace !== undefined) return undefined;
+    if (!at.settled) return at;
+    at = above(at);
+  }
+  return undefined;
+}
+
+/** Trace id of a hop in four lanes. Settles whatever of its chain was not, so that the id stays true. */
+export function finalTrace(hop: Hop): Int32Array {
+  let root = hop;
+  for (let steps = 0; steps < chainHopsMax; steps++) {
+    root.settled = true;
+    const next = above(root);
+    if (root.trace !== undefined || next === undefined) break;
+    root = next;
+  }
+  root.trace ??= rootTrace(root);
+  for (let at: Hop | undefined = hop; at !== undefined && at !== root; at = above(at)) at.trace = root.trace;
+  return root.trace;
+}
+
+function above(hop: Hop): Hop | undefined {
+  return hop.context === undefined ? hop.parent?.hop : undefined;
+}
+
+const lanes: Lanes = { high: 0, low: 0 };
+
+function rootTrace(hop: Hop): Int32Array {
+  const trace = new Int32Array(4);
+  const carried = hop.context?.traceId;
+  if (carried !== undefined) {
+    for (let at = 0; at < 4; at++) trace[at] = Number.parseInt(carried.slice(8 * at, 8 * at + 8), 16) | 0;
+    return trace;
+  }
+  hashId(hop.high, hop.low, ID_TRACE_HIGH, lanes);
+  trace[0] = lanes.high;
+  trace[1] = lanes.low;
+  hashId(hop.high, hop.low, ID_TRACE_LOW, lanes);
+  trace[2] = lanes.high;
+  trace[3] = lanes.low;
+  return trace;
+}

@@ -1,0 +1,375 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { spanIdToHex, traceIdToHex } from "../../server/model/hex.ts";
+import { carried, processSeen, type SentSpan, Traffic } from "./traffic.testkit.ts";
+
+const CURL = 10;
+const FRONT = 20;
+const BACK = 30;
+
+function shop(): Traffic {
+  const traffic = new Traffic();
+  traffic.room.process(processSeen(CURL, "curl"));
+  traffic.room.process(processSeen(FRONT, "front"));
+  traffic.room.process(processSeen(BACK, "back"));
+  return traffic;
+}
+
+function traceOf(span: SentSpan): string {
+  return traceIdToHex(span.traceIdHigh, span.traceIdLow);
+}
+
+function balanced(traffic: Traffic): void {
+  const { exchanges, spans, waiting, dropped } = traffic.room.ledger();
+  const droppedCount = Object.values(dropped).reduce((sum, count) => sum + count, 0);
+  assert.equal(exchanges, spans + waiting + droppedCount, "exchanges = spans + waiting + dropped");
+  assert.equal(spans, traffic.sent.length);
+}
+
+/** curl → front → back, with front calling inside its request; the order of starts at each hop is given. */
+function chain(traffic: Traffic, serverFirst: boolean): void {
+  const call = traffic.sight("client", 4000, 1, CURL, { clientPid: CURL });
+  const served = traffic.sight("server", 4000, 1, FRONT, { serverPid: FRONT });
+  if (serverFirst) {
+    served.start();
+    call.start();
+  } else {
+    call.start();
+    served.start();
+  }
+  traffic.nowNs += 1e6;
+  const innerCall = traffic.sight("client", 5000, 7, FRONT, { clientPid: FRONT, serverPort: 81 });
+  const innerServed = traffic.sight("server", 5000, 7, BACK, { serverPid: BACK, serverPort: 81 });
+  innerCall.start();
+  innerServed.start();
+  traffic.nowNs += 1e6;
+  innerServed.finish();
+  innerCall.finish();
+  served.finish();
+  call.finish();
+}
+
+for (const serverFirst of [false, true]) {
+  test(`a chain of processes is one trace (${serverFirst ? "server" : "client"} seen first)`, () => {
+    const traffic = shop();
+    chain(traffic, serverFirst);
+    traffic.pass(0);
+    assert.equal(traffic.sent.length, 4, "everything is settled: nothing waits");
+    const outer = traffic.span("client", "curl");
+    const front = traffic.span("server", "front");
+    const inner = traffic.span("client", "front");
+    const back = traffic.span("server", "back");
+    assert.equal(new Set(traffic.sent.map(traceOf)).size, 1);
+    assert.equal(outer.parentSpanId, 0n);
+    assert.equal(outer.linkReason, "");
+    assert.equal(front.parentSpanId, outer.spanId);
+    assert.equal(front.linkReason, "message");
+    assert.equal(inner.parentSpanId, front.spanId);
+    assert.equal(inner.linkReason, "thread");
+    assert.equal(back.parentSpanId, inner.spanId);
+    assert.equal(outer.protocol, "http");
+    assert.equal(outer.source, 0);
+    balanced(traffic);
+  });
+}
+
+test("ids depend on the message alone", () => {
+  const ids = (serverFirst: boolean) => {
+    const traffic = shop();
+    chain(traffic, serverFirst);
+    return traffic.sent.map((span) => `${traceOf(span)} ${spanIdToHex(span.spanId)} ${span.service}`).sort();
+  };
+  assert.deepEqual(ids(true), ids(false));
+});
+
+test("a client side that is told late still becomes the parent, and gives the trace", () => {
+  const traffic = shop();
+  const outer = traffic.sight("server", 3000, 9, FRONT, { serverPid: FRONT }).start();
+  const served = traffic.sight("server", 4000, 1, BACK, { serverPid: BACK }).start();
+  served.finish();
+  traffic.pass(100);
+  assert.equal(traffic.sent.length, 0, "the client side of both may still come");
+  traffic.sight("client", 4000, 1, FRONT, { clientPid: FRONT }).start().finish();
+  assert.equal(traffic.sent.length, 0, "its parent's client side may still come");
+  outer.finish();
+  traffic.sight("client", 3000, 9, CURL, { clientPid: CURL }).start().finish();
+  assert.equal(traffic.sent.length, 4);
+  assert.equal(new Set(traffic.sent.map(traceOf)).size, 1);
+  assert.equal(traffic.span("server", "back").parentSpanId, traffic.span("client", "front").spanId);
+  balanced(traffic);
+});
+
+test("a server side whose client is never seen is a root after the linger, and no later", () => {
+  const traffic = shop();
+  traffic.sight("server", 4000, 1, FRONT, { serverPid: FRONT }).start().finish();
+  traffic.pass(249);
+  assert.equal(traffic.sent.length, 0);
+  balanced(traffic);
+  traffic.pass(2);
+  assert.equal(traffic.span("server", "front").parentSpanId, 0n);
+  balanced(traffic);
+  assert.equal(traffic.room.ledger().openHops, 0);
+});
+
+test("children of a long request leave before it ends, with its trace", () => {
+  const traffic = shop();
+  const outer = traffic.sight("server", 3000, 9, FRONT, { serverPid: FRONT }).start();
+  traffic.pass(1000);
+  traffic.sight("client", 4000, 1, FRONT, { clientPid: FRONT }).start().finish();
+  assert.equal(traffic.sent.length, 1);
+  traffic.pass(1000);
+  outer.finish();
+  traffic.pass(300);
+  assert.equal(traceOf(traffic.span("client", "front")), traceOf(traffic.span("server", "front")));
+  assert.equal(traffic.span("client", "front").parentSpanId, traffic.span("server", "front").spanId);
+});
+
+test("a client side later than the linger changes no trace that was sent", () => {
+  const traffic = shop();
+  const grand = traffic.sight("server", 2000, 5, BACK, { serverPid: BACK }).start();
+  const served = traffic.sight("server", 4000, 1, FRONT, { serverPid: FRONT }).start();
+  served.finish();
+  traffic.pass(300);
+  const late = traffic.sight("client", 4000, 1, BACK, { clientPid: BACK }).start();
+  late.finish();
+  grand.finish();
+  traffic.pass(300);
+  assert.equal(traffic.sent.length, 3);
+  for (const span of traffic.sent) {
+    const parent = traffic.sent.find((other) => other.spanId === span.parentSpanId);
+    if (parent !== undefined) assert.equal(traceOf(parent), traceOf(span), "a parent lies in its child's trace");
+  }
+});
+
+test("one sight gives both spans", () => {
+  const traffic = shop();
+  traffic.sight("both", 4000, 1, 0, { clientPid: CURL, serverPid: FRONT }).start().finish(404);
+  const client = traffic.span("client", "curl");
+  const server = traffic.span("server", "front");
+  assert.equal(server.parentSpanId, client.spanId);
+  assert.equal(server.linkReason, "one-sight");
+  assert.equal(server.startNs, client.startNs);
+  assert.equal(server.endNs, client.endNs);
+  assert.equal(server.source, 1);
+  assert.equal(client.status, 2, "4xx fails the client");
+  assert.equal(server.status, 0, "and not the server");
+  assert.deepEqual([client.pid, server.pid], [CURL, FRONT]);
+  assert.ok(client.attributes.some(({ key, value }) => key === "error.type" && value === "404"));
+  assert.ok(server.attributes.some(({ key, value }) => key === "thalweg.owner_by" && value === "hook"));
+  balanced(traffic);
+});
+
+test("sights on the wire draw no parent inside a process", () => {
+  const traffic = shop();
+  const outer = traffic.sight("both", 4000, 1, 0, { clientPid: CURL, serverPid: FRONT }).start();
+  traffic.sight("both", 5000, 1, 0, { clientPid: FRONT, serverPid: BACK }).start().finish();
+  outer.finish();
+  assert.equal(traffic.span("client", "front").parentSpanId, 0n);
+});
+
+test("a sight whose other end is on another host gives the local side alone", () => {
+  const traffic = shop();
+  const shape = { sight: "wire" as const, serverAddr: "10.1.1.1", clientPid: CURL };
+  traffic.sight("client", 4000, 1, 0, shape).start().finish();
+  traffic.pass(300);
+  assert.equal(traffic.sent.length, 1);
+  assert.equal(traffic.span("client", "curl").linkReason, "");
+});
+
+test("a second sight of the same end makes no second span", () => {
+  const traffic = shop();
+  const shape = { clientPid: CURL, serverPid: FRONT };
+  const first = traffic.sight("both", 4000, 1, 0, shape).start();
+  const second = traffic.sight("both", 4000, 1, 0, shape).start();
+  first.finish();
+  second.finish();
+  assert.equal(traffic.sent.length, 2);
+  assert.deepEqual(traffic.room.ledger().dropped, { repeated_sight: 2 });
+  balanced(traffic);
+});
+
+test("owners without a process give their own name, and unknown ones say so", () => {
+  const traffic = shop();
+  const named = traffic.sight("both", 4000, 1, 0);
+  named.connection.serverOwner = { pid: 0, ownerBy: "cgroup", fallbackName: "orders" };
+  named.start().finish();
+  traffic.pass(300);
+  assert.deepEqual(traffic.sent.map((span) => span.service).sort(), ["orders", "unknown"]);
+  traffic.sight("both", 4000, 2, 0).start().finish();
+  traffic.pass(300);
+  assert.ok(traffic.sent.some((span) => span.service === "unknown:80"));
+});
+
+test("a process that becomes known while its span waits names it", () => {
+  const traffic = new Traffic();
+  traffic.sight("server", 4000, 1, 55, { serverPid: 55 }).start().finish();
+  traffic.pass(100);
+  traffic.room.process(processSeen(55, "late"));
+  traffic.pass(200);
+  assert.equal(traffic.span("server", "late").pid, 55);
+});
+
+test("a carried context wins over every inference", () => {
+  const traffic = shop();
+  const context = carried("5f1e1d0000000000000000000000a384", "a1b2000000000384");
+  const outer = traffic.sight("server", 3000, 9, FRONT, { serverPid: FRONT }).start();
+  const call = traffic.sight("client", 4000, 1, FRONT, { clientPid: FRONT });
+  const served = traffic.sight("server", 4000, 1, BACK, { serverPid: BACK });
+  call.exchange.context = context;
+  served.exchange.context = context;
+  call.start();
+  served.start();
+  served.finish();
+  call.finish();
+  for (const span of [traffic.span("client", "front"), traffic.span("server", "back")]) {
+    assert.equal(traceOf(span), context.traceId);
+    assert.equal(spanIdToHex(span.parentSpanId), context.spanId);
+    assert.equal(span.linkReason, "traceparent");
+    assert.equal(span.flags, 1);
+  }
+  outer.finish();
+});
+
+test("a context that is not sampled is kept and marked", () => {
+  const traffic = shop();
+  const served = traffic.sight("server", 4000, 1, BACK, { serverPid: BACK });
+  served.exchange.context = carried("5f1e1d0000000000000000000000a385", "a1b2000000000385", 0);
+  served.start().finish();
+  assert.equal(traffic.span("server", "back").flags, 0);
+});
+
+test("calls inside a request with a context belong to its trace", () => {
+  const traffic = shop();
+  const served = traffic.sight("server", 4000, 1, FRONT, { serverPid: FRONT });
+  served.exchange.context = carried("5f1e1d0000000000000000000000a384", "a1b2000000000384");
+  served.start();
+  traffic.sight("client", 5000, 1, FRONT, { clientPid: FRONT }).start().finish();
+  served.finish();
+  const call = traffic.span("client", "front");
+  assert.equal(traceOf(call), "5f1e1d0000000000000000000000a384");
+  assert.equal(call.parentSpanId, traffic.span("server", "front").spanId);
+});
+
+test("sights that disagree by one byte stay two traces", () => {
+  const traffic = shop();
+  traffic.sight("client", 4000, 1, CURL, { clientPid: CURL }).start().finish();
+  traffic.sight("server", 4000, 2, FRONT, { serverPid: FRONT }).start().finish();
+  traffic.pass(300);
+  assert.notEqual(traceOf(traffic.span("client", "curl")), traceOf(traffic.span("server", "front")));
+});
+
+test("behind translated addresses the ends are joined where only one pair fits", () => {
+  const traffic = shop();
+  const shape = { serverAddr: "10.96.0.1" };
+  const behind = { serverAddr: "10.1.1.7", serverPort: 8080, serverPid: FRONT };
+  const call = traffic.sight("client", 4000, 777, CURL, { ...shape, clientPid: CURL }).start();
+  const served = traffic.sight("server", 4000, 777, FRONT, behind).start();
+  served.finish();
+  call.finish();
+  const server = traffic.span("server", "front");
+  assert.equal(server.parentSpanId, traffic.span("client", "curl").spanId);
+  assert.equal(server.linkReason, "message-nat");
+  assert.equal(traceOf(server), traceOf(traffic.span("client", "curl")));
+});
+
+test("behind translated addresses nothing is joined where several pairs fit", () => {
+  const traffic = shop();
+  traffic.sight("client", 4000, 777, CURL, { serverAddr: "10.96.0.1", clientPid: CURL }).start().finish();
+  traffic.sight("client", 4000, 777, BACK, { serverAddr: "10.96.0.2", clientPid: BACK }).start().finish();
+  const behind = { serverAddr: "10.1.1.7", serverPort: 8080, serverPid: FRONT };
+  traffic.sight("server", 4000, 777, FRONT, behind).start().finish();
+  traffic.pass(300);
+  assert.equal(traffic.span("server", "front").parentSpanId, 0n);
+});
+
+test("an answer that never came is an error from request to the end of the connection", () => {
+  const traffic = shop();
+  const call = traffic.sight("client", 4000, 1, CURL, { clientPid: CURL }).start();
+  traffic.nowNs += 5e6;
+  call.cut("connection_closed");
+  assert.equal(traffic.sent.length, 0);
+  balanced(traffic);
+  traffic.room.connectionClosed(call.connection, traffic.nowNs);
+  const span = traffic.span("client", "curl");
+  assert.equal(span.status, 2);
+  assert.equal(span.statusMessage, "connection_closed");
+  assert.ok(span.attributes.some(({ key, value }) => key === "error.type" && value === "connection_closed"));
+  assert.equal(span.endNs - span.startNs, 5_000_000n);
+  balanced(traffic);
+});
+
+test("what the agent did not see makes no span and is counted", () => {
+  const traffic = shop();
+  traffic.sight("client", 4000, 1, CURL, { clientPid: CURL }).start().cut("gap");
+  const response = traffic.sight("server", 4001, 1, FRONT, { serverPid: FRONT });
+  response.exchange.request = undefined;
+  response.exchange.type = "response";
+  traffic.room.exchangeFinished(response.connection, response.exchange);
+  const message = traffic.sight("both", 4002, 1, 0);
+  message.exchange.type = "message";
+  traffic.room.exchangeFinished(message.connection, message.exchange);
+  traffic.pass(300);
+  assert.deepEqual(traffic.room.ledger().dropped, { gap: 1, response_only: 1, one_way: 2 });
+  assert.equal(traffic.sent.length, 0);
+  balanced(traffic);
+});
+
+test("the status of a span follows the semantic conventions", () => {
+  const status = (side: "client" | "server", code: number) => {
+    const traffic = shop();
+    traffic.sight(side, 4000, 1, CURL, { clientPid: CURL, serverPid: CURL }).start().finish(code);
+    traffic.pass(300);
+    return traffic.span(side, "curl").status;
+  };
+  assert.deepEqual(
+    [200, 302, 404, 500, 503].map((code) => status("server", code)),
+    [0, 0, 0, 2, 2],
+  );
+  assert.deepEqual(
+    [200, 302, 404, 500, 503].map((code) => status("client", code)),
+    [0, 0, 2, 2, 2],
+  );
+});
+
+test("a recording played again makes other ids", () => {
+  const ids = [1, 2].map((pass) => {
+    const traffic = shop();
+    traffic.room.setReplay(true, pass);
+    chain(traffic, false);
+    assert.ok(traffic.sent.every((span) => span.source === 5));
+    return traffic.span("client", "curl").spanId;
+  });
+  assert.notEqual(ids[0], ids[1]);
+});
+
+test("times are Unix times by the measured offset", () => {
+  const traffic = shop();
+  traffic.room.setClockOffset({ bootToUnixNano: 1_800_000_000_000_000_000n });
+  traffic.sight("client", 4000, 1, CURL, { clientPid: CURL }).start().finish();
+  assert.equal(traffic.span("client", "curl").startNs, 1_800_000_001_000_000_000n);
+});
+
+test("flush sends what waits", () => {
+  const traffic = shop();
+  traffic.sight("server", 4000, 1, FRONT, { serverPid: FRONT }).start().finish();
+  traffic.room.flush();
+  assert.equal(traffic.sent.length, 1);
+  balanced(traffic);
+});
+
+test("an endless chain of calls keeps no memory of its past", () => {
+  const traffic = shop();
+  let open = traffic.sight("server", 2000, 1, FRONT, { serverPid: FRONT }).start();
+  for (let at = 0; at < 300; at++) {
+    const call = traffic.sight("client", 3000 + at, 1, FRONT, { clientPid: FRONT }).start();
+    open.finish();
+    open = traffic.sight("server", 3000 + at, 1, FRONT, { serverPid: FRONT }).start();
+    call.finish();
+    traffic.pass(10);
+  }
+  open.finish();
+  traffic.pass(300);
+  balanced(traffic);
+  assert.equal(traffic.sent.length, 602 - 1);
+  assert.equal(traffic.room.ledger().openHops, 0);
+});

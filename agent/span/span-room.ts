@@ -1,0 +1,341 @@
+/**
+ * From exchanges to spans: joins the two ends of a request, finds its parent, and sends each span once its trace is final.
+ *
+ * Invariants: every finished side of an exchange is sent as one span, dropped under a reason, or waiting, so that
+ * `exchanges = spans + dropped + waiting`. Nothing waits longer than `LINGER_NS` after it finished. A span's trace id
+ * never changes after it was sent, and a parent is drawn only to a span of the same trace.
+ */
+
+import type { ClockOffset, ProcessSeen } from "../../server/model/capture-event.ts";
+import type { Resource } from "../../server/model/span-batch.ts";
+import { EMPTY_SPAN, type SpanToAppend } from "../../server/model/span-batch-builder.ts";
+import type { Connection, ConnectionSink } from "../connection/connection-sink.ts";
+import type { Exchange, MessageMark } from "../protocol/exchange.ts";
+import type { FinishedSpanSink } from "./finished-span.ts";
+import { firstUnsettled, type Hop, HopSide } from "./hop.ts";
+import { HopTable } from "./hop-table.ts";
+import { hashMessage, hashText, hashTuple, type Lanes, lanesKey } from "./message-identity.ts";
+import { ObservedProcesses, type ProcessSetting } from "./observed-processes.ts";
+import { writeSpanRow } from "./span-row.ts";
+
+/** How long a span waits for the other end of its request: rings are drained every few milliseconds. */
+const LINGER_NS = 250e6;
+/** Sides that may wait at one time; beyond, the one that waited longest is sent as it is. */
+const waitingMax = 65_536;
+/** Exchanges open at one time; beyond, a request is only looked at once it is over. */
+const openExchangesMax = 131_072;
+
+/** Why a side of an exchange made no span. */
+export type DropReason = "response_only" | "one_way" | "gap" | "no_request" | "repeated_sight" | "open_hops_max";
+
+/** What became of the exchanges. One exchange that shows both ends counts twice. */
+export interface SpanLedger {
+  readonly exchanges: number;
+  readonly spans: number;
+  readonly waiting: number;
+  readonly dropped: Readonly<Record<string, number>>;
+  readonly openExchanges: number;
+  readonly openHops: number;
+  readonly processes: number;
+}
+
+interface ConnectionState {
+  readonly tuple: Lanes;
+  readonly serverSeed: number;
+  /** Sides whose exchange was cut by the end of the connection, until the time of that is told. */
+  cut: HopSide[];
+}
+
+/** Makes spans from exchanges. Driven by one thread; `tick` must be called every few milliseconds. */
+export class SpanRoom implements ConnectionSink {
+  readonly #sink: FinishedSpanSink;
+  readonly #processes: ObservedProcesses;
+  readonly #hops = new HopTable(LINGER_NS);
+  readonly #connections = new WeakMap<Connection, ConnectionState>();
+  readonly #open = new Map<Exchange, HopSide[]>();
+  #waiting: HopSide[] = [];
+  #waitingHead = 0;
+  #waitingCount = 0;
+  #nowNs = 0;
+  #bootToUnixNano = 0n;
+  #replay = false;
+  #salt = 0;
+  #exchanges = 0;
+  #spans = 0;
+  readonly #dropped = new Map<DropReason, number>();
+  readonly #row: SpanToAppend = { ...EMPTY_SPAN };
+  readonly #lanes: Lanes = { high: 0, low: 0 };
+
+  /** @param sink Receives the spans. @param setting Facts about the host, for resources and names. */
+  constructor(sink: FinishedSpanSink, setting: ProcessSetting) {
+    this.#sink = sink;
+    this.#processes = new ObservedProcesses(setting);
+  }
+
+  setClockOffset(offset: ClockOffset): void {
+    this.#bootToUnixNano = offset.bootToUnixNano;
+  }
+
+  /**
+   * Says what the traffic is from now on.
+   *
+   * @param replay A recording: spans get the source `replay`.
+   * @param salt Number of the repetition, so that the same recording played twice makes other ids; 0 for live traffic.
+   */
+  setReplay(replay: boolean, salt: number): void {
+    this.#replay = replay;
+    this.#salt = salt;
+  }
+
+  process(event: ProcessSeen): void {
+    this.#processes.seen(event);
+  }
+
+  processExited(pid: number): void {
+    this.#processes.exited(pid, this.#nowNs);
+  }
+
+  /** Capture lost events: what looked alone in its process may not have been. */
+  eventsLost(): void {
+    this.#processes.eventsLost();
+  }
+
+  exchangeStarted(connection: Connection, exchange: Exchange): void {
+    if (exchange.request === undefined || this.#open.size >= openExchangesMax) return;
+    const sides = this.#join(connection, exchange, exchange.request);
+    if (sides === undefined) return;
+    this.#open.set(exchange, sides);
+    for (const side of sides) this.#register(side);
+    this.#settleBySight(sides[0]?.hop);
+  }
+
+  exchangeFinished(connection: Connection, exchange: Exchange): void {
+    const sides = this.#open.get(exchange) ?? this.#lateSides(connection, exchange);
+    this.#open.delete(exchange);
+    if (sides === undefined) return;
+    for (const side of sides) {
+      side.hop.openSides -= 1;
+      if (side.kind === "server") side.requests?.requestFinished(side, exchange.response);
+      else side.requests?.callFinished(side);
+      this.#exchanges += 1;
+      const reason = dropReason(side);
+      if (reason !== undefined) this.#drop(reason, 1);
+      else if (exchange.response === undefined && exchange.cutShort !== "timeout") {
+        side.cut = true;
+        this.#connection(connection).cut.push(side);
+        this.#finish(side, this.#nowNs);
+      } else this.#finish(side, exchange.response?.endNs ?? this.#nowNs);
+      this.#forgetIfOver(side.hop);
+    }
+  }
+
+  connectionClosed(connection: Connection, timeNs: number): void {
+    const state = this.#connections.get(connection);
+    if (state === undefined) return;
+    for (const side of state.cut) {
+      side.cut = false;
+      side.endNs = timeNs;
+      this.#sendIfSettled(side);
+    }
+    state.cut = [];
+  }
+
+  /** Moves the room's clock: settles hops that lingered, sends what waited long enough. `nowNs` is boot time. */
+  tick(nowNs: number): void {
+    this.#nowNs = nowNs;
+    for (let hop = this.#hops.lingered(nowNs); hop !== undefined; hop = this.#hops.lingered(nowNs)) {
+      this.#settle(hop);
+      if (hop.openSides === 0) this.#hops.forget(hop);
+    }
+    this.#sendOverdue(nowNs);
+    this.#processes.tick(nowNs);
+  }
+
+  /** Sends everything that waits, as it is. */
+  flush(): void {
+    this.#sendOverdue(Number.POSITIVE_INFINITY);
+  }
+
+  ledger(): SpanLedger {
+    return {
+      exchanges: this.#exchanges,
+      spans: this.#spans,
+      waiting: this.#waitingCount,
+      dropped: Object.fromEntries(this.#dropped),
+      openExchanges: this.#open.size,
+      openHops: this.#hops.size,
+      processes: this.#processes.size,
+    };
+  }
+
+  /** Finds or makes the hop of a request and adds the sides that this sight shows; undefined where there is no room. */
+  #join(connection: Connection, exchange: Exchange, request: MessageMark): HopSide[] | undefined {
+    const state = this.#connection(connection);
+    const { side } = connection;
+    hashMessage(state.tuple, request.seq, this.#lanes);
+    const { high, low } = this.#lanes;
+    let hop = this.#hops.find(high, low);
+    if (hop === undefined && side !== "both") {
+      const natKey = translatedKey(connection, exchange, request);
+      hop = this.#hops.findTranslated(natKey, side);
+      if (hop !== undefined) hop.joinedBy = "message-nat";
+      else hop = this.#hops.add(high, low, natKey, "message", this.#nowNs);
+    } else if (hop === undefined) {
+      hop = this.#hops.add(high, low, 0, "one-sight", this.#nowNs);
+    } else this.#hops.joined(hop);
+    if (hop === undefined) return undefined;
+    if (hop.trace === undefined) hop.context ??= exchange.context;
+    const sides: HopSide[] = [];
+    if (side !== "server") sides.push(new HopSide("client", hop, connection, exchange, request));
+    if (side !== "client") sides.push(new HopSide("server", hop, connection, exchange, request));
+    return sides;
+  }
+
+  /** Counts a side among the open requests or calls of its process, and draws the in-process parent where it is sure. */
+  #register(side: HopSide): void {
+    // A sight on the wire does not know the thread that wrote or read.
+    if (side.repeated || side.connection.sight !== "end") return;
+    side.requests = this.#processes.requests(side.pid);
+    if (side.requests === undefined) return;
+    if (side.kind === "server") {
+      side.requests.requestStarted(side);
+      return;
+    }
+    const target = hashText(side.exchange.endpoint, this.#connection(side.connection).serverSeed);
+    const parent = side.requests.callStarted(side, target);
+    // A trace that was sent already stays as it is.
+    if (side.hop.trace === undefined && parent !== undefined && parent.hop !== side.hop) side.hop.parent = parent;
+  }
+
+  /** A hop whose client was seen, or that carried a context, cannot get another parent. */
+  #settleBySight(hop: Hop | undefined): void {
+    if (hop !== undefined && !hop.settled && (hop.client !== undefined || hop.context !== undefined)) this.#settle(hop);
+  }
+
+  #settle(hop: Hop): void {
+    hop.settled = true;
+    const waiting = hop.waiting;
+    hop.waiting = undefined;
+    if (waiting !== undefined) for (const side of waiting) this.#sendIfSettled(side);
+  }
+
+  /** An exchange that ends without having started: a lone response, or one there was no room for. */
+  #lateSides(connection: Connection, exchange: Exchange): HopSide[] | undefined {
+    const sidesSeen = connection.side === "both" ? 2 : 1;
+    const reason = exchange.type === "response" ? "response_only" : exchange.type === "message" ? "one_way" : undefined;
+    const request = exchange.request;
+    const sides = reason === undefined && request !== undefined ? this.#join(connection, exchange, request) : undefined;
+    if (sides !== undefined) {
+      this.#settleBySight(sides[0]?.hop);
+      return sides;
+    }
+    this.#exchanges += sidesSeen;
+    this.#drop(reason ?? (request === undefined ? "no_request" : "open_hops_max"), sidesSeen);
+    return undefined;
+  }
+
+  #finish(side: HopSide, endNs: number): void {
+    side.endNs = endNs;
+    side.sendAtNs = this.#nowNs + LINGER_NS;
+    if (this.#sendIfSettled(side)) return;
+    side.queued = true;
+    this.#waiting.push(side);
+    this.#waitingCount += 1;
+    while (this.#waitingCount > waitingMax) this.#sendOldest();
+  }
+
+  /** Sends a side, or leaves it with the hop that its trace still depends on. */
+  #sendIfSettled(side: HopSide): boolean {
+    if (side.sent) return true;
+    if (side.cut) return false;
+    const unsettled = firstUnsettled(side.hop);
+    if (unsettled !== undefined) {
+      unsettled.waiting ??= [];
+      unsettled.waiting.push(side);
+      return false;
+    }
+    const resource = this.#resource(side);
+    if (resource === undefined) return false;
+    this.#send(side, resource);
+    return true;
+  }
+
+  #send(side: HopSide, resource: Resource): void {
+    side.sent = true;
+    if (side.queued) this.#waitingCount -= 1;
+    writeSpanRow(side, { bootToUnixNano: this.#bootToUnixNano, replay: this.#replay }, this.#row);
+    this.#spans += 1;
+    this.#sink.finished(resource, this.#row);
+    // The trace is final and the parent's id is written: an endless chain of calls must not be kept alive.
+    if (side.kind === "client") side.hop.parent = undefined;
+  }
+
+  #sendOverdue(nowNs: number): void {
+    for (let side = this.#waiting[this.#waitingHead]; side !== undefined; side = this.#waiting[this.#waitingHead]) {
+      if (!side.sent && side.sendAtNs > nowNs) break;
+      this.#sendOldest();
+    }
+  }
+
+  #sendOldest(): void {
+    const side = this.#waiting[this.#waitingHead];
+    if (side === undefined) return;
+    this.#waitingHead += 1;
+    if (this.#waitingHead > 1024 && this.#waitingHead * 2 > this.#waiting.length) {
+      this.#waiting = this.#waiting.slice(this.#waitingHead);
+      this.#waitingHead = 0;
+    }
+    if (!side.sent) this.#send(side, this.#resource(side) ?? this.#processes.fallbackResource(fallbackName(side)));
+  }
+
+  /** Resource of a side's process; undefined while a process that should be known is not. */
+  #resource(side: HopSide): Resource | undefined {
+    const { pid } = side;
+    if (pid !== 0) return this.#processes.resource(pid);
+    const owner = ownerOf(side);
+    return owner === undefined ? undefined : this.#processes.fallbackResource(fallbackName(side));
+  }
+
+  #forgetIfOver(hop: Hop): void {
+    if (hop.openSides === 0 && hop.settleAtNs <= this.#nowNs) this.#hops.forget(hop);
+  }
+
+  #connection(connection: Connection): ConnectionState {
+    let state = this.#connections.get(connection);
+    if (state === undefined) {
+      state = {
+        tuple: hashTuple(connection.client, connection.server, connection.netns, this.#salt),
+        serverSeed: hashText(connection.server.addr, connection.server.port),
+        cut: [],
+      };
+      this.#connections.set(connection, state);
+    }
+    return state;
+  }
+
+  #drop(reason: DropReason, count: number): void {
+    this.#dropped.set(reason, (this.#dropped.get(reason) ?? 0) + count);
+  }
+}
+
+function dropReason(side: HopSide): DropReason | undefined {
+  if (side.repeated) return "repeated_sight";
+  return side.exchange.cutShort === "gap" && side.exchange.response === undefined ? "gap" : undefined;
+}
+
+/** What stays of a message's identity behind translated addresses: sequence, the client's port, and what is asked. */
+function translatedKey(connection: Connection, exchange: Exchange, request: MessageMark): number {
+  const asked = hashText(exchange.resource, hashText(exchange.op, connection.client.port));
+  return lanesKey(request.seq, asked) + 1;
+}
+
+function ownerOf(side: HopSide) {
+  return side.kind === "client" ? side.connection.clientOwner : side.connection.serverOwner;
+}
+
+function fallbackName(side: HopSide): string {
+  const owner = ownerOf(side);
+  if (owner !== undefined && owner.fallbackName !== "") return owner.fallbackName;
+  if (side.pid !== 0) return `pid-${side.pid}`;
+  return side.kind === "server" ? `unknown:${side.connection.server.port}` : "unknown";
+}
