@@ -57,6 +57,10 @@ const CATALOGUE = {
     message: "{running} queries are running and {waiting} wait; the limit is {max}. Try again in a moment.",
     httpStatus: 503,
   },
+  query_failed: {
+    message: "The query failed: {why}",
+    httpStatus: 422,
+  },
   query_samples_max: {
     message: "Query needs {asked} samples; the limit is {max}. Narrow the range or raise --query-samples-max.",
     httpStatus: 422,

@@ -1,0 +1,110 @@
+/**
+ * The one DuckDB instance: in memory, with day files attached, closed to everything outside `DIR/db`.
+ *
+ * Settings alone do not hold back hostile SQL; they are the last of several fences (see README).
+ */
+
+import { type DuckDBConnection, DuckDBInstance, type DuckDBValue } from "@duckdb/node-api";
+
+/** WAL bytes at which a commit also checkpoints: larger stalls longer, smaller compresses the last row group more often. */
+const CHECKPOINT_BYTES = 64 * 1024 * 1024;
+/** Disk that queries may spill to. */
+const SPILL_BYTES_MAX = 1024 * 1024 * 1024;
+
+/** How to open the instance. */
+export interface DatabaseOptions {
+  /** The only directory the instance may open files in; absolute. */
+  readonly filesDirectory: string;
+  /** Where queries spill; absolute, outside `filesDirectory`. */
+  readonly spillDirectory: string;
+  readonly memoryBytesMax: number;
+}
+
+/** Opens the instance and locks its configuration. */
+export async function openDatabase(options: DatabaseOptions): Promise<DuckDBInstance> {
+  const instance = await DuckDBInstance.create(":memory:", {
+    threads: "1",
+    max_vacuum_tasks: "0",
+    memory_limit: `${Math.floor(options.memoryBytesMax / 1024)}KiB`,
+    checkpoint_threshold: `${CHECKPOINT_BYTES}B`,
+    temp_directory: options.spillDirectory,
+    max_temp_directory_size: `${SPILL_BYTES_MAX}B`,
+    autoinstall_known_extensions: "false",
+    autoload_known_extensions: "false",
+    allow_community_extensions: "false",
+    allow_persistent_secrets: "false",
+    preserve_insertion_order: "true",
+  });
+  const connection = await instance.connect();
+  try {
+    await connection.run(`SET allowed_directories = [${sqlText(options.filesDirectory)}]`);
+    await connection.run("SET enable_external_access = false");
+    await connection.run("SET GLOBAL TimeZone = 'UTC'");
+    await connection.run("SET lock_configuration = true");
+  } finally {
+    connection.disconnectSync();
+  }
+  return instance;
+}
+
+/** An SQL string literal. */
+export function sqlText(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+/** All rows of a trusted statement that gives few. */
+export async function readRows(
+  connection: DuckDBConnection,
+  statement: string,
+  values?: DuckDBValue[],
+): Promise<DuckDBValue[][]> {
+  const result = await connection.run(statement, values);
+  return result.getRows();
+}
+
+/** Runs `work` in a transaction of `connection`; rolls back what fails. */
+export async function inTransaction<T>(connection: DuckDBConnection, work: () => Promise<T>): Promise<T> {
+  await connection.run("BEGIN TRANSACTION");
+  let outcome: T;
+  try {
+    outcome = await work();
+    await connection.run("COMMIT");
+  } catch (error) {
+    await rollBack(connection);
+    throw error;
+  }
+  return outcome;
+}
+
+/** Ends a failed transaction; a COMMIT that failed has already ended it, which DuckDB reports as an error of its own. */
+async function rollBack(connection: DuckDBConnection): Promise<void> {
+  await connection.run("ROLLBACK").catch((error: unknown) => {
+    if (!isNoTransaction(error)) throw error;
+  });
+}
+
+function isNoTransaction(error: unknown): boolean {
+  return error instanceof Error && /no transaction is active|FATAL|invalidated/i.test(error.message);
+}
+
+/** Whether DuckDB refuses all further work and must be opened again. */
+export function isInvalidated(error: unknown): boolean {
+  return error instanceof Error && /FATAL Error|database has been invalidated/i.test(error.message);
+}
+
+/** A value that must be a number, from UBIGINT, BIGINT or smaller. */
+export function numberOf(value: DuckDBValue | undefined): number {
+  if (typeof value === "number") return value;
+  if (typeof value === "bigint") return Number(value);
+  throw new TypeError(`store: a number was expected, not ${value === null ? "NULL" : typeof value}`);
+}
+
+/** A 64-bit value; NULL is 0. */
+export function bigintOf(value: DuckDBValue | undefined): bigint {
+  return typeof value === "bigint" ? value : typeof value === "number" ? BigInt(value) : 0n;
+}
+
+/** A text; NULL is empty. */
+export function textOf(value: DuckDBValue | undefined): string {
+  return typeof value === "string" ? value : "";
+}

@@ -1,0 +1,226 @@
+/**
+ * The day files of a store: one per UTC day of arrival, attached under `dYYYYMMDD`.
+ *
+ * Invariants: a file gets its name only when it is laid out and checkpointed, so one that cannot be opened was damaged
+ * later; a damaged file is moved to the quarantine, never deleted; the views of user SQL name exactly the attached files.
+ */
+
+import { copyFile, rename, rm, truncate } from "node:fs/promises";
+import { join } from "node:path";
+import type { DuckDBConnection } from "@duckdb/node-api";
+import { ThalwegError } from "../model/errors.ts";
+import { fileBytes, listNames, makePrivateDirectory, renameDurably, syncDirectory } from "../platform/files.ts";
+import { numberOf, readRows, sqlText } from "./database.ts";
+import { layOutDayFile, ROW_GROUP_ROWS, SCHEMA_VERSION } from "./schema.ts";
+import { viewStatements } from "./views.ts";
+
+const DAY_MS = 86_400_000;
+const FILE_NAME = /^spans-(\d{4})-(\d{2})-(\d{2})\.duckdb$/;
+const UNFINISHED_NAME = /^unfinished-/;
+const STORAGE_VERSION = "v1.5.0";
+/** Size and checksum before every entry of DuckDB's WAL. */
+const WAL_ENTRY_HEAD_BYTES = 16;
+
+/** One attached file. */
+export interface DayFile {
+  /** `YYYY-MM-DD`. */
+  readonly day: string;
+  readonly alias: string;
+  readonly path: string;
+}
+
+/** Called for every damage that was set aside. */
+export type DamageListener = (damage: ThalwegError) => void;
+
+/** UTC day of a time. */
+export function dayOf(timeMs: number): string {
+  return new Date(timeMs).toISOString().slice(0, 10);
+}
+
+/** Unix milliseconds at which a day ends. */
+export function dayEndMs(day: string): number {
+  return Date.parse(`${day}T00:00:00Z`) + DAY_MS;
+}
+
+/** Attaches, makes and removes day files. All calls come from the store's one writer, one at a time. */
+export class DayFiles {
+  readonly #directory: string;
+  readonly #quarantine: string;
+  readonly #connection: DuckDBConnection;
+  readonly #onDamage: DamageListener;
+  #files: DayFile[] = [];
+
+  /**
+   * @param directory Absolute path of `DIR/db`.
+   * @param quarantine Absolute path of the directory that takes damaged files.
+   */
+  constructor(directory: string, quarantine: string, connection: DuckDBConnection, onDamage: DamageListener) {
+    this.#directory = directory;
+    this.#quarantine = quarantine;
+    this.#connection = connection;
+    this.#onDamage = onDamage;
+  }
+
+  /** Attached files, oldest day first. */
+  get attached(): readonly DayFile[] {
+    return this.#files;
+  }
+
+  /** Attaches what the directory holds; what cannot be opened is set aside and reported. */
+  async attachAll(): Promise<void> {
+    for (const name of await listNames(this.#directory)) {
+      if (UNFINISHED_NAME.test(name)) await rm(join(this.#directory, name), { force: true });
+      else if (FILE_NAME.test(name)) await this.#attachOrSetAside(name.slice(6, 16));
+    }
+    await this.#replaceViews();
+  }
+
+  /** The attached file of a day; made where there is none. `firstSequence`: the commit that comes next. */
+  async fileOf(day: string, nowUnixNano: bigint, firstSequence: number): Promise<DayFile> {
+    const known = this.#files.find((file) => file.day === day);
+    if (known !== undefined) return known;
+    await this.#make(day, nowUnixNano, firstSequence);
+    const file = this.#describe(day);
+    await this.#attach(file);
+    this.#files = [...this.#files, file].sort((a, b) => (a.day < b.day ? -1 : 1));
+    await this.#replaceViews();
+    return file;
+  }
+
+  /** Takes a file out of the store and deletes it. */
+  async drop(file: DayFile): Promise<void> {
+    await this.#detach(file);
+    await rm(`${file.path}.wal`, { force: true });
+    await rm(file.path, { force: true });
+    await syncDirectory(this.#directory);
+  }
+
+  /** Takes a damaged file out of the store and keeps it in the quarantine. */
+  async setAside(file: DayFile, why: string): Promise<void> {
+    await this.#detach(file);
+    await this.#quarantineFile(file, why);
+  }
+
+  async #detach(file: DayFile): Promise<void> {
+    this.#files = this.#files.filter((other) => other !== file);
+    await this.#replaceViews();
+    await this.#connection.run(`DETACH ${file.alias}`);
+  }
+
+  #describe(day: string): DayFile {
+    return {
+      day,
+      alias: `d${day.replaceAll("-", "")}`,
+      path: join(this.#directory, `spans-${day}.duckdb`),
+    };
+  }
+
+  async #attach(file: DayFile, alias = file.alias): Promise<void> {
+    await this.#connection.run(
+      `ATTACH ${sqlText(file.path)} AS ${alias} (STORAGE_VERSION '${STORAGE_VERSION}', ROW_GROUP_SIZE ${ROW_GROUP_ROWS})`,
+    );
+  }
+
+  async #make(day: string, nowUnixNano: bigint, firstSequence: number): Promise<void> {
+    const file = this.#describe(day);
+    const unfinished = { ...file, path: join(this.#directory, `unfinished-${day}.duckdb`) };
+    await rm(unfinished.path, { force: true });
+    await rm(`${unfinished.path}.wal`, { force: true });
+    await this.#attach(unfinished, "unfinished");
+    try {
+      for (const statement of layOutDayFile("unfinished", nowUnixNano, firstSequence)) {
+        await this.#connection.run(statement);
+      }
+      await this.#connection.run("CHECKPOINT unfinished");
+    } finally {
+      await this.#connection.run("DETACH unfinished");
+    }
+    await renameDurably(unfinished.path, file.path);
+  }
+
+  async #replaceViews(): Promise<void> {
+    for (const statement of viewStatements(this.#files.map(({ alias }) => alias))) {
+      await this.#connection.run(statement);
+    }
+  }
+
+  async #attachOrSetAside(day: string): Promise<void> {
+    const file = this.#describe(day);
+    try {
+      await this.#attachChecked(file);
+      return;
+    } catch (error) {
+      if (isLockedElsewhere(error)) throw error;
+      const offset = badWalOffset(error);
+      if (offset === undefined || !(await this.#cutWal(file, offset, reasonOf(error)))) {
+        await this.#quarantineFile(file, reasonOf(error));
+        return;
+      }
+    }
+    try {
+      await this.#attachChecked(file);
+    } catch (error) {
+      await this.#quarantineFile(file, reasonOf(error));
+    }
+  }
+
+  async #attachChecked(file: DayFile): Promise<void> {
+    await this.#attach(file);
+    try {
+      const [meta] = await readRows(this.#connection, `SELECT max(schema_version) FROM ${file.alias}.file_meta`);
+      const version = numberOf(meta?.[0]);
+      if (version !== SCHEMA_VERSION)
+        throw new Error(`its layout has version ${version}, this program knows ${SCHEMA_VERSION}`);
+      this.#files = [...this.#files, file];
+    } catch (error) {
+      await this.#connection.run(`DETACH ${file.alias}`);
+      throw error;
+    }
+  }
+
+  /** Keeps the WAL up to its bad entry: what was committed before is used, the whole WAL goes to the quarantine. */
+  async #cutWal(file: DayFile, offset: number, why: string): Promise<boolean> {
+    const wal = `${file.path}.wal`;
+    const bytes = await fileBytes(wal);
+    if (bytes === 0 || offset > bytes) return false;
+    await makePrivateDirectory(this.#quarantine);
+    const kept = join(this.#quarantine, `spans-${file.day}.duckdb.wal.${Date.now()}`);
+    await copyFile(wal, kept);
+    await syncDirectory(this.#quarantine);
+    await truncate(wal, offset);
+    this.#onDamage(new ThalwegError("data_damaged", { file: wal, offset, why, quarantine: kept }));
+    return true;
+  }
+
+  async #quarantineFile(file: DayFile, why: string): Promise<void> {
+    await makePrivateDirectory(this.#quarantine);
+    const kept = join(this.#quarantine, `spans-${file.day}.duckdb.${Date.now()}`);
+    if ((await fileBytes(`${file.path}.wal`)) > 0) await rename(`${file.path}.wal`, `${kept}.wal`);
+    await renameDurably(file.path, kept);
+    this.#onDamage(
+      new ThalwegError("data_damaged", { file: file.path, offset: blockOffset(why), why, quarantine: kept }),
+    );
+  }
+}
+
+/** Whether another process holds the file, which DuckDB finds out across pid namespaces. */
+export function isLockedElsewhere(error: unknown): boolean {
+  return error instanceof Error && /Could not set lock on file/i.test(error.message);
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? (error.message.split("\n")[0] ?? error.message) : String(error);
+}
+
+/** Where the bad WAL entry starts; DuckDB names the byte after its size and checksum. */
+function badWalOffset(error: unknown): number | undefined {
+  const message = error instanceof Error ? error.message : "";
+  if (!/wal/i.test(message)) return undefined;
+  const found = /(?:byte position|position|offset)\s+(\d+)/i.exec(message);
+  return found?.[1] === undefined ? undefined : Math.max(0, Number(found[1]) - WAL_ENTRY_HEAD_BYTES);
+}
+
+function blockOffset(why: string): number {
+  const found = /(?:location|position|offset)\s+(\d+)/i.exec(why);
+  return found?.[1] === undefined ? 0 : Number(found[1]);
+}

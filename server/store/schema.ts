@@ -1,0 +1,86 @@
+/**
+ * Layout of a day file. Only types that DuckDB, Parquet and DuckLake share; no keys, no sequences: rows are only added,
+ * and what must not be counted twice is written once per transaction together with its ledger row.
+ */
+
+import { TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
+
+/** Version of the layout below; stands in `file_meta` of every file. */
+export const SCHEMA_VERSION = 1;
+
+/** Rows of a row group: a group commit larger than this goes to the file once, compressed, and not through the WAL. */
+export const ROW_GROUP_ROWS = 24_576;
+
+/** A stored column; `nullable` where absence is NULL. */
+export interface StoredColumn {
+  readonly name: string;
+  readonly type: string;
+  /** The value is the same in all rows of a commit and stands in the INSERT as a literal. */
+  readonly constant?: boolean;
+}
+
+/** Columns of `span` in order. */
+export const SPAN_COLUMNS: readonly StoredColumn[] = [
+  { name: "tenant", type: "VARCHAR", constant: true },
+  { name: "host_id", type: "UBIGINT", constant: true },
+  { name: "boot_id", type: "UUID", constant: true },
+  { name: "ingest_ns", type: "BIGINT", constant: true },
+  { name: "commit_sequence", type: "UBIGINT" },
+  { name: "trace_id", type: "UUID" },
+  { name: "tb", type: "UTINYINT" },
+  { name: "span_id", type: "UBIGINT" },
+  { name: "parent_span_id", type: "UBIGINT" },
+  { name: "resource_id", type: "UBIGINT" },
+  { name: "service", type: "VARCHAR" },
+  { name: "instance", type: "VARCHAR" },
+  { name: "scope_name", type: "VARCHAR" },
+  { name: "scope_version", type: "VARCHAR" },
+  { name: "name", type: "VARCHAR" },
+  { name: "kind", type: "VARCHAR" },
+  { name: "status", type: "VARCHAR" },
+  { name: "status_message", type: "VARCHAR" },
+  { name: "start_ns", type: "BIGINT" },
+  { name: "duration_ns", type: "BIGINT" },
+  { name: "source", type: "VARCHAR" },
+  { name: "link_reason", type: "VARCHAR" },
+  { name: "protocol", type: "VARCHAR" },
+  { name: "client_addr", type: "VARCHAR" },
+  { name: "client_port", type: "USMALLINT" },
+  { name: "server_addr", type: "VARCHAR" },
+  { name: "server_port", type: "USMALLINT" },
+  { name: "pid", type: "UINTEGER" },
+  { name: "weight", type: "UINTEGER" },
+  { name: "duplicate_of", type: "UBIGINT" },
+  { name: "flags", type: "UINTEGER" },
+  { name: "trace_state", type: "VARCHAR" },
+  ...TYPED_ATTRIBUTES.map(({ column, kind }) => ({ name: column, type: kind === "s" ? "VARCHAR" : "INTEGER" })),
+  { name: "attributes", type: "MAP(VARCHAR, VARCHAR)" },
+  { name: "attribute_kinds", type: "VARCHAR" },
+  { name: "attribute_repeats", type: "VARCHAR" },
+  { name: "events", type: "BLOB" },
+  { name: "links", type: "BLOB" },
+];
+
+/** Columns that the staged rows carry, in the order of the table function. */
+export const STAGED_COLUMNS: readonly StoredColumn[] = SPAN_COLUMNS.filter((column) => column.constant !== true);
+
+/**
+ * Statements that lay out an empty day file attached as `alias`.
+ *
+ * @param firstSequence The first commit that may stand in the file: numbering goes on from it where all ledgers are lost.
+ */
+export function layOutDayFile(alias: string, createdNs: bigint, firstSequence: number): string[] {
+  const spanColumns = SPAN_COLUMNS.map((column) => `${column.name} ${column.type}`).join(", ");
+  return [
+    `CREATE TABLE ${alias}.file_meta (schema_version INTEGER, created_ns BIGINT, first_sequence UBIGINT)`,
+    `INSERT INTO ${alias}.file_meta VALUES (${SCHEMA_VERSION}, ${createdNs}, ${firstSequence})`,
+    `CREATE TABLE ${alias}.span (${spanColumns})`,
+    `CREATE TABLE ${alias}.resource (resource_id UBIGINT, service VARCHAR, instance VARCHAR,
+       attributes MAP(VARCHAR, VARCHAR), attribute_kinds VARCHAR, attribute_repeats VARCHAR)`,
+    `CREATE TABLE ${alias}.ledger (sequence UBIGINT, ingest_ns BIGINT, spans UINTEGER)`,
+    `CREATE TABLE ${alias}.edge (bucket_ms BIGINT, client VARCHAR, server VARCHAR, connection_type VARCHAR,
+       requests UBIGINT, errors UBIGINT, server_bucket INTEGER[], server_count UBIGINT[],
+       client_bucket INTEGER[], client_count UBIGINT[])`,
+    `CREATE TABLE ${alias}.derived (sequence UBIGINT, state BLOB)`,
+  ];
+}

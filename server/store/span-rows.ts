@@ -1,0 +1,219 @@
+/** Rows of `span` read back: as one whole span, or appended to a batch. */
+
+import {
+  DuckDBBlobValue,
+  type DuckDBConnection,
+  DuckDBMapValue,
+  DuckDBUUIDValue,
+  type DuckDBValue,
+} from "@duckdb/node-api";
+import { spanIdToHex, traceIdToHex } from "../model/hex.ts";
+import {
+  type Attribute,
+  type Resource,
+  type Scope,
+  SPAN_KINDS,
+  SPAN_SOURCES,
+  SPAN_STATUSES,
+} from "../model/span-batch.ts";
+import { NO_BYTES, type SpanToAppend } from "../model/span-batch-builder.ts";
+import { TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
+import { joinAttributes } from "./attribute-columns.ts";
+import { bigintOf, numberOf, readRows, textOf } from "./database.ts";
+import type { StoredSpan } from "./reader.ts";
+
+const U64_MASK = 0xffff_ffff_ffff_ffffn;
+
+/** Columns in the order that the functions below expect. */
+const READ_COLUMNS = [
+  "trace_id",
+  "span_id",
+  "parent_span_id",
+  "resource_id",
+  "service",
+  "instance",
+  "scope_name",
+  "scope_version",
+  "name",
+  "kind",
+  "status",
+  "status_message",
+  "start_ns",
+  "duration_ns",
+  "source",
+  "link_reason",
+  "protocol",
+  "client_addr",
+  "client_port",
+  "server_addr",
+  "server_port",
+  "pid",
+  "weight",
+  "duplicate_of",
+  "flags",
+  "trace_state",
+  "attribute_kinds",
+  "attribute_repeats",
+  "attributes",
+  "events",
+  "links",
+  "commit_sequence",
+  ...TYPED_ATTRIBUTES.map(({ column }) => column),
+] as const;
+const TYPED_AT = READ_COLUMNS.length - TYPED_ATTRIBUTES.length;
+
+/** The select list that `readSpan` and `readForReplay` take rows of. */
+export const READ_LIST = READ_COLUMNS.join(", ");
+
+/** Resources of one day file by id, as far as they were asked for; one that is not stored is added under its name alone. */
+export type ResourcesById = Map<bigint, Resource>;
+
+type Row = readonly DuckDBValue[];
+
+/**
+ * Reads resources of a day file.
+ *
+ * @param spans Condition on `span` that says whose resources; trusted SQL.
+ */
+export async function readResources(
+  connection: DuckDBConnection,
+  alias: string,
+  spans: string,
+): Promise<ResourcesById> {
+  const found: ResourcesById = new Map();
+  const rows = await readRows(
+    connection,
+    `SELECT resource_id, service, instance, attributes, attribute_kinds, attribute_repeats
+     FROM ${alias}.resource WHERE resource_id IN (SELECT resource_id FROM ${alias}.span WHERE ${spans})`,
+  );
+  for (const [id, service, instance, map, kinds, repeats] of rows) {
+    const attributes = joinAttributes({
+      kinds: textOf(kinds),
+      entries: entriesOf(map),
+      repeats: textOf(repeats),
+      typed: () => undefined,
+    });
+    found.set(bigintOf(id), { service: textOf(service), instance: textOf(instance), attributes });
+  }
+  return found;
+}
+
+/** Commit that a row came with. */
+export function sequenceOfRow(row: Row): number {
+  return numberOf(row[31]);
+}
+
+/** A row as one whole span. */
+export function readSpan(row: Row, resources: ResourcesById): StoredSpan {
+  const [high, low] = traceIdOf(row[0]);
+  const startNs = bigintOf(row[12]);
+  return {
+    traceId: traceIdToHex(high, low),
+    spanId: spanIdToHex(bigintOf(row[1])),
+    parentSpanId: row[2] === null ? "" : spanIdToHex(bigintOf(row[2])),
+    service: textOf(row[4]),
+    instance: textOf(row[5]),
+    name: textOf(row[8]),
+    kind: indexIn(SPAN_KINDS, row[9]),
+    status: indexIn(SPAN_STATUSES, row[10]),
+    statusMessage: textOf(row[11]),
+    startNs,
+    endNs: startNs + bigintOf(row[13]),
+    source: textOf(row[14]),
+    linkReason: textOf(row[15]),
+    traceState: textOf(row[25]),
+    flags: numberOf(row[24]),
+    scopeName: textOf(row[6]),
+    scopeVersion: textOf(row[7]),
+    resource: resourceOfRow(row, resources).attributes,
+    attributes: attributesOf(row),
+    events: bytesOf(row[29]),
+    links: bytesOf(row[30]),
+  };
+}
+
+/** A row as `SpanBatchBuilder.append` takes it, with what the builder's indices stand for. */
+export function readForReplay(
+  row: Row,
+  resources: ResourcesById,
+): { span: Omit<SpanToAppend, "resource" | "scope">; resource: Resource; scope: Scope } {
+  const [traceIdHigh, traceIdLow] = traceIdOf(row[0]);
+  const startNs = bigintOf(row[12]);
+  return {
+    resource: resourceOfRow(row, resources),
+    scope: { name: textOf(row[6]), version: textOf(row[7]) },
+    span: {
+      traceIdHigh,
+      traceIdLow,
+      spanId: bigintOf(row[1]),
+      parentSpanId: bigintOf(row[2]),
+      startNs,
+      endNs: startNs + bigintOf(row[13]),
+      name: textOf(row[8]),
+      kind: indexIn(SPAN_KINDS, row[9]),
+      status: indexIn(SPAN_STATUSES, row[10]),
+      statusMessage: textOf(row[11]),
+      source: indexIn(SPAN_SOURCES, row[14]),
+      linkReason: textOf(row[15]),
+      protocol: textOf(row[16]),
+      clientAddr: textOf(row[17]),
+      clientPort: row[18] === null ? 0 : numberOf(row[18]),
+      serverAddr: textOf(row[19]),
+      serverPort: row[20] === null ? 0 : numberOf(row[20]),
+      pid: row[21] === null ? 0 : numberOf(row[21]),
+      weight: numberOf(row[22]),
+      duplicateOf: bigintOf(row[23]),
+      flags: numberOf(row[24]),
+      traceState: textOf(row[25]),
+      attributes: attributesOf(row),
+      events: bytesOf(row[29]),
+      links: bytesOf(row[30]),
+    },
+  };
+}
+
+/** Where the resource was not kept, its name is: the row carries service and instance itself. */
+function resourceOfRow(row: Row, resources: ResourcesById): Resource {
+  const id = bigintOf(row[3]);
+  const known = resources.get(id);
+  if (known !== undefined) return known;
+  const service = textOf(row[4]);
+  const named: Resource = {
+    service,
+    instance: textOf(row[5]),
+    attributes: [{ key: "service.name", kind: "s", value: service }],
+  };
+  resources.set(id, named);
+  return named;
+}
+
+function attributesOf(row: Row): Attribute[] {
+  return joinAttributes({
+    kinds: textOf(row[26]),
+    repeats: textOf(row[27]),
+    entries: entriesOf(row[28]),
+    typed: (index) => {
+      const value = row[TYPED_AT + index];
+      return value === null || value === undefined ? undefined : String(value);
+    },
+  });
+}
+
+function entriesOf(map: DuckDBValue | undefined): [string, string][] {
+  if (!(map instanceof DuckDBMapValue)) return [];
+  return map.entries.map(({ key, value }) => [textOf(key), textOf(value)]);
+}
+
+function traceIdOf(value: DuckDBValue | undefined): [high: bigint, low: bigint] {
+  if (!(value instanceof DuckDBUUIDValue)) return [0n, 0n];
+  const id = value.toUint128();
+  return [id >> 64n, id & U64_MASK];
+}
+
+function bytesOf(value: DuckDBValue | undefined): Uint8Array {
+  return value instanceof DuckDBBlobValue ? new Uint8Array(value.bytes) : NO_BYTES;
+}
+
+function indexIn(words: readonly string[], value: DuckDBValue | undefined): number {
+  return Math.max(0, words.indexOf(textOf(value)));
+}

@@ -1,0 +1,275 @@
+/**
+ * Group commit of spans into the day file of their arrival.
+ *
+ * Invariants: one group is in work at a time, in order of arrival, so commits resolve in the order of their sequence
+ * numbers; a batch is acknowledged after the COMMIT that holds it, which DuckDB ends with an fsync; whoever is refused
+ * is told so, and nothing of its batch stays. Other work on the files (snapshots, retention) runs between groups.
+ */
+
+import { type DuckDBConnection, DuckDBMapValue, DuckDBTableFunction, type DuckDBValue } from "@duckdb/node-api";
+import type { Clock } from "../model/clock.ts";
+import { ThalwegError } from "../model/errors.ts";
+import type { SpanBatch } from "../model/span-batch.ts";
+import type { HostIdentity } from "../platform/host-identity.ts";
+import { splitAttributes } from "./attribute-columns.ts";
+import { columnType } from "./column-types.ts";
+import { inTransaction, readRows, sqlText } from "./database.ts";
+import { type DayFile, type DayFiles, dayOf } from "./day-files.ts";
+import { ROW_GROUP_ROWS, SPAN_COLUMNS, STAGED_COLUMNS } from "./schema.ts";
+import { SpanChunkSource } from "./span-chunks.ts";
+import { keptBy, type StagedBatch, stageBatch } from "./staged-spans.ts";
+import type { CommitReceipt } from "./writer.ts";
+
+/** Rows that may wait for a commit, the group in work not counted; beyond them the store refuses. */
+export const WAITING_ROWS_MAX = 262_144;
+/** Rows of one group; more than a row group, so that the group is written to the file once. */
+const GROUP_ROWS_MAX = 131_072;
+/** A group after one of at least so many rows waits for company. */
+const BUSY_GROUP_ROWS = 4_096;
+/** How long a group waits for company at most. */
+const LINGER_MS = 200;
+/** Resources of one day file that are kept; spans of later ones keep service and instance only. */
+export const RESOURCES_PER_FILE_MAX = 200_000;
+const TENANT = "default";
+const STAGED_FUNCTION = "staged_spans";
+
+interface WaitingBatch {
+  readonly staged: StagedBatch;
+  readonly resolve: (receipt: CommitReceipt) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Counts of the writer since the start. */
+export interface SpanWriterStats {
+  readonly commits: number;
+  readonly groups: number;
+  readonly spans: number;
+  readonly waitingRows: number;
+  readonly refusedSpans: number;
+  readonly resourcesDropped: number;
+  readonly sequence: number;
+}
+
+/** Stores batches of spans; see the file's head. */
+export class SpanWriter {
+  readonly #connection: DuckDBConnection;
+  readonly #files: DayFiles;
+  readonly #clock: Clock;
+  readonly #constants: string;
+  readonly #source = new SpanChunkSource();
+  readonly #knownResources = new Map<string, Set<bigint>>();
+  #waiting: WaitingBatch[] = [];
+  #waitingRows = 0;
+  #sequence: number;
+  #lastGroupRows = 0;
+  #working: Promise<void> | undefined;
+  #turn: Promise<unknown> = Promise.resolve();
+  #endLinger: (() => void) | undefined;
+  #closed = false;
+  /** One INSERT may read the staged rows; a query that names the function finds nothing. */
+  #armed = false;
+  #counts = { commits: 0, groups: 0, spans: 0, refusedSpans: 0, resourcesDropped: 0 };
+
+  /** @param lastSequence The last sequence number given so far. */
+  constructor(
+    connection: DuckDBConnection,
+    files: DayFiles,
+    clock: Clock,
+    identity: HostIdentity,
+    lastSequence: number,
+  ) {
+    this.#connection = connection;
+    this.#files = files;
+    this.#clock = clock;
+    this.#sequence = lastSequence;
+    this.#constants = `${sqlText(TENANT)}, CAST(${identity.hostId} AS UBIGINT), UUID ${sqlText(identity.bootId)}`;
+    this.#registerSource();
+  }
+
+  get stats(): SpanWriterStats {
+    return { ...this.#counts, waitingRows: this.#waitingRows, sequence: this.#sequence };
+  }
+
+  /** Queues a batch; resolves after its commit. */
+  commit(batch: SpanBatch): Promise<CommitReceipt> {
+    if (this.#closed) return this.#refuse(batch, "it is stopping");
+    if (this.#waitingRows > 0 && this.#waitingRows + batch.rows > WAITING_ROWS_MAX) {
+      return this.#refuse(batch, `${this.#waitingRows} spans wait to be stored, the limit is ${WAITING_ROWS_MAX}`);
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ staged: stageBatch(batch, ++this.#sequence), resolve, reject });
+      this.#waitingRows += batch.rows;
+      if (this.#waitingRows > ROW_GROUP_ROWS) this.#endLinger?.();
+      this.#working ??= this.#work();
+    });
+  }
+
+  /** Runs work on the writer's connection between two groups. */
+  exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work);
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /** Stores what waits, then refuses. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#endLinger?.();
+    while (this.#working !== undefined) await this.#working;
+    await this.#turn;
+  }
+
+  #refuse(batch: SpanBatch, why: string): Promise<never> {
+    this.#counts.refusedSpans += batch.rows;
+    return Promise.reject(new ThalwegError("store_unavailable", { why }));
+  }
+
+  async #work(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      await this.#linger();
+      const group = this.#takeGroup();
+      await this.exclusively(() => this.#storeGroup(group));
+    }
+    this.#working = undefined;
+  }
+
+  async #linger(): Promise<void> {
+    if (this.#closed || this.#lastGroupRows < BUSY_GROUP_ROWS || this.#waitingRows > ROW_GROUP_ROWS) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, LINGER_MS);
+      this.#endLinger = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#endLinger = undefined;
+  }
+
+  #takeGroup(): WaitingBatch[] {
+    let rows = 0;
+    let batches = 0;
+    for (const { staged } of this.#waiting) {
+      if (batches > 0 && rows + staged.batch.rows > GROUP_ROWS_MAX) break;
+      rows += staged.batch.rows;
+      batches++;
+    }
+    this.#waitingRows -= rows;
+    this.#lastGroupRows = rows;
+    return this.#waiting.splice(0, batches);
+  }
+
+  /** Stores a group; where that fails for more than one batch, each is tried alone, so that one bad batch refuses only itself. */
+  async #storeGroup(group: readonly WaitingBatch[]): Promise<void> {
+    try {
+      await this.#insertGroup(group.map(({ staged }) => staged));
+    } catch (error) {
+      if (group.length > 1) {
+        for (const batch of group) await this.#storeGroup([batch]);
+        return;
+      }
+      for (const { staged, reject } of group) {
+        this.#counts.refusedSpans += staged.batch.rows;
+        reject(new ThalwegError("store_unavailable", { why: reasonOf(error) }, error));
+      }
+      return;
+    }
+    this.#counts.groups++;
+    for (const { staged, resolve } of group) {
+      this.#counts.commits++;
+      this.#counts.spans += staged.batch.rows;
+      resolve({ spans: staged.batch.rows, sequence: staged.sequence });
+    }
+  }
+
+  async #insertGroup(group: readonly StagedBatch[]): Promise<void> {
+    const nowUnixNano = this.#clock.nowUnixNano();
+    const first = group[0]?.sequence ?? this.#sequence;
+    const file = await this.#files.fileOf(dayOf(Number(nowUnixNano / 1_000_000n)), nowUnixNano, first);
+    const known = await this.#resourcesOf(file);
+    const unknown = this.#unknownResources(group, known);
+    const kept = group.flatMap(keptBy);
+    this.#source.start(group);
+    try {
+      this.#armed = true;
+      await inTransaction(this.#connection, async () => {
+        await this.#connection.run(
+          `INSERT INTO ${file.alias}.span SELECT ${this.#constants}, ${nowUnixNano}, * FROM ${STAGED_FUNCTION}()`,
+        );
+        await this.#insertResources(file, unknown);
+        const ledger = group.map(({ sequence, batch }) => `(${sequence}, ${nowUnixNano}, ${batch.rows})`);
+        await this.#connection.run(`INSERT INTO ${file.alias}.ledger VALUES ${ledger.join(", ")}`);
+      });
+    } finally {
+      this.#armed = false;
+      this.#source.start([]);
+      // The native copies of the group's text are read until here.
+      kept.length = 0;
+    }
+    for (const { id } of unknown) known.add(id);
+  }
+
+  async #resourcesOf(file: DayFile): Promise<Set<bigint>> {
+    const known = this.#knownResources.get(file.day);
+    if (known !== undefined) return known;
+    const rows = await readRows(this.#connection, `SELECT resource_id FROM ${file.alias}.resource`);
+    const ids = new Set<bigint>();
+    for (const [id] of rows) if (typeof id === "bigint") ids.add(id);
+    // A file is written on its own day only: the sets of earlier days are not needed again.
+    this.#knownResources.clear();
+    this.#knownResources.set(file.day, ids);
+    return ids;
+  }
+
+  #unknownResources(group: readonly StagedBatch[], known: ReadonlySet<bigint>): StagedBatch["resources"][number][] {
+    const unknown = new Map<bigint, StagedBatch["resources"][number]>();
+    for (const { resources } of group) {
+      for (const staged of resources) if (!known.has(staged.id)) unknown.set(staged.id, staged);
+    }
+    const room = Math.max(0, RESOURCES_PER_FILE_MAX - known.size);
+    if (unknown.size > room) this.#counts.resourcesDropped += unknown.size - room;
+    return [...unknown.values()].slice(0, room);
+  }
+
+  async #insertResources(file: DayFile, resources: readonly StagedBatch["resources"][number][]): Promise<void> {
+    for (const { id, resource } of resources) {
+      const { kinds, entries, repeats } = splitAttributes(resource.attributes);
+      const values: DuckDBValue[] = [
+        id,
+        resource.service,
+        resource.instance === "" ? null : resource.instance,
+        new DuckDBMapValue(entries.map(([key, value]) => ({ key, value }))),
+        kinds,
+        repeats === "" ? null : repeats,
+      ];
+      await this.#connection.run(
+        `INSERT INTO ${file.alias}.resource
+         SELECT CAST($1 AS UBIGINT), $2, $3, CAST($4 AS MAP(VARCHAR, VARCHAR)), $5, $6`,
+        values,
+      );
+    }
+  }
+
+  #registerSource(): void {
+    const columns = STAGED_COLUMNS.map(({ name, type }) => ({ name, type: columnType(type) }));
+    if (SPAN_COLUMNS.length - columns.length !== 4) throw new Error("store: constants and columns of span disagree");
+    this.#connection.registerTableFunction(
+      DuckDBTableFunction.create({
+        name: STAGED_FUNCTION,
+        bindFunction: (info) => {
+          if (!this.#armed) info.setError("no spans are staged");
+          for (const { name, type } of columns) info.addResultColumn(name, type);
+        },
+        initFunction: (info) => {
+          info.setMaxThreads(1);
+          this.#armed = false;
+          this.#source.rewind();
+        },
+        mainFunction: (_info, chunk) => this.#source.fill(chunk.chunk),
+      }),
+    );
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? (error.message.split("\n")[0] ?? error.message) : String(error);
+}

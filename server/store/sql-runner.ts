@@ -1,0 +1,184 @@
+/**
+ * Runs checked statements of users: read-only, bounded in time, rows, bytes and number, beside ingestion.
+ *
+ * Invariants: a connection runs one statement at a time; a statement that cannot be interrupted is answered with a
+ * timeout and keeps its connection until it ends, so that at most `RUNNING_MAX` of them use the machine.
+ */
+
+import type { DuckDBConnection, DuckDBInstance, DuckDBResult, DuckDBValue } from "@duckdb/node-api";
+import type { Clock } from "../model/clock.ts";
+import { ThalwegError } from "../model/errors.ts";
+import type { CheckedSql, SqlAnswer, SqlColumn, SqlLimits, SqlValue } from "./reader.ts";
+import { jsonBytesOf, sqlValueOf } from "./sql-value.ts";
+
+/** Statements that run at once; each holds a thread of Node's pool. */
+export const RUNNING_MAX = 2;
+/** Statements that wait for their turn. */
+export const WAITING_MAX = 32;
+/** How long an interrupted statement may take to end before it is answered without it. */
+const INTERRUPT_GRACE_MS = 1000;
+
+/** Runs statements on connections of their own. */
+export class SqlRunner {
+  readonly #instance: DuckDBInstance;
+  readonly #clock: Clock;
+  readonly #idle: DuckDBConnection[] = [];
+  readonly #waiting: (() => void)[] = [];
+  #running = 0;
+  #closed = false;
+
+  constructor(instance: DuckDBInstance, clock: Clock) {
+    this.#instance = instance;
+    this.#clock = clock;
+  }
+
+  /**
+   * Runs one statement.
+   *
+   * @throws ThalwegError `query_timeout`, `query_busy`; `query_failed` with DuckDB's own message.
+   */
+  async run(statement: CheckedSql, limits: SqlLimits): Promise<SqlAnswer> {
+    const startMs = this.#clock.monotonicMs();
+    await this.#enter(limits.timeoutMs);
+    const leftMs = Math.max(1, limits.timeoutMs - (this.#clock.monotonicMs() - startMs));
+    const answer = await this.#runInTime(statement, limits, leftMs);
+    return { ...answer, elapsedMs: this.#clock.monotonicMs() - startMs };
+  }
+
+  /** Interrupts what runs; later statements are refused. */
+  close(): void {
+    this.#closed = true;
+    for (const connection of this.#idle.splice(0)) connection.disconnectSync();
+    for (const next of this.#waiting.splice(0)) next();
+  }
+
+  async #enter(timeoutMs: number): Promise<void> {
+    if (this.#running < RUNNING_MAX && !this.#closed) {
+      this.#running++;
+      return;
+    }
+    if (this.#waiting.length >= WAITING_MAX || this.#closed) throw this.#busy();
+    await new Promise<void>((resolve, reject) => {
+      const next = () => {
+        clearTimeout(timer);
+        if (this.#closed) reject(this.#busy());
+        else resolve();
+      };
+      const timer = setTimeout(() => {
+        this.#waiting.splice(this.#waiting.indexOf(next), 1);
+        reject(this.#busy());
+      }, timeoutMs);
+      this.#waiting.push(next);
+    });
+  }
+
+  /** A place goes straight to the next in line, so that `#running` does not change in between. */
+  #leave(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#running--;
+    else next();
+  }
+
+  #busy(): ThalwegError {
+    return new ThalwegError("query_busy", { running: this.#running, waiting: this.#waiting.length, max: RUNNING_MAX });
+  }
+
+  async #runInTime(statement: CheckedSql, limits: SqlLimits, leftMs: number): Promise<Omit<SqlAnswer, "elapsedMs">> {
+    let timedOut = false;
+    let connection: DuckDBConnection | undefined;
+    let graceTimer: NodeJS.Timeout | undefined;
+    let giveUp: (error: ThalwegError) => void = () => undefined;
+    const timeout = () => new ThalwegError("query_timeout", { timeoutMs: limits.timeoutMs });
+    const gaveUp = new Promise<never>((_resolve, reject) => {
+      giveUp = reject;
+    });
+    const timer = setTimeout(() => {
+      timedOut = true;
+      connection?.interrupt();
+      graceTimer = setTimeout(() => giveUp(timeout()), INTERRUPT_GRACE_MS);
+    }, leftMs);
+    const work = (async () => {
+      try {
+        connection = await this.#connect();
+        return await readOnly(connection, () => answerOf(connection, statement, limits, () => timedOut));
+      } catch (error) {
+        throw timedOut ? timeout() : asQueryError(error);
+      } finally {
+        clearTimeout(timer);
+        clearTimeout(graceTimer);
+        this.#release(connection);
+      }
+    })();
+    // Where the grace runs out first nobody waits for the work any more.
+    work.catch(() => undefined);
+    return await Promise.race([work, gaveUp]);
+  }
+
+  async #connect(): Promise<DuckDBConnection> {
+    return this.#idle.pop() ?? (await this.#instance.connect());
+  }
+
+  #release(connection: DuckDBConnection | undefined): void {
+    if (connection !== undefined) {
+      if (this.#closed) connection.disconnectSync();
+      else this.#idle.push(connection);
+    }
+    this.#leave();
+  }
+}
+
+async function readOnly<T>(connection: DuckDBConnection, work: () => Promise<T>): Promise<T> {
+  await connection.run("BEGIN TRANSACTION READ ONLY");
+  try {
+    return await work();
+  } finally {
+    await connection.run("ROLLBACK");
+  }
+}
+
+async function answerOf(
+  connection: DuckDBConnection | undefined,
+  statement: CheckedSql,
+  limits: SqlLimits,
+  isTimedOut: () => boolean,
+): Promise<Omit<SqlAnswer, "elapsedMs">> {
+  if (connection === undefined) throw new Error("store: a statement has no connection");
+  const prepared = await connection.prepare(statement.text);
+  try {
+    prepared.bind(statement.params.map(parameterOf));
+    const result = await prepared.stream();
+    const columns = columnsOf(result);
+    const rows: SqlValue[][] = [];
+    let bytes = 0;
+    let rowsRead = 0;
+    for await (const chunk of result) {
+      if (isTimedOut()) throw new Error("store: the time of a statement ran out between two chunks");
+      rowsRead += chunk.rowCount;
+      for (const values of chunk.getRows()) {
+        const row = values.map(sqlValueOf);
+        for (const value of row) bytes += jsonBytesOf(value);
+        if (rows.length === limits.rowsMax || bytes > limits.bytesMax) {
+          return { columns, rows, rowsRead, truncated: true };
+        }
+        rows.push(row);
+      }
+    }
+    return { columns, rows, rowsRead, truncated: false };
+  } finally {
+    prepared.destroySync();
+  }
+}
+
+function columnsOf(result: DuckDBResult): SqlColumn[] {
+  return result.columnNames().map((name, index) => ({ name, type: String(result.columnType(index)) }));
+}
+
+/** JavaScript has one kind of number: whole ones are bound as BIGINT, so that they compare with ids and times. */
+function parameterOf(value: string | number | boolean | null): DuckDBValue {
+  return typeof value === "number" && Number.isSafeInteger(value) ? BigInt(value) : value;
+}
+
+function asQueryError(error: unknown): unknown {
+  if (error instanceof ThalwegError || !(error instanceof Error)) return error;
+  return new ThalwegError("query_failed", { why: error.message.split("\n\n")[0] ?? error.message }, error);
+}

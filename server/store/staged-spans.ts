@@ -1,0 +1,281 @@
+/**
+ * Spans made ready for DuckDB: what a batch needs beside its own columns, and the chunks that carry rows into a table.
+ *
+ * Everything that can be refused or is dear happens in `stageBatch`, before the batch joins a group; filling a chunk
+ * then only copies numbers and 16-byte strings.
+ */
+
+import { createHash } from "node:crypto";
+// biome-ignore lint/correctness/noUndeclaredDependencies: comes with @duckdb/node-api at the same exact version, which does not hand out its vector types.
+import type duckdb from "@duckdb/node-bindings";
+import type { Attribute, Resource, SpanBatch } from "../model/span-batch.ts";
+import { SPAN_KINDS, SPAN_SOURCES, SPAN_STATUSES } from "../model/span-batch.ts";
+import { TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
+import { canonicalInteger, KIND_REPEAT, KIND_TYPED_FIRST, printRepeats, typedIndexOf } from "./attribute-columns.ts";
+import { type PlacedBytes, type PlacedText, placeBytes, placeText } from "./text-heap.ts";
+
+const TYPED_COUNT = TYPED_ATTRIBUTES.length;
+const KEY_UNKNOWN = -2;
+const NO_KIND = 0;
+
+/** A resource of a batch with the id its content gives it. */
+export interface StagedResource {
+  readonly id: bigint;
+  readonly resource: Resource;
+}
+
+/** A batch with all that filling chunks needs. */
+export interface StagedBatch {
+  readonly batch: SpanBatch;
+  readonly sequence: number;
+  readonly resources: readonly StagedResource[];
+  /** `batch.text`. */
+  readonly text: PlacedText;
+  /** Words of kinds, statuses and sources, then service and instance of each resource, name and version of each scope, then per-row text. */
+  readonly extra: PlacedText;
+  readonly resourceTextAt: number;
+  readonly scopeTextAt: number;
+  /** Index into `extra` by row. */
+  readonly kinds: Uint32Array;
+  /** Index into `extra` by row; 0 where NULL. */
+  readonly repeats: Uint32Array;
+  /** Per row and typed column: for text the index into `text`, for integers the value; `typedSet` says whether there is one. */
+  readonly typed: Int32Array;
+  readonly typedSet: Uint8Array;
+  /** Per attribute of the batch: 1 where it stands in the MAP. */
+  readonly inMap: Uint8Array;
+  readonly events: PlacedBytes;
+  readonly links: PlacedBytes;
+}
+
+/** Index into `StagedBatch.extra` of the first word of each fixed list; 0 is the empty text. */
+export const WORDS = ["", ...SPAN_KINDS, ...SPAN_STATUSES, ...SPAN_SOURCES];
+export const KIND_WORD_AT = 1;
+export const STATUS_WORD_AT = KIND_WORD_AT + SPAN_KINDS.length;
+export const SOURCE_WORD_AT = STATUS_WORD_AT + SPAN_STATUSES.length;
+
+const resourceIds = new WeakMap<Resource, bigint>();
+
+/** 64 bits of the content's SHA-256: the same resource has the same id in every file and on every host. */
+export function resourceIdOf(resource: Resource): bigint {
+  const known = resourceIds.get(resource);
+  if (known !== undefined) return known;
+  const content = JSON.stringify([
+    resource.service,
+    resource.instance,
+    resource.attributes.map(({ key, kind, value }) => [key, kind, value]),
+  ]);
+  const id = createHash("sha256").update(content).digest().readBigUInt64LE(0);
+  resourceIds.set(resource, id);
+  return id;
+}
+
+/** Makes a batch ready. @throws RangeError where the batch breaks an invariant of `SpanBatch`. */
+export function stageBatch(batch: SpanBatch, sequence: number): StagedBatch {
+  checkBatch(batch);
+  const texts = [...WORDS];
+  const resourceTextAt = texts.length;
+  for (const { service, instance } of batch.resources) texts.push(service, instance);
+  const scopeTextAt = texts.length;
+  for (const { name, version } of batch.scopes) texts.push(name, version);
+  const attributes = stageAttributes(batch, texts);
+  return {
+    batch,
+    sequence,
+    resources: batch.resources.map((resource) => ({ id: resourceIdOf(resource), resource })),
+    text: placeText(batch.text),
+    extra: placeText(texts),
+    resourceTextAt,
+    scopeTextAt,
+    ...attributes,
+    events: placeBytes(batch.eventsBlob),
+    links: placeBytes(batch.linksBlob),
+  };
+}
+
+/** Native memory that must outlive the INSERT of a batch. */
+export function keptBy(staged: StagedBatch): (duckdb.Vector | undefined)[] {
+  return [staged.text.keep, staged.extra.keep, staged.events.keep, staged.links.keep];
+}
+
+type StagedAttributes = Pick<StagedBatch, "kinds" | "repeats" | "typed" | "typedSet" | "inMap">;
+
+function stageAttributes(batch: SpanBatch, texts: string[]): StagedAttributes {
+  const { rows, attributeEnd } = batch;
+  const attributeCount = rows === 0 ? 0 : (attributeEnd[rows - 1] ?? 0);
+  const staged = {
+    kinds: new Uint32Array(rows),
+    repeats: new Uint32Array(rows),
+    typed: new Int32Array(rows * TYPED_COUNT),
+    typedSet: new Uint8Array(rows * TYPED_COUNT),
+    inMap: new Uint8Array(attributeCount),
+  };
+  const keys = keyTable(batch.text);
+  const patterns = new KindPatterns(texts);
+  const letters = new Uint8Array(longestRow(batch));
+  let start = 0;
+  for (let row = 0; row < rows; row++) {
+    const end = attributeEnd[row] ?? start;
+    const repeats: Attribute[] = [];
+    for (let at = start; at < end; at++) {
+      const letter = placeAttribute(batch, keys, staged, row, at);
+      letters[at - start] = letter;
+      if (letter === KIND_REPEAT) repeats.push(attributeAt(batch, at));
+    }
+    staged.kinds[row] = patterns.indexOf(letters, end - start);
+    if (repeats.length > 0) staged.repeats[row] = texts.push(printRepeats(repeats)) - 1;
+    start = end;
+  }
+  return staged;
+}
+
+/** What is known of each text as an attribute key. */
+interface KeyTable {
+  /** Typed column, -1 for none, `KEY_UNKNOWN` before the key was met. */
+  readonly typed: Int8Array;
+  /** Text index under which equal keys are counted: keys that become equal in UTF-8 share one. */
+  readonly canonical: Uint32Array;
+  /** Row + 1 in which the key was met last. */
+  readonly lastRow: Uint32Array;
+  readonly byUtf8: Map<string, number>;
+}
+
+function keyTable(text: readonly string[]): KeyTable {
+  return {
+    typed: new Int8Array(text.length).fill(KEY_UNKNOWN),
+    canonical: new Uint32Array(text.length),
+    lastRow: new Uint32Array(text.length),
+    byUtf8: new Map(),
+  };
+}
+
+function learnKey(keys: KeyTable, textIndex: number, text: string): void {
+  const wellFormed = text.toWellFormed();
+  const canonical = keys.byUtf8.get(wellFormed) ?? textIndex;
+  keys.byUtf8.set(wellFormed, canonical);
+  keys.canonical[textIndex] = canonical;
+  keys.typed[textIndex] = typedIndexOf(text);
+}
+
+/** Decides where one attribute is kept, writes it there unless that is the MAP or the repeats, and returns its letter. */
+function placeAttribute(
+  batch: SpanBatch,
+  keys: KeyTable,
+  staged: Pick<StagedBatch, "typed" | "typedSet" | "inMap">,
+  row: number,
+  at: number,
+): number {
+  const key = batch.attributeKey[at] ?? 0;
+  const kind = batch.attributeKind[at] ?? NO_KIND;
+  if (keys.typed[key] === KEY_UNKNOWN) learnKey(keys, key, batch.text[key] ?? "");
+  const canonical = keys.canonical[key] ?? key;
+  if (keys.lastRow[canonical] === row + 1) return KIND_REPEAT;
+  keys.lastRow[canonical] = row + 1;
+  const typed = keys.typed[key] ?? -1;
+  const spec = typed < 0 ? undefined : TYPED_ATTRIBUTES[typed];
+  if (spec !== undefined && spec.kind.charCodeAt(0) === kind) {
+    const value = batch.attributeValue[at] ?? 0;
+    const stored = spec.kind === "s" ? value : canonicalInteger(batch.text[value] ?? "");
+    if (stored !== undefined) {
+      staged.typed[row * TYPED_COUNT + typed] = stored;
+      staged.typedSet[row * TYPED_COUNT + typed] = 1;
+      return KIND_TYPED_FIRST + typed;
+    }
+  }
+  staged.inMap[at] = 1;
+  return kind;
+}
+
+function attributeAt(batch: SpanBatch, at: number): Attribute {
+  return {
+    key: batch.text[batch.attributeKey[at] ?? 0] ?? "",
+    // The column holds char codes of kinds.
+    kind: String.fromCharCode(batch.attributeKind[at] ?? NO_KIND) as Attribute["kind"],
+    value: batch.text[batch.attributeValue[at] ?? 0] ?? "",
+  };
+}
+
+/** Interns rows of letters; neighbouring rows mostly have the same. */
+class KindPatterns {
+  readonly #texts: string[];
+  readonly #known = new Map<string, number>();
+  #last = new Uint8Array(0);
+  #lastIndex = 0;
+
+  constructor(texts: string[]) {
+    this.#texts = texts;
+  }
+
+  indexOf(letters: Uint8Array, length: number): number {
+    if (length === 0) return 0;
+    if (this.#isLast(letters, length)) return this.#lastIndex;
+    this.#last = letters.slice(0, length);
+    let pattern = "";
+    for (let at = 0; at < length; at++) pattern += String.fromCharCode(letters[at] ?? 0);
+    const known = this.#known.get(pattern);
+    this.#lastIndex = known ?? this.#texts.push(pattern) - 1;
+    if (known === undefined) this.#known.set(pattern, this.#lastIndex);
+    return this.#lastIndex;
+  }
+
+  #isLast(letters: Uint8Array, length: number): boolean {
+    if (length !== this.#last.length) return false;
+    for (let at = 0; at < length; at++) if (letters[at] !== this.#last[at]) return false;
+    return true;
+  }
+}
+
+function longestRow(batch: SpanBatch): number {
+  let longest = 0;
+  let start = 0;
+  for (let row = 0; row < batch.rows; row++) {
+    const end = batch.attributeEnd[row] ?? start;
+    longest = Math.max(longest, end - start);
+    start = end;
+  }
+  return longest;
+}
+
+/** Indices are followed into native memory later: a batch that breaks its invariants must not get there. */
+function checkBatch(batch: SpanBatch): void {
+  const { rows, text } = batch;
+  checkEnds("attributeEnd", batch.attributeEnd, rows, batch.attributeKey.length);
+  checkEnds("eventsEnd", batch.eventsEnd, rows, batch.eventsBlob.length);
+  checkEnds("linksEnd", batch.linksEnd, rows, batch.linksBlob.length);
+  const attributes = rows === 0 ? 0 : (batch.attributeEnd[rows - 1] ?? 0);
+  const textColumns: [string, Uint32Array, number][] = [
+    ["name", batch.name, rows],
+    ["statusMessage", batch.statusMessage, rows],
+    ["linkReason", batch.linkReason, rows],
+    ["protocol", batch.protocol, rows],
+    ["clientAddr", batch.clientAddr, rows],
+    ["serverAddr", batch.serverAddr, rows],
+    ["traceState", batch.traceState, rows],
+    ["attributeKey", batch.attributeKey, attributes],
+    ["attributeValue", batch.attributeValue, attributes],
+  ];
+  for (const [name, column, length] of textColumns) checkIndices(name, column, length, text.length);
+  checkIndices("resource", batch.resource, rows, batch.resources.length);
+  checkIndices("scope", batch.scope, rows, batch.scopes.length);
+  checkIndices("kind", batch.kind, rows, SPAN_KINDS.length);
+  checkIndices("status", batch.status, rows, SPAN_STATUSES.length);
+  checkIndices("source", batch.source, rows, SPAN_SOURCES.length);
+}
+
+function checkIndices(name: string, column: Uint32Array | Uint8Array, rows: number, below: number): void {
+  if (column.length < rows) throw new RangeError(`span batch: column ${name} has ${column.length} of ${rows} rows`);
+  for (let row = 0; row < rows; row++) {
+    if ((column[row] ?? 0) >= below)
+      throw new RangeError(`span batch: ${name}[${row}] is ${column[row]}, not below ${below}`);
+  }
+}
+
+function checkEnds(name: string, ends: Uint32Array, rows: number, most: number): void {
+  let last = 0;
+  for (let row = 0; row < rows; row++) {
+    const end = ends[row] ?? 0;
+    if (end < last || end > most)
+      throw new RangeError(`span batch: ${name}[${row}] is ${end}, not in ${last}..${most}`);
+    last = end;
+  }
+}

@@ -1,0 +1,282 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import type { Clock } from "../model/clock.ts";
+import { ThalwegError } from "../model/errors.ts";
+import { spanIdToHex, traceIdToHex } from "../model/hex.ts";
+import type { Attribute, Resource, SpanBatch } from "../model/span-batch.ts";
+import { EMPTY_SPAN, SpanBatchBuilder, type SpanToAppend } from "../model/span-batch-builder.ts";
+import { openStore, type Store } from "./store.ts";
+
+const NOON_MS = Date.parse("2026-11-26T12:00:00Z");
+const LIMITS = { rowsMax: 1_000_000, bytesMax: 256 * 2 ** 20, timeoutMs: 30_000 };
+
+class FakeClock implements Clock {
+  ms = NOON_MS;
+  nowMs = () => this.ms;
+  nowUnixNano = () => BigInt(this.ms) * 1_000_000n;
+  monotonicMs = () => performance.now();
+}
+
+async function temporaryDirectory(t: TestContext): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), "thalweg-store-"));
+  t.after(() => rm(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+async function openIn(t: TestContext, directory: string, clock: Clock = new FakeClock()): Promise<Store> {
+  const store = await openStore({ directory, clock, retentionMs: 15 * 86_400_000, memoryLimitBytes: 512 * 2 ** 20 });
+  t.after(() => store.close());
+  return store;
+}
+
+const SHOP: Resource = {
+  service: "shop",
+  instance: "shop-1",
+  attributes: [
+    { key: "host.cpus", kind: "i", value: "2" },
+    { key: "service.instance.id", kind: "s", value: "shop-1" },
+    { key: "service.name", kind: "s", value: "shop" },
+    { key: "telemetry.sdk.language", kind: "s", value: "nodejs" },
+  ],
+};
+
+function batchOf(spans: readonly Partial<SpanToAppend>[], resource = SHOP): SpanBatch {
+  const builder = new SpanBatchBuilder();
+  for (const span of spans) {
+    builder.append({
+      ...EMPTY_SPAN,
+      name: "GET /",
+      kind: 2,
+      traceIdHigh: 1n,
+      traceIdLow: 2n,
+      spanId: 3n,
+      startNs: BigInt(NOON_MS) * 1_000_000n,
+      endNs: BigInt(NOON_MS) * 1_000_000n + 5_000_000n,
+      ...span,
+      resource: builder.addResource(resource),
+      scope: builder.addScope({ name: "scope", version: "1.0" }),
+    });
+  }
+  return builder.seal();
+}
+
+async function rowsOf(store: Store, text: string, params: (string | number | boolean | null)[] = []) {
+  return (await store.reader.sql({ text, params }, LIMITS)).rows;
+}
+
+test("a span comes back whole, by trace and in SQL", async (t) => {
+  const store = await openIn(t, await temporaryDirectory(t));
+  const attributes: Attribute[] = [
+    { key: "http.request.method", kind: "s", value: "GET" },
+    { key: "http.response.status_code", kind: "i", value: "200" },
+    { key: "ratio", kind: "d", value: "NaN" },
+    { key: "yes", kind: "b", value: "true" },
+    { key: "list", kind: "j", value: '{"arrayValue":{"values":[{"intValue":"1"}]}}' },
+    { key: "bytes", kind: "x", value: "AAEC" },
+    { key: "nothing", kind: "n", value: "" },
+    { key: "ratio", kind: "s", value: "again" },
+    { key: "server.port", kind: "s", value: "a text where a number stands" },
+    { key: "url.path", kind: "s", value: "" },
+    { key: "long.text", kind: "s", value: "größer als zwölf Bytes 🎐 \0 und weiter" },
+    { key: "http.request.method", kind: "s", value: "POST" },
+  ];
+  const span: Partial<SpanToAppend> = {
+    traceIdHigh: 0x8af7651916cd43ddn,
+    traceIdLow: 0x8448eb211c80319cn,
+    spanId: 0xb7ad6b7169203331n,
+    parentSpanId: 0x00f067aa0ba902b7n,
+    name: "GET /orders/{id}",
+    kind: 3,
+    status: 2,
+    statusMessage: "upstream said no",
+    source: 2,
+    linkReason: "one-sight",
+    protocol: "http1",
+    clientAddr: "127.0.0.1",
+    clientPort: 40_001,
+    serverAddr: "2001:db8::1",
+    serverPort: 8080,
+    pid: 4_000_000_000,
+    weight: 7,
+    duplicateOf: 0x8000_0000_0000_0000n,
+    flags: 0xffff_ffff,
+    traceState: "a=b,c=d",
+    attributes,
+    events: Uint8Array.from({ length: 40 }, (_, index) => index),
+    links: Uint8Array.of(1, 2, 3),
+  };
+  const receipt = await store.writer.commitSpans(batchOf([span]));
+  assert.deepEqual(receipt, { spans: 1, sequence: 1 });
+
+  const [stored] = await store.reader.trace("8af7651916cd43dd8448eb211c80319c", 10);
+  assert.deepEqual(stored, {
+    traceId: "8af7651916cd43dd8448eb211c80319c",
+    spanId: "b7ad6b7169203331",
+    parentSpanId: "00f067aa0ba902b7",
+    service: "shop",
+    instance: "shop-1",
+    name: span.name,
+    kind: 3,
+    status: 2,
+    statusMessage: span.statusMessage,
+    startNs: BigInt(NOON_MS) * 1_000_000n,
+    endNs: BigInt(NOON_MS) * 1_000_000n + 5_000_000n,
+    source: "otlp",
+    linkReason: "one-sight",
+    traceState: "a=b,c=d",
+    flags: 0xffff_ffff,
+    scopeName: "scope",
+    scopeVersion: "1.0",
+    resource: SHOP.attributes,
+    attributes,
+    events: span.events,
+    links: span.links,
+  });
+
+  const { columns, rows } = await store.reader.sql({ text: "SELECT * FROM spans", params: [] }, LIMITS);
+  const row = Object.fromEntries(columns.map(({ name }, index) => [name, rows[0]?.[index]]));
+  assert.equal(row["trace_id"], "8af7651916cd43dd8448eb211c80319c");
+  assert.equal(row["span_id"], "b7ad6b7169203331");
+  assert.equal(row["parent_span_id"], "00f067aa0ba902b7");
+  assert.equal(row["duplicate_of"], "8000000000000000");
+  assert.equal(row["kind"], "client");
+  assert.equal(row["status"], "error");
+  assert.equal(row["start_ns"], `${NOON_MS}000000`);
+  assert.equal(row["duration_ns"], "5000000");
+  assert.equal(row["source"], "otlp");
+  assert.equal(row["client_port"], 40_001);
+  assert.equal(row["pid"], 4_000_000_000);
+  assert.equal(row["weight"], 7);
+  assert.equal(row["tb"], 0x9c);
+  assert.deepEqual(
+    { ...(row["attributes"] as object) },
+    {
+      ratio: "NaN",
+      yes: "true",
+      list: '{"arrayValue":{"values":[{"intValue":"1"}]}}',
+      bytes: "AAEC",
+      nothing: "",
+      "server.port": "a text where a number stands",
+      "long.text": "größer als zwölf Bytes 🎐 \0 und weiter",
+      "http.request.method": "GET",
+      "http.response.status_code": "200",
+      "url.path": "",
+    },
+  );
+  assert.deepEqual(
+    { ...(row["resource"] as object) },
+    { "host.cpus": "2", "service.instance.id": "shop-1", "service.name": "shop", "telemetry.sdk.language": "nodejs" },
+  );
+});
+
+test("extremes of ids and times, absent values and broken surrogates", async (t) => {
+  const store = await openIn(t, await temporaryDirectory(t));
+  const year = (text: string) => BigInt(Date.parse(text)) * 1_000_000n;
+  const cases: Partial<SpanToAppend>[] = [
+    { traceIdHigh: 0n, traceIdLow: 1n, spanId: 0n, startNs: 0n, endNs: 0n },
+    {
+      traceIdHigh: 2n ** 63n,
+      traceIdLow: 2n ** 63n,
+      spanId: 2n ** 63n,
+      startNs: year("2017-01-01"),
+      endNs: year("2017-01-01") + 1n,
+    },
+    {
+      traceIdHigh: 2n ** 64n - 1n,
+      traceIdLow: 2n ** 64n - 1n,
+      spanId: 2n ** 64n - 1n,
+      startNs: year("2200-01-01"),
+      endNs: 2n ** 63n - 1n,
+    },
+    {
+      traceIdHigh: 7n,
+      startNs: 10n,
+      endNs: 5n,
+      name: "broken \ud800 surrogate",
+      attributes: [
+        { key: "a\udc00", kind: "s", value: "\ud83d" },
+        { key: "a\ufffd", kind: "s", value: "same key in UTF-8" },
+      ],
+    },
+  ];
+  await store.writer.commitSpans(batchOf(cases));
+  for (const span of cases) {
+    const id = traceIdToHex(span.traceIdHigh ?? 1n, span.traceIdLow ?? 2n);
+    const [stored] = await store.reader.trace(id, 1);
+    assert.equal(stored?.traceId, id);
+    assert.equal(stored?.spanId, spanIdToHex(span.spanId ?? 3n));
+    assert.equal(stored?.parentSpanId, "");
+    assert.equal(stored?.startNs, span.startNs);
+    assert.equal(stored?.endNs, span.endNs);
+  }
+  const [broken] = await store.reader.trace(traceIdToHex(7n, 2n), 1);
+  assert.equal(broken?.name, "broken \ufffd surrogate");
+  assert.deepEqual(broken?.attributes, [
+    { key: "a\ufffd", kind: "s", value: "\ufffd" },
+    { key: "a\ufffd", kind: "s", value: "same key in UTF-8" },
+  ]);
+  assert.deepEqual(
+    await rowsOf(store, "SELECT DISTINCT parent_span_id, link_reason, duplicate_of, pid, protocol FROM spans"),
+    [[null, null, null, null, null]],
+  );
+  assert.deepEqual(store.stats().days, ["2026-11-26"], "times of spans make no files");
+});
+
+test("100,000 spans in many batches, again after a restart", async (t) => {
+  const directory = await temporaryDirectory(t);
+  const store = await openIn(t, directory);
+  const receipts = await Promise.all(
+    Array.from({ length: 200 }, (_, batch) =>
+      store.writer.commitSpans(
+        batchOf(
+          Array.from({ length: 500 }, (_, row) => ({
+            traceIdLow: BigInt(batch),
+            spanId: BigInt(batch * 500 + row + 1),
+            name: `operation ${row % 50} with a long name`,
+            attributes: [
+              { key: "http.route", kind: "s", value: `/route/${row % 7}` },
+              { key: "row", kind: "i", value: String(row) },
+            ],
+          })),
+        ),
+      ),
+    ),
+  );
+  assert.deepEqual(
+    receipts.map(({ sequence }) => sequence),
+    Array.from({ length: 200 }, (_, index) => index + 1),
+  );
+  const check = async (from: Store) => {
+    assert.deepEqual(
+      await rowsOf(
+        from,
+        "SELECT count(*), count(DISTINCT span_id), sum(CAST(attributes_rest['row'] AS INTEGER)) FROM spans",
+      ),
+      [["100000", "100000", String((200 * 499 * 500) / 2)]],
+    );
+    assert.deepEqual(await rowsOf(from, "SELECT count(*) FROM spans WHERE attr_http_route = '/route/3'"), [["14200"]]);
+    assert.equal((await from.reader.trace(traceIdToHex(1n, 77n), 1000)).length, 500);
+    assert.equal((await from.reader.trace(traceIdToHex(1n, 77n), 10)).length, 10);
+  };
+  await check(store);
+  await store.close();
+  const again = await openIn(t, directory);
+  await check(again);
+  assert.deepEqual(await again.writer.commitSpans(batchOf([{}])), { spans: 1, sequence: 201 });
+});
+
+test("a second open is refused with the pid of the holder", async (t) => {
+  const directory = await temporaryDirectory(t);
+  const store = await openIn(t, directory);
+  await assert.rejects(openIn(t, directory), (error: unknown) => {
+    assert.ok(error instanceof ThalwegError);
+    assert.equal(error.code, "data_locked");
+    assert.match(error.message, new RegExp(`process ${process.pid}\\b`));
+    return true;
+  });
+  await store.close();
+  await openIn(t, directory);
+});

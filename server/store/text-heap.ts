@@ -1,0 +1,97 @@
+/**
+ * Text and bytes as DuckDB's 16-byte strings, without one native call per value.
+ *
+ * All bytes of a batch are copied once into native memory, by assigning them as one BLOB to a scratch vector. A string
+ * of up to 12 bytes stands in its 16 bytes; a longer one is its length, its first 4 bytes and the address in that copy.
+ * Invariant: whoever holds `words` must hold `keep` too, until DuckDB has copied the strings.
+ */
+
+// biome-ignore lint/correctness/noUndeclaredDependencies: comes with @duckdb/node-api at the same exact version, which does not hand out its vector calls.
+import duckdb from "@duckdb/node-bindings";
+
+/** 32-bit words of one string. */
+export const STRING_WORDS = 4;
+const STRING_BYTES = 16;
+const INLINE_BYTES_MAX = 12;
+const HIGH_WORD = 0x1_0000_0000;
+
+/** Strings ready to be copied into vectors: `STRING_WORDS` words each. */
+export interface PlacedText {
+  readonly words: Uint32Array;
+  /** Owns the native copy. */
+  readonly keep: duckdb.Vector | undefined;
+}
+
+/** Bytes back to back with the address of their native copy. */
+export interface PlacedBytes {
+  readonly bytes: Uint8Array;
+  readonly address: number;
+  readonly keep: duckdb.Vector | undefined;
+}
+
+let encodeBuffer = new Uint8Array(1 << 16);
+const encoder = new TextEncoder();
+
+/** Places texts as UTF-8; lone surrogates become U+FFFD. */
+export function placeText(texts: readonly string[]): PlacedText {
+  const ends = new Uint32Array(texts.length);
+  let used = 0;
+  for (let index = 0; index < texts.length; index++) {
+    const text = texts[index] ?? "";
+    const room = used + text.length * 3;
+    if (room > encodeBuffer.length) encodeBuffer = regrown(encodeBuffer, used, room);
+    used += encoder.encodeInto(text, encodeBuffer.subarray(used)).written;
+    ends[index] = used;
+  }
+  const placed = placeBytes(encodeBuffer.subarray(0, used));
+  const words = new Uint32Array(texts.length * STRING_WORDS);
+  const wordBytes = new Uint8Array(words.buffer);
+  let start = 0;
+  for (let index = 0; index < texts.length; index++) {
+    const end = ends[index] ?? start;
+    writeString(words, wordBytes, index, placed, start, end);
+    start = end;
+  }
+  return { words, keep: placed.keep };
+}
+
+/** Copies bytes to native memory. `bytes` itself is needed only while strings of it are written. */
+export function placeBytes(bytes: Uint8Array): PlacedBytes {
+  if (bytes.length <= INLINE_BYTES_MAX) return { bytes, address: 0, keep: undefined };
+  const keep = duckdb.create_vector(duckdb.create_logical_type(duckdb.Type.BLOB), 1);
+  duckdb.vector_assign_string_element_len(keep, 0, bytes);
+  const struct = duckdb.vector_get_data(keep, STRING_BYTES);
+  const view = new DataView(struct.buffer, struct.byteOffset, STRING_BYTES);
+  return { bytes, address: view.getUint32(8, true) + view.getUint32(12, true) * HIGH_WORD, keep };
+}
+
+/** Writes string `index` of `words`: bytes `start` to `end` of `placed`. `wordBytes` views the same memory as `words`. */
+export function writeString(
+  words: Uint32Array,
+  wordBytes: Uint8Array,
+  index: number,
+  placed: PlacedBytes,
+  start: number,
+  end: number,
+): void {
+  const length = end - start;
+  const word = index * STRING_WORDS;
+  const at = word * 4;
+  words[word] = length;
+  words[word + 1] = 0;
+  words[word + 2] = 0;
+  words[word + 3] = 0;
+  const { bytes } = placed;
+  const copied = length <= INLINE_BYTES_MAX ? length : 4;
+  for (let offset = 0; offset < copied; offset++) wordBytes[at + 4 + offset] = bytes[start + offset] ?? 0;
+  if (length <= INLINE_BYTES_MAX) return;
+  const address = placed.address + start;
+  words[word + 2] = address % HIGH_WORD;
+  words[word + 3] = Math.floor(address / HIGH_WORD);
+}
+
+function regrown(bytes: Uint8Array<ArrayBuffer>, used: number, atLeast: number): Uint8Array<ArrayBuffer> {
+  const larger = new Uint8Array(Math.max(atLeast, bytes.length * 2));
+  larger.set(bytes.subarray(0, used));
+  return larger;
+}
