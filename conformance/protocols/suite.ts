@@ -1,0 +1,87 @@
+/**
+ * Captures of other projects through `dissect`, compared with what those projects read from them: whole, and damaged.
+ *
+ * The comparison is the runner that stands beside the files (`tools/compare_protocols.py`).
+ */
+
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { type SuiteOutcome, SuiteReport } from "../suite.ts";
+
+const ROOT = join(import.meta.dirname, "..", "..");
+/** Protocols with a parser. Others answer `unsupported`, which is neither passed nor failed. */
+const PROTOCOLS = ["http1"];
+const DAMAGES = ["", "chunk", "coalesce", "truncate", "drop", "skip"];
+const RUN_MS_MAX = 600_000;
+
+/** Runs the comparison over `dir` for every protocol with a parser; words after the suite's name choose others. */
+export async function runProtocols({ dir, rest }: { dir: string; rest: readonly string[] }): Promise<SuiteOutcome> {
+  const report = new SuiteReport();
+  const runner = [
+    join(dir, "..", "..", "tools", "compare_protocols.py"),
+    join(ROOT, "..", "shared", "tools", "compare_protocols.py"),
+  ].find((file) => existsSync(file));
+  if (runner === undefined) {
+    report.skip("protocols", "compare_protocols.py is not beside the files", "suites");
+    return report.outcome;
+  }
+  if (spawnSync("python3", ["--version"]).status !== 0) {
+    report.skip("protocols", "this machine has no python3", "servers");
+    return report.outcome;
+  }
+  const present = new Set(readdirSync(dir));
+  for (const protocol of rest.length > 0 ? rest : PROTOCOLS) {
+    if (!present.has(protocol)) continue;
+    for (const damage of DAMAGES) await compare(runner, dir, protocol, damage, report);
+  }
+  return report.outcome;
+}
+
+async function compare(
+  runner: string,
+  dir: string,
+  protocol: string,
+  damage: string,
+  report: SuiteReport,
+): Promise<void> {
+  const dissect = [
+    process.execPath,
+    "--disable-warning=ExperimentalWarning",
+    join(ROOT, "server", "cli", "main.ts"),
+    "dissect",
+  ].join(" ");
+  const args = [
+    runner,
+    "--dir",
+    dir,
+    "--json",
+    "--protocol",
+    protocol,
+    "--cmd",
+    `${dissect} {FILE} --protocol {PROTOCOL} --perspective {PERSPECTIVE}`,
+    ...(damage === "" ? [] : ["--damage", damage]),
+  ];
+  const child = spawn("python3", args, { stdio: ["ignore", "pipe", "pipe"] });
+  let text = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (more: string) => {
+      text += more;
+    });
+  }
+  const timer = setTimeout(() => child.kill("SIGKILL"), RUN_MS_MAX);
+  await new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  clearTimeout(timer);
+  let cases = 0;
+  for (const line of text.split("\n")) {
+    if (!line.startsWith("{")) continue;
+    const found: { fixture?: string; result?: string; status?: string; differences?: unknown } = JSON.parse(line);
+    if (found.fixture === undefined) continue;
+    cases++;
+    const verdict = found.result ?? found.status;
+    const name = `${found.fixture}${damage === "" ? "" : ` --damage ${damage}`}`;
+    if (verdict === "unsupported") report.skip(name, `there is no parser for ${protocol}`, "suites");
+    else report.add(name, verdict === "passed" ? "" : line);
+  }
+  if (cases === 0) report.add(`${protocol} ${damage}`, `the runner printed no case:\n${text.slice(0, 2_000)}`);
+}
