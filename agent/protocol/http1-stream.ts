@@ -1,0 +1,582 @@
+/**
+ * Cuts one direction of an HTTP/1 connection into messages.
+ *
+ * Invariants: `#mark` is the message under way and undefined between messages. Bytes of a body are counted and never
+ * looked at. Framing that is certain never ends but where a message ends; once it is lost (`#isLost`), only the
+ * beginning of a slice that reads like a start line begins a message; where it was merely violated (bytes after the
+ * end of a message), the beginning of a line does, too.
+ *
+ * @see RFC 9112 sections 6 and 7
+ */
+
+import type { MessageMark, StreamSlice } from "./exchange.ts";
+import {
+  applyHeader,
+  HEADER_NAME_BYTES,
+  HEADER_OTHER,
+  type Head,
+  headerOf,
+  headerValue,
+  judgeStart,
+  readStartLine,
+  trimmedText,
+} from "./http1-head.ts";
+import { LineAssembler } from "./line-assembler.ts";
+
+/** Longest head; a longer one is taken as far as it goes, and framing is lost behind it. */
+export const HEAD_BYTES_MAX = 262_144;
+
+/** What follows a head. A number from 0 on is the body's length. */
+export const BODY_CHUNKED = -1;
+export const BODY_UNTIL_CLOSE = -2;
+/** Framing of the body is not known. */
+export const BODY_UNKNOWN = -3;
+/** Nothing of HTTP/1 follows: the parser lets go. */
+export const BODY_FOREIGN = -4;
+
+/** Prefixes up to this length are judged anew with each slice; longer ones are believed until their line ends. */
+const PREFIX_BYTES_MAX = 512;
+const CHUNK_SIZE_MAX = 2 ** 48;
+
+/** Who pairs the messages. */
+export interface StreamOwner {
+  /** May a message begin here, though framing was lost? */
+  mayStart(direction: 0 | 1): boolean;
+  /**
+   * A head was read, wholly or, if `isCut`, as far as it was captured.
+   *
+   * @returns What follows it: a length, or one of the constants above.
+   */
+  headRead(direction: 0 | 1, head: Head, isCut: boolean): number;
+  /** The message under way is over. `mark` has its last byte. */
+  messageEnded(direction: 0 | 1): void;
+  /** Bytes are missing that may have held messages. */
+  trackLost(direction: 0 | 1): void;
+}
+
+const STATE_START = 0;
+const STATE_HEAD = 1;
+const STATE_COUNT = 2;
+const STATE_CHUNK_SIZE = 3;
+const STATE_CHUNK_BYTES = 4;
+const STATE_CHUNK_END = 5;
+const STATE_TRAILER = 6;
+const STATE_UNTIL_CLOSE = 7;
+const STATE_FOREIGN = 8;
+
+const LF = 0x0a;
+const CR = 0x0d;
+const SPACE = 0x20;
+const TAB = 0x09;
+
+/** One direction of a connection. */
+export class Http1Stream {
+  readonly #owner: StreamOwner;
+  readonly #direction: 0 | 1;
+  #state = STATE_START;
+  #isLost: boolean;
+  #line = new LineAssembler();
+  #head: Head | undefined;
+  #headBytes = 0;
+  /** Header whose value may go on in the next line. */
+  #heldHeader = HEADER_OTHER;
+  #heldValue = "";
+  #remaining = 0;
+  /** Of a message whose head was cut: bytes that must still come; -1 where unknown. */
+  #atLeast = -1;
+  #mark: MessageMark | undefined;
+  #nextMark: MessageMark | undefined;
+  #bodyBytes = 0;
+  #suspectsEmpty = false;
+  #reportedEarly = false;
+
+  constructor(owner: StreamOwner, direction: 0 | 1, joinedLate: boolean) {
+    this.#owner = owner;
+    this.#direction = direction;
+    this.#isLost = joinedLate;
+  }
+
+  /** The message under way, or the one that has just ended. */
+  get mark(): MessageMark | undefined {
+    return this.#mark;
+  }
+
+  /** Bytes of the body so far. */
+  get bodyBytes(): number {
+    return this.#bodyBytes;
+  }
+
+  /** Is a message under way whose end cannot be told? */
+  get isAdrift(): boolean {
+    return this.#mark !== undefined && this.#state === STATE_START;
+  }
+
+  /** Is a message under way that ends with the connection? */
+  get endsWithConnection(): boolean {
+    return this.#state === STATE_UNTIL_CLOSE;
+  }
+
+  /** The response may be one to HEAD: if the next slice begins like a response, its body is empty. */
+  suspectEmptyBody(): void {
+    this.#suspectsEmpty = true;
+  }
+
+  /** @returns How many bytes of the slice were used; fewer than all only where `BODY_FOREIGN` follows. */
+  feed(slice: StreamSlice): number {
+    const { bytes } = slice;
+    let at = 0;
+    if (this.#suspectsEmpty) this.#endIfEmpty(bytes);
+    while (at < bytes.length) {
+      switch (this.#state) {
+        case STATE_START:
+          at = this.#feedStart(slice, at);
+          break;
+        case STATE_HEAD:
+          at = this.#feedHead(slice, at);
+          break;
+        case STATE_COUNT:
+        case STATE_CHUNK_BYTES:
+          at = this.#feedCounted(slice, at);
+          break;
+        case STATE_CHUNK_SIZE:
+        case STATE_CHUNK_END:
+        case STATE_TRAILER:
+          at = this.#feedFraming(slice, at);
+          break;
+        case STATE_UNTIL_CLOSE:
+          this.#countBody(slice, bytes.length - at);
+          at = bytes.length;
+          break;
+        default:
+          return at;
+      }
+    }
+    if (this.#atLeast === 0) this.#endMessage();
+    return at;
+  }
+
+  /** Bytes passed unseen. */
+  gap(count: number, timeNs: number, tid: number): void {
+    const mark = this.#mark;
+    if (mark !== undefined) {
+      mark.endNs = timeNs;
+      mark.lastTid = tid;
+    }
+    switch (this.#state) {
+      case STATE_COUNT:
+      case STATE_CHUNK_BYTES:
+        this.#gapInCounted(count);
+        break;
+      case STATE_UNTIL_CLOSE:
+        this.#addUnseen(Math.max(0, count));
+        break;
+      case STATE_HEAD:
+        this.#cutHead(count);
+        break;
+      case STATE_START:
+        this.#gapAtStart(count);
+        break;
+      case STATE_FOREIGN:
+        break;
+      default:
+        this.#lose();
+        this.#addUnseen(Math.max(0, count));
+        break;
+    }
+  }
+
+  /**
+   * The head under way, as far as it was read, for an answer that comes before its end. Told once: when the head is
+   * complete its `reported` is set.
+   */
+  takeEarly(): Head | undefined {
+    if (this.#state === STATE_HEAD && this.#head !== undefined && !this.#head.reported) {
+      this.#flushHeader();
+      this.#head.reported = true;
+      return this.#head;
+    }
+    if (this.#state !== STATE_START || this.#line.length === 0) return undefined;
+    const head = readStartLine(this.#line.bytes, 0, this.#line.length, this.#direction, true);
+    if (head === undefined) return undefined;
+    this.#endAdrift();
+    this.#reportedEarly = true;
+    this.#mark = this.#nextMark;
+    return head;
+  }
+
+  /** Ends a message whose end could not be told, because it is known by other means to be over. */
+  endAdrift(): void {
+    if (this.isAdrift) this.#endAdrift();
+  }
+
+  #endAdrift(): void {
+    if (this.#mark !== undefined && this.#state === STATE_START) this.#endMessage();
+  }
+
+  #feedStart(slice: StreamSlice, from: number): number {
+    const { bytes } = slice;
+    let at = from;
+    const line = this.#line;
+    if (line.length === 0) {
+      while (at < bytes.length && (bytes[at] === CR || bytes[at] === LF)) at++;
+      if (at === bytes.length) return at;
+      this.#nextMark = markAt(slice, at);
+    }
+    const lf = bytes.indexOf(LF, at);
+    const end = lf < 0 ? bytes.length : lf;
+    const wasOpen = line.length > 0;
+    if (wasOpen || lf < 0) line.append(bytes, at, end);
+    const source = wasOpen || lf < 0 ? line.bytes : bytes;
+    const start = source === bytes ? at : 0;
+    const stop = source === bytes ? end : line.length;
+    if (lf < 0) {
+      if (stop > PREFIX_BYTES_MAX || judgeStart(source.subarray(0, stop), 0, stop, this.#direction) !== "no")
+        return end;
+      return this.#notAMessage(slice, at, end, wasOpen);
+    }
+    const head =
+      this.#isLost && !this.#owner.mayStart(this.#direction)
+        ? undefined
+        : readStartLine(source, start, stop, this.#direction, line.overlong);
+    if (head === undefined) return this.#notAMessage(slice, at, lf + 1, wasOpen);
+    line.clear();
+    this.#beginHead(slice, head);
+    const mark = this.#mark as MessageMark;
+    mark.bytes += stop - start + 1;
+    this.#headBytes = mark.bytes;
+    return lf + 1;
+  }
+
+  /** What began at `at` is no message. @returns Where to look next. */
+  #notAMessage(slice: StreamSlice, at: number, lineEnd: number, wasOpen: boolean): number {
+    this.#line.clear();
+    // What was held came with earlier slices: this slice may still begin with a message.
+    if (wasOpen && at === 0) return this.#feedStart(slice, 0);
+    const next = this.#isLost ? slice.bytes.length : lineEnd;
+    this.#passAdrift(slice, next - at);
+    return next;
+  }
+
+  /** Bytes that belong to a message whose end cannot be told, if to any. */
+  #passAdrift(slice: StreamSlice, count: number): void {
+    if (this.#mark === undefined) return;
+    this.#countBody(slice, count);
+    if (this.#atLeast > 0) this.#atLeast = Math.max(0, this.#atLeast - count);
+  }
+
+  #beginHead(slice: StreamSlice, head: Head): void {
+    if (this.#reportedEarly) head.reported = true;
+    else {
+      this.#endAdrift();
+      this.#mark = this.#nextMark;
+    }
+    this.#reportedEarly = false;
+    this.#isLost = false;
+    this.#head = head;
+    this.#heldHeader = HEADER_OTHER;
+    this.#bodyBytes = 0;
+    this.#state = STATE_HEAD;
+    this.#touch(slice);
+  }
+
+  #feedHead(slice: StreamSlice, from: number): number {
+    const { bytes } = slice;
+    const line = this.#line;
+    const mark = this.#mark as MessageMark;
+    this.#touch(slice);
+    let at = from;
+    while (at < bytes.length) {
+      const lf = bytes.indexOf(LF, at);
+      const end = lf < 0 ? bytes.length : lf;
+      const passed = lf < 0 ? end - at : end - at + 1;
+      mark.bytes += passed;
+      this.#headBytes += passed;
+      if (lf < 0) {
+        line.append(bytes, at, end);
+        if (line.length >= HEADER_NAME_BYTES && !isWanted(line)) line.skipping = true;
+        if (this.#headBytes > HEAD_BYTES_MAX) this.#cutHead(0);
+        return end;
+      }
+      const start = at;
+      at = lf + 1;
+      if (line.isOpen) {
+        line.append(bytes, start, end);
+        const isLast = !line.skipping && isEmptyLine(line.bytes, 0, line.length);
+        if (!line.skipping && !line.overlong && !isLast) this.#header(line.bytes, 0, line.length);
+        else this.#flushHeader();
+        line.clear();
+        if (isLast) return this.#headComplete(at);
+      } else if (isEmptyLine(bytes, start, end)) {
+        return this.#headComplete(at);
+      } else {
+        this.#header(bytes, start, end);
+      }
+    }
+    if (this.#headBytes > HEAD_BYTES_MAX) this.#cutHead(0);
+    return at;
+  }
+
+  #header(bytes: Uint8Array, start: number, end: number): void {
+    const first = bytes[start];
+    if (first === SPACE || first === TAB) {
+      if (this.#heldHeader !== HEADER_OTHER) this.#heldValue += ` ${trimmedText(bytes, start, end)}`;
+      return;
+    }
+    if (this.#heldHeader !== HEADER_OTHER) this.#flushHeader();
+    const header = headerOf(bytes, start, end);
+    if (header === HEADER_OTHER) return;
+    this.#heldHeader = header;
+    this.#heldValue = headerValue(bytes, start, end);
+  }
+
+  #flushHeader(): void {
+    if (this.#heldHeader !== HEADER_OTHER && this.#head !== undefined) {
+      applyHeader(this.#head, this.#heldHeader, this.#heldValue.trim());
+    }
+    this.#heldHeader = HEADER_OTHER;
+    this.#heldValue = "";
+  }
+
+  #headComplete(at: number): number {
+    this.#flushHeader();
+    const head = this.#head as Head;
+    this.#head = undefined;
+    this.#follow(this.#owner.headRead(this.#direction, head, false));
+    return at;
+  }
+
+  /** Enters the state that reads what follows a head. */
+  #follow(body: number): void {
+    this.#atLeast = -1;
+    if (body > 0) {
+      this.#state = STATE_COUNT;
+      this.#remaining = body;
+    } else if (body === BODY_CHUNKED) this.#state = STATE_CHUNK_SIZE;
+    else if (body === BODY_UNTIL_CLOSE) this.#state = STATE_UNTIL_CLOSE;
+    else if (body === BODY_FOREIGN) {
+      this.#state = STATE_FOREIGN;
+      this.#mark = undefined;
+    } else if (body === BODY_UNKNOWN) {
+      this.#state = STATE_START;
+      this.#isLost = true;
+    } else this.#endMessage();
+  }
+
+  /** The head under way ends unseen: `count` bytes are missing, -1 where their number is unknown. */
+  #cutHead(count: number): void {
+    this.#line.clear();
+    this.#flushHeader();
+    const head = this.#head as Head;
+    this.#head = undefined;
+    const body = this.#owner.headRead(this.#direction, head, true);
+    if (body === BODY_FOREIGN) {
+      this.#follow(body);
+      return;
+    }
+    this.#state = STATE_START;
+    this.#isLost = true;
+    if (body === 0) {
+      if (this.#mark !== undefined) this.#mark.bytes += Math.max(0, count);
+      this.#endMessage();
+      return;
+    }
+    // The rest of the head is at least a line end; its true length is not known.
+    this.#atLeast = body > 0 ? Math.max(0, body + 2 - Math.max(0, count)) : -1;
+    this.#addUnseen(Math.max(0, count));
+    if (this.#atLeast === 0) this.#endMessage();
+  }
+
+  #feedCounted(slice: StreamSlice, at: number): number {
+    const take = Math.min(this.#remaining, slice.bytes.length - at);
+    this.#remaining -= take;
+    this.#countBody(slice, take);
+    if (this.#remaining === 0) this.#countedEnd();
+    return at + take;
+  }
+
+  #countedEnd(): void {
+    if (this.#state === STATE_CHUNK_BYTES) this.#state = STATE_CHUNK_END;
+    else this.#endMessage();
+  }
+
+  #gapInCounted(count: number): void {
+    const inside = Math.min(count, this.#remaining);
+    if (count >= 0 && count <= this.#remaining) {
+      this.#remaining -= inside;
+      this.#addUnseen(inside);
+      if (this.#remaining === 0) this.#countedEnd();
+      return;
+    }
+    this.#addUnseen(Math.max(0, inside));
+    if (this.#state === STATE_CHUNK_BYTES) {
+      this.#lose();
+      return;
+    }
+    this.#endMessage();
+    this.#isLost = true;
+    this.#owner.trackLost(this.#direction);
+  }
+
+  /** Lines between chunks: sizes, line ends, trailers. */
+  #feedFraming(slice: StreamSlice, at: number): number {
+    const { bytes } = slice;
+    const line = this.#line;
+    const mark = this.#mark as MessageMark;
+    this.#touch(slice);
+    const lf = bytes.indexOf(LF, at);
+    const end = lf < 0 ? bytes.length : lf;
+    if (line.isOpen || lf < 0) line.append(bytes, at, end);
+    mark.bytes += lf < 0 ? end - at : end - at + 1;
+    if (lf < 0) {
+      if (
+        this.#state !== STATE_TRAILER &&
+        line.length >= HEADER_NAME_BYTES &&
+        !this.#isFraming(line.bytes, 0, line.length)
+      ) {
+        this.#violated();
+      }
+      return end;
+    }
+    const isHeld = line.isOpen;
+    const source = isHeld ? line.bytes : bytes;
+    const start = isHeld ? 0 : at;
+    const stop = isHeld ? line.length : end;
+    const isEmpty = isEmptyLine(source, start, stop);
+    if (this.#state === STATE_TRAILER) {
+      line.clear();
+      if (isEmpty) this.#endMessage();
+    } else if (this.#state === STATE_CHUNK_END) {
+      line.clear();
+      if (isEmpty) this.#state = STATE_CHUNK_SIZE;
+      else this.#violated();
+    } else {
+      const size = chunkSize(source, start, stop);
+      line.clear();
+      if (size < 0) this.#violated();
+      else if (size === 0) this.#state = STATE_TRAILER;
+      else {
+        this.#remaining = size;
+        this.#state = STATE_CHUNK_BYTES;
+      }
+    }
+    return lf + 1;
+  }
+
+  #isFraming(bytes: Uint8Array, start: number, end: number): boolean {
+    return this.#state === STATE_CHUNK_SIZE && chunkSize(bytes, start, end) >= 0;
+  }
+
+  /** Chunks are not what they should be: what they belong to ends here. */
+  #violated(): void {
+    this.#line.clear();
+    this.#endMessage();
+    this.#isLost = true;
+  }
+
+  /** Framing inside the message under way is gone. */
+  #lose(): void {
+    this.#line.clear();
+    this.#state = STATE_START;
+    this.#isLost = true;
+    this.#atLeast = -1;
+    this.#owner.trackLost(this.#direction);
+  }
+
+  #gapAtStart(count: number): void {
+    const held = this.#line.length > 0 && (!this.#isLost || this.#owner.mayStart(this.#direction));
+    const head = held ? readStartLine(this.#line.bytes, 0, this.#line.length, this.#direction, true) : undefined;
+    this.#line.clear();
+    if (head !== undefined && this.#nextMark !== undefined) {
+      this.#nextMark.bytes += 1;
+      const mark = this.#nextMark;
+      this.#beginHead({ bytes: NO_BYTES, timeNs: mark.endNs, seq: mark.seq, tid: mark.tid, pid: mark.pid }, head);
+      this.#cutHead(count);
+      return;
+    }
+    this.#reportedEarly = false;
+    if (this.#mark !== undefined) {
+      this.#addUnseen(Math.max(0, count));
+      if (this.#atLeast > 0) this.#atLeast = Math.max(0, this.#atLeast - Math.max(0, count));
+      if (this.#atLeast === 0) this.#endMessage();
+    }
+    this.#isLost = true;
+    this.#owner.trackLost(this.#direction);
+  }
+
+  #endMessage(): void {
+    this.#state = STATE_START;
+    this.#atLeast = -1;
+    this.#suspectsEmpty = false;
+    this.#owner.messageEnded(this.#direction);
+    this.#mark = undefined;
+  }
+
+  /** Ends the message if it should have a body, has none yet, and a response begins instead. */
+  #endIfEmpty(bytes: Uint8Array): void {
+    this.#suspectsEmpty = false;
+    if (this.#bodyBytes === 0 && judgeStart(bytes, 0, bytes.length, 1) === "yes") this.#endMessage();
+  }
+
+  #countBody(slice: StreamSlice, count: number): void {
+    this.#addUnseen(count);
+    this.#touch(slice);
+  }
+
+  #addUnseen(count: number): void {
+    if (this.#mark === undefined) return;
+    this.#mark.bytes += count;
+    this.#bodyBytes += count;
+  }
+
+  #touch(slice: StreamSlice): void {
+    const mark = this.#mark;
+    if (mark === undefined) return;
+    mark.endNs = slice.timeNs;
+    mark.lastTid = slice.tid;
+  }
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+function markAt(slice: StreamSlice, at: number): MessageMark {
+  return {
+    startNs: slice.timeNs,
+    endNs: slice.timeNs,
+    seq: (slice.seq + at) >>> 0,
+    bytes: 0,
+    tid: slice.tid,
+    pid: slice.pid,
+    lastTid: slice.tid,
+  };
+}
+
+function isEmptyLine(bytes: Uint8Array, start: number, end: number): boolean {
+  return end === start || (end === start + 1 && bytes[start] === CR);
+}
+
+/** May the line under way be a header that is read, or go on with one? */
+function isWanted(line: LineAssembler): boolean {
+  const first = line.bytes[0];
+  return first === SPACE || first === TAB || headerOf(line.bytes, 0, line.length) !== HEADER_OTHER;
+}
+
+/** The size of a chunk, extensions passed over; -1 where the line is none. */
+function chunkSize(bytes: Uint8Array, start: number, end: number): number {
+  let size = 0;
+  let at = start;
+  for (; at < end; at++) {
+    const digit = hexValue(bytes[at] as number);
+    if (digit < 0) break;
+    size = size * 16 + digit;
+    if (size > CHUNK_SIZE_MAX) return -1;
+  }
+  if (at === start) return -1;
+  const next = at < end ? bytes[at] : CR;
+  return next === CR || next === SPACE || next === TAB || next === 0x3b ? size : -1;
+}
+
+function hexValue(byte: number): number {
+  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
+  const lower = byte | 0x20;
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
+}

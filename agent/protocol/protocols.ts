@@ -1,0 +1,9 @@
+/**
+ * All protocols in the order in which they are tried: exact magic first, then text, last what is easily mistaken.
+ */
+
+import { HTTP1 } from "./http1.ts";
+import type { Protocol } from "./protocol.ts";
+
+/** Every protocol that has a parser. */
+export const PROTOCOLS: readonly Protocol[] = [HTTP1];
