@@ -88,9 +88,9 @@ async function photograph(page: Page, program: Program, out: string, report: Sui
   };
   await view("services", "", async () => {
     await page.locator("#services tbody tr", { hasText: "web" }).first().waitFor({ timeout: VIEW_MS_MAX });
-    const text = await page.locator("#services tbody").innerText();
+    const text = await page.locator("#services tbody").textContent();
     return ["web", "cart", "catalog"]
-      .filter((name) => !text.includes(name))
+      .filter((name) => !text?.includes(name))
       .map((name) => `service ${name} is missing`)
       .join("\n");
   });
@@ -102,9 +102,9 @@ async function photograph(page: Page, program: Program, out: string, report: Sui
   await view("requests", "#/requests", async () => {
     const rows = page.locator("#requests tbody tr");
     await rows.first().waitFor({ timeout: VIEW_MS_MAX });
-    const first = await rows.first().innerText();
+    const first = await rows.first().textContent();
     const changed = await until(
-      async () => ((await rows.first().innerText()) === first ? undefined : true),
+      async () => ((await rows.first().textContent()) === first ? undefined : true),
       VIEW_MS_MAX,
     );
     if (changed === undefined) return "the newest row did not change while the shop was visited";
