@@ -80,6 +80,14 @@ export class ProcessTable {
     return this.#read(pid, stat, nowNs);
   }
 
+  /** Takes over what another thread has read of a process, while it lived. */
+  adopt(seen: ProcessSeen, nowNs: number): void {
+    const known = this.#known.get(seen.pid);
+    if (known !== undefined && known.seen.startNs === seen.startNs && known.seen.comm === seen.comm) return;
+    if (known !== undefined && known.seen.startNs !== seen.startNs) this.exited(seen.pid, nowNs);
+    this.#keep(seen, nowNs);
+  }
+
   /** The process has replaced its program: reads it again. Its pid and start time stay. */
   execed(pid: number, nowNs: number): void {
     const stat = readStat(pid);
@@ -104,14 +112,18 @@ export class ProcessTable {
     const before = this.#known.get(pid);
     if (before !== undefined && before.seen.startNs !== stat.startNs) this.exited(pid, nowNs);
     const seen = this.#describe(pid, stat);
-    this.#known.delete(pid);
-    this.#known.set(pid, { seen, checkedNs: nowNs });
+    this.#keep(seen, nowNs);
+    return seen;
+  }
+
+  #keep(seen: ProcessSeen, nowNs: number): void {
+    this.#known.delete(seen.pid);
+    this.#known.set(seen.pid, { seen, checkedNs: nowNs });
     for (const oldest of this.#known.keys()) {
       if (this.#known.size <= this.#processesMax) break;
       this.#known.delete(oldest);
     }
     this.#sink.process(seen);
-    return seen;
   }
 
   #describe(pid: number, stat: ProcessStat): ProcessSeen {

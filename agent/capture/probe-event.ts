@@ -1,0 +1,150 @@
+/**
+ * Reads what the socket programs write. Mirrors `bpf/include/event.h`; the test beside this file compares every number.
+ *
+ * All functions read little-endian at an offset and check nothing: the kernel side wrote the bytes.
+ */
+
+import { addressText } from "./packet-decode.ts";
+
+/** Kinds of records. `slice` comes on the data ring, the others on the control ring. */
+export const EVENT_KIND = { slice: 1, open: 2, close: 3, exec: 4, exit: 5 } as const;
+
+/** Bits of `event_head.flags`. */
+export const EVENT_FLAG = { received: 1, joinedLate: 2, reset: 4 } as const;
+
+/** Offsets in bytes, as `struct.member`, and sizes, under the names of the C structs. */
+export const EVENT_LAYOUT = {
+  event_head: { size: 24, kind: 0, flags: 1, pid: 4, time_ns: 8, cookie: 16 },
+  slice_event: { size: 40, tid: 24, seq: 28, total: 32, copied: 36 },
+  open_event: {
+    size: 96,
+    tid: 24,
+    netns: 28,
+    local_port: 32,
+    remote_port: 34,
+    role: 36,
+    local: 40,
+    remote: 56,
+    process_start_ns: 72,
+    comm: 80,
+  },
+} as const;
+
+/** Bytes that `ringDrain` puts before each record. */
+export const RING_HEADER_BYTES = 8;
+
+const HEAD = EVENT_LAYOUT.event_head;
+const OPEN = EVENT_LAYOUT.open_event;
+const COMM_BYTES = 16;
+const ROLES = ["unknown", "client", "server"] as const;
+
+/** The first call on a socket. */
+export interface OpenEvent {
+  readonly cookie: number;
+  readonly timeNs: number;
+  readonly pid: number;
+  readonly tid: number;
+  readonly netns: number;
+  readonly role: "unknown" | "client" | "server";
+  readonly joinedLate: boolean;
+  readonly localAddr: string;
+  readonly localPort: number;
+  readonly remoteAddr: string;
+  readonly remotePort: number;
+  /** Boot-time nanoseconds of the process's start. */
+  readonly processStartNs: number;
+  readonly comm: string;
+}
+
+/** Names of `struct probe_counters`, in its order; each is a u64. */
+export const COUNTER_NAMES = [
+  "calls_seen",
+  "calls_submitted",
+  "calls_lost_ring_full",
+  "calls_lost_control_full",
+  "calls_lost_no_memory",
+  "calls_lost_nested",
+  "control_seen",
+  "control_submitted",
+  "control_lost",
+  "payload_faults",
+  "payload_unreachable",
+  "calls_excluded",
+] as const;
+
+/** Counters of all processors together. */
+export type ProbeCounters = Readonly<Record<(typeof COUNTER_NAMES)[number], number>>;
+
+/** Kind of the record at `at`; one of `EVENT_KIND`. */
+export function readKind(view: DataView, at: number): number {
+  return view.getUint8(at + HEAD.kind);
+}
+
+/** Bits of `EVENT_FLAG`. */
+export function readFlags(view: DataView, at: number): number {
+  return view.getUint8(at + HEAD.flags);
+}
+
+export function readPid(view: DataView, at: number): number {
+  return view.getUint32(at + HEAD.pid, true);
+}
+
+/** Boot time in nanoseconds, exact for 104 days of uptime. */
+export function readTimeNs(view: DataView, at: number): number {
+  return readNumber64(view, at + HEAD.time_ns);
+}
+
+/** The socket's cookie: counted up by the kernel, so that a number holds it. */
+export function readCookie(view: DataView, at: number): number {
+  return readNumber64(view, at + HEAD.cookie);
+}
+
+export function readOpen(view: DataView, at: number): OpenEvent {
+  return {
+    cookie: readCookie(view, at),
+    timeNs: readTimeNs(view, at),
+    pid: readPid(view, at),
+    tid: view.getUint32(at + OPEN.tid, true),
+    netns: view.getUint32(at + OPEN.netns, true),
+    role: ROLES[view.getUint8(at + OPEN.role)] ?? "unknown",
+    joinedLate: (readFlags(view, at) & EVENT_FLAG.joinedLate) !== 0,
+    localAddr: readAddress(view, at + OPEN.local),
+    localPort: view.getUint16(at + OPEN.local_port, true),
+    remoteAddr: readAddress(view, at + OPEN.remote),
+    remotePort: view.getUint16(at + OPEN.remote_port, true),
+    processStartNs: readNumber64(view, at + OPEN.process_start_ns),
+    comm: readComm(view, at + OPEN.comm),
+  };
+}
+
+/**
+ * Adds up the counters.
+ *
+ * @param bytes Value of the per-processor map, one `struct probe_counters` after the other.
+ */
+export function readCounters(bytes: Uint8Array): ProbeCounters {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const sums = COUNTER_NAMES.map(() => 0);
+  for (let at = 0; at + COUNTER_NAMES.length * 8 <= bytes.byteLength; at += COUNTER_NAMES.length * 8) {
+    for (let index = 0; index < sums.length; index++) {
+      sums[index] = (sums[index] ?? 0) + readNumber64(view, at + index * 8);
+    }
+  }
+  // Every name has its sum, since both lists have one length.
+  return Object.fromEntries(COUNTER_NAMES.map((name, index) => [name, sums[index]])) as ProbeCounters;
+}
+
+function readNumber64(view: DataView, at: number): number {
+  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000;
+}
+
+/** Sixteen bytes in network order. */
+function readAddress(view: DataView, at: number): string {
+  return addressText(view.getUint32(at), view.getUint32(at + 4), view.getUint32(at + 8), view.getUint32(at + 12));
+}
+
+function readComm(view: DataView, at: number): string {
+  const bytes = Buffer.from(view.buffer, view.byteOffset + at, COMM_BYTES);
+  const end = bytes.indexOf(0);
+  return bytes.toString("utf8", 0, end < 0 ? COMM_BYTES : end);
+}

@@ -1,0 +1,108 @@
+/**
+ * The packet rung's side of the SYN thread: keeps its reports until the connection is told, and the other way round.
+ */
+
+import { Worker } from "node:worker_threads";
+import type { Endpoint } from "../../server/model/capture-event.ts";
+import { connectionKey, type SynReport, type SynThreadSettings } from "./syn-report.ts";
+
+/** Reports of the SYN thread by connection. */
+export interface SynOwners {
+  /** The report of a connection, taken out; undefined where there is none yet. */
+  take(client: Endpoint, server: Endpoint): SynReport | undefined;
+  /** Asks for a report that comes later; it is forgotten after some seconds. */
+  await(client: Endpoint, server: Endpoint, socket: number, nowNs: number): void;
+  /** Drops what nobody asked for. */
+  expire(nowNs: number): void;
+  /** Why there is no thread; empty while it runs. */
+  readonly trouble: string;
+  stop(): Promise<void>;
+}
+
+/** What to do with reports. */
+export interface SynReceiver {
+  /** Every report, before it is kept. */
+  arrived(report: SynReport): void;
+  /** A report for a connection that was told without it. */
+  late(socket: number, report: SynReport): void;
+}
+
+const reportsMax = 16_384;
+const waitingMax = 16_384;
+const keptNs = 15e9;
+
+/** Starts the thread. Never throws: without it owners are looked up when a connection is told, which finds fewer. */
+export function startSynOwners(nativeDirectory: string | undefined, receiver: SynReceiver): SynOwners {
+  const reports = new Map<string, SynReport>();
+  const waiting = new Map<string, { socket: number; sinceNs: number }>();
+  const stop = new SharedArrayBuffer(4);
+  let trouble = "";
+  let worker: Worker | undefined;
+  let exited: Promise<void> = Promise.resolve();
+  try {
+    const settings: SynThreadSettings = { nativeDirectory, stop };
+    const started = new Worker(new URL("./syn-thread.ts", import.meta.url), { workerData: settings });
+    worker = started;
+    started.unref();
+    exited = new Promise((resolve) => started.once("exit", () => resolve()));
+    started.on("message", (batch: readonly SynReport[]) => {
+      for (const report of batch) accept(report);
+    });
+    started.on("error", (error: unknown) => {
+      trouble = error instanceof Error ? error.message : String(error);
+    });
+  } catch (error) {
+    trouble = error instanceof Error ? error.message : String(error);
+  }
+
+  const accept = (report: SynReport) => {
+    receiver.arrived(report);
+    const key = connectionKey(report.client, report.server);
+    const asked = waiting.get(key);
+    if (asked !== undefined) {
+      waiting.delete(key);
+      receiver.late(asked.socket, report);
+      return;
+    }
+    reports.delete(key);
+    reports.set(key, report);
+    dropOldest(reports, reportsMax);
+  };
+  return {
+    get trouble() {
+      return trouble;
+    },
+    take(client, server) {
+      const key = connectionKey(client, server);
+      const report = reports.get(key);
+      reports.delete(key);
+      return report;
+    },
+    await(client, server, socket, nowNs) {
+      waiting.set(connectionKey(client, server), { socket, sinceNs: nowNs });
+      dropOldest(waiting, waitingMax);
+    },
+    expire(nowNs) {
+      for (const [key, report] of reports) {
+        if (nowNs - report.timeNs < keptNs) break;
+        reports.delete(key);
+      }
+      for (const [key, asked] of waiting) {
+        if (nowNs - asked.sinceNs < keptNs) break;
+        waiting.delete(key);
+      }
+    },
+    async stop() {
+      Atomics.store(new Int32Array(stop), 0, 1);
+      worker?.ref();
+      await exited;
+    },
+  };
+}
+
+function dropOldest(map: Map<string, unknown>, sizeMax: number): void {
+  for (const key of map.keys()) {
+    if (map.size <= sizeMax) return;
+    map.delete(key);
+  }
+}
