@@ -17,6 +17,8 @@ export const RUNNING_MAX = 2;
 export const WAITING_MAX = 32;
 /** How long an interrupted statement may take to end before it is answered without it. */
 const INTERRUPT_GRACE_MS = 1000;
+/** Brackets and comma of a row in a JSON answer. */
+const ROW_BYTES_MIN = 3;
 
 /** Runs statements on connections of their own. */
 export class SqlRunner {
@@ -156,6 +158,7 @@ async function answerOf(
       rowsRead += chunk.rowCount;
       for (const values of chunk.getRows()) {
         const row = values.map(sqlValueOf);
+        bytes += ROW_BYTES_MIN;
         for (const value of row) bytes += jsonBytesOf(value);
         if (rows.length === limits.rowsMax || bytes > limits.bytesMax) {
           return { columns, rows, rowsRead, truncated: true };

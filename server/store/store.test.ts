@@ -1,71 +1,11 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type TestContext, test } from "node:test";
-import type { Clock } from "../model/clock.ts";
+import { test } from "node:test";
 import { ThalwegError } from "../model/errors.ts";
 import { spanIdToHex, traceIdToHex } from "../model/hex.ts";
-import type { Attribute, Resource, SpanBatch } from "../model/span-batch.ts";
-import { EMPTY_SPAN, SpanBatchBuilder, type SpanToAppend } from "../model/span-batch-builder.ts";
-import { openStore, type Store } from "./store.ts";
-
-const NOON_MS = Date.parse("2026-11-26T12:00:00Z");
-const LIMITS = { rowsMax: 1_000_000, bytesMax: 256 * 2 ** 20, timeoutMs: 30_000 };
-
-class FakeClock implements Clock {
-  ms = NOON_MS;
-  nowMs = () => this.ms;
-  nowUnixNano = () => BigInt(this.ms) * 1_000_000n;
-  monotonicMs = () => performance.now();
-}
-
-async function temporaryDirectory(t: TestContext): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), "thalweg-store-"));
-  t.after(() => rm(directory, { recursive: true, force: true }));
-  return directory;
-}
-
-async function openIn(t: TestContext, directory: string, clock: Clock = new FakeClock()): Promise<Store> {
-  const store = await openStore({ directory, clock, retentionMs: 15 * 86_400_000, memoryLimitBytes: 512 * 2 ** 20 });
-  t.after(() => store.close());
-  return store;
-}
-
-const SHOP: Resource = {
-  service: "shop",
-  instance: "shop-1",
-  attributes: [
-    { key: "host.cpus", kind: "i", value: "2" },
-    { key: "service.instance.id", kind: "s", value: "shop-1" },
-    { key: "service.name", kind: "s", value: "shop" },
-    { key: "telemetry.sdk.language", kind: "s", value: "nodejs" },
-  ],
-};
-
-function batchOf(spans: readonly Partial<SpanToAppend>[], resource = SHOP): SpanBatch {
-  const builder = new SpanBatchBuilder();
-  for (const span of spans) {
-    builder.append({
-      ...EMPTY_SPAN,
-      name: "GET /",
-      kind: 2,
-      traceIdHigh: 1n,
-      traceIdLow: 2n,
-      spanId: 3n,
-      startNs: BigInt(NOON_MS) * 1_000_000n,
-      endNs: BigInt(NOON_MS) * 1_000_000n + 5_000_000n,
-      ...span,
-      resource: builder.addResource(resource),
-      scope: builder.addScope({ name: "scope", version: "1.0" }),
-    });
-  }
-  return builder.seal();
-}
-
-async function rowsOf(store: Store, text: string, params: (string | number | boolean | null)[] = []) {
-  return (await store.reader.sql({ text, params }, LIMITS)).rows;
-}
+import type { Attribute } from "../model/span-batch.ts";
+import type { SpanToAppend } from "../model/span-batch-builder.ts";
+import type { Store } from "./store.ts";
+import { batchOf, NOON_MS, NOON_NS, openIn, rowsOf, SHOP, temporaryDirectory, WIDE_LIMITS } from "./store-fixture.ts";
 
 test("a span comes back whole, by trace and in SQL", async (t) => {
   const store = await openIn(t, await temporaryDirectory(t));
@@ -122,8 +62,8 @@ test("a span comes back whole, by trace and in SQL", async (t) => {
     kind: 3,
     status: 2,
     statusMessage: span.statusMessage,
-    startNs: BigInt(NOON_MS) * 1_000_000n,
-    endNs: BigInt(NOON_MS) * 1_000_000n + 5_000_000n,
+    startNs: NOON_NS,
+    endNs: NOON_NS + 5_000_000n,
     source: "otlp",
     linkReason: "one-sight",
     traceState: "a=b,c=d",
@@ -136,7 +76,7 @@ test("a span comes back whole, by trace and in SQL", async (t) => {
     links: span.links,
   });
 
-  const { columns, rows } = await store.reader.sql({ text: "SELECT * FROM spans", params: [] }, LIMITS);
+  const { columns, rows } = await store.reader.sql({ text: "SELECT * FROM spans", params: [] }, WIDE_LIMITS);
   const row = Object.fromEntries(columns.map(({ name }, index) => [name, rows[0]?.[index]]));
   assert.equal(row["trace_id"], "8af7651916cd43dd8448eb211c80319c");
   assert.equal(row["span_id"], "b7ad6b7169203331");

@@ -99,12 +99,12 @@ function servicesView(aliases: readonly string[]): string {
 /** The same interpolation as `logHistogramQuantile` of the model, in milliseconds. */
 function quantileColumns(side: "server" | "client"): string {
   const prefix = side === "server" ? "" : "client_";
-  return PERCENTILES.map(
-    (percentile) => `
-      min(CASE WHEN below + n >= ${percentile / 100} * total
-        THEN power(2.0, (i - 1 + (${percentile / 100} * total - below) / n) / 8.0) / 1e6 END)
-        FILTER (side = '${side}') AS ${prefix}p${percentile}_ms`,
-  ).join(",");
+  return PERCENTILES.map((percentile) => {
+    const rank = `CAST(${percentile / 100} AS DOUBLE) * total`;
+    return `
+      arg_min(power(2.0, (i - 1 + (${rank} - below) / n) / 8.0) / 1e6, i)
+        FILTER (side = '${side}' AND below + n >= ${rank}) AS ${prefix}p${percentile}_ms`;
+  }).join(",");
 }
 
 function edgesView(aliases: readonly string[]): string {
