@@ -35,14 +35,21 @@ export class FakeClock implements Clock {
   }
 }
 
-/** A directory that is removed when the test ends. */
+/** Stores to close before a test's directory goes. */
+const openStores = new WeakMap<TestContext, Store[]>();
+
+/** A directory that is removed when the test ends, after the stores in it are closed. */
 export async function temporaryDirectory(t: TestContext): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), "thalweg-store-"));
-  t.after(() => rm(directory, { recursive: true, force: true }));
+  openStores.set(t, openStores.get(t) ?? []);
+  t.after(async () => {
+    for (const store of openStores.get(t) ?? []) await store.close();
+    await rm(directory, { recursive: true, force: true });
+  });
   return directory;
 }
 
-/** A store that is closed when the test ends. */
+/** A store in a directory of `temporaryDirectory`, closed when the test ends. */
 export async function openIn(
   t: TestContext,
   directory: string,
@@ -58,7 +65,7 @@ export async function openIn(
     memoryLimitBytes: 512 * 2 ** 20,
     onDamage,
   });
-  t.after(() => store.close());
+  openStores.get(t)?.push(store);
   return store;
 }
 

@@ -1,0 +1,172 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { appendFile, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import type { ThalwegError } from "../model/errors.ts";
+import { batchOf, DAY_MS, FakeClock, openIn, rowsOf, temporaryDirectory } from "./store-fixture.ts";
+
+/** A store in a process of its own that commits `commits` batches of 50 spans, says so, and is killed with its WAL unmerged. */
+async function killedAfter(directory: string, commits: number): Promise<void> {
+  const child = spawn(
+    process.execPath,
+    [join(import.meta.dirname, "store-child.ts"), directory, String(commits), "50"],
+    {
+      stdio: ["ignore", "pipe", "inherit"],
+    },
+  );
+  let said = "";
+  for await (const text of child.stdout) {
+    said += String(text);
+    if (said.includes(`acknowledged ${commits}\n`)) child.kill("SIGKILL");
+  }
+  if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+}
+
+async function onlyFile(directory: string, ending: string): Promise<string> {
+  const names = (await readdir(join(directory, "db"))).filter((name) => name.endsWith(ending));
+  assert.equal(names.length, 1, `one ${ending} in ${names.join(", ")}`);
+  return join(directory, "db", names[0] ?? "");
+}
+
+async function openDamaged(t: TestContext, directory: string) {
+  const damages: ThalwegError[] = [];
+  const store = await openIn(t, directory, new FakeClock(), (damage) => damages.push(damage));
+  return { store, damages };
+}
+
+test("a span goes to the file of its arrival; midnight makes a new one", async (t) => {
+  const directory = await temporaryDirectory(t);
+  const clock = new FakeClock();
+  const store = await openIn(t, directory, clock);
+  await store.writer.commitSpans(batchOf([{ spanId: 1n }]));
+  clock.ms = Date.parse("2026-11-26T23:59:59.999Z");
+  await store.writer.commitSpans(batchOf([{ spanId: 2n }]));
+  clock.ms += 1;
+  await store.writer.commitSpans(batchOf([{ spanId: 3n }]));
+  assert.deepEqual(store.stats().days, ["2026-11-26", "2026-11-27"]);
+  assert.deepEqual(await rowsOf(store, "SELECT count(*) FROM d20261126.span"), [["2"]]);
+  assert.deepEqual(await rowsOf(store, "SELECT count(*), max(commit_sequence) FROM spans"), [["3", "3"]]);
+  assert.equal((await store.reader.trace("00000000000000010000000000000002", 9)).length, 3);
+  assert.deepEqual(
+    (await readdir(join(directory, "db"))).filter((name) => name.endsWith(".duckdb")),
+    ["spans-2026-11-26.duckdb", "spans-2026-11-27.duckdb"],
+  );
+});
+
+test("the data directory is the owner's alone", async (t) => {
+  const directory = await temporaryDirectory(t);
+  await openIn(t, directory);
+  for (const name of ["", "db", "wal", "tmp", "secret"]) {
+    assert.equal((await stat(join(directory, name))).mode & 0o777, 0o700, name);
+  }
+});
+
+test("retention deletes one day file a call, oldest first, and never today's", async (t) => {
+  const directory = await temporaryDirectory(t);
+  const clock = new FakeClock();
+  const store = await openIn(t, directory, clock);
+  for (let day = 0; day < 3; day++) {
+    await store.writer.commitSpans(batchOf([{ spanId: BigInt(day + 1) }]));
+    clock.ms += DAY_MS;
+  }
+  assert.equal(await store.enforceRetention(), undefined, "nothing is older than 15 days");
+  clock.ms += 13 * DAY_MS;
+  assert.equal(await store.enforceRetention(), "2026-11-26");
+  assert.equal(await store.enforceRetention(), undefined);
+  assert.deepEqual(await rowsOf(store, "SELECT span_id FROM spans ORDER BY 1"), [
+    ["0000000000000002"],
+    ["0000000000000003"],
+  ]);
+  clock.ms += 3650 * DAY_MS;
+  await store.writer.commitSpans(batchOf([{ spanId: 9n }]));
+  assert.equal(await store.enforceRetention(), "2026-11-27");
+  assert.equal(await store.enforceRetention(), "2026-11-28");
+  assert.equal(await store.enforceRetention(), undefined);
+  assert.equal((await readdir(join(directory, "db"))).filter((name) => name.includes("2026")).length, 0);
+  assert.equal((await store.writer.commitSpans(batchOf([{}]))).sequence, 5, "numbers go on without the old ledgers");
+});
+
+test("a file left over from an interrupted start is removed", async (t) => {
+  const directory = await temporaryDirectory(t);
+  await (await openIn(t, directory)).close();
+  await writeFile(join(directory, "db", "unfinished-2026-11-27.duckdb"), "half a header");
+  await openIn(t, directory);
+  assert.deepEqual(
+    (await readdir(join(directory, "db"))).filter((name) => name.startsWith("unfinished")),
+    [],
+  );
+});
+
+test("a WAL torn at its end opens silently with what was committed before", async (t) => {
+  const directory = await temporaryDirectory(t);
+  await killedAfter(directory, 5);
+  const wal = await onlyFile(directory, ".wal");
+  await truncate(wal, (await stat(wal)).size - 10);
+  const { store, damages } = await openDamaged(t, directory);
+  assert.deepEqual(damages, []);
+  assert.deepEqual(await rowsOf(store, "SELECT count(*) FROM spans"), [["200"]]);
+  assert.equal((await store.writer.commitSpans(batchOf([{}]))).sequence, 5);
+});
+
+test("zeros after the WAL's end are cut off and reported; nothing is lost", async (t) => {
+  const directory = await temporaryDirectory(t);
+  await killedAfter(directory, 5);
+  await appendFile(await onlyFile(directory, ".wal"), new Uint8Array(65_536));
+  const { store, damages } = await openDamaged(t, directory);
+  assert.deepEqual(
+    damages.map(({ code }) => code),
+    ["data_damaged"],
+  );
+  assert.deepEqual(await rowsOf(store, "SELECT count(*) FROM spans"), [["250"]]);
+});
+
+test("a byte flipped in the WAL costs the commits after it, is reported with its place, and the WAL is kept", async (t) => {
+  for (const where of [0.2, 0.5, 0.55, 0.8, 0.95]) {
+    const directory = await temporaryDirectory(t);
+    await killedAfter(directory, 20);
+    const wal = await onlyFile(directory, ".wal");
+    const bytes = await readFile(wal);
+    const flipped = Math.floor(bytes.length * where);
+    bytes[flipped] = (bytes[flipped] ?? 0) ^ 0x10;
+    await writeFile(wal, bytes);
+    const { store, damages } = await openDamaged(t, directory);
+    assert.equal(damages.length, 1, `at ${where}`);
+    const [damage] = damages;
+    assert.equal(damage?.values["file"], wal);
+    const offset = Number(damage?.values["offset"]);
+    assert.ok(offset <= flipped && offset > flipped - 40_000, `${offset} names ${flipped}`);
+    const kept = await readFile(String(damage?.values["quarantine"]));
+    assert.ok(kept.equals(bytes));
+    const [[count]] = (await rowsOf(store, "SELECT count(*) FROM spans")) as [[string]];
+    assert.ok(
+      Number(count) % 50 === 0 && Number(count) < 1000 && Number(count) >= Math.floor(20 * where - 2) * 50,
+      count,
+    );
+    assert.equal((await store.writer.commitSpans(batchOf([{}]))).spans, 1);
+    await store.close();
+  }
+});
+
+test("a damaged day file is set aside; the store starts with the others", async (t) => {
+  const directory = await temporaryDirectory(t);
+  const clock = new FakeClock();
+  clock.ms -= DAY_MS;
+  const store = await openIn(t, directory, clock);
+  await store.writer.commitSpans(batchOf([{}]));
+  clock.ms += DAY_MS;
+  await store.writer.commitSpans(batchOf([{ spanId: 77n }]));
+  await store.close();
+  const path = join(directory, "db", "spans-2026-11-25.duckdb");
+  const bytes = await readFile(path);
+  for (const at of [4100, 8200]) bytes[at] = (bytes[at] ?? 0) ^ 1;
+  await writeFile(path, bytes);
+  const { store: again, damages } = await openDamaged(t, directory);
+  assert.equal(damages.length, 1);
+  assert.equal(damages[0]?.values["file"], path);
+  assert.ok((await readFile(String(damages[0]?.values["quarantine"]))).equals(bytes));
+  assert.deepEqual(again.stats().days, ["2026-11-26"]);
+  assert.equal(again.stats().damages, 1);
+  assert.deepEqual(await rowsOf(again, "SELECT span_id FROM spans"), [["000000000000004d"]]);
+});
