@@ -301,6 +301,7 @@ test("an answer that never came is an error from request to the end of the conne
 test("what the agent did not see makes no span and is counted", () => {
   const traffic = shop();
   traffic.sight("client", 4000, 1, CURL, { clientPid: CURL }).start().cut("gap");
+  traffic.sight("client", 4003, 1, CURL, { clientPid: CURL }).start().cut("");
   const response = traffic.sight("server", 4001, 1, FRONT, { serverPid: FRONT });
   response.exchange.request = undefined;
   response.exchange.type = "response";
@@ -309,7 +310,7 @@ test("what the agent did not see makes no span and is counted", () => {
   message.exchange.type = "message";
   traffic.room.exchangeFinished(message.connection, message.exchange);
   traffic.pass(300);
-  assert.deepEqual(traffic.room.ledger().dropped, { gap: 1, response_only: 1, one_way: 2 });
+  assert.deepEqual(traffic.room.ledger().dropped, { gap: 1, capture_ended: 1, response_only: 1, one_way: 2 });
   assert.equal(traffic.sent.length, 0);
   balanced(traffic);
 });

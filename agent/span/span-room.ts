@@ -26,7 +26,14 @@ const waitingMax = 65_536;
 const openExchangesMax = 131_072;
 
 /** Why a side of an exchange made no span. */
-export type DropReason = "response_only" | "one_way" | "gap" | "no_request" | "repeated_sight" | "open_hops_max";
+export type DropReason =
+  | "response_only"
+  | "one_way"
+  | "gap"
+  | "no_request"
+  | "repeated_sight"
+  | "capture_ended"
+  | "open_hops_max";
 
 /** What became of the exchanges. One exchange that shows both ends counts twice. */
 export interface SpanLedger {
@@ -320,7 +327,10 @@ export class SpanRoom implements ConnectionSink {
 
 function dropReason(side: HopSide): DropReason | undefined {
   if (side.repeated) return "repeated_sight";
-  return side.exchange.cutShort === "gap" && side.exchange.response === undefined ? "gap" : undefined;
+  if (side.exchange.response !== undefined) return undefined;
+  // Whether the request would have been answered was not seen: a span would blame or excuse by guess.
+  if (side.exchange.cutShort === "gap") return "gap";
+  return side.exchange.cutShort === "" ? "capture_ended" : undefined;
 }
 
 /** What stays of a message's identity behind translated addresses: sequence, the client's port, and what is asked. */

@@ -1,0 +1,89 @@
+/**
+ * What crosses between the server's thread and the agent's.
+ */
+
+import type { SpanBatch } from "../server/model/span-batch.ts";
+import type { ExportLedger } from "./export/span-collector.ts";
+import type { SpanLedger } from "./span/span-room.ts";
+
+/** What to capture with: the first rung that works, nothing, one rung by name, or a recording. */
+export type AgentMode = "auto" | "off" | "socket" | "packet" | "fexit" | "syscall" | `replay:${string}`;
+
+/** How to capture. Plain data: it is handed to the agent's thread. */
+export interface AgentSetting {
+  readonly mode: AgentMode;
+  /** Processes whose traffic is left out, the server's own among them. */
+  readonly excludePids: readonly number[];
+  /** Ports whose traffic is left out, on either end. */
+  readonly excludePorts: readonly number[];
+  /** False keeps what may be secret in the spans. */
+  readonly redaction: boolean;
+  /** Recording to play where `auto` finds no live rung; undefined to capture nothing there. */
+  readonly fallbackReplay: string | undefined;
+  /** Directory of the addon and the BPF objects where they do not lie beside the program. */
+  readonly nativeDirectory: string | undefined;
+  /** Version of the program, for the resources of spans. */
+  readonly version: string;
+}
+
+/** One ability of the machine, tried for real. */
+export interface AgentAbility {
+  readonly ability: string;
+  readonly ok: boolean;
+  readonly why: string;
+  /** What is missing without it; empty where nothing is. */
+  readonly lost: string;
+  /** What to do about it; empty where nothing is needed. */
+  readonly fix: string;
+}
+
+/** What the agent does now. */
+export interface AgentStatus {
+  /** The rung's name, `replay`, or `off`. */
+  readonly tier: "socket" | "fexit" | "syscall" | "packet" | "replay" | "off";
+  /** Why this tier and no other, in one sentence. */
+  readonly why: string;
+  /** What this tier cannot give; empty where it gives everything. */
+  readonly lostByTier: string;
+  /** What to do to get more; empty where nothing is missing. */
+  readonly fix: string;
+  readonly abilities: readonly AgentAbility[];
+  /** Processes and connections known now. */
+  readonly processes: number;
+  readonly connections: number;
+  /** Events of the rung, in its own unit: `seen = delivered + lost`. */
+  readonly seen: number;
+  readonly delivered: number;
+  readonly lost: Readonly<Record<string, number>>;
+  /** Exchanges read by no parser and the like, by reason. */
+  readonly leftOut: Readonly<Record<string, number>>;
+  /** `exchanges = spans + waiting + dropped`. */
+  readonly spans: SpanLedger;
+  /** `collected = delivered + held + backlog`, in spans. */
+  readonly exported: ExportLedger;
+  /** Not every request makes a span. */
+  readonly sampled: boolean;
+  /** The recording that plays and when it was made, Unix milliseconds; undefined for live capture. */
+  readonly replayFile: string | undefined;
+  readonly recordedAtMs: number | undefined;
+}
+
+/** To the agent's thread. */
+export type MessageToAgent =
+  | { readonly kind: "taken" }
+  | { readonly kind: "status" }
+  | { readonly kind: "stop-replay"; readonly reason: string }
+  | { readonly kind: "stop" };
+
+/** From the agent's thread. */
+export type MessageFromAgent =
+  | { readonly kind: "started"; readonly status: AgentStatus }
+  | {
+      readonly kind: "refused";
+      readonly rung: string;
+      readonly why: string;
+      readonly fix: string;
+    }
+  | { readonly kind: "spans"; readonly batch: SpanBatch }
+  | { readonly kind: "status"; readonly status: AgentStatus }
+  | { readonly kind: "stopped"; readonly status: AgentStatus };

@@ -1,0 +1,146 @@
+/**
+ * The agent's rooms in a row: capture events in, batches of spans out.
+ *
+ * Invariants: one thread drives it; `tick` is called every few tens of milliseconds with boot time, and moves all of
+ * the pipeline's clocks.
+ */
+
+import type {
+  CaptureSink,
+  ClockOffset,
+  ProcessSeen,
+  SocketOpened,
+  SocketSlice,
+} from "../server/model/capture-event.ts";
+import { type ConnectionCounters, Connections } from "./connection/connections.ts";
+import { type ExportLedger, SpanCollector } from "./export/span-collector.ts";
+import type { SpanSink } from "./export/span-sink.ts";
+import type { ProcessSetting } from "./span/observed-processes.ts";
+import { type SpanLedger, SpanRoom } from "./span/span-room.ts";
+import { type TrafficExclusions, TrafficFilter } from "./traffic-filter.ts";
+
+const sweepEveryNs = 1e9;
+
+/** Settings of a pipeline. */
+export interface PipelineOptions {
+  readonly redaction: boolean;
+  readonly exclusions: TrafficExclusions;
+  readonly setting: ProcessSetting;
+}
+
+/** Counts of all rooms. */
+export interface PipelineCounters {
+  readonly connections: ConnectionCounters;
+  readonly spans: SpanLedger;
+  readonly exported: ExportLedger;
+  readonly socketsIgnored: number;
+}
+
+/** A running pipeline. */
+export interface Pipeline {
+  /** Give this to a rung. */
+  readonly sink: CaptureSink;
+  /** The receiver took one batch. */
+  taken(): void;
+  /** What comes from now on is live, or a recording. */
+  beginReplay(): void;
+  beginLive(): void;
+  /** The rung lost events. */
+  eventsLost(): void;
+  tick(nowNs: number, offset: ClockOffset): void;
+  /** Capture has ended: finishes what is open and hands everything out. */
+  finish(nowNs: number): void;
+  counters(): PipelineCounters;
+}
+
+/** Builds a pipeline that hands its batches to `out`. */
+export function createPipeline(out: SpanSink, options: PipelineOptions): Pipeline {
+  const collector = new SpanCollector(out);
+  const room = new SpanRoom(collector, options.setting);
+  const connections = new Connections(room, { redaction: options.redaction });
+  const salted = new SaltedSink(connections, room);
+  const filter = new TrafficFilter(salted, options.exclusions);
+  let sweptNs = 0;
+  return {
+    sink: filter,
+    taken: () => collector.taken(),
+    beginReplay: () => salted.replay(true),
+    beginLive: () => salted.replay(false),
+    eventsLost: () => room.eventsLost(),
+    tick(nowNs, offset) {
+      room.setClockOffset(offset);
+      if (nowNs - sweptNs >= sweepEveryNs) {
+        sweptNs = nowNs;
+        connections.sweep(nowNs);
+      }
+      room.tick(nowNs);
+      collector.tick(nowNs);
+    },
+    finish(nowNs) {
+      connections.stop(nowNs);
+      room.tick(nowNs);
+      room.flush();
+      collector.flush();
+    },
+    counters: () => ({
+      connections: connections.counters(),
+      spans: room.ledger(),
+      exported: collector.ledger(),
+      socketsIgnored: filter.socketsIgnored,
+    }),
+  };
+}
+
+/**
+ * Hands connections to the connection room and processes to the span room.
+ *
+ * A recording has the same messages in each pass: between two passes no socket is open, and that is when the salt of
+ * the ids changes. With none open no message has two sights still to come.
+ */
+class SaltedSink implements CaptureSink {
+  readonly #connections: Connections;
+  readonly #room: SpanRoom;
+  readonly #open = new Set<number>();
+  #replay = false;
+
+  constructor(connections: Connections, room: SpanRoom) {
+    this.#connections = connections;
+    this.#room = room;
+  }
+
+  replay(on: boolean): void {
+    this.#replay = on;
+    this.#open.clear();
+    this.#room.setReplay(on, 0);
+  }
+
+  opened(event: SocketOpened): void {
+    if (this.#replay) {
+      // Whole milliseconds since boot, in 32 bits.
+      if (this.#open.size === 0) this.#room.setReplay(true, Math.floor(event.timeNs / 1e6) | 1);
+      this.#open.add(event.socket);
+    }
+    this.#connections.opened(event);
+  }
+
+  slice(event: SocketSlice): void {
+    this.#connections.slice(event);
+  }
+
+  owner(...told: Parameters<CaptureSink["owner"]>): void {
+    this.#connections.owner(...told);
+  }
+
+  closed(socket: number, timeNs: number, reset: boolean): void {
+    this.#open.delete(socket);
+    this.#connections.closed(socket, timeNs, reset);
+  }
+
+  process(event: ProcessSeen): void {
+    this.#room.process(event);
+  }
+
+  processExited(pid: number, _timeNs: number): void {
+    this.#room.processExited(pid);
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * Leaves out traffic that must not be looked at: the server's own, and what was excluded by process or port.
+ *
+ * Invariants: a socket that is left out is left out from its opening on, or from the moment its owner became known;
+ * processes pass always, since a process may own sockets that are wanted.
+ */
+
+import type { CaptureSink, Owner, ProcessSeen, SocketOpened, SocketSlice } from "../server/model/capture-event.ts";
+
+/** Sockets remembered as left out; beyond, the one remembered longest is looked at again. */
+const ignoredMax = 65_536;
+
+/** What to leave out. */
+export interface TrafficExclusions {
+  readonly pids: readonly number[];
+  /** On either end of a connection. */
+  readonly ports: readonly number[];
+}
+
+/** A sink in front of another one. */
+export class TrafficFilter implements CaptureSink {
+  readonly #sink: CaptureSink;
+  readonly #pids: ReadonlySet<number>;
+  readonly #ports: ReadonlySet<number>;
+  readonly #ignored = new Set<number>();
+  #socketsIgnored = 0;
+
+  constructor(sink: CaptureSink, exclusions: TrafficExclusions) {
+    this.#sink = sink;
+    this.#pids = new Set(exclusions.pids);
+    this.#ports = new Set(exclusions.ports);
+  }
+
+  /** Sockets left out so far. */
+  get socketsIgnored(): number {
+    return this.#socketsIgnored;
+  }
+
+  opened(event: SocketOpened): void {
+    const isExcluded =
+      this.#ports.has(event.local.port) ||
+      this.#ports.has(event.remote.port) ||
+      this.#isExcludedOwner(event.localOwner) ||
+      this.#isExcludedOwner(event.remoteOwner);
+    if (isExcluded) this.#ignore(event.socket);
+    else this.#sink.opened(event);
+  }
+
+  slice(event: SocketSlice): void {
+    if (this.#ignored.has(event.socket)) return;
+    if (event.pid !== 0 && this.#pids.has(event.pid)) this.#ignore(event.socket);
+    else this.#sink.slice(event);
+  }
+
+  owner(socket: number, end: "local" | "remote", owner: Owner): void {
+    if (this.#ignored.has(socket)) return;
+    if (this.#isExcludedOwner(owner)) this.#ignore(socket);
+    else this.#sink.owner(socket, end, owner);
+  }
+
+  closed(socket: number, timeNs: number, reset: boolean): void {
+    this.#ignored.delete(socket);
+    this.#sink.closed(socket, timeNs, reset);
+  }
+
+  process(event: ProcessSeen): void {
+    this.#sink.process(event);
+  }
+
+  processExited(pid: number, timeNs: number): void {
+    this.#sink.processExited(pid, timeNs);
+  }
+
+  #isExcludedOwner(owner: Owner | undefined): boolean {
+    return owner !== undefined && owner.pid !== 0 && this.#pids.has(owner.pid);
+  }
+
+  #ignore(socket: number): void {
+    this.#socketsIgnored += 1;
+    this.#ignored.add(socket);
+    if (this.#ignored.size <= ignoredMax) return;
+    for (const oldest of this.#ignored) {
+      this.#ignored.delete(oldest);
+      break;
+    }
+  }
+}
