@@ -16,6 +16,7 @@ const SUITES: Readonly<
   otlp: async () => (await import("./otlp/suite.ts")).runOtlp,
   hops: async () => (await import("./hops/suite.ts")).runHops,
   crash: async () => (await import("./crash/suite.ts")).runCrash,
+  field: async () => (await import("./field/suite.ts")).runField,
   "see-it": async () => (await import("./see-it/suite.ts")).runSeeIt,
 };
 /** Suites that make their own input and need no directory. */

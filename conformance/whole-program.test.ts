@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { runCrash } from "./crash/suite.ts";
+import { runField } from "./field/suite.ts";
 import { runHops } from "./hops/suite.ts";
 import { runOtlp } from "./otlp/suite.ts";
 import { runProtocols } from "./protocols/suite.ts";
@@ -31,6 +32,7 @@ test("suite hops: nginx → Node → Python at 24 in flight", async (t) => judge
 test("suite crash: kill -9 under load", async (t) => judge(t, await runCrash()));
 test("suite otlp: SDK app and recorded SDK bodies", async (t) =>
   withFiles(t, "conformance/otlp", (dir) => runOtlp({ dir })));
+test("suite field: reports of users of other systems", async (t) => withFiles(t, "field", (dir) => runField({ dir })));
 test("suite protocols: captures of other projects", async (t) =>
   withFiles(t, "conformance/protocols", (dir) => runProtocols({ dir, rest: [] })));
 test("screenshots of the demo", async (t) => {

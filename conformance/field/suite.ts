@@ -1,0 +1,103 @@
+/**
+ * Reports of users of other systems, played between two real processes under live capture.
+ */
+
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { freePort } from "../demo/shop.ts";
+import { oneTruthFault } from "../one-truth.ts";
+import { Program, sleep, until } from "../program.ts";
+import { type SuiteOutcome, SuiteReport } from "../suite.ts";
+import { FIELD_CASES, type FieldSpan } from "./expectations.ts";
+import { checkWorkers } from "./workers.ts";
+
+const RUNGS = ["socket", "packet"] as const;
+const PLAY_MS_MAX = 120_000;
+const SEEN_MS_MAX = 8_000;
+/** After the last span that was waited for, so that one too many would show. */
+const QUIET_MS = 700;
+
+export async function runField({ dir }: { dir: string }): Promise<SuiteOutcome> {
+  const report = new SuiteReport();
+  if (process.getuid?.() !== 0) {
+    report.skip("field", "live capture needs root", "capture");
+    return report.outcome;
+  }
+  for (const rung of RUNGS) {
+    const program = await Program.start(["--capture", rung]);
+    try {
+      for (const id of Object.keys(FIELD_CASES)) await play(program, rung, dir, id, report);
+      if (rung === "socket") await checkWorkers(program, dir, report);
+      report.add(`${rung}: one truth`, await oneTruthFault(program));
+    } finally {
+      await program.discard();
+    }
+  }
+  return report.outcome;
+}
+
+async function play(program: Program, rung: string, dir: string, id: string, report: SuiteReport): Promise<void> {
+  const field = FIELD_CASES[id];
+  const input = join(dir, "inputs", `${id}.conv.json`);
+  if (field === undefined || !existsSync(input)) return;
+  const port = await freePort();
+  const ran = spawnSync(
+    "python3",
+    [join(dir, "replay.py"), "run", input, "--port", String(port), "--repeat", String(field.repeat)],
+    {
+      encoding: "utf8",
+      timeout: PLAY_MS_MAX,
+    },
+  );
+  if (ran.status !== 0) {
+    report.add(`${rung}: ${id}`, `the bytes on the wire were not as scripted: status ${ran.status} ${ran.stderr}`);
+    return;
+  }
+  let fault = "";
+  await until(async () => {
+    fault = field.check(await spansOf(program, port));
+    return fault === "" ? true : undefined;
+  }, SEEN_MS_MAX);
+  await sleep(QUIET_MS);
+  if (fault === "") fault = field.check(await spansOf(program, port));
+  if (fault === "" && id === "CX-02") fault = await sdkSpansFault(program, dir);
+  report.add(`${rung}: ${id}`, fault);
+}
+
+/** Spans of the connections to one server port. */
+export async function spansOf(program: Program, port: number): Promise<FieldSpan[]> {
+  const rows = await program.sql(
+    "SELECT trace_id, span_id, parent_span_id, name, kind, status, protocol, attributes FROM spans WHERE server_port = $1 ORDER BY start_ns",
+    [port],
+  );
+  return rows.map(([traceId, spanId, parentSpanId, name, kind, status, protocol, attributes]) => ({
+    traceId: String(traceId),
+    spanId: String(spanId),
+    parentSpanId: parentSpanId === null ? "" : String(parentSpanId),
+    name: String(name),
+    kind: String(kind),
+    status: String(status),
+    protocol: String(protocol),
+    attributes: typeof attributes === "object" && attributes !== null ? attributes : {},
+  }));
+}
+
+/** The SDK's own spans arrive afterwards: its trace is one tree. */
+async function sdkSpansFault(program: Program, dir: string): Promise<string> {
+  const file = join(dir, "inputs", "CX-02.otlp.json");
+  if (!existsSync(file)) return "";
+  const body = readFileSync(file);
+  const answer = await fetch(`${program.otlpHttp}/v1/traces`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body,
+  });
+  if (!answer.ok) return `the SDK's spans were refused: ${answer.status} ${await answer.text()}`;
+  const rows = await program.sql(
+    "SELECT span_id, parent_span_id FROM spans WHERE trace_id = '5f1e1d0000000000000000000000a384'",
+  );
+  const ids = new Set(rows.map(([id]) => id));
+  const roots = rows.filter(([, parent]) => parent === null || !ids.has(parent));
+  return roots.length === 1 ? "" : `the trace has ${roots.length} roots among ${rows.length} spans`;
+}
