@@ -107,7 +107,7 @@ export class OwnerLookup {
   #ownerOf(socket: DiagSocket | null, unknownName: string, nowNs: number): Owner {
     const unknown: Owner = { pid: 0, ownerBy: "port", fallbackName: unknownName };
     if (socket === null) return unknown;
-    const pid = this.#pidOf(socket.inode);
+    const pid = this.#pidOf(socket);
     if (pid !== undefined) return { pid, ownerBy: "fd", fallbackName: "" };
     const cgroup = this.#cgroups.find(socket.cgroupId, nowNs);
     const [onlyPid] = cgroup?.pids ?? [];
@@ -120,12 +120,12 @@ export class OwnerLookup {
     return { pid: 0, ownerBy: "uid", fallbackName: `user:${this.#users.get(socket.uid) ?? socket.uid}` };
   }
 
-  #pidOf(inode: number): number | undefined {
-    const known = this.#inodes.find(inode, 0);
+  #pidOf({ inode, uid }: DiagSocket): number | undefined {
+    const known = this.#inodes.find(inode, uid, 0);
     const leftMs = Math.min(SEARCH_MS_MAX, searchMsPerSecondMax - this.#searchMsThisSecond);
     if (known !== undefined || inode === 0 || leftMs <= 0) return known;
     const startMs = performance.now();
-    const found = this.#inodes.find(inode, leftMs);
+    const found = this.#inodes.find(inode, uid, leftMs);
     this.#searchMsThisSecond += performance.now() - startMs;
     return found;
   }

@@ -6,15 +6,16 @@
  * processes that owned sockets lately, then the newest process, then all others from the newest on, within a time limit.
  */
 
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 
 /** Holders of sockets, by inode. */
 export interface SocketInodes {
   /**
+   * @param uid User of the socket: processes of others are not searched.
    * @param searchMs Time the search may take; 0 looks only into what is known.
    * @returns a process that holds the socket; undefined where none was found.
    */
-  find(inode: number, searchMs: number): number | undefined;
+  find(inode: number, uid: number, searchMs: number): number | undefined;
   /** Reads the descriptors of every process once: 5–10 ms for a hundred processes, 100 ms for 20,000 sockets. */
   readAll(): void;
   /** Forgets a process that is gone. */
@@ -25,8 +26,8 @@ export interface SocketInodes {
 
 const inodesMax = 65_536;
 const hotPidsMax = 8;
-/** So many pids below the newest are tried before the list of all is read. */
-const newestPidsTried = 8;
+/** So many pids below the newest are tried before the list of all is read; threads take pids too. */
+const newestPidsTried = 24;
 
 /** An empty table. */
 export function socketInodes(): SocketInodes {
@@ -35,24 +36,14 @@ export function socketInodes(): SocketInodes {
   const hot = new Set<number>();
   let refused = 0;
 
-  /** @returns whether the process holds `wanted`. Everything seen on the way is kept. */
+  /** @returns whether the process holds `wanted`. Every socket seen on the way is kept. */
   const readProcess = (pid: number, wanted: number): boolean => {
-    const path = `/proc/${pid}/fd`;
-    let descriptors: string[];
-    try {
-      descriptors = readdirSync(path);
-    } catch (error) {
-      if (isRefusal(error)) refused++;
-      return false;
-    }
-    // The newest socket mostly has the highest number.
-    for (let at = descriptors.length - 1; at >= 0; at--) {
-      const inode = socketInode(`${path}/${descriptors[at]}`);
-      if (inode === 0) continue;
+    const outcome = eachSocket(pid, (inode) => {
       keep(inode, pid);
-      if (inode === wanted) return true;
-    }
-    return false;
+      return inode === wanted;
+    });
+    if (outcome === "refused") refused++;
+    return outcome === "stopped";
   };
   const keep = (inode: number, pid: number) => {
     const known = holders.get(inode);
@@ -69,16 +60,21 @@ export function socketInodes(): SocketInodes {
       hot.delete(oldest);
     }
   };
-  const search = (wanted: number, searchMs: number): boolean => {
+  const search = (wanted: number, uid: number, searchMs: number): boolean => {
     const endMs = performance.now() + searchMs;
     const tried = new Set<number>();
     const tryPid = (pid: number): boolean => {
       if (tried.has(pid)) return false;
       tried.add(pid);
-      return readProcess(pid, wanted);
+      return isOfUser(pid, uid) && readProcess(pid, wanted);
     };
     const newest = newestPid();
-    for (let pid = newest; pid > 0 && pid > newest - newestPidsTried; pid--) if (tryPid(pid)) return true;
+    for (let tid = newest; tid > 0 && tid > newest - newestPidsTried; tid--) {
+      if (!existsSync(`/proc/${tid}`) || !isOfUser(tid, uid)) continue;
+      if (eachSocket(tid, (inode) => inode === wanted) !== "stopped") continue;
+      keep(wanted, leaderOf(tid));
+      return true;
+    }
     for (const pid of [...hot].reverse()) if (tryPid(pid)) return true;
     for (const pid of allPids().reverse()) {
       if (performance.now() > endMs) return false;
@@ -90,14 +86,14 @@ export function socketInodes(): SocketInodes {
     get refused() {
       return refused;
     },
-    find(inode, searchMs) {
+    find(inode, uid, searchMs) {
       if (inode === 0) return undefined;
       let pid = holders.get(inode);
       if (pid !== undefined && !isAlive(pid)) {
         holders.delete(inode);
         pid = undefined;
       }
-      if (pid === undefined && searchMs > 0 && search(inode, searchMs)) pid = holders.get(inode);
+      if (pid === undefined && searchMs > 0 && search(inode, uid, searchMs)) pid = holders.get(inode);
       if (pid !== undefined) noteHot(pid);
       return pid;
     },
@@ -120,6 +116,37 @@ function socketInode(path: string): number {
   } catch {
     return 0; // Closed between listing and reading.
   }
+}
+
+/** Also for processes that do not let themselves be dumped, whose files belong to root. */
+function isOfUser(pid: number, uid: number): boolean {
+  const owner = statSync(`/proc/${pid}`, { throwIfNoEntry: false })?.uid;
+  return owner === uid || owner === 0;
+}
+
+/** The process of a thread; a thread's number gives a folder in `/proc` as well. */
+function leaderOf(tid: number): number {
+  try {
+    return Number(/^Tgid:\s+(\d+)/m.exec(readFileSync(`/proc/${tid}/status`, "latin1"))?.[1] ?? tid);
+  } catch {
+    return tid; // Gone: whoever asks next finds that out.
+  }
+}
+
+/** Calls `visit` with the inode of each socket of a process, the highest descriptor first, until it returns true. */
+function eachSocket(pid: number, visit: (inode: number) => boolean): "stopped" | "ended" | "refused" {
+  const path = `/proc/${pid}/fd`;
+  let descriptors: string[];
+  try {
+    descriptors = readdirSync(path);
+  } catch (error) {
+    return isRefusal(error) ? "refused" : "ended";
+  }
+  for (let at = descriptors.length - 1; at >= 0; at--) {
+    const inode = socketInode(`${path}/${descriptors[at]}`);
+    if (inode !== 0 && visit(inode)) return "stopped";
+  }
+  return "ended";
 }
 
 function allPids(): number[] {

@@ -5,6 +5,7 @@
  * at the next drain of the packet ring. So the process is read here too, while it lives.
  */
 
+import { setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { loadNative, type Native, type PacketHandle } from "../../bpf/native.ts";
 import type { Endpoint, Owner, ProcessSeen } from "../../server/model/capture-event.ts";
@@ -85,11 +86,21 @@ function run(native: Native, settings: SynThreadSettings, packets: PacketHandle)
   native.packetClose(packets);
 }
 
+/** A client may be gone in a millisecond, so this thread (and no other) should not wait its turn behind busy ones. */
+function hurry(): void {
+  try {
+    setPriority(0, -15);
+  } catch {
+    // Needs CAP_SYS_NICE. Without it some more owners on a busy machine are found too late, which is told of each.
+  }
+}
+
 function main(): void {
   // What the rung that starts this thread passes, and nobody else does.
   const settings = workerData as SynThreadSettings;
   const loaded = loadNative(settings.nativeDirectory);
   if (!loaded.ok) throw new Error(loaded.why);
+  hurry();
   run(loaded.native, settings, loaded.native.packetOpen(SYN_OPTIONS));
 }
 
