@@ -58,7 +58,7 @@ export const ROOMS: readonly Room[] = [
     packages: EFFECTS,
   },
   { folder: "grammar", mayImport: [], pure: true },
-  { folder: "server/wire", mayImport: [] },
+  { folder: "server/wire", mayImport: [], packages: ["protobufjs"] },
   { folder: "server/derive", mayImport: [] },
   {
     folder: "server/store",

@@ -1,0 +1,83 @@
+/**
+ * What the faces need from the rest of the program: plain functions and doors, composed by the program's start.
+ */
+
+import type { Clock } from "../model/clock.ts";
+import type { Matcher } from "../model/series.ts";
+import type { SpanBatch } from "../model/span-batch.ts";
+import type { GraphAnswer, PromqlDoor, SqlDoor } from "../query/doors.ts";
+import type { StoreReader } from "../store/reader.ts";
+
+/** Where a listener is bound; port 0 asks for any free one. */
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** How spans arrived; the `transport` label of the ingest counters. */
+export type SpanTransport = "grpc" | "http";
+
+/** Spans that arrived in one request: those to store, and the count of those that the decoder left out, by reason. */
+export interface ReceivedSpans {
+  readonly batch: SpanBatch;
+  readonly rejected: ReadonlyMap<string, number>;
+  readonly transport: SpanTransport;
+}
+
+/** What became of a request's spans. */
+export type SpansOutcome =
+  | {
+      /** Durable. `rejected` are the spans of the batch that were left out, by reason. */
+      readonly kind: "stored";
+      readonly rejected: ReadonlyMap<string, number>;
+    }
+  | {
+      /** Nothing was kept; the sender shall try again after so long. */
+      readonly kind: "refused";
+      readonly reason: string;
+      readonly retryAfterSeconds: number;
+    };
+
+/** Matchers of one `match[]` selector, or what is wrong with it in Prometheus' words. */
+export type SelectorOutcome =
+  | { readonly kind: "matchers"; readonly matchers: readonly Matcher[] }
+  | { readonly kind: "refused"; readonly message: string };
+
+/** A file of the page. */
+export interface Asset {
+  readonly type: string;
+  readonly body: Uint8Array;
+}
+
+/** What a `pino` logger offers, as far as the faces use it. */
+export interface ApiLog {
+  warn(values: object, message: string): void;
+  error(values: object, message: string): void;
+}
+
+export interface ApiDeps {
+  readonly listen: { readonly http: ListenAddress; readonly otlpHttp: ListenAddress; readonly otlpGrpc: ListenAddress };
+  /** Names beside loopback and the bound address that a `Host` header may carry, such as a reverse proxy's. */
+  readonly allowedHosts: readonly string[];
+  /** Counts, checks and stores; resolves once the spans are durable. May reject: then nothing was kept. */
+  acceptSpans(received: ReceivedSpans): Promise<SpansOutcome>;
+  readonly reader: StoreReader;
+  readonly promql: PromqlDoor;
+  readonly sql: SqlDoor;
+  /** Parses a series selector such as `up{job="a"}`. */
+  parseSelector(text: string): SelectorOutcome;
+  /** Prints a PromQL text in its canonical form; throws an error whose message says what is wrong. */
+  formatPromql(text: string): string;
+  graph(fromMs: number, toMs: number): Promise<GraphAnswer>;
+  captureStatus(): object;
+  /** Prometheus text exposition. */
+  metricsText(): string;
+  ready(): { readonly ready: boolean; readonly reasons: readonly string[] };
+  /** Counts an answer for `thalweg_http_requests_total`; `route` is a pattern, never a path with ids. */
+  countAnswer(route: string, code: number): void;
+  /** Files of the page by path, `/` among them. */
+  readonly assets: ReadonlyMap<string, Asset>;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly log: ApiLog;
+}

@@ -1,0 +1,170 @@
+/**
+ * For tests of this room: real faces on free ports over a store that is a list in memory.
+ */
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import type { Labels, SeriesSamples } from "../model/series.ts";
+import type { SpanBatch } from "../model/span-batch.ts";
+import type { InstantRequest, RangeRequest, SqlRequest } from "../query/doors.ts";
+import type { StoredSpan, StoreReader } from "../store/reader.ts";
+import { spansOf } from "../wire/trace-oracle.ts";
+import type { Api } from "./api.ts";
+import { startApi } from "./api.ts";
+import type { ApiDeps, ReceivedSpans, SpansOutcome } from "./api-deps.ts";
+
+/** What the faces were asked, and switches for what they are told. */
+export interface Fixture {
+  readonly api: Api;
+  readonly url: string;
+  readonly otlpUrl: string;
+  readonly grpcTarget: string;
+  readonly received: ReceivedSpans[];
+  readonly answers: string[];
+  readonly asked: (InstantRequest | RangeRequest | SqlRequest)[];
+  readonly logged: unknown[];
+  refuse: SpansOutcome | Error | undefined;
+  ready: boolean;
+}
+
+const SERIES: readonly Labels[] = [
+  [
+    ["__name__", "up"],
+    ["job", "a"],
+  ],
+  [
+    ["__name__", "up"],
+    ["job", "b"],
+  ],
+  [
+    ["__name__", "down"],
+    ["a.b", "1"],
+  ],
+];
+
+/** Starts faces on free ports and stops them when the test ends. */
+export async function startFixture(context: test.TestContext, change: Partial<ApiDeps> = {}): Promise<Fixture> {
+  const state = {
+    received: [] as ReceivedSpans[],
+    answers: [] as string[],
+    asked: [] as (InstantRequest | RangeRequest | SqlRequest)[],
+    logged: [] as unknown[],
+    refuse: undefined as SpansOutcome | Error | undefined,
+    ready: true,
+  };
+  const log = (values: object) => {
+    state.logged.push(values);
+  };
+  const loopback = { host: "127.0.0.1", port: 0 };
+  const rendered = {
+    status: 200,
+    body: Buffer.from('{"status":"success","data":{"resultType":"vector","result":[]}}'),
+  };
+  const deps: ApiDeps = {
+    listen: { http: loopback, otlpHttp: loopback, otlpGrpc: loopback },
+    allowedHosts: ["proxy.example"],
+    acceptSpans: async (received) => {
+      // A moment passes, so that requests overlap.
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      if (state.refuse instanceof Error) throw state.refuse;
+      if (state.refuse !== undefined) return state.refuse;
+      state.received.push(received);
+      return { kind: "stored", rejected: new Map() };
+    },
+    reader: listReader(() => state.received.map((received) => received.batch)),
+    promql: {
+      instant: async (request) => {
+        state.asked.push(request);
+        return rendered;
+      },
+      range: async (request) => {
+        state.asked.push(request);
+        return rendered;
+      },
+      close: async () => {},
+    },
+    sql: {
+      run: async (request) => {
+        state.asked.push(request);
+        if (request.query.startsWith("DROP")) {
+          const place = { line: 1, column: 1, hint: "Only SELECT is run." };
+          return {
+            kind: "refused",
+            refusal: { code: "not_allowed", message: "DROP is not allowed.", httpStatus: 403, ...place },
+          };
+        }
+        const columns = [
+          { name: "n", type: "BIGINT" },
+          { name: "text", type: "VARCHAR" },
+        ];
+        const rows = [
+          ["9007199254740993", 'say "hi", now'],
+          ["2", null],
+          ["3", ""],
+        ];
+        return { kind: "answer", answer: { columns, rows, rowsRead: 3, elapsedMs: 1.5, truncated: false } };
+      },
+    },
+    parseSelector: (text) => {
+      const match = /^(\w+)$/.exec(text);
+      if (match === null) return { kind: "refused", message: "1:1: parse error: unexpected character" };
+      return { kind: "matchers", matchers: [{ name: "__name__", kind: "=", value: match[1] ?? "" }] };
+    },
+    formatPromql: (text) => text.trim(),
+    graph: async (fromMs, toMs) => ({
+      from: new Date(fromMs).toISOString(),
+      to: new Date(toMs).toISOString(),
+      nodes: [],
+      edges: [],
+    }),
+    captureStatus: () => ({ tier: "off" }),
+    metricsText: () => "thalweg_capture_seen_total 0\n",
+    ready: () => ({ ready: state.ready, reasons: state.ready ? [] : ["replaying"] }),
+    countAnswer: (route, code) => {
+      state.answers.push(`${route} ${code}`);
+    },
+    assets: new Map([
+      ["/", { type: "text/html; charset=utf-8", body: Buffer.from(`<!doctype html>${"x".repeat(2000)}`) }],
+      ["/assets/app.js", { type: "text/javascript; charset=utf-8", body: Buffer.from("1") }],
+    ]),
+    version: "1.2.3",
+    clock: { nowMs: () => 1_700_000_000_000, nowUnixNano: () => 0n, monotonicMs: () => performance.now() },
+    log: { warn: log, error: log },
+    ...change,
+  };
+  const api = await startApi(deps);
+  context.after(() => api.close());
+  const { http, otlpHttp, otlpGrpc } = api.addresses;
+  const addresses = {
+    url: `http://127.0.0.1:${http.port}`,
+    otlpUrl: `http://127.0.0.1:${otlpHttp.port}`,
+    grpcTarget: `127.0.0.1:${otlpGrpc.port}`,
+  };
+  return Object.assign(state, { api, ...addresses });
+}
+
+/** Reads the batches that `acceptSpans` took. */
+function listReader(batches: () => SpanBatch[]): StoreReader {
+  const select = (name: string | undefined) =>
+    SERIES.filter(
+      (labels) => name === undefined || labels.some((label) => label[0] === "__name__" && label[1] === name),
+    );
+  return {
+    sql: async () => {
+      throw new Error("the faces ask the SQL door");
+    },
+    trace: async (traceId, spansMax) =>
+      batches()
+        .flatMap((batch) => spansOf(batch).map((span): StoredSpan => ({ ...span, service: "", instance: "" })))
+        .filter((span) => span.traceId === traceId)
+        .slice(0, spansMax),
+    select: (): SeriesSamples[] => [],
+    series: (matchers) => select(matchers[0]?.value),
+    metadata: () => [{ name: "up", type: "gauge", help: "Is it up?", unit: "" }],
+  };
+}
+
+test("the fixture starts and stops", async (context) => {
+  const { url } = await startFixture(context);
+  assert.equal((await fetch(`${url}/livez`)).status, 200);
+});

@@ -1,0 +1,188 @@
+/**
+ * Starts the faces: HTTP, OTLP over HTTP and OTLP over gRPC, and stops them.
+ */
+
+import { promisify } from "node:util";
+import { constants, createGzip, gzip } from "node:zlib";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { fastify } from "fastify";
+import { ThalwegError } from "../model/errors.ts";
+import type { SpanBatch } from "../model/span-batch.ts";
+import type { ApiDeps, ListenAddress } from "./api-deps.ts";
+import { acceptsGzip, addAssetRoutes } from "./asset-routes.ts";
+import { ByteBudget } from "./byte-budget.ts";
+import { LiveFeed } from "./live-feed.ts";
+import { startOtlpGrpc } from "./otlp-grpc.ts";
+import { addOtlpRoutes } from "./otlp-http.ts";
+import { sendOwnError } from "./own-errors.ts";
+import { addPrometheusRoutes, sendError } from "./prometheus-routes.ts";
+import type { BodyLimits } from "./request-body.ts";
+import { BODIES_BYTES_MAX, BODY_BYTES_MAX } from "./request-body.ts";
+import { isLoopbackName, refuseHost, refuseOrigin } from "./request-guard.ts";
+import { addSqlRoutes } from "./sql-routes.ts";
+import { addStatusRoutes } from "./status-routes.ts";
+import { addTraceRoutes } from "./trace-routes.ts";
+
+/** Longer than what common clients and proxies keep, so that they are the ones who close. */
+const KEEP_ALIVE_MS = 75_000;
+const HEADERS_MS_MAX = 10_000;
+/** For head and body together. */
+const REQUEST_MS_MAX = 60_000;
+const HEADER_BYTES_MAX = 16 * 1024;
+const CONNECTIONS_MAX = 10_000;
+/** Answers below this are not worth compressing. */
+const COMPRESS_BYTES_MIN = 1400;
+const GZIP_LEVEL = 1;
+const gzipBytes = promisify(gzip);
+
+/** The running faces. */
+export interface Api {
+  /** Where the listeners really are. */
+  readonly addresses: {
+    readonly http: ListenAddress;
+    readonly otlpHttp: ListenAddress;
+    readonly otlpGrpc: ListenAddress;
+  };
+  /** Shows the requests of a stored batch to live views. */
+  publishLive(batch: SpanBatch): void;
+  /** Rows that slow live views missed so far. */
+  liveRowsDropped(): number;
+  /** Finishes running requests, then closes all listeners. */
+  close(): Promise<void>;
+}
+
+/** Starts all listeners, or none. @throws ThalwegError `address_in_use`. */
+export async function startApi(deps: ApiDeps): Promise<Api> {
+  const limits: BodyLimits = { bytesMax: BODY_BYTES_MAX, budget: new ByteBudget(BODIES_BYTES_MAX) };
+  const feed = new LiveFeed();
+  const http = makeApp(deps, deps.listen.http.host, true);
+  addOtlpRoutes(http, deps, limits);
+  addPrometheusRoutes(http, deps, limits);
+  addSqlRoutes(http, deps, limits);
+  addTraceRoutes(http, deps);
+  addStatusRoutes(http, deps, feed);
+  addAssetRoutes(http, deps.assets);
+  const otlpHttp = makeApp(deps, deps.listen.otlpHttp.host, isLoopbackName(deps.listen.otlpHttp.host));
+  addOtlpRoutes(otlpHttp, deps, limits);
+  const close: (() => Promise<void>)[] = [];
+  const stop = async () => {
+    feed.close();
+    await Promise.all(close.map((each) => each()));
+  };
+  try {
+    const httpAddress = await listen(http, deps.listen.http, "--listen");
+    close.push(() => http.close());
+    const otlpHttpAddress = await listen(otlpHttp, deps.listen.otlpHttp, "--otlp-http");
+    close.push(() => otlpHttp.close());
+    const grpc = await startOtlpGrpc(deps, limits);
+    close.push(() => grpc.close());
+    return {
+      addresses: { http: httpAddress, otlpHttp: otlpHttpAddress, otlpGrpc: grpc.address },
+      publishLive: (batch) => feed.publish(batch),
+      liveRowsDropped: () => feed.droppedTotal,
+      close: stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** An app whose bodies stay unread, with the guards, limits and headers that all routes share. */
+function makeApp(deps: ApiDeps, bound: string, checkHost: boolean): FastifyInstance {
+  const app = fastify({
+    logger: false,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    requestTimeout: REQUEST_MS_MAX,
+    http: { headersTimeout: HEADERS_MS_MAX, maxHeaderSize: HEADER_BYTES_MAX },
+    forceCloseConnections: "idle",
+    routerOptions: { maxParamLength: 1000 },
+    frameworkErrors: (error, _request, reply) => {
+      sendOwnError(reply, { status: 400, code: "bad_request", message: error.message, hint: "" });
+    },
+  });
+  app.server.maxConnections = CONNECTIONS_MAX;
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
+  app.addHook("onRequest", async (request, reply) => {
+    reply.header("x-content-type-options", "nosniff").header("referrer-policy", "same-origin");
+    const rule = { bound, allowed: deps.allowedHosts };
+    const refusal =
+      (checkHost ? refuseHost(request.headers.host, rule) : undefined) ?? refuseOrigin(request.method, request.headers);
+    if (refusal === undefined) return undefined;
+    reply.header("connection", "close");
+    return sendOwnError(reply, { status: 403, code: "request_refused", message: refusal, hint: "" });
+  });
+  app.addHook("onSend", compress);
+  app.addHook("onResponse", async (request, reply) => {
+    deps.countAnswer(request.routeOptions.url ?? "unknown", reply.statusCode);
+  });
+  app.setErrorHandler((error, request, reply) => answerError(deps, error, request, reply));
+  app.setNotFoundHandler(answerNotFound);
+  return app;
+}
+
+async function compress(request: FastifyRequest, reply: FastifyReply, payload: unknown): Promise<unknown> {
+  if (reply.hasHeader("content-encoding") || request.method === "HEAD") return payload;
+  if (!acceptsGzip(request.headers["accept-encoding"])) return payload;
+  if (typeof payload === "string" || Buffer.isBuffer(payload)) {
+    if (payload.length < COMPRESS_BYTES_MIN) return payload;
+    reply.header("content-encoding", "gzip").header("vary", "accept-encoding").removeHeader("content-length");
+    return gzipBytes(payload, { level: GZIP_LEVEL });
+  }
+  if (!isReadable(payload)) return payload;
+  reply.header("content-encoding", "gzip").header("vary", "accept-encoding").removeHeader("content-length");
+  const compressor = createGzip({ level: GZIP_LEVEL, flush: constants.Z_NO_FLUSH });
+  payload.once("error", (error) => compressor.destroy(error));
+  return payload.pipe(compressor);
+}
+
+function isReadable(payload: unknown): payload is NodeJS.ReadableStream {
+  return typeof payload === "object" && payload !== null && "pipe" in payload;
+}
+
+/** Troubles of the catalogue in their own words; anything else is a bug, logged and told without its details. */
+function answerError(deps: ApiDeps, error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const known = error instanceof ThalwegError ? error : undefined;
+  if (known === undefined) deps.log.error({ err: error, route: request.routeOptions.url }, "request failed");
+  const status = known?.httpStatus ?? clientErrorStatus(error) ?? 500;
+  const code = known?.code ?? (status < 500 ? "bad_request" : "internal");
+  const message =
+    known?.message ??
+    (status < 500 ? "The request is not valid HTTP for this route." : "Something went wrong; the log says what.");
+  if (isPrometheusRoute(request)) return sendError(reply, status, status < 500 ? "bad_data" : "internal", message);
+  return sendOwnError(reply, { status, code, message, hint: "" });
+}
+
+/** Status that Fastify gives a request it cannot read. */
+function clientErrorStatus(error: unknown): number | undefined {
+  if (typeof error !== "object" || error === null || !("statusCode" in error)) return undefined;
+  const { statusCode } = error;
+  return typeof statusCode === "number" && statusCode >= 400 && statusCode < 500 ? statusCode : undefined;
+}
+
+function isPrometheusRoute(request: FastifyRequest): boolean {
+  return /^\/api\/v1\/(?:query|series|label|metadata|rules|alerts|status|format)/.test(request.url);
+}
+
+function answerNotFound(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const path = request.url.split("?", 1)[0] ?? "";
+  return sendOwnError(reply, {
+    status: 404,
+    code: "not_found",
+    message: `There is no ${request.method} ${path.slice(0, 200)} here.`,
+    hint: "",
+  });
+}
+
+async function listen(app: FastifyInstance, { host, port }: ListenAddress, flag: string): Promise<ListenAddress> {
+  try {
+    await app.listen({ host, port });
+  } catch (error) {
+    if (!(error instanceof Error) || !("code" in error) || error.code !== "EADDRINUSE") throw error;
+    throw new ThalwegError("address_in_use", { address: `${host}:${port}`, holder: "", flag }, error);
+  }
+  const address = app.server.address();
+  if (address === null || typeof address === "string") throw new Error("a TCP listener has no port");
+  return { host, port: address.port };
+}

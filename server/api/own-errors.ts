@@ -1,0 +1,19 @@
+/**
+ * The error shape of Thalweg's own routes: `{"error":{"code","message","hint"}}`.
+ */
+
+import type { FastifyReply } from "fastify";
+
+export interface OwnError {
+  readonly status: number;
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string;
+  /** Where in a query text, counted from 1; only for queries. */
+  readonly line?: number;
+  readonly column?: number;
+}
+
+export function sendOwnError(reply: FastifyReply, { status, ...error }: OwnError): FastifyReply {
+  return reply.code(status).type("application/json").send(JSON.stringify({ error }));
+}

@@ -1,0 +1,99 @@
+/**
+ * Traces by id: Thalweg's own route and Tempo's.
+ */
+
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { StoredSpan } from "../store/reader.ts";
+import {
+  encodeTempoTraceById,
+  encodeTempoTraceByIdJson,
+  encodeTempoTraceJson,
+  encodeTraces,
+  encodeTracesJson,
+} from "../wire/otlp-traces-encode.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { sendOwnError } from "./own-errors.ts";
+import { buildInfo } from "./prometheus-routes.ts";
+
+/** Spans of one answer. */
+const TRACE_SPANS_MAX = 100_000;
+const PROTOBUF_TYPES = ["application/protobuf", "application/x-protobuf"];
+
+export function addTraceRoutes(app: FastifyInstance, deps: ApiDeps): void {
+  app.get("/api/v1/traces/:id", async (request, reply) => ownTrace(deps, request, reply));
+  app.get("/api/traces/:id", async (request, reply) => tempoTrace(deps, request, reply));
+  app.get("/api/v2/traces/:id", async (request, reply) => tempoTraceById(deps, request, reply));
+  app.get("/api/echo", async (_request, reply) => reply.type("text/plain").send("echo"));
+  app.get("/api/status/buildinfo", async () => buildInfo(deps.version));
+}
+
+async function ownTrace(deps: ApiDeps, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const id = traceIdOf(request);
+  if (id === undefined) {
+    return sendOwnError(reply, {
+      status: 400,
+      code: "trace_id_invalid",
+      message: "A trace id has 1 to 32 hex digits and is not zero.",
+      hint: "SELECT trace_id FROM spans LIMIT 10 shows some.",
+    });
+  }
+  const spans = await deps.reader.trace(id, TRACE_SPANS_MAX);
+  if (spans.length === 0) {
+    return sendOwnError(reply, {
+      status: 404,
+      code: "trace_not_found",
+      message: `No spans of trace ${id} are stored.`,
+      hint: "It may not have arrived yet, or be older than the retention.",
+    });
+  }
+  if (wantsProtobuf(request)) return sendProtobuf(request, reply, encodeTraces(spans));
+  return reply.type("application/json").send(encodeTracesJson(spans));
+}
+
+async function tempoTrace(deps: ApiDeps, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const spans = await readTempoTrace(deps, request, reply);
+  if (spans === undefined) return reply;
+  if (spans.length === 0) return reply.code(404).type("text/plain").send("trace not found");
+  if (wantsProtobuf(request)) return sendProtobuf(request, reply, encodeTraces(spans));
+  return reply.type("application/json").send(encodeTempoTraceJson(spans));
+}
+
+/** An unknown trace is an empty one here: Grafana takes 404 for a server that has only the older route. */
+async function tempoTraceById(deps: ApiDeps, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const spans = await readTempoTrace(deps, request, reply);
+  if (spans === undefined) return reply;
+  if (wantsProtobuf(request)) return sendProtobuf(request, reply, encodeTempoTraceById(spans));
+  return reply.type("application/json").send(encodeTempoTraceByIdJson(spans));
+}
+
+async function readTempoTrace(
+  deps: ApiDeps,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<StoredSpan[] | undefined> {
+  const id = traceIdOf(request);
+  if (id !== undefined) return deps.reader.trace(id, TRACE_SPANS_MAX);
+  reply.code(400).type("text/plain").send("trace IDs can only contain 1 to 32 hex characters");
+  return undefined;
+}
+
+/** The id of the path in 32 digits; undefined where it is none. */
+function traceIdOf(request: FastifyRequest): string | undefined {
+  // The routes have exactly one parameter.
+  const { id } = request.params as { id: string };
+  if (!/^[0-9a-fA-F]{1,32}$/.test(id) || /^0+$/.test(id)) return undefined;
+  return id.toLowerCase().padStart(32, "0");
+}
+
+function wantsProtobuf(request: FastifyRequest): boolean {
+  return PROTOBUF_TYPES.includes(acceptedType(request));
+}
+
+function acceptedType(request: FastifyRequest): string {
+  const [first = ""] = (request.headers.accept ?? "").split(/[,;]/, 1);
+  return first.trim().toLowerCase();
+}
+
+function sendProtobuf(request: FastifyRequest, reply: FastifyReply, bytes: Uint8Array): FastifyReply {
+  return reply.type(acceptedType(request)).send(Buffer.from(bytes));
+}
