@@ -1,8 +1,9 @@
 /**
  * Open hops by the identity of their request, and by what is left of it behind address translation.
  *
- * Invariants: a hop is found until it lingered and none of its sides is open, so that the table holds at most
- * `hopsMax`. The second index holds only hops of which one end was seen; a key that two of them share joins nobody.
+ * Invariants: a hop is found while a side of it is open or may still come: until both ends were seen or the linger is
+ * over. Hops that linger form a list by arrival, so that one that is over leaves at once and nothing keeps it. The second
+ * index holds only hops of which one end was seen; a key that two of them share joins nobody.
  */
 
 import type { Hop, JoinReason } from "./hop.ts";
@@ -17,8 +18,8 @@ export class HopTable {
   readonly #byKey = new Map<number, Hop>();
   /** `undefined` as value: several half-seen hops have this key. */
   readonly #byNatKey = new Map<number, Hop | undefined>();
-  #arrived: Hop[] = [];
-  #arrivedHead = 0;
+  #first: Hop | undefined;
+  #last: Hop | undefined;
 
   /** @param lingerNs How long a hop waits for its client side. */
   constructor(lingerNs: number) {
@@ -66,29 +67,42 @@ export class HopTable {
       trace: undefined,
       openSides: 0,
       waiting: undefined,
+      earlier: this.#last,
+      later: undefined,
     };
     this.#byKey.set(hop.key, hop);
-    this.#arrived.push(hop);
+    if (this.#last === undefined) this.#first = hop;
+    else this.#last.later = hop;
+    this.#last = hop;
     if (natKey !== 0) this.#byNatKey.set(natKey, this.#byNatKey.has(natKey) ? undefined : hop);
     return hop;
   }
 
   /** The next hop whose linger is over, which the caller settles; undefined where none is. */
   lingered(nowNs: number): Hop | undefined {
-    const hop = this.#arrived[this.#arrivedHead];
+    const hop = this.#first;
     if (hop === undefined || hop.settleAtNs > nowNs) return undefined;
-    this.#arrivedHead += 1;
-    if (this.#arrivedHead > 1024 && this.#arrivedHead * 2 > this.#arrived.length) {
-      this.#arrived = this.#arrived.slice(this.#arrivedHead);
-      this.#arrivedHead = 0;
-    }
+    this.#unlink(hop);
     if (this.#byNatKey.get(hop.natKey) === hop || this.#isShared(hop.natKey)) this.#byNatKey.delete(hop.natKey);
     return hop;
   }
 
-  /** Forgets a hop that lingered and has no open side. */
+  /** Forgets a hop of which nothing more comes. */
   forget(hop: Hop): void {
-    if (this.#byKey.get(hop.key) === hop) this.#byKey.delete(hop.key);
+    if (this.#byKey.get(hop.key) !== hop) return;
+    this.#byKey.delete(hop.key);
+    this.#unlink(hop);
+  }
+
+  /** Takes a hop off the list; one that is not on it stays as it is. */
+  #unlink(hop: Hop): void {
+    if (hop.earlier !== undefined) hop.earlier.later = hop.later;
+    else if (this.#first === hop) this.#first = hop.later;
+    else return;
+    if (hop.later !== undefined) hop.later.earlier = hop.earlier;
+    else this.#last = hop.earlier;
+    hop.earlier = undefined;
+    hop.later = undefined;
   }
 
   #isShared(natKey: number): boolean {

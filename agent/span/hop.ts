@@ -40,6 +40,9 @@ export interface Hop {
   openSides: number;
   /** Finished sides that wait for this hop to settle. */
   waiting: HopSide[] | undefined;
+  /** Neighbours by arrival while the hop lingers; the table's own. */
+  earlier: Hop | undefined;
+  later: Hop | undefined;
 }
 
 /** One end's sight of a hop. It becomes one span. */

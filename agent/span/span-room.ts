@@ -292,7 +292,7 @@ export class SpanRoom implements ConnectionSink {
       this.#waiting = this.#waiting.slice(this.#waitingHead);
       this.#waitingHead = 0;
     }
-    if (!side.sent) this.#send(side, this.#resource(side) ?? this.#processes.fallbackResource(fallbackName(side)));
+    if (!side.sent) this.#send(side, this.#resource(side) ?? this.#resourceOfOwner(side));
   }
 
   /** Resource of a side's process; undefined while a process that should be known is not. */
@@ -303,8 +303,16 @@ export class SpanRoom implements ConnectionSink {
     return owner === undefined ? undefined : this.#processes.fallbackResource(fallbackName(side));
   }
 
+  /** The next best: the process that owns the socket, or the name that its owner is known by. */
+  #resourceOfOwner(side: HopSide): Resource {
+    const owner = ownerOf(side);
+    const resource = owner === undefined ? undefined : this.#processes.resource(owner.pid);
+    return resource ?? this.#processes.fallbackResource(fallbackName(side));
+  }
+
   #forgetIfOver(hop: Hop): void {
-    if (hop.openSides === 0 && hop.settleAtNs <= this.#nowNs) this.#hops.forget(hop);
+    const isWhole = hop.client !== undefined && hop.server !== undefined;
+    if (hop.openSides === 0 && (isWhole || hop.settleAtNs <= this.#nowNs)) this.#hops.forget(hop);
   }
 
   #connection(connection: Connection): ConnectionState {
