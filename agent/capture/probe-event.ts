@@ -17,7 +17,7 @@ export const EVENT_LAYOUT = {
   event_head: { size: 24, kind: 0, flags: 1, pid: 4, time_ns: 8, cookie: 16 },
   slice_event: { size: 40, tid: 24, seq: 28, total: 32, copied: 36 },
   open_event: {
-    size: 96,
+    size: 112,
     tid: 24,
     netns: 28,
     local_port: 32,
@@ -26,7 +26,7 @@ export const EVENT_LAYOUT = {
     local: 40,
     remote: 56,
     process_start_ns: 72,
-    comm: 80,
+    program: 80,
   },
 } as const;
 
@@ -35,7 +35,7 @@ export const RING_HEADER_BYTES = 8;
 
 const HEAD = EVENT_LAYOUT.event_head;
 const OPEN = EVENT_LAYOUT.open_event;
-const COMM_BYTES = 16;
+const PROGRAM_BYTES = 32;
 const ROLES = ["unknown", "client", "server"] as const;
 
 /** The first call on a socket. */
@@ -53,7 +53,8 @@ export interface OpenEvent {
   readonly remotePort: number;
   /** Boot-time nanoseconds of the process's start. */
   readonly processStartNs: number;
-  readonly comm: string;
+  /** File name of its executable, at most 31 bytes of it; empty for kernel threads. */
+  readonly program: string;
 }
 
 /** Names of `struct probe_counters`, in its order; each is a u64. */
@@ -113,7 +114,7 @@ export function readOpen(view: DataView, at: number): OpenEvent {
     remoteAddr: readAddress(view, at + OPEN.remote),
     remotePort: view.getUint16(at + OPEN.remote_port, true),
     processStartNs: readNumber64(view, at + OPEN.process_start_ns),
-    comm: readComm(view, at + OPEN.comm),
+    program: readProgram(view, at + OPEN.program),
   };
 }
 
@@ -143,8 +144,8 @@ function readAddress(view: DataView, at: number): string {
   return addressText(view.getUint32(at), view.getUint32(at + 4), view.getUint32(at + 8), view.getUint32(at + 12));
 }
 
-function readComm(view: DataView, at: number): string {
-  const bytes = Buffer.from(view.buffer, view.byteOffset + at, COMM_BYTES);
+function readProgram(view: DataView, at: number): string {
+  const bytes = Buffer.from(view.buffer, view.byteOffset + at, PROGRAM_BYTES);
   const end = bytes.indexOf(0);
-  return bytes.toString("utf8", 0, end < 0 ? COMM_BYTES : end);
+  return bytes.toString("utf8", 0, end < 0 ? PROGRAM_BYTES : end);
 }

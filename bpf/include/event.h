@@ -62,6 +62,8 @@ struct open_event {
 	__u8 reserved[3];
 	__u8 local[16];
 	__u8 remote[16];
+	__u64 process_start_ns; /* CLOCK_BOOTTIME; names the process where /proc no longer does */
+	__u8 program[32]; /* file name of its executable, NUL-terminated, cut */
 };
 
 struct close_event {
@@ -70,7 +72,6 @@ struct close_event {
 
 struct exec_event {
 	struct event_head head;
-	__u8 comm[16]; /* NUL-terminated */
 };
 
 struct exit_event {
@@ -107,7 +108,7 @@ _Static_assert(offsetof(struct slice_event, tid) == 24, "mirrored in probe-event
 _Static_assert(offsetof(struct slice_event, seq) == 28, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct slice_event, total) == 32, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct slice_event, copied) == 36, "mirrored in probe-event.ts");
-_Static_assert(sizeof(struct open_event) == 72, "mirrored in probe-event.ts");
+_Static_assert(sizeof(struct open_event) == 112, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct open_event, tid) == 24, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct open_event, netns) == 28, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct open_event, local_port) == 32, "mirrored in probe-event.ts");
@@ -115,8 +116,32 @@ _Static_assert(offsetof(struct open_event, remote_port) == 34, "mirrored in prob
 _Static_assert(offsetof(struct open_event, role) == 36, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct open_event, local) == 40, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct open_event, remote) == 56, "mirrored in probe-event.ts");
-_Static_assert(sizeof(struct exec_event) == 40, "mirrored in probe-event.ts");
-_Static_assert(offsetof(struct exec_event, comm) == 24, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct open_event, process_start_ns) == 72, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct open_event, program) == 80, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, calls_seen) == 0,
+	       "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, calls_submitted) == 8,
+	       "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, calls_lost_ring_full) == 16,
+	       "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, calls_lost_control_full) == 24,
+	       "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, calls_lost_no_memory) == 32,
+	       "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, calls_lost_nested) == 40,
+	       "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, control_seen) == 48,
+	       "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, control_submitted) == 56,
+	       "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, control_lost) == 64,
+	       "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, payload_faults) == 72,
+	       "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, payload_unreachable) == 80,
+	       "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, calls_excluded) == 88,
+	       "mirrored in probe-event.ts");
 _Static_assert(sizeof(struct probe_counters) == 96, "mirrored in probe-event.ts");
 
 #endif

@@ -137,6 +137,26 @@ struct thread_info {
 	u32 status; /* x86 only */
 };
 
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct qstr d_name;
+};
+
+struct path {
+	struct dentry *dentry;
+};
+
+struct file {
+	struct path f_path;
+};
+
+struct mm_struct {
+	struct file *exe_file;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
@@ -145,7 +165,8 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	struct signal_struct *signal;
-	char comm[16];
+	u64 start_boottime;
+	struct mm_struct *mm;
 };
 
 struct pt_regs { /* x86-64 */

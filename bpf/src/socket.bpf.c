@@ -129,12 +129,13 @@ static __always_inline __u32 tid_of(struct task_struct *task)
 static __always_inline void emit_control(struct probe_counters *count, void *event, __u64 size,
 					 bool *sent)
 {
-	count->control_seen++;
+	/* Atomic: a state change in softirq may come between another program's read and write. */
+	__sync_fetch_and_add(&count->control_seen, 1);
 	*sent = bpf_ringbuf_output(&controls, event, size, BPF_RB_NO_WAKEUP) == 0;
 	if (*sent)
-		count->control_submitted++;
+		__sync_fetch_and_add(&count->control_submitted, 1);
 	else
-		count->control_lost++;
+		__sync_fetch_and_add(&count->control_lost, 1);
 }
 
 static __always_inline bool is_excluded(__u32 pid, struct sock *sk)
@@ -160,6 +161,7 @@ static __noinline bool say_opened(struct sock *sk, struct connection *conn,
 				  struct task_struct *task, struct probe_counters *count)
 {
 	struct open_event event = {};
+	const unsigned char *program;
 	bool sent;
 
 	event.head.kind = EVENT_OPEN;
@@ -182,6 +184,9 @@ static __noinline bool say_opened(struct sock *sk, struct connection *conn,
 		BPF_CORE_READ_INTO(&event.local, sk, __sk_common.skc_v6_rcv_saddr);
 		BPF_CORE_READ_INTO(&event.remote, sk, __sk_common.skc_v6_daddr);
 	}
+	event.process_start_ns = task->group_leader->start_boottime;
+	program = BPF_CORE_READ(task, mm, exe_file, f_path.dentry, d_name.name);
+	bpf_probe_read_kernel_str(event.program, sizeof(event.program), program);
 	emit_control(count, &event, sizeof(event), &sent);
 	if (sent)
 		conn->flags |= CONNECTION_SAID;
@@ -419,7 +424,6 @@ int BPF_PROG(process_exec, struct task_struct *task)
 	event.head.kind = EVENT_EXEC;
 	event.head.pid = pid_of(task);
 	event.head.time_ns = bpf_ktime_get_boot_ns();
-	BPF_CORE_READ_INTO(&event.comm, task, comm);
 	if (event.head.pid)
 		emit_control(count, &event, sizeof(event), &sent);
 	return 0;

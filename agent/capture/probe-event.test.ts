@@ -1,0 +1,88 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import {
+  COUNTER_NAMES,
+  EVENT_FLAG,
+  EVENT_KIND,
+  EVENT_LAYOUT,
+  readCookie,
+  readCounters,
+  readOpen,
+  readTimeNs,
+} from "./probe-event.ts";
+
+const header = readFileSync(join(import.meta.dirname, "../../bpf/include/event.h"), "utf8");
+
+/** The numbers that the C compiler has checked. */
+function assertedNumbers(): Map<string, number> {
+  const found = new Map<string, number>();
+  for (const match of header.matchAll(/_Static_assert\((sizeof|offsetof)\(struct (\w+)(?:, (\w+))?\)\s*==\s*(\d+)/g)) {
+    found.set(`${match[2]}.${match[3] ?? "size"}`, Number(match[4]));
+  }
+  return found;
+}
+
+test("event layout is the one of event.h", () => {
+  const asserted = assertedNumbers();
+  for (const [struct, members] of Object.entries(EVENT_LAYOUT)) {
+    for (const [member, at] of Object.entries(members)) {
+      assert.equal(asserted.get(`${struct}.${member}`), at, `${struct}.${member}`);
+    }
+  }
+});
+
+test("counters are those of event.h, in its order", () => {
+  const asserted = assertedNumbers();
+  COUNTER_NAMES.forEach((name, index) => {
+    assert.equal(asserted.get(`probe_counters.${name}`), index * 8, name);
+  });
+  assert.equal(asserted.get("probe_counters.size"), COUNTER_NAMES.length * 8);
+});
+
+test("kinds and flags are those of event.h", () => {
+  for (const [name, value] of Object.entries(EVENT_KIND)) {
+    assert.match(header, new RegExp(`EVENT_${name.toUpperCase()} = ${value},`));
+  }
+  const flags = { received: "RECEIVED", joinedLate: "JOINED_LATE", reset: "RESET" };
+  for (const [name, word] of Object.entries(flags)) {
+    const bit = Object.entries(EVENT_FLAG).find(([flag]) => flag === name)?.[1];
+    assert.match(header, new RegExp(`#define FLAG_${word} ${bit} `));
+  }
+});
+
+test("readOpen", () => {
+  const bytes = new Uint8Array(EVENT_LAYOUT.open_event.size);
+  const view = new DataView(bytes.buffer);
+  const { event_head: head, open_event: open } = EVENT_LAYOUT;
+  view.setUint8(head.kind, EVENT_KIND.open);
+  view.setUint8(head.flags, EVENT_FLAG.joinedLate);
+  view.setUint32(head.pid, 4711, true);
+  view.setBigUint64(head.time_ns, 5_000_000_000_123n, true);
+  view.setBigUint64(head.cookie, 0x1_0000_0002n, true);
+  view.setUint32(open.netns, 4_026_531_833, true);
+  view.setUint16(open.local_port, 8080, true);
+  view.setUint16(open.remote_port, 40_000, true);
+  view.setUint8(open.role, 2);
+  bytes.set([0xff, 0xff, 127, 0, 0, 1], open.local + 10);
+  bytes.set([0x20, 0x01, 0x0d, 0xb8], open.remote);
+  bytes.set([1], open.remote + 15);
+  bytes.set(Buffer.from("nginx"), open.program);
+  const event = readOpen(view, 0);
+  assert.equal(event.localAddr, "127.0.0.1");
+  assert.equal(event.remoteAddr, "2001:db8::1");
+  assert.deepEqual(
+    [event.cookie, event.timeNs, event.pid, event.netns, event.localPort, event.remotePort],
+    [4_294_967_298, 5_000_000_000_123, 4711, 4_026_531_833, 8080, 40_000],
+  );
+  assert.deepEqual([event.role, event.joinedLate, event.program], ["server", true, "nginx"]);
+  assert.deepEqual([readCookie(view, 0), readTimeNs(view, 0)], [event.cookie, event.timeNs]);
+});
+
+test("readCounters adds up the processors", () => {
+  const values = new BigUint64Array(COUNTER_NAMES.length * 2).map((_, index) => BigInt(index));
+  const counters = readCounters(new Uint8Array(values.buffer));
+  assert.equal(counters.calls_seen, 0 + COUNTER_NAMES.length);
+  assert.equal(counters.calls_excluded, COUNTER_NAMES.length - 1 + 2 * COUNTER_NAMES.length - 1);
+});

@@ -1,0 +1,114 @@
+/**
+ * Why the socket rung cannot start, named exactly: the missing capability, file or kernel feature, never a guess.
+ */
+
+import { existsSync, readFileSync } from "node:fs";
+import { release } from "node:os";
+import type { NativeError } from "../../bpf/native.ts";
+
+/** What stops the rung, what is lost without it, and the way out. Sentences without a full stop. */
+export interface SocketRefusal {
+  readonly ok: false;
+  readonly why: string;
+  readonly lost: string;
+  readonly fix: string;
+}
+
+const BTF_FILE = "/sys/kernel/btf/vmlinux";
+const LOCKDOWN_FILE = "/sys/kernel/security/lockdown";
+const LOST =
+  "calls seen inside the kernel with their process and thread: parents within a process, and traffic of other network namespaces";
+
+/** Capabilities by their bit in `CapEff`. */
+const CAP_SYS_ADMIN = 21n;
+const NEEDED = [
+  { name: "CAP_BPF", bit: 39n },
+  { name: "CAP_PERFMON", bit: 38n },
+] as const;
+
+/** The refusal for a reason that is known in full. */
+export function socketRefusal(why: string, fix: string): SocketRefusal {
+  return { ok: false, why, lost: LOST, fix };
+}
+
+/** What can be told without trying. undefined: only an attempt can tell more. */
+export function refusalBefore(): SocketRefusal | undefined {
+  if (!existsSync(BTF_FILE)) {
+    return socketRefusal(
+      `the kernel's type information is missing: ${BTF_FILE} does not exist`,
+      "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, or make /sys/kernel/btf visible",
+    );
+  }
+  const missing = missingCapabilities(readText("/proc/self/status"));
+  if (missing.length > 0) {
+    return socketRefusal(
+      `${missing.join(" and ")} ${missing.length > 1 ? "are" : "is"} missing (effective capabilities of this process)`,
+      "run as root, or give the process CAP_BPF and CAP_PERFMON",
+    );
+  }
+  if (readText(LOCKDOWN_FILE).includes("[confidentiality]")) {
+    return socketRefusal(
+      "kernel lockdown is in confidentiality mode, which forbids BPF programs to read kernel memory",
+      "boot with lockdown=integrity or without lockdown",
+    );
+  }
+  return undefined;
+}
+
+/** Names of what `CapEff` of a `/proc/PID/status` lacks. CAP_SYS_ADMIN includes both. */
+export function missingCapabilities(status: string): string[] {
+  const hex = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1];
+  // Without /proc nothing is known, and the attempt decides.
+  if (hex === undefined) return [];
+  const effective = BigInt(`0x${hex}`);
+  const has = (bit: bigint) => ((effective >> bit) & 1n) === 1n;
+  return has(CAP_SYS_ADMIN) ? [] : NEEDED.filter((capability) => !has(capability.bit)).map(({ name }) => name);
+}
+
+/** What an attempt's error means. */
+export function refusalAfter(error: NativeError): SocketRefusal {
+  const absent =
+    /failed to find kernel BTF type ID of '(\w+)'|kernel BTF type for (\w+)|'(\w+)' is not found in vmlinux BTF/.exec(
+      error.log,
+    );
+  if (absent !== null || error.code === "ESRCH") {
+    const name = absent?.[1] ?? absent?.[2] ?? absent?.[3] ?? "sock_send_length";
+    return socketRefusal(
+      `kernel ${release()} has no tracepoint ${name}, which came with 6.3`,
+      "use kernel 6.3 or newer; the packet rung works on this one",
+    );
+  }
+  if (error.code === "EPERM" || error.code === "EACCES") {
+    return socketRefusal(
+      `the kernel refuses ${error.syscall} (${error.code}) though the capabilities are there: ` +
+        "a user namespace, a seccomp filter or a security module forbids it",
+      "run outside of the container's user namespace, or allow the bpf system call in its seccomp profile",
+    );
+  }
+  if (error.code === "ENOMEM" && isBefore(5, 11)) {
+    return socketRefusal(
+      "RLIMIT_MEMLOCK is too small for the maps, which kernels before 5.11 count against it",
+      "raise it: ulimit -l unlimited",
+    );
+  }
+  const lastWords = error.log.trim().split("\n").at(-1) ?? "";
+  return socketRefusal(
+    `${error.message}${lastWords === "" ? "" : `; the kernel says: ${lastWords}`}`,
+    "see 'thalweg doctor --json' for every ability of this machine",
+  );
+}
+
+function isBefore(major: number, minor: number): boolean {
+  const found = /^(\d+)\.(\d+)/.exec(release());
+  const [ownMajor, ownMinor] = [Number(found?.[1]), Number(found?.[2])];
+  return ownMajor < major || (ownMajor === major && ownMinor < minor);
+}
+
+/** Text of a file of /proc or /sys; empty where it cannot be read, which the attempt then shows. */
+function readText(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,352 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { loadNative } from "../../bpf/native.ts";
+import type { CaptureSink, ProcessSeen, SocketOpened } from "../../server/model/capture-event.ts";
+import { requireOrSkip } from "../../server/platform/test-ability.ts";
+import { type SocketRung, type SocketRungOptions, startSocketRung, trySocketRung } from "./socket-rung.ts";
+
+interface Slice {
+  readonly direction: 0 | 1;
+  readonly seq: number;
+  readonly total: number;
+  readonly text: string;
+  readonly pid: number;
+}
+
+interface Seen {
+  readonly opened: SocketOpened;
+  readonly slices: Slice[];
+  closed: { reset: boolean } | undefined;
+}
+
+/** Everything that the rung told, by socket. */
+interface Recorder extends CaptureSink {
+  readonly sockets: Map<number, Seen>;
+  readonly processes: ProcessSeen[];
+  readonly exited: number[];
+}
+
+function recorder(): Recorder {
+  const sockets = new Map<number, Seen>();
+  const processes: ProcessSeen[] = [];
+  const exited: number[] = [];
+  const seenOf = (socket: number): Seen => {
+    const seen = sockets.get(socket);
+    assert.ok(seen !== undefined, `socket ${socket} was never opened`);
+    assert.equal(seen.closed, undefined, `socket ${socket} is closed already`);
+    return seen;
+  };
+  return {
+    sockets,
+    processes,
+    exited,
+    opened: (opened) => {
+      assert.ok(!sockets.has(opened.socket), "socket numbers are never reused");
+      sockets.set(opened.socket, { opened, slices: [], closed: undefined });
+    },
+    slice: ({ socket, direction, seq, total, bytes, pid }) => {
+      seenOf(socket).slices.push({ direction, seq, total, text: Buffer.from(bytes).toString("latin1"), pid });
+    },
+    owner: () => assert.fail("the hooks know the owner from the start"),
+    closed: (socket, _timeNs, reset) => {
+      seenOf(socket).closed = { reset };
+    },
+    process: (event) => processes.push(event),
+    processExited: (pid) => exited.push(pid),
+  };
+}
+
+interface Stage {
+  readonly rung: SocketRung;
+  readonly sink: Recorder;
+}
+
+/** Starts the rung, or skips the test. The caller drains. */
+function stage(t: TestContext, options: Partial<SocketRungOptions> = {}): Stage | undefined {
+  const tried = trySocketRung();
+  if (!requireOrSkip(t, "capture", tried.ok ? undefined : `needs CAP_BPF and CAP_PERFMON: ${tried.why}`))
+    return undefined;
+  const outcome = loadNative();
+  assert.ok(outcome.ok);
+  const sink = recorder();
+  const rung = startSocketRung({
+    sink,
+    native: outcome.native,
+    excludePids: [],
+    excludePorts: [],
+    ownTimer: false,
+    ...options,
+  });
+  t.after(() => rung.stop());
+  return { rung, sink };
+}
+
+async function listen(t: TestContext, onSocket: (socket: Socket) => void): Promise<number> {
+  const server: Server = createServer({ noDelay: true }, onSocket).listen(0, "127.0.0.1");
+  t.after(() => server.close());
+  await once(server, "listening");
+  const address = server.address();
+  assert.ok(typeof address === "object" && address !== null);
+  return address.port;
+}
+
+function endsOf(sink: Recorder, port: number): { clients: Seen[]; servers: Seen[] } {
+  const all = [...sink.sockets.values()];
+  return {
+    clients: all.filter((seen) => seen.opened.remote.port === port),
+    servers: all.filter((seen) => seen.opened.local.port === port),
+  };
+}
+
+function only<T>(items: readonly T[]): T {
+  assert.equal(items.length, 1);
+  const [item] = items;
+  assert.ok(item !== undefined);
+  return item;
+}
+
+/** Bytes of a direction, after checking that each slice begins where the one before ended. */
+function bytesOf(seen: Seen, direction: 0 | 1): number {
+  let sum = 0;
+  let next: number | undefined;
+  for (const slice of seen.slices) {
+    if (slice.direction !== direction) continue;
+    if (next !== undefined) assert.equal(slice.seq, next, "a slice begins where the one before ended");
+    next = (slice.seq + slice.total) >>> 0;
+    sum += slice.total;
+  }
+  return sum;
+}
+
+function firstSeq(seen: Seen, direction: 0 | 1): number | undefined {
+  return seen.slices.find((slice) => slice.direction === direction)?.seq;
+}
+
+/** `seen = delivered + lost`, and the kernel's own sums, once nothing is under way. */
+function assertExact({ rung }: Stage): void {
+  const { seen, delivered, lost } = rung.counters();
+  assert.equal(seen, delivered + Object.values(lost).reduce((sum, count) => sum + count, 0));
+  const kernel = rung.probeCounters();
+  assert.equal(
+    kernel.calls_seen,
+    kernel.calls_submitted +
+      kernel.calls_lost_ring_full +
+      kernel.calls_lost_control_full +
+      kernel.calls_lost_no_memory +
+      kernel.calls_lost_nested,
+  );
+  assert.equal(kernel.control_seen, kernel.control_submitted + kernel.control_lost);
+  assert.equal(seen, kernel.calls_seen);
+}
+
+/** A Node process that runs `script` and is gone with the test. */
+function runNode(t: TestContext, script: string): ChildProcess {
+  const child = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+  t.after(() => child.kill("SIGKILL"));
+  return child;
+}
+
+async function firstLine(child: ChildProcess): Promise<string> {
+  assert.ok(child.stdout !== null);
+  const [chunk] = await once(child.stdout, "data");
+  return String(chunk).trim();
+}
+
+test("socket rung: every byte at both ends, with equal sequence numbers", async (t) => {
+  const staged = stage(t);
+  if (staged === undefined) return;
+  const { rung, sink } = staged;
+  const server = runNode(
+    t,
+    `const s=require("net").createServer(c=>c.on("error",()=>0).pipe(c)).listen(0,"127.0.0.1",()=>console.log(s.address().port))`,
+  );
+  const port = Number(await firstLine(server));
+  const client = runNode(
+    t,
+    `const c=require("net").connect(${port},"127.0.0.1");let got=0;const want=401131;
+     c.on("data",d=>{got+=d.length;if(got===want)c.end()});
+     for(const n of [1,100,1024,1025,99000,299981])c.write(Buffer.alloc(n,"x"));`,
+  );
+  await once(client, "exit");
+  await sleep(50);
+  rung.drain();
+  const { clients, servers } = endsOf(sink, port);
+  const [here, there] = [only(clients), only(servers)];
+  for (const end of [here, there]) {
+    assert.equal(bytesOf(end, 0), 401_131);
+    assert.equal(bytesOf(end, 1), 401_131);
+  }
+  assert.equal(firstSeq(here, 0), firstSeq(there, 1));
+  assert.equal(firstSeq(there, 0), firstSeq(here, 1));
+  assert.deepEqual([here.opened.role, there.opened.role], ["client", "server"]);
+  assert.equal(here.opened.localOwner?.pid, client.pid);
+  assert.equal(there.opened.localOwner?.pid, server.pid);
+  assert.ok(here.slices.every((slice) => slice.pid === client.pid));
+  assert.equal(here.opened.joinedLate, false);
+  assert.equal(here.opened.local.addr, "127.0.0.1");
+  assert.ok(here.opened.netns > 0);
+  rung.drain();
+  assert.deepEqual(here.closed, { reset: false });
+  assert.ok(sink.processes.some((seen) => seen.pid === client.pid && seen.comm.startsWith("node")));
+  assert.ok(client.pid !== undefined && sink.exited.includes(client.pid));
+  await rung.stop();
+  assertExact(staged);
+});
+
+test("socket rung: a FIN read together with the data does not move the sequence", async (t) => {
+  const staged = stage(t);
+  if (staged === undefined) return;
+  const port = await listen(t, (socket) => {
+    socket.once("data", () => socket.end("HTTP/1.0 200 OK\r\n\r\nbody"));
+  });
+  for (let round = 0; round < 60; round++) {
+    const client = connect({ port, host: "127.0.0.1" });
+    client.pause();
+    client.write("GET / HTTP/1.0\r\n\r\n");
+    // The answer and its FIN wait in one buffer of the kernel until they are read together.
+    await sleep(3);
+    client.resume();
+    await once(client, "close");
+    staged.rung.drain();
+  }
+  await sleep(20);
+  staged.rung.drain();
+  const { clients, servers } = endsOf(staged.sink, port);
+  assert.equal(clients.length, 60);
+  assert.equal(servers.length, 60);
+  const byPort = new Map(servers.map((seen) => [seen.opened.remote.port, seen]));
+  for (const client of clients) {
+    const server = byPort.get(client.opened.local.port);
+    assert.ok(server !== undefined);
+    assert.equal(firstSeq(client, 1), firstSeq(server, 0), "response");
+    assert.equal(firstSeq(server, 1), firstSeq(client, 0), "request");
+    assert.equal(bytesOf(client, 1), 23);
+  }
+  await staged.rung.stop();
+  assertExact(staged);
+});
+
+test("socket rung: a ring that overflows loses data by count and no opening or end", async (t) => {
+  const staged = stage(t, { ringBytes: 16_384 });
+  if (staged === undefined) return;
+  const port = await listen(t, (socket) => {
+    socket.on("data", (chunk) => socket.write(chunk));
+  });
+  for (let round = 0; round < 20; round++) {
+    const client = connect({ port, host: "127.0.0.1" });
+    for (let turn = 0; turn < 10; turn++) {
+      client.write("x".repeat(500));
+      await once(client, "data");
+    }
+    client.destroy();
+    await once(client, "close");
+  }
+  await sleep(20);
+  staged.rung.drain();
+  staged.rung.drain();
+  const { clients, servers } = endsOf(staged.sink, port);
+  assert.deepEqual([clients.length, servers.length], [20, 20]);
+  for (const seen of [...clients, ...servers]) assert.ok(seen.closed !== undefined);
+  await staged.rung.stop();
+  const { lost, delivered } = staged.rung.counters();
+  assert.ok((lost["ring_full"] ?? 0) > 500, `lost ${lost["ring_full"]}`);
+  assert.ok(delivered > 0);
+  assertExact(staged);
+});
+
+test("socket rung: processes and ports left out are not seen", async (t) => {
+  let port = 0;
+  const ownPid = stage(t, { excludePids: [process.pid] });
+  if (ownPid === undefined) return;
+  port = await listen(t, (socket) => socket.end("bye"));
+  const client = runNode(t, `require("net").connect(${port},"127.0.0.1").resume()`);
+  await once(client, "exit");
+  ownPid.rung.drain();
+  const byPid = endsOf(ownPid.sink, port);
+  assert.deepEqual([byPid.clients.length, byPid.servers.length], [1, 0]);
+  await ownPid.rung.stop();
+  assert.ok(ownPid.rung.probeCounters().calls_excluded > 0);
+  assertExact(ownPid);
+
+  const ownPort = stage(t, { excludePorts: [port] });
+  assert.ok(ownPort !== undefined);
+  const second = runNode(t, `require("net").connect(${port},"127.0.0.1").resume()`);
+  await once(second, "exit");
+  ownPort.rung.drain();
+  const byPort = endsOf(ownPort.sink, port);
+  assert.deepEqual([byPort.clients.length, byPort.servers.length], [0, 0]);
+});
+
+test("socket rung: how much is copied", async (t) => {
+  const staged = stage(t);
+  if (staged === undefined) return;
+  const port = await listen(t, (socket) => socket.resume());
+  const send = async (...parts: readonly (readonly string[])[]): Promise<string[]> => {
+    const client = connect({ port, host: "127.0.0.1", noDelay: true });
+    await once(client, "connect");
+    for (const buffers of parts) {
+      client.cork();
+      for (const text of buffers) client.write(text);
+      client.uncork();
+      await sleep(2);
+    }
+    client.destroy();
+    await once(client, "close");
+    staged.rung.drain();
+    const seen = endsOf(staged.sink, port).clients.at(-1);
+    assert.ok(seen !== undefined);
+    return seen.slices.filter((slice) => slice.direction === 0).map((slice) => slice.text);
+  };
+  const body = "b".repeat(30_000);
+  const cookie = `Cookie: ${"c".repeat(3000)}\r\n`;
+  const post = "POST /x HTTP/1.1\r\nContent-Length: 30000\r\n\r\n";
+  assert.deepEqual(await send(["GET / HTTP/1.1\r\n\r\n"]), ["GET / HTTP/1.1\r\n\r\n"]);
+  assert.deepEqual(
+    await send(["GET /a HTTP/1.1\r\n", cookie, "traceparent: x\r\n\r\n"]),
+    [`GET /a HTTP/1.1\r\n${cookie}traceparent: x\r\n\r\n`],
+    "a long head from several buffers",
+  );
+  assert.deepEqual((await send([post, body]))[0]?.length, 4096, "the head ends within the first look");
+  assert.deepEqual((await send([post], [body], [body]))[2]?.length, 1024, "a body that goes on");
+  const long = `POST /long HTTP/1.1\r\nCookie: ${"c".repeat(9000)}\r\n\r\n`;
+  assert.deepEqual((await send([long, body]))[0]?.slice(0, long.length), long, "a head beyond the first look");
+  assert.deepEqual((await send(["GET /half HTTP/1.1\r\nA: b"], [`${"c".repeat(3000)}\r\n\r\n`]))[1]?.length, 3004);
+  assert.deepEqual(await send(["x".repeat(8192)]), ["x".repeat(1024)], "no message begins here");
+  const pipelined = "GET /p HTTP/1.1\r\n\r\n".repeat(300);
+  assert.deepEqual(await send([pipelined]), [pipelined], "requests without bodies, all in one call");
+});
+
+test("socket rung: connections older than the rung are marked, with their role", async (t) => {
+  const server = runNode(
+    t,
+    `const s=require("net").createServer(c=>c.on("error",()=>0).pipe(c)).listen(0,"127.0.0.1",()=>console.log(s.address().port))`,
+  );
+  const port = Number(await firstLine(server));
+  const client = connect({ port, host: "127.0.0.1" });
+  await once(client, "connect");
+  const staged = stage(t);
+  if (staged === undefined) {
+    client.destroy();
+    return;
+  }
+  client.write("hello");
+  await once(client, "data");
+  client.resetAndDestroy();
+  await once(client, "close");
+  await sleep(20);
+  staged.rung.drain();
+  staged.rung.drain();
+  const { clients, servers } = endsOf(staged.sink, port);
+  for (const [seen, role] of [
+    [only(clients), "client"],
+    [only(servers), "server"],
+  ] as const) {
+    assert.deepEqual([seen.opened.joinedLate, seen.opened.role], [true, role]);
+    assert.equal(bytesOf(seen, 0), 5);
+    assert.deepEqual(seen.closed, { reset: true });
+  }
+});

@@ -1,0 +1,481 @@
+/**
+ * The socket rung: drains the rings of the socket programs into a `CaptureSink`.
+ *
+ * Invariants:
+ * - A socket is opened before its first slice and closed after its last: the control ring is drained wholly up to a mark
+ *   that is taken after the data ring's mark, and what closes waits until the data ring is read past it.
+ * - `seen = delivered + lost`, where `seen` is counted in the kernel.
+ * - One thread drains. Slices point into the drain buffer and are valid during the call alone.
+ */
+
+import { readFileSync, readlinkSync, statSync } from "node:fs";
+import { join } from "node:path";
+import {
+  type Attached,
+  loadNative,
+  type Native,
+  type NativeError,
+  nativeDirectory,
+  type RingHandle,
+} from "../../bpf/native.ts";
+import type { CaptureSink, ClockOffset, ProcessSeen, SocketSlice } from "../../server/model/capture-event.ts";
+import { type BootClock, bootClock } from "./boot-clock.ts";
+import {
+  EVENT_FLAG,
+  EVENT_KIND,
+  EVENT_LAYOUT,
+  type OpenEvent,
+  type ProbeCounters,
+  RING_HEADER_BYTES,
+  readCookie,
+  readCounters,
+  readFlags,
+  readKind,
+  readOpen,
+  readPid,
+  readTimeNs,
+} from "./probe-event.ts";
+import { languageOfName } from "./process-names.ts";
+import { ProcessTable } from "./process-table.ts";
+import { RungRefused, type RungStart, type RunningRung } from "./rung.ts";
+import { refusalAfter, refusalBefore, type SocketRefusal, socketRefusal } from "./socket-refusal.ts";
+
+/** Settings of the rung. */
+export interface SocketRungOptions {
+  readonly sink: CaptureSink;
+  readonly native: Native;
+  /** Directory of the `.bpf.o` where it is not the committed one. */
+  readonly directory?: string;
+  /** Processes whose sockets are left out, decided at a socket's first call. */
+  readonly excludePids: readonly number[];
+  /** Ports whose sockets are left out at either end. */
+  readonly excludePorts: readonly number[];
+  /** Bytes of the data ring, a power of two. */
+  readonly ringBytes?: number;
+  /** Bytes copied of a call that starts no message, at most 4096. */
+  readonly copyBytes?: number;
+  /** Drains by a timer of its own. Otherwise the caller drains, after `nextDrainMs` milliseconds each time. */
+  readonly ownTimer?: boolean;
+  /** A process that has used a socket replaced its program. */
+  readonly onExec?: (pid: number) => void;
+}
+
+/** The rung while it runs. */
+export interface SocketRung extends RunningRung {
+  /** Hands on what waits. @returns Records handled. */
+  drain(): number;
+  /** Milliseconds until the next drain should come, after what the last one found. */
+  nextDrainMs(): number;
+  /** The kernel's own counters, for tests, benches and the status page. */
+  probeCounters(): ProbeCounters;
+  /** Leaves out the sockets that this process opens from now on. */
+  excludePid(pid: number): void;
+}
+
+/** Whether the rung can run here, by trying it. */
+export type SocketTry = { readonly ok: true } | SocketRefusal;
+
+const OBJECT_FILE = "socket.bpf.o";
+const RING_BYTES = 8 << 20;
+const CONTROL_RING_BYTES = 1 << 20;
+const COPY_BYTES = 1024;
+/** Room of the drain buffer: far above the longest record. */
+const drainBytes = 1 << 20;
+const connectionsMax = 1 << 18;
+const waitingEndsMax = 1 << 16;
+const pidsMax = 1 << 16;
+/** Above this share of the ring the next drain comes at once. */
+const busyShare = 1 / 8;
+const drainBusyMs = 1;
+const drainMs = 5;
+/** The first pid namespace's inode (PROC_PID_INIT_INO). */
+const INITIAL_PIDNS = 0xeffffffc;
+/** Boot time is told by /proc in hundredths of a second. */
+const tickNs = 10_000_000;
+const commLengthMax = 15;
+
+const SLICE = EVENT_LAYOUT.slice_event;
+const NO_BYTES = new Uint8Array(0);
+const PRESENT = Uint8Array.of(1);
+
+/** Attaches the programs and takes them off again. */
+export function trySocketRung(directory?: string): SocketTry {
+  const outcome = loadNative(directory);
+  if (!outcome.ok) return socketRefusal(outcome.why, "see bpf/README.md for the machines it is built for");
+  const refusal = refusalBefore();
+  if (refusal !== undefined) return refusal;
+  try {
+    outcome.native.detach(attachPrograms(outcome.native, directory, RING_BYTES, COPY_BYTES));
+    return { ok: true };
+  } catch (error) {
+    if (isNativeError(error)) return refusalAfter(error);
+    throw error;
+  }
+}
+
+/** The rung as a step of the ladder. */
+export function socketRung(options: Omit<SocketRungOptions, "sink">): RungStart {
+  return (sink) => startSocketRung({ ...options, sink });
+}
+
+/**
+ * Starts the rung.
+ *
+ * @throws RungRefused where the machine does not allow it.
+ */
+export function startSocketRung(options: SocketRungOptions): SocketRung {
+  const refusal = refusalBefore();
+  if (refusal !== undefined) throw new RungRefused("socket", refusal.why, refusal.fix);
+  const { native, directory, ringBytes = RING_BYTES, copyBytes = COPY_BYTES } = options;
+  try {
+    const attached = attachPrograms(native, directory, ringBytes, copyBytes);
+    return new RunningSocketRung(options, attached, ringBytes);
+  } catch (error) {
+    if (!isNativeError(error)) throw error;
+    const { why, fix } = refusalAfter(error);
+    throw new RungRefused("socket", why, fix, error);
+  }
+}
+
+function attachPrograms(native: Native, directory: string | undefined, ringBytes: number, copyBytes: number): Attached {
+  const object = readFileSync(join(nativeDirectory(directory), OBJECT_FILE));
+  const constants = { copy_bytes: copyBytes, agent_pidns: ownPidNamespace() };
+  const sizes = { slices: ringBytes, controls: CONTROL_RING_BYTES, scratches: possibleProcessors() };
+  return native.attach(object, constants, sizes);
+}
+
+/** Inode of this process's pid namespace; 0 for the initial one, whose numbers the kernel has at hand. */
+function ownPidNamespace(): number {
+  const inode = Number(/\[(\d+)\]/.exec(readlinkSync("/proc/self/ns/pid"))?.[1]);
+  return inode === INITIAL_PIDNS ? 0 : inode;
+}
+
+/** Number of processors that may ever run, which is above the highest processor number. */
+function possibleProcessors(): number {
+  const text = readFileSync("/sys/devices/system/cpu/possible", "utf8");
+  return Math.max(...(text.match(/\d+/g) ?? []).map(Number)) + 1;
+}
+
+function isNativeError(error: unknown): error is NativeError {
+  return error instanceof Error && "syscall" in error && "log" in error;
+}
+
+/** A socket's or process's end that waits for the data before it. */
+interface WaitingEnd {
+  readonly kind: "socket" | "process";
+  /** Cookie or pid. */
+  readonly key: number;
+  readonly timeNs: number;
+  readonly reset: boolean;
+  /** Position of the data ring that must be read first. */
+  readonly after: number;
+}
+
+class RunningSocketRung implements SocketRung {
+  readonly name = "socket";
+  readonly #options: SocketRungOptions;
+  readonly #native: Native;
+  readonly #sink: CaptureSink;
+  readonly #attached: Attached;
+  readonly #ringBytes: number;
+  readonly #slices: RingHandle;
+  readonly #controls: RingHandle;
+  readonly #countersFd: number;
+  readonly #clock: BootClock;
+  readonly #processes: ProcessTable;
+  readonly #buffer = new ArrayBuffer(drainBytes);
+  readonly #view = new DataView(this.#buffer);
+  readonly #slice: SocketSlice = {
+    socket: 0,
+    direction: 0,
+    timeNs: 0,
+    seq: 0,
+    total: 0,
+    bytes: NO_BYTES,
+    tid: 0,
+    pid: 0,
+  };
+  /** Number of the sight by cookie, in order of opening. */
+  readonly #sockets = new Map<number, number>();
+  /** Processes that opened a socket, and whether `/proc` still had them then. */
+  readonly #pids = new Map<number, "read" | "gone">();
+  readonly #listenerPorts = new Set<number>();
+  readonly #netns: number;
+  #waiting: WaitingEnd[] = [];
+  #lastSocket = 0;
+  /** Data records taken from the ring. */
+  #drained = 0;
+  #lostUnknown = 0;
+  #wasBusy = false;
+  #timer: NodeJS.Timeout | undefined;
+  #final: { counters: ProbeCounters; misses: number } | undefined;
+
+  constructor(options: SocketRungOptions, attached: Attached, ringBytes: number) {
+    const { native } = options;
+    this.#options = options;
+    this.#native = native;
+    this.#sink = options.sink;
+    this.#attached = attached;
+    this.#ringBytes = ringBytes;
+    this.#countersFd = fdOf(attached.maps, "counters");
+    this.#slices = native.ringOpen(fdOf(attached.maps, "slices"));
+    this.#controls = native.ringOpen(fdOf(attached.maps, "controls"));
+    this.#clock = bootClock(native);
+    this.#processes = new ProcessTable(options.sink);
+    this.#netns = statSync("/proc/self/ns/net").ino;
+    for (const pid of options.excludePids) this.excludePid(pid);
+    const ports = fdOf(attached.maps, "excluded_ports");
+    for (const port of options.excludePorts) native.mapUpdate(ports, port, PRESENT);
+    for (const family of [4, 6] as const) {
+      for (const listener of native.diagListeners(family)) this.#listenerPorts.add(listener.localPort);
+    }
+    if (options.ownTimer !== false) this.#schedule();
+  }
+
+  excludePid(pid: number): void {
+    this.#native.mapUpdate(fdOf(this.#attached.maps, "excluded_pids"), pid, PRESENT);
+  }
+
+  drain(): number {
+    const native = this.#native;
+    const dataMark = native.ringProduced(this.#slices);
+    const controlMark = native.ringProduced(this.#controls);
+    let handled = 0;
+    if (native.ringConsumed(this.#controls) < controlMark) {
+      handled = this.#drainRing(this.#controls, controlMark);
+      // A socket's opening may lie behind a record that is still being written: its slices wait.
+      if (native.ringConsumed(this.#controls) < controlMark) return handled;
+    }
+    const before = native.ringConsumed(this.#slices);
+    this.#wasBusy = dataMark - before > this.#ringBytes * busyShare;
+    if (before < dataMark) handled += this.#drainRing(this.#slices, dataMark);
+    if (this.#waiting.length > 0) this.#finishWaiting(native.ringConsumed(this.#slices));
+    return handled;
+  }
+
+  nextDrainMs(): number {
+    return this.#wasBusy ? drainBusyMs : drainMs;
+  }
+
+  counters() {
+    const { counters, misses } = this.#final ?? this.#readKernel();
+    const lost = {
+      ring_full: counters.calls_lost_ring_full,
+      control_full: counters.calls_lost_control_full,
+      no_memory: counters.calls_lost_no_memory,
+      nested: counters.calls_lost_nested + misses,
+      unknown_socket: this.#lostUnknown,
+    };
+    // What lies in the ring, or is being worked on by a processor, is not seen yet.
+    const inRing = counters.calls_submitted - this.#drained;
+    const kernelLost = lost.ring_full + lost.control_full + lost.no_memory + counters.calls_lost_nested;
+    const underWay = counters.calls_seen - counters.calls_submitted - kernelLost;
+    const seen = counters.calls_seen + misses - inRing - Math.max(0, underWay);
+    return { seen, delivered: this.#drained - this.#lostUnknown, lost, connections: this.#sockets.size };
+  }
+
+  probeCounters(): ProbeCounters {
+    return (this.#final ?? this.#readKernel()).counters;
+  }
+
+  clockOffset(): ClockOffset {
+    return this.#clock.offset();
+  }
+
+  async stop(): Promise<void> {
+    if (this.#final !== undefined) return;
+    clearTimeout(this.#timer);
+    this.#native.detach({ ...this.#attached, programs: {}, maps: {} });
+    this.drain();
+    this.drain();
+    this.#final = this.#readKernel();
+    const nowNs = this.#clock.nowNs();
+    for (const socket of this.#sockets.values()) this.#sink.closed(socket, nowNs, false);
+    this.#sockets.clear();
+    this.#native.ringClose(this.#slices);
+    this.#native.ringClose(this.#controls);
+    this.#native.detach({ ...this.#attached, links: {} });
+  }
+
+  #schedule(): void {
+    this.#timer = setTimeout(() => {
+      this.drain();
+      this.#schedule();
+    }, this.nextDrainMs());
+  }
+
+  #readKernel(): { counters: ProbeCounters; misses: number } {
+    const counters = readCounters(this.#native.mapLookup(this.#countersFd, 0));
+    const misses = ["tcp_sent", "tcp_received"].reduce(
+      (sum, name) => sum + Number(this.#native.programStats(fdOf(this.#attached.programs, name)).recursionMisses),
+      0,
+    );
+    return { counters, misses };
+  }
+
+  /** Reads a ring up to `until`, or to a record that is still being written. */
+  #drainRing(ring: RingHandle, until: number): number {
+    let records = 0;
+    for (;;) {
+      const length = this.#native.ringDrain(ring, this.#buffer, until);
+      if (length === 0) return records;
+      for (let at = 0; at < length; records++) {
+        const bytes = this.#view.getUint32(at, true);
+        this.#take(at + RING_HEADER_BYTES);
+        at += (RING_HEADER_BYTES + bytes + 7) & ~7;
+      }
+    }
+  }
+
+  #take(at: number): void {
+    const view = this.#view;
+    switch (readKind(view, at)) {
+      case EVENT_KIND.slice:
+        this.#takeSlice(at);
+        break;
+      case EVENT_KIND.open:
+        this.#takeOpen(readOpen(view, at));
+        break;
+      case EVENT_KIND.close:
+        this.#wait("socket", readCookie(view, at), at);
+        break;
+      case EVENT_KIND.exec:
+        this.#takeExec(readPid(view, at), readTimeNs(view, at));
+        break;
+      case EVENT_KIND.exit:
+        this.#wait("process", readPid(view, at), at);
+        break;
+      default:
+        throw new Error(`The probes wrote a record of kind ${readKind(view, at)}, which this agent does not know.`);
+    }
+  }
+
+  #takeSlice(at: number): void {
+    const view = this.#view;
+    this.#drained++;
+    const socket = this.#sockets.get(readCookie(view, at));
+    if (socket === undefined) {
+      this.#lostUnknown++;
+      return;
+    }
+    const slice = this.#slice;
+    const copied = view.getUint32(at + SLICE.copied, true);
+    slice.socket = socket;
+    slice.direction = (readFlags(view, at) & EVENT_FLAG.received) === 0 ? 0 : 1;
+    slice.timeNs = readTimeNs(view, at);
+    slice.seq = view.getUint32(at + SLICE.seq, true);
+    slice.total = view.getUint32(at + SLICE.total, true);
+    slice.tid = view.getUint32(at + SLICE.tid, true);
+    slice.pid = readPid(view, at);
+    slice.bytes = copied === 0 ? NO_BYTES : new Uint8Array(this.#buffer, at + SLICE.size, copied);
+    this.#sink.slice(slice);
+  }
+
+  #takeOpen(event: OpenEvent): void {
+    const known = this.#sockets.get(event.cookie);
+    if (known !== undefined) this.#close(event.cookie, known, event.timeNs, false);
+    else if (this.#sockets.size >= connectionsMax) this.#closeOldest(event.timeNs);
+    this.#nameProcess(event);
+    const socket = ++this.#lastSocket;
+    this.#sockets.set(event.cookie, socket);
+    const fallbackName = event.program === "" ? `unknown:${event.localPort}` : event.program;
+    this.#sink.opened({
+      socket,
+      sight: "end",
+      role: event.role === "unknown" ? this.#lateRole(event) : event.role,
+      local: { addr: event.localAddr, port: event.localPort },
+      remote: { addr: event.remoteAddr, port: event.remotePort },
+      netns: event.netns,
+      joinedLate: event.joinedLate,
+      timeNs: event.timeNs,
+      localOwner: { pid: event.pid, ownerBy: "hook", fallbackName },
+      remoteOwner: undefined,
+    });
+  }
+
+  /** Tells the sink of the process; where it is gone already, by what the kernel wrote down of it. */
+  #nameProcess(event: OpenEvent): void {
+    if (event.pid === 0) return;
+    const isThere = this.#processes.processOf(event.pid, event.timeNs) !== undefined;
+    if (!isThere && !this.#pids.has(event.pid)) this.#sink.process(processGone(event));
+    if (this.#pids.size < pidsMax) this.#pids.set(event.pid, isThere ? "read" : "gone");
+  }
+
+  /** Role in a connection that is older than the probes: the end whose port is listened on is the server. */
+  #lateRole(event: OpenEvent): "client" | "server" | "unknown" {
+    if (event.netns !== this.#netns) return "unknown";
+    return this.#listenerPorts.has(event.localPort) ? "server" : "client";
+  }
+
+  #takeExec(pid: number, timeNs: number): void {
+    if (!this.#pids.has(pid)) return;
+    this.#processes.execed(pid, timeNs);
+    this.#options.onExec?.(pid);
+  }
+
+  /** Keeps an end until what came before it in the data ring is read. */
+  #wait(kind: WaitingEnd["kind"], key: number, at: number): void {
+    const end: WaitingEnd = {
+      kind,
+      key,
+      timeNs: readTimeNs(this.#view, at),
+      reset: (readFlags(this.#view, at) & EVENT_FLAG.reset) !== 0,
+      after: this.#native.ringProduced(this.#slices),
+    };
+    if (this.#waiting.length >= waitingEndsMax) this.#finish(end);
+    else this.#waiting.push(end);
+  }
+
+  #finishWaiting(position: number): void {
+    const waiting = this.#waiting;
+    let done = 0;
+    for (let end = waiting[done]; end !== undefined && end.after <= position; end = waiting[++done]) this.#finish(end);
+    if (done > 0) this.#waiting = waiting.slice(done);
+  }
+
+  #finish(end: WaitingEnd): void {
+    if (end.kind === "process") {
+      const known = this.#pids.get(end.key);
+      this.#pids.delete(end.key);
+      if (known === "read") this.#processes.exited(end.key, end.timeNs);
+      else if (known === "gone") this.#sink.processExited(end.key, end.timeNs);
+      return;
+    }
+    const socket = this.#sockets.get(end.key);
+    if (socket !== undefined) this.#close(end.key, socket, end.timeNs, end.reset);
+  }
+
+  #close(cookie: number, socket: number, timeNs: number, reset: boolean): void {
+    this.#sockets.delete(cookie);
+    this.#sink.closed(socket, timeNs, reset);
+  }
+
+  #closeOldest(timeNs: number): void {
+    for (const [cookie, socket] of this.#sockets) {
+      this.#close(cookie, socket, timeNs, false);
+      return;
+    }
+  }
+}
+
+function fdOf(fds: Readonly<Record<string, number>>, name: string): number {
+  const fd = fds[name];
+  if (fd === undefined) throw new Error(`${OBJECT_FILE} has no ${name}: it is not the one of this agent.`);
+  return fd;
+}
+
+function processGone(event: OpenEvent): ProcessSeen {
+  return {
+    pid: event.pid,
+    startNs: Math.floor(event.processStartNs / tickNs) * tickNs,
+    comm: event.program.slice(0, commLengthMax),
+    exe: "",
+    cmdline: [],
+    cwd: "",
+    otelServiceName: "",
+    otelResourceAttributes: "",
+    unit: "",
+    containerId: "",
+    language: languageOfName(event.program),
+  };
+}
