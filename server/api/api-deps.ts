@@ -3,7 +3,6 @@
  */
 
 import type { Clock } from "../model/clock.ts";
-import type { Matcher } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import type { GraphAnswer, PromqlDoor, SqlDoor } from "../query/doors.ts";
 import type { StoreReader } from "../store/reader.ts";
@@ -38,11 +37,6 @@ export type SpansOutcome =
       readonly retryAfterSeconds: number;
     };
 
-/** Matchers of one `match[]` selector, or what is wrong with it in Prometheus' words. */
-export type SelectorOutcome =
-  | { readonly kind: "matchers"; readonly matchers: readonly Matcher[] }
-  | { readonly kind: "refused"; readonly message: string };
-
 /** A file of the page. */
 export interface Asset {
   readonly type: string;
@@ -64,10 +58,6 @@ export interface ApiDeps {
   readonly reader: StoreReader;
   readonly promql: PromqlDoor;
   readonly sql: SqlDoor;
-  /** Parses a series selector such as `up{job="a"}`. */
-  parseSelector(text: string): SelectorOutcome;
-  /** Prints a PromQL text in its canonical form; throws an error whose message says what is wrong. */
-  formatPromql(text: string): string;
   graph(fromMs: number, toMs: number): Promise<GraphAnswer>;
   captureStatus(): object;
   /** Prometheus text exposition. */

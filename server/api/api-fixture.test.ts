@@ -105,12 +105,6 @@ export async function startFixture(context: test.TestContext, change: Partial<Ap
         return { kind: "answer", answer: { columns, rows, rowsRead: 3, elapsedMs: 1.5, truncated: false } };
       },
     },
-    parseSelector: (text) => {
-      const match = /^(\w+)$/.exec(text);
-      if (match === null) return { kind: "refused", message: "1:1: parse error: unexpected character" };
-      return { kind: "matchers", matchers: [{ name: "__name__", kind: "=", value: match[1] ?? "" }] };
-    },
-    formatPromql: (text) => text.trim(),
     graph: async (fromMs, toMs) => ({
       from: new Date(fromMs).toISOString(),
       to: new Date(toMs).toISOString(),

@@ -26,6 +26,10 @@ import { addTraceRoutes } from "./trace-routes.ts";
 /** Longer than what common clients and proxies keep, so that they are the ones who close. */
 const KEEP_ALIVE_MS = 75_000;
 const HEADERS_MS_MAX = 10_000;
+/** How often connections are checked against the limits of time. */
+const CHECK_EVERY_MS = 5_000;
+/** Time that running requests get when the faces stop. */
+const STOP_MS = 5_000;
 /** For head and body together. */
 const REQUEST_MS_MAX = 60_000;
 const HEADER_BYTES_MAX = 16 * 1024;
@@ -71,9 +75,9 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   };
   try {
     const httpAddress = await listen(http, deps.listen.http, "--listen");
-    close.push(() => http.close());
+    close.push(() => stopListening(http));
     const otlpHttpAddress = await listen(otlpHttp, deps.listen.otlpHttp, "--otlp-http");
-    close.push(() => otlpHttp.close());
+    close.push(() => stopListening(otlpHttp));
     const grpc = await startOtlpGrpc(deps, limits);
     close.push(() => grpc.close());
     return {
@@ -94,7 +98,11 @@ function makeApp(deps: ApiDeps, bound: string, checkHost: boolean): FastifyInsta
     logger: false,
     keepAliveTimeout: KEEP_ALIVE_MS,
     requestTimeout: REQUEST_MS_MAX,
-    http: { headersTimeout: HEADERS_MS_MAX, maxHeaderSize: HEADER_BYTES_MAX },
+    http: {
+      headersTimeout: HEADERS_MS_MAX,
+      connectionsCheckingInterval: CHECK_EVERY_MS,
+      maxHeaderSize: HEADER_BYTES_MAX,
+    },
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: 1000 },
     frameworkErrors: (error, _request, reply) => {
@@ -185,4 +193,11 @@ async function listen(app: FastifyInstance, { host, port }: ListenAddress, flag:
   const address = app.server.address();
   if (address === null || typeof address === "string") throw new Error("a TCP listener has no port");
   return { host, port: address.port };
+}
+
+/** Waits for running requests, but not for ever. */
+async function stopListening(app: FastifyInstance): Promise<void> {
+  const impatient = setTimeout(() => app.server.closeAllConnections(), STOP_MS);
+  await app.close();
+  clearTimeout(impatient);
 }

@@ -5,7 +5,7 @@
  */
 
 import type { ServerUnaryCall, ServiceDefinition, sendUnaryData } from "@grpc/grpc-js";
-import { Metadata, Server, ServerCredentials } from "@grpc/grpc-js";
+import { logVerbosity, Metadata, Server, ServerCredentials, setLogVerbosity } from "@grpc/grpc-js";
 import { ThalwegError } from "../model/errors.ts";
 import { decodeHealthService, encodeHealthStatus } from "../wire/grpc-health.ts";
 import { encodeExportTraceResponse, encodeRpcStatus, GRPC_OK, GRPC_UNAVAILABLE } from "../wire/otlp-responses.ts";
@@ -33,6 +33,8 @@ type RawAnswer = sendUnaryData<Buffer>;
 
 /** Starts listening. @throws ThalwegError `address_in_use`. */
 export async function startOtlpGrpc(deps: ApiDeps, limits: BodyLimits): Promise<GrpcListener> {
+  // The library prints to standard error by itself; every failure it prints also reaches a callback here.
+  setLogVerbosity(logVerbosity.NONE);
   const server = new Server({
     "grpc.max_receive_message_length": limits.bytesMax,
     "grpc.max_send_message_length": ANSWER_BYTES_MAX,

@@ -63,7 +63,7 @@ async function answerTraces(
   const encoding = encodingOf(request.headers["content-type"]);
   if (encoding === undefined) {
     const text = "415 unsupported media type, supported: [application/json, application/x-protobuf]";
-    return reply.code(415).header("connection", "close").type("text/plain").send(text);
+    return reply.code(415).type("text/plain").send(text);
   }
   const body = await readBody(request.raw, limits);
   if (body.kind === "refused") return refuseBody(request, reply, encoding, body);

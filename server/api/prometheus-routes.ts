@@ -7,6 +7,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Labels, Matcher, MetricMetadata } from "../model/series.ts";
 import type { RenderedAnswer } from "../query/doors.ts";
+import { formatPromql, parseSelector } from "../query/promql-texts.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import {
   invalid,
@@ -53,7 +54,7 @@ export function addPrometheusRoutes(app: FastifyInstance, deps: ApiDeps, limits:
     const range = readRange(parameters);
     return deps.promql.range({ query, ...range, timeoutMs: readTimeoutMs(parameters, QUERY_TIMEOUT_MS) });
   });
-  add("/api/v1/format_query", both, (parameters) => formatQuery(deps, parameters));
+  add("/api/v1/format_query", both, formatQuery);
   add("/api/v1/series", both, (parameters) => answerSeries(deps, parameters));
   add("/api/v1/labels", both, (parameters) => answerLabels(deps, parameters));
   add("/api/v1/label/:name/values", ["GET"], (parameters, request) => {
@@ -128,12 +129,10 @@ export function searchParameters(request: FastifyRequest): URLSearchParams {
   return new URLSearchParams(at < 0 ? "" : request.url.slice(at + 1));
 }
 
-function formatQuery(deps: ApiDeps, parameters: URLSearchParams): Answer {
-  try {
-    return { data: deps.formatPromql(parameters.get("query") ?? "") };
-  } catch (error) {
-    throw invalid("query", error instanceof Error ? error.message : String(error));
-  }
+function formatQuery(parameters: URLSearchParams): Answer {
+  const outcome = formatPromql(parameters.get("query") ?? "");
+  if (outcome.kind === "refused") throw invalid("query", outcome.message);
+  return { data: outcome.text };
 }
 
 function answerSeries(deps: ApiDeps, parameters: URLSearchParams): Answer {
@@ -167,7 +166,7 @@ function seriesOf(deps: ApiDeps, parameters: URLSearchParams): Labels[] {
   const maxMs = readTimeMs(parameters, "end", TIME_MAX_MS);
   if (maxMs < minMs) throw invalid("end", "end timestamp must not be before start time");
   const selectors = parameters.getAll("match[]");
-  const matcherSets = selectors.length === 0 ? [[]] : selectors.map((selector) => matchersOf(deps, selector));
+  const matcherSets = selectors.length === 0 ? [[]] : selectors.map(matchersOf);
   const byIdentity = new Map<string, Labels>();
   for (const matchers of matcherSets) {
     for (const labels of deps.reader.series(matchers, minMs, maxMs)) byIdentity.set(JSON.stringify(labels), labels);
@@ -175,8 +174,8 @@ function seriesOf(deps: ApiDeps, parameters: URLSearchParams): Labels[] {
   return [...byIdentity.entries()].sort((a, b) => byCodeUnit(a[0], b[0])).map((entry) => entry[1]);
 }
 
-function matchersOf(deps: ApiDeps, selector: string): readonly Matcher[] {
-  const outcome = deps.parseSelector(selector);
+function matchersOf(selector: string): readonly Matcher[] {
+  const outcome = parseSelector(selector);
   if (outcome.kind === "refused") throw invalid("match[]", outcome.message);
   return outcome.matchers;
 }

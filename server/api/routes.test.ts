@@ -154,7 +154,11 @@ test("Prometheus: refusals in its own words", async (context) => {
   );
   await error("query_range?query=up", 'invalid parameter "start": cannot parse "" to a valid timestamp');
   await error("series", "no match[] parameter provided");
-  await error("series?match[]={", 'invalid parameter "match[]": 1:1: parse error: unexpected character');
+  await error(
+    "series?match[]=sum(up)",
+    'invalid parameter "match[]": 1:1: parse error: expected a series selector such as up{job="api"}',
+  );
+  await error("format_query?query=", 'invalid parameter "query": 1:1: parse error: no expression found in input');
 });
 
 test("Prometheus: series, labels, values, metadata, build", async (context) => {
@@ -171,6 +175,7 @@ test("Prometheus: series, labels, values, metadata, build", async (context) => {
   assert.deepEqual(await data("label/a.b/values"), ["1"]);
   assert.deepEqual(await data("metadata"), { up: [{ type: "gauge", help: "Is it up?", unit: "" }] });
   assert.deepEqual(await data("metadata?metric=x"), {});
+  assert.equal(await data("format_query?query=sum(up)by(a)"), "sum by (a) (up)");
   assert.equal(((await data("status/buildinfo")) as { version: string }).version, "1.2.3");
   const { body } = await json(`${url}/api/v1/label/job/values?limit=1`);
   assert.deepEqual(body, { status: "success", data: ["a"], warnings: ["results truncated due to limit"] });

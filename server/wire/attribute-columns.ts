@@ -19,60 +19,63 @@ export interface AddressColumns {
   serverPort: number;
 }
 
-type Column =
-  | "clientAddr"
-  | "clientPort"
-  | "serverAddr"
-  | "serverPort"
-  | "rpc"
-  | "database"
-  | "messaging"
-  | "http"
-  | "version";
+const CLIENT_ADDR = 0;
+const CLIENT_PORT = 1;
+const SERVER_ADDR = 2;
+const SERVER_PORT = 3;
+const RPC = 4;
+const DATABASE = 5;
+const MESSAGING = 6;
+const HTTP = 7;
+const VERSION = 8;
+const COLUMNS = 9;
+const NO_COLUMN = -1;
 
 /** A name's column as seen by the client and by the server side, and its rank: lower wins. */
 interface Source {
-  readonly onClient: Column | undefined;
-  readonly onServer: Column | undefined;
+  readonly onClient: number;
+  readonly onServer: number;
   readonly rank: number;
 }
 
+const RANK_HTTP_HOST = 6;
 const RANK_NONE = 9;
 const SOURCES: ReadonlyMap<string, Source> = new Map([
-  ["server.address", both("serverAddr", 0)],
-  ["server.port", both("serverPort", 0)],
-  ["client.address", both("clientAddr", 0)],
-  ["client.port", both("clientPort", 0)],
-  ["http.client_ip", both("clientAddr", 1)],
-  ["net.peer.name", sides("serverAddr", "clientAddr", 1)],
-  ["net.peer.port", sides("serverPort", "clientPort", 1)],
-  ["net.host.name", sides("clientAddr", "serverAddr", 1)],
-  ["net.host.port", sides("clientPort", "serverPort", 1)],
-  ["network.peer.address", sides("serverAddr", "clientAddr", 2)],
-  ["network.peer.port", sides("serverPort", "clientPort", 2)],
-  ["network.local.address", sides("clientAddr", "serverAddr", 2)],
-  ["network.local.port", sides("clientPort", "serverPort", 2)],
-  ["net.sock.peer.addr", sides("serverAddr", "clientAddr", 3)],
-  ["net.sock.peer.port", sides("serverPort", "clientPort", 3)],
-  ["net.sock.host.addr", sides("clientAddr", "serverAddr", 3)],
-  ["net.sock.host.port", sides("clientPort", "serverPort", 3)],
-  ["net.peer.ip", sides("serverAddr", "clientAddr", 4)],
-  ["http.server_name", sides(undefined, "serverAddr", 5)],
-  ["http.host", sides(undefined, "serverAddr", 6)],
-  ["rpc.system.name", both("rpc", 0)],
-  ["rpc.system", both("rpc", 1)],
-  ["db.system.name", both("database", 0)],
-  ["db.system", both("database", 1)],
-  ["messaging.system", both("messaging", 0)],
-  ["http.request.method", both("http", 0)],
-  ["http.method", both("http", 1)],
-  ["network.protocol.version", both("version", 0)],
-  ["net.protocol.version", both("version", 1)],
-  ["http.flavor", both("version", 2)],
+  ["server.address", both(SERVER_ADDR, 0)],
+  ["server.port", both(SERVER_PORT, 0)],
+  ["client.address", both(CLIENT_ADDR, 0)],
+  ["client.port", both(CLIENT_PORT, 0)],
+  ["http.client_ip", both(CLIENT_ADDR, 1)],
+  ["net.peer.name", sides(SERVER_ADDR, CLIENT_ADDR, 1)],
+  ["net.peer.port", sides(SERVER_PORT, CLIENT_PORT, 1)],
+  ["net.host.name", sides(CLIENT_ADDR, SERVER_ADDR, 1)],
+  ["net.host.port", sides(CLIENT_PORT, SERVER_PORT, 1)],
+  ["network.peer.address", sides(SERVER_ADDR, CLIENT_ADDR, 2)],
+  ["network.peer.port", sides(SERVER_PORT, CLIENT_PORT, 2)],
+  ["network.local.address", sides(CLIENT_ADDR, SERVER_ADDR, 2)],
+  ["network.local.port", sides(CLIENT_PORT, SERVER_PORT, 2)],
+  ["net.sock.peer.addr", sides(SERVER_ADDR, CLIENT_ADDR, 3)],
+  ["net.sock.peer.port", sides(SERVER_PORT, CLIENT_PORT, 3)],
+  ["net.sock.host.addr", sides(CLIENT_ADDR, SERVER_ADDR, 3)],
+  ["net.sock.host.port", sides(CLIENT_PORT, SERVER_PORT, 3)],
+  ["net.peer.ip", sides(SERVER_ADDR, CLIENT_ADDR, 4)],
+  ["http.server_name", sides(NO_COLUMN, SERVER_ADDR, 5)],
+  ["http.host", sides(NO_COLUMN, SERVER_ADDR, RANK_HTTP_HOST)],
+  ["rpc.system.name", both(RPC, 0)],
+  ["rpc.system", both(RPC, 1)],
+  ["db.system.name", both(DATABASE, 0)],
+  ["db.system", both(DATABASE, 1)],
+  ["messaging.system", both(MESSAGING, 0)],
+  ["http.request.method", both(HTTP, 0)],
+  ["http.method", both(HTTP, 1)],
+  ["network.protocol.version", both(VERSION, 0)],
+  ["net.protocol.version", both(VERSION, 1)],
+  ["http.flavor", both(VERSION, 2)],
 ]);
 
-const found: Record<Column, string> = emptyColumns();
-const rankOf: Record<Column, number> = noRanks();
+/** Value and rank per column of the span at hand; only used within one call of `fillColumns`. */
+const found: string[] = new Array(COLUMNS).fill("");
+const rankOf = new Uint8Array(COLUMNS);
 
 /**
  * Sets the columns of `span` from its attributes; what no attribute names becomes empty or 0.
@@ -81,25 +84,23 @@ const rankOf: Record<Column, number> = noRanks();
  */
 export function fillColumns(span: AddressColumns, attributes: readonly Attribute[]): void {
   const onServer = span.kind === KIND_SERVER || span.kind === KIND_CONSUMER;
-  let any = false;
+  found.fill("");
+  rankOf.fill(RANK_NONE);
   for (const attribute of attributes) {
     const source = SOURCES.get(attribute.key);
     if (source === undefined) continue;
     const column = onServer ? source.onServer : source.onClient;
-    if (column === undefined || attribute.value === "") continue;
-    if (!any) clear();
-    any = true;
-    if (source.rank >= rankOf[column]) continue;
+    if (column === NO_COLUMN || attribute.value === "" || source.rank >= at(rankOf, column)) continue;
     rankOf[column] = source.rank;
     found[column] = attribute.value;
   }
-  if (!any) clear();
-  span.clientAddr = found.clientAddr;
-  span.clientPort = portOf(found.clientPort);
-  span.serverAddr = rankOf.serverAddr === 6 ? hostOf(found.serverAddr) : found.serverAddr;
-  span.serverPort = portOf(found.serverPort);
-  span.protocol =
-    found.rpc || found.database || found.messaging || (found.http === "" ? "" : httpProtocol(found.version));
+  span.clientAddr = at(found, CLIENT_ADDR);
+  span.clientPort = portOf(at(found, CLIENT_PORT));
+  const server = at(found, SERVER_ADDR);
+  span.serverAddr = at(rankOf, SERVER_ADDR) === RANK_HTTP_HOST ? hostOf(server) : server;
+  span.serverPort = portOf(at(found, SERVER_PORT));
+  const http = at(found, HTTP) === "" ? "" : httpProtocol(at(found, VERSION));
+  span.protocol = at(found, RPC) || at(found, DATABASE) || at(found, MESSAGING) || http;
 }
 
 /** Pid that a resource names in `process.pid`; 0 where it names none. */
@@ -112,51 +113,20 @@ export function pidOf(resource: readonly Attribute[]): number {
   return 0;
 }
 
-function both(column: Column, rank: number): Source {
+function both(column: number, rank: number): Source {
   return { onClient: column, onServer: column, rank };
 }
 
-function sides(onClient: Column | undefined, onServer: Column | undefined, rank: number): Source {
+function sides(onClient: number, onServer: number, rank: number): Source {
   return { onClient, onServer, rank };
 }
 
-function emptyColumns(): Record<Column, string> {
-  return {
-    clientAddr: "",
-    clientPort: "",
-    serverAddr: "",
-    serverPort: "",
-    rpc: "",
-    database: "",
-    messaging: "",
-    http: "",
-    version: "",
-  };
+function at<T>(column: ArrayLike<T>, index: number): T {
+  return column[index] as T; // in range: the index is one of the constants above
 }
-
-function noRanks(): Record<Column, number> {
-  return {
-    clientAddr: RANK_NONE,
-    clientPort: RANK_NONE,
-    serverAddr: RANK_NONE,
-    serverPort: RANK_NONE,
-    rpc: RANK_NONE,
-    database: RANK_NONE,
-    messaging: RANK_NONE,
-    http: RANK_NONE,
-    version: RANK_NONE,
-  };
-}
-
-function clear(): void {
-  Object.assign(found, EMPTY);
-  Object.assign(rankOf, NO_RANKS);
-}
-
-const EMPTY: Readonly<Record<Column, string>> = emptyColumns();
-const NO_RANKS: Readonly<Record<Column, number>> = noRanks();
 
 function portOf(text: string): number {
+  if (text === "") return 0;
   const port = Number(text);
   return Number.isInteger(port) && port > 0 && port <= 0xffff ? port : 0;
 }

@@ -9,6 +9,7 @@
  */
 
 import { isUtf8 } from "node:buffer";
+import { CACHED_TEXT_BYTES_MAX, cachedAscii } from "./text-cache.ts";
 import { WireError } from "./wire-error.ts";
 
 export const WIRE_VARINT = 0;
@@ -20,8 +21,6 @@ export const WIRE_FIXED32 = 5;
 
 /** Groups are long obsolete; a sender that nests them deeper than this is hostile. */
 const GROUP_DEPTH_MAX = 64;
-/** Strings up to this length are built byte by byte when they are ASCII, which is faster than a decoder call. */
-const SHORT_TEXT_BYTES_MAX = 24;
 
 /** A position in bytes; made once per body, then moved. */
 export interface ProtobufCursor {
@@ -126,8 +125,8 @@ export function readText(cursor: ProtobufCursor): string {
   const end = readLength(cursor);
   const start = cursor.at;
   cursor.at = end;
-  if (end - start <= SHORT_TEXT_BYTES_MAX) {
-    const ascii = shortAscii(cursor.bytes, start, end);
+  if (end - start <= CACHED_TEXT_BYTES_MAX) {
+    const ascii = cachedAscii(cursor.bytes, start, end);
     if (ascii !== undefined) return ascii;
   }
   if (!isUtf8(cursor.bytes.subarray(start, end))) cursor.textRepaired++;
@@ -200,14 +199,4 @@ function advance(cursor: ProtobufCursor, count: number): number {
   if (start + count > cursor.end) throw new WireError("a fixed-size value is cut short", start);
   cursor.at = start + count;
   return start;
-}
-
-function shortAscii(bytes: Uint8Array, start: number, end: number): string | undefined {
-  let text = "";
-  for (let at = start; at < end; at++) {
-    const byte = bytes[at] as number; // in range: the caller checked the length
-    if (byte >= 0x80) return undefined;
-    text += String.fromCharCode(byte);
-  }
-  return text;
 }
