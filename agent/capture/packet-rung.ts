@@ -15,7 +15,7 @@ import { type FlowOwners, PacketFlows } from "./packet-flows.ts";
 import { makePacketBuffer, type RecordClock, readPacketRecords, recordClock } from "./packet-records.ts";
 import { ProcessTable } from "./process-table.ts";
 import { type RungCounters, RungRefused, type RungStart, type RunningRung } from "./rung.ts";
-import { type SynOwners, startSynOwners } from "./syn-owners.ts";
+import { type SynOwners, type SynThreadSource, startSynOwners } from "./syn-owners.ts";
 import type { SynReport } from "./syn-report.ts";
 import { LIVE_LIMITS } from "./tcp-reassembly.ts";
 
@@ -25,8 +25,12 @@ export interface PacketRungOptions {
   readonly nativeDirectory?: string;
   /** Connections tracked at once. */
   readonly connectionsMax?: number;
-  /** Leave out connections of this process id, the agent itself. 0 captures them too. */
-  readonly ownPid?: number;
+  /** Processes whose connections are left out, the agent's own among them. */
+  readonly excludePids?: readonly number[];
+  /** Ports whose connections are left out at either end. */
+  readonly excludePorts?: readonly number[];
+  /** Program of the SYN thread where it is not the file beside this one. */
+  readonly synThread?: SynThreadSource;
 }
 
 /** What the kernel's and the rung's counts say; `packets = received + drops` once the ring is drained. */
@@ -35,7 +39,7 @@ export interface PacketCounters extends RungCounters {
   readonly packets: number;
   readonly drops: number;
   readonly received: number;
-  /** The agent's own traffic, in neither `seen` nor `lost`. */
+  /** Left out by process or port, the agent's own traffic among it; in neither `seen` nor `lost`. */
   readonly own: number;
   readonly repeated: number;
   readonly gaps: number;
@@ -75,7 +79,7 @@ export function packetRung(options: PacketRungOptions = {}): RungStart {
 /** @throws RungRefused where the machine does not allow packet sockets. */
 export function startPacketRung(sink: CaptureSink, options: PacketRungOptions = {}): RunningPacketRung {
   const loaded = loadNative(options.nativeDirectory);
-  if (!loaded.ok) throw new RungRefused("packet", loaded.why, "Use a Linux machine with glibc 2.28 or newer.");
+  if (!loaded.ok) throw new RungRefused("packet", loaded.why, "use a Linux machine with glibc 2.28 or newer");
   const { native } = loaded;
   const packets = openPackets(native);
   return new PacketRung(native, packets, sink, options);
@@ -96,17 +100,12 @@ function openPackets(native: Native): PacketHandle {
       throw new RungRefused(
         "packet",
         "packet sockets need the capability CAP_NET_RAW, which this process lacks",
-        "Run it with sudo, or give the capability (docker run --cap-add NET_RAW, AmbientCapabilities=CAP_NET_RAW).",
+        "run it with sudo, or give the capability (docker run --cap-add NET_RAW, AmbientCapabilities=CAP_NET_RAW)",
         error,
       );
     }
     const why = `${syscall} failed with ${code}`;
-    throw new RungRefused(
-      "packet",
-      why,
-      "The kernel must be built with CONFIG_PACKET and have memory for the ring.",
-      error,
-    );
+    throw new RungRefused("packet", why, "use a kernel built with CONFIG_PACKET and with memory for the ring", error);
   }
 }
 
@@ -115,7 +114,8 @@ class PacketRung implements RunningPacketRung {
   readonly #native: Native;
   readonly #packets: PacketHandle;
   readonly #sink: CaptureSink;
-  readonly #ownPid: number;
+  readonly #excludePids: ReadonlySet<number>;
+  readonly #excludePorts: ReadonlySet<number>;
   readonly #clock: BootClock;
   readonly #addresses = localAddresses();
   readonly #owners: OwnerLookup;
@@ -147,7 +147,8 @@ class PacketRung implements RunningPacketRung {
     this.#native = native;
     this.#packets = packets;
     this.#sink = sink;
-    this.#ownPid = options.ownPid ?? process.pid;
+    this.#excludePids = new Set(options.excludePids ?? [process.pid]);
+    this.#excludePorts = new Set(options.excludePorts ?? []);
     this.#clock = bootClock(native);
     this.#table = new ProcessTable(sink);
     this.#owners = new OwnerLookup(native);
@@ -173,7 +174,7 @@ class PacketRung implements RunningPacketRung {
       this.#lost[reason]++;
       this.#undecoded++;
     };
-    this.#synOwners = startSynOwners(options.nativeDirectory, {
+    this.#synOwners = startSynOwners(options.nativeDirectory, options.synThread, {
       arrived: (report) => this.#adopt(report),
       late: (socket, report) => this.#tellLate(socket, report),
     });
@@ -262,6 +263,7 @@ class PacketRung implements RunningPacketRung {
   /** Owners when a connection is told: what the SYN thread found, else a look-up now. */
   #ownersOf(socket: number, client: Endpoint, server: Endpoint): FlowOwners | "ignore" {
     const report = this.#synOwners.take(client, server);
+    if (this.#excludePorts.has(client.port) || this.#excludePorts.has(server.port)) return "ignore";
     const nowNs = this.#clock.nowNs();
     let clientOwner = report?.clientOwner;
     let serverOwner = report?.serverOwner;
@@ -270,11 +272,15 @@ class PacketRung implements RunningPacketRung {
       if (report === undefined && clientOwner.ownerBy !== "fd") this.#synOwners.await(client, server, socket, nowNs);
     }
     if (serverOwner === undefined && this.#isLocal(server)) serverOwner = this.#owners.ofServer(server, nowNs);
-    if (this.#ownPid !== 0 && (clientOwner?.pid === this.#ownPid || serverOwner?.pid === this.#ownPid)) return "ignore";
+    if (this.#isExcluded(clientOwner) || this.#isExcluded(serverOwner)) return "ignore";
     return {
       client: this.#tell(clientOwner, "unknown", nowNs),
       server: this.#tell(serverOwner, `unknown:${server.port}`, nowNs),
     };
+  }
+
+  #isExcluded(owner: Owner | undefined): boolean {
+    return owner !== undefined && owner.pid !== 0 && this.#excludePids.has(owner.pid);
   }
 
   #isLocal(end: Endpoint): boolean {

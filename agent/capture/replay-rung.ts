@@ -53,7 +53,7 @@ function openRecording(path: string): TwcapReader {
     return openTwcap(path);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    throw new RungRefused("replay", why, "Give a file made by 'thalweg record --out FILE'.", error);
+    throw new RungRefused("replay", why, "give a file made by 'thalweg record --out FILE'", error);
   }
 }
 

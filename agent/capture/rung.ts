@@ -45,5 +45,9 @@ export class RungRefused extends Error {
   }
 }
 
-/** Starts a rung on a sink. Throws `RungRefused` where the machine does not allow it. */
+/**
+ * Starts a rung on a sink; hands nothing over before it has returned.
+ *
+ * Throws `RungRefused` where the machine does not allow it.
+ */
 export type RungStart = (sink: CaptureSink) => RunningRung;

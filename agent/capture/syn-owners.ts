@@ -27,12 +27,22 @@ export interface SynReceiver {
   late(socket: number, report: SynReport): void;
 }
 
+/** The code of the thread: a file, or text to be evaluated (in bundles). */
+export interface SynThreadSource {
+  readonly source: URL | string;
+  readonly evaluate: boolean;
+}
+
 const reportsMax = 16_384;
 const waitingMax = 16_384;
 const keptNs = 15e9;
 
 /** Starts the thread. Never throws: without it owners are looked up when a connection is told, which finds fewer. */
-export function startSynOwners(nativeDirectory: string | undefined, receiver: SynReceiver): SynOwners {
+export function startSynOwners(
+  nativeDirectory: string | undefined,
+  thread: SynThreadSource | undefined,
+  receiver: SynReceiver,
+): SynOwners {
   const reports = new Map<string, SynReport>();
   const waiting = new Map<string, { socket: number; sinceNs: number }>();
   const stop = new SharedArrayBuffer(4);
@@ -41,7 +51,8 @@ export function startSynOwners(nativeDirectory: string | undefined, receiver: Sy
   let exited: Promise<void> = Promise.resolve();
   try {
     const settings: SynThreadSettings = { nativeDirectory, stop };
-    const started = new Worker(new URL("./syn-thread.ts", import.meta.url), { workerData: settings });
+    const { source, evaluate } = thread ?? { source: new URL("./syn-thread.ts", import.meta.url), evaluate: false };
+    const started = new Worker(source, { eval: evaluate, name: "thalweg-syn", workerData: settings });
     worker = started;
     started.unref();
     exited = new Promise((resolve) => started.once("exit", () => resolve()));

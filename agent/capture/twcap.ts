@@ -107,7 +107,7 @@ export function createTwcap(path: string, options: TwcapOptions): TwcapWriter {
 }
 
 /** A sink that records every event and passes it on. */
-export function recordingSink(inner: CaptureSink, writer: TwcapWriter): CaptureSink {
+export function recordingSink(inner: CaptureSink, writer: Pick<TwcapWriter, "write">): CaptureSink {
   return {
     opened(event) {
       writer.write({ kind: "opened", event });

@@ -1,0 +1,172 @@
+/**
+ * The abilities of this machine, each tried for real and taken off again; version numbers are never believed.
+ */
+
+import { accessSync, closeSync, constants, existsSync, openSync, readdirSync, readFileSync } from "node:fs";
+import { loadNative, type Native } from "../../bpf/native.ts";
+import { tryPacketRung } from "./packet-rung.ts";
+import { RungRefused } from "./rung.ts";
+import { trySocketRung } from "./socket-rung.ts";
+
+/** One ability. Sentences without a full stop; `why`, `lost` and `fix` are empty where all is well. */
+export interface Ability {
+  readonly ability: string;
+  readonly ok: boolean;
+  readonly why: string;
+  readonly lost: string;
+  readonly fix: string;
+}
+
+const BTF_FILE = "/sys/kernel/btf/vmlinux";
+
+/** Tries everything; takes some ten milliseconds. Never throws. */
+export function tryAbilities(nativeDirectory: string | undefined): Ability[] {
+  const loaded = loadNative(nativeDirectory);
+  if (!loaded.ok) {
+    const lost = "live capture by any rung; server and replay work";
+    return [
+      bad("capture addon", loaded.why, lost, "use Linux on x64 with glibc 2.28 or newer"),
+      btf(),
+      lockdown(),
+      processes(),
+    ];
+  }
+  const { native } = loaded;
+  return [
+    good("capture addon"),
+    socketRung(nativeDirectory),
+    packetRung(native),
+    socketDiag(native),
+    processes(),
+    btf(),
+    lockdown(),
+    memlock(),
+    ...unbuilt(),
+  ];
+}
+
+function good(ability: string): Ability {
+  return { ability, ok: true, why: "", lost: "", fix: "" };
+}
+
+function bad(ability: string, why: string, lost: string, fix: string): Ability {
+  return { ability, ok: false, why, lost, fix };
+}
+
+function socketRung(nativeDirectory: string | undefined): Ability {
+  const tried = trySocketRung(nativeDirectory);
+  return tried.ok ? good("socket rung") : bad("socket rung", tried.why, tried.lost, tried.fix);
+}
+
+function packetRung(native: Native): Ability {
+  const lost = "capture where BPF is not allowed: requests, RED, graph and parents across processes";
+  try {
+    tryPacketRung(native);
+    return good("packet rung");
+  } catch (error) {
+    if (!(error instanceof RungRefused)) throw error;
+    return bad("packet rung", error.why, lost, error.fix);
+  }
+}
+
+function socketDiag(native: Native): Ability {
+  try {
+    native.diagListeners(4);
+    return good("socket look-ups (sock_diag)");
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    const lost = "owners of connections on the packet rung, and listeners known from the start";
+    return bad(
+      "socket look-ups (sock_diag)",
+      why,
+      lost,
+      "use a kernel with CONFIG_INET_DIAG, outside of a seccomp sandbox",
+    );
+  }
+}
+
+/** How many other processes let us see their descriptors. */
+function processes(): Ability {
+  const ability = "descriptors of other processes";
+  let readable = 0;
+  let refused = 0;
+  for (const name of readdirIfThere("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      readdirSync(`/proc/${name}/fd`);
+      readable++;
+    } catch (error) {
+      if (error instanceof Error && "code" in error && error.code === "EACCES") refused++;
+    }
+  }
+  if (readable + refused === 0) {
+    return bad(ability, "/proc is not mounted", "names of processes", "mount /proc");
+  }
+  if (refused === 0) return good(ability);
+  return bad(
+    ability,
+    `${refused} of ${readable + refused} processes refuse (another user, or more capabilities than ours)`,
+    "on the packet rung their connections are named by cgroup or user instead of process",
+    "run as root with CAP_SYS_PTRACE",
+  );
+}
+
+function btf(): Ability {
+  const ability = "kernel type information (BTF)";
+  const lost = "the socket rung";
+  const fix = "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, or make /sys/kernel/btf visible";
+  if (!existsSync(BTF_FILE)) return bad(ability, `${BTF_FILE} does not exist`, lost, fix);
+  try {
+    closeSync(openSync(BTF_FILE, "r"));
+    return good(ability);
+  } catch (error) {
+    return bad(ability, error instanceof Error ? error.message : String(error), lost, "make the file readable");
+  }
+}
+
+function lockdown(): Ability {
+  const ability = "kernel lockdown lets BPF read";
+  const text = readIfThere("/sys/kernel/security/lockdown");
+  if (!text.includes("[confidentiality]")) return good(ability);
+  const why = "kernel lockdown is in confidentiality mode, which forbids BPF programs to read kernel memory";
+  return bad(ability, why, "the socket rung", "boot with lockdown=integrity or without lockdown");
+}
+
+/** Only kernels before 5.11 count maps against this limit; later ones count them to the memory cgroup. */
+function memlock(): Ability {
+  const ability = "locked memory for BPF maps";
+  const limit = /^Max locked memory\s+(\S+)/m.exec(readIfThere("/proc/self/limits"))?.[1] ?? "unlimited";
+  const [major = 0, minor = 0] = readIfThere("/proc/sys/kernel/osrelease").split(".").map(Number);
+  const isCounted = major < 5 || (major === 5 && minor < 11);
+  if (!isCounted || limit === "unlimited" || Number(limit) >= 64 << 20) return good(ability);
+  return bad(ability, `RLIMIT_MEMLOCK is ${limit} bytes`, "the socket rung", "raise it: ulimit -l unlimited");
+}
+
+/** Rungs that have a place in the ladder and are not built yet. */
+function unbuilt(): Ability[] {
+  return ["fexit rung", "syscall rung"].map((ability) =>
+    bad(
+      ability,
+      "not part of this version",
+      "hooks inside the kernel on kernels 5.15 to 6.2, which get the packet rung instead",
+      "use kernel 6.3 or newer for the socket rung",
+    ),
+  );
+}
+
+function readdirIfThere(path: string): string[] {
+  try {
+    accessSync(path, constants.R_OK);
+    return readdirSync(path);
+  } catch {
+    return []; // What is missing is told by the caller.
+  }
+}
+
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return ""; // Without the file there is nothing that forbids.
+  }
+}

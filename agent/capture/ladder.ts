@@ -1,0 +1,164 @@
+/**
+ * Chooses the rung to capture with: each is tried for real, the first that works is used, and what does not work says
+ * in plain sentences why, what is lost, and what to do.
+ */
+
+import { loadNative } from "../../bpf/native.ts";
+import type { CaptureSink } from "../../server/model/capture-event.ts";
+import { startPacketRung } from "./packet-rung.ts";
+import { replayRung } from "./replay-rung.ts";
+import { type RungName, RungRefused, type RunningRung } from "./rung.ts";
+import { startSocketRung } from "./socket-rung.ts";
+import type { SynThreadSource } from "./syn-owners.ts";
+
+/** What to capture with. */
+export type LadderMode =
+  | { readonly kind: "auto" }
+  | { readonly kind: "rung"; readonly rung: "socket" | "fexit" | "syscall" | "packet" }
+  | { readonly kind: "replay"; readonly file: string; readonly speed?: number; readonly loop?: boolean };
+
+/** What the rungs need. */
+export interface LadderDeps {
+  readonly sink: CaptureSink;
+  /** As for `loadNative`. */
+  readonly nativeDirectory: string | undefined;
+  readonly excludePids: readonly number[];
+  readonly excludePorts: readonly number[];
+  readonly synThread?: SynThreadSource;
+  /** A replay that does not loop has ended. */
+  readonly replayEnded?: () => void;
+}
+
+/** A rung that cannot be used. Sentences without a full stop. */
+export interface RefusedRung {
+  readonly rung: RungName;
+  readonly why: string;
+  readonly fix: string;
+}
+
+/** The outcome. `lost` and `fix` are sentences for a person; empty where nothing is lost. */
+export type LadderOutcome =
+  | {
+      readonly kind: "running";
+      readonly rung: RunningRung;
+      readonly why: string;
+      readonly lost: string;
+      readonly fix: string;
+      readonly refused: readonly RefusedRung[];
+    }
+  | {
+      readonly kind: "none";
+      readonly why: string;
+      readonly lost: string;
+      readonly fix: string;
+      readonly refused: readonly RefusedRung[];
+    };
+
+type Starter = (deps: LadderDeps) => RunningRung;
+
+const NOT_BUILT = (rung: RungName): Starter => {
+  return () => {
+    throw new RungRefused(rung, `the ${rung} rung is not part of this version`, "use --capture auto, socket or packet");
+  };
+};
+
+/** The live rungs from the richest to the poorest. `fexit` and `syscall`, for kernels 5.15 to 6.2, stand between. */
+const LIVE_RUNGS: readonly { readonly rung: "socket" | "fexit" | "syscall" | "packet"; readonly start: Starter }[] = [
+  { rung: "socket", start: startSocket },
+  { rung: "fexit", start: NOT_BUILT("fexit") },
+  { rung: "syscall", start: NOT_BUILT("syscall") },
+  { rung: "packet", start: startPacket },
+];
+const BUILT: readonly string[] = ["socket", "packet"];
+
+/** What each rung cannot give. */
+const LOST: Readonly<Record<RungName, string>> = {
+  socket: "",
+  fexit: "",
+  syscall: "",
+  packet:
+    "calls inside a process are not linked unless the program passes traceparent, " +
+    "and traffic on the loopback of other containers is not seen",
+  replay: "nothing of this machine is captured: what is shown was recorded elsewhere",
+};
+
+/**
+ * Starts the best rung that the machine allows, or the one that is asked for.
+ *
+ * @throws nothing that a machine's state can cause; a bug in a rung is thrown as it is.
+ */
+export function chooseRung(mode: LadderMode, deps: LadderDeps): LadderOutcome {
+  if (mode.kind === "replay") return forced("replay", () => startReplay(mode, deps), deps);
+  if (mode.kind === "rung") {
+    const { start } = LIVE_RUNGS.find(({ rung }) => rung === mode.rung) ?? { start: NOT_BUILT(mode.rung) };
+    return forced(mode.rung, start, deps);
+  }
+  const refused: RefusedRung[] = [];
+  for (const { rung, start } of LIVE_RUNGS) {
+    if (!BUILT.includes(rung)) continue;
+    const started = attempt(start, deps);
+    if (!("refusal" in started)) {
+      const better = refused[0];
+      const why =
+        better === undefined ? `${rung} is the richest rung and works here` : `${better.rung} rung: ${better.why}`;
+      return { kind: "running", rung: started, why, lost: LOST[rung], fix: better?.fix ?? "", refused };
+    }
+    refused.push(started.refusal);
+  }
+  return none(refused);
+}
+
+function forced(rung: RungName, start: Starter, deps: LadderDeps): LadderOutcome {
+  const started = attempt(start, deps);
+  if ("refusal" in started) return none([started.refusal]);
+  const why = rung === "replay" ? "a recording was asked for" : `${rung} was asked for with --capture`;
+  return { kind: "running", rung: started, why, lost: LOST[rung], fix: "", refused: [] };
+}
+
+function none(refused: readonly RefusedRung[]): LadderOutcome {
+  return {
+    kind: "none",
+    why: refused.map(({ rung, why }) => `${rung} rung: ${why}`).join("; "),
+    lost: "no traffic of this machine is captured; spans sent over OTLP are kept and shown",
+    // The poorest rung asks for the least.
+    fix: refused.at(-1)?.fix ?? "",
+    refused,
+  };
+}
+
+function attempt(start: Starter, deps: LadderDeps): RunningRung | { readonly refusal: RefusedRung } {
+  try {
+    return start(deps);
+  } catch (error) {
+    if (!(error instanceof RungRefused)) throw error;
+    return { refusal: { rung: error.rung, why: error.why, fix: error.fix } };
+  }
+}
+
+function startSocket({ sink, nativeDirectory, excludePids, excludePorts }: LadderDeps): RunningRung {
+  const loaded = loadNative(nativeDirectory);
+  if (!loaded.ok) throw new RungRefused("socket", loaded.why, "use a Linux machine with glibc 2.28 or newer");
+  const { native } = loaded;
+  return startSocketRung({
+    sink,
+    native,
+    excludePids,
+    excludePorts,
+    ...(nativeDirectory === undefined ? {} : { directory: nativeDirectory }),
+  });
+}
+
+function startPacket({ sink, nativeDirectory, excludePids, excludePorts, synThread }: LadderDeps): RunningRung {
+  return startPacketRung(sink, {
+    excludePids,
+    excludePorts,
+    ...(nativeDirectory === undefined ? {} : { nativeDirectory }),
+    ...(synThread === undefined ? {} : { synThread }),
+  });
+}
+
+function startReplay(mode: Extract<LadderMode, { kind: "replay" }>, deps: LadderDeps): RunningRung {
+  const { file, speed = 1, loop = false } = mode;
+  const ended = deps.replayEnded;
+  return replayRung(file, { speed, loop, ...(ended === undefined ? {} : { ended }) })(deps.sink);
+}
