@@ -1,0 +1,207 @@
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { pathToFileURL } from "node:url";
+import type { Matcher, SeriesSamples } from "../model/series.ts";
+import type { PromqlDoor, RenderedAnswer } from "./doors.ts";
+import { openPromqlDoor, type PromqlDoorOptions } from "./promql-door.ts";
+
+const clock = { monotonicMs: () => performance.now() };
+const START_MS = 1_700_000_000_000;
+
+/** 60 samples of four counters, 15 s apart; only the name is matched, which is all these tests ask for. */
+const reader = {
+  select(matchers: readonly Matcher[], minMs: number, maxMs: number): SeriesSamples[] {
+    const name = matchers.find((matcher) => matcher.name === "__name__")?.value ?? "";
+    if (name !== "requests_total") return [];
+    return ["a", "b", "c", "d"].map((service, index) => {
+      const times: number[] = [];
+      for (let k = 0; k < 60; k++) {
+        const timeMs = START_MS + k * 15_000;
+        if (timeMs >= minMs && timeMs <= maxMs) times.push(timeMs);
+      }
+      const values = times.map((timeMs) => ((timeMs - START_MS) / 1000) * (index + 1));
+      return {
+        labels: [
+          ["__name__", name],
+          ["service", service],
+        ],
+        timestampsMs: Float64Array.from(times),
+        values: Float64Array.from(values),
+      };
+    });
+  },
+};
+
+async function withDoor(
+  use: (door: PromqlDoor) => Promise<void>,
+  more: Partial<PromqlDoorOptions> = {},
+): Promise<void> {
+  const door = openPromqlDoor({ reader, clock, ...more });
+  try {
+    await use(door);
+  } finally {
+    await door.close();
+  }
+}
+
+function text(answer: RenderedAnswer): string {
+  return new TextDecoder().decode(answer.body);
+}
+
+function instant(door: PromqlDoor, query: string, timeoutMs = 10_000): Promise<RenderedAnswer> {
+  return door.instant({ query, timeMs: START_MS + 600_500, timeoutMs });
+}
+
+test("an instant query answers in Prometheus' shape", async () => {
+  await withDoor(async (door) => {
+    const answer = await instant(door, "sum by (service) (max_over_time(requests_total[5m])) > 1200");
+    assert.equal(answer.status, 200);
+    assert.equal(
+      text(answer),
+      '{"status":"success","data":{"resultType":"vector","result":[' +
+        '{"metric":{"service":"c"},"value":[1700000600.5,"1800"]},{"metric":{"service":"d"},"value":[1700000600.5,"2400"]}]}}',
+    );
+    assert.equal(
+      text(await instant(door, "1e-7")),
+      '{"status":"success","data":{"resultType":"scalar","result":[1700000600.5,"0.0000001"]}}',
+    );
+    assert.equal(
+      text(await instant(door, "'a\"b'")),
+      '{"status":"success","data":{"resultType":"string","result":[1700000600.5,"a\\"b"]}}',
+    );
+    const raw = JSON.parse(text(await instant(door, "requests_total[31s]")));
+    assert.deepEqual(raw.data.result[0], {
+      metric: { __name__: "requests_total", service: "a" },
+      values: [
+        [1_700_000_570, "570"],
+        [1_700_000_585, "585"],
+        [1_700_000_600, "600"],
+      ],
+    });
+  });
+});
+
+test("a range query answers with points, sorted by labels, and says what it wonders about", async () => {
+  await withDoor(async (door) => {
+    const range = { startMs: START_MS, endMs: START_MS + 120_000, stepMs: 60_000, timeoutMs: 10_000 };
+    const answer = JSON.parse(text(await door.range({ query: "-requests_total or vector(1e-7)", ...range })));
+    assert.equal(answer.data.resultType, "matrix");
+    assert.deepEqual(answer.data.result[0], {
+      metric: {},
+      values: [
+        [1_700_000_000, "1e-07"],
+        [1_700_000_060, "1e-07"],
+        [1_700_000_120, "1e-07"],
+      ],
+    });
+    assert.deepEqual(answer.data.result[2], {
+      metric: { service: "b" },
+      values: [
+        [1_700_000_000, "-0"],
+        [1_700_000_060, "-120"],
+        [1_700_000_120, "-240"],
+      ],
+    });
+    const warned = JSON.parse(text(await door.range({ query: "sort(requests_total)", ...range })));
+    assert.match(warned.warnings[0], /^PromQL warning: sort is ineffective.*\(1:1\)$/);
+  });
+});
+
+test("refusals have Prometheus' status, kind and text", async () => {
+  await withDoor(async (door) => {
+    const bad = async (answer: Promise<RenderedAnswer>, status: number, errorType: string, error: string) => {
+      const { status: got, body } = await answer;
+      assert.deepEqual(
+        [got, JSON.parse(new TextDecoder().decode(body))],
+        [status, { status: "error", errorType, error }],
+      );
+    };
+    await bad(
+      instant(door, "sum("),
+      400,
+      "bad_data",
+      'invalid parameter "query": 1:5: parse error: unclosed left parenthesis',
+    );
+    await bad(
+      instant(door, "requests_total * on () requests_total"),
+      422,
+      "execution",
+      "found duplicate series for the match group {} on the right hand-side of the operation: " +
+        '[{__name__="requests_total", service="a"}, {__name__="requests_total", service="b"}]' +
+        ";many-to-many matching not allowed: matching labels must be unique on one side",
+    );
+    const range = { query: "up", startMs: 0, endMs: 1000, stepMs: 1000, timeoutMs: 1000 };
+    await bad(
+      door.range({ ...range, endMs: -1 }),
+      400,
+      "bad_data",
+      'invalid parameter "end": end timestamp must not be before start time',
+    );
+    await bad(
+      door.range({ ...range, endMs: 11_001_000 }),
+      400,
+      "bad_data",
+      "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+    );
+    await bad(
+      door.range({ ...range, query: "up[5m]" }),
+      400,
+      "bad_data",
+      'invalid parameter "query": invalid expression type "range vector" for range query, must be Scalar or instant Vector',
+    );
+  });
+  await withDoor(
+    async (door) => {
+      const answer = await instant(door, "requests_total");
+      assert.equal(answer.status, 422);
+      assert.match(text(answer), /Query needs \d+ samples; the limit is 50/);
+    },
+    { settings: { samplesMax: 50 } },
+  );
+});
+
+test("a query past its time answers 503 timeout, and the next one is answered", async () => {
+  await withDoor(async (door) => {
+    const slow = "sum_over_time(sum_over_time(vector(1)[1h:1s])[20h:1s])";
+    const answer = await instant(door, slow, 60);
+    assert.deepEqual([answer.status, JSON.parse(text(answer)).errorType], [503, "timeout"]);
+    assert.equal((await instant(door, "vector(1)")).status, 200);
+  });
+});
+
+test("a worker that dies is replaced; its query answers 503 and the ones that wait are answered", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "thalweg-worker-"));
+  const file = join(folder, "dying-worker.ts");
+  const real = new URL("./promql-worker.ts", import.meta.url);
+  writeFileSync(
+    file,
+    `import { parentPort } from "node:worker_threads";
+     parentPort.on("message", (request) => { if (request.query.text === "vector(13)") process.exit(3); });
+     await import(${JSON.stringify(real.href)});`,
+  );
+  try {
+    await withDoor(
+      async (door) => {
+        const [dead, alive] = await Promise.all([instant(door, "vector(13)"), instant(door, "vector(2)")]);
+        assert.deepEqual([dead.status, JSON.parse(text(dead)).errorType], [503, "unavailable"]);
+        assert.equal(alive.status, 200);
+      },
+      { workerUrl: pathToFileURL(file) },
+    );
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test("more queries than may wait are refused at once", async () => {
+  await withDoor(async (door) => {
+    const answers = await Promise.all(Array.from({ length: 25 }, () => instant(door, "requests_total")));
+    const statuses = answers.map((answer) => answer.status);
+    assert.equal(statuses.filter((status) => status === 200).length, 20);
+    assert.equal(statuses.filter((status) => status === 503).length, 5);
+  });
+});

@@ -1,0 +1,225 @@
+/**
+ * PromQL for the faces: plans and selects here, evaluates and renders in a worker.
+ *
+ * A worker answers one query at a time. One that outlives its time or dies is replaced; its query answers 503.
+ */
+
+import { Worker } from "node:worker_threads";
+import type { Clock } from "../model/clock.ts";
+import { ThalwegError } from "../model/errors.ts";
+import type { SeriesSamples } from "../model/series.ts";
+import type { StoreReader } from "../store/reader.ts";
+import type { InstantRequest, PromqlDoor, RangeRequest, RenderedAnswer } from "./doors.ts";
+import { packedBuffers, packSamples } from "./promql/packed-samples.ts";
+import { PROMQL_DEFAULTS, type PromqlQuery, type PromqlSettings, planQuery } from "./promql/query.ts";
+import { renderError, renderFailure } from "./promql/render.ts";
+import type { WorkerReply, WorkerRequest } from "./promql-worker.ts";
+
+/** Where the worker's code is, unless a bundle says otherwise. */
+export const PROMQL_WORKER_URL = new URL("./promql-worker.ts", import.meta.url);
+
+/** Steps of a range query. */
+export const RANGE_STEPS_MAX = 11_000;
+
+/** Queries that run or wait. */
+const QUERIES_MAX = 20;
+
+/** How long after its own deadline a worker may take to notice it. */
+const TIMEOUT_GRACE_MS = 250;
+
+export interface PromqlDoorOptions {
+  readonly reader: Pick<StoreReader, "select">;
+  readonly clock: Pick<Clock, "monotonicMs">;
+  readonly workerUrl?: URL | undefined;
+  /** Threads that evaluate; one where two cores are. */
+  readonly workers?: number | undefined;
+  readonly settings?: Partial<PromqlSettings> | undefined;
+  /** Told of a worker that died of a bug: the error belongs in the log. */
+  readonly onWorkerFailure?: ((cause: Error) => void) | undefined;
+}
+
+/** Opens the door; workers start with the first queries. */
+export function openPromqlDoor(options: PromqlDoorOptions): PromqlDoor {
+  return new WorkerDoor(options);
+}
+
+/** A thread and the query it is busy with. */
+interface Slot {
+  worker: Worker | undefined;
+  job: Job | undefined;
+}
+
+interface Job {
+  readonly id: number;
+  readonly query: PromqlQuery;
+  readonly deadlineMs: number;
+  readonly timer: NodeJS.Timeout;
+  readonly resolve: (answer: RenderedAnswer) => void;
+}
+
+/** Jobs wait in order of arrival; a slot without a job is free. */
+class WorkerDoor implements PromqlDoor {
+  readonly #options: PromqlDoorOptions;
+  readonly #settings: PromqlSettings;
+  readonly #slots: Slot[];
+  readonly #waiting: Job[] = [];
+  #nextId = 1;
+  #closed = false;
+
+  constructor(options: PromqlDoorOptions) {
+    this.#options = options;
+    this.#settings = { ...PROMQL_DEFAULTS, ...options.settings };
+    this.#slots = Array.from({ length: options.workers ?? 1 }, () => ({ worker: undefined, job: undefined }));
+  }
+
+  instant(request: InstantRequest): Promise<RenderedAnswer> {
+    const { query, timeMs, timeoutMs } = request;
+    return this.#run({ text: query, startMs: timeMs, endMs: timeMs, stepMs: 0, timeoutMs, settings: this.#settings });
+  }
+
+  range(request: RangeRequest): Promise<RenderedAnswer> {
+    const refused = refuseRange(request);
+    if (refused !== undefined) return Promise.resolve(refused);
+    const { query, startMs, endMs, stepMs, timeoutMs } = request;
+    return this.#run({ text: query, startMs, endMs, stepMs, timeoutMs, settings: this.#settings });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const job of this.#waiting.splice(0)) this.#settle(job, renderError("unavailable", "the server is stopping"));
+    const stopping = this.#slots.map(async (slot) => {
+      const { job, worker } = slot;
+      slot.job = undefined;
+      slot.worker = undefined;
+      if (job !== undefined) this.#settle(job, renderError("unavailable", "the server is stopping"));
+      await worker?.terminate();
+    });
+    await Promise.all(stopping);
+  }
+
+  #run(query: PromqlQuery): Promise<RenderedAnswer> {
+    if (this.#closed) return Promise.resolve(renderError("unavailable", "the server is stopping"));
+    const running = this.#slots.filter((slot) => slot.job !== undefined).length;
+    const waiting = this.#waiting.length;
+    if (running + waiting >= QUERIES_MAX) {
+      const busy = new ThalwegError("query_busy", { running, waiting, max: QUERIES_MAX });
+      return Promise.resolve(renderError("unavailable", busy.message));
+    }
+    return new Promise((resolve) => {
+      const job: Job = {
+        id: this.#nextId++,
+        query,
+        deadlineMs: this.#options.clock.monotonicMs() + query.timeoutMs,
+        timer: setTimeout(() => this.#expire(job), query.timeoutMs + TIMEOUT_GRACE_MS),
+        resolve,
+      };
+      this.#waiting.push(job);
+      this.#next();
+    });
+  }
+
+  #settle(job: Job, answer: RenderedAnswer): void {
+    clearTimeout(job.timer);
+    job.resolve(answer);
+  }
+
+  /** Gives the first waiting job to a free slot. */
+  #next(): void {
+    const slot = this.#slots.find((one) => one.job === undefined);
+    const job = slot === undefined ? undefined : this.#waiting.shift();
+    if (slot === undefined || job === undefined) return;
+    slot.job = job;
+    try {
+      this.#send(slot, job);
+    } catch (cause) {
+      slot.job = undefined;
+      const failure = renderFailure(cause);
+      if (failure === undefined) this.#report(cause);
+      this.#settle(job, failure ?? renderError("internal", "the query failed; the log says why"));
+      this.#next();
+    }
+  }
+
+  #send(slot: Slot, job: Job): void {
+    const timeoutMs = job.deadlineMs - this.#options.clock.monotonicMs();
+    if (timeoutMs <= 0) throw new ThalwegError("query_timeout", { timeoutMs: job.query.timeoutMs });
+    const query = { ...job.query, timeoutMs };
+    const samples = packSamples(this.#select(query));
+    slot.worker ??= this.#start(slot);
+    const request: WorkerRequest = { id: job.id, query, samples };
+    slot.worker.postMessage(request, packedBuffers(samples));
+  }
+
+  #select(query: PromqlQuery): SeriesSamples[][] {
+    let asked = 0;
+    return planQuery(query).selections.map(({ matchers, minMs, maxMs }) => {
+      const series = this.#options.reader.select(matchers, minMs, maxMs);
+      for (const { values } of series) asked += values.length;
+      if (asked > query.settings.samplesMax) {
+        throw new ThalwegError("query_samples_max", { asked, max: query.settings.samplesMax });
+      }
+      return series;
+    });
+  }
+
+  #start(slot: Slot): Worker {
+    const worker = new Worker(this.#options.workerUrl ?? PROMQL_WORKER_URL, { name: "promql" });
+    worker.on("message", (reply: WorkerReply) => {
+      const { job } = slot;
+      if (slot.worker !== worker || job === undefined || job.id !== reply.id) return;
+      slot.job = undefined;
+      this.#settle(job, { status: reply.status, body: reply.body });
+      this.#next();
+    });
+    worker.on("error", (cause) => this.#report(cause));
+    worker.on("exit", () => this.#lose(slot, worker));
+    worker.unref();
+    return worker;
+  }
+
+  /** A worker ended by itself: what it was busy with is lost, and the next job starts another. */
+  #lose(slot: Slot, worker: Worker): void {
+    if (slot.worker !== worker) return;
+    const { job } = slot;
+    slot.worker = undefined;
+    slot.job = undefined;
+    if (job !== undefined) {
+      this.#settle(job, renderError("unavailable", "the query worker stopped while it ran this query; try again"));
+    }
+    if (!this.#closed) this.#next();
+  }
+
+  #expire(job: Job): void {
+    const waitingAt = this.#waiting.indexOf(job);
+    if (waitingAt !== -1) this.#waiting.splice(waitingAt, 1);
+    const slot = this.#slots.find((one) => one.job === job);
+    if (slot !== undefined) {
+      const { worker } = slot;
+      slot.worker = undefined;
+      slot.job = undefined;
+      worker?.terminate().catch((cause: unknown) => this.#report(cause));
+    }
+    this.#settle(job, renderError("timeout", "query timed out in query execution"));
+    this.#next();
+  }
+
+  #report(cause: unknown): void {
+    this.#options.onWorkerFailure?.(cause instanceof Error ? cause : new Error(String(cause)));
+  }
+}
+
+/** Parameters of a range query that Prometheus refuses, in its words. */
+function refuseRange(request: RangeRequest): RenderedAnswer | undefined {
+  const { startMs, endMs, stepMs } = request;
+  const bad = (parameter: string, why: string) => renderError("bad_data", `invalid parameter "${parameter}": ${why}`);
+  if (endMs < startMs) return bad("end", "end timestamp must not be before start time");
+  if (!(stepMs > 0)) {
+    return bad("step", "zero or negative query resolution step widths are not accepted. Try a positive integer");
+  }
+  if ((endMs - startMs) / stepMs > RANGE_STEPS_MAX) {
+    const why =
+      "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
+    return renderError("bad_data", why);
+  }
+  return undefined;
+}

@@ -1,0 +1,360 @@
+/** Aggregations over the series of a vector, step by step. */
+
+import type { PromqlAggregate } from "../../../grammar/promql-tree.ts";
+import type { Labels } from "../../model/series.ts";
+import { CompensatedMean } from "./compensated.ts";
+import type { Evaluation } from "./evaluation.ts";
+import { isLabelName } from "./label-functions.ts";
+import { printPlainNumber } from "./number-text.ts";
+import { quantileOf } from "./quantile.ts";
+import { PromqlExecutionError } from "./query-error.ts";
+import { filterLabels, isMetricLabel, labelsKey, METRIC_NAME, partialKey, setLabel } from "./series-labels.ts";
+import { makeSeries, mergeEqualSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
+
+/** A group while it grows; what `a` to `c` mean depends on the operator. */
+interface Group {
+  readonly out: StepSeries;
+  readonly counts: Float64Array;
+  readonly lost: Float64Array;
+  readonly running: Uint8Array;
+}
+
+/** Which labels a grouping keeps. */
+function keptBy(node: PromqlAggregate): (name: string) => boolean {
+  const names = new Set(node.grouping);
+  return node.without ? (name) => !names.has(name) && !isMetricLabel(name) : (name) => names.has(name);
+}
+
+/** Aggregations that fold series one after the other, so that they never need all at once. */
+const FOLDING: ReadonlySet<string> = new Set(["sum", "avg", "count", "min", "max", "group", "stddev", "stdvar"]);
+
+/** Whether `foldAggregate` does this operator. */
+export function isFolding(op: string): boolean {
+  return FOLDING.has(op);
+}
+
+/**
+ * `sum`, `avg`, `count`, `min`, `max`, `group`, `stddev`, `stdvar`.
+ *
+ * @param series Consumed one by one; `done` gets each back when it is no longer needed.
+ */
+export function foldAggregate(
+  node: PromqlAggregate,
+  series: Iterable<StepSeries>,
+  grid: StepGrid,
+  evaluation: Evaluation,
+  done: (series: StepSeries) => void,
+): StepSeries[] {
+  const kept = keptBy(node);
+  const keepsName = kept(METRIC_NAME);
+  const groups = new Map<string, Group>();
+  for (const one of series) {
+    const key = partialKey(one.labels, kept);
+    let group = groups.get(key);
+    if (group === undefined) {
+      const extra = node.op === "sum" || node.op === "avg" || node.op.startsWith("std") ? grid.steps : 0;
+      evaluation.budget.hold(2 * extra);
+      group = {
+        out: makeSeries(filterLabels(one.labels, kept), false, grid, evaluation.budget),
+        counts: new Float64Array(extra),
+        lost: new Float64Array(extra),
+        running: new Uint8Array(node.op === "avg" ? grid.steps : 0),
+      };
+      groups.set(key, group);
+    }
+    if (one.dropName && keepsName) group.out.dropName = true;
+    foldInto(node.op, group, one);
+    done(one);
+  }
+  const out: StepSeries[] = [];
+  for (const group of groups.values()) {
+    finish(node.op, group);
+    evaluation.budget.release(2 * group.counts.length);
+    out.push(group.out);
+  }
+  return out;
+}
+
+function foldInto(op: string, group: Group, one: StepSeries): void {
+  if (op === "sum") foldSum(group, one);
+  else if (op === "avg") foldMean(group, one);
+  else if (op === "stddev" || op === "stdvar") foldVariance(group, one);
+  else foldSimple(group.out, one, SIMPLE_FOLDS[op] ?? SIMPLE_FOLDS["group"]);
+}
+
+/** What the first value of a group makes, and what a further one changes. */
+interface SimpleFold {
+  readonly first: (value: number) => number;
+  readonly next: (known: number, value: number) => number;
+}
+
+const SIMPLE_FOLDS: Readonly<Record<string, SimpleFold>> = {
+  count: { first: () => 1, next: (known) => known + 1 },
+  group: { first: () => 1, next: () => 1 },
+  min: { first: same, next: (known, value) => (value < known || Number.isNaN(known) ? value : known) },
+  max: { first: same, next: (known, value) => (value > known || Number.isNaN(known) ? value : known) },
+};
+
+function same(value: number): number {
+  return value;
+}
+
+function foldSimple(out: StepSeries, one: StepSeries, fold: SimpleFold | undefined): void {
+  if (fold === undefined) throw new Error("an aggregation without a fold");
+  const { values, present } = one;
+  for (let k = 0; k < present.length; k++) {
+    if (present[k] === 0) continue;
+    const value = values[k] ?? Number.NaN;
+    out.values[k] = out.present[k] === 1 ? fold.next(out.values[k] ?? Number.NaN, value) : fold.first(value);
+    out.present[k] = 1;
+  }
+}
+
+/** Compensated, in columns: see `CompensatedSum` for one at a time. */
+function foldSum(group: Group, one: StepSeries): void {
+  const { values, present } = one;
+  const sums = group.out.values;
+  const { lost } = group;
+  for (let k = 0; k < present.length; k++) {
+    if (present[k] === 0) continue;
+    const value = values[k] ?? Number.NaN;
+    if (group.out.present[k] === 0) {
+      group.out.present[k] = 1;
+      sums[k] = value;
+      continue;
+    }
+    const sum = sums[k] ?? Number.NaN;
+    const total = sum + value;
+    const before = lost[k] ?? 0;
+    if (total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) lost[k] = 0;
+    else if (Math.abs(sum) >= Math.abs(value)) lost[k] = before + (sum - total + value);
+    else lost[k] = before + (value - total + sum);
+    sums[k] = total;
+  }
+}
+
+/** `CompensatedMean` in columns; its state moves in and out for each step. */
+function foldMean(group: Group, one: StepSeries): void {
+  const { out, counts, lost, running } = group;
+  for (let k = 0; k < one.present.length; k++) {
+    if (one.present[k] === 0) continue;
+    MEAN.load(counts[k] ?? 0, out.values[k] ?? 0, lost[k] ?? 0, running[k] === 1);
+    MEAN.add(one.values[k] ?? Number.NaN);
+    counts[k] = MEAN.count;
+    out.values[k] = MEAN.sum;
+    lost[k] = MEAN.lost;
+    running[k] = MEAN.isRunning ? 1 : 0;
+    out.present[k] = 1;
+  }
+}
+
+const MEAN = new CompensatedMean();
+
+/** Welford without compensation; `out.values` holds the mean, `lost` the squares. */
+function foldVariance(group: Group, one: StepSeries): void {
+  const { out, counts, lost: squares } = group;
+  for (let k = 0; k < one.present.length; k++) {
+    if (one.present[k] === 0) continue;
+    const value = one.values[k] ?? Number.NaN;
+    const count = (counts[k] ?? 0) + 1;
+    counts[k] = count;
+    out.present[k] = 1;
+    if (count === 1) {
+      out.values[k] = value;
+      squares[k] = Number.isFinite(value) ? 0 : Number.NaN;
+      continue;
+    }
+    const mean = out.values[k] ?? Number.NaN;
+    const delta = value - mean;
+    const moved = mean + delta / count;
+    out.values[k] = moved;
+    squares[k] = (squares[k] ?? 0) + delta * (value - moved);
+  }
+}
+
+function finish(op: string, group: Group): void {
+  const { out, counts, lost } = group;
+  if (op !== "sum" && op !== "avg" && op !== "stddev" && op !== "stdvar") return;
+  for (let k = 0; k < out.present.length; k++) {
+    if (out.present[k] === 0) continue;
+    const count = counts[k] ?? 0;
+    const value = out.values[k] ?? Number.NaN;
+    if (op === "sum") out.values[k] = value + (lost[k] ?? 0);
+    else if (op === "avg") {
+      MEAN.load(count, value, lost[k] ?? 0, group.running[k] === 1);
+      out.values[k] = MEAN.value;
+    } else {
+      const variance = (lost[k] ?? 0) / count;
+      out.values[k] = op === "stddev" ? Math.sqrt(variance) : variance;
+    }
+  }
+}
+
+/** Series by group, in the order in which groups and series come. */
+function grouped(
+  node: PromqlAggregate,
+  series: readonly StepSeries[],
+): Map<string, { labels: Labels; members: StepSeries[] }> {
+  const kept = keptBy(node);
+  const groups = new Map<string, { labels: Labels; members: StepSeries[] }>();
+  for (const one of series) {
+    const key = partialKey(one.labels, kept);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, { labels: filterLabels(one.labels, kept), members: [one] });
+    else group.members.push(one);
+  }
+  return groups;
+}
+
+/** `quantile(φ, v)`. */
+export function quantileAggregate(
+  node: PromqlAggregate,
+  series: readonly StepSeries[],
+  parameter: Float64Array,
+  grid: StepGrid,
+  evaluation: Evaluation,
+): StepSeries[] {
+  for (const value of parameter) warnQuantile(value, node.parameter ?? node, evaluation);
+  const keepsName = keptBy(node)(METRIC_NAME);
+  const out: StepSeries[] = [];
+  for (const { labels, members } of grouped(node, series).values()) {
+    const result = makeSeries(labels, keepsName && members.some((one) => one.dropName), grid, evaluation.budget);
+    const scratch = new Float64Array(members.length);
+    for (let k = 0; k < grid.steps; k++) {
+      let count = 0;
+      for (const one of members) if (one.present[k] === 1) scratch[count++] = one.values[k] ?? Number.NaN;
+      if (count === 0) continue;
+      result.present[k] = 1;
+      result.values[k] = quantileOf(scratch.subarray(0, count), parameter[k] ?? Number.NaN);
+    }
+    out.push(result);
+  }
+  return out;
+}
+
+/** Warns of a quantile that is none. */
+export function warnQuantile(
+  quantile: number,
+  node: { readonly position: { readonly start: number; readonly end: number } },
+  evaluation: Evaluation,
+): void {
+  if (quantile >= 0 && quantile <= 1) return;
+  const got = printPlainNumber(quantile);
+  evaluation.annotations.warn(`quantile value should be between 0 and 1, got ${got}`, node.position);
+}
+
+/** `count_values("label", v)`: one series for each value. */
+export function countValues(
+  node: PromqlAggregate,
+  series: readonly StepSeries[],
+  label: string,
+  grid: StepGrid,
+  evaluation: Evaluation,
+): StepSeries[] {
+  if (!isLabelName(label)) throw new PromqlExecutionError(`invalid label name "${label}"`);
+  const kept = keptBy(node);
+  const byKey = new Map<string, StepSeries>();
+  for (const one of series) {
+    const base = filterLabels(one.labels, kept);
+    const known = new Map<string, StepSeries>();
+    for (let k = 0; k < grid.steps; k++) {
+      if (one.present[k] === 0) continue;
+      const text = printPlainNumber(one.values[k] ?? Number.NaN);
+      let target = known.get(text);
+      if (target === undefined) {
+        const labels = setLabel(base, label, text);
+        const key = labelsKey(labels);
+        target = byKey.get(key) ?? makeSeries(labels, kept(METRIC_NAME) && one.dropName, grid, evaluation.budget);
+        byKey.set(key, target);
+        known.set(text, target);
+      }
+      target.present[k] = 1;
+      target.values[k] = (target.values[k] ?? 0) + 1;
+    }
+  }
+  return mergeEqualSeries([...byKey.values()]);
+}
+
+/**
+ * `topk`, `bottomk`, `limitk`, `limit_ratio`: picks series, step by step, and keeps their labels.
+ *
+ * Of an instant query the picked series come in order of value inside their group.
+ */
+export function pickAggregate(
+  node: PromqlAggregate,
+  series: readonly StepSeries[],
+  parameter: Float64Array,
+  grid: StepGrid,
+  evaluation: Evaluation,
+): StepSeries[] {
+  for (const value of parameter) checkPick(node, value, evaluation);
+  const out: StepSeries[] = [];
+  for (const { members } of grouped(node, series).values()) {
+    const picked = members.map((one) => makeSeries(one.labels, one.dropName, grid, evaluation.budget));
+    const order = new Map<StepSeries, number>();
+    for (let k = 0; k < grid.steps; k++) {
+      let place = 0;
+      for (const index of pickAt(node.op, members, k, parameter[k] ?? 0)) {
+        const target = picked[index];
+        const source = members[index];
+        if (target === undefined || source === undefined) continue;
+        target.present[k] = 1;
+        target.values[k] = source.values[k] ?? Number.NaN;
+        order.set(target, place++);
+      }
+    }
+    const chosen = picked.filter((one) => order.has(one));
+    if (grid.steps === 1) chosen.sort((a, b) => (order.get(a) ?? 0) - (order.get(b) ?? 0));
+    out.push(...chosen);
+  }
+  return out;
+}
+
+function checkPick(node: PromqlAggregate, value: number, evaluation: Evaluation): void {
+  const ratio = node.op === "limit_ratio";
+  if (Number.isNaN(value)) throw new PromqlExecutionError(`${ratio ? "Ratio" : "Parameter"} value is NaN`);
+  if (ratio) {
+    if (Math.abs(value) <= 1) return;
+    const cap = value > 1 ? 1 : -1;
+    const text = `ratio value should be between -1 and 1, got ${printPlainNumber(value)}, capping to ${cap}`;
+    evaluation.annotations.warn(text, (node.parameter ?? node).position);
+  } else if (value >= 2 ** 63) throw new PromqlExecutionError(`Scalar value ${value} overflows int64`);
+  else if (value < -(2 ** 63)) throw new PromqlExecutionError(`Scalar value ${value} underflows int64`);
+}
+
+/** Indexes of the members picked at a step, best first. */
+function pickAt(op: string, members: readonly StepSeries[], step: number, parameter: number): readonly number[] {
+  const here: number[] = [];
+  for (const [index, one] of members.entries()) if (one.present[step] === 1) here.push(index);
+  if (op === "limit_ratio") {
+    const ratio = Math.max(-1, Math.min(1, parameter));
+    return here.filter((index) => {
+      const share = labelShare(members[index]?.labels ?? []);
+      return ratio >= 0 ? share < ratio : share >= 1 + ratio;
+    });
+  }
+  const count = Math.trunc(parameter);
+  if (count < 1) return [];
+  if (op === "limitk") return here.slice(0, count);
+  const sign = op === "topk" ? -1 : 1;
+  const atStep = (index: number) => members[index]?.values[step] ?? Number.NaN;
+  here.sort((a, b) => {
+    const left = atStep(a);
+    const right = atStep(b);
+    if (Number.isNaN(left)) return Number.isNaN(right) ? a - b : 1;
+    if (Number.isNaN(right)) return -1;
+    if (left === right) return a - b;
+    return left < right ? -sign : sign;
+  });
+  return here.slice(0, count);
+}
+
+/** A number in [0, 1) that depends on the labels only (FNV-1a, then mixed). */
+function labelShare(labels: Labels): number {
+  let hash = 0x811c9dc5;
+  const key = labelsKey(labels);
+  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return ((hash ^ (hash >>> 16)) >>> 0) / 2 ** 32;
+}

@@ -1,0 +1,437 @@
+/** Calls of PromQL's functions. */
+
+import { quoteGo } from "../../../grammar/promql-error.ts";
+import type { PromqlCall, PromqlExpression } from "../../../grammar/promql-tree.ts";
+import { warnQuantile } from "./aggregate.ts";
+import { histogramFraction, histogramQuantile } from "./classic-histogram.ts";
+import { type Evaluate, type Evaluation, unwrapParens, withoutName } from "./evaluation.ts";
+import { absentLabels, labelJoin, labelReplace } from "./label-functions.ts";
+import { printBound } from "./number-text.ts";
+import { positiveDurationMs, shiftedGrid, subqueryGrid } from "./plan.ts";
+import { PromqlExecutionError } from "./query-error.ts";
+import { NAME_KEEPING_KERNELS, RANGE_KERNELS } from "./range-kernels.ts";
+import { applyKernel, type RangeGrid, selectInstant, stepsToSamples, withoutStale } from "./select-steps.ts";
+import { compareLabels, compareText, labelsKey, labelValue, METRIC_NAME, setLabel } from "./series-labels.ts";
+import {
+  hasValues,
+  makeSeries,
+  mergeEqualSeries,
+  type RangeSeries,
+  releaseSeries,
+  resolveNames,
+  type StepGrid,
+  type StepSeries,
+  type StepValue,
+  stepTimeMs,
+} from "./step-vector.ts";
+import { DATE_KERNELS, MATH_KERNELS, roundTo } from "./vector-kernels.ts";
+
+/** Functions of counters: the name of what they read should say so. */
+const COUNTER_FUNCTIONS: ReadonlySet<string> = new Set(["rate", "increase", "irate", "resets"]);
+const COUNTER_NAME = /_(?:total|sum|count|bucket)$/;
+
+/** Functions of native histograms, of which this engine's series hold none. */
+const NATIVE_ONLY: ReadonlySet<string> = new Set([
+  "histogram_avg",
+  "histogram_count",
+  "histogram_stddev",
+  "histogram_stdvar",
+  "histogram_sum",
+]);
+
+/** Evaluates a call; `evaluate` does the arguments. */
+export function evaluateCall(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepValue {
+  const vector = (series: readonly StepSeries[]): StepValue => ({ kind: "vector", series: series.filter(hasValues) });
+  const scalarConstant = scalarFunction(node, grid, evaluation, evaluate);
+  if (scalarConstant !== undefined) return { kind: "scalar", values: scalarConstant };
+  const stream = rangeCallStream(node, grid, evaluation, evaluate);
+  if (stream !== undefined) return vector(mergeRangeResults([...stream], evaluation));
+  if (node.name === "absent_over_time") return vector([absentOverTime(node, grid, evaluation, evaluate)]);
+  if (node.name === "vector") {
+    const series = makeSeries([], false, grid, evaluation.budget);
+    series.values.set(scalarArgument(node, 0, grid, evaluate));
+    series.present.fill(1);
+    return vector([series]);
+  }
+  if (node.name === "timestamp") return vector(timestamps(node, grid, evaluation, evaluate));
+  if (DATE_KERNELS.has(node.name) && node.args.length === 0) {
+    const series = makeSeries([], false, grid, evaluation.budget);
+    series.present.fill(1);
+    for (let k = 0; k < grid.steps; k++) series.values[k] = stepTimeMs(grid, k) / 1000;
+    return vector(mapValues([series], DATE_KERNELS.get(node.name) ?? Number, evaluation));
+  }
+  return vector(vectorFunction(node, grid, evaluation, evaluate));
+}
+
+function argument(node: PromqlCall, index: number): PromqlExpression {
+  const found = node.args[index];
+  if (found === undefined) throw new Error(`${node.name} lacks argument ${index}`);
+  return found;
+}
+
+function scalarArgument(node: PromqlCall, index: number, grid: StepGrid, evaluate: Evaluate): Float64Array {
+  const value = evaluate(argument(node, index), grid);
+  if (value.kind !== "scalar") throw new Error(`argument ${index} of ${node.name} is no scalar`);
+  return value.values;
+}
+
+function stringArgument(node: PromqlCall, index: number): string {
+  const inner = unwrapParens(argument(node, index));
+  if (inner.kind !== "string") throw new Error(`argument ${index} of ${node.name} is no string`);
+  return inner.value;
+}
+
+function vectorArgument(node: PromqlCall, index: number, grid: StepGrid, evaluate: Evaluate): StepSeries[] {
+  const value = evaluate(argument(node, index), grid);
+  if (value.kind !== "vector") throw new Error(`argument ${index} of ${node.name} is no vector`);
+  return value.series;
+}
+
+/** Functions that give a scalar; undefined for all others. */
+function scalarFunction(
+  node: PromqlCall,
+  grid: StepGrid,
+  evaluation: Evaluation,
+  evaluate: Evaluate,
+): Float64Array | undefined {
+  const { times } = evaluation;
+  const fill = (value: number) => new Float64Array(grid.steps).fill(value);
+  switch (node.name) {
+    case "time":
+      return new Float64Array(grid.steps).map((_, k) => stepTimeMs(grid, k) / 1000);
+    case "pi":
+      return fill(Math.PI);
+    case "start":
+      return fill(times.startMs / 1000);
+    case "end":
+      return fill(times.endMs / 1000);
+    case "step":
+      return fill(times.stepMs / 1000);
+    case "range":
+      return fill((times.endMs - times.startMs) / 1000);
+    case "min_of":
+    case "max_of": {
+      const left = scalarArgument(node, 0, grid, evaluate);
+      const right = scalarArgument(node, 1, grid, evaluate);
+      const pick = node.name === "min_of" ? Math.min : Math.max;
+      return left.map((value, k) => pick(value, right[k] ?? Number.NaN));
+    }
+    case "scalar": {
+      const series = vectorArgument(node, 0, grid, evaluate);
+      const out = fill(Number.NaN);
+      for (let k = 0; k < grid.steps; k++) {
+        const here = series.filter((one) => one.present[k] === 1);
+        if (here.length === 1) out[k] = here[0]?.values[k] ?? Number.NaN;
+      }
+      releaseSeries(series, evaluation.budget);
+      return out;
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** The series and windows of a range argument. */
+interface RangeArgument {
+  readonly series: Iterable<RangeSeries>;
+  readonly ranges: RangeGrid;
+}
+
+function rangeArgument(
+  node: PromqlExpression,
+  grid: StepGrid,
+  evaluation: Evaluation,
+  evaluate: Evaluate,
+): RangeArgument {
+  const { times } = evaluation;
+  const inner = unwrapParens(node);
+  if (inner.kind === "range") {
+    const { selector } = inner;
+    const samples = evaluation.samples.get(selector) ?? [];
+    const series = (function* () {
+      for (const one of samples) yield withoutStale(one);
+    })();
+    const ranges = {
+      grid,
+      shifted: shiftedGrid(selector, grid, times),
+      rangeMs: positiveDurationMs(inner.range, times),
+    };
+    return { series, ranges };
+  }
+  if (inner.kind !== "subquery") throw new Error("a range function wants a range");
+  const innerGrid = subqueryGrid(inner, grid, times);
+  const value = evaluate(inner.operand, innerGrid);
+  const steps = value.kind === "vector" ? value.series : [];
+  // A name that an inner function drops is gone for good inside a sub-query.
+  const series = (evaluation.delayedNameRemoval ? resolveNames(steps) : steps).map((one) =>
+    stepsToSamples(one, innerGrid),
+  );
+  const ranges = { grid, shifted: shiftedGrid(inner, grid, times), rangeMs: positiveDurationMs(inner.range, times) };
+  return { series, ranges };
+}
+
+/** Results of a range function, series by series; undefined where `node` is no such call. */
+export function rangeCallStream(
+  node: PromqlCall,
+  grid: StepGrid,
+  evaluation: Evaluation,
+  evaluate: Evaluate,
+): Iterable<StepSeries> | undefined {
+  const kernel = RANGE_KERNELS.get(node.name);
+  if (kernel === undefined) return undefined;
+  const rangeAt = node.name === "quantile_over_time" ? 1 : 0;
+  const scalars = node.args.flatMap((_, index) =>
+    index === rangeAt ? [] : [scalarArgument(node, index, grid, evaluate)],
+  );
+  const [first, second] = scalars;
+  const { series, ranges } = rangeArgument(argument(node, rangeAt), grid, evaluation, evaluate);
+  checkScalars(node, first, second, evaluation);
+  const keepsName = NAME_KEEPING_KERNELS.has(node.name);
+  const position = argument(node, rangeAt).position;
+  return (function* () {
+    for (const one of series) {
+      const out = makeSeries(one.labels, one.dropName, grid, evaluation.budget);
+      applyKernel(one, kernel, ranges, { first, second }, out);
+      if (COUNTER_FUNCTIONS.has(node.name) && hasValues(out)) {
+        const name = labelValue(one.labels, METRIC_NAME);
+        if (name !== "" && !COUNTER_NAME.test(name)) {
+          const text = `metric might not be a counter, name does not end in _total/_sum/_count/_bucket: ${quoteGo(name)}`;
+          evaluation.annotations.info(text, position);
+        }
+      }
+      if (!keepsName) withoutName(out, evaluation);
+      yield out;
+    }
+  })();
+}
+
+function checkScalars(
+  node: PromqlCall,
+  first: Float64Array | undefined,
+  second: Float64Array | undefined,
+  evaluation: Evaluation,
+): void {
+  if (node.name === "quantile_over_time") {
+    for (const value of first ?? []) warnQuantile(value, argument(node, 0), evaluation);
+  }
+  if (node.name !== "double_exponential_smoothing") return;
+  for (const value of first ?? []) {
+    if (!(value > 0 && value < 1)) {
+      throw new PromqlExecutionError(`invalid smoothing factor. Expected: 0 < sf < 1, got: ${value}`);
+    }
+  }
+  for (const value of second ?? []) {
+    if (!(value > 0 && value < 1)) {
+      throw new PromqlExecutionError(`invalid trend factor. Expected: 0 < tf < 1, got: ${value}`);
+    }
+  }
+}
+
+/** Range functions refuse equal label sets even where their values never meet. */
+function mergeRangeResults(series: readonly StepSeries[], evaluation: Evaluation): StepSeries[] {
+  const present = series.filter(hasValues);
+  if (!evaluation.delayedNameRemoval && new Set(present.map((one) => labelsKey(one.labels))).size !== present.length) {
+    throw new PromqlExecutionError("vector cannot contain metrics with the same labelset");
+  }
+  return present;
+}
+
+function absentOverTime(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries {
+  const range = argument(node, 0);
+  const { series, ranges } = rangeArgument(range, grid, evaluation, evaluate);
+  const out = makeSeries(absentLabels(range), false, grid, evaluation.budget);
+  out.present.fill(1);
+  out.values.fill(1);
+  const scratch = makeSeries([], false, grid, evaluation.budget);
+  for (const one of series) {
+    scratch.present.fill(0);
+    applyKernel(one, () => true, ranges, { first: undefined, second: undefined }, scratch);
+    for (let k = 0; k < grid.steps; k++) if (scratch.present[k] === 1) out.present[k] = 0;
+  }
+  releaseSeries([scratch], evaluation.budget);
+  return out;
+}
+
+function timestamps(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries[] {
+  const inner = unwrapParens(argument(node, 0));
+  let series: StepSeries[];
+  if (inner.kind === "selector") {
+    const shifted = shiftedGrid(inner, grid, evaluation.times);
+    const options = { lookbackMs: evaluation.times.lookbackMs, sampleTime: true };
+    series = (evaluation.samples.get(inner) ?? []).map((one) =>
+      selectInstant(one, shifted, options, evaluation.budget),
+    );
+  } else {
+    series = vectorArgument(node, 0, grid, evaluate);
+    for (const one of series) for (let k = 0; k < grid.steps; k++) one.values[k] = stepTimeMs(grid, k) / 1000;
+  }
+  for (const one of series) withoutName(one, evaluation);
+  return mergeEqualSeries(series.filter(hasValues));
+}
+
+function mapValues(
+  series: StepSeries[],
+  kernel: (value: number, step: number) => number,
+  evaluation: Evaluation,
+): StepSeries[] {
+  for (const one of series) {
+    for (let k = 0; k < one.values.length; k++) {
+      if (one.present[k] === 1) one.values[k] = kernel(one.values[k] ?? Number.NaN, k);
+    }
+    withoutName(one, evaluation);
+  }
+  return mergeEqualSeries(series);
+}
+
+function vectorFunction(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries[] {
+  const math = MATH_KERNELS.get(node.name) ?? DATE_KERNELS.get(node.name);
+  if (math !== undefined) return mapValues(vectorArgument(node, 0, grid, evaluate), (value) => math(value), evaluation);
+  if (NATIVE_ONLY.has(node.name)) {
+    vectorArgument(node, 0, grid, evaluate);
+    return [];
+  }
+  switch (node.name) {
+    case "absent":
+      return [absent(node, grid, evaluation, evaluate)];
+    case "clamp":
+    case "clamp_min":
+    case "clamp_max":
+      return clamp(node, grid, evaluation, evaluate);
+    case "round": {
+      const nearest = node.args.length > 1 ? scalarArgument(node, 1, grid, evaluate) : undefined;
+      return mapValues(
+        vectorArgument(node, 0, grid, evaluate),
+        (value, k) => roundTo(value, nearest?.[k] ?? 1),
+        evaluation,
+      );
+    }
+    case "label_replace":
+      return labelReplace(
+        vectorArgument(node, 0, grid, evaluate),
+        node.args.slice(1).map((_, i) => stringArgument(node, i + 1)),
+      );
+    case "label_join":
+      return labelJoin(
+        vectorArgument(node, 0, grid, evaluate),
+        node.args.slice(1).map((_, i) => stringArgument(node, i + 1)),
+      );
+    case "sort":
+    case "sort_desc":
+    case "sort_by_label":
+    case "sort_by_label_desc":
+      return sorted(node, grid, evaluation, evaluate);
+    default:
+      return histogramFunction(node, grid, evaluation, evaluate);
+  }
+}
+
+function histogramFunction(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries[] {
+  switch (node.name) {
+    case "histogram_quantile": {
+      const quantiles = scalarArgument(node, 0, grid, evaluate);
+      for (const value of quantiles) warnQuantile(value, argument(node, 0), evaluation);
+      const { position } = argument(node, 1);
+      return histogramQuantile(vectorArgument(node, 1, grid, evaluate), quantiles, grid, evaluation, position);
+    }
+    case "histogram_quantiles": {
+      const label = stringArgument(node, 1);
+      const out: StepSeries[] = [];
+      for (let index = 2; index < node.args.length; index++) {
+        const quantiles = scalarArgument(node, index, grid, evaluate);
+        for (const value of quantiles) warnQuantile(value, argument(node, index), evaluation);
+        const series = vectorArgument(node, 0, grid, evaluate);
+        const { position } = argument(node, 0);
+        for (const one of histogramQuantile(series, quantiles, grid, evaluation, position)) {
+          one.labels = setLabel(one.labels, label, printBound(quantiles[0] ?? Number.NaN));
+          out.push(one);
+        }
+      }
+      return mergeEqualSeries(out);
+    }
+    case "histogram_fraction": {
+      const lower = scalarArgument(node, 0, grid, evaluate);
+      const upper = scalarArgument(node, 1, grid, evaluate);
+      const { position } = argument(node, 2);
+      return histogramFraction(vectorArgument(node, 2, grid, evaluate), lower, upper, grid, evaluation, position);
+    }
+    default:
+      throw new Error(`function ${node.name} is declared but not evaluated`);
+  }
+}
+
+function absent(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries {
+  const series = vectorArgument(node, 0, grid, evaluate);
+  const out = makeSeries(absentLabels(argument(node, 0)), false, grid, evaluation.budget);
+  out.present.fill(1);
+  out.values.fill(1);
+  for (const one of series) for (let k = 0; k < grid.steps; k++) if (one.present[k] === 1) out.present[k] = 0;
+  releaseSeries(series, evaluation.budget);
+  return out;
+}
+
+function clamp(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries[] {
+  const series = vectorArgument(node, 0, grid, evaluate);
+  const lower = node.name === "clamp_max" ? undefined : scalarArgument(node, 1, grid, evaluate);
+  const upper =
+    node.name === "clamp_min" ? undefined : scalarArgument(node, node.name === "clamp" ? 2 : 1, grid, evaluate);
+  for (let k = 0; k < grid.steps; k++) {
+    const least = lower?.[k] ?? Number.NEGATIVE_INFINITY;
+    const most = upper?.[k] ?? Number.POSITIVE_INFINITY;
+    if (most < least) for (const one of series) one.present[k] = 0;
+  }
+  return mapValues(
+    series,
+    (value, k) =>
+      Math.max(lower?.[k] ?? Number.NEGATIVE_INFINITY, Math.min(upper?.[k] ?? Number.POSITIVE_INFINITY, value)),
+    evaluation,
+  );
+}
+
+/** Order matters only for an instant query; NaN comes last whichever way. */
+function sorted(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries[] {
+  const series = vectorArgument(node, 0, grid, evaluate);
+  if (evaluation.times.stepMs !== 0) {
+    const text = "sort is ineffective for range queries since results are always ordered by labels";
+    evaluation.annotations.warn(text, node.position);
+    return series;
+  }
+  if (node.name.startsWith("sort_by_label")) {
+    const labels = node.args.slice(1).map((_, index) => stringArgument(node, index + 1));
+    const sign = node.name === "sort_by_label" ? 1 : -1;
+    return series.toSorted((a, b) => {
+      for (const label of labels) {
+        const order = compareNatural(labelValue(a.labels, label), labelValue(b.labels, label));
+        if (order !== 0) return sign * order;
+      }
+      return sign * compareLabels(a.labels, b.labels);
+    });
+  }
+  const sign = node.name === "sort" ? 1 : -1;
+  return series.toSorted((a, b) => {
+    const left = a.values[0] ?? Number.NaN;
+    const right = b.values[0] ?? Number.NaN;
+    if (Number.isNaN(left)) return Number.isNaN(right) ? 0 : 1;
+    if (Number.isNaN(right)) return -1;
+    return sign * (left === right ? 0 : left < right ? -1 : 1);
+  });
+}
+
+/** Runs of digits count as numbers. */
+function compareNatural(a: string, b: string): number {
+  const left = a.match(/\d+|\D+/g) ?? [];
+  const right = b.match(/\d+|\D+/g) ?? [];
+  for (let i = 0; i < Math.min(left.length, right.length); i++) {
+    const one = left[i] ?? "";
+    const other = right[i] ?? "";
+    const numeric = /^\d/.test(one) && /^\d/.test(other);
+    const order = numeric ? compareDigits(one, other) : compareText(one, other);
+    if (order !== 0) return order;
+  }
+  return left.length - right.length;
+}
+
+function compareDigits(a: string, b: string): number {
+  const left = a.replace(/^0+/, "");
+  const right = b.replace(/^0+/, "");
+  return left.length - right.length || compareText(left, right);
+}

@@ -1,0 +1,151 @@
+/** Evaluates a checked expression over the steps of a query. */
+
+import { isSetOperator } from "../../../grammar/promql-check.ts";
+import type { PromqlAggregate, PromqlBinary, PromqlExpression, PromqlSelector } from "../../../grammar/promql-tree.ts";
+import { countValues, foldAggregate, isFolding, pickAggregate, quantileAggregate } from "./aggregate.ts";
+import { operationOf, setOperation, vectorScalar, vectorVector } from "./binary.ts";
+import { evaluateCall, rangeCallStream } from "./call.ts";
+import { type Evaluation, withoutName } from "./evaluation.ts";
+import { shiftedGrid } from "./plan.ts";
+import { selectInstant } from "./select-steps.ts";
+import {
+  hasValues,
+  mergeEqualSeries,
+  releaseSeries,
+  type StepGrid,
+  type StepSeries,
+  type StepValue,
+} from "./step-vector.ts";
+
+/**
+ * Evaluates `node` at every step of `grid`.
+ *
+ * The columns of the result belong to the caller, who may write over them. A range or sub-query has no value of its
+ * own here: functions read it.
+ *
+ * @throws PromqlExecutionError, or ThalwegError where a limit of the budget is reached.
+ */
+export function evaluate(node: PromqlExpression, grid: StepGrid, evaluation: Evaluation): StepValue {
+  const again = (inner: PromqlExpression, innerGrid: StepGrid) => evaluate(inner, innerGrid, evaluation);
+  switch (node.kind) {
+    case "number":
+      return { kind: "scalar", values: new Float64Array(grid.steps).fill(node.value) };
+    case "string":
+      return { kind: "string", value: node.value };
+    case "paren":
+      return again(node.operand, grid);
+    case "selector":
+      return { kind: "vector", series: [...selectorStream(node, grid, evaluation, false)].filter(hasValues) };
+    case "unary":
+      return evaluateUnary(again(node.operand, grid), node.op, evaluation);
+    case "binary":
+      return evaluateSpine(node, grid, evaluation);
+    case "aggregate":
+      return { kind: "vector", series: evaluateAggregate(node, grid, evaluation).filter(hasValues) };
+    case "call":
+      return evaluateCall(node, grid, evaluation, again);
+    case "range":
+    case "subquery":
+      throw new Error("a range is not evaluated by itself");
+  }
+}
+
+/** The series of an instant selector one after the other. */
+function* selectorStream(
+  node: PromqlSelector,
+  grid: StepGrid,
+  evaluation: Evaluation,
+  sampleTime: boolean,
+): Generator<StepSeries> {
+  const shifted = shiftedGrid(node, grid, evaluation.times);
+  const { lookbackMs } = evaluation.times;
+  for (const samples of evaluation.samples.get(node) ?? []) {
+    yield selectInstant(samples, shifted, { lookbackMs, sampleTime }, evaluation.budget);
+  }
+}
+
+function evaluateUnary(value: StepValue, op: "+" | "-", evaluation: Evaluation): StepValue {
+  if (op === "+" || value.kind === "string") return value;
+  if (value.kind === "scalar") return { kind: "scalar", values: value.values.map((one) => -one) };
+  for (const series of value.series) {
+    for (let k = 0; k < series.values.length; k++) series.values[k] = -(series.values[k] ?? Number.NaN);
+    withoutName(series, evaluation);
+  }
+  return { kind: "vector", series: mergeEqualSeries(value.series) };
+}
+
+/** Walks a run of operators from the left in a loop: it is a deep tree. */
+function evaluateSpine(node: PromqlBinary, grid: StepGrid, evaluation: Evaluation): StepValue {
+  const spine: PromqlBinary[] = [];
+  let base: PromqlExpression = node;
+  while (base.kind === "binary") {
+    spine.push(base);
+    base = base.left;
+  }
+  let left = evaluate(base, grid, evaluation);
+  for (const binary of spine.reverse()) {
+    left = evaluateBinary(binary, left, evaluate(binary.right, grid, evaluation), grid, evaluation);
+  }
+  return left;
+}
+
+function evaluateBinary(
+  node: PromqlBinary,
+  left: StepValue,
+  right: StepValue,
+  grid: StepGrid,
+  evaluation: Evaluation,
+): StepValue {
+  if (left.kind === "string" || right.kind === "string") throw new Error("operators do not take strings");
+  if (left.kind === "scalar" && right.kind === "scalar") {
+    const operate = operationOf(node);
+    return {
+      kind: "scalar",
+      values: left.values.map((value, k) => operate(value, right.values[k] ?? 0) ?? Number.NaN),
+    };
+  }
+  let series: StepSeries[];
+  if (left.kind === "scalar") {
+    if (right.kind === "scalar") throw new Error("two scalars are done above");
+    series = vectorScalar(node, right.series, left.values, true, evaluation);
+  } else if (right.kind === "scalar") series = vectorScalar(node, left.series, right.values, false, evaluation);
+  else if (isSetOperator(node.op)) series = setOperation(node, left.series, right.series, grid);
+  else {
+    series = vectorVector(node, left.series, right.series, grid, evaluation);
+    releaseSeries(left.series, evaluation.budget);
+    releaseSeries(right.series, evaluation.budget);
+  }
+  return { kind: "vector", series: series.filter(hasValues) };
+}
+
+/** Series that an aggregation folds: those of a selector or range function are made one at a time. */
+function operandStream(node: PromqlExpression, grid: StepGrid, evaluation: Evaluation): Iterable<StepSeries> {
+  if (node.kind === "paren") return operandStream(node.operand, grid, evaluation);
+  if (node.kind === "selector") return selectorStream(node, grid, evaluation, false);
+  const again = (inner: PromqlExpression, innerGrid: StepGrid) => evaluate(inner, innerGrid, evaluation);
+  const stream = node.kind === "call" ? rangeCallStream(node, grid, evaluation, again) : undefined;
+  return stream ?? vectorOf(evaluate(node, grid, evaluation));
+}
+
+function vectorOf(value: StepValue): StepSeries[] {
+  if (value.kind !== "vector") throw new Error(`wants a vector, got a ${value.kind}`);
+  return value.series;
+}
+
+function evaluateAggregate(node: PromqlAggregate, grid: StepGrid, evaluation: Evaluation): StepSeries[] {
+  if (isFolding(node.op)) {
+    const present = function* (): Generator<StepSeries> {
+      for (const series of operandStream(node.operand, grid, evaluation)) if (hasValues(series)) yield series;
+    };
+    return foldAggregate(node, present(), grid, evaluation, (series) => releaseSeries([series], evaluation.budget));
+  }
+  const parameter = node.parameter === undefined ? undefined : evaluate(node.parameter, grid, evaluation);
+  const series = vectorOf(evaluate(node.operand, grid, evaluation));
+  let out: StepSeries[];
+  if (parameter?.kind === "string") out = countValues(node, series, parameter.value, grid, evaluation);
+  else if (parameter?.kind !== "scalar") throw new Error(`${node.op} wants a parameter`);
+  else if (node.op === "quantile") out = quantileAggregate(node, series, parameter.values, grid, evaluation);
+  else out = pickAggregate(node, series, parameter.values, grid, evaluation);
+  releaseSeries(series, evaluation.budget);
+  return out;
+}

@@ -1,0 +1,84 @@
+/** `label_replace`, `label_join`, `absent` and the labels they make. */
+
+import type { PromqlExpression } from "../../../grammar/promql-tree.ts";
+import type { Labels } from "../../model/series.ts";
+import { unwrapParens } from "./evaluation.ts";
+import { PromqlExecutionError } from "./query-error.ts";
+import { compileRegex } from "./regex.ts";
+import { labelValue, METRIC_NAME, setLabel } from "./series-labels.ts";
+import { mergeEqualSeries, type StepSeries } from "./step-vector.ts";
+
+/** Any text but the empty one names a label; bytes that were no UTF-8 arrive as U+FFFD. */
+export function isLabelName(name: string): boolean {
+  return name !== "" && !name.includes("\ufffd");
+}
+
+/** Expands `$1`, `${name}` and `$$` as Go's regular expressions do: a name that is no group is empty. */
+function expandTemplate(template: string, groupOf: (name: string) => string): string {
+  return template.replace(/\$(?:\$|(\w+)|\{(\w+)\})/g, (whole, bare?: string, braced?: string) => {
+    if (whole === "$$") return "$";
+    return groupOf(bare ?? braced ?? "");
+  });
+}
+
+/** `label_replace(v, target, replacement, source, regex)`. */
+export function labelReplace(series: readonly StepSeries[], args: readonly string[]): StepSeries[] {
+  const [target = "", replacement = "", source = "", pattern = ""] = args;
+  let regex: ReturnType<typeof compileRegex>;
+  try {
+    regex = compileRegex(pattern);
+  } catch (cause) {
+    throw new PromqlExecutionError(`invalid regular expression in label_replace(): ${pattern}: ${String(cause)}`);
+  }
+  if (!isLabelName(target))
+    throw new PromqlExecutionError(`invalid destination label name in label_replace(): ${target}`);
+  const names = regex.namedGroups();
+  for (const one of series) {
+    const matcher = regex.matcher(labelValue(one.labels, source));
+    if (!matcher.matches()) continue;
+    const value = expandTemplate(replacement, (name) => {
+      const index = /^\d+$/.test(name) ? Number(name) : names[name];
+      if (index === undefined || index > regex.groupCount()) return "";
+      return matcher.group(index) ?? "";
+    });
+    relabel(one, target, value);
+  }
+  return mergeEqualSeries(series);
+}
+
+/** `label_join(v, target, separator, source…)`. */
+export function labelJoin(series: readonly StepSeries[], args: readonly string[]): StepSeries[] {
+  const [target = "", separator = "", ...sources] = args;
+  if (!isLabelName(target)) throw new PromqlExecutionError(`invalid destination label name in label_join(): ${target}`);
+  for (const source of sources) {
+    if (!isLabelName(source)) throw new PromqlExecutionError(`invalid source label name in label_join(): ${source}`);
+  }
+  for (const one of series) {
+    relabel(one, target, sources.map((source) => labelValue(one.labels, source)).join(separator));
+  }
+  return mergeEqualSeries(series);
+}
+
+/** A name that is set is no longer to be dropped. */
+function relabel(series: StepSeries, target: string, value: string): void {
+  series.labels = setLabel(series.labels, target, value);
+  if (target === METRIC_NAME) series.dropName = false;
+}
+
+/** Labels of `absent(v)`: those that the selector asks for by `=`, each once. */
+export function absentLabels(node: PromqlExpression): Labels {
+  const inner = unwrapParens(node);
+  const selector = inner.kind === "range" ? inner.selector : inner;
+  if (selector.kind !== "selector") return [];
+  let labels: Labels = [];
+  const seen = new Set<string>();
+  const twice = new Set<string>();
+  for (const { name } of selector.matchers) {
+    if (seen.has(name)) twice.add(name);
+    seen.add(name);
+  }
+  for (const { name, kind, value } of selector.matchers) {
+    if (name !== METRIC_NAME && kind === "=" && !twice.has(name)) labels = setLabel(labels, name, value);
+  }
+  return labels;
+}

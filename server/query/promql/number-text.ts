@@ -1,0 +1,45 @@
+/** Numbers as Prometheus writes them. */
+
+/** Shortest digits that read back the same: `"1e-07"`, `"+Inf"`, `"NaN"`, as in samples of the HTTP API. */
+export function printSample(value: number): string {
+  if (Number.isNaN(value)) return "NaN";
+  if (value === Number.POSITIVE_INFINITY) return "+Inf";
+  if (value === Number.NEGATIVE_INFINITY) return "-Inf";
+  if (value === 0) return Object.is(value, -0) ? "-0" : "0";
+  const text = String(value);
+  const exponent = text.indexOf("e");
+  if (exponent === -1 || text.length - exponent > 3) return text;
+  return `${text.slice(0, exponent + 2)}0${text.slice(exponent + 2)}`;
+}
+
+/** The same digits, never with an exponent, as in scalars and in labels made of values. */
+export function printPlainNumber(value: number): string {
+  const text = printSample(value);
+  const at = text.indexOf("e");
+  if (at === -1) return text;
+  const exponent = Number(text.slice(at + 1));
+  const negative = text.startsWith("-");
+  const [whole = "", fraction = ""] = text.slice(negative ? 1 : 0, at).split(".");
+  const digits = whole + fraction;
+  const point = whole.length + exponent;
+  let plain: string;
+  if (point <= 0) plain = `0.${"0".repeat(-point)}${digits}`;
+  else if (point >= digits.length) plain = digits + "0".repeat(point - digits.length);
+  else plain = `${digits.slice(0, point)}.${digits.slice(point)}`;
+  return negative ? `-${plain}` : plain;
+}
+
+/** A number as a label value of histograms: whole numbers end in `.0`. */
+export function printBound(value: number): string {
+  const text = printSample(value);
+  return /^-?\d+$/.test(text) ? `${text}.0` : text;
+}
+
+/** Unix milliseconds as the seconds of a JSON answer: up to three decimals, none that are zero. */
+export function printSeconds(milliseconds: number): string {
+  const whole = Math.floor(milliseconds / 1000);
+  const rest = milliseconds - whole * 1000;
+  if (rest === 0) return String(whole);
+  if (whole < 0) return String(milliseconds / 1000);
+  return `${whole}.${String(rest).padStart(3, "0").replace(/0+$/, "")}`;
+}

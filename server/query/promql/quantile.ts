@@ -1,0 +1,28 @@
+/** Quantiles of plain values. */
+
+/**
+ * Sorts `values` in place (NaN first) and interpolates between neighbours.
+ *
+ * @returns -Inf below 0, +Inf above 1, NaN for NaN or no values.
+ */
+export function quantileOf(values: Float64Array, quantile: number): number {
+  if (values.length === 0 || Number.isNaN(quantile)) return Number.NaN;
+  if (quantile < 0) return Number.NEGATIVE_INFINITY;
+  if (quantile > 1) return Number.POSITIVE_INFINITY;
+  sortNanFirst(values);
+  const rank = quantile * (values.length - 1);
+  const low = Math.max(0, Math.floor(rank));
+  const high = Math.min(values.length - 1, low + 1);
+  const weight = rank - Math.floor(rank);
+  return (values[low] ?? Number.NaN) * (1 - weight) + (values[high] ?? Number.NaN) * weight;
+}
+
+function sortNanFirst(values: Float64Array): void {
+  values.sort(); // typed arrays sort by number, NaN last
+  let nans = 0;
+  while (nans < values.length && Number.isNaN(values[values.length - 1 - nans])) nans++;
+  if (nans > 0) {
+    values.copyWithin(nans, 0, values.length - nans);
+    values.fill(Number.NaN, 0, nans);
+  }
+}

@@ -1,0 +1,42 @@
+/** What one query may take: time, and values held in memory at the same time. */
+
+import type { Clock } from "../../model/clock.ts";
+import { ThalwegError } from "../../model/errors.ts";
+
+/** Counts values held by a query and looks at the clock. */
+export class QueryBudget {
+  readonly #samplesMax: number;
+  readonly #clock: Pick<Clock, "monotonicMs">;
+  readonly #deadlineMs: number;
+  readonly #timeoutMs: number;
+  #held = 0;
+  #peak = 0;
+
+  constructor(limits: { readonly samplesMax: number; readonly timeoutMs: number }, clock: Pick<Clock, "monotonicMs">) {
+    this.#samplesMax = limits.samplesMax;
+    this.#clock = clock;
+    this.#timeoutMs = limits.timeoutMs;
+    this.#deadlineMs = clock.monotonicMs() + limits.timeoutMs;
+  }
+
+  /** The most values that were held at once. */
+  get peak(): number {
+    return this.#peak;
+  }
+
+  /** Takes room for `count` values; throws `query_samples_max`, or `query_timeout` where the time is over. */
+  hold(count: number): void {
+    this.#held += count;
+    if (this.#held > this.#peak) this.#peak = this.#held;
+    if (this.#held > this.#samplesMax) {
+      throw new ThalwegError("query_samples_max", { asked: this.#held, max: this.#samplesMax });
+    }
+    if (this.#clock.monotonicMs() > this.#deadlineMs)
+      throw new ThalwegError("query_timeout", { timeoutMs: this.#timeoutMs });
+  }
+
+  /** Gives room back when values are no longer referred to. */
+  release(count: number): void {
+    this.#held -= count;
+  }
+}

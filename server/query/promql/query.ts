@@ -1,0 +1,181 @@
+/** One PromQL query from text to result. */
+
+import { promqlType } from "../../../grammar/promql-check.ts";
+import { PromqlSyntaxError } from "../../../grammar/promql-error.ts";
+import { parsePromql } from "../../../grammar/promql-parse.ts";
+import type { PromqlExpression, PromqlSelector } from "../../../grammar/promql-tree.ts";
+import type { Clock } from "../../model/clock.ts";
+import type { Labels, SeriesSamples } from "../../model/series.ts";
+import { Annotations } from "./annotations.ts";
+import { evaluate } from "./evaluate.ts";
+import { type Evaluation, unwrapParens } from "./evaluation.ts";
+import { planSelections, type QueryTimes, queryGrid, refuseUnsupported, type Selection, subqueryGrid } from "./plan.ts";
+import { QueryBudget } from "./query-budget.ts";
+import { regexMatchesEmpty } from "./regex.ts";
+import { stepsToSamples, withoutStale } from "./select-steps.ts";
+import { compareLabels } from "./series-labels.ts";
+import { resolveNames, type StepGrid, type StepSeries, sortByLabels } from "./step-vector.ts";
+
+/** How queries are understood; Prometheus' own defaults and switches. */
+export interface PromqlSettings {
+  readonly lookbackMs: number;
+  /** Step of a sub-query that names none. */
+  readonly defaultStepMs: number;
+  /** Values one query may hold at the same time. */
+  readonly samplesMax: number;
+  /** promql-experimental-functions. */
+  readonly experimentalFunctions: boolean;
+  /** promql-delayed-name-removal. */
+  readonly delayedNameRemoval: boolean;
+}
+
+/** What a Prometheus server does without flags. */
+export const PROMQL_DEFAULTS: PromqlSettings = {
+  lookbackMs: 300_000,
+  defaultStepMs: 60_000,
+  samplesMax: 50_000_000,
+  experimentalFunctions: false,
+  delayedNameRemoval: false,
+};
+
+/** A text with its times: an instant query has `startMs` equal to `endMs` and `stepMs` 0. */
+export interface PromqlQuery {
+  readonly text: string;
+  readonly startMs: number;
+  readonly endMs: number;
+  readonly stepMs: number;
+  readonly timeoutMs: number;
+  readonly settings: PromqlSettings;
+}
+
+/** A checked query and what it needs from the store. */
+export interface PlannedQuery {
+  readonly tree: PromqlExpression;
+  readonly times: QueryTimes;
+  readonly selections: readonly Selection[];
+}
+
+/** Samples of one series in a result of raw samples. */
+export interface SampleSeries {
+  readonly labels: Labels;
+  readonly timestampsMs: Float64Array;
+  readonly values: Float64Array;
+}
+
+export type PromqlResult =
+  | { readonly kind: "scalar"; readonly timeMs: number; readonly value: number }
+  | { readonly kind: "string"; readonly timeMs: number; readonly value: string }
+  /** One step, in the order that the query asks for. */
+  | { readonly kind: "vector"; readonly timeMs: number; readonly series: readonly StepSeries[] }
+  /** Steps of a range query, sorted by labels. */
+  | { readonly kind: "steps"; readonly grid: StepGrid; readonly series: readonly StepSeries[] }
+  /** Raw samples: what an instant query of a range selector gives. */
+  | { readonly kind: "samples"; readonly series: readonly SampleSeries[] };
+
+/** A result with what was said on the way. */
+export interface PromqlOutcome {
+  readonly result: PromqlResult;
+  readonly warnings: readonly string[];
+  readonly infos: readonly string[];
+  /** The most values held at the same time. */
+  readonly samplesPeak: number;
+}
+
+/**
+ * Parses, checks and plans a query.
+ *
+ * @throws PromqlSyntaxError for the text, PromqlExecutionError for durations that only the times show to be wrong.
+ */
+export function planQuery(query: PromqlQuery): PlannedQuery {
+  const { settings, text } = query;
+  const tree = parsePromql(text, { regexMatchesEmpty, experimental: settings.experimentalFunctions });
+  refuseUnsupported(text, tree);
+  const type = promqlType(tree);
+  if (query.stepMs !== 0 && type !== "scalar" && type !== "vector") throw new RangeTypeError(type);
+  const times: QueryTimes = {
+    startMs: query.startMs,
+    endMs: query.endMs,
+    stepMs: query.stepMs,
+    lookbackMs: settings.lookbackMs,
+    defaultStepMs: settings.defaultStepMs,
+  };
+  return { tree, times, selections: planSelections(tree, times) };
+}
+
+/** A range query over something that has no value at a step. */
+export class RangeTypeError extends Error {
+  constructor(type: string) {
+    const name = type === "matrix" ? "range vector" : type;
+    super(`invalid expression type "${name}" for range query, must be Scalar or instant Vector`);
+    this.name = "RangeTypeError";
+  }
+}
+
+/** Whether an error says that the query is wrong, rather than that it failed. */
+export function isBadQuery(cause: unknown): cause is Error {
+  return cause instanceof PromqlSyntaxError || cause instanceof RangeTypeError;
+}
+
+/**
+ * Evaluates a planned query.
+ *
+ * @param selected Series of each selection, in the order of the plan.
+ * @throws PromqlExecutionError, or ThalwegError where a limit is reached.
+ */
+export function evaluateQuery(
+  query: PromqlQuery,
+  plan: PlannedQuery,
+  selected: readonly (readonly SeriesSamples[])[],
+  clock: Pick<Clock, "monotonicMs">,
+): PromqlOutcome {
+  const budget = new QueryBudget({ samplesMax: query.settings.samplesMax, timeoutMs: query.timeoutMs }, clock);
+  const annotations = new Annotations(query.text);
+  const samples = new Map<PromqlSelector, readonly SeriesSamples[]>();
+  for (const [index, { selector }] of plan.selections.entries()) {
+    const series = selected[index] ?? [];
+    for (const one of series) budget.hold(one.values.length);
+    samples.set(
+      selector,
+      series.toSorted((a, b) => compareLabels(a.labels, b.labels)),
+    );
+  }
+  const { delayedNameRemoval } = query.settings;
+  const evaluation: Evaluation = { times: plan.times, budget, annotations, delayedNameRemoval, samples };
+  const result = resultOf(query, plan, evaluation);
+  return { result, warnings: annotations.warnings, infos: annotations.infos, samplesPeak: budget.peak };
+}
+
+function resultOf(query: PromqlQuery, plan: PlannedQuery, evaluation: Evaluation): PromqlResult {
+  const inner = unwrapParens(plan.tree);
+  const timeMs = query.startMs;
+  if (inner.kind === "range") return rawSamples(inner.selector, evaluation);
+  const grid = queryGrid(plan.times);
+  if (inner.kind === "subquery") return subquerySamples(inner, grid, evaluation);
+  const value = evaluate(plan.tree, grid, evaluation);
+  if (value.kind === "string") return { kind: "string", timeMs, value: value.value };
+  if (value.kind === "scalar") {
+    if (query.stepMs === 0) return { kind: "scalar", timeMs, value: value.values[0] ?? Number.NaN };
+    const present = new Uint8Array(grid.steps).fill(1);
+    return { kind: "steps", grid, series: [{ labels: [], dropName: false, values: value.values, present }] };
+  }
+  const series = resolveNames(value.series);
+  if (query.stepMs === 0) return { kind: "vector", timeMs, series };
+  return { kind: "steps", grid, series: sortByLabels(series) };
+}
+
+/** The store was asked for exactly the window of the selector. */
+function rawSamples(selector: PromqlSelector, evaluation: Evaluation): PromqlResult {
+  const series = (evaluation.samples.get(selector) ?? []).map(withoutStale).filter((one) => one.values.length > 0);
+  return { kind: "samples", series };
+}
+
+function subquerySamples(
+  node: PromqlExpression & { readonly kind: "subquery" },
+  grid: StepGrid,
+  evaluation: Evaluation,
+): PromqlResult {
+  const innerGrid = subqueryGrid(node, grid, evaluation.times);
+  const value = evaluate(node.operand, innerGrid, evaluation);
+  const series = value.kind === "vector" ? sortByLabels(resolveNames(value.series)) : [];
+  return { kind: "samples", series: series.map((one) => stepsToSamples(one, innerGrid)) };
+}

@@ -1,0 +1,245 @@
+/**
+ * Functions of a window of samples, `rate` to `quantile_over_time`.
+ *
+ * A kernel reads `values[low..high)` of one series and gives the value of one step. Absence is a return of false.
+ */
+
+import { CompensatedMean, CompensatedSum } from "./compensated.ts";
+import { quantileOf } from "./quantile.ts";
+
+/** The window a kernel looks at; one object serves a whole query. */
+export interface RangeWindow {
+  timestampsMs: Float64Array;
+  values: Float64Array;
+  /** First sample of the window, and the one after its last; a kernel is called only with at least one. */
+  low: number;
+  high: number;
+  /** Edges of the window after offset and `@`: left one open. */
+  startMs: number;
+  endMs: number;
+  /** Time of the step itself. */
+  stepMs: number;
+  /** Scalar arguments at this step. */
+  first: number;
+  second: number;
+  /** Whether the series has a sample smaller than the one before: set once for each series. */
+  hasResets: boolean;
+  result: number;
+}
+
+export type RangeKernel = (window: RangeWindow) => boolean;
+
+function at(values: Float64Array, index: number): number {
+  return values[index] ?? Number.NaN;
+}
+
+/** Extrapolates the difference of the last and the first sample to the whole window. */
+function extrapolated(window: RangeWindow, isCounter: boolean, isRate: boolean): boolean {
+  const { timestampsMs, values, low, high } = window;
+  if (high - low < 2) return false;
+  const firstMs = at(timestampsMs, low);
+  const lastMs = at(timestampsMs, high - 1);
+  const first = at(values, low);
+  let result = at(values, high - 1) - first;
+  if (isCounter && window.hasResets) {
+    for (let i = low + 1; i < high; i++) {
+      const before = at(values, i - 1);
+      if (at(values, i) < before) result += before;
+    }
+  }
+  const sampledSeconds = (lastMs - firstMs) / 1000;
+  const meanSeconds = sampledSeconds / (high - low - 1);
+  const threshold = meanSeconds * 1.1;
+  let toStart = (firstMs - window.startMs) / 1000;
+  let toEnd = (window.endMs - lastMs) / 1000;
+  if (toStart >= threshold) toStart = meanSeconds / 2;
+  if (isCounter && result > 0 && first >= 0) toStart = Math.min(toStart, sampledSeconds * (first / result));
+  if (toEnd >= threshold) toEnd = meanSeconds / 2;
+  let factor = (sampledSeconds + toStart + toEnd) / sampledSeconds;
+  if (isRate) factor /= (window.endMs - window.startMs) / 1000;
+  window.result = result * factor;
+  return true;
+}
+
+/** Difference of the last two samples. */
+function instantaneous(window: RangeWindow, isRate: boolean): boolean {
+  const { timestampsMs, values, low, high } = window;
+  if (high - low < 2) return false;
+  const interval = at(timestampsMs, high - 1) - at(timestampsMs, high - 2);
+  if (interval === 0) return false;
+  const last = at(values, high - 1);
+  const before = at(values, high - 2);
+  if (isRate) window.result = (last < before ? last : last - before) / (interval / 1000);
+  else window.result = last - before;
+  return true;
+}
+
+/** Slope per second and value at `interceptMs`, by least squares. */
+function regression(window: RangeWindow, interceptMs: number): { slope: number; intercept: number } {
+  const { timestampsMs, values, low, high } = window;
+  const x = new CompensatedSum();
+  const y = new CompensatedSum();
+  const xy = new CompensatedSum();
+  const xx = new CompensatedSum();
+  const first = at(values, low);
+  let constant = true;
+  for (let i = low; i < high; i++) {
+    const value = at(values, i);
+    if (value !== first) constant = false;
+    const seconds = (at(timestampsMs, i) - interceptMs) / 1000;
+    x.add(seconds);
+    y.add(value);
+    xy.add(seconds * value);
+    xx.add(seconds * seconds);
+  }
+  if (constant) {
+    if (Math.abs(first) === Number.POSITIVE_INFINITY) return { slope: Number.NaN, intercept: Number.NaN };
+    return { slope: 0, intercept: first };
+  }
+  const n = high - low;
+  const covariance = xy.value - (x.value * y.value) / n;
+  const variance = xx.value - (x.value * x.value) / n;
+  const slope = covariance / variance;
+  return { slope, intercept: y.value / n - (slope * x.value) / n };
+}
+
+/** Population variance (Welford, compensated). */
+function variance(window: RangeWindow): number {
+  const mean = new CompensatedSum();
+  const squares = new CompensatedSum();
+  let count = 0;
+  for (let i = window.low; i < window.high; i++) {
+    const value = at(window.values, i);
+    count++;
+    const delta = value - mean.value;
+    mean.add(delta / count);
+    squares.add(delta * (value - mean.value));
+  }
+  return squares.value / count;
+}
+
+/** Index of the largest (`sign` 1) or smallest (-1) sample; the first NaN loses to any number. */
+function extremeIndex(window: RangeWindow, sign: number, lastOfEqual: boolean): number {
+  let best = window.low;
+  for (let i = window.low + 1; i < window.high; i++) {
+    const value = at(window.values, i) * sign;
+    const known = at(window.values, best) * sign;
+    if (value > known || Number.isNaN(known) || (lastOfEqual && value === known)) best = i;
+  }
+  return best;
+}
+
+function median(values: Float64Array): number {
+  return quantileOf(values, 0.5);
+}
+
+function result(compute: (window: RangeWindow) => number): RangeKernel {
+  return (window) => {
+    window.result = compute(window);
+    return true;
+  };
+}
+
+/** Kernels by function name. `absent_over_time` is not among them: it looks at all series together. */
+export const RANGE_KERNELS: ReadonlyMap<string, RangeKernel> = new Map<string, RangeKernel>([
+  ["rate", (window) => extrapolated(window, true, true)],
+  ["increase", (window) => extrapolated(window, true, false)],
+  ["delta", (window) => extrapolated(window, false, false)],
+  ["irate", (window) => instantaneous(window, true)],
+  ["idelta", (window) => instantaneous(window, false)],
+  [
+    "sum_over_time",
+    result(({ values, low, high }) => {
+      const sum = new CompensatedSum();
+      for (let i = low; i < high; i++) sum.add(at(values, i));
+      return sum.value;
+    }),
+  ],
+  [
+    "avg_over_time",
+    result(({ values, low, high }) => {
+      const mean = new CompensatedMean();
+      for (let i = low; i < high; i++) mean.add(at(values, i));
+      return mean.value;
+    }),
+  ],
+  ["count_over_time", result(({ low, high }) => high - low)],
+  ["present_over_time", result(() => 1)],
+  ["first_over_time", result(({ values, low }) => at(values, low))],
+  ["last_over_time", result(({ values, high }) => at(values, high - 1))],
+  ["max_over_time", result((window) => at(window.values, extremeIndex(window, 1, false)))],
+  ["min_over_time", result((window) => at(window.values, extremeIndex(window, -1, false)))],
+  ["ts_of_max_over_time", result((window) => at(window.timestampsMs, extremeIndex(window, 1, true)) / 1000)],
+  ["ts_of_min_over_time", result((window) => at(window.timestampsMs, extremeIndex(window, -1, true)) / 1000)],
+  ["ts_of_first_over_time", result(({ timestampsMs, low }) => at(timestampsMs, low) / 1000)],
+  ["ts_of_last_over_time", result(({ timestampsMs, high }) => at(timestampsMs, high - 1) / 1000)],
+  ["stddev_over_time", result((window) => Math.sqrt(variance(window)))],
+  ["stdvar_over_time", result(variance)],
+  ["quantile_over_time", result(({ values, low, high, first }) => quantileOf(values.slice(low, high), first))],
+  [
+    "mad_over_time",
+    result(({ values, low, high }) => {
+      const all = values.slice(low, high);
+      if (all.some(Number.isNaN)) return Number.NaN;
+      const middle = median(all);
+      return median(all.map((value) => Math.abs(value - middle)));
+    }),
+  ],
+  [
+    "changes",
+    result(({ values, low, high }) => {
+      let changes = 0;
+      for (let i = low + 1; i < high; i++) {
+        const value = at(values, i);
+        const before = at(values, i - 1);
+        if (value !== before && !(Number.isNaN(value) && Number.isNaN(before))) changes++;
+      }
+      return changes;
+    }),
+  ],
+  [
+    "resets",
+    result(({ values, low, high }) => {
+      let resets = 0;
+      for (let i = low + 1; i < high; i++) if (at(values, i) < at(values, i - 1)) resets++;
+      return resets;
+    }),
+  ],
+  [
+    "deriv",
+    (window) => {
+      if (window.high - window.low < 2) return false;
+      window.result = regression(window, at(window.timestampsMs, window.low)).slope;
+      return true;
+    },
+  ],
+  [
+    "predict_linear",
+    (window) => {
+      if (window.high - window.low < 2) return false;
+      const { slope, intercept } = regression(window, window.stepMs);
+      window.result = slope * window.first + intercept;
+      return true;
+    },
+  ],
+  ["double_exponential_smoothing", smoothed],
+]);
+
+/** Holt and Winters: `first` smooths the level, `second` the trend. */
+function smoothed(window: RangeWindow): boolean {
+  const { values, low, high, first: levelFactor, second: trendFactor } = window;
+  if (high - low < 2) return false;
+  let before = 0;
+  let level = at(values, low);
+  let trend = at(values, low + 1) - at(values, low);
+  for (let i = low + 1; i < high; i++) {
+    if (i > low + 1) trend = trendFactor * (level - before) + (1 - trendFactor) * trend;
+    before = level;
+    level = levelFactor * at(values, i) + (1 - levelFactor) * (level + trend);
+  }
+  window.result = level;
+  return true;
+}
+
+/** Range functions whose results keep the metric name. */
+export const NAME_KEEPING_KERNELS: ReadonlySet<string> = new Set(["first_over_time", "last_over_time"]);

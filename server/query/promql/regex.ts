@@ -1,0 +1,33 @@
+/** Regular expressions of users: RE2, linear in time, `.` matches newlines, anchored at both ends. */
+
+import { RE2JS } from "re2js";
+
+/** Compiled expressions that are kept. */
+const COMPILED_MAX = 256;
+
+const compiled = new Map<string, RE2JS>();
+
+/**
+ * Compiles an expression, or takes the one compiled before.
+ *
+ * @throws Error in Prometheus' words where it is no regular expression.
+ */
+export function compileRegex(pattern: string): RE2JS {
+  const known = compiled.get(pattern);
+  if (known !== undefined) return known;
+  let regex: RE2JS;
+  try {
+    regex = RE2JS.compile(`^(?s:${pattern})$`);
+  } catch (cause) {
+    throw new Error(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+  const [oldest] = compiled.keys();
+  if (compiled.size >= COMPILED_MAX && oldest !== undefined) compiled.delete(oldest);
+  compiled.set(pattern, regex);
+  return regex;
+}
+
+/** Whether an anchored expression matches the empty string; throws as `compileRegex`. */
+export function regexMatchesEmpty(pattern: string): boolean {
+  return compileRegex(pattern).testExact("");
+}

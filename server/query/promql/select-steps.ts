@@ -1,0 +1,148 @@
+/** From samples to steps: instant selectors, range functions, sub-queries. */
+
+import type { SeriesSamples } from "../../model/series.ts";
+import type { QueryBudget } from "./query-budget.ts";
+import type { RangeKernel, RangeWindow } from "./range-kernels.ts";
+import {
+  isStale,
+  makeSeries,
+  type RangeSeries,
+  type StepGrid,
+  type StepSeries,
+  stepTimeMs,
+  wordsOf,
+} from "./step-vector.ts";
+
+/** What an instant selector gives for each step. */
+interface InstantOptions {
+  readonly lookbackMs: number;
+  /** Give the time of the sample in seconds in place of its value. */
+  readonly sampleTime: boolean;
+}
+
+/** Newest sample in `(T - lookback, T]` for every step; a staleness marker there means no value. */
+export function selectInstant(
+  samples: SeriesSamples,
+  grid: StepGrid,
+  options: InstantOptions,
+  budget: QueryBudget,
+): StepSeries {
+  const { timestampsMs, values } = samples;
+  const out = makeSeries(samples.labels, false, grid, budget);
+  const words = wordsOf(values);
+  let next = 0;
+  for (let k = 0; k < grid.steps; k++) {
+    const timeMs = stepTimeMs(grid, k);
+    while (next < timestampsMs.length && (timestampsMs[next] ?? 0) <= timeMs) next++;
+    const index = next - 1;
+    const sampleMs = timestampsMs[index];
+    if (sampleMs === undefined || sampleMs <= timeMs - options.lookbackMs || isStale(words, index)) continue;
+    out.present[k] = 1;
+    out.values[k] = options.sampleTime ? sampleMs / 1000 : (values[index] ?? Number.NaN);
+  }
+  return out;
+}
+
+/** Samples without staleness markers; the same arrays where there are none. */
+export function withoutStale(samples: SeriesSamples): RangeSeries {
+  const { labels, timestampsMs, values } = samples;
+  const words = wordsOf(values);
+  let stale = 0;
+  for (let i = 0; i < values.length; i++) if (isStale(words, i)) stale++;
+  if (stale === 0) return { labels, dropName: false, timestampsMs, values };
+  const times = new Float64Array(values.length - stale);
+  const kept = new Float64Array(values.length - stale);
+  let count = 0;
+  for (let i = 0; i < values.length; i++) {
+    if (isStale(words, i)) continue;
+    times[count] = timestampsMs[i] ?? 0;
+    kept[count++] = values[i] ?? Number.NaN;
+  }
+  return { labels, dropName: false, timestampsMs: times, values: kept };
+}
+
+/** A window for `applyKernel`; `first` and `second` are set by the caller's `setArguments`. */
+export function makeWindow(): RangeWindow {
+  return {
+    timestampsMs: new Float64Array(0),
+    values: new Float64Array(0),
+    low: 0,
+    high: 0,
+    startMs: 0,
+    endMs: 0,
+    stepMs: 0,
+    first: 0,
+    second: 0,
+    hasResets: false,
+    result: 0,
+  };
+}
+
+/** Where the windows of a range lie. */
+export interface RangeGrid {
+  /** Steps of the query: what a result belongs to. */
+  readonly grid: StepGrid;
+  /** The right edges, after offset and `@`. */
+  readonly shifted: StepGrid;
+  readonly rangeMs: number;
+}
+
+/** Scalar arguments of a range function, one value a step. */
+export interface KernelArguments {
+  readonly first: Float64Array | undefined;
+  readonly second: Float64Array | undefined;
+}
+
+/** Runs a kernel over every window of one series: the edges slide, each sample is passed once. */
+export function applyKernel(
+  series: RangeSeries,
+  kernel: RangeKernel,
+  ranges: RangeGrid,
+  args: KernelArguments,
+  out: StepSeries,
+): void {
+  const { timestampsMs, values } = series;
+  const window = makeWindow();
+  window.timestampsMs = timestampsMs;
+  window.values = values;
+  window.hasResets = fallsSomewhere(values);
+  let low = 0;
+  let high = 0;
+  for (let k = 0; k < ranges.grid.steps; k++) {
+    const endMs = stepTimeMs(ranges.shifted, k);
+    const startMs = endMs - ranges.rangeMs;
+    while (high < timestampsMs.length && (timestampsMs[high] ?? 0) <= endMs) high++;
+    while (low < high && (timestampsMs[low] ?? 0) <= startMs) low++;
+    if (low === high) continue;
+    window.low = low;
+    window.high = high;
+    window.startMs = startMs;
+    window.endMs = endMs;
+    window.stepMs = stepTimeMs(ranges.grid, k);
+    window.first = args.first?.[k] ?? 0;
+    window.second = args.second?.[k] ?? 0;
+    if (!kernel(window)) continue;
+    out.present[k] = 1;
+    out.values[k] = window.result;
+  }
+}
+
+function fallsSomewhere(values: Float64Array): boolean {
+  for (let i = 1; i < values.length; i++) if ((values[i] ?? 0) < (values[i - 1] ?? 0)) return true;
+  return false;
+}
+
+/** Values of a sub-query as samples. */
+export function stepsToSamples(series: StepSeries, grid: StepGrid): RangeSeries {
+  let count = 0;
+  for (const present of series.present) count += present;
+  const timestampsMs = new Float64Array(count);
+  const values = new Float64Array(count);
+  let at = 0;
+  for (let k = 0; k < grid.steps; k++) {
+    if (series.present[k] === 0) continue;
+    timestampsMs[at] = stepTimeMs(grid, k);
+    values[at++] = series.values[k] ?? Number.NaN;
+  }
+  return { labels: series.labels, dropName: series.dropName, timestampsMs, values };
+}

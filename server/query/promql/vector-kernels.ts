@@ -1,0 +1,117 @@
+/** Functions of one value at a time. */
+
+const DAY_MS = 86_400_000;
+
+function radians(degrees: number): number {
+  return (degrees * Math.PI) / 180;
+}
+
+function degrees(angle: number): number {
+  return (angle * 180) / Math.PI;
+}
+
+function sign(value: number): number {
+  if (value < 0) return -1;
+  return value > 0 ? 1 : value;
+}
+
+/** Value in, value out; the metric name goes. */
+export const MATH_KERNELS: ReadonlyMap<string, (value: number) => number> = new Map<string, (value: number) => number>([
+  ["abs", Math.abs],
+  ["acos", Math.acos],
+  ["acosh", Math.acosh],
+  ["asin", Math.asin],
+  ["asinh", Math.asinh],
+  ["atan", Math.atan],
+  ["atanh", Math.atanh],
+  ["ceil", Math.ceil],
+  ["cos", Math.cos],
+  ["cosh", Math.cosh],
+  ["deg", degrees],
+  ["exp", Math.exp],
+  ["floor", Math.floor],
+  ["ln", Math.log],
+  ["log10", Math.log10],
+  ["log2", Math.log2],
+  ["rad", radians],
+  ["sgn", sign],
+  ["sin", Math.sin],
+  ["sinh", Math.sinh],
+  ["sqrt", Math.sqrt],
+  ["tan", Math.tan],
+  ["tanh", Math.tanh],
+]);
+
+function ofDate(read: (date: Date) => number): (value: number) => number {
+  return (seconds) => read(new Date(Math.trunc(seconds) * 1000)); // NaN where no date holds it
+}
+
+/** Unix seconds in, a part of the UTC date out. */
+export const DATE_KERNELS: ReadonlyMap<string, (value: number) => number> = new Map<string, (value: number) => number>([
+  ["minute", ofDate((date) => date.getUTCMinutes())],
+  ["hour", ofDate((date) => date.getUTCHours())],
+  ["day_of_week", ofDate((date) => date.getUTCDay())],
+  ["day_of_month", ofDate((date) => date.getUTCDate())],
+  ["day_of_year", ofDate((date) => Math.floor((date.getTime() - Date.UTC(date.getUTCFullYear(), 0, 1)) / DAY_MS) + 1)],
+  [
+    "days_in_month",
+    ofDate((date) => new Date(Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + 1, 0)).getUTCDate()),
+  ],
+  ["month", ofDate((date) => date.getUTCMonth() + 1)],
+  ["year", ofDate((date) => date.getUTCFullYear())],
+]);
+
+/** Go's power: 1 to anything is 1, and -1 to an infinity too. */
+export function power(base: number, exponent: number): number {
+  if (base === 1) return 1;
+  if (base === -1 && Math.abs(exponent) === Number.POSITIVE_INFINITY) return 1;
+  return base ** exponent;
+}
+
+/** Rounds to the nearest multiple, halves up. */
+export function roundTo(value: number, nearest: number): number {
+  const inverse = 1 / nearest;
+  return Math.floor(value * inverse + 0.5) / inverse;
+}
+
+/** Arithmetic of two values. */
+export function arithmetic(op: string): (left: number, right: number) => number {
+  switch (op) {
+    case "+":
+      return (left, right) => left + right;
+    case "-":
+      return (left, right) => left - right;
+    case "*":
+      return (left, right) => left * right;
+    case "/":
+      return (left, right) => left / right;
+    case "%":
+      return (left, right) => left % right;
+    case "^":
+      return power;
+    case "atan2":
+      return Math.atan2;
+    default:
+      throw new Error(`no arithmetic for ${op}`);
+  }
+}
+
+/** Comparison of two values; with NaN only `!=` holds. */
+export function comparison(op: string): (left: number, right: number) => boolean {
+  switch (op) {
+    case "==":
+      return (left, right) => left === right;
+    case "!=":
+      return (left, right) => left !== right;
+    case "<":
+      return (left, right) => left < right;
+    case ">":
+      return (left, right) => left > right;
+    case "<=":
+      return (left, right) => left <= right;
+    case ">=":
+      return (left, right) => left >= right;
+    default:
+      throw new Error(`no comparison for ${op}`);
+  }
+}
