@@ -78,6 +78,7 @@ export function layOutDayFile(alias: string, createdNs: bigint, firstSequence: n
     `CREATE TABLE ${alias}.resource (resource_id UBIGINT, service VARCHAR, instance VARCHAR,
        attributes MAP(VARCHAR, VARCHAR), attribute_kinds VARCHAR, attribute_repeats VARCHAR)`,
     `CREATE TABLE ${alias}.ledger (sequence UBIGINT, ingest_ns BIGINT, spans UINTEGER)`,
+    `CREATE TABLE ${alias}.trace_index (block UBIGINT, trace_id UUID, first_sequence UBIGINT, last_sequence UBIGINT)`,
     `CREATE TABLE ${alias}.edge (bucket_ms BIGINT, client VARCHAR, server VARCHAR, connection_type VARCHAR,
        requests UBIGINT, errors UBIGINT, server_bucket INTEGER[], server_count UBIGINT[],
        client_bucket INTEGER[], client_count UBIGINT[])`,

@@ -3,55 +3,103 @@
 import type { DuckDBConnection } from "@duckdb/node-api";
 import type { SpanBatch } from "../model/span-batch.ts";
 import { SpanBatchBuilder } from "../model/span-batch-builder.ts";
-import { numberOf, readRows } from "./database.ts";
+import { numberOf, readRows, textOf } from "./database.ts";
 import type { DayFile } from "./day-files.ts";
 import type { StoredSpan } from "./reader.ts";
-import { READ_LIST, readForReplay, readResources, readSpan, sequenceOfRow } from "./span-rows.ts";
+import {
+  learnResources,
+  READ_LIST,
+  type ResourcesById,
+  type Row,
+  readForReplay,
+  readSpan,
+  sequenceOfRow,
+} from "./span-rows.ts";
+import type { TraceIndex } from "./trace-index.ts";
 
 const TRACE_ID = /^[0-9a-f]{32}$/;
+/** Resources kept between traces. */
+const RESOURCES_KEPT_MAX = 20_000;
 
-/**
- * Spans of one trace in order of start.
- *
- * Reads the trace id column of every file; other columns only where it is found.
- *
- * @param spansMax The earliest so many of each file are read.
- */
-export async function readTrace(
-  connection: DuckDBConnection,
-  files: readonly DayFile[],
-  traceId: string,
-  spansMax: number,
-): Promise<StoredSpan[]> {
-  if (!TRACE_ID.test(traceId)) return [];
-  const spans: StoredSpan[] = [];
-  for (const { alias } of files) {
-    const condition = `trace_id = UUID '${traceId}'`;
-    const rows = await readRows(
-      connection,
-      `SELECT ${READ_LIST} FROM ${alias}.span WHERE ${condition}
-       ORDER BY start_ns, commit_sequence LIMIT ${Math.max(0, Math.trunc(spansMax))}`,
-    );
-    if (rows.length === 0) continue;
-    const resources = await readResources(connection, alias, condition);
-    for (const row of rows) spans.push(readSpan(row, resources));
+/** Reads traces of all files; remembers resources, which are few. */
+export class TraceReader {
+  readonly #index: TraceIndex;
+  #resources: ResourcesById = new Map();
+
+  constructor(index: TraceIndex) {
+    this.#index = index;
   }
-  spans.sort((a, b) => (a.startNs < b.startNs ? -1 : a.startNs > b.startNs ? 1 : 0));
-  return spans.slice(0, spansMax);
+
+  /**
+   * Spans of one trace in order of start.
+   *
+   * @param spansMax The earliest so many are given.
+   */
+  async read(
+    connection: DuckDBConnection,
+    files: readonly DayFile[],
+    traceId: string,
+    spansMax: number,
+  ): Promise<StoredSpan[]> {
+    if (!TRACE_ID.test(traceId)) return [];
+    if (this.#resources.size > RESOURCES_KEPT_MAX) this.#resources = new Map();
+    const rows = await this.#rowsOf(connection, files, traceId, spansMax);
+    const spans: StoredSpan[] = [];
+    for (const [alias, own] of byFile(rows)) {
+      await learnResources(connection, alias, own, this.#resources);
+      for (const row of own) spans.push(readSpan(row, this.#resources));
+    }
+    spans.sort((a, b) => (a.startNs < b.startNs ? -1 : a.startNs > b.startNs ? 1 : 0));
+    return spans;
+  }
+
+  /** Sorting in DuckDB is dear for the few rows of a common trace: only one with too many spans is sorted there. */
+  async #rowsOf(
+    connection: DuckDBConnection,
+    files: readonly DayFile[],
+    traceId: string,
+    spansMax: number,
+  ): Promise<Row[]> {
+    const ranges = await this.#index.rangesOf(connection, files, traceId);
+    if (ranges.length === 0) return [];
+    const select = ranges
+      .map(
+        ({ alias, first, last }) => `SELECT ${READ_LIST}, '${alias}' AS file FROM ${alias}.span
+          WHERE trace_id = UUID '${traceId}' AND commit_sequence BETWEEN ${first} AND ${last}`,
+      )
+      .join(" UNION ALL ");
+    const most = Math.max(0, Math.trunc(spansMax));
+    const rows = await readRows(connection, `${select} LIMIT ${most + 1}`);
+    if (rows.length <= most) return rows;
+    return readRows(connection, `FROM (${select}) ORDER BY start_ns, commit_sequence LIMIT ${most}`);
+  }
+}
+
+/** Rows by the file they came from, which stands in their last value. */
+function byFile(rows: readonly Row[]): Map<string, Row[]> {
+  const files = new Map<string, Row[]>();
+  for (const row of rows) {
+    const alias = textOf(row.at(-1));
+    const own = files.get(alias);
+    if (own === undefined) files.set(alias, [row]);
+    else own.push(row);
+  }
+  return files;
 }
 
 /**
  * Gives the spans of every commit after `sequence` in order, one batch a commit.
  *
- * Holds one commit's rows at a time. A commit whose rows were lost with a damaged file is left out.
+ * Holds one commit's rows at a time; `lookUps` is used while `connection` is in the middle of an answer. A commit whose rows were lost with a damaged file is left out.
  */
 export async function replayCommits(
   connection: DuckDBConnection,
+  lookUps: DuckDBConnection,
   files: readonly DayFile[],
   sequence: number,
   onBatch: (batch: SpanBatch, sequence: number) => void,
 ): Promise<void> {
-  for (const run of await commitRuns(connection, files, sequence)) await replayRun(connection, run, onBatch);
+  for (const run of await commitRuns(connection, files, sequence)) await replayRun(connection, lookUps, run, onBatch);
 }
 
 /** Neighbouring commits that lie in one file. */
@@ -84,11 +132,12 @@ async function commitRuns(
 
 async function replayRun(
   connection: DuckDBConnection,
+  lookUps: DuckDBConnection,
   run: CommitRun,
   onBatch: (batch: SpanBatch, sequence: number) => void,
 ): Promise<void> {
   const condition = `commit_sequence BETWEEN ${run.first} AND ${run.last}`;
-  const resources = await readResources(connection, run.alias, condition);
+  const resources: ResourcesById = new Map();
   const result = await connection.stream(
     `SELECT ${READ_LIST} FROM ${run.alias}.span WHERE ${condition}
      ORDER BY commit_sequence, rowid`,
@@ -96,7 +145,9 @@ async function replayRun(
   const builder = new SpanBatchBuilder();
   let current = 0;
   for await (const chunk of result) {
-    for (const row of chunk.getRows()) {
+    const rows = chunk.getRows();
+    await learnResources(lookUps, run.alias, rows, resources);
+    for (const row of rows) {
       const sequence = sequenceOfRow(row);
       if (current !== 0 && sequence !== current) onBatch(builder.seal(), current);
       current = sequence;

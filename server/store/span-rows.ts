@@ -65,37 +65,41 @@ const TYPED_AT = READ_COLUMNS.length - TYPED_ATTRIBUTES.length;
 /** The select list that `readSpan` and `readForReplay` take rows of. */
 export const READ_LIST = READ_COLUMNS.join(", ");
 
-/** Resources of one day file by id, as far as they were asked for; one that is not stored is added under its name alone. */
+/** Resources by id; one that is not stored is added under its name alone. */
 export type ResourcesById = Map<bigint, Resource>;
 
-type Row = readonly DuckDBValue[];
+/** Values of `READ_LIST`. */
+export type Row = readonly DuckDBValue[];
 
-/**
- * Reads resources of a day file.
- *
- * @param spans Condition on `span` that says whose resources; trusted SQL.
- */
-export async function readResources(
+/** Adds the resources of rows that are not known yet. Ids are hashes of content: one map serves all files. */
+export async function learnResources(
   connection: DuckDBConnection,
   alias: string,
-  spans: string,
-): Promise<ResourcesById> {
-  const found: ResourcesById = new Map();
-  const rows = await readRows(
+  rows: readonly Row[],
+  known: ResourcesById,
+): Promise<void> {
+  const unknown = new Set<bigint>();
+  for (const row of rows) if (!known.has(resourceIdOf(row))) unknown.add(resourceIdOf(row));
+  if (unknown.size === 0) return;
+  const ids = [...unknown].map((id) => `CAST(${id} AS UBIGINT)`).join(", ");
+  const found = await readRows(
     connection,
     `SELECT resource_id, service, instance, attributes, attribute_kinds, attribute_repeats
-     FROM ${alias}.resource WHERE resource_id IN (SELECT resource_id FROM ${alias}.span WHERE ${spans})`,
+     FROM ${alias}.resource WHERE resource_id IN (${ids})`,
   );
-  for (const [id, service, instance, map, kinds, repeats] of rows) {
+  for (const [id, service, instance, map, kinds, repeats] of found) {
     const attributes = joinAttributes({
       kinds: textOf(kinds),
       entries: entriesOf(map),
       repeats: textOf(repeats),
       typed: () => undefined,
     });
-    found.set(bigintOf(id), { service: textOf(service), instance: textOf(instance), attributes });
+    known.set(bigintOf(id), { service: textOf(service), instance: textOf(instance), attributes });
   }
-  return found;
+}
+
+function resourceIdOf(row: Row): bigint {
+  return bigintOf(row[3]);
 }
 
 /** Commit that a row came with. */
@@ -174,7 +178,7 @@ export function readForReplay(
 
 /** Where the resource was not kept, its name is: the row carries service and instance itself. */
 function resourceOfRow(row: Row, resources: ResourcesById): Resource {
-  const id = bigintOf(row[3]);
+  const id = resourceIdOf(row);
   const known = resources.get(id);
   if (known !== undefined) return known;
   const service = textOf(row[4]);

@@ -39,6 +39,19 @@ interface WaitingBatch {
   readonly reject: (error: unknown) => void;
 }
 
+/** What a writer works with. */
+export interface SpanWriterOptions {
+  /** Used by nobody else while the writer works on it. */
+  readonly connection: DuckDBConnection;
+  readonly files: DayFiles;
+  readonly clock: Clock;
+  readonly identity: HostIdentity;
+  /** The last sequence number given so far. */
+  readonly lastSequence: number;
+  /** Told after each group: where it went, how many spans, its last sequence number. */
+  readonly onStored: (file: DayFile, spans: number, sequence: number) => void;
+}
+
 /** Counts of the writer since the start. */
 export interface SpanWriterStats {
   readonly commits: number;
@@ -56,6 +69,7 @@ export class SpanWriter {
   readonly #files: DayFiles;
   readonly #clock: Clock;
   readonly #constants: string;
+  readonly #onStored: SpanWriterOptions["onStored"];
   readonly #source = new SpanChunkSource();
   readonly #knownResources = new Map<string, Set<bigint>>();
   #waiting: WaitingBatch[] = [];
@@ -70,18 +84,13 @@ export class SpanWriter {
   #armed = false;
   #counts = { commits: 0, groups: 0, spans: 0, refusedSpans: 0, resourcesDropped: 0 };
 
-  /** @param lastSequence The last sequence number given so far. */
-  constructor(
-    connection: DuckDBConnection,
-    files: DayFiles,
-    clock: Clock,
-    identity: HostIdentity,
-    lastSequence: number,
-  ) {
-    this.#connection = connection;
-    this.#files = files;
-    this.#clock = clock;
-    this.#sequence = lastSequence;
+  constructor(options: SpanWriterOptions) {
+    const { identity } = options;
+    this.#connection = options.connection;
+    this.#files = options.files;
+    this.#clock = options.clock;
+    this.#onStored = options.onStored;
+    this.#sequence = options.lastSequence;
     this.#constants = `${sqlText(TENANT)}, CAST(${identity.hostId} AS UBIGINT), UUID ${sqlText(identity.bootId)}`;
     this.#registerSource();
   }
@@ -206,6 +215,8 @@ export class SpanWriter {
       kept.length = 0;
     }
     for (const { id } of unknown) known.add(id);
+    const spans = group.reduce((sum, { batch }) => sum + batch.rows, 0);
+    this.#onStored(file, spans, group.at(-1)?.sequence ?? first);
   }
 
   async #resourcesOf(file: DayFile): Promise<Set<bigint>> {

@@ -18,9 +18,10 @@ import { type DamageListener, DayFiles, dayEndMs, dayOf, isLockedElsewhere } fro
 import { loadSnapshot, saveSnapshot } from "./derived.ts";
 import { type MetricHeadStats, openMetricHead } from "./metric-head.ts";
 import type { StoreReader } from "./reader.ts";
-import { readTrace, replayCommits } from "./span-reader.ts";
+import { replayCommits, TraceReader } from "./span-reader.ts";
 import { SpanWriter, type SpanWriterStats } from "./span-writer.ts";
 import { SqlRunner } from "./sql-runner.ts";
+import { TraceIndex } from "./trace-index.ts";
 import type { StoreWriter } from "./writer.ts";
 
 const RETENTION_CHECK_MS = 10 * 60_000;
@@ -119,7 +120,16 @@ async function composeStore(options: StoreOptions, instance: DuckDBInstance, loc
   const files = new DayFiles(join(directory, "db"), join(directory, "quarantine"), connection, onDamage);
   await files.attachAll();
   const lastSequence = await lastSequenceOf(connection, files);
-  const writer = new SpanWriter(connection, files, clock, options.identity ?? readHostIdentity(), lastSequence);
+  const index = new TraceIndex(await instance.connect());
+  const writer = new SpanWriter({
+    connection,
+    files,
+    clock,
+    identity: options.identity ?? readHostIdentity(),
+    lastSequence,
+    onStored: (file, spans, sequence) => index.stored(file, spans, sequence),
+  });
+  await index.resume(files.attached, dayOf(clock.nowMs()));
   await writer.exclusively(() => files.fileOf(dayOf(clock.nowMs()), clock.nowUnixNano(), lastSequence + 1));
   const head = await openMetricHead({
     directory: join(directory, "wal"),
@@ -129,6 +139,7 @@ async function composeStore(options: StoreOptions, instance: DuckDBInstance, loc
   });
   const runner = new SqlRunner(instance, clock);
   const readers = await connectionPool(instance, TRACE_READERS);
+  const traces = new TraceReader(index);
 
   const enforceRetention = () =>
     writer.exclusively(async () => {
@@ -147,6 +158,7 @@ async function composeStore(options: StoreOptions, instance: DuckDBInstance, loc
   const close = async () => {
     clearInterval(timer);
     await writer.close();
+    await index.close();
     await head.close();
     runner.close();
     readers.close();
@@ -165,13 +177,14 @@ async function composeStore(options: StoreOptions, instance: DuckDBInstance, loc
           await saveSnapshot(connection, file, snapshot, edges);
         }),
       loadDerived: () => readers.use((free) => loadSnapshot(free, files.attached)),
-      replaySpans: (sequence, onBatch) => readers.use((free) => replayCommits(free, files.attached, sequence, onBatch)),
+      replaySpans: (sequence, onBatch) =>
+        readers.use(async (free) => replayCommits(free, connection, files.attached, sequence, onBatch)),
       appendSamples: (samples) => head.append(samples),
       describe: (metadata) => head.describe(metadata),
     },
     reader: {
       sql: (statement, limits) => runner.run(statement, limits),
-      trace: (traceId, spansMax) => readers.use((free) => readTrace(free, files.attached, traceId, spansMax)),
+      trace: (traceId, spansMax) => readers.use((free) => traces.read(free, files.attached, traceId, spansMax)),
       select: (matchers, minMs, maxMs) => head.select(matchers, minMs, maxMs),
       series: (matchers, minMs, maxMs) => head.series(matchers, minMs, maxMs),
       metadata: () => head.metadata(),
