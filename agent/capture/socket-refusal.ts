@@ -2,7 +2,7 @@
  * Why the socket rung cannot start, named exactly: the missing capability, file or kernel feature, never a guess.
  */
 
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, readlinkSync } from "node:fs";
 import { release } from "node:os";
 import type { NativeError } from "../../bpf/native.ts";
 
@@ -15,9 +15,13 @@ export interface SocketRefusal {
 }
 
 const BTF_FILE = "/sys/kernel/btf/vmlinux";
+const STATUS_FILE = "/proc/self/status";
 const LOCKDOWN_FILE = "/sys/kernel/security/lockdown";
 const LOST =
   "calls seen inside the kernel with their process and thread: parents within a process, and traffic of other network namespaces";
+
+/** Inode of the first user namespace (PROC_USER_INIT_INO). */
+const FIRST_USER_NAMESPACE = 0xeffffffd;
 
 /** Capabilities by their bit in `CapEff`. */
 const CAP_SYS_ADMIN = 21n;
@@ -31,15 +35,25 @@ export function socketRefusal(why: string, fix: string): SocketRefusal {
   return { ok: false, why, lost: LOST, fix };
 }
 
-/** What can be told without trying. undefined: only an attempt can tell more. */
-export function refusalBefore(): SocketRefusal | undefined {
+/**
+ * What can be told without trying. undefined: only an attempt can tell more.
+ *
+ * @param objectFile The `.bpf.o` to be loaded.
+ */
+export function refusalBefore(objectFile: string): SocketRefusal | undefined {
+  if (!existsSync(objectFile)) {
+    return socketRefusal(`the BPF programs are missing: ${objectFile} does not exist`, "install Thalweg again");
+  }
+  if (!existsSync(STATUS_FILE)) {
+    return socketRefusal("/proc is not mounted, and processes cannot be named", "mount it: mount -t proc proc /proc");
+  }
   if (!existsSync(BTF_FILE)) {
     return socketRefusal(
       `the kernel's type information is missing: ${BTF_FILE} does not exist`,
       "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, or make /sys/kernel/btf visible",
     );
   }
-  const missing = missingCapabilities(readText("/proc/self/status"));
+  const missing = missingCapabilities(readText(STATUS_FILE));
   if (missing.length > 0) {
     return socketRefusal(
       `${missing.join(" and ")} ${missing.length > 1 ? "are" : "is"} missing (effective capabilities of this process)`,
@@ -78,11 +92,17 @@ export function refusalAfter(error: NativeError): SocketRefusal {
       "use kernel 6.3 or newer; the packet rung works on this one",
     );
   }
+  if (error.code === "EPERM" && !isFirstUserNamespace()) {
+    return socketRefusal(
+      "this process runs in a user namespace of its own, where capabilities do not count for BPF",
+      "start it outside of the namespace (a container: without user namespaces, such as --userns=host)",
+    );
+  }
   if (error.code === "EPERM" || error.code === "EACCES") {
     return socketRefusal(
       `the kernel refuses ${error.syscall} (${error.code}) though the capabilities are there: ` +
-        "a user namespace, a seccomp filter or a security module forbids it",
-      "run outside of the container's user namespace, or allow the bpf system call in its seccomp profile",
+        "a seccomp filter or a security module forbids it",
+      "allow the bpf system call in the container's seccomp profile",
     );
   }
   if (error.code === "ENOMEM" && isBefore(5, 11)) {
@@ -96,6 +116,14 @@ export function refusalAfter(error: NativeError): SocketRefusal {
     `${error.message}${lastWords === "" ? "" : `; the kernel says: ${lastWords}`}`,
     "see 'thalweg doctor --json' for every ability of this machine",
   );
+}
+
+function isFirstUserNamespace(): boolean {
+  try {
+    return readlinkSync("/proc/self/ns/user") === `user:[${FIRST_USER_NAMESPACE}]`;
+  } catch {
+    return true; // A kernel without user namespaces.
+  }
 }
 
 function isBefore(major: number, minor: number): boolean {

@@ -102,7 +102,7 @@ const PRESENT = Uint8Array.of(1);
 export function trySocketRung(directory?: string): SocketTry {
   const outcome = loadNative(directory);
   if (!outcome.ok) return socketRefusal(outcome.why, "see bpf/README.md for the machines it is built for");
-  const refusal = refusalBefore();
+  const refusal = refusalBefore(objectFile(directory));
   if (refusal !== undefined) return refusal;
   try {
     outcome.native.detach(attachPrograms(outcome.native, directory, RING_BYTES, COPY_BYTES));
@@ -124,9 +124,9 @@ export function socketRung(options: Omit<SocketRungOptions, "sink">): RungStart 
  * @throws RungRefused where the machine does not allow it.
  */
 export function startSocketRung(options: SocketRungOptions): SocketRung {
-  const refusal = refusalBefore();
-  if (refusal !== undefined) throw new RungRefused("socket", refusal.why, refusal.fix);
   const { native, directory, ringBytes = RING_BYTES, copyBytes = COPY_BYTES } = options;
+  const refusal = refusalBefore(objectFile(directory));
+  if (refusal !== undefined) throw new RungRefused("socket", refusal.why, refusal.fix);
   try {
     const attached = attachPrograms(native, directory, ringBytes, copyBytes);
     return new RunningSocketRung(options, attached, ringBytes);
@@ -138,10 +138,14 @@ export function startSocketRung(options: SocketRungOptions): SocketRung {
 }
 
 function attachPrograms(native: Native, directory: string | undefined, ringBytes: number, copyBytes: number): Attached {
-  const object = readFileSync(join(nativeDirectory(directory), OBJECT_FILE));
+  const object = readFileSync(objectFile(directory));
   const constants = { copy_bytes: copyBytes, agent_pidns: ownPidNamespace() };
   const sizes = { slices: ringBytes, controls: CONTROL_RING_BYTES, scratches: possibleProcessors() };
   return native.attach(object, constants, sizes);
+}
+
+function objectFile(directory: string | undefined): string {
+  return join(nativeDirectory(directory), OBJECT_FILE);
 }
 
 /** Inode of this process's pid namespace; 0 for the initial one, whose numbers the kernel has at hand. */

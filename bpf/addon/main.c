@@ -20,7 +20,7 @@ struct errno_name {
 static const struct errno_name errno_names[] = {
 	NAMED(EPERM),	    NAMED(ENOENT),     NAMED(ESRCH),	      NAMED(EINTR),
 	NAMED(EIO),	    NAMED(ENXIO),      NAMED(E2BIG),	      NAMED(EBADF),
-	NAMED(EAGAIN),	    NAMED(ENOMEM),     NAMED(EACCES),	      NAMED(EFAULT),
+	NAMED(EBADFD),	    NAMED(EAGAIN),     NAMED(ENOMEM),     NAMED(EACCES),	      NAMED(EFAULT),
 	NAMED(EBUSY),	    NAMED(EEXIST),     NAMED(ENODEV),	      NAMED(ENOTDIR),
 	NAMED(EINVAL),	    NAMED(ENFILE),     NAMED(EMFILE),	      NAMED(EFBIG),
 	NAMED(ENOSPC),	    NAMED(ERANGE),     NAMED(EDOM),	      NAMED(ENOSYS),
