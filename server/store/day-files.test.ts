@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { ThalwegError } from "../model/errors.ts";
 import { batchOf, DAY_MS, FakeClock, openIn, rowsOf, temporaryDirectory } from "./store-fixture.ts";
+import { damagedWalSize } from "./wal-check.ts";
 
 /** A store in a process of its own that commits `commits` batches of 50 spans, says so, and is killed with its WAL unmerged. */
 async function killedAfter(directory: string, commits: number): Promise<void> {
@@ -147,6 +148,44 @@ test("a byte flipped in the WAL costs the commits after it, is reported with its
     assert.equal((await store.writer.commitSpans(batchOf([{}]))).spans, 1);
     await store.close();
   }
+});
+
+test("a size flipped in the WAL is told from a torn end, at every entry", async (t) => {
+  const directory = await temporaryDirectory(t);
+  await killedAfter(directory, 8);
+  const wal = await readFile(await onlyFile(directory, ".wal"));
+  assert.equal(damagedWalSize(wal), undefined, "a whole WAL");
+  for (let cut = 1; cut < 3000; cut += 7)
+    assert.equal(damagedWalSize(wal.subarray(0, -cut)), undefined, `torn by ${cut}`);
+  // The head is an object that ends with ff ff; sizes are found by following the entries.
+  let at = wal.indexOf(Buffer.from("ffff", "hex")) + 2;
+  let flips = 0;
+  for (; at < wal.length - 40_000; at += 16 + wal.readUInt32LE(at)) {
+    for (const bit of [1 << 6, 1 << 20]) {
+      const flipped = Buffer.from(wal);
+      flipped.writeUInt32LE((flipped.readUInt32LE(at) ^ bit) >>> 0, at);
+      assert.equal(damagedWalSize(flipped) === undefined, false, `bit ${bit} at ${at}`);
+      flips++;
+    }
+  }
+  assert.ok(flips > 20, `${flips} flips`);
+});
+
+test("a size flipped in the WAL is reported, and the store starts", async (t) => {
+  const directory = await temporaryDirectory(t);
+  await killedAfter(directory, 8);
+  const path = await onlyFile(directory, ".wal");
+  const wal = await readFile(path);
+  const first = wal.indexOf(Buffer.from("ffff", "hex")) + 2;
+  wal[first + 3] = 1;
+  await writeFile(path, wal);
+  const { store, damages } = await openDamaged(t, directory);
+  assert.deepEqual(
+    damages.map(({ values }) => [values["file"], values["offset"]]),
+    [[path, first]],
+  );
+  assert.deepEqual(await rowsOf(store, "SELECT count(*) FROM spans"), [["0"]]);
+  assert.equal((await store.writer.commitSpans(batchOf([{}]))).spans, 1);
 });
 
 test("a damaged day file is set aside; the store starts with the others", async (t) => {

@@ -5,7 +5,7 @@
  * later; a damaged file is moved to the quarantine, never deleted; the views of user SQL name exactly the attached files.
  */
 
-import { copyFile, rename, rm, truncate } from "node:fs/promises";
+import { readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { DuckDBConnection } from "@duckdb/node-api";
 import { ThalwegError } from "../model/errors.ts";
@@ -13,6 +13,7 @@ import { fileBytes, listNames, makePrivateDirectory, renameDurably, syncDirector
 import { numberOf, readRows, sqlText } from "./database.ts";
 import { layOutDayFile, ROW_GROUP_ROWS, SCHEMA_VERSION } from "./schema.ts";
 import { viewStatements } from "./views.ts";
+import { damagedWalSize } from "./wal-check.ts";
 
 const DAY_MS = 86_400_000;
 const FILE_NAME = /^spans-(\d{4})-(\d{2})-(\d{2})\.duckdb$/;
@@ -90,7 +91,7 @@ export class DayFiles {
   /** Takes a file out of the store and deletes it. */
   async drop(file: DayFile): Promise<void> {
     await this.#detach(file);
-    await rm(`${file.path}.wal`, { force: true });
+    await rm(walOf(file), { force: true });
     await rm(file.path, { force: true });
     await syncDirectory(this.#directory);
   }
@@ -146,13 +147,16 @@ export class DayFiles {
 
   async #attachOrSetAside(day: string): Promise<void> {
     const file = this.#describe(day);
+    const wal = await readWal(file);
     try {
       await this.#attachChecked(file);
+      const offset = damagedWalSize(wal);
+      if (offset !== undefined) await this.#keepWal(file, wal, offset, "the size of an entry is wrong");
       return;
     } catch (error) {
       if (isLockedElsewhere(error)) throw error;
       const offset = badWalOffset(error);
-      if (offset === undefined || !(await this.#cutWal(file, offset, reasonOf(error)))) {
+      if (offset === undefined || !(await this.#cutWal(file, wal, offset, reasonOf(error)))) {
         await this.#quarantineFile(file, reasonOf(error));
         return;
       }
@@ -178,29 +182,39 @@ export class DayFiles {
     }
   }
 
-  /** Keeps the WAL up to its bad entry: what was committed before is used, the whole WAL goes to the quarantine. */
-  async #cutWal(file: DayFile, offset: number, why: string): Promise<boolean> {
-    const wal = `${file.path}.wal`;
-    const bytes = await fileBytes(wal);
-    if (bytes === 0 || offset > bytes) return false;
+  async #keepWal(file: DayFile, wal: Uint8Array, offset: number, why: string): Promise<void> {
     await makePrivateDirectory(this.#quarantine);
     const kept = join(this.#quarantine, `spans-${file.day}.duckdb.wal.${Date.now()}`);
-    await copyFile(wal, kept);
+    await writeFile(kept, wal, { mode: 0o600, flush: true });
     await syncDirectory(this.#quarantine);
-    await truncate(wal, offset);
-    this.#onDamage(new ThalwegError("data_damaged", { file: wal, offset, why, quarantine: kept }));
+    this.#onDamage(new ThalwegError("data_damaged", { file: walOf(file), offset, why, quarantine: kept }));
+  }
+
+  /** Keeps the WAL up to its bad entry: what was committed before is used, the whole WAL goes to the quarantine. */
+  async #cutWal(file: DayFile, wal: Uint8Array, offset: number, why: string): Promise<boolean> {
+    if (wal.length === 0 || offset > wal.length) return false;
+    await this.#keepWal(file, wal, offset, why);
+    await truncate(walOf(file), offset);
     return true;
   }
 
   async #quarantineFile(file: DayFile, why: string): Promise<void> {
     await makePrivateDirectory(this.#quarantine);
     const kept = join(this.#quarantine, `spans-${file.day}.duckdb.${Date.now()}`);
-    if ((await fileBytes(`${file.path}.wal`)) > 0) await rename(`${file.path}.wal`, `${kept}.wal`);
+    if ((await fileBytes(walOf(file))) > 0) await rename(walOf(file), `${kept}.wal`);
     await renameDurably(file.path, kept);
     this.#onDamage(
       new ThalwegError("data_damaged", { file: file.path, offset: blockOffset(why), why, quarantine: kept }),
     );
   }
+}
+
+function walOf(file: DayFile): string {
+  return `${file.path}.wal`;
+}
+
+async function readWal(file: DayFile): Promise<Uint8Array> {
+  return (await fileBytes(walOf(file))) === 0 ? new Uint8Array(0) : await readFile(walOf(file));
 }
 
 /** Whether another process holds the file, which DuckDB finds out across pid namespaces. */
