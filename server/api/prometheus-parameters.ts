@@ -4,6 +4,8 @@
  * @see https://prometheus.io/docs/prometheus/latest/querying/api/
  */
 
+import { RANGE_STEPS_MAX } from "../query/promql-door.ts";
+
 /** A parameter is wrong; `message` is what Prometheus answers under `bad_data`. */
 export class ParameterError extends Error {}
 
@@ -73,8 +75,6 @@ export interface QueryRange {
   readonly stepMs: number;
 }
 
-const POINTS_MAX = 11_000;
-
 /** Reads `start`, `end` and `step`, all of which a range query needs. */
 export function readRange(parameters: URLSearchParams): QueryRange {
   const startMs = readTimeMs(parameters, "start", Number.NaN);
@@ -89,7 +89,7 @@ export function readRange(parameters: URLSearchParams): QueryRange {
     const reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
     throw invalid("step", reason);
   }
-  if ((endMs - startMs) / stepMs > POINTS_MAX) {
+  if ((endMs - startMs) / stepMs > RANGE_STEPS_MAX) {
     const reason =
       "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
     throw new ParameterError(reason);

@@ -3,6 +3,7 @@
  */
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { normalizeTraceId, TRACE_SPANS_MAX } from "../query/trace.ts";
 import type { StoredSpan } from "../store/reader.ts";
 import {
   encodeTempoTraceById,
@@ -15,8 +16,6 @@ import type { ApiDeps } from "./api-deps.ts";
 import { sendOwnError } from "./own-errors.ts";
 import { buildInfo } from "./prometheus-routes.ts";
 
-/** Spans of one answer. */
-const TRACE_SPANS_MAX = 100_000;
 const PROTOBUF_TYPES = ["application/protobuf", "application/x-protobuf"];
 
 export function addTraceRoutes(app: FastifyInstance, deps: ApiDeps): void {
@@ -81,8 +80,7 @@ async function readTempoTrace(
 function traceIdOf(request: FastifyRequest): string | undefined {
   // The routes have exactly one parameter.
   const { id } = request.params as { id: string };
-  if (!/^[0-9a-fA-F]{1,32}$/.test(id) || /^0+$/.test(id)) return undefined;
-  return id.toLowerCase().padStart(32, "0");
+  return normalizeTraceId(id);
 }
 
 function wantsProtobuf(request: FastifyRequest): boolean {
