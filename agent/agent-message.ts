@@ -24,6 +24,8 @@ export interface AgentSetting {
   readonly nativeDirectory: string | undefined;
   /** Version of the program, for the resources of spans. */
   readonly version: string;
+  /** Code of the packet rung's SYN thread where it does not lie beside its rung, as in bundles: a file URL, or text. */
+  readonly synThread: { readonly source: string; readonly evaluate: boolean } | undefined;
 }
 
 /** One ability of the machine, tried for real. */

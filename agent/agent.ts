@@ -14,7 +14,7 @@ import type { AgentSetting, AgentStatus, MessageFromAgent, MessageToAgent } from
 const stopMsMax = 3000;
 
 /** What the agent needs from its server. */
-export interface AgentOptions extends AgentSetting {
+export interface AgentOptions extends Omit<AgentSetting, "synThread"> {
   /** Receives batches in the server's thread; returning means they are taken. */
   readonly onSpans: (batch: SpanBatch) => void;
   /** Each second, and whenever something changed. */
@@ -23,6 +23,8 @@ export interface AgentOptions extends AgentSetting {
   readonly onFailure: (error: Error) => void;
   /** Program of the agent's thread; in a clone it lies beside this file. */
   readonly worker?: AgentWorkerSource;
+  /** Program of the thread that the packet rung starts; in a clone it lies beside that. */
+  readonly synThread?: AgentWorkerSource;
 }
 
 /** The code of the agent's thread: a file, or text to be evaluated. */
@@ -147,8 +149,17 @@ function workerOfClone(): AgentWorkerSource {
 
 /** Only the plain data of the options: functions cannot be cloned. */
 function settingOf(options: AgentOptions): AgentSetting {
-  const { mode, excludePids, excludePorts, redaction, fallbackReplay, nativeDirectory, version } = options;
-  return { mode, excludePids, excludePorts, redaction, fallbackReplay, nativeDirectory, version };
+  const { mode, excludePids, excludePorts, redaction, fallbackReplay, nativeDirectory, version, synThread } = options;
+  return {
+    mode,
+    excludePids,
+    excludePorts,
+    redaction,
+    fallbackReplay,
+    nativeDirectory,
+    version,
+    synThread: synThread && { source: String(synThread.source), evaluate: synThread.evaluate },
+  };
 }
 
 function afterFailure(status: AgentStatus, error: Error): AgentStatus {

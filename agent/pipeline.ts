@@ -38,13 +38,13 @@ export interface PipelineCounters {
 
 /** A running pipeline. */
 export interface Pipeline {
-  /** Give this to a rung. */
-  readonly sink: CaptureSink;
+  /**
+   * What a rung writes to. A recording has ids of its own in each pass, and nothing of it is excluded: its processes
+   * and ports are those of another machine.
+   */
+  sinkOf(traffic: "live" | "replay"): CaptureSink;
   /** The receiver took one batch. */
   taken(): void;
-  /** What comes from now on is live, or a recording. */
-  beginReplay(): void;
-  beginLive(): void;
   /** The rung lost events. */
   eventsLost(): void;
   tick(nowNs: number, offset: ClockOffset): void;
@@ -58,14 +58,15 @@ export function createPipeline(out: SpanSink, options: PipelineOptions): Pipelin
   const collector = new SpanCollector(out);
   const room = new SpanRoom(collector, options.setting);
   const connections = new Connections(room, { redaction: options.redaction });
-  const salted = new SaltedSink(connections, room);
-  const filter = new TrafficFilter(salted, options.exclusions);
+  const rooms = new RoomsSink(connections, room);
+  const filter = new TrafficFilter(rooms, options.exclusions);
   let sweptNs = 0;
   return {
-    sink: filter,
+    sinkOf(traffic) {
+      rooms.setReplay(traffic === "replay");
+      return traffic === "replay" ? rooms : filter;
+    },
     taken: () => collector.taken(),
-    beginReplay: () => salted.replay(true),
-    beginLive: () => salted.replay(false),
     eventsLost: () => room.eventsLost(),
     tick(nowNs, offset) {
       room.setClockOffset(offset);
@@ -97,7 +98,7 @@ export function createPipeline(out: SpanSink, options: PipelineOptions): Pipelin
  * A recording has the same messages in each pass: between two passes no socket is open, and that is when the salt of
  * the ids changes. With none open no message has two sights still to come.
  */
-class SaltedSink implements CaptureSink {
+class RoomsSink implements CaptureSink {
   readonly #connections: Connections;
   readonly #room: SpanRoom;
   readonly #open = new Set<number>();
@@ -108,7 +109,7 @@ class SaltedSink implements CaptureSink {
     this.#room = room;
   }
 
-  replay(on: boolean): void {
+  setReplay(on: boolean): void {
     this.#replay = on;
     this.#open.clear();
     this.#room.setReplay(on, 0);

@@ -1,0 +1,148 @@
+/**
+ * The whole agent on real processes: nothing of ours stands in for the kernel, and nothing in the programs is changed.
+ */
+
+import assert from "node:assert/strict";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { promisify } from "node:util";
+import { requireOrSkip } from "../server/platform/test-ability.ts";
+import { type ObservedAgent, observeAgent, type PlainSpan } from "./agent.testkit.ts";
+import type { AgentMode } from "./agent-message.ts";
+
+const run = promisify(execFile);
+
+/** A Node program that asks another server within each request. */
+const FRONT = `
+import http from "node:http";
+const server = http.createServer((request, response) => {
+  http.get("http://127.0.0.1:" + process.argv[2] + request.url, (answer) => answer.pipe(response));
+});
+server.listen(0, "127.0.0.1", () => console.log("port " + server.address().port));
+`;
+
+interface Shop {
+  readonly backPort: number;
+  readonly frontPort: number;
+}
+
+/** Starts `python3 -m http.server` and a Node program in front of it. */
+async function startShop(t: TestContext): Promise<Shop> {
+  const directory = await mkdtemp(join(tmpdir(), "thalweg-shop-"));
+  t.after(() => rm(directory, { recursive: true }));
+  await writeFile(join(directory, "page.html"), "hello");
+  await writeFile(join(directory, "checkout.mjs"), FRONT);
+  const back = spawn("python3", ["-u", "-m", "http.server", "0", "--bind", "127.0.0.1"], { cwd: directory });
+  t.after(() => back.kill());
+  const backPort = await portOf(back);
+  const front = spawn(process.execPath, [join(directory, "checkout.mjs"), String(backPort)], { cwd: directory });
+  t.after(() => front.kill());
+  return { backPort, frontPort: await portOf(front) };
+}
+
+function portOf(child: ChildProcess): Promise<number> {
+  return new Promise((resolve, reject) => {
+    let text = "";
+    child.stdout?.on("data", (bytes: Buffer) => {
+      text += String(bytes);
+      const port = /port (\d+)/.exec(text)?.[1];
+      if (port !== undefined) resolve(Number(port));
+    });
+    child.on("error", reject);
+    child.on("exit", (code) => reject(new Error(`it ended with ${code} before it named its port`)));
+  });
+}
+
+/** An agent on a rung, or undefined where the machine does not allow it; then the test is skipped. */
+async function agentOn(t: TestContext, mode: AgentMode): Promise<ObservedAgent | undefined> {
+  try {
+    const observed = await observeAgent({ mode });
+    t.after(() => observed.agent.stop());
+    return observed;
+  } catch (error) {
+    requireOrSkip(t, "capture", error instanceof Error ? error.message : String(error));
+    return undefined;
+  }
+}
+
+/** Spans of one path, for other traffic of the machine is seen too. */
+function spansOf(spans: readonly PlainSpan[], name: string): readonly PlainSpan[] {
+  return spans.filter((span) => span.name === name);
+}
+
+function only(spans: readonly PlainSpan[], service: string, kind: string): PlainSpan {
+  const [span, ...more] = spans.filter((candidate) => candidate.service === service && candidate.kind === kind);
+  assert.ok(span !== undefined && more.length === 0, `one ${kind} span of ${service}: ${spans.length} spans in all`);
+  return span;
+}
+
+test("socket rung: curl to Node to Python is one trace with the right names", async (t) => {
+  const shop = await startShop(t);
+  const observed = await agentOn(t, "socket");
+  if (observed === undefined) return;
+  assert.equal(observed.agent.status().tier, "socket");
+  await run("curl", ["-s", `http://127.0.0.1:${shop.frontPort}/page.html?token=secret`]);
+  await observed.until((spans) => spansOf(spans, "GET /page.html").length >= 4, 5000);
+  const spans = spansOf(observed.spans, "GET /page.html");
+  const curl = only(spans, "curl", "client");
+  const served = only(spans, "checkout", "server");
+  const call = only(spans, "checkout", "client");
+  const back = only(spans, "http.server", "server");
+  assert.equal(new Set(spans.map(({ traceId }) => traceId)).size, 1);
+  assert.deepEqual(
+    [curl, served, call, back].map(({ parentSpanId, linkReason }) => [parentSpanId, linkReason]),
+    [
+      [0n, ""],
+      [curl.spanId, "message"],
+      [served.spanId, "thread"],
+      [call.spanId, "message"],
+    ],
+  );
+  assert.ok(spans.every(({ source }) => source === "ebpf"));
+  const nowNs = BigInt(Date.now()) * 1_000_000n;
+  for (const span of spans) {
+    assert.ok(nowNs - span.startNs < 10_000_000_000n && span.endNs <= nowNs, "times are those of now");
+  }
+  const status = await observed.agent.freshStatus();
+  const lost = Object.values(status.lost).reduce((sum, count) => sum + count, 0);
+  assert.equal(status.seen, status.delivered + lost);
+});
+
+test("socket rung: what is excluded is not seen", async (t) => {
+  const shop = await startShop(t);
+  try {
+    const observed = await observeAgent({ mode: "socket", excludePorts: [shop.backPort] });
+    t.after(() => observed.agent.stop());
+    await run("curl", ["-s", `http://127.0.0.1:${shop.frontPort}/page.html`]);
+    await observed.until((spans) => spansOf(spans, "GET /page.html").length >= 2, 5000);
+    await observed.agent.stop();
+    const services = spansOf(observed.spans, "GET /page.html").map(({ service, kind }) => `${service} ${kind}`);
+    assert.deepEqual(services.sort(), ["checkout server", "curl client"]);
+  } catch (error) {
+    const isRefused = error instanceof Error && "code" in error && error.code === "capture_failed";
+    if (!isRefused) throw error;
+    requireOrSkip(t, "capture", error.message);
+  }
+});
+
+test("packet rung: each call gives both spans, and no parent is guessed", async (t) => {
+  const shop = await startShop(t);
+  const observed = await agentOn(t, "packet");
+  if (observed === undefined) return;
+  assert.equal(observed.agent.status().tier, "packet");
+  assert.notEqual(observed.agent.status().lostByTier, "");
+  await run("curl", ["-s", `http://127.0.0.1:${shop.frontPort}/page.html`]);
+  await observed.until((spans) => spansOf(spans, "GET /page.html").length >= 4, 5000);
+  const spans = spansOf(observed.spans, "GET /page.html");
+  const served = only(spans, "checkout", "server");
+  const call = only(spans, "checkout", "client");
+  const back = only(spans, "http.server", "server");
+  assert.equal(back.parentSpanId, call.spanId);
+  assert.equal(back.linkReason, "one-sight");
+  assert.equal(call.parentSpanId, 0n);
+  assert.notEqual(served.traceId, call.traceId);
+  assert.ok(spans.every(({ source }) => source === "packet"));
+});

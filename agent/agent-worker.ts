@@ -1,0 +1,262 @@
+/**
+ * The agent's thread: starts a rung, drives the pipeline, answers the server.
+ *
+ * Invariants: the first message is `started` or `refused`, the last is `stopped`. At most one rung runs. The pipeline's
+ * clocks move every `tickMs`; the status goes out each second.
+ */
+
+import { hostname } from "node:os";
+import { parentPort, workerData } from "node:worker_threads";
+import { loadNative } from "../bpf/native.ts";
+import type { CaptureSink } from "../server/model/capture-event.ts";
+import type { AgentAbility, AgentSetting, AgentStatus, MessageFromAgent, MessageToAgent } from "./agent-message.ts";
+import { bootClock } from "./capture/boot-clock.ts";
+import { chooseRung, type LadderMode, type LadderOutcome, type RefusedRung } from "./capture/ladder.ts";
+import { ProcessTable } from "./capture/process-table.ts";
+import { replayHeader } from "./capture/replay-rung.ts";
+import { type RungCounters, RungRefused, type RunningRung } from "./capture/rung.ts";
+import { batchBuffers } from "./export/batch-transfer.ts";
+import { createPipeline } from "./pipeline.ts";
+import type { AgentSurroundings } from "./span/service-name.ts";
+
+/** Spans wait for hundreds of milliseconds: finer steps would only wake the machine. */
+const tickMs = 20;
+const statusEveryMs = 1000;
+
+const NOTHING_CAPTURED = "no traffic of this machine is captured; spans sent over OTLP are kept and shown";
+const NO_COUNTERS: RungCounters = { seen: 0, delivered: 0, lost: {}, connections: 0 };
+
+/** The part of the status that changes with the rung alone. */
+interface Tier {
+  readonly tier: AgentStatus["tier"];
+  readonly why: string;
+  readonly lostByTier: string;
+  readonly fix: string;
+  readonly abilities: readonly AgentAbility[];
+  readonly replayFile: string | undefined;
+  readonly recordedAtMs: number | undefined;
+}
+
+type StartOutcome = { readonly rung: RunningRung | undefined; readonly tier: Tier; readonly refused?: RefusedRung };
+
+const port = parentPort;
+if (port === null) throw new Error("agent-worker.ts runs as a worker thread only: see agent.ts.");
+const send = (message: MessageFromAgent, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer);
+
+// Only agent.ts starts this thread, and hands over exactly this.
+const setting = workerData as AgentSetting;
+const loaded = setting.mode === "off" ? undefined : loadNative(setting.nativeDirectory);
+const clock = bootClock(loaded?.ok === true ? loaded.native : undefined);
+const pipeline = createPipeline(
+  { spans: (batch) => send({ kind: "spans", batch }, batchBuffers(batch)) },
+  {
+    redaction: setting.redaction,
+    exclusions: { pids: setting.excludePids, ports: setting.excludePorts },
+    setting: { hostName: hostname(), agentVersion: setting.version, ...ownSurroundings() },
+  },
+);
+
+let rung: RunningRung | undefined;
+let tier: Tier;
+let eventsLost = 0;
+/** Counts of a rung that was stopped stay in the status. */
+let lastCounters = NO_COUNTERS;
+
+begin();
+
+function begin(): void {
+  // The first span must find the offset measured.
+  tick();
+  const outcome = startRung();
+  tier = outcome.tier;
+  if (outcome.refused !== undefined) {
+    send({ kind: "refused", ...outcome.refused });
+    return;
+  }
+  rung = outcome.rung;
+  const ticks = setInterval(tick, tickMs);
+  const statuses = setInterval(() => {
+    noticeLoss();
+    send({ kind: "status", status: status() });
+  }, statusEveryMs);
+  port?.on("message", (message: MessageToAgent) => {
+    switch (message.kind) {
+      case "taken":
+        pipeline.taken();
+        break;
+      case "status":
+        send({ kind: "status", status: status() });
+        break;
+      case "stop-replay":
+        void endReplay(message.reason);
+        break;
+      case "stop":
+        clearInterval(ticks);
+        clearInterval(statuses);
+        void stop();
+        break;
+    }
+  });
+  tick();
+  send({ kind: "started", status: status() });
+}
+
+function tick(): void {
+  pipeline.tick(clock.nowNs(), rung === undefined ? clock.offset() : rung.clockOffset());
+}
+
+/** What was lost may have been a request: then no open one is surely alone in its process. */
+function noticeLoss(): void {
+  let lost = 0;
+  for (const count of Object.values(rung?.counters().lost ?? {})) lost += count;
+  if (lost > eventsLost) pipeline.eventsLost();
+  eventsLost = lost;
+}
+
+async function stop(): Promise<void> {
+  await stopRung();
+  pipeline.finish(clock.nowNs());
+  send({ kind: "stopped", status: status() });
+  port?.close();
+}
+
+async function stopRung(): Promise<void> {
+  const stopped = rung;
+  if (stopped === undefined) return;
+  await stopped.stop();
+  lastCounters = stopped.counters();
+  rung = undefined;
+}
+
+/** Ends the recording that plays in place of live capture; one that was asked for plays on. */
+async function endReplay(reason: string): Promise<void> {
+  if (tier.tier !== "replay" || setting.mode.startsWith("replay:")) return;
+  tier = { ...offTier(reason, ""), abilities: tier.abilities, fix: tier.fix };
+  await stopRung();
+  send({ kind: "status", status: status() });
+}
+
+function status(): AgentStatus {
+  const counters = rung?.counters() ?? lastCounters;
+  const { connections, spans, exported } = pipeline.counters();
+  return {
+    ...tier,
+    processes: spans.processes,
+    connections: connections.connections,
+    seen: counters.seen,
+    delivered: counters.delivered,
+    lost: counters.lost,
+    leftOut: connections.left,
+    spans,
+    exported,
+    sampled: false,
+  };
+}
+
+function startRung(): StartOutcome {
+  const { mode } = setting;
+  if (mode === "off")
+    return { rung: undefined, tier: offTier("capture was switched off", "start with --capture auto") };
+  if (mode.startsWith("replay:"))
+    return startReplay(mode.slice("replay:".length), false, [], "a recording was asked for");
+  const ladderMode: LadderMode =
+    mode === "auto" ? { kind: "auto" } : { kind: "rung", rung: mode as "socket" | "fexit" | "syscall" | "packet" };
+  const outcome = chooseRung(ladderMode, ladderDeps("live"));
+  const abilities = abilitiesOf(outcome);
+  if (outcome.kind === "running") return { rung: outcome.rung, tier: runningTier(outcome, abilities) };
+  const [refusal] = outcome.refused;
+  if (mode !== "auto" && refusal !== undefined) {
+    return { rung: undefined, tier: offTier(outcome.why, outcome.fix), refused: refusal };
+  }
+  if (setting.fallbackReplay !== undefined) {
+    const replay = startReplay(setting.fallbackReplay, true, abilities, outcome.why);
+    if (replay.refused === undefined) return { ...replay, tier: { ...replay.tier, fix: outcome.fix } };
+  }
+  return { rung: undefined, tier: { ...offTier(outcome.why, outcome.fix), lostByTier: outcome.lost, abilities } };
+}
+
+function startReplay(file: string, loop: boolean, abilities: readonly AgentAbility[], why: string): StartOutcome {
+  const outcome = chooseRung({ kind: "replay", file, loop }, ladderDeps("replay"));
+  if (outcome.kind === "none") {
+    const [refused] = outcome.refused;
+    return { rung: undefined, tier: offTier(outcome.why, outcome.fix), ...(refused === undefined ? {} : { refused }) };
+  }
+  const recordedAtMs = Date.parse(recordedAt(file));
+  const replay = { replayFile: file, recordedAtMs: Number.isNaN(recordedAtMs) ? undefined : recordedAtMs };
+  return { rung: outcome.rung, tier: { ...runningTier(outcome, abilities), ...replay, why } };
+}
+
+/** When a recording that plays already was made; empty where its file was just taken away. */
+function recordedAt(file: string): string {
+  try {
+    return replayHeader(file).recordedAt;
+  } catch (error) {
+    if (error instanceof RungRefused) return "";
+    throw error;
+  }
+}
+
+function ladderDeps(traffic: "live" | "replay") {
+  const { nativeDirectory, excludePids, excludePorts, synThread } = setting;
+  const sink: CaptureSink = pipeline.sinkOf(traffic);
+  const thread = synThread && {
+    source: synThread.evaluate ? synThread.source : new URL(synThread.source),
+    evaluate: synThread.evaluate,
+  };
+  return { sink, nativeDirectory, excludePids, excludePorts, ...(thread === undefined ? {} : { synThread: thread }) };
+}
+
+function runningTier(outcome: Extract<LadderOutcome, { kind: "running" }>, abilities: readonly AgentAbility[]): Tier {
+  const { rung: running, why, lost, fix } = outcome;
+  return {
+    tier: running.name,
+    why,
+    lostByTier: lost,
+    fix,
+    abilities,
+    replayFile: undefined,
+    recordedAtMs: undefined,
+  };
+}
+
+function offTier(why: string, fix: string): Tier {
+  return {
+    tier: "off",
+    why,
+    lostByTier: NOTHING_CAPTURED,
+    fix,
+    abilities: [],
+    replayFile: undefined,
+    recordedAtMs: undefined,
+  };
+}
+
+/** What was tried for real at start. */
+function abilitiesOf(outcome: LadderOutcome): AgentAbility[] {
+  const abilities: AgentAbility[] = outcome.refused.map(({ rung: name, why, fix }) => ({
+    ability: name,
+    ok: false,
+    why,
+    lost: outcome.lost,
+    fix,
+  }));
+  if (outcome.kind === "running") {
+    abilities.push({ ability: outcome.rung.name, ok: true, why: "it runs", lost: outcome.lost, fix: "" });
+  }
+  return abilities;
+}
+
+/** Unit and container this process runs in: what it shares with others does not name them. */
+function ownSurroundings(): AgentSurroundings {
+  const nothing = () => {};
+  const sink = {
+    opened: nothing,
+    slice: nothing,
+    owner: nothing,
+    closed: nothing,
+    process: nothing,
+    processExited: nothing,
+  };
+  const seen = new ProcessTable(sink).processOf(process.pid, 0);
+  return { unit: seen?.unit ?? "", containerId: seen?.containerId ?? "" };
+}
