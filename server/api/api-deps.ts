@@ -44,7 +44,7 @@ export interface Asset {
 }
 
 /** What a `pino` logger offers, as far as the faces use it. */
-export interface ApiLog {
+interface ApiLog {
   warn(values: object, message: string): void;
   error(values: object, message: string): void;
 }

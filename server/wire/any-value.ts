@@ -147,7 +147,7 @@ export function keyValueToJson(key: string, value: AttributeValue): string {
 }
 
 /** OTLP JSON of a value; `{}` for the empty one. */
-export function anyValueToJson(value: Readonly<AttributeValue>): string {
+function anyValueToJson(value: Readonly<AttributeValue>): string {
   switch (value.kind) {
     case "s":
       return `{"stringValue":${JSON.stringify(value.value)}}`;
@@ -184,7 +184,7 @@ function readPair(cursor: JsonCursor, depth: number): Attribute {
 }
 
 /** Reads the OTLP JSON of an AnyValue into `found`; the last member wins. */
-export function readAnyValueJson(cursor: JsonCursor, found: AttributeValue, depth: number): void {
+function readAnyValueJson(cursor: JsonCursor, found: AttributeValue, depth: number): void {
   if (depth > ATTRIBUTE_NESTING_MAX) throw nestingError(cursor.at);
   found.kind = "n";
   found.value = "";
@@ -250,7 +250,7 @@ function readListFromJson(cursor: JsonCursor, depth: number, pairs: boolean): st
 }
 
 /** Reads base64, standard or URL alphabet, with or without padding. */
-export function readBase64(cursor: JsonCursor): Uint8Array {
+function readBase64(cursor: JsonCursor): Uint8Array {
   const start = cursor.at;
   const text = readString(cursor);
   const unpadded = text.replace(/=+$/, "").length;
@@ -267,7 +267,7 @@ export function writeKeyValue(writer: ProtobufWriter, field: number, attribute: 
 }
 
 /** Writes an AnyValue under field `field`. Text of kind `j` must be what this module made of a value. */
-export function writeAnyValue(writer: ProtobufWriter, field: number, value: Readonly<AttributeValue>): void {
+function writeAnyValue(writer: ProtobufWriter, field: number, value: Readonly<AttributeValue>): void {
   if (value.kind === "j") {
     writeJsonValue(writer, field, jsonCursorOver(value.value));
     return;

@@ -9,7 +9,7 @@
 import { WireError } from "./wire-error.ts";
 
 /** Objects and arrays inside each other; OTLP itself needs about ten plus the depth of its attribute values. */
-export const JSON_DEPTH_MAX = 256;
+const JSON_DEPTH_MAX = 256;
 /** Digits an exponent may add to a number that must be an integer. */
 const EXPONENT_MAX = 30;
 
@@ -130,7 +130,7 @@ export function readBoolean(cursor: JsonCursor): boolean {
 }
 
 /** Text of a number, or of a string in its place. */
-export function readNumberText(cursor: JsonCursor): string {
+function readNumberText(cursor: JsonCursor): string {
   if (peekToken(cursor) === QUOTE) return readString(cursor);
   const { text } = cursor;
   const start = cursor.at;

@@ -11,12 +11,9 @@ const MESSAGE_CHARACTERS_MAX = 2000;
 
 /** gRPC status codes that this program answers with. */
 export const GRPC_OK = 0;
-export const GRPC_UNKNOWN = 2;
 export const GRPC_INVALID_ARGUMENT = 3;
-export const GRPC_PERMISSION_DENIED = 7;
 export const GRPC_RESOURCE_EXHAUSTED = 8;
 export const GRPC_UNIMPLEMENTED = 12;
-export const GRPC_INTERNAL = 13;
 export const GRPC_UNAVAILABLE = 14;
 
 /** What an export left out. `message` is empty and `rejectedSpans` 0 where all was taken as sent. */

@@ -23,7 +23,7 @@ import type { ResourceGroup, ScopeGroup, SpanToEncode } from "./span-groups.ts";
 import { groupSpans, shownAttributes } from "./span-groups.ts";
 
 /** Two dialects of JSON: OTLP's own (hex ids, enum numbers) and plain protobuf JSON as Tempo prints it (base64, names). */
-export type TraceJsonDialect = "otlp" | "protobuf";
+type TraceJsonDialect = "otlp" | "protobuf";
 
 const KIND_NAMES = ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
 const STATUS_NAMES = ["UNSET", "OK", "ERROR"];

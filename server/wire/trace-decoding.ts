@@ -11,9 +11,9 @@ import { EMPTY_SPAN, NO_BYTES, SpanBatchBuilder } from "../model/span-batch-buil
 import { fillColumns, pidOf } from "./attribute-columns.ts";
 
 /** Attributes kept of one span or resource; those beyond are left out and counted. */
-export const ATTRIBUTES_MAX = 1024;
+const ATTRIBUTES_MAX = 1024;
 /** Spans kept of one request; those beyond are rejected as `spans_max`. */
-export const REQUEST_SPANS_MAX = 1_000_000;
+const REQUEST_SPANS_MAX = 1_000_000;
 /** The last nanosecond that a span may name: one before DuckDB's infinity, in the year 2262. */
 export const UNIX_NANO_MAX = 2n ** 63n - 2n;
 
@@ -22,7 +22,7 @@ const OTLP_SOURCE = SPAN_SOURCES.indexOf("otlp");
 const PAIRWISE_ATTRIBUTES_MAX = 24;
 
 /** Why one span of a request is left out. */
-export type SpanRejectReason =
+type SpanRejectReason =
   | "trace_id_length"
   | "trace_id_zero"
   | "span_id_length"
