@@ -108,7 +108,7 @@ function requestAttributes(head: Head, target: Target, redaction: boolean): Attr
   const isKnown = KNOWN_METHODS.has(head.method);
   const attributes: Attributes = { "http.request.method": isKnown ? head.method : "_OTHER" };
   if (!isKnown) attributes["http.request.method_original"] = head.method;
-  if (target.path !== "") attributes["url.path"] = target.path;
+  if (target.path !== "" && target.form !== "authority") attributes["url.path"] = target.path;
   if (target.query !== "") attributes["url.query"] = target.query;
   attributes["url.scheme"] = target.scheme === "" ? "http" : target.scheme;
   const { host, port } = target.host === "" ? parseAuthority(head.host) : target;
@@ -120,7 +120,6 @@ function requestAttributes(head: Head, target: Target, redaction: boolean): Attr
 }
 
 function resourceOf(target: Target): string {
-  if (target.form === "authority") return target.port === 0 ? target.host : `${target.host}:${target.port}`;
   return target.query === "" ? target.path : `${target.path}?${target.query}`;
 }
 

@@ -68,8 +68,11 @@ class Http1Parser implements ProtocolParser, StreamOwner {
   #asking: Exchange | undefined;
   /** The exchange whose answer is under way. */
   #answering: Exchange | undefined;
-  /** The answer under way is interim, or one that is passed over. */
+  /** Requests were sent before older ones were answered. */
   #pipelines = false;
+  /** No byte is missing so far: a response that no request waits for was not asked for. */
+  #isWhole: boolean;
+  #hasAsked = false;
   /** Bytes of requests are missing, and older requests wait. */
   #requestsLost = false;
   /** Answers that may still come and belong to no request that is known. */
@@ -79,6 +82,7 @@ class Http1Parser implements ProtocolParser, StreamOwner {
   constructor(sink: ExchangeSink, context: ParserContext) {
     this.#sink = sink;
     this.#context = context;
+    this.#isWhole = !context.joinedLate;
     this.#requests = new Http1Stream(this, 0, context.joinedLate);
     this.#responses = new Http1Stream(this, 1, context.joinedLate);
   }
@@ -92,6 +96,7 @@ class Http1Parser implements ProtocolParser, StreamOwner {
 
   gap(direction: 0 | 1, count: number, timeNs: number, tid: number): void {
     if (this.detached !== "" || count === 0) return;
+    this.#isWhole = false;
     (direction === 0 ? this.#requests : this.#responses).gap(count, timeNs, tid);
     this.#lastNs[direction] = timeNs;
   }
@@ -162,6 +167,7 @@ class Http1Parser implements ProtocolParser, StreamOwner {
   #beginExchange(head: Head, isCut: boolean): void {
     const mark = this.#requests.mark;
     if (mark === undefined) return;
+    this.#hasAsked = true;
     if (!this.#pipelines) this.#responses.endAdrift();
     if (this.#waiting[0]?.isDoubtful === true) this.#forgetWaiting(0);
     const exchange = exchangeOfRequest(head, mark, isCut, this.#context);
@@ -193,6 +199,7 @@ class Http1Parser implements ProtocolParser, StreamOwner {
     const waiting = this.#takeWaiting();
     const method = waiting?.exchange.op ?? "";
     if (waiting === undefined && this.#uncounted > 0) this.#uncounted--;
+    else if (waiting === undefined && this.#isWhole && this.#hasAsked) this.#context.count("http1_response_unasked");
     else if (waiting === undefined) this.#answering = exchangeOfResponse(head, mark);
     else if (!waiting.finished) {
       this.#answering = waiting.exchange;

@@ -6,6 +6,8 @@
  * Servers beyond `SERVERS_MAX` share one table.
  */
 
+import { REDACTED } from "./secrets.ts";
+
 /** Templates of one server before `{overflow}`. */
 export const SERVER_TEMPLATES_MAX = 200;
 /** Servers that have a table of their own. */
@@ -114,6 +116,7 @@ function emptyPosition(isParameter: boolean): Position {
 
 /** A segment as it stands in a template: itself, or `{id}`, keeping a file extension. */
 export function segmentShape(segment: string): string {
+  if (segment === REDACTED) return "{id}";
   if (segment === "" || !isIdentifier(segment)) return segment;
   const dot = segment.lastIndexOf(".");
   return dot > 0 && isExtension(segment, dot + 1) ? `{id}${segment.slice(dot)}` : "{id}";

@@ -1,8 +1,8 @@
 /**
  * Recognises what may be a secret or personal by its shape, in time linear to the text.
  *
- * Text is judged a piece at a time: one path segment, one key, one word. Shapes that identifiers of real systems share
- * (a UUID, 32 hex digits, a commit's 40) are not taken for secrets.
+ * Text is judged a piece at a time: one path segment, one key, one word. Hex digits alone, however many, are not taken
+ * for a secret: identifiers of real systems (UUIDs, digests, commits) look the same. After a telling name they are.
  */
 
 /** What stands in place of a secret. */
@@ -11,7 +11,7 @@ export const REDACTED = "REDACTED";
 /** Texts shorter than this carry no secret that a shape could give away. */
 const SECRET_CHARS_MIN = 8;
 const TOKEN_CHARS_MIN = 40;
-const HEX_CHARS_MIN = 48;
+const TOLD_TOKEN_CHARS_MIN = 16;
 const AFTER_PREFIX_CHARS_MIN = 12;
 
 /** First characters of tokens that their issuers gave a recognisable form. */
@@ -47,7 +47,7 @@ const TOKEN_PREFIXES: readonly string[] = [
   "-----BEGIN",
 ];
 
-/** Names whose values are secrets whatever they look like: path parameters, and segments before a token. */
+/** Names whose values are secrets whatever they look like. */
 const SECRET_NAMES: ReadonlySet<string> = new Set([
   "jsessionid",
   "phpsessid",
@@ -55,6 +55,7 @@ const SECRET_NAMES: ReadonlySet<string> = new Set([
   "session_id",
   "sid",
   "token",
+  "tokens",
   "access_token",
   "refresh_token",
   "id_token",
@@ -63,6 +64,7 @@ const SECRET_NAMES: ReadonlySet<string> = new Set([
   "passwd",
   "pwd",
   "secret",
+  "secrets",
   "apikey",
   "api_key",
   "api-key",
@@ -70,13 +72,40 @@ const SECRET_NAMES: ReadonlySet<string> = new Set([
   "signature",
   "sig",
   "otp",
+]);
+
+/** Names that a one-time token often follows in a path. */
+const TOKEN_NAMES: ReadonlySet<string> = new Set([
+  "reset",
   "reset-password",
   "password-reset",
+  "verify",
+  "verification",
+  "confirm",
+  "confirmation",
+  "activate",
+  "activation",
+  "invite",
+  "invitation",
+  "unsubscribe",
+  "session",
+  "sessions",
+  "magic",
+  "magic-link",
+  "webhook",
+  "webhooks",
 ]);
 
 /** Is the name one whose value must not be kept? */
 export function isSecretName(name: string): boolean {
   return SECRET_NAMES.has(name.toLowerCase());
+}
+
+/** May a path segment be a secret because of the segment before it? */
+export function isToldSecret(previous: string, segment: string): boolean {
+  if (segment.length < SECRET_CHARS_MIN || !hasDigit(segment)) return false;
+  const name = previous.toLowerCase();
+  return SECRET_NAMES.has(name) || (segment.length >= TOLD_TOKEN_CHARS_MIN && TOKEN_NAMES.has(name));
 }
 
 /** May this piece of text be a secret (token, key, card number) or an e-mail address? */
@@ -96,11 +125,10 @@ function hasTokenPrefix(text: string): boolean {
   return false;
 }
 
-/** A run of base64 letters long enough for a key: 48 hex digits, or 40 of mixed case with digits. */
+/** A run of 40 base64 letters of mixed case with digits among them. */
 function hasLongRun(text: string): boolean {
   if (text.length < TOKEN_CHARS_MIN) return false;
   let run = 0;
-  let hex = 0;
   let lower = false;
   let upper = false;
   let digit = false;
@@ -109,8 +137,6 @@ function hasLongRun(text: string): boolean {
     const isDigit = code >= 0x30 && code <= 0x39;
     const isLower = code >= 0x61 && code <= 0x7a;
     const isUpper = code >= 0x41 && code <= 0x5a;
-    hex = isDigit || (isLower && code <= 0x66) || (isUpper && code <= 0x46) ? hex + 1 : 0;
-    if (hex >= HEX_CHARS_MIN) return true;
     if (!isDigit && !isLower && !isUpper && !isBase64Sign(code)) {
       run = 0;
       lower = upper = digit = false;
@@ -197,4 +223,12 @@ function isWordCode(code: number): boolean {
   return (
     (code >= 0x30 && code <= 0x39) || (code >= 0x41 && code <= 0x5a) || (code >= 0x61 && code <= 0x7a) || code === 0x5f
   );
+}
+
+function hasDigit(text: string): boolean {
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code >= 0x30 && code <= 0x39) return true;
+  }
+  return false;
 }

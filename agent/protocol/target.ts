@@ -4,7 +4,7 @@
  * @see RFC 9112 section 3.2 (forms); OpenTelemetry semantic conventions, `url.*` (redaction)
  */
 
-import { isSecretName, looksSecret, REDACTED } from "./secrets.ts";
+import { isSecretName, isToldSecret, looksSecret, REDACTED } from "./secrets.ts";
 
 /** Longest path and query that are kept, in UTF-16 code units; the rest is cut off. */
 export const PATH_CHARS_MAX = 2048;
@@ -22,7 +22,7 @@ export interface Target {
   readonly host: string;
   /** Port of an absolute or authority target; 0 where it has none. */
   readonly port: number;
-  /** As sent, with secrets replaced if redaction is on. `*` in asterisk form, empty in authority form. */
+  /** As sent, with secrets replaced if redaction is on. `*` in asterisk form, the whole target in authority form. */
   readonly path: string;
   /** Without `?`. Keys only, with `REDACTED` for each value, if redaction is on. */
   readonly query: string;
@@ -32,7 +32,9 @@ export interface Target {
 export function parseTarget(target: string, isConnect: boolean, redaction: boolean): Target {
   if (isConnect) {
     const { host, port } = parseAuthority(target);
-    return { form: "authority", scheme: "", host, port, path: "", query: "" };
+    const text = target.slice(target.lastIndexOf("@") + 1, PATH_CHARS_MAX);
+    const path = redaction ? redactPath(text) : text;
+    return { form: "authority", scheme: "", host, port, path, query: "" };
   }
   if (target === "*") return { form: "asterisk", scheme: "", host: "", port: 0, path: "*", query: "" };
   const schemeEnd = target.startsWith("/") ? -1 : target.indexOf("://");
@@ -126,9 +128,7 @@ function redactSegment(segment: string, previous: string): string {
     const parts = segment.split(";");
     return parts.map((part, index) => (index === 0 ? redactSegment(part, previous) : redactParameter(part))).join(";");
   }
-  if (looksSecret(segment)) return REDACTED;
-  const telling = segment.length >= 6 && isSecretName(previous) && hasDigit(segment);
-  return telling ? REDACTED : segment;
+  return looksSecret(segment) || isToldSecret(previous, segment) ? REDACTED : segment;
 }
 
 function redactParameter(parameter: string): string {
@@ -162,12 +162,4 @@ function isPlainKey(key: string): boolean {
     else if (code <= 0x20 || code > 0x7e) return false;
   }
   return digits * 2 <= key.length;
-}
-
-function hasDigit(text: string): boolean {
-  for (let at = 0; at < text.length; at++) {
-    const code = text.charCodeAt(at);
-    if (code >= 0x30 && code <= 0x39) return true;
-  }
-  return false;
 }

@@ -4,6 +4,7 @@
  * The bytes go through the very code that live capture runs. What they hold is redacted as it is there.
  */
 
+import { statSync } from "node:fs";
 import { readCaptureFile } from "../../agent/capture/capture-file.ts";
 import type { Connection, ConnectionSink } from "../../agent/connection/connection-sink.ts";
 import { Connections } from "../../agent/connection/connections.ts";
@@ -55,6 +56,8 @@ export async function runDissect(
 }
 
 function dissect(options: DissectOptions, printer: ExchangePrinter): void {
+  // An empty file is a capture of nothing, of whatever kind it is.
+  if (statSync(options.file).size === 0) return;
   const protocols = options.protocol === undefined ? PROTOCOLS : PROTOCOLS.filter((p) => p.name === options.protocol);
   const connections = new Connections(printer, { redaction: true, protocols });
   readCaptureFile(options.file, connections, {
