@@ -75,7 +75,10 @@ function spansOf(spans: readonly PlainSpan[], name: string): readonly PlainSpan[
 
 function only(spans: readonly PlainSpan[], service: string, kind: string): PlainSpan {
   const [span, ...more] = spans.filter((candidate) => candidate.service === service && candidate.kind === kind);
-  assert.ok(span !== undefined && more.length === 0, `one ${kind} span of ${service}: ${spans.length} spans in all`);
+  assert.ok(
+    span !== undefined && more.length === 0,
+    `one ${kind} span of ${service} among ${spans.map((span) => `${span.service} ${span.kind}`)}`,
+  );
   return span;
 }
 
@@ -138,11 +141,13 @@ test("packet rung: each call gives both spans, and no parent is guessed", async 
   await observed.until((spans) => spansOf(spans, "GET /page.html").length >= 4, 5000);
   const spans = spansOf(observed.spans, "GET /page.html");
   const served = only(spans, "checkout", "server");
-  const call = only(spans, "checkout", "client");
   const back = only(spans, "http.server", "server");
-  assert.equal(back.parentSpanId, call.spanId);
+  const call = spans.find(({ spanId }) => spanId === back.parentSpanId);
+  assert.ok(call !== undefined);
   assert.equal(back.linkReason, "one-sight");
   assert.equal(call.parentSpanId, 0n);
   assert.notEqual(served.traceId, call.traceId);
+  // The socket of a short call may be gone when its owner is looked up: then the name says so, and is not another's.
+  assert.match(call.service, /^(checkout|unknown|user:\w+)$/);
   assert.ok(spans.every(({ source }) => source === "packet"));
 });

@@ -200,6 +200,18 @@ test("owners without a process give their own name, and unknown ones say so", ()
   assert.ok(traffic.sent.some((span) => span.service === "unknown:80"));
 });
 
+test("an owner known by its user or port alone is waited for", () => {
+  const traffic = shop();
+  const sight = traffic.sight("both", 4000, 1, 0, { serverPid: FRONT });
+  sight.connection.clientOwner = { pid: 0, ownerBy: "port", fallbackName: "unknown" };
+  sight.start().finish();
+  traffic.pass(100);
+  assert.equal(traffic.sent.length, 1, "the server side alone");
+  sight.connection.clientOwner = { pid: CURL, ownerBy: "fd", fallbackName: "" };
+  traffic.pass(200);
+  assert.equal(traffic.span("client", "curl").pid, CURL);
+});
+
 test("a process that becomes known while its span waits names it", () => {
   const traffic = new Traffic();
   traffic.sight("server", 4000, 1, 55, { serverPid: 55 }).start().finish();

@@ -295,12 +295,14 @@ export class SpanRoom implements ConnectionSink {
     if (!side.sent) this.#send(side, this.#resource(side) ?? this.#resourceOfOwner(side));
   }
 
-  /** Resource of a side's process; undefined while a process that should be known is not. */
+  /** Resource of a side's process; undefined while better may still become known. */
   #resource(side: HopSide): Resource | undefined {
     const { pid } = side;
     if (pid !== 0) return this.#processes.resource(pid);
     const owner = ownerOf(side);
-    return owner === undefined ? undefined : this.#processes.fallbackResource(fallbackName(side));
+    // A user or a port is what is left when the process was not found: its look-up may still be under way.
+    if (owner === undefined || owner.ownerBy === "port" || owner.ownerBy === "uid") return undefined;
+    return this.#processes.fallbackResource(fallbackName(side));
   }
 
   /** The next best: the process that owns the socket, or the name that its owner is known by. */
