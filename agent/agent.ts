@@ -28,7 +28,7 @@ export interface AgentOptions extends Omit<AgentSetting, "synThread"> {
 }
 
 /** The code of the agent's thread: a file, or text to be evaluated. */
-export interface AgentWorkerSource {
+interface AgentWorkerSource {
   readonly source: URL | string;
   readonly evaluate: boolean;
 }

@@ -29,7 +29,7 @@ export interface PipelineOptions {
 }
 
 /** Counts of all rooms. */
-export interface PipelineCounters {
+interface PipelineCounters {
   readonly connections: ConnectionCounters;
   readonly spans: SpanLedger;
   readonly exported: ExportLedger;

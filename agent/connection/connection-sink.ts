@@ -26,4 +26,9 @@ export interface ConnectionSink {
   /** Called once for each exchange; for a `response` or `message` without `exchangeStarted` before it. */
   exchangeFinished(connection: Connection, exchange: Exchange): void;
   connectionClosed(connection: Connection, timeNs: number): void;
+  /**
+   * What passes on the connection from here on is not read: an unknown protocol, an upgrade, a parser that failed.
+   * `connectionClosed` follows at its end.
+   */
+  connectionUnread?(connection: Connection): void;
 }

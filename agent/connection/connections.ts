@@ -322,6 +322,7 @@ export class Connections implements CaptureSink {
     socket.stage = "ignored";
     socket.parser = undefined;
     this.#count(reason);
+    this.#sink.connectionUnread?.(socket.connection);
   }
 
   /** Runs a parser. One that throws is taken off its connection, which is ignored from then on. */
@@ -352,7 +353,8 @@ export class Connections implements CaptureSink {
   #forget(socket: Socket, timeNs: number): void {
     this.#release(socket, 0);
     this.#release(socket, 1);
-    if (socket.parser !== undefined || socket.detections > 1) this.#sink.connectionClosed(socket.connection, timeNs);
+    const wasTold = socket.parser !== undefined || socket.detections > 1 || socket.stage === "ignored";
+    if (wasTold) this.#sink.connectionClosed(socket.connection, timeNs);
     socket.parser = undefined;
     socket.stage = "ignored";
   }

@@ -10,7 +10,7 @@ import type { Hop, JoinReason } from "./hop.ts";
 import { lanesKey } from "./message-identity.ts";
 
 /** Hops found at one time. At 40,000 requests/s with the usual linger 10,000 are. */
-export const hopsMax = 131_072;
+const hopsMax = 131_072;
 
 /** Hops by identity, settled one after the other as their linger ends. */
 export class HopTable {

@@ -110,7 +110,7 @@ export class ObservedProcesses {
 }
 
 /** Resource of a process by OpenTelemetry's names. Its command line is not part of it. */
-export function resourceOf(seen: ProcessSeen, setting: ProcessSetting): Resource {
+function resourceOf(seen: ProcessSeen, setting: ProcessSetting): Resource {
   const { service, reason } = serviceName(seen, setting);
   const values = parseOtelResourceAttributes(seen.otelResourceAttributes);
   const instance =

@@ -5,20 +5,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ProcessSeen } from "../../server/model/capture-event.ts";
-import { processSeen, type Sight, Traffic } from "./traffic.testkit.ts";
+import { processSeen, randomFrom, type Sight, Traffic } from "./traffic.testkit.ts";
 
 const PID = 50;
-
-/** Small deterministic generator (mulberry32), so that a failure can be repeated by its seed. */
-function randomFrom(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 interface Job {
   readonly served: Sight;

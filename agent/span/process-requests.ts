@@ -58,6 +58,8 @@ export class ProcessRequests<Request extends OpenRequest> {
   #threadsMayBeProven = false;
   #evidenceCount = 0;
   #evidenceGood = 0;
+  /** Open connections on which the process is asked things that are not read. */
+  #unreadConnections = 0;
   /** Requests still to pass before a thread seen with two things at once is forgotten. */
   #disproved = 0;
 
@@ -76,6 +78,7 @@ export class ProcessRequests<Request extends OpenRequest> {
 
   requestStarted(request: Request): void {
     const thread = this.#thread(request.request.tid);
+    if (this.#unreadConnections > 0) request.alone = false;
     if (this.#open.size > 0) {
       request.alone = false;
       if (this.#open.size === 1) for (const other of this.#open) other.alone = false;
@@ -125,6 +128,16 @@ export class ProcessRequests<Request extends OpenRequest> {
     this.#forgetIdle(call.request.tid, thread);
   }
 
+  /** A connection on which the process serves is not read: what asks for a call may have come there. */
+  unreadOpened(): void {
+    this.#unreadConnections += 1;
+    this.eventsLost();
+  }
+
+  unreadClosed(): void {
+    this.#unreadConnections -= 1;
+  }
+
   /** Events were lost: none of the open requests is known to be alone any more. */
   eventsLost(): void {
     for (const request of this.#open) request.alone = false;
@@ -146,7 +159,7 @@ export class ProcessRequests<Request extends OpenRequest> {
   }
 
   #alone(): Request | undefined {
-    if (this.#open.size !== 1) return undefined;
+    if (this.#open.size !== 1 || this.#unreadConnections > 0) return undefined;
     for (const request of this.#open) return request.alone && !request.answering ? request : undefined;
     return undefined;
   }

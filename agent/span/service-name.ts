@@ -10,7 +10,7 @@ import type { ProcessSeen } from "../../server/model/capture-event.ts";
 import { programName } from "./program-name.ts";
 
 /** How a name was found. */
-export type NameReason =
+type NameReason =
   | "OTEL_SERVICE_NAME"
   | "OTEL_RESOURCE_ATTRIBUTES"
   | "unit"
@@ -27,7 +27,7 @@ export interface ServiceName {
 }
 
 /** Name where nothing at all is known, as OpenTelemetry has it. */
-export const UNKNOWN_SERVICE = "unknown_service";
+const UNKNOWN_SERVICE = "unknown_service";
 
 /** Characters kept of a name. Longer ones come from broken or hostile command lines. */
 const nameCharsMax = 200;

@@ -362,6 +362,23 @@ test("times are Unix times by the measured offset", () => {
   assert.equal(traffic.span("client", "curl").startNs, 1_800_000_001_000_000_000n);
 });
 
+test("while a process serves a connection that is not read, no lone request draws its calls", () => {
+  const traffic = shop();
+  const upgraded = traffic.sight("server", 2000, 1, FRONT, { serverPid: FRONT });
+  traffic.room.connectionUnread(upgraded.connection);
+  const drawn = (port: number) => {
+    const outer = traffic.sight("server", port, 1, FRONT, { serverPid: FRONT }).start();
+    const call = traffic.sight("client", port + 1, 1, FRONT, { clientPid: FRONT }).start();
+    call.finish();
+    outer.finish();
+    traffic.pass(300);
+    return traffic.sent.filter(({ clientPort }) => clientPort === port + 1).map(({ linkReason }) => linkReason);
+  };
+  assert.deepEqual(drawn(3000), [""]);
+  traffic.room.connectionClosed(upgraded.connection, traffic.nowNs);
+  assert.deepEqual(drawn(3100), ["thread"]);
+});
+
 test("flush sends what waits", () => {
   const traffic = shop();
   traffic.sight("server", 4000, 1, FRONT, { serverPid: FRONT }).start().finish();

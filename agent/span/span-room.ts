@@ -16,6 +16,7 @@ import { firstUnsettled, type Hop, HopSide } from "./hop.ts";
 import { HopTable } from "./hop-table.ts";
 import { hashMessage, hashText, hashTuple, type Lanes, lanesKey } from "./message-identity.ts";
 import { ObservedProcesses, type ProcessSetting } from "./observed-processes.ts";
+import type { ProcessRequests } from "./process-requests.ts";
 import { writeSpanRow } from "./span-row.ts";
 
 /** How long a span waits for the other end of its request: rings are drained every few milliseconds. */
@@ -51,6 +52,8 @@ interface ConnectionState {
   readonly serverSeed: number;
   /** Sides whose exchange was cut by the end of the connection, until the time of that is told. */
   cut: HopSide[];
+  /** Process that serves on the connection although it cannot be read. */
+  unreadBy: ProcessRequests<HopSide> | undefined;
 }
 
 /** Makes spans from exchanges. Driven by one thread; `tick` must be called every few milliseconds. */
@@ -145,6 +148,16 @@ export class SpanRoom implements ConnectionSink {
       this.#sendIfSettled(side);
     }
     state.cut = [];
+    state.unreadBy?.unreadClosed();
+    state.unreadBy = undefined;
+  }
+
+  connectionUnread(connection: Connection): void {
+    if (connection.sight !== "end" || connection.side !== "server") return;
+    const state = this.#connection(connection);
+    if (state.unreadBy !== undefined) return;
+    state.unreadBy = this.#processes.requests(connection.serverOwner?.pid ?? 0);
+    state.unreadBy?.unreadOpened();
   }
 
   /** Moves the room's clock: settles hops that lingered, sends what waited long enough. `nowNs` is boot time. */
@@ -324,6 +337,7 @@ export class SpanRoom implements ConnectionSink {
         tuple: hashTuple(connection.client, connection.server, connection.netns, this.#salt),
         serverSeed: hashText(connection.server.addr, connection.server.port),
         cut: [],
+        unreadBy: undefined,
       };
       this.#connections.set(connection, state);
     }

@@ -59,7 +59,7 @@ export function writeSpanRow(side: HopSide, setting: RowSetting, row: SpanToAppe
  *
  * @see OpenTelemetry semantic conventions for HTTP spans, "Status".
  */
-export function errorType(kind: "client" | "server", exchange: Exchange): string {
+function errorType(kind: "client" | "server", exchange: Exchange): string {
   if (exchange.status === "server_error" || (exchange.status === "client_error" && kind === "client")) {
     return exchange.code === "" ? exchange.status : exchange.code;
   }

@@ -9,7 +9,7 @@ import type { Connection } from "../connection/connection-sink.ts";
 import type { CarriedContext, Exchange, MessageMark } from "../protocol/exchange.ts";
 import { SpanRoom } from "./span-room.ts";
 
-export const SETTING = { hostName: "host", agentVersion: "0", unit: "", containerId: "" };
+const SETTING = { hostName: "host", agentVersion: "0", unit: "", containerId: "" };
 
 /** A span as the room sent it, with its service. */
 export type SentSpan = SpanToAppend & { service: string };
@@ -160,4 +160,15 @@ function requestOf(request: MessageMark): Exchange {
 /** A context carried in a request's headers. */
 export function carried(traceId: string, spanId: string, flags = 1): CarriedContext {
   return { kind: "traceparent", traceId, spanId, flags, traceState: "" };
+}
+
+/** Small deterministic generator (mulberry32), so that a failure can be repeated by its seed. */
+export function randomFrom(seed: number): () => number {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  };
 }
