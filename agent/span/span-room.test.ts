@@ -141,6 +141,39 @@ test("a client side later than the linger changes no trace that was sent", () =>
   }
 });
 
+test("a client side that comes after its trace was sent gets no parent of another trace", () => {
+  const traffic = shop();
+  const grand = traffic.sight("server", 2000, 5, BACK, { serverPid: BACK }).start();
+  const served = traffic.sight("server", 4000, 1, FRONT, { serverPid: FRONT }).start();
+  traffic.pass(300);
+  traffic.sight("client", 5000, 1, FRONT, { clientPid: FRONT }).start().finish();
+  const late = traffic.sight("client", 4000, 1, BACK, { clientPid: BACK }).start();
+  for (const side of [late, served, grand]) side.finish();
+  traffic.pass(300);
+  assert.equal(traffic.span("client", "back").parentSpanId, 0n);
+  assert.equal(traceOf(traffic.span("client", "back")), traceOf(traffic.span("client", "front")));
+});
+
+for (const [language, want] of [
+  ["python", "thread"],
+  ["java", "thread"],
+  ["go", ""],
+  ["node", ""],
+] as const) {
+  test(`overlapping requests of ${language} draw ${want === "" ? "nothing" : "by their threads"}`, () => {
+    const traffic = new Traffic();
+    traffic.room.process(processSeen(FRONT, "front", language));
+    let port = 1000;
+    const serve = (tid: number) => traffic.sight("server", port++, 1, tid, { serverPid: FRONT }).start();
+    for (let at = 0; at < 20; at++) for (const side of [serve(71), serve(72)]) side.finish();
+    const open = [serve(71), serve(72)];
+    traffic.sight("client", port, 1, 71, { clientPid: FRONT }).start().finish();
+    for (const side of open) side.finish();
+    traffic.pass(300);
+    assert.equal(traffic.span("client", "front").linkReason, want);
+  });
+}
+
 test("one sight gives both spans", () => {
   const traffic = shop();
   traffic.sight("both", 4000, 1, 0, { clientPid: CURL, serverPid: FRONT }).start().finish(404);
