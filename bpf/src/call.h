@@ -131,31 +131,43 @@ static __always_inline bool read_part(struct scratch *area, __u64 offset, __u64 
 	return bpf_probe_read_user(area->bytes + offset, length, (void *)from) == 0;
 }
 
-/* Copies the first `wanted` bytes, at most HEAD_BYTES_MAX, from at most IOVECS_MAX buffers. */
-__noinline __u32 gather(struct scratch *area, struct call *call, __u32 wanted)
+/* Copies the first `wanted` bytes from at most IOVECS_MAX buffers. */
+static __always_inline __u32 gather_vectors(struct scratch *area, struct call *call, __u32 wanted)
 {
-	struct iovec vector;
+	struct iovec vectors[IOVECS_MAX];
+	__u64 count = call->vectors;
 	__u32 copied = 0;
 	__u32 i, part;
 
-	if (!area || !call)
+	asm volatile("" : "+r"(count));
+	if (count > IOVECS_MAX)
+		count = IOVECS_MAX;
+	/* One read for all: its fixed cost is above that of the bytes. */
+	if (bpf_probe_read_user(vectors, count * sizeof(vectors[0]), (void *)call->base))
 		return 0;
-	if (!call->vectors)
-		return read_part(area, 0, wanted, call->base) ? wanted : 0;
-	for (i = 0; i < IOVECS_MAX && i < call->vectors && copied < wanted; i++) {
-		if (bpf_probe_read_user(&vector, sizeof(vector),
-					(void *)(call->base + i * sizeof(vector))))
-			break;
+	for (i = 0; i < IOVECS_MAX && i < count && copied < wanted; i++) {
 		part = wanted - copied;
-		if (vector.iov_len < part)
-			part = vector.iov_len;
+		if (vectors[i].iov_len < part)
+			part = vectors[i].iov_len;
 		if (!part)
 			continue;
-		if (!read_part(area, copied, part, (__u64)vector.iov_base))
+		if (!read_part(area, copied, part, (__u64)vectors[i].iov_base))
 			break;
 		copied += part;
 	}
 	return copied;
+}
+
+/* Copies up to `wanted` bytes, at most HEAD_BYTES_MAX, of which `present` are in the area already. */
+__noinline __u32 gather(struct scratch *area, struct call *call, __u32 present, __u32 wanted)
+{
+	if (!area || !call)
+		return 0;
+	if (call->vectors)
+		return gather_vectors(area, call, wanted);
+	if (!read_part(area, present, wanted - present, call->base + present))
+		return present;
+	return wanted;
 }
 
 static __always_inline bool is_token(__u8 c)

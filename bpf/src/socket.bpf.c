@@ -193,40 +193,57 @@ static __noinline bool say_opened(struct sock *sk, struct connection *conn,
 	return sent;
 }
 
+static __always_inline __u32 smaller(__u32 a, __u32 b)
+{
+	return a < b ? a : b;
+}
+
+/* Copies more of a call that holds, or may hold, a head. Returns the bytes present. */
+static __always_inline __u32 copy_head(struct scratch *area, struct call *call,
+				       struct connection *conn, __u32 total, __u8 direction,
+				       __u32 *wanted)
+{
+	bool starts = starts_message(area);
+	bool bodyless = starts && is_bodyless(area->bytes);
+	__u32 copied = *wanted;
+	bool ends;
+
+	if (!starts && conn->open_head != direction + 1) {
+		conn->open_head = 0;
+		return copied;
+	}
+	*wanted = smaller(total, bodyless ? HEAD_BYTES_MAX : HEAD_BYTES_FIRST);
+	copied = gather(area, call, copied, *wanted);
+	ends = has_blank_line(area, copied);
+	if (!ends && !bodyless && total > HEAD_BYTES_FIRST) {
+		*wanted = smaller(total, HEAD_BYTES_MAX);
+		copied = gather(area, call, copied, *wanted);
+	}
+	conn->open_head = !ends && total <= HEAD_BYTES_MAX ? direction + 1 : 0;
+	return copied;
+}
+
 /* Copies the call's first bytes into the scratch area and says how many. */
 static __always_inline __u32 copy_payload(struct scratch *area, struct connection *conn,
 					  struct task_struct *task, __u32 total, __u8 direction,
 					  struct probe_counters *count)
 {
+	__u32 wanted = smaller(total, copy_bytes);
 	struct call call;
-	__u32 wanted, copied;
-	bool starts, ends;
+	__u32 copied;
 
 	if (!read_call(task, &call)) {
 		count->payload_unreachable++;
 		conn->open_head = 0;
 		return 0;
 	}
-	wanted = total < copy_bytes ? total : copy_bytes;
-	copied = gather(area, &call, wanted);
-	if (total <= copy_bytes) {
-		conn->open_head = direction + 1;
-		goto out;
+	copied = gather(area, &call, 0, wanted);
+	if (copied == wanted) {
+		if (total <= wanted)
+			conn->open_head = direction + 1;
+		else
+			copied = copy_head(area, &call, conn, total, direction, &wanted);
 	}
-	starts = starts_message(area);
-	if (!starts && conn->open_head != direction + 1) {
-		conn->open_head = 0;
-		goto out;
-	}
-	wanted = total < HEAD_BYTES_FIRST ? total : HEAD_BYTES_FIRST;
-	copied = gather(area, &call, wanted);
-	ends = has_blank_line(area, copied);
-	if (total > HEAD_BYTES_FIRST && (!ends || (starts && is_bodyless(area->bytes)))) {
-		wanted = total < HEAD_BYTES_MAX ? total : HEAD_BYTES_MAX;
-		copied = gather(area, &call, wanted);
-	}
-	conn->open_head = !ends && total <= HEAD_BYTES_MAX ? direction + 1 : 0;
-out:
 	if (copied < wanted)
 		count->payload_faults++;
 	return copied;
