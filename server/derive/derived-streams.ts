@@ -1,0 +1,132 @@
+/**
+ * Everything derived from spans: RED and the service graph, as one state that is saved and restored as a whole.
+ *
+ * Invariant: the state counts exactly the spans of commits up to `sequence`. A state restored from `snapshot` that
+ * observes the later commits again is the state of a program that never stopped, waiting spans included.
+ */
+
+import { ByteReader } from "../model/byte-reader.ts";
+import { ByteWriter } from "../model/byte-writer.ts";
+import type { MetricMetadata, SampleToAppend } from "../model/series.ts";
+import type { SpanBatch } from "../model/span-batch.ts";
+import { halvesOf } from "./batch-rows.ts";
+import type { Cadence } from "./cadence.ts";
+import { EDGE_METADATA, type MinuteRow } from "./edge-series.ts";
+import { type GraphCounts, type GraphLimits, ServiceGraph } from "./graph.ts";
+import { RED_METADATA, RedMetrics } from "./red.ts";
+import { UNPAIRED_METADATA } from "./unpaired-series.ts";
+
+const STATE_VERSION = 1;
+
+/** Type and help of all derived series. */
+export const DERIVED_METADATA: readonly MetricMetadata[] = [...RED_METADATA, ...EDGE_METADATA, ...UNPAIRED_METADATA];
+
+/** Sizes that tests make small. */
+export interface DerivedLimits {
+  readonly red?: { readonly seriesMax?: number; readonly perServiceMax?: number };
+  readonly graph?: GraphLimits;
+}
+
+/** RED and graph. */
+export class DerivedStreams {
+  readonly red: RedMetrics;
+  readonly #graph: ServiceGraph;
+  readonly #out = new ByteWriter();
+  #sequence = 0;
+  #changed = false;
+
+  constructor(limits: DerivedLimits = {}) {
+    this.red = new RedMetrics(limits.red);
+    this.#graph = new ServiceGraph(limits.graph);
+  }
+
+  /** The last commit that is counted. */
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  /** Whether the state differs from the last snapshot taken or restored. */
+  get changed(): boolean {
+    return this.#changed;
+  }
+
+  /**
+   * Counts the spans of one commit; commits come in order, and one seen before is passed over.
+   *
+   * @returns Whether a series or an edge appeared.
+   */
+  observe(batch: SpanBatch, sequence: number, nowMs: number): boolean {
+    if (sequence <= this.#sequence) return false;
+    this.#sequence = sequence;
+    this.#changed = true;
+    const rows = halvesOf(batch);
+    const redAppeared = this.red.observe(batch, rows, nowMs);
+    return this.#graph.observe(batch, rows, nowMs) || redAppeared;
+  }
+
+  /** Gives up on spans that waited too long. Returns whether a series or an edge appeared. */
+  expire(nowMs: number): boolean {
+    const before = this.#graph.counts().waiting;
+    const appeared = this.#graph.expire(nowMs);
+    if (this.#graph.counts().waiting !== before) this.#changed = true;
+    return appeared;
+  }
+
+  takeMinutes(): MinuteRow[] {
+    return this.#graph.takeMinutes();
+  }
+
+  giveBack(rows: readonly MinuteRow[], nowMs: number): void {
+    this.#changed = true;
+    this.#graph.giveBack(rows, nowMs);
+  }
+
+  /** Zeros that come before the first values of new series; mark what is returned `zeroed` once they are stored. */
+  zeros(nowMs: number): { samples: SampleToAppend[]; cadences: Cadence[] } {
+    const samples: SampleToAppend[] = [];
+    const cadences = [...this.red.pushZeros(nowMs, samples), ...this.#graph.pushZeros(nowMs, samples)];
+    return { samples, cadences };
+  }
+
+  /** Values of series that are due at `nowMs`. */
+  samples(nowMs: number): SampleToAppend[] {
+    const samples: SampleToAppend[] = [];
+    this.red.pushDue(nowMs, samples);
+    this.#graph.pushDue(nowMs, samples);
+    return samples;
+  }
+
+  graphCounts(): GraphCounts {
+    return this.#graph.counts();
+  }
+
+  /** The state as bytes. Take the minutes in the same turn of the loop: they are not part of it. */
+  snapshot(): { sequence: number; state: Uint8Array } {
+    this.#out.clear();
+    this.#out.byte(STATE_VERSION);
+    this.#out.varint(this.#sequence);
+    this.red.write(this.#out);
+    this.#graph.write(this.#out);
+    this.#changed = false;
+    return { sequence: this.#sequence, state: this.#out.take() };
+  }
+
+  /** Marks the state as not saved, after a snapshot could not be stored. */
+  markUnsaved(): void {
+    this.#changed = true;
+  }
+
+  /**
+   * Takes over what `snapshot` told; call it on fresh streams only.
+   *
+   * @throws BytesEndError or RangeError where the bytes are damaged or of another version: begin with fresh streams.
+   */
+  restore(state: Uint8Array, nowMs: number): void {
+    const reader = new ByteReader(state);
+    const version = reader.byte();
+    if (version !== STATE_VERSION) throw new RangeError(`derived state has version ${version}, not ${STATE_VERSION}`);
+    this.#sequence = reader.varint();
+    this.red.read(reader, nowMs);
+    this.#graph.read(reader, nowMs);
+  }
+}

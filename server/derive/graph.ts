@@ -1,0 +1,440 @@
+/**
+ * The service graph: pairs the two sides of calls as spans arrive.
+ *
+ * Tempo's rules, with four additions: a root span the agent saw is an edge from `user` at once, and one whose parent
+ * never shows is one too (the agent computes parent ids, so an unseen parent is an unknown caller); consumers pair
+ * with every producer they name by parent or link, and a producer with every consumer; a duplicate may tell who
+ * called, and is not counted itself; a server span left over in the end is an edge from `unknown` in the store's
+ * minutes, and stays unpaired in the series.
+ *
+ * Invariant: every server span with `duplicateOf` 0 is in exactly one edge of the minutes, at expiry at the latest.
+ */
+
+import type { ByteReader } from "../model/byte-reader.ts";
+import type { ByteWriter } from "../model/byte-writer.ts";
+import type { SampleToAppend } from "../model/series.ts";
+import {
+  KIND_CLIENT,
+  KIND_CONSUMER,
+  KIND_PRODUCER,
+  KIND_SERVER,
+  SPAN_KINDS,
+  type SpanBatch,
+  STATUS_ERROR,
+} from "../model/span-batch.ts";
+import { type BatchHalves, durationNs, isKernelSource, isZero, startUnixNs } from "./batch-rows.ts";
+import type { Cadence } from "./cadence.ts";
+import { type EdgeCall, EdgeSeriesSet, type EdgeType, type MinuteRow } from "./edge-series.ts";
+import { readHalf, writeHalf } from "./half-edge-bytes.ts";
+import {
+  copySpan,
+  FLAG_FAILED,
+  FLAG_GHOST,
+  FLAG_KERNEL,
+  FLAG_QUIET,
+  FLAG_ROOT,
+  type HalfEdge,
+  HalfEdges,
+  SIDE_CLAIM,
+  SIDE_CLIENT,
+  SIDE_SERVER,
+  SIDE_SETTLED,
+} from "./half-edges.ts";
+import { isNamed, PeerNameReader, type PeerNames } from "./peer-names.ts";
+import { boundedValue } from "./series-labels.ts";
+import { readLinks, type SpanLink } from "./span-links.ts";
+import { UnpairedSeriesSet } from "./unpaired-series.ts";
+
+/** How long a span waits for its other side; Tempo's default. */
+export const EDGE_WAIT_MS = 10_000;
+/** Spans that wait at one time. */
+export const WAITING_MAX = 65_536;
+const SETTLED_MAX = 16_384;
+const CLAIMS_MAX = 16_384;
+/** A span that started this far from its arrival is counted in the minute of its arrival. */
+const START_SKEW_MAX_MS = 600_000;
+const MINUTE_MS = 60_000;
+/** Client of a root span without a name for its caller. */
+const UNKNOWN_CALLER = "user";
+/** Client, in the minutes only, of a server span whose parent never came. */
+const UNSEEN_PARENT = "unknown";
+
+/** Sizes that tests make small. */
+export interface GraphLimits {
+  readonly waitMs?: number;
+  readonly waitingMax?: number;
+  readonly edgesMax?: number;
+}
+
+/** What happened to spans that formed no edge in the series, by span kind, since the start. */
+export interface GraphCounts {
+  readonly waiting: number;
+  readonly expired: Readonly<Record<string, number>>;
+  readonly dropped: Readonly<Record<string, number>>;
+  readonly overflowCalls: number;
+}
+
+interface BatchInHand {
+  readonly batch: SpanBatch;
+  readonly rows: BatchHalves;
+  readonly peers: PeerNameReader;
+  readonly services: readonly string[];
+  /** By resource: it says which service it is. */
+  readonly named: readonly boolean[];
+  readonly nowMs: number;
+}
+
+/** Pairs spans; see the file's head. */
+export class ServiceGraph {
+  readonly #waitMs: number;
+  readonly #halves: HalfEdges;
+  readonly #edges: EdgeSeriesSet;
+  readonly #unpaired = new UnpairedSeriesSet();
+  readonly #expired = new Array<number>(SPAN_KINDS.length).fill(0);
+  readonly #dropped = new Array<number>(SPAN_KINDS.length).fill(0);
+  #appeared = false;
+  readonly #call: EdgeCall = {
+    client: "",
+    server: "",
+    type: "",
+    weight: 1,
+    failed: false,
+    serverNs: undefined,
+    clientNs: undefined,
+    messagingNs: undefined,
+    bucketMs: 0,
+    virtualServer: false,
+    minutesOnly: false,
+  };
+
+  constructor(limits: GraphLimits = {}) {
+    this.#waitMs = limits.waitMs ?? EDGE_WAIT_MS;
+    const waitingMax = limits.waitingMax ?? WAITING_MAX;
+    this.#halves = new HalfEdges({ waitingMax, settledMax: SETTLED_MAX, claimsMax: CLAIMS_MAX });
+    this.#edges = new EdgeSeriesSet(limits.edgesMax);
+  }
+
+  /**
+   * Takes the spans of a batch.
+   *
+   * Servers come first whatever their place, so that both sides of one call in one batch meet.
+   *
+   * @returns Whether an edge or another series appeared.
+   */
+  observe(batch: SpanBatch, rows: BatchHalves, nowMs: number): boolean {
+    this.#appeared = false;
+    const services = batch.resources.map(({ service }) => boundedValue(service));
+    const named = batch.resources.map(isNamed);
+    const hand: BatchInHand = { batch, rows, peers: new PeerNameReader(batch), services, named, nowMs };
+    for (let row = 0; row < batch.rows; row++) {
+      const kind = batch.kind[row];
+      if (kind === KIND_SERVER || kind === KIND_CONSUMER) this.#takeServer(hand, row, kind);
+    }
+    for (let row = 0; row < batch.rows; row++) {
+      const kind = batch.kind[row];
+      if (kind === KIND_CLIENT || kind === KIND_PRODUCER) this.#takeClient(hand, row, kind);
+    }
+    return this.#appeared;
+  }
+
+  /** Gives up on spans that waited long enough. Returns whether a series appeared. */
+  expire(nowMs: number): boolean {
+    this.#appeared = false;
+    const untilMs = nowMs - this.#waitMs;
+    for (
+      let half = this.#halves.oldestWaiting(untilMs);
+      half !== undefined;
+      half = this.#halves.oldestWaiting(untilMs)
+    ) {
+      this.#giveUp(half, nowMs, "unpaired");
+      this.#halves.remove(half);
+    }
+    this.#halves.forgetSettled(untilMs);
+    return this.#appeared;
+  }
+
+  takeMinutes(): MinuteRow[] {
+    return this.#edges.takeMinutes();
+  }
+
+  giveBack(rows: readonly MinuteRow[], nowMs: number): void {
+    this.#edges.giveBack(rows, nowMs);
+  }
+
+  pushZeros(nowMs: number, out: SampleToAppend[]): Cadence[] {
+    return [...this.#edges.pushZeros(nowMs, out), ...this.#unpaired.pushZeros(nowMs, out)];
+  }
+
+  pushDue(nowMs: number, out: SampleToAppend[]): void {
+    this.#edges.pushDue(nowMs, out);
+    this.#unpaired.pushDue(nowMs, out);
+  }
+
+  counts(): GraphCounts {
+    const byKind = (counts: readonly number[]) =>
+      Object.fromEntries(SPAN_KINDS.map((kind, at) => [kind, counts[at] ?? 0]));
+    return {
+      waiting: this.#halves.waiting,
+      expired: byKind(this.#expired),
+      dropped: byKind(this.#dropped),
+      overflowCalls: this.#edges.overflowCalls,
+    };
+  }
+
+  /** Writes edges and waiting spans. Minutes not taken yet are not part of it. */
+  write(out: ByteWriter): void {
+    this.#edges.write(out);
+    this.#unpaired.write(out);
+    const halves = [...this.#halves.all()];
+    out.varint(halves.length);
+    for (const half of halves) writeHalf(out, half);
+  }
+
+  read(reader: ByteReader, nowMs: number): void {
+    this.#edges.read(reader, nowMs);
+    this.#unpaired.read(reader, nowMs);
+    for (let left = reader.varint(); left > 0; left--) {
+      const half = this.#halves.acquire();
+      readHalf(reader, half);
+      this.#halves.add(half, isKeyed(half));
+    }
+  }
+
+  #takeServer(hand: BatchInHand, row: number, kind: number): void {
+    const { batch, rows, nowMs } = hand;
+    const half = this.#halfOf(hand, row, kind, SIDE_SERVER);
+    half.key0 = rows.parentSpanId[2 * row] ?? 0;
+    half.key1 = rows.parentSpanId[2 * row + 1] ?? 0;
+    if (isZero(rows.parentSpanId, row)) {
+      half.flags |= FLAG_ROOT;
+      half.peer = boundedValue(hand.peers.read(row).peer);
+    }
+    let kept = false;
+    if (!hand.named[batch.resource[row] ?? 0]) {
+      if ((half.flags & FLAG_GHOST) === 0) this.#countUnseen(half, nowMs);
+    } else if (!this.#isClaimed(half)) {
+      const linksFrom = row === 0 ? 0 : (batch.linksEnd[row - 1] ?? 0);
+      const mayLink = kind === KIND_CONSUMER && (half.flags & FLAG_GHOST) === 0;
+      const links = mayLink ? readLinks(batch.linksBlob, linksFrom, batch.linksEnd[row] ?? 0) : [];
+      if (links.length > 0) this.#placeLinked(half, links, nowMs);
+      else kept = this.#placeServer(half, nowMs);
+    }
+    if (!kept) this.#halves.release(half);
+  }
+
+  /** A consumer that links to producers: a copy of its half for each of them, and one for its parent. */
+  #placeLinked(half: HalfEdge, links: readonly SpanLink[], nowMs: number): void {
+    const seen = new Set<string>();
+    const place = ({ trace, span }: SpanLink, flags: number) => {
+      const key = `${trace.join()},${span.join()}`;
+      if ((span[0] === 0 && span[1] === 0) || seen.has(key)) return;
+      seen.add(key);
+      const copy = this.#halves.acquire();
+      copySpan(half, copy);
+      [copy.trace0, copy.trace1, copy.trace2, copy.trace3] = trace;
+      [copy.key0, copy.key1] = span;
+      copy.flags = (copy.flags & ~FLAG_ROOT) | flags;
+      if (!this.#placeServer(copy, nowMs)) this.#halves.release(copy);
+    };
+    for (const link of links) place(link, 0);
+    const { trace0, trace1, trace2, trace3, key0, key1 } = half;
+    place({ trace: [trace0, trace1, trace2, trace3], span: [key0, key1] }, FLAG_QUIET);
+  }
+
+  /** Pairs a server half, or lets it wait. Returns whether the table keeps it. */
+  #placeServer(half: HalfEdge, nowMs: number): boolean {
+    const halves = this.#halves;
+    const ghost = (half.flags & FLAG_GHOST) !== 0;
+    if ((half.flags & FLAG_ROOT) !== 0) {
+      if (!ghost && (half.flags & FLAG_KERNEL) === 0) return this.#wait(half, nowMs);
+      this.#giveUp(half, nowMs, "unpaired");
+      return false;
+    }
+    const client =
+      halves.find(SIDE_CLIENT, half, half.key0, half.key1, ghost) ??
+      halves.find(SIDE_SETTLED, half, half.key0, half.key1, true);
+    if (client === undefined) return this.#wait(half, nowMs);
+    if (client.side === SIDE_CLIENT) {
+      this.#pair(client, half, nowMs);
+      if ((client.flags & FLAG_GHOST) !== 0) halves.remove(client);
+      else halves.settle(client, true);
+    } else if (client.kind === KIND_PRODUCER) {
+      this.#pair(client, half, nowMs);
+    } else if (!ghost) {
+      // A second server of one client span: by the rules it could only expire.
+      this.#countAlone(half, { client: client.service, server: half.service, type: "" }, nowMs, true);
+      this.#countUnpaired("unpaired", half, nowMs);
+    }
+    return false;
+  }
+
+  #takeClient(hand: BatchInHand, row: number, kind: number): void {
+    if (!hand.named[hand.batch.resource[row] ?? 0]) return;
+    const half = this.#halfOf(hand, row, kind, SIDE_CLIENT);
+    half.key0 = half.own0;
+    half.key1 = half.own1;
+    const peers = hand.peers.read(row);
+    half.peer = boundedValue(peerOf(hand, row, peers));
+    const kept = !this.#isClaimed(half) && this.#placeClient(half, boundedValue(peers.database), hand.nowMs);
+    if (!kept) this.#halves.release(half);
+  }
+
+  /** Pairs a client half, or lets it wait. Returns whether the table keeps it. */
+  #placeClient(half: HalfEdge, database: string, nowMs: number): boolean {
+    const halves = this.#halves;
+    const ghost = (half.flags & FLAG_GHOST) !== 0;
+    const isDatabase = half.kind === KIND_CLIENT && database !== "" && !ghost;
+    let server = this.#serverOf(half);
+    if (isDatabase && ((half.flags & FLAG_KERNEL) === 0 || server === undefined)) {
+      this.#countAlone(half, { client: half.service, server: database, type: "database" }, nowMs, false);
+      halves.settle(half, false);
+      return true;
+    }
+    if (server === undefined && !ghost) server = halves.find(SIDE_SERVER, half, half.key0, half.key1, false);
+    if (server === undefined) return this.#wait(half, nowMs);
+    while (server !== undefined) {
+      this.#pair(half, server, nowMs, isDatabase ? "database" : undefined);
+      halves.remove(server);
+      server = half.kind === KIND_PRODUCER ? this.#serverOf(half) : undefined;
+    }
+    if (!ghost) halves.settle(half, false);
+    return !ghost;
+  }
+
+  #serverOf(client: HalfEdge): HalfEdge | undefined {
+    return this.#halves.find(SIDE_SERVER, client, client.key0, client.key1, true);
+  }
+
+  #halfOf(hand: BatchInHand, row: number, kind: number, side: number): HalfEdge {
+    const { batch, rows, nowMs } = hand;
+    const half = this.#halves.acquire();
+    half.side = side;
+    half.trace0 = rows.traceId[4 * row] ?? 0;
+    half.trace1 = rows.traceId[4 * row + 1] ?? 0;
+    half.trace2 = rows.traceId[4 * row + 2] ?? 0;
+    half.trace3 = rows.traceId[4 * row + 3] ?? 0;
+    half.own0 = rows.spanId[2 * row] ?? 0;
+    half.own1 = rows.spanId[2 * row + 1] ?? 0;
+    half.duplicateOf0 = rows.duplicateOf[2 * row] ?? 0;
+    half.duplicateOf1 = rows.duplicateOf[2 * row + 1] ?? 0;
+    half.kind = kind;
+    half.flags =
+      (isZero(rows.duplicateOf, row) ? 0 : FLAG_GHOST) |
+      (batch.status[row] === STATUS_ERROR ? FLAG_FAILED : 0) |
+      (isKernelSource(batch.source[row] ?? 0) ? FLAG_KERNEL : 0);
+    half.weight = batch.weight[row] ?? 1;
+    half.service = hand.services[batch.resource[row] ?? 0] ?? "";
+    half.peer = "";
+    half.latencyNs = durationNs(rows, row);
+    half.startNs = startUnixNs(rows, row);
+    half.arrivedMs = nowMs;
+    const startMs = half.startNs / 1e6;
+    const atMs = Math.abs(startMs - nowMs) <= START_SKEW_MAX_MS ? startMs : nowMs;
+    half.bucketMs = Math.floor(atMs / MINUTE_MS) * MINUTE_MS;
+    return half;
+  }
+
+  /** Lets a half wait; where there is no room, gives it up. Returns whether the table keeps it. */
+  #wait(half: HalfEdge, nowMs: number): boolean {
+    if (this.#halves.isFull) {
+      this.#giveUp(half, nowMs, "dropped");
+      return false;
+    }
+    this.#halves.add(half, isKeyed(half));
+    return true;
+  }
+
+  /** Counts a half that stays alone: as an edge to or from a virtual node, or as unpaired. */
+  #giveUp(half: HalfEdge, nowMs: number, what: "unpaired" | "dropped"): void {
+    if ((half.flags & (FLAG_GHOST | FLAG_QUIET)) !== 0 || this.#isClaimed(half)) return;
+    const { service, peer } = half;
+    const isServer = half.side === SIDE_SERVER;
+    if (isServer && (half.flags & (FLAG_ROOT | FLAG_KERNEL)) !== 0) {
+      const client = peer === "" ? UNKNOWN_CALLER : peer;
+      this.#countAlone(half, { client, server: service, type: "virtual_node" }, nowMs, false);
+    } else if (!isServer && peer !== "") {
+      this.#countAlone(half, { client: service, server: peer, type: "virtual_node" }, nowMs, false);
+    } else {
+      if (isServer) this.#countUnseen(half, nowMs);
+      this.#countUnpaired(what, half, nowMs);
+    }
+  }
+
+  #countUnseen(half: HalfEdge, nowMs: number): void {
+    if (half.kind !== KIND_SERVER) return;
+    this.#countAlone(half, { client: UNSEEN_PARENT, server: half.service, type: "virtual_node" }, nowMs, true);
+  }
+
+  #countUnpaired(what: "unpaired" | "dropped", half: HalfEdge, nowMs: number): void {
+    const counts = what === "dropped" ? this.#dropped : this.#expired;
+    counts[half.kind] = (counts[half.kind] ?? 0) + half.weight;
+    const isServer = half.side === SIDE_SERVER;
+    const type = half.kind === KIND_PRODUCER || half.kind === KIND_CONSUMER ? "messaging_system" : "";
+    const sides = { client: isServer ? "" : half.service, server: isServer ? half.service : "", type };
+    if (this.#unpaired.count(what, sides, half.weight, nowMs)) this.#appeared = true;
+  }
+
+  /** Counts the edge of two halves, one of which may be a duplicate: then the span it stands for is claimed. */
+  #pair(client: HalfEdge, server: HalfEdge, nowMs: number, type?: EdgeType): void {
+    const isMessage = client.kind === KIND_PRODUCER || server.kind === KIND_CONSUMER;
+    const messagingNs = server.startNs - (client.startNs + client.latencyNs);
+    const call = this.#call;
+    call.client = client.service;
+    call.server = server.service;
+    call.type = type ?? (isMessage ? "messaging_system" : "");
+    call.weight = server.weight;
+    call.failed = ((client.flags | server.flags) & FLAG_FAILED) !== 0;
+    call.serverNs = server.latencyNs;
+    call.clientNs = client.latencyNs;
+    call.messagingNs = isMessage && messagingNs > 0 ? messagingNs : undefined;
+    call.bucketMs = server.bucketMs;
+    call.virtualServer = false;
+    call.minutesOnly = false;
+    if (this.#edges.count(call, nowMs)) this.#appeared = true;
+    if ((client.flags & FLAG_GHOST) !== 0) this.#claim(client, nowMs);
+    if ((server.flags & FLAG_GHOST) !== 0) this.#claim(server, nowMs);
+  }
+
+  /** Counts an edge of which one side was seen; a database counts the client's latency for both. */
+  #countAlone(half: HalfEdge, edge: Pick<EdgeCall, "client" | "server" | "type">, nowMs: number, minutesOnly: boolean) {
+    const isServer = half.side === SIDE_SERVER;
+    const call = this.#call;
+    call.client = edge.client;
+    call.server = edge.server;
+    call.type = edge.type;
+    call.weight = half.weight;
+    call.failed = (half.flags & FLAG_FAILED) !== 0;
+    call.serverNs = isServer || edge.type === "database" ? half.latencyNs : undefined;
+    call.clientNs = isServer ? undefined : half.latencyNs;
+    call.messagingNs = undefined;
+    call.bucketMs = half.bucketMs;
+    call.virtualServer = !isServer;
+    call.minutesOnly = minutesOnly;
+    if (this.#edges.count(call, nowMs)) this.#appeared = true;
+  }
+
+  /** Remembers that the span a duplicate stands for is in an edge, and takes it out where it waits as a client. */
+  #claim(ghost: HalfEdge, nowMs: number): void {
+    const { trace0, trace1, trace2, trace3, duplicateOf0: key0, duplicateOf1: key1 } = ghost;
+    const claim = this.#halves.acquire();
+    Object.assign(claim, { side: SIDE_CLAIM, trace0, trace1, trace2, trace3, key0, key1, arrivedMs: nowMs });
+    this.#halves.add(claim);
+    const counted = this.#halves.find(SIDE_CLIENT, ghost, key0, key1, true);
+    if (counted !== undefined) this.#halves.remove(counted);
+  }
+
+  #isClaimed(half: HalfEdge): boolean {
+    return this.#halves.claims > 0 && this.#halves.find(SIDE_CLAIM, half, half.own0, half.own1, false) !== undefined;
+  }
+}
+
+function isKeyed(half: HalfEdge): boolean {
+  return half.side !== SIDE_SERVER || (half.flags & FLAG_ROOT) === 0;
+}
+
+/** Where attributes name no peer, what the agent saw of the connection does. */
+function peerOf({ batch }: BatchInHand, row: number, { peer }: PeerNames): string {
+  if (peer !== "" || !isKernelSource(batch.source[row] ?? 0)) return peer;
+  const address = batch.text[batch.serverAddr[row] ?? 0] ?? "";
+  return address === "" ? "" : `${address.includes(":") ? `[${address}]` : address}:${batch.serverPort[row] ?? 0}`;
+}

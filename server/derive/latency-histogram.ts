@@ -1,0 +1,107 @@
+/**
+ * Classic Prometheus histograms of latencies, exact under weights and in any order of observation.
+ *
+ * Invariants: counts are whole numbers, not cumulative; the sum is held as whole seconds and whole nanoseconds, so
+ * that the same calls give the same sum whatever their order, before and after a restart.
+ */
+
+import type { ByteReader } from "../model/byte-reader.ts";
+import type { ByteWriter } from "../model/byte-writer.ts";
+import type { SampleToAppend } from "../model/series.ts";
+import { type LabelPairs, labelsOf } from "./series-labels.ts";
+
+const NS_PER_SECOND = 1_000_000_000;
+
+/** Upper bounds of a histogram, the last `+Inf` left out. */
+export interface LatencyBounds {
+  readonly ns: readonly number[];
+  /** The same bounds as Prometheus prints them in `le`, in seconds, `+Inf` included. */
+  readonly le: readonly string[];
+}
+
+/** Makes bounds from milliseconds in growing order. */
+export function latencyBounds(boundsMs: readonly number[]): LatencyBounds {
+  return {
+    ns: boundsMs.map((ms) => ms * 1_000_000),
+    le: [...boundsMs.map((ms) => String(ms / 1000)), "+Inf"],
+  };
+}
+
+/** Counts of one series set; `counts[i]` is of latencies above bound `i-1` and at most bound `i`. */
+export interface LatencyHistogram {
+  readonly counts: Float64Array;
+  count: number;
+  sumSeconds: number;
+  /** Below 10^9. */
+  sumNs: number;
+}
+
+export function emptyHistogram(bounds: LatencyBounds): LatencyHistogram {
+  return { counts: new Float64Array(bounds.le.length), count: 0, sumSeconds: 0, sumNs: 0 };
+}
+
+/** Counts `weight` calls of `latencyNs` each. */
+export function observeLatency(
+  histogram: LatencyHistogram,
+  bounds: LatencyBounds,
+  latencyNs: number,
+  weight: number,
+): void {
+  const { ns } = bounds;
+  let at = 0;
+  while (at < ns.length && latencyNs > (ns[at] ?? 0)) at++;
+  histogram.counts[at] = (histogram.counts[at] ?? 0) + weight;
+  histogram.count += weight;
+  const seconds = Math.floor(latencyNs / NS_PER_SECOND);
+  const ns1 = histogram.sumNs + (latencyNs - seconds * NS_PER_SECOND) * weight;
+  const carry = Math.floor(ns1 / NS_PER_SECOND);
+  histogram.sumSeconds += seconds * weight + carry;
+  histogram.sumNs = ns1 - carry * NS_PER_SECOND;
+}
+
+/** Appends the samples of `NAME_bucket`, `NAME_sum` and `NAME_count`; `zero` writes them all as 0. */
+export class HistogramSeries {
+  readonly #labels: {
+    buckets: SampleToAppend["labels"][];
+    sum: SampleToAppend["labels"];
+    count: SampleToAppend["labels"];
+  };
+
+  /** @param labels Labels beside `__name__` and `le`. */
+  constructor(name: string, labels: LabelPairs, bounds: LatencyBounds) {
+    this.#labels = {
+      buckets: bounds.le.map((le) => labelsOf(`${name}_bucket`, [...labels, ["le", le]])),
+      sum: labelsOf(`${name}_sum`, labels),
+      count: labelsOf(`${name}_count`, labels),
+    };
+  }
+
+  push(out: SampleToAppend[], histogram: LatencyHistogram, timestampMs: number, zero: boolean): void {
+    let below = 0;
+    for (const [at, labels] of this.#labels.buckets.entries()) {
+      below += histogram.counts[at] ?? 0;
+      out.push({ labels, timestampMs, value: zero ? 0 : below });
+    }
+    const sum = histogram.sumSeconds + histogram.sumNs / NS_PER_SECOND;
+    out.push({ labels: this.#labels.sum, timestampMs, value: zero ? 0 : sum });
+    out.push({ labels: this.#labels.count, timestampMs, value: zero ? 0 : histogram.count });
+  }
+}
+
+export function writeHistogram(out: ByteWriter, histogram: LatencyHistogram): void {
+  for (const count of histogram.counts) out.varint(count);
+  out.varint(histogram.sumSeconds);
+  out.varint(histogram.sumNs);
+}
+
+export function readHistogram(reader: ByteReader, bounds: LatencyBounds): LatencyHistogram {
+  const histogram = emptyHistogram(bounds);
+  for (const at of histogram.counts.keys()) {
+    const count = reader.varint();
+    histogram.counts[at] = count;
+    histogram.count += count;
+  }
+  histogram.sumSeconds = reader.varint();
+  histogram.sumNs = reader.varint();
+  return histogram;
+}

@@ -1,0 +1,236 @@
+/**
+ * RED: calls and latencies per service, span name, kind and status, under Tempo's names.
+ *
+ * Invariants: every row with `duplicateOf` 0 is counted in exactly one series, by its weight; there are never more
+ * than `RED_SERIES_MAX` series plus `OVERFLOW_SERIES_MAX` that stand for the rest, one per service.
+ */
+
+import type { ByteReader } from "../model/byte-reader.ts";
+import type { ByteWriter } from "../model/byte-writer.ts";
+import { logBucketOf } from "../model/log-histogram.ts";
+import type { MetricMetadata, SampleToAppend } from "../model/series.ts";
+import { SPAN_KINDS, SPAN_STATUSES, type SpanBatch } from "../model/span-batch.ts";
+import { type BatchHalves, durationNs, isZero } from "./batch-rows.ts";
+import { bornAt, type Cadence, markChanged, pushDue, pushZeros, restoredAt } from "./cadence.ts";
+import {
+  emptyHistogram,
+  HistogramSeries,
+  type LatencyHistogram,
+  latencyBounds,
+  observeLatency,
+  readHistogram,
+  writeHistogram,
+} from "./latency-histogram.ts";
+import { addLogCount, emptyLogCounts, type LogCounts, readLogCounts, writeLogCounts } from "./log-counts.ts";
+import { boundedValue, labelsOf, OVERFLOW_VALUE } from "./series-labels.ts";
+
+/** Series that name their span; 18 Prometheus series each. */
+export const RED_SERIES_MAX = 5_000;
+/** Of these at most so many of one service, so that one service cannot take all. */
+export const RED_SERIES_PER_SERVICE_MAX = 1_000;
+const OVERFLOW_SERIES_MAX = 2_000;
+/** At the limit, series without a call for so long make room; coming back, they start from 0. */
+const IDLE_MS = 3_600_000;
+const MAKE_ROOM_EVERY_MS = 60_000;
+
+const KINDS = SPAN_KINDS.length;
+const STATUSES = SPAN_STATUSES.length;
+const KIND_LABELS = SPAN_KINDS.map((kind) => `SPAN_KIND_${kind.toUpperCase()}`);
+const STATUS_LABELS = SPAN_STATUSES.map((status) => `STATUS_CODE_${status.toUpperCase()}`);
+
+/** 2 ms times powers of two up to 16.384 s, as Tempo. */
+export const RED_BOUNDS = latencyBounds(Array.from({ length: 14 }, (_, k) => 2 * 2 ** k));
+
+/** Type and help of the series that `RedMetrics` makes. */
+export const RED_METADATA: readonly MetricMetadata[] = [
+  {
+    name: "traces_spanmetrics_calls_total",
+    type: "counter",
+    help: "Calls by service, span name, kind and status.",
+    unit: "",
+  },
+  {
+    name: "traces_spanmetrics_latency",
+    type: "histogram",
+    help: "Duration of calls in seconds.",
+    unit: "seconds",
+  },
+];
+
+/** One series set. The count of `latency` is the number of calls. */
+export interface RedSeries {
+  readonly service: string;
+  readonly name: string;
+  /** Index into `SPAN_KINDS`. */
+  readonly kind: number;
+  /** Index into `SPAN_STATUSES`. */
+  readonly status: number;
+  readonly latency: LatencyHistogram;
+  readonly log: LogCounts;
+  readonly cadence: Cadence;
+}
+
+/** Counts spans, and tells the counts as samples. */
+export class RedMetrics {
+  readonly #series = new Map<string, RedSeries>();
+  readonly #perService = new Map<string, number>();
+  readonly #writers = new WeakMap<RedSeries, { calls: SampleToAppend["labels"]; latency: HistogramSeries }>();
+  readonly #seriesMax: number;
+  readonly #perServiceMax: number;
+  #overflowSeries = 0;
+  #madeRoomMs = Number.NEGATIVE_INFINITY;
+
+  constructor(limits: { readonly seriesMax?: number; readonly perServiceMax?: number } = {}) {
+    this.#seriesMax = limits.seriesMax ?? RED_SERIES_MAX;
+    this.#perServiceMax = limits.perServiceMax ?? RED_SERIES_PER_SERVICE_MAX;
+  }
+
+  /** All series, in no order that matters. */
+  series(): Iterable<RedSeries> {
+    return this.#series.values();
+  }
+
+  /** Services whose span names went beyond a limit, with the calls that were counted under the overflow name. */
+  overflow(): { service: string; calls: number }[] {
+    const calls = new Map<string, number>();
+    for (const { name, service, latency } of this.#series.values()) {
+      if (name === OVERFLOW_VALUE) calls.set(service, (calls.get(service) ?? 0) + latency.count);
+    }
+    return [...calls].map(([service, count]) => ({ service, calls: count }));
+  }
+
+  /**
+   * Counts the rows of a batch.
+   *
+   * @returns Whether a series was born.
+   */
+  observe(batch: SpanBatch, rows: BatchHalves, nowMs: number): boolean {
+    const names = batch.text.length;
+    const known = new Map<number, RedSeries>();
+    const sizeBefore = this.#series.size;
+    for (let row = 0; row < batch.rows; row++) {
+      if (!isZero(rows.duplicateOf, row)) continue;
+      const kind = within(batch.kind[row], KINDS);
+      const status = within(batch.status[row], STATUSES);
+      const resource = batch.resource[row] ?? 0;
+      const name = batch.name[row] ?? 0;
+      const localKey = ((resource * names + name) * KINDS + kind) * STATUSES + status;
+      let series = known.get(localKey);
+      if (series === undefined) {
+        const service = batch.resources[resource]?.service ?? "";
+        series = this.#seriesOf(boundedValue(service), boundedValue(batch.text[name] ?? ""), kind, status, nowMs);
+        known.set(localKey, series);
+        markChanged(series.cadence, nowMs);
+      }
+      const latencyNs = durationNs(rows, row);
+      const weight = batch.weight[row] ?? 1;
+      observeLatency(series.latency, RED_BOUNDS, latencyNs, weight);
+      addLogCount(series.log, logBucketOf(latencyNs), weight);
+    }
+    return this.#series.size > sizeBefore;
+  }
+
+  pushZeros(nowMs: number, out: SampleToAppend[]): Cadence[] {
+    return pushZeros(this.#series.values(), this.#push, nowMs, out);
+  }
+
+  pushDue(nowMs: number, out: SampleToAppend[]): void {
+    pushDue(this.#series.values(), this.#push, nowMs, out);
+  }
+
+  write(out: ByteWriter): void {
+    out.varint(this.#series.size);
+    for (const series of this.#series.values()) {
+      out.text(series.service);
+      out.text(series.name);
+      out.byte(series.kind);
+      out.byte(series.status);
+      out.varint(series.cadence.bornMs);
+      out.byte(series.cadence.zeroed ? 1 : 0);
+      writeHistogram(out, series.latency);
+      writeLogCounts(out, series.log);
+    }
+  }
+
+  /** Takes the place of everything counted so far. */
+  read(reader: ByteReader, nowMs: number): void {
+    for (let left = reader.varint(); left > 0; left--) {
+      const service = reader.text();
+      const name = reader.text();
+      const kind = reader.byte();
+      const status = reader.byte();
+      const cadence = restoredAt(nowMs, reader.varint(), reader.byte() === 1);
+      const latency = readHistogram(reader, RED_BOUNDS);
+      this.#add({ service, name, kind, status, cadence, latency, log: readLogCounts(reader) });
+    }
+  }
+
+  #seriesOf(service: string, name: string, kind: number, status: number, nowMs: number): RedSeries {
+    const known = this.#series.get(keyOf(service, name, kind, status));
+    if (known !== undefined) return known;
+    if (name !== OVERFLOW_VALUE && !this.#hasRoom(service, nowMs)) {
+      return this.#seriesOf(service, OVERFLOW_VALUE, kind, status, nowMs);
+    }
+    if (name === OVERFLOW_VALUE && this.#overflowSeries >= OVERFLOW_SERIES_MAX && service !== OVERFLOW_VALUE) {
+      return this.#seriesOf(OVERFLOW_VALUE, OVERFLOW_VALUE, kind, status, nowMs);
+    }
+    const latency = emptyHistogram(RED_BOUNDS);
+    const series = { service, name, kind, status, latency, log: emptyLogCounts(), cadence: bornAt(nowMs) };
+    this.#add(series);
+    return series;
+  }
+
+  #add(series: RedSeries): void {
+    this.#series.set(keyOf(series.service, series.name, series.kind, series.status), series);
+    if (series.name === OVERFLOW_VALUE) this.#overflowSeries++;
+    else this.#perService.set(series.service, (this.#perService.get(series.service) ?? 0) + 1);
+  }
+
+  #hasRoom(service: string, nowMs: number): boolean {
+    const full = () =>
+      this.#series.size - this.#overflowSeries >= this.#seriesMax ||
+      (this.#perService.get(service) ?? 0) >= this.#perServiceMax;
+    if (full() && nowMs - this.#madeRoomMs >= MAKE_ROOM_EVERY_MS) {
+      this.#madeRoomMs = nowMs;
+      for (const series of this.#series.values()) {
+        if (nowMs - series.cadence.changedMs >= IDLE_MS && series.name !== OVERFLOW_VALUE) this.#remove(series);
+      }
+    }
+    return !full();
+  }
+
+  #remove(series: RedSeries): void {
+    this.#series.delete(keyOf(series.service, series.name, series.kind, series.status));
+    const left = (this.#perService.get(series.service) ?? 1) - 1;
+    if (left > 0) this.#perService.set(series.service, left);
+    else this.#perService.delete(series.service);
+  }
+
+  readonly #push = (series: RedSeries, out: SampleToAppend[], timestampMs: number, zero: boolean): void => {
+    let writer = this.#writers.get(series);
+    if (writer === undefined) {
+      const labels = [
+        ["service", series.service],
+        ["span_name", series.name],
+        ["span_kind", KIND_LABELS[series.kind] ?? ""],
+        ["status_code", STATUS_LABELS[series.status] ?? ""],
+      ] as const;
+      writer = {
+        calls: labelsOf("traces_spanmetrics_calls_total", labels),
+        latency: new HistogramSeries("traces_spanmetrics_latency", labels, RED_BOUNDS),
+      };
+      this.#writers.set(series, writer);
+    }
+    out.push({ labels: writer.calls, timestampMs, value: zero ? 0 : series.latency.count });
+    writer.latency.push(out, series.latency, timestampMs, zero);
+  };
+}
+
+/** Numbers that OTLP does not know count as unspecified and unset. */
+function within(value: number | undefined, below: number): number {
+  return value !== undefined && value < below ? value : 0;
+}
+
+function keyOf(service: string, name: string, kind: number, status: number): string {
+  return `${service}\u0000${name}\u0000${kind * STATUSES + status}`;
+}
