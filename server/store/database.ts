@@ -76,8 +76,8 @@ export async function inTransaction<T>(connection: DuckDBConnection, work: () =>
   return outcome;
 }
 
-/** Ends a failed transaction; a COMMIT that failed has already ended it, which DuckDB reports as an error of its own. */
-async function rollBack(connection: DuckDBConnection): Promise<void> {
+/** Ends a transaction, also one that failed: a COMMIT that failed has ended it already, which DuckDB reports as an error. */
+export async function rollBack(connection: DuckDBConnection): Promise<void> {
   await connection.run("ROLLBACK").catch((error: unknown) => {
     if (!isNoTransaction(error)) throw error;
   });
@@ -87,9 +87,14 @@ function isNoTransaction(error: unknown): boolean {
   return error instanceof Error && /no transaction is active|FATAL|invalidated/i.test(error.message);
 }
 
-/** Whether DuckDB refuses all further work and must be opened again. */
+/** Whether DuckDB refuses all further work, on a file or at all, and must be opened again. */
 export function isInvalidated(error: unknown): boolean {
-  return error instanceof Error && /FATAL Error|database has been invalidated/i.test(error.message);
+  return error instanceof Error && /^FATAL Error|has been invalidated/i.test(error.message);
+}
+
+/** Whether the disk refused: trying again at once is of no use. */
+export function isDiskTrouble(error: unknown): boolean {
+  return error instanceof Error && /IO Error|No space left|Could not write|Cannot open file/i.test(error.message);
 }
 
 /** A value that must be a number, from UBIGINT, BIGINT or smaller. */

@@ -13,7 +13,7 @@ import type { SpanBatch } from "../model/span-batch.ts";
 import type { HostIdentity } from "../platform/host-identity.ts";
 import { splitAttributes } from "./attribute-columns.ts";
 import { columnType } from "./column-types.ts";
-import { inTransaction, readRows, sqlText } from "./database.ts";
+import { inTransaction, isDiskTrouble, isInvalidated, readRows, sqlText } from "./database.ts";
 import { type DayFile, type DayFiles, dayOf } from "./day-files.ts";
 import { ROW_GROUP_ROWS, SPAN_COLUMNS, STAGED_COLUMNS } from "./schema.ts";
 import { SpanChunkSource } from "./span-chunks.ts";
@@ -50,6 +50,15 @@ export interface SpanWriterOptions {
   readonly lastSequence: number;
   /** Told after each group: where it went, how many spans, its last sequence number. */
   readonly onStored: (file: DayFile, spans: number, sequence: number) => void;
+  /** Told of every error of the connection. */
+  readonly onError: (error: unknown) => void;
+}
+
+/** A batch of which it is open whether its commit holds. Exactly one of the two must be called. */
+export interface UnsettledBatch {
+  readonly sequence: number;
+  store(): void;
+  refuse(): void;
 }
 
 /** Counts of the writer since the start. */
@@ -70,6 +79,9 @@ export class SpanWriter {
   readonly #clock: Clock;
   readonly #constants: string;
   readonly #onStored: SpanWriterOptions["onStored"];
+  readonly #onError: SpanWriterOptions["onError"];
+  /** Batches of the group that broke the instance. */
+  #unsettled: WaitingBatch[] = [];
   readonly #source = new SpanChunkSource();
   readonly #knownResources = new Map<string, Set<bigint>>();
   #waiting: WaitingBatch[] = [];
@@ -90,6 +102,7 @@ export class SpanWriter {
     this.#files = options.files;
     this.#clock = options.clock;
     this.#onStored = options.onStored;
+    this.#onError = options.onError;
     this.#sequence = options.lastSequence;
     this.#constants = `${sqlText(TENANT)}, CAST(${identity.hostId} AS UBIGINT), UUID ${sqlText(identity.bootId)}`;
     this.#registerSource();
@@ -116,7 +129,7 @@ export class SpanWriter {
   /** Runs work on the writer's connection between two groups. */
   exclusively<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.#turn.then(work);
-    this.#turn = turn.catch(() => undefined);
+    this.#turn = turn.catch((error: unknown) => this.#onError(error));
     return turn;
   }
 
@@ -126,6 +139,22 @@ export class SpanWriter {
     this.#endLinger?.();
     while (this.#working !== undefined) await this.#working;
     await this.#turn;
+    for (const batch of this.#unsettled.splice(0)) this.#rejectBatch(batch, new Error("its commit failed"));
+  }
+
+  /** Refuses what waits, since the instance is of no use; gives what it is not known of whether it was stored. */
+  async abandon(): Promise<UnsettledBatch[]> {
+    this.#closed = true;
+    this.#endLinger?.();
+    for (const batch of this.#waiting.splice(0)) this.#rejectBatch(batch, new Error("its files are opened again"));
+    this.#waitingRows = 0;
+    while (this.#working !== undefined) await this.#working;
+    await this.#turn;
+    return this.#unsettled.splice(0).map((batch) => ({
+      sequence: batch.staged.sequence,
+      store: () => this.#resolveBatch(batch),
+      refuse: () => this.#rejectBatch(batch, new Error("its commit failed")),
+    }));
   }
 
   #refuse(batch: SpanBatch, why: string): Promise<never> {
@@ -172,22 +201,29 @@ export class SpanWriter {
     try {
       await this.#insertGroup(group.map(({ staged }) => staged));
     } catch (error) {
-      if (group.length > 1) {
+      if (isInvalidated(error)) {
+        this.#unsettled.push(...group);
+        this.#onError(error);
+      } else if (group.length > 1 && !isDiskTrouble(error)) {
         for (const batch of group) await this.#storeGroup([batch]);
-        return;
-      }
-      for (const { staged, reject } of group) {
-        this.#counts.refusedSpans += staged.batch.rows;
-        reject(new ThalwegError("store_unavailable", { why: reasonOf(error) }, error));
+      } else {
+        for (const batch of group) this.#rejectBatch(batch, error);
       }
       return;
     }
     this.#counts.groups++;
-    for (const { staged, resolve } of group) {
-      this.#counts.commits++;
-      this.#counts.spans += staged.batch.rows;
-      resolve({ spans: staged.batch.rows, sequence: staged.sequence });
-    }
+    for (const batch of group) this.#resolveBatch(batch);
+  }
+
+  #resolveBatch({ staged, resolve }: WaitingBatch): void {
+    this.#counts.commits++;
+    this.#counts.spans += staged.batch.rows;
+    resolve({ spans: staged.batch.rows, sequence: staged.sequence });
+  }
+
+  #rejectBatch({ staged, reject }: WaitingBatch, error: unknown): void {
+    this.#counts.refusedSpans += staged.batch.rows;
+    reject(new ThalwegError("store_unavailable", { why: reasonOf(error) }, error));
   }
 
   async #insertGroup(group: readonly StagedBatch[]): Promise<void> {

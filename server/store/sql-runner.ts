@@ -8,6 +8,7 @@
 import type { DuckDBConnection, DuckDBInstance, DuckDBResult, DuckDBValue } from "@duckdb/node-api";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
+import { rollBack } from "./database.ts";
 import type { CheckedSql, SqlAnswer, SqlColumn, SqlLimits, SqlValue } from "./reader.ts";
 import { jsonBytesOf, sqlValueOf } from "./sql-value.ts";
 
@@ -26,12 +27,17 @@ export class SqlRunner {
   readonly #clock: Clock;
   readonly #idle: DuckDBConnection[] = [];
   readonly #waiting: (() => void)[] = [];
+  readonly #busyConnections = new Set<DuckDBConnection>();
+  readonly #onError: (error: unknown) => void;
   #running = 0;
+  #onQuiet: (() => void) | undefined;
   #closed = false;
 
-  constructor(instance: DuckDBInstance, clock: Clock) {
+  /** @param onError Told of every error that DuckDB gives. */
+  constructor(instance: DuckDBInstance, clock: Clock, onError: (error: unknown) => void) {
     this.#instance = instance;
     this.#clock = clock;
+    this.#onError = onError;
   }
 
   /**
@@ -47,11 +53,17 @@ export class SqlRunner {
     return { ...answer, elapsedMs: this.#clock.monotonicMs() - startMs };
   }
 
-  /** Interrupts what runs; later statements are refused. */
-  close(): void {
+  /** Interrupts what runs and waits for its end; later statements are refused. */
+  async close(): Promise<void> {
     this.#closed = true;
-    for (const connection of this.#idle.splice(0)) connection.disconnectSync();
     for (const next of this.#waiting.splice(0)) next();
+    for (const connection of this.#busyConnections) connection.interrupt();
+    if (this.#running > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onQuiet = resolve;
+      });
+    }
+    for (const connection of this.#idle.splice(0)) connection.disconnectSync();
   }
 
   async #enter(timeoutMs: number): Promise<void> {
@@ -77,8 +89,8 @@ export class SqlRunner {
   /** A place goes straight to the next in line, so that `#running` does not change in between. */
   #leave(): void {
     const next = this.#waiting.shift();
-    if (next === undefined) this.#running--;
-    else next();
+    if (next !== undefined) next();
+    else if (--this.#running === 0) this.#onQuiet?.();
   }
 
   #busy(): ThalwegError {
@@ -102,8 +114,10 @@ export class SqlRunner {
     const work = (async () => {
       try {
         connection = await this.#connect();
-        return await readOnly(connection, () => answerOf(connection, statement, limits, () => timedOut));
+        this.#busyConnections.add(connection);
+        return await readOnly(connection, (own) => answerOf(own, statement, limits, () => timedOut));
       } catch (error) {
+        this.#onError(error);
         throw timedOut ? timeout() : asQueryError(error);
       } finally {
         clearTimeout(timer);
@@ -122,29 +136,36 @@ export class SqlRunner {
 
   #release(connection: DuckDBConnection | undefined): void {
     if (connection !== undefined) {
-      if (this.#closed) connection.disconnectSync();
-      else this.#idle.push(connection);
+      this.#busyConnections.delete(connection);
+      this.#idle.push(connection);
     }
     this.#leave();
   }
 }
 
-async function readOnly<T>(connection: DuckDBConnection, work: () => Promise<T>): Promise<T> {
+/** Nothing of a user's statement outlives its transaction. */
+async function readOnly<T>(
+  connection: DuckDBConnection,
+  work: (connection: DuckDBConnection) => Promise<T>,
+): Promise<T> {
   await connection.run("BEGIN TRANSACTION READ ONLY");
+  let outcome: T;
   try {
-    return await work();
-  } finally {
-    await connection.run("ROLLBACK");
+    outcome = await work(connection);
+  } catch (error) {
+    await rollBack(connection);
+    throw error;
   }
+  await rollBack(connection);
+  return outcome;
 }
 
 async function answerOf(
-  connection: DuckDBConnection | undefined,
+  connection: DuckDBConnection,
   statement: CheckedSql,
   limits: SqlLimits,
   isTimedOut: () => boolean,
 ): Promise<Omit<SqlAnswer, "elapsedMs">> {
-  if (connection === undefined) throw new Error("store: a statement has no connection");
   const prepared = await connection.prepare(statement.text);
   try {
     prepared.bind(statement.params.map(parameterOf));

@@ -1,8 +1,10 @@
 /**
  * A store that tests kill: `store-child.ts DIR COMMITS ROWS` commits batches one after the other and prints
- * `acknowledged N` after each, for ever where COMMITS is 0.
+ * `acknowledged N` after each. Where COMMITS is 0, four lanes commit for ever and print sequence number and commit, or
+ * `refused`.
  */
 
+import { ThalwegError } from "../model/errors.ts";
 import { systemClock } from "../platform/system-clock.ts";
 import { openStore } from "./store.ts";
 import { batchOf, DAY_MS, FakeClock } from "./store-fixture.ts";
@@ -21,16 +23,23 @@ const { sequence } = store.stats().spans;
 async function commitInTurn(lane: number): Promise<void> {
   for (let turn = 0; Number(commits) === 0 || turn < Number(commits); turn++) {
     const commit = BigInt(sequence) * 1_000_000n + BigInt(lane) * 100_000n + BigInt(turn);
-    const receipt = await store.writer.commitSpans(
-      batchOf(
-        Array.from({ length: Number(rows) }, (_, row) => ({
-          traceIdLow: commit,
-          spanId: BigInt(row + 1),
-          attributes: [{ key: "a.key", kind: "s", value: `a value of row ${row}` }],
-        })),
-      ),
+    const batch = batchOf(
+      Array.from({ length: Number(rows) }, (_, row) => ({
+        traceIdLow: commit,
+        spanId: BigInt(row + 1),
+        attributes: [{ key: "a.key", kind: "s", value: `a value of row ${row}` }],
+      })),
     );
-    process.stdout.write(Number(commits) > 0 ? `acknowledged ${++acknowledged}\n` : `${receipt.sequence} ${commit}\n`);
+    try {
+      const receipt = await store.writer.commitSpans(batch);
+      process.stdout.write(
+        Number(commits) > 0 ? `acknowledged ${++acknowledged}\n` : `${receipt.sequence} ${commit}\n`,
+      );
+    } catch (error) {
+      if (!(error instanceof ThalwegError)) throw error;
+      process.stdout.write("refused\n");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
   }
 }
 

@@ -38,12 +38,20 @@ export class FakeClock implements Clock {
 /** Stores to close before a test's directory goes. */
 const openStores = new WeakMap<TestContext, Store[]>();
 
-/** A directory that is removed when the test ends, after the stores in it are closed. */
-export async function temporaryDirectory(t: TestContext): Promise<string> {
+/**
+ * A directory that is removed when the test ends, after the stores in it are closed.
+ *
+ * @param beforeRemoval What must happen in between.
+ */
+export async function temporaryDirectory(
+  t: TestContext,
+  beforeRemoval: () => Promise<unknown> = async () => undefined,
+): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), "thalweg-store-"));
   openStores.set(t, openStores.get(t) ?? []);
   t.after(async () => {
     for (const store of openStores.get(t) ?? []) await store.close();
+    await beforeRemoval();
     await rm(directory, { recursive: true, force: true });
   });
   return directory;

@@ -1,32 +1,26 @@
 /**
- * The store: opens a data directory, composes its parts behind the two doors, and closes it again.
+ * The store: opens a data directory, composes spans and metrics behind the two doors, and closes it again.
  *
  * Layout of the directory: `lock`, `db/` with day files (the only place DuckDB may open files in), `wal/` with the
  * metric head's log, `tmp/` for spilling, `secret/`, `quarantine/` once something was damaged.
  */
 
-import { rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import type { DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
 import { makePrivateDirectory, syncDirectory } from "../platform/files.ts";
 import { type HostIdentity, readHostIdentity } from "../platform/host-identity.ts";
 import { type HeldLock, takeLock } from "../platform/lock.ts";
-import { numberOf, openDatabase, readRows } from "./database.ts";
-import { type DamageListener, DayFiles, dayEndMs, dayOf, isLockedElsewhere } from "./day-files.ts";
-import { loadSnapshot, saveSnapshot } from "./derived.ts";
-import { type MetricHeadStats, openMetricHead } from "./metric-head.ts";
+import { type DamageListener, isLockedElsewhere } from "./day-files.ts";
+import { type Engine, type EngineOptions, openEngine } from "./engine.ts";
+import { type MetricHead, type MetricHeadStats, openMetricHead } from "./metric-head.ts";
 import type { StoreReader } from "./reader.ts";
-import { replayCommits, TraceReader } from "./span-reader.ts";
-import { SpanWriter, type SpanWriterStats } from "./span-writer.ts";
-import { SqlRunner } from "./sql-runner.ts";
-import { TraceIndex } from "./trace-index.ts";
+import type { SpanWriterStats } from "./span-writer.ts";
 import type { StoreWriter } from "./writer.ts";
 
 const RETENTION_CHECK_MS = 10 * 60_000;
-/** Traces read at once. */
-const TRACE_READERS = 2;
+/** Between attempts to open the files again after the instance broke. */
+const REOPEN_MS = 1000;
 
 /** How to open a store. */
 export interface StoreOptions {
@@ -47,9 +41,13 @@ export interface StoreOptions {
 export interface StoreStats {
   readonly spans: SpanWriterStats;
   readonly metrics: MetricHeadStats;
-  /** Days with a file, oldest first. */
+  /** Days with a file, oldest first; empty while the files are opened again. */
   readonly days: readonly string[];
   readonly damages: number;
+  /** Times the files were opened again because DuckDB refused all work. */
+  readonly reopens: number;
+  /** Blocks of the trace index that could not be built. */
+  readonly indexFailures: number;
 }
 
 /** An open store. */
@@ -74,18 +72,9 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   const directory = resolve(options.directory);
   await layOutDirectory(directory);
   const lock = await lockDirectory(directory);
-  let instance: DuckDBInstance | undefined;
   try {
-    await rm(join(directory, "tmp"), { recursive: true, force: true });
-    await makePrivateDirectory(join(directory, "tmp"));
-    instance = await openDatabase({
-      filesDirectory: join(directory, "db"),
-      spillDirectory: join(directory, "tmp"),
-      memoryBytesMax: options.memoryLimitBytes,
-    });
-    return await composeStore({ ...options, directory }, instance, lock);
+    return await openLocked({ ...options, directory }, lock);
   } catch (error) {
-    instance?.closeSync();
     await lock.release();
     if (isLockedElsewhere(error)) throw new ThalwegError("data_locked", { directory, pid: pidIn(error) }, error);
     throw error;
@@ -109,92 +98,50 @@ function pidIn(error: unknown): string {
   return /PID (\d+)/.exec(error instanceof Error ? error.message : "")?.[1] ?? "unknown";
 }
 
-async function composeStore(options: StoreOptions, instance: DuckDBInstance, lock: HeldLock): Promise<Store> {
-  const { directory, clock } = options;
+async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store> {
   let damages = 0;
   const onDamage: DamageListener = (damage) => {
     damages++;
     options.onDamage?.(damage);
   };
-  const connection = await instance.connect();
-  const files = new DayFiles(join(directory, "db"), join(directory, "quarantine"), connection, onDamage);
-  await files.attachAll();
-  const lastSequence = await lastSequenceOf(connection, files);
-  const index = new TraceIndex(await instance.connect());
-  const writer = new SpanWriter({
-    connection,
-    files,
-    clock,
+  const engine = await EngineHolder.open({
+    directory: options.directory,
+    clock: options.clock,
     identity: options.identity ?? readHostIdentity(),
-    lastSequence,
-    onStored: (file, spans, sequence) => index.stored(file, spans, sequence),
-  });
-  await index.resume(files.attached, dayOf(clock.nowMs()));
-  await writer.exclusively(() => files.fileOf(dayOf(clock.nowMs()), clock.nowUnixNano(), lastSequence + 1));
-  const head = await openMetricHead({
-    directory: join(directory, "wal"),
-    clock,
     retentionMs: options.retentionMs,
-    onDamage: (damage) => onDamage(new ThalwegError("data_damaged", { ...damage })),
+    memoryLimitBytes: options.memoryLimitBytes,
+    onDamage,
   });
-  const runner = new SqlRunner(instance, clock);
-  const readers = await connectionPool(instance, TRACE_READERS);
-  const traces = new TraceReader(index);
-
-  const enforceRetention = () =>
-    writer.exclusively(async () => {
-      const oldest = files.attached[0];
-      if (oldest === undefined || oldest.day === dayOf(clock.nowMs())) return undefined;
-      if (dayEndMs(oldest.day) + options.retentionMs > clock.nowMs()) return undefined;
-      await files.drop(oldest);
-      return oldest.day;
+  let head: MetricHead;
+  try {
+    head = await openMetricHead({
+      directory: join(options.directory, "wal"),
+      clock: options.clock,
+      retentionMs: options.retentionMs,
+      onDamage: (damage) => onDamage(new ThalwegError("data_damaged", { ...damage })),
     });
+  } catch (error) {
+    await engine.close();
+    throw error;
+  }
+  const enforceRetention = async () => engine.open().enforceRetention();
   const timer = setInterval(() => {
     enforceRetention().catch((error: unknown) => process.emitWarning(`retention failed: ${String(error)}`));
   }, RETENTION_CHECK_MS);
   timer.unref();
-
   let closing: Promise<void> | undefined;
   const close = async () => {
     clearInterval(timer);
-    await writer.close();
-    await index.close();
-    await head.close();
-    runner.close();
-    readers.close();
-    for (const { alias } of files.attached) await connection.run(`CHECKPOINT ${alias}`);
-    connection.disconnectSync();
-    instance.closeSync();
-    await lock.release();
+    try {
+      await engine.close();
+      await head.close();
+    } finally {
+      await lock.release();
+    }
   };
-
   return {
-    writer: {
-      commitSpans: (batch) => writer.commit(batch),
-      saveDerived: (snapshot, edges) =>
-        writer.exclusively(async () => {
-          const file = await files.fileOf(dayOf(clock.nowMs()), clock.nowUnixNano(), writer.stats.sequence + 1);
-          await saveSnapshot(connection, file, snapshot, edges);
-        }),
-      loadDerived: () => readers.use((free) => loadSnapshot(free, files.attached)),
-      replaySpans: (sequence, onBatch) =>
-        readers.use(async (free) => replayCommits(free, connection, files.attached, sequence, onBatch)),
-      appendSamples: (samples) => head.append(samples),
-      describe: (metadata) => head.describe(metadata),
-    },
-    reader: {
-      sql: (statement, limits) => runner.run(statement, limits),
-      trace: (traceId, spansMax) => readers.use((free) => traces.read(free, files.attached, traceId, spansMax)),
-      select: (matchers, minMs, maxMs) => head.select(matchers, minMs, maxMs),
-      series: (matchers, minMs, maxMs) => head.series(matchers, minMs, maxMs),
-      metadata: () => head.metadata(),
-    },
-    stats: () => ({
-      spans: writer.stats,
-      metrics: head.stats(),
-      days: files.attached.map(({ day }) => day),
-      damages,
-    }),
+    ...doorsOf(engine, head),
+    stats: () => ({ ...engine.stats(), metrics: head.stats(), damages }),
     enforceRetention,
     close: () => {
       closing ??= close();
@@ -203,41 +150,131 @@ async function composeStore(options: StoreOptions, instance: DuckDBInstance, loc
   };
 }
 
-/** The highest sequence number that was given: by a ledger, or by the start of a file whose ledger is empty. */
-async function lastSequenceOf(connection: DuckDBConnection, files: DayFiles): Promise<number> {
-  let last = 0;
-  for (const { alias } of files.attached) {
-    const [row] = await readRows(
-      connection,
-      `SELECT greatest((SELECT coalesce(max(sequence), 0) FROM ${alias}.ledger),
-                       (SELECT coalesce(max(first_sequence) - 1, 0) FROM ${alias}.file_meta))`,
-    );
-    last = Math.max(last, numberOf(row?.[0]));
-  }
-  return last;
-}
-
-/** Connections that are used by one caller at a time. */
-interface ConnectionPool {
-  use<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T>;
-  close(): void;
-}
-
-async function connectionPool(instance: DuckDBInstance, size: number): Promise<ConnectionPool> {
-  const turns: { connection: DuckDBConnection; free: Promise<unknown>; waiting: number }[] = [];
-  for (let made = 0; made < size; made++) {
-    turns.push({ connection: await instance.connect(), free: Promise.resolve(), waiting: 0 });
-  }
+function doorsOf(engine: EngineHolder, head: MetricHead): Pick<Store, "writer" | "reader"> {
   return {
-    use(work) {
-      const turn = turns.reduce((least, other) => (other.waiting < least.waiting ? other : least));
-      turn.waiting++;
-      const done = turn.free.then(() => work(turn.connection)).finally(() => turn.waiting--);
-      turn.free = done.catch(() => undefined);
-      return done;
+    writer: {
+      commitSpans: async (batch) => engine.open().commit(batch),
+      saveDerived: async (snapshot, edges) => engine.open().saveDerived(snapshot, edges),
+      loadDerived: async () => engine.open().loadDerived(),
+      replaySpans: async (sequence, onBatch) => engine.open().replaySpans(sequence, onBatch),
+      appendSamples: (samples) => head.append(samples),
+      describe: (metadata) => head.describe(metadata),
     },
-    close() {
-      for (const { connection } of turns) connection.disconnectSync();
+    reader: {
+      sql: async (statement, limits) => engine.open().sql(statement, limits),
+      trace: async (traceId, spansMax) => engine.open().trace(traceId, spansMax),
+      select: (matchers, minMs, maxMs) => head.select(matchers, minMs, maxMs),
+      series: (matchers, minMs, maxMs) => head.series(matchers, minMs, maxMs),
+      metadata: () => head.metadata(),
     },
+  };
+}
+
+/** The engine in use; opens another one where DuckDB refuses all work. */
+class EngineHolder {
+  readonly #options: Omit<EngineOptions, "onBroken">;
+  #engine: Engine | undefined;
+  #reopening: Promise<void> = Promise.resolve();
+  #lastStats: SpanWriterStats | undefined;
+  #reopens = 0;
+  #indexFailures = 0;
+  #closed = false;
+
+  private constructor(options: Omit<EngineOptions, "onBroken">) {
+    this.#options = options;
+  }
+
+  static async open(options: Omit<EngineOptions, "onBroken">): Promise<EngineHolder> {
+    const holder = new EngineHolder(options);
+    holder.#engine = await holder.#openEngine();
+    return holder;
+  }
+
+  /** @throws ThalwegError `store_unavailable` while there is none. */
+  open(): Engine {
+    if (this.#engine === undefined) {
+      throw new ThalwegError("store_unavailable", {
+        why: this.#closed ? "it is closed" : "its files are opened again",
+      });
+    }
+    return this.#engine;
+  }
+
+  stats(): Omit<StoreStats, "metrics" | "damages"> {
+    const now = this.#engine?.writerStats;
+    return {
+      spans: sumOf(this.#lastStats, now),
+      days: this.#engine?.days ?? [],
+      reopens: this.#reopens,
+      indexFailures: this.#indexFailures + (this.#engine?.indexFailures ?? 0),
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#reopening;
+    const engine = this.#engine;
+    await engine?.close();
+    if (engine !== undefined) this.#retire(engine);
+  }
+
+  #openEngine(): Promise<Engine> {
+    return openEngine({ ...this.#options, onBroken: () => this.#startReopening() });
+  }
+
+  #startReopening(): void {
+    const broken = this.#engine;
+    if (broken === undefined || this.#closed) return;
+    this.#engine = undefined;
+    this.#reopening = this.#reopen(broken);
+  }
+
+  async #reopen(broken: Engine): Promise<void> {
+    const unsettled = await broken.abandon();
+    this.#retire(broken);
+    while (this.#engine === undefined && !this.#closed) {
+      try {
+        const engine = await this.#openEngine();
+        await engine.settle(unsettled);
+        this.#reopens++;
+        this.#engine = engine;
+      } catch (error) {
+        process.emitWarning(`the store cannot open its files yet: ${String(error)}`);
+        await new Promise((resolve) => setTimeout(resolve, REOPEN_MS));
+      }
+    }
+    if (this.#engine === undefined) for (const batch of unsettled) batch.refuse();
+  }
+
+  #retire(engine: Engine): void {
+    this.#lastStats = sumOf(this.#lastStats, engine.writerStats);
+    this.#indexFailures += engine.indexFailures;
+    this.#engine = undefined;
+  }
+}
+
+const NO_STATS: SpanWriterStats = {
+  commits: 0,
+  groups: 0,
+  spans: 0,
+  waitingRows: 0,
+  refusedSpans: 0,
+  resourcesDropped: 0,
+  sequence: 0,
+};
+
+/** Counts go on over a reopening; what waits and the last sequence number are those of now. */
+function sumOf(
+  before: SpanWriterStats = NO_STATS,
+  now: SpanWriterStats = { ...NO_STATS, sequence: before.sequence },
+): SpanWriterStats {
+  return {
+    commits: before.commits + now.commits,
+    groups: before.groups + now.groups,
+    spans: before.spans + now.spans,
+    waitingRows: now.waitingRows,
+    refusedSpans: before.refusedSpans + now.refusedSpans,
+    resourcesDropped: before.resourcesDropped + now.resourcesDropped,
+    sequence: now.sequence,
   };
 }

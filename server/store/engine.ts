@@ -1,0 +1,241 @@
+/**
+ * Everything of the store that lives on one DuckDB instance: writer, files, index, readers.
+ *
+ * An instance that failed an fsync or a checkpoint refuses all further work. It is then closed, and another one opened
+ * on the same files in the same process, which finds every acknowledged commit. Invariant: two instances never hold the
+ * same files at once, since DuckDB does not refuse that within a process and loses data.
+ */
+
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
+import type { Clock } from "../model/clock.ts";
+import type { SpanBatch } from "../model/span-batch.ts";
+import { makePrivateDirectory } from "../platform/files.ts";
+import type { HostIdentity } from "../platform/host-identity.ts";
+import { ConnectionPool } from "./connection-pool.ts";
+import { isInvalidated, numberOf, openDatabase, readRows } from "./database.ts";
+import { type DamageListener, DayFiles, dayEndMs, dayOf } from "./day-files.ts";
+import { loadSnapshot, saveSnapshot } from "./derived.ts";
+import type { CheckedSql, SqlAnswer, SqlLimits, StoredSpan } from "./reader.ts";
+import { replayCommits, TraceReader } from "./span-reader.ts";
+import { SpanWriter, type UnsettledBatch } from "./span-writer.ts";
+import { SqlRunner } from "./sql-runner.ts";
+import { TraceIndex } from "./trace-index.ts";
+import type { CommitReceipt, DerivedSnapshot, EdgeMinute } from "./writer.ts";
+
+/** Traces read at once, snapshots and replays included. */
+const READERS = 2;
+
+/** What an engine needs. */
+export interface EngineOptions {
+  /** Data directory, absolute, laid out and locked. */
+  readonly directory: string;
+  readonly clock: Clock;
+  readonly identity: HostIdentity;
+  readonly retentionMs: number;
+  readonly memoryLimitBytes: number;
+  readonly onDamage: DamageListener;
+  /** The instance refuses all work: nothing of this engine is of use any more. Called once. */
+  readonly onBroken: (error: unknown) => void;
+}
+
+interface Parts {
+  readonly instance: DuckDBInstance;
+  readonly connection: DuckDBConnection;
+  readonly files: DayFiles;
+  readonly index: TraceIndex;
+  readonly writer: SpanWriter;
+  readonly runner: SqlRunner;
+  readonly readers: ConnectionPool;
+  readonly traces: TraceReader;
+}
+
+/** Opens the files of a data directory. */
+export async function openEngine(options: EngineOptions): Promise<Engine> {
+  const { directory, clock } = options;
+  await rm(join(directory, "tmp"), { recursive: true, force: true });
+  await makePrivateDirectory(join(directory, "tmp"));
+  const instance = await openDatabase({
+    filesDirectory: join(directory, "db"),
+    spillDirectory: join(directory, "tmp"),
+    memoryBytesMax: options.memoryLimitBytes,
+  });
+  try {
+    const connection = await instance.connect();
+    const files = new DayFiles(join(directory, "db"), join(directory, "quarantine"), connection, options.onDamage);
+    await files.attachAll();
+    const lastSequence = await lastSequenceOf(connection, files);
+    const today = dayOf(clock.nowMs());
+    await files.fileOf(today, clock.nowUnixNano(), lastSequence + 1);
+    const index = new TraceIndex(await instance.connect());
+    await index.resume(files.attached, today);
+    let told = false;
+    const onError = (error: unknown) => {
+      if (told || !isInvalidated(error)) return;
+      told = true;
+      options.onBroken(error);
+    };
+    const writer = new SpanWriter({
+      connection,
+      files,
+      clock,
+      identity: options.identity,
+      lastSequence,
+      onStored: (file, spans, sequence) => index.stored(file, spans, sequence),
+      onError,
+    });
+    const readers = await ConnectionPool.open(instance, READERS);
+    const runner = new SqlRunner(instance, clock, onError);
+    const traces = new TraceReader(index);
+    return new Engine(options, { instance, connection, files, index, writer, runner, readers, traces });
+  } catch (error) {
+    instance.closeSync();
+    throw error;
+  }
+}
+
+/** One open instance with its parts. */
+export class Engine {
+  readonly #options: EngineOptions;
+  readonly #parts: Parts;
+
+  constructor(options: EngineOptions, parts: Parts) {
+    this.#options = options;
+    this.#parts = parts;
+  }
+
+  get writerStats(): SpanWriter["stats"] {
+    return this.#parts.writer.stats;
+  }
+
+  get indexFailures(): number {
+    return this.#parts.index.failures;
+  }
+
+  /** Days with a file, oldest first. */
+  get days(): string[] {
+    return this.#parts.files.attached.map(({ day }) => day);
+  }
+
+  commit(batch: SpanBatch): Promise<CommitReceipt> {
+    return this.#parts.writer.commit(batch);
+  }
+
+  saveDerived(snapshot: DerivedSnapshot, edges: readonly EdgeMinute[]): Promise<void> {
+    const { writer, files, connection } = this.#parts;
+    const { clock } = this.#options;
+    return writer.exclusively(async () => {
+      const file = await files.fileOf(dayOf(clock.nowMs()), clock.nowUnixNano(), writer.stats.sequence + 1);
+      await saveSnapshot(connection, file, snapshot, edges);
+    });
+  }
+
+  loadDerived(): Promise<DerivedSnapshot | undefined> {
+    const { readers, files } = this.#parts;
+    return readers.use((connection) => loadSnapshot(connection, files.attached));
+  }
+
+  replaySpans(sequence: number, onBatch: (batch: SpanBatch, sequence: number) => void): Promise<void> {
+    const { readers, files, instance } = this.#parts;
+    return readers.use(async (connection) => {
+      const lookUps = await instance.connect();
+      try {
+        await replayCommits(connection, lookUps, files.attached, sequence, onBatch);
+      } finally {
+        lookUps.disconnectSync();
+      }
+    });
+  }
+
+  sql(statement: CheckedSql, limits: SqlLimits): Promise<SqlAnswer> {
+    return this.#parts.runner.run(statement, limits);
+  }
+
+  trace(traceId: string, spansMax: number): Promise<StoredSpan[]> {
+    const { readers, traces, files } = this.#parts;
+    return readers.use((connection) => traces.read(connection, files.attached, traceId, spansMax));
+  }
+
+  /** Deletes the oldest day file if it is past retention. */
+  enforceRetention(): Promise<string | undefined> {
+    const { writer, files } = this.#parts;
+    const { clock, retentionMs } = this.#options;
+    return writer.exclusively(async () => {
+      const [oldest] = files.attached;
+      const nowMs = clock.nowMs();
+      if (oldest === undefined || oldest.day === dayOf(nowMs)) return undefined;
+      if (dayEndMs(oldest.day) + retentionMs > nowMs) return undefined;
+      await files.drop(oldest);
+      return oldest.day;
+    });
+  }
+
+  /** Answers batches whose commit failed in a way that left open whether it holds: those in a ledger are stored. */
+  async settle(batches: readonly UnsettledBatch[]): Promise<void> {
+    if (batches.length === 0) return;
+    const { readers, files } = this.#parts;
+    const sequences = batches.map(({ sequence }) => sequence).join(", ");
+    const stored = await readers.use(async (connection) => {
+      const found = new Set<number>();
+      for (const { alias } of files.attached) {
+        const rows = await readRows(
+          connection,
+          `SELECT sequence FROM ${alias}.ledger WHERE sequence IN (${sequences})`,
+        );
+        for (const [sequence] of rows) found.add(numberOf(sequence));
+      }
+      return found;
+    });
+    for (const batch of batches) {
+      if (stored.has(batch.sequence)) batch.store();
+      else batch.refuse();
+    }
+  }
+
+  /** Stores what waits, merges WALs into the files, and closes. A WAL that cannot be merged stays and is read at the next start. */
+  async close(): Promise<void> {
+    const { writer, files, connection } = this.#parts;
+    await writer.close();
+    await this.#parts.index.close();
+    for (const { alias } of files.attached) {
+      try {
+        await connection.run(`CHECKPOINT ${alias}`);
+      } catch (error) {
+        process.emitWarning(`the store closes with a WAL that could not be merged: ${String(error)}`);
+      }
+    }
+    await this.#letGo();
+  }
+
+  /** Closes a broken instance. @returns Batches whose commit is in doubt; those still waiting were refused. */
+  async abandon(): Promise<UnsettledBatch[]> {
+    const unsettled = await this.#parts.writer.abandon();
+    await this.#parts.index.close();
+    await this.#letGo();
+    return unsettled;
+  }
+
+  /** Every connection must be gone before the instance is: one that runs keeps the files open. */
+  async #letGo(): Promise<void> {
+    const { runner, readers, connection, instance } = this.#parts;
+    await runner.close();
+    await readers.close();
+    connection.disconnectSync();
+    instance.closeSync();
+  }
+}
+
+/** The highest sequence number that was given: by a ledger, or by the start of a file whose ledger is empty. */
+async function lastSequenceOf(connection: DuckDBConnection, files: DayFiles): Promise<number> {
+  let last = 0;
+  for (const { alias } of files.attached) {
+    const [row] = await readRows(
+      connection,
+      `SELECT greatest((SELECT coalesce(max(sequence), 0) FROM ${alias}.ledger),
+                       (SELECT coalesce(max(first_sequence) - 1, 0) FROM ${alias}.file_meta))`,
+    );
+    last = Math.max(last, numberOf(row?.[0]));
+  }
+  return last;
+}
