@@ -242,6 +242,32 @@ test("a duplicate tells who called, and the call counts once", () => {
   }
 });
 
+test("calls that carry one parent id pair by connection, and count once beside the program's own span", () => {
+  const carried = { source: KERNEL, linkReason: "traceparent", parentSpanId: 100n, clientAddr: "127.0.0.1" };
+  const hop = (from: string, to: string, id: bigint, clientPort: number): TestSpan[] => [
+    client(from, id, { ...carried, clientPort, serverAddr: "127.0.0.1", serverPort: 80 }),
+    server(to, id + 1n, 100n, { ...carried, clientPort, serverAddr: "127.0.0.1", serverPort: 80 }),
+  ];
+  const own = client("curl", 100n, { attributes: { "peer.service": "front" } });
+  const hops = [...hop("curl", "front", 1n, 4001), ...hop("front", "back", 3n, 4002)];
+  for (const batches of [
+    [batchOf(hops)],
+    [...hops].reverse().map((span) => batchOf([span])),
+    [batchOf(hops), batchOf([own])],
+  ]) {
+    const streams = derive(batches);
+    const edges = edgesOf(settle(streams), false);
+    assert.deepEqual(
+      edges.map(({ client: c, server: s, requests }) => [c, s, requests]),
+      [
+        ["curl", "front", 1],
+        ["front", "back", 1],
+      ],
+    );
+    assert.deepEqual(expiredOf(streams), {});
+  }
+});
+
 test("loops and self-parents end in one edge each", () => {
   const streams = derive([batchOf([server("a", 1n, 2n), server("a", 2n, 1n), server("a", 3n, 3n), client("a", 4n)])]);
   settle(streams);

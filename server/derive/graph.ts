@@ -1,10 +1,11 @@
 /**
  * The service graph: pairs the two sides of calls as spans arrive.
  *
- * Tempo's rules, with four additions: a root span the agent saw is an edge from `user` at once, and one whose parent
+ * Tempo's rules, with five additions: a root span the agent saw is an edge from `user` at once, and one whose parent
  * never shows is one too (the agent computes parent ids, so an unseen parent is an unknown caller); consumers pair
  * with every producer they name by parent or link, and a producer with every consumer; a duplicate may tell who
- * called, and is not counted itself; a server span left over in the end is an edge from `unknown` in the store's
+ * called, and is not counted itself; what the agent saw of a call that carried a parent id of the program's own pairs by
+ * connection, and counts once with the program's span; a server span left over in the end is an edge from `unknown` in the store's
  * minutes, and stays unpaired in the series.
  *
  * Invariant: every server span with `duplicateOf` 0 is in exactly one edge of the minutes, at expiry at the latest.
@@ -28,6 +29,7 @@ import { type EdgeCall, EdgeSeriesSet, type EdgeType, type MinuteRow } from "./e
 import { readHalf, writeHalf } from "./half-edge-bytes.ts";
 import {
   copySpan,
+  FLAG_CARRIED,
   FLAG_FAILED,
   FLAG_GHOST,
   FLAG_KERNEL,
@@ -54,6 +56,8 @@ const CLAIMS_MAX = 16_384;
 /** A span that started this far from its arrival is counted in the minute of its arrival. */
 const START_SKEW_MAX_MS = 600_000;
 const MINUTE_MS = 60_000;
+/** Link reasons of spans the agent saw whose parent id was carried by the call, for its client and server alike. */
+const CARRIED_REASONS: ReadonlySet<string> = new Set(["traceparent"]);
 /** Client of a root span without a name for its caller. */
 const UNKNOWN_CALLER = "user";
 /** Client, in the minutes only, of a server span whose parent never came. */
@@ -257,7 +261,7 @@ export class ServiceGraph {
     if (client.side === SIDE_CLIENT) {
       this.#pair(client, half, nowMs);
       if ((client.flags & FLAG_GHOST) !== 0) halves.remove(client);
-      else halves.settle(client, true);
+      else halves.settle(client, true, nowMs);
     } else if (client.kind === KIND_PRODUCER) {
       this.#pair(client, half, nowMs);
     } else if (!ghost) {
@@ -271,8 +275,11 @@ export class ServiceGraph {
   #takeClient(hand: BatchInHand, row: number, kind: number): void {
     if (!hand.named[hand.batch.resource[row] ?? 0]) return;
     const half = this.#halfOf(hand, row, kind, SIDE_CLIENT);
-    half.key0 = half.own0;
-    half.key1 = half.own1;
+    const { parentSpanId } = hand.rows;
+    const carried = half.connection !== 0 && !isZero(parentSpanId, row);
+    if (carried) half.flags |= FLAG_CARRIED;
+    half.key0 = carried ? (parentSpanId[2 * row] ?? 0) : half.own0;
+    half.key1 = carried ? (parentSpanId[2 * row + 1] ?? 0) : half.own1;
     const peers = hand.peers.read(row);
     half.peer = boundedValue(peerOf(hand, row, peers));
     const kept = !this.#isClaimed(half) && this.#placeClient(half, boundedValue(peers.database), hand.nowMs);
@@ -287,9 +294,10 @@ export class ServiceGraph {
     let server = this.#serverOf(half);
     if (isDatabase && ((half.flags & FLAG_KERNEL) === 0 || server === undefined)) {
       this.#countAlone(half, { client: half.service, server: database, type: "database" }, nowMs, false);
-      halves.settle(half, false);
+      halves.settle(half, false, nowMs);
       return true;
     }
+    if (this.#isCountedElsewhere(half)) half.flags |= FLAG_QUIET;
     if (server === undefined && !ghost) server = halves.find(SIDE_SERVER, half, half.key0, half.key1, false);
     if (server === undefined) return this.#wait(half, nowMs);
     while (server !== undefined) {
@@ -297,7 +305,7 @@ export class ServiceGraph {
       halves.remove(server);
       server = half.kind === KIND_PRODUCER ? this.#serverOf(half) : undefined;
     }
-    if (!ghost) halves.settle(half, false);
+    if (!ghost) halves.settle(half, false, nowMs);
     return !ghost;
   }
 
@@ -317,11 +325,14 @@ export class ServiceGraph {
     half.own1 = rows.spanId[2 * row + 1] ?? 0;
     half.duplicateOf0 = rows.duplicateOf[2 * row] ?? 0;
     half.duplicateOf1 = rows.duplicateOf[2 * row + 1] ?? 0;
+    const isKernel = isKernelSource(batch.source[row] ?? 0);
+    const isCarried = isKernel && CARRIED_REASONS.has(batch.text[batch.linkReason[row] ?? 0] ?? "");
+    half.connection = isCarried ? connectionHash(batch, row) : 0;
     half.kind = kind;
     half.flags =
       (isZero(rows.duplicateOf, row) ? 0 : FLAG_GHOST) |
       (batch.status[row] === STATUS_ERROR ? FLAG_FAILED : 0) |
-      (isKernelSource(batch.source[row] ?? 0) ? FLAG_KERNEL : 0);
+      (isKernel ? FLAG_KERNEL : 0);
     half.weight = batch.weight[row] ?? 1;
     half.service = hand.services[batch.resource[row] ?? 0] ?? "";
     half.peer = "";
@@ -349,6 +360,7 @@ export class ServiceGraph {
     if ((half.flags & (FLAG_GHOST | FLAG_QUIET)) !== 0 || this.#isClaimed(half)) return;
     const { service, peer } = half;
     const isServer = half.side === SIDE_SERVER;
+    if (!isServer && this.#isCountedElsewhere(half)) return;
     if (isServer && (half.flags & (FLAG_ROOT | FLAG_KERNEL)) !== 0) {
       const client = peer === "" ? UNKNOWN_CALLER : peer;
       this.#countAlone(half, { client, server: service, type: "virtual_node" }, nowMs, false);
@@ -423,6 +435,15 @@ export class ServiceGraph {
     if (counted !== undefined) this.#halves.remove(counted);
   }
 
+  /**
+   * Whether a client span's call is counted through another one: the program's own span and what the agent saw of the
+   * same call stand under one key where the call carried the former's id.
+   */
+  #isCountedElsewhere(half: HalfEdge): boolean {
+    const settled = this.#halves.find(SIDE_SETTLED, half, half.key0, half.key1, true);
+    return settled !== undefined && ((half.flags | settled.flags) & FLAG_CARRIED) !== 0;
+  }
+
   #isClaimed(half: HalfEdge): boolean {
     return this.#halves.claims > 0 && this.#halves.find(SIDE_CLAIM, half, half.own0, half.own1, false) !== undefined;
   }
@@ -430,6 +451,14 @@ export class ServiceGraph {
 
 function isKeyed(half: HalfEdge): boolean {
   return half.side !== SIDE_SERVER || (half.flags & FLAG_ROOT) === 0;
+}
+
+/** Hash of the client's end of a connection, never 0. */
+function connectionHash(batch: SpanBatch, row: number): number {
+  let hash = batch.clientPort[row] ?? 0;
+  const address = batch.text[batch.clientAddr[row] ?? 0] ?? "";
+  for (let at = 0; at < address.length; at++) hash = Math.imul(hash ^ address.charCodeAt(at), 0x0100_0193);
+  return hash === 0 ? 1 : hash;
 }
 
 /** Where attributes name no peer, what the agent saw of the connection does. */

@@ -9,7 +9,7 @@ export function writeHalf(out: ByteWriter, half: HalfEdge): void {
   out.byte(half.kind);
   out.byte(half.flags);
   for (const word of [half.trace0, half.trace1, half.trace2, half.trace3, half.key0, half.key1]) out.uint32(word);
-  for (const word of [half.own0, half.own1, half.duplicateOf0, half.duplicateOf1]) out.uint32(word);
+  for (const word of [half.own0, half.own1, half.duplicateOf0, half.duplicateOf1, half.connection]) out.uint32(word);
   out.varint(half.weight);
   out.text(half.service);
   out.text(half.peer);
@@ -34,6 +34,7 @@ export function readHalf(reader: ByteReader, half: HalfEdge): void {
   half.own1 = reader.uint32() | 0;
   half.duplicateOf0 = reader.uint32() | 0;
   half.duplicateOf1 = reader.uint32() | 0;
+  half.connection = reader.uint32() | 0;
   half.weight = reader.varint();
   half.service = reader.text();
   half.peer = reader.text();

@@ -21,8 +21,10 @@ export const FLAG_ROOT = 2;
 export const FLAG_FAILED = 4;
 /** Seen by the agent, which computes parent ids: an unseen parent is an unknown caller. */
 export const FLAG_KERNEL = 8;
-/** One of several keys of the same span; vanishes uncounted. */
+/** Counted by another half already, or one of several keys of a span; vanishes uncounted when it stays alone. */
 export const FLAG_QUIET = 16;
+/** A client span the agent saw whose parent was carried by the call itself: it stands under that parent's id. */
+export const FLAG_CARRIED = 32;
 
 /** Slots of a hash table this full are doubled. */
 const LOAD_MAX = 1;
@@ -44,6 +46,8 @@ export interface HalfEdge {
   own1: number;
   duplicateOf0: number;
   duplicateOf1: number;
+  /** Hash of the client's address and port; 0 matches any. Tells apart calls that carry one parent id. */
+  connection: number;
   kind: number;
   flags: number;
   weight: number;
@@ -68,9 +72,9 @@ interface ArrivalList {
 /** Copies what a half says of its span and its call, not its place in the table. */
 export function copySpan(from: HalfEdge, to: HalfEdge): void {
   const { side, trace0, trace1, trace2, trace3, key0, key1, own0, own1, duplicateOf0, duplicateOf1 } = from;
-  const { kind, flags, weight, service, peer, latencyNs, startNs, arrivedMs, bucketMs } = from;
+  const { connection, kind, flags, weight, service, peer, latencyNs, startNs, arrivedMs, bucketMs } = from;
   Object.assign(to, { side, trace0, trace1, trace2, trace3, key0, key1, own0, own1, duplicateOf0, duplicateOf1 });
-  Object.assign(to, { kind, flags, weight, service, peer, latencyNs, startNs, arrivedMs, bucketMs });
+  Object.assign(to, { connection, kind, flags, weight, service, peer, latencyNs, startNs, arrivedMs, bucketMs });
 }
 
 /** Limits of the three lists. */
@@ -148,10 +152,11 @@ export class HalfEdges {
     this.release(half);
   }
 
-  /** Turns a waiting or new client half into a settled one. */
-  settle(half: HalfEdge, inTable: boolean): void {
+  /** Turns a waiting or new client half into a settled one, which is kept from `nowMs` on. */
+  settle(half: HalfEdge, inTable: boolean, nowMs: number): void {
     if (inTable) this.#detach(half);
     half.side = SIDE_SETTLED;
+    half.arrivedMs = nowMs;
     this.add(half);
   }
 
@@ -168,6 +173,7 @@ export class HalfEdges {
         half.trace0 === like.trace0 &&
         half.trace3 === like.trace3 &&
         half.trace1 === like.trace1 &&
+        (half.connection === like.connection || half.connection === 0 || like.connection === 0) &&
         !(real && (half.flags & FLAG_GHOST) !== 0)
       ) {
         return half;
@@ -275,6 +281,7 @@ function emptyHalf(): HalfEdge {
     own1: 0,
     duplicateOf0: 0,
     duplicateOf1: 0,
+    connection: 0,
     kind: 0,
     flags: 0,
     weight: 1,
