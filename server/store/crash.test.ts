@@ -1,20 +1,24 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { openIn, rowsOf, temporaryDirectory } from "./store-fixture.ts";
 
-const KILLS = 5;
+const KILLS = 3;
 const ROWS = 40;
 
 test("kill -9 under load: every acknowledged commit is found whole, and numbers go on", async (t) => {
   const directory = await temporaryDirectory(t);
   const acknowledged = new Map<string, string>();
   for (let kill = 0; kill < KILLS; kill++) {
-    const child = spawn(process.execPath, [join(import.meta.dirname, "store-child.ts"), directory, "0", String(ROWS)], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
+    const child = spawn(
+      process.execPath,
+      [fileURLToPath(import.meta.resolve("./store-child.ts")), directory, "0", String(ROWS)],
+      {
+        stdio: ["ignore", "pipe", "inherit"],
+      },
+    );
     const exited = once(child, "exit");
     let said = "";
     child.stdout.once("data", () => setTimeout(() => child.kill("SIGKILL"), 150 + 130 * kill));

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { appendFile, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import type { ThalwegError } from "../model/errors.ts";
 import { batchOf, DAY_MS, FakeClock, openIn, rowsOf, temporaryDirectory } from "./store-fixture.ts";
 import { damagedWalSize } from "./wal-check.ts";
@@ -12,7 +13,7 @@ import { damagedWalSize } from "./wal-check.ts";
 async function killedAfter(directory: string, commits: number): Promise<void> {
   const child = spawn(
     process.execPath,
-    [join(import.meta.dirname, "store-child.ts"), directory, String(commits), "50"],
+    [fileURLToPath(import.meta.resolve("./store-child.ts")), directory, String(commits), "50"],
     {
       stdio: ["ignore", "pipe", "inherit"],
     },
@@ -124,7 +125,7 @@ test("zeros after the WAL's end are cut off and reported; nothing is lost", asyn
 });
 
 test("a byte flipped in the WAL costs the commits after it, is reported with its place, and the WAL is kept", async (t) => {
-  for (const where of [0.2, 0.5, 0.55, 0.8, 0.95]) {
+  for (const where of [0.2, 0.55, 0.95]) {
     const directory = await temporaryDirectory(t);
     await killedAfter(directory, 20);
     const wal = await onlyFile(directory, ".wal");

@@ -4,10 +4,13 @@ import { once } from "node:events";
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { ThalwegError } from "../model/errors.ts";
 import { batchOf, openIn, rowsOf, temporaryDirectory } from "./store-fixture.ts";
 
+/** Injects faults into system calls. */
+const TRACER = "strace";
 const run = promisify(execFile);
 
 /** Why a command cannot run here; undefined where it can. */
@@ -33,7 +36,7 @@ test("a checkpoint that finds the disk full loses nothing, and storing goes on b
   let spans = 0;
   let stored = 0;
   const commit = async () => {
-    const rows = Array.from({ length: 1000 }, () => ({
+    const rows = Array.from({ length: 5000 }, () => ({
       spanId: BigInt(++spans),
       attributes: [{ key: "text", kind: "s", value: `value ${spans * 7919}` }] as const,
     }));
@@ -61,11 +64,11 @@ test("a checkpoint that finds the disk full loses nothing, and storing goes on b
 });
 
 test("after a failed fsync nothing is acknowledged that is not stored, and storing goes on by itself", async (t) => {
-  const refusal = await refusalOf("strace", ["-f", "-e", "inject=fsync:error=EIO:when=1000", "true"]);
+  const refusal = await refusalOf(TRACER, ["-f", "-e", "inject=fsync:error=EIO:when=1000", "true"]);
   if (refusal !== undefined) return t.skip(`faults cannot be injected: ${refusal}`);
   const directory = await temporaryDirectory(t);
   const child = spawn(
-    "strace",
+    TRACER,
     [
       "-f",
       "-qq",
@@ -76,7 +79,7 @@ test("after a failed fsync nothing is acknowledged that is not stored, and stori
       "-e",
       "inject=fsync,fdatasync:error=EIO:when=20+20",
       process.execPath,
-      join(import.meta.dirname, "store-child.ts"),
+      fileURLToPath(import.meta.resolve("./store-child.ts")),
       directory,
       "0",
       "10",

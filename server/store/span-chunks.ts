@@ -12,7 +12,7 @@ import { KIND_WORD_AT, SOURCE_WORD_AT, STATUS_WORD_AT, type StagedBatch } from "
 import { STRING_WORDS, writeString } from "./text-heap.ts";
 
 /** Rows of a DuckDB vector. */
-export const CHUNK_ROWS_MAX = 2048;
+const CHUNK_ROWS_MAX = 2048;
 const VALIDITY_WORDS = CHUNK_ROWS_MAX / 32;
 const ALL_VALID = 0xffff_ffff;
 const TYPED_COUNT = TYPED_ATTRIBUTES.length;
@@ -298,13 +298,24 @@ class StringBuffer {
   }
 }
 
+type PickIds = (staged: StagedBatch) => Uint32Array;
+
 /** Text of `batch.text`; `nullable`: index 0 is NULL, else it is the empty text. */
-function text(pick: (staged: StagedBatch) => Uint32Array, nullable: boolean): ColumnBuffer {
+function text(pick: PickIds, nullable: boolean): ColumnBuffer {
+  return placedText((staged) => staged.text.words, pick, nullable);
+}
+
+/** Text of `extra`, as `text`. */
+function extraText(pick: PickIds, nullable: boolean): ColumnBuffer {
+  return placedText((staged) => staged.extra.words, pick, nullable);
+}
+
+function placedText(placed: PickIds, pick: PickIds, nullable: boolean): ColumnBuffer {
   const out = new StringBuffer();
   return {
     add(staged, from, to, at) {
       const ids = pick(staged);
-      const { words } = staged.text;
+      const words = placed(staged);
       for (let row = from; row < to; row++) {
         const id = ids[row] ?? 0;
         if (nullable && id === 0) out.setNull(at + row - from);
@@ -344,22 +355,6 @@ function pairText(
         const index = first + 2 * (ids[row] ?? 0);
         if (nullable && words[index * STRING_WORDS] === 0) out.setNull(at + row - from);
         else out.copy(at + row - from, words, index);
-      }
-    },
-    flush: (vector, rows) => out.flush(vector, rows),
-  };
-}
-
-function extraText(pick: (staged: StagedBatch) => Uint32Array, nullable: boolean): ColumnBuffer {
-  const out = new StringBuffer();
-  return {
-    add(staged, from, to, at) {
-      const ids = pick(staged);
-      const { words } = staged.extra;
-      for (let row = from; row < to; row++) {
-        const id = ids[row] ?? 0;
-        if (nullable && id === 0) out.setNull(at + row - from);
-        else out.copy(at + row - from, words, id);
       }
     },
     flush: (vector, rows) => out.flush(vector, rows),

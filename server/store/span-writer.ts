@@ -21,7 +21,7 @@ import { keptBy, type StagedBatch, stageBatch } from "./staged-spans.ts";
 import type { CommitReceipt } from "./writer.ts";
 
 /** Rows that may wait for a commit, the group in work not counted; beyond them the store refuses. */
-export const WAITING_ROWS_MAX = 262_144;
+const WAITING_ROWS_MAX = 262_144;
 /** Rows of one group; more than a row group, so that the group is written to the file once. */
 const GROUP_ROWS_MAX = 131_072;
 /** A group after one of at least so many rows waits for company. */
@@ -29,7 +29,7 @@ const BUSY_GROUP_ROWS = 4_096;
 /** How long a group waits for company at most. */
 const LINGER_MS = 200;
 /** Resources of one day file that are kept; spans of later ones keep service and instance only. */
-export const RESOURCES_PER_FILE_MAX = 200_000;
+const RESOURCES_PER_FILE_MAX = 200_000;
 const TENANT = "default";
 const STAGED_FUNCTION = "staged_spans";
 

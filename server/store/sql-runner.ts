@@ -13,9 +13,9 @@ import type { CheckedSql, SqlAnswer, SqlColumn, SqlLimits, SqlValue } from "./re
 import { jsonBytesOf, sqlValueOf } from "./sql-value.ts";
 
 /** Statements that run at once; each holds a thread of Node's pool. */
-export const RUNNING_MAX = 2;
+const RUNNING_MAX = 2;
 /** Statements that wait for their turn. */
-export const WAITING_MAX = 32;
+const WAITING_MAX = 32;
 /** How long an interrupted statement may take to end before it is answered without it. */
 const INTERRUPT_GRACE_MS = 1000;
 /** Brackets and comma of a row in a JSON answer. */

@@ -19,7 +19,7 @@ const KEY_UNKNOWN = -2;
 const NO_KIND = 0;
 
 /** A resource of a batch with the id its content gives it. */
-export interface StagedResource {
+interface StagedResource {
   readonly id: bigint;
   readonly resource: Resource;
 }
@@ -49,7 +49,7 @@ export interface StagedBatch {
 }
 
 /** Index into `StagedBatch.extra` of the first word of each fixed list; 0 is the empty text. */
-export const WORDS = ["", ...SPAN_KINDS, ...SPAN_STATUSES, ...SPAN_SOURCES];
+const WORDS = ["", ...SPAN_KINDS, ...SPAN_STATUSES, ...SPAN_SOURCES];
 export const KIND_WORD_AT = 1;
 export const STATUS_WORD_AT = KIND_WORD_AT + SPAN_KINDS.length;
 export const SOURCE_WORD_AT = STATUS_WORD_AT + SPAN_STATUSES.length;
@@ -57,7 +57,7 @@ export const SOURCE_WORD_AT = STATUS_WORD_AT + SPAN_STATUSES.length;
 const resourceIds = new WeakMap<Resource, bigint>();
 
 /** 64 bits of the content's SHA-256: the same resource has the same id in every file and on every host. */
-export function resourceIdOf(resource: Resource): bigint {
+function resourceIdOf(resource: Resource): bigint {
   const known = resourceIds.get(resource);
   if (known !== undefined) return known;
   const content = JSON.stringify([

@@ -38,7 +38,7 @@ export interface StoreOptions {
 }
 
 /** What the store holds and did since it was opened. */
-export interface StoreStats {
+interface StoreStats {
   readonly spans: SpanWriterStats;
   readonly metrics: MetricHeadStats;
   /** Days with a file, oldest first; empty while the files are opened again. */
