@@ -50,8 +50,8 @@ export interface StreamOwner {
   headRead(direction: 0 | 1, head: Head, isCut: boolean): number;
   /** The message under way is over. `mark` has its last byte. */
   messageEnded(direction: 0 | 1): void;
-  /** Bytes are missing that may have held messages. */
-  trackLost(direction: 0 | 1): void;
+  /** Bytes are missing that may have held messages; the first of them belonged to the message under way if `isInside`. */
+  trackLost(direction: 0 | 1, isInside: boolean): void;
 }
 
 const STATE_START = 0;
@@ -414,7 +414,7 @@ export class Http1Stream {
     }
     this.#endMessage();
     this.#isLost = true;
-    this.#owner.trackLost(this.#direction);
+    this.#owner.trackLost(this.#direction, true);
   }
 
   /** Lines between chunks: sizes, line ends, trailers. */
@@ -479,7 +479,7 @@ export class Http1Stream {
     this.#state = STATE_START;
     this.#isLost = true;
     this.#atLeast = -1;
-    this.#owner.trackLost(this.#direction);
+    this.#owner.trackLost(this.#direction, true);
   }
 
   #gapAtStart(count: number): void {
@@ -494,13 +494,14 @@ export class Http1Stream {
       return;
     }
     this.#reportedEarly = false;
-    if (this.#mark !== undefined) {
+    const isInside = this.#mark !== undefined;
+    if (isInside) {
       this.#addUnseen(Math.max(0, count));
       if (this.#atLeast > 0) this.#atLeast = Math.max(0, this.#atLeast - Math.max(0, count));
       if (this.#atLeast === 0) this.#endMessage();
     }
     this.#isLost = true;
-    this.#owner.trackLost(this.#direction);
+    this.#owner.trackLost(this.#direction, isInside);
   }
 
   #endMessage(): void {

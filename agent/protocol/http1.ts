@@ -147,13 +147,16 @@ class Http1Parser implements ProtocolParser, StreamOwner {
     this.#finish(exchange, "");
   }
 
-  trackLost(direction: 0 | 1): void {
+  trackLost(direction: 0 | 1, isInside: boolean): void {
     if (this.#pipelines) this.#forgetWaiting(0);
-    else if (direction === 1) {
-      this.#forgetWaiting(1);
+    else if (direction === 0) this.#requestsLost = this.#waiting.length > 0;
+    else {
+      // Between messages, what is missing begins with the answer to the oldest; of the others, only the newest may
+      // still wait, since a client that does not pipeline sends it when it has the answers to all before.
+      this.#forgetWaiting(isInside || this.#waiting.length > 1 ? 1 : 0);
       const [newest] = this.#waiting;
       if (newest !== undefined) newest.isDoubtful = true;
-    } else if (this.#waiting.length > 0) this.#requestsLost = true;
+    }
   }
 
   #requestRead(head: Head, isCut: boolean): number {

@@ -132,8 +132,7 @@ class ExchangePrinter implements ConnectionSink {
 export function printExchange(connection: Connection, exchange: Exchange, bootToUnixNano: bigint): string {
   const first = exchange.request ?? exchange.response;
   const last = exchange.response ?? exchange.request;
-  const unix = (timeNs: number | undefined) =>
-    timeNs === undefined ? 0n : bootToUnixNano + BigInt(Math.round(timeNs));
+  const unix = (timeNs: number | undefined) => (timeNs === undefined ? 0n : bootToUnixNano + wholeNano(timeNs));
   const before = {
     protocol: exchange.protocol,
     type: exchange.type,
@@ -151,6 +150,13 @@ export function printExchange(connection: Connection, exchange: Exchange, bootTo
   const after = { stream: exchange.stream, version: exchange.version, attributes: exchange.attributes };
   const times = `"start_ns":${unix(first?.startNs)},"end_ns":${unix(last?.endNs)}`;
   return `${JSON.stringify(before).slice(0, -1)},${times},${JSON.stringify(after).slice(1)}`;
+}
+
+/** Far from the beginning of its file, a time is exact to some tens of nanoseconds only: it is printed in microseconds. */
+function wholeNano(timeNs: number): bigint {
+  return Number.isSafeInteger(Math.round(timeNs))
+    ? BigInt(Math.round(timeNs))
+    : BigInt(Math.round(timeNs / 1000)) * 1000n;
 }
 
 function printEndpoint(end: Endpoint): string {

@@ -48,7 +48,12 @@ export interface SocketOpened {
   readonly remoteOwner: Owner | undefined;
 }
 
-/** Bytes that left (`out`) or reached (`in`) the local end. The receiver must not keep the object or `bytes`. */
+/**
+ * Bytes that left (`out`) or reached (`in`) the local end. The receiver must not keep the object or `bytes`.
+ *
+ * A slice with a `total` of 0 says at which `seq` a direction goes on: sent before its first bytes, where the rung
+ * knows it, it makes the loss of those bytes visible as a gap.
+ */
 export interface SocketSlice {
   socket: number;
   /** 0: sent by the local end. 1: received by the local end. */
