@@ -118,6 +118,15 @@ export function readOpen(view: DataView, at: number): OpenEvent {
   };
 }
 
+/** The arguments in an exec record; the last may be cut. */
+export function readArguments(view: DataView, at: number): string[] {
+  const copied = view.getUint32(at + EVENT_LAYOUT.slice_event.copied, true);
+  const start = view.byteOffset + at + EVENT_LAYOUT.slice_event.size;
+  const words = Buffer.from(view.buffer, start, copied).toString("utf8").split("\0");
+  if (words.at(-1) === "") words.pop();
+  return words;
+}
+
 /**
  * Adds up the counters.
  *

@@ -27,6 +27,7 @@ import {
   type OpenEvent,
   type ProbeCounters,
   RING_HEADER_BYTES,
+  readArguments,
   readCookie,
   readCounters,
   readFlags,
@@ -37,7 +38,7 @@ import {
 } from "./probe-event.ts";
 import { languageOfName } from "./process-names.ts";
 import { ProcessTable } from "./process-table.ts";
-import { RungRefused, type RungStart, type RunningRung } from "./rung.ts";
+import { RungRefused, type RunningRung } from "./rung.ts";
 import { refusalAfter, refusalBefore, type SocketRefusal, socketRefusal } from "./socket-refusal.ts";
 
 /** Settings of the rung. */
@@ -56,8 +57,6 @@ export interface SocketRungOptions {
   readonly copyBytes?: number;
   /** Drains by a timer of its own. Otherwise the caller drains, after `nextDrainMs` milliseconds each time. */
   readonly ownTimer?: boolean;
-  /** A process that has used a socket replaced its program. */
-  readonly onExec?: (pid: number) => void;
 }
 
 /** The rung while it runs. */
@@ -68,8 +67,8 @@ export interface SocketRung extends RunningRung {
   nextDrainMs(): number;
   /** The kernel's own counters, for tests, benches and the status page. */
   probeCounters(): ProbeCounters;
-  /** Leaves out the sockets that this process opens from now on. */
-  excludePid(pid: number): void;
+  /** Runs of the two socket hooks and their time, which the kernel measures while `kernel.bpf_stats_enabled` is 1. */
+  hookStats(): { runs: number; ns: number };
 }
 
 /** Whether the rung can run here, by trying it. */
@@ -84,10 +83,14 @@ const drainBytes = 1 << 20;
 const connectionsMax = 1 << 18;
 const waitingEndsMax = 1 << 16;
 const pidsMax = 1 << 16;
+const startedMax = 4096;
 /** Above this share of the ring the next drain comes at once. */
 const busyShare = 1 / 8;
 const drainBusyMs = 1;
 const drainMs = 5;
+/** After so many drains in vain they come more seldom: each wakes a thread. */
+const idleDrainsMax = 20;
+const drainIdleMs = 20;
 /** The first pid namespace's inode (PROC_PID_INIT_INO). */
 const INITIAL_PIDNS = 0xeffffffc;
 /** Boot time is told by /proc in hundredths of a second. */
@@ -95,6 +98,8 @@ const tickNs = 10_000_000;
 const commLengthMax = 15;
 
 const SLICE = EVENT_LAYOUT.slice_event;
+/** Programs that run at each call. */
+const HOOKS = ["tcp_sent", "tcp_received"] as const;
 const NO_BYTES = new Uint8Array(0);
 const PRESENT = Uint8Array.of(1);
 
@@ -111,11 +116,6 @@ export function trySocketRung(directory?: string): SocketTry {
     if (isNativeError(error)) return refusalAfter(error);
     throw error;
   }
-}
-
-/** The rung as a step of the ladder. */
-export function socketRung(options: Omit<SocketRungOptions, "sink">): RungStart {
-  return (sink) => startSocketRung({ ...options, sink });
 }
 
 /**
@@ -175,9 +175,16 @@ interface WaitingEnd {
   readonly after: number;
 }
 
+interface KernelFigures {
+  readonly counters: ProbeCounters;
+  /** Calls for which a hook did not run, since it was running already. */
+  readonly misses: number;
+  readonly runs: number;
+  readonly ns: number;
+}
+
 class RunningSocketRung implements SocketRung {
   readonly name = "socket";
-  readonly #options: SocketRungOptions;
   readonly #native: Native;
   readonly #sink: CaptureSink;
   readonly #attached: Attached;
@@ -203,6 +210,8 @@ class RunningSocketRung implements SocketRung {
   readonly #sockets = new Map<number, number>();
   /** Processes that opened a socket, and whether `/proc` still had them then. */
   readonly #pids = new Map<number, "read" | "gone">();
+  /** Arguments of programs started lately, for processes that end before `/proc` is read. */
+  readonly #started = new Map<number, readonly string[]>();
   readonly #listenerPorts = new Set<number>();
   readonly #netns: number;
   #waiting: WaitingEnd[] = [];
@@ -211,12 +220,14 @@ class RunningSocketRung implements SocketRung {
   #drained = 0;
   #lostUnknown = 0;
   #wasBusy = false;
+  /** Drains since the last that found something. */
+  #idleDrains = 0;
   #timer: NodeJS.Timeout | undefined;
-  #final: { counters: ProbeCounters; misses: number } | undefined;
+  /** What the kernel said last, once its programs are gone. */
+  #final: KernelFigures | undefined;
 
   constructor(options: SocketRungOptions, attached: Attached, ringBytes: number) {
     const { native } = options;
-    this.#options = options;
     this.#native = native;
     this.#sink = options.sink;
     this.#attached = attached;
@@ -227,7 +238,8 @@ class RunningSocketRung implements SocketRung {
     this.#clock = bootClock(native);
     this.#processes = new ProcessTable(options.sink);
     this.#netns = statSync("/proc/self/ns/net").ino;
-    for (const pid of options.excludePids) this.excludePid(pid);
+    const pids = fdOf(attached.maps, "excluded_pids");
+    for (const pid of options.excludePids) native.mapUpdate(pids, pid, PRESENT);
     const ports = fdOf(attached.maps, "excluded_ports");
     for (const port of options.excludePorts) native.mapUpdate(ports, port, PRESENT);
     for (const family of [4, 6] as const) {
@@ -236,29 +248,15 @@ class RunningSocketRung implements SocketRung {
     if (options.ownTimer !== false) this.#schedule();
   }
 
-  excludePid(pid: number): void {
-    this.#native.mapUpdate(fdOf(this.#attached.maps, "excluded_pids"), pid, PRESENT);
-  }
-
   drain(): number {
-    const native = this.#native;
-    const dataMark = native.ringProduced(this.#slices);
-    const controlMark = native.ringProduced(this.#controls);
-    let handled = 0;
-    if (native.ringConsumed(this.#controls) < controlMark) {
-      handled = this.#drainRing(this.#controls, controlMark);
-      // A socket's opening may lie behind a record that is still being written: its slices wait.
-      if (native.ringConsumed(this.#controls) < controlMark) return handled;
-    }
-    const before = native.ringConsumed(this.#slices);
-    this.#wasBusy = dataMark - before > this.#ringBytes * busyShare;
-    if (before < dataMark) handled += this.#drainRing(this.#slices, dataMark);
-    if (this.#waiting.length > 0) this.#finishWaiting(native.ringConsumed(this.#slices));
+    const handled = this.#drainBoth();
+    this.#idleDrains = handled === 0 ? this.#idleDrains + 1 : 0;
     return handled;
   }
 
   nextDrainMs(): number {
-    return this.#wasBusy ? drainBusyMs : drainMs;
+    if (this.#wasBusy) return drainBusyMs;
+    return this.#idleDrains > idleDrainsMax ? drainIdleMs : drainMs;
   }
 
   counters() {
@@ -282,6 +280,11 @@ class RunningSocketRung implements SocketRung {
     return (this.#final ?? this.#readKernel()).counters;
   }
 
+  hookStats(): { runs: number; ns: number } {
+    const { runs, ns } = this.#final ?? this.#readKernel();
+    return { runs, ns };
+  }
+
   clockOffset(): ClockOffset {
     return this.#clock.offset();
   }
@@ -301,6 +304,23 @@ class RunningSocketRung implements SocketRung {
     this.#native.detach({ ...this.#attached, links: {} });
   }
 
+  #drainBoth(): number {
+    const native = this.#native;
+    const dataMark = native.ringProduced(this.#slices);
+    const controlMark = native.ringProduced(this.#controls);
+    let handled = 0;
+    if (native.ringConsumed(this.#controls) < controlMark) {
+      handled = this.#drainRing(this.#controls, controlMark);
+      // A socket's opening may lie behind a record that is still being written: its slices wait.
+      if (native.ringConsumed(this.#controls) < controlMark) return handled;
+    }
+    const before = native.ringConsumed(this.#slices);
+    this.#wasBusy = dataMark - before > this.#ringBytes * busyShare;
+    if (before < dataMark) handled += this.#drainRing(this.#slices, dataMark);
+    if (this.#waiting.length > 0) this.#finishWaiting(native.ringConsumed(this.#slices));
+    return handled;
+  }
+
   #schedule(): void {
     this.#timer = setTimeout(() => {
       this.drain();
@@ -308,13 +328,16 @@ class RunningSocketRung implements SocketRung {
     }, this.nextDrainMs());
   }
 
-  #readKernel(): { counters: ProbeCounters; misses: number } {
+  #readKernel(): KernelFigures {
     const counters = readCounters(this.#native.mapLookup(this.#countersFd, 0));
-    const misses = ["tcp_sent", "tcp_received"].reduce(
-      (sum, name) => sum + Number(this.#native.programStats(fdOf(this.#attached.programs, name)).recursionMisses),
-      0,
-    );
-    return { counters, misses };
+    const figures = { counters, misses: 0, runs: 0, ns: 0 };
+    for (const name of HOOKS) {
+      const stats = this.#native.programStats(fdOf(this.#attached.programs, name));
+      figures.misses += Number(stats.recursionMisses);
+      figures.runs += Number(stats.runs);
+      figures.ns += Number(stats.runNs);
+    }
+    return figures;
   }
 
   /** Reads a ring up to `until`, or to a record that is still being written. */
@@ -344,7 +367,7 @@ class RunningSocketRung implements SocketRung {
         this.#wait("socket", readCookie(view, at), at);
         break;
       case EVENT_KIND.exec:
-        this.#takeExec(readPid(view, at), readTimeNs(view, at));
+        this.#takeExec(readPid(view, at), readArguments(view, at), readTimeNs(view, at));
         break;
       case EVENT_KIND.exit:
         this.#wait("process", readPid(view, at), at);
@@ -401,7 +424,8 @@ class RunningSocketRung implements SocketRung {
   #nameProcess(event: OpenEvent): void {
     if (event.pid === 0) return;
     const isThere = this.#processes.processOf(event.pid, event.timeNs) !== undefined;
-    if (!isThere && !this.#pids.has(event.pid)) this.#sink.process(processGone(event));
+    if (!isThere && !this.#pids.has(event.pid))
+      this.#sink.process(processGone(event, this.#started.get(event.pid) ?? []));
     if (this.#pids.size < pidsMax) this.#pids.set(event.pid, isThere ? "read" : "gone");
   }
 
@@ -411,10 +435,16 @@ class RunningSocketRung implements SocketRung {
     return this.#listenerPorts.has(event.localPort) ? "server" : "client";
   }
 
-  #takeExec(pid: number, timeNs: number): void {
-    if (!this.#pids.has(pid)) return;
-    this.#processes.execed(pid, timeNs);
-    this.#options.onExec?.(pid);
+  #takeExec(pid: number, words: readonly string[], timeNs: number): void {
+    this.#started.delete(pid);
+    this.#started.set(pid, words);
+    if (this.#started.size > startedMax) {
+      for (const oldest of this.#started.keys()) {
+        this.#started.delete(oldest);
+        break;
+      }
+    }
+    if (this.#pids.has(pid)) this.#processes.execed(pid, timeNs);
   }
 
   /** Keeps an end until what came before it in the data ring is read. */
@@ -441,6 +471,7 @@ class RunningSocketRung implements SocketRung {
     if (end.kind === "process") {
       const known = this.#pids.get(end.key);
       this.#pids.delete(end.key);
+      this.#started.delete(end.key);
       if (known === "read") this.#processes.exited(end.key, end.timeNs);
       else if (known === "gone") this.#sink.processExited(end.key, end.timeNs);
       return;
@@ -468,13 +499,14 @@ function fdOf(fds: Readonly<Record<string, number>>, name: string): number {
   return fd;
 }
 
-function processGone(event: OpenEvent): ProcessSeen {
+/** What the kernel wrote down of a process that `/proc` has no more. */
+function processGone(event: OpenEvent, cmdline: readonly string[]): ProcessSeen {
   return {
     pid: event.pid,
     startNs: Math.floor(event.processStartNs / tickNs) * tickNs,
     comm: event.program.slice(0, commLengthMax),
     exe: "",
-    cmdline: [],
+    cmdline,
     cwd: "",
     otelServiceName: "",
     otelResourceAttributes: "",

@@ -13,6 +13,8 @@
 
 /* Longest copy of one call. A head longer than this is cut, and the rest counted. */
 #define HEAD_BYTES_MAX 16384
+/* Of the arguments at exec. */
+#define ARGUMENT_BYTES_MAX 512
 
 enum event_kind {
 	EVENT_SLICE = 1, /* data ring; all others: control ring */
@@ -42,7 +44,10 @@ struct event_head {
 	__u64 cookie; /* of the socket; 0 for exec and exit */
 };
 
-/* One call's bytes. `copied` of `total` follow the header. */
+/*
+ * One call's bytes. `copied` of `total` follow the header. An EVENT_EXEC has this form too: its bytes
+ * are the new program's arguments, each ended by NUL; `seq` is 0.
+ */
 struct slice_event {
 	struct event_head head;
 	__u32 tid;
@@ -67,10 +72,6 @@ struct open_event {
 };
 
 struct close_event {
-	struct event_head head;
-};
-
-struct exec_event {
 	struct event_head head;
 };
 

@@ -429,20 +429,44 @@ int BPF_PROG(tcp_state, struct sock *sk, int oldstate, int newstate)
 	return 0;
 }
 
+/* The arguments, since a process that lives for milliseconds is gone before /proc is read. */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_exec, struct task_struct *task)
 {
 	struct probe_counters *count = own_counters();
-	struct exec_event event = {};
+	__u32 processor = bpf_get_smp_processor_id();
+	struct scratch *area = bpf_map_lookup_elem(&scratches, &processor);
+	__u64 start, length;
 	bool sent;
 
-	if (!count)
+	if (!count || !area)
 		return 0;
-	event.head.kind = EVENT_EXEC;
-	event.head.pid = pid_of(task);
-	event.head.time_ns = bpf_ktime_get_boot_ns();
-	if (event.head.pid)
-		emit_control(count, &event, sizeof(event), &sent);
+	if (area->taken) {
+		__sync_fetch_and_add(&count->control_seen, 1);
+		__sync_fetch_and_add(&count->control_lost, 1);
+		return 0;
+	}
+	area->taken = 1;
+	__builtin_memset(&area->event, 0, sizeof(area->event));
+	area->event.head.kind = EVENT_EXEC;
+	area->event.head.pid = pid_of(task);
+	area->event.head.time_ns = bpf_ktime_get_boot_ns();
+	area->event.tid = tid_of(task);
+	start = BPF_CORE_READ(task, mm, arg_start);
+	length = BPF_CORE_READ(task, mm, arg_end) - start;
+	area->event.total = length;
+	asm volatile("" : "+r"(length));
+	if (length > ARGUMENT_BYTES_MAX)
+		length = ARGUMENT_BYTES_MAX;
+	if (bpf_probe_read_user(area->bytes, length, (void *)start))
+		length = 0;
+	area->event.copied = length;
+	asm volatile("" : "+r"(length));
+	if (length > ARGUMENT_BYTES_MAX)
+		length = ARGUMENT_BYTES_MAX;
+	if (area->event.head.pid)
+		emit_control(count, &area->event, sizeof(area->event) + length, &sent);
+	area->taken = 0;
 	return 0;
 }
 

@@ -1,0 +1,99 @@
+/**
+ * A capturing process for the capture benches: one rung that drains into a sink, and answers over its IPC channel.
+ *
+ * Started with `fork`; arguments: rung, and `parse` to put the connection room behind it.
+ */
+
+import { startPacketRung } from "../agent/capture/packet-rung.ts";
+import type { RungCounters } from "../agent/capture/rung.ts";
+import { startSocketRung } from "../agent/capture/socket-rung.ts";
+import type { ConnectionSink } from "../agent/connection/connection-sink.ts";
+import { Connections } from "../agent/connection/connections.ts";
+import { loadNative } from "../bpf/native.ts";
+import type { CaptureSink } from "../server/model/capture-event.ts";
+
+/** Rungs that are measured. */
+export type BenchRung = "socket" | "packet";
+
+/** What the process answers to any message, and at its end. All counts since its start. */
+export interface AgentReport {
+  readonly counters: RungCounters;
+  /** Packets of the packet rung's filter, and those it dropped. */
+  readonly packets: number;
+  readonly drops: number;
+  readonly received: number;
+  readonly hookRuns: number;
+  readonly hookNs: number;
+  readonly cpuUs: number;
+  /** Requests with their answer, where it parses. */
+  readonly exchanges: number;
+  readonly slices: number;
+}
+
+let exchanges = 0;
+let slices = 0;
+
+const counting: CaptureSink = {
+  opened: () => undefined,
+  slice: () => {
+    slices++;
+  },
+  owner: () => undefined,
+  closed: () => undefined,
+  process: () => undefined,
+  processExited: () => undefined,
+};
+
+const pairs: ConnectionSink = {
+  exchangeStarted: () => undefined,
+  exchangeFinished: (connection, exchange) => {
+    // The client's sight of a hook is the same exchange once more.
+    if (exchange.type === "exchange" && connection.side !== "client") exchanges++;
+  },
+  connectionClosed: () => undefined,
+};
+
+function start(rung: string, sink: CaptureSink): { report: () => AgentReport; stop: () => Promise<void> } {
+  const base = () => {
+    const { user, system } = process.cpuUsage();
+    return { cpuUs: user + system, exchanges, slices, packets: 0, drops: 0, received: 0, hookRuns: 0, hookNs: 0 };
+  };
+  if (rung === "packet") {
+    const running = startPacketRung(sink, { excludePids: [process.pid], excludePorts: [] });
+    return {
+      report: () => {
+        const counters = running.counters();
+        const { packets, drops, received } = counters;
+        return { ...base(), counters, packets, drops, received };
+      },
+      stop: () => running.stop(),
+    };
+  }
+  const loaded = loadNative();
+  if (!loaded.ok) throw new Error(loaded.why);
+  const running = startSocketRung({ sink, native: loaded.native, excludePids: [process.pid], excludePorts: [] });
+  return {
+    report: () => {
+      const { runs, ns } = running.hookStats();
+      return { ...base(), counters: running.counters(), hookRuns: runs, hookNs: ns };
+    },
+    stop: () => running.stop(),
+  };
+}
+
+/** Serves until the parent says `stop`; then reports once more, with all that was in the ring, and ends. */
+function serve(): void {
+  const [rung = "socket", parse] = process.argv.slice(2);
+  const sink = parse === "parse" ? new Connections(pairs, { redaction: true }) : counting;
+  const running = start(rung, sink);
+  process.on("message", (message) => {
+    if (message !== "stop") {
+      process.send?.(running.report());
+      return;
+    }
+    void running.stop().then(() => process.send?.(running.report(), () => process.exit()));
+  });
+  process.send?.("ready");
+}
+
+if (process.send !== undefined) serve();

@@ -1,0 +1,75 @@
+/**
+ * The whole program beside the capture benches: `bin/thalweg.mjs serve --capture socket`, on free ports, in a directory
+ * that goes with it.
+ */
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+const readyWaitMs = 20_000;
+
+/** The running program. */
+export interface WholeProgram {
+  /** What its capture says of itself, shortened. */
+  captureStatus(): Promise<string>;
+  stop(): Promise<void>;
+}
+
+/** Starts the program and waits until it is ready. */
+export async function startWholeProgram(): Promise<WholeProgram> {
+  const data = mkdtempSync(join(tmpdir(), "thalweg-bench-data-"));
+  const file = join(import.meta.dirname, "..", "bin", "thalweg.mjs");
+  const free = "127.0.0.1:0";
+  const ports = ["--listen", free, "--otlp-grpc", free, "--otlp-http", free];
+  const child = spawn(process.execPath, [file, "serve", "--data", data, ...ports, "--capture", "socket"], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  const stop = async () => {
+    if (child.exitCode === null) {
+      child.kill("SIGTERM");
+      await once(child, "exit");
+    }
+    rmSync(data, { recursive: true, force: true });
+  };
+  try {
+    const address = await readyAddress(join(data, "addresses.json"), () => child.exitCode !== null);
+    return {
+      stop,
+      captureStatus: async () => statusText((await (await fetch(`${address}/api/v1/capture`)).json()) as CaptureStatus),
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function readyAddress(addressFile: string, isOver: () => boolean): Promise<string> {
+  for (const end = Date.now() + readyWaitMs; Date.now() < end; await sleep(50)) {
+    if (isOver()) throw new Error("the program ended before it was ready; its words are above");
+    if (!existsSync(addressFile)) continue;
+    const { http } = JSON.parse(readFileSync(addressFile, "utf8"));
+    const address = String(http).startsWith("http") ? String(http) : `http://${http}`;
+    const isReady = await fetch(`${address}/readyz`).then(
+      (answer) => answer.ok,
+      () => false,
+    );
+    if (isReady) return address;
+  }
+  throw new Error(`the program was not ready after ${readyWaitMs} ms`);
+}
+
+/** The part of the answer that is shown. */
+interface CaptureStatus {
+  readonly tier: string;
+  readonly seen: number;
+  readonly delivered: number;
+  readonly lost: Readonly<Record<string, number>>;
+}
+
+function statusText(status: CaptureStatus): string {
+  return `tier ${status.tier}, seen ${status.seen}, delivered ${status.delivered}, lost ${JSON.stringify(status.lost)}`;
+}
