@@ -11,15 +11,22 @@ interface Turn {
 /** A fixed number of connections; callers wait for the one with the shortest line. */
 export class ConnectionPool {
   readonly #turns: readonly Turn[];
+  readonly #onError: (error: unknown) => void;
 
-  private constructor(connections: readonly DuckDBConnection[]) {
+  private constructor(connections: readonly DuckDBConnection[], onError: (error: unknown) => void) {
+    this.#onError = onError;
     this.#turns = connections.map((connection) => ({ connection, free: Promise.resolve(), waiting: 0 }));
   }
 
-  static async open(instance: DuckDBInstance, size: number): Promise<ConnectionPool> {
+  /** @param onError Told of every error of a caller's work. */
+  static async open(
+    instance: DuckDBInstance,
+    size: number,
+    onError: (error: unknown) => void,
+  ): Promise<ConnectionPool> {
     const connections: DuckDBConnection[] = [];
     while (connections.length < size) connections.push(await instance.connect());
-    return new ConnectionPool(connections);
+    return new ConnectionPool(connections, onError);
   }
 
   use<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
@@ -30,7 +37,7 @@ export class ConnectionPool {
       .finally(() => {
         turn.waiting--;
       });
-    turn.free = done.catch(() => undefined);
+    turn.free = done.catch((error: unknown) => this.#onError(error));
     return done;
   }
 

@@ -92,6 +92,11 @@ export function isInvalidated(error: unknown): boolean {
   return error instanceof Error && /^FATAL Error|has been invalidated/i.test(error.message);
 }
 
+/** Whether a block of a file fails its checksum. DuckDB does not say of which file. */
+export function isCorruption(error: unknown): boolean {
+  return error instanceof Error && /Corrupt database file/i.test(error.message);
+}
+
 /** Whether the disk refused: trying again at once is of no use. */
 export function isDiskTrouble(error: unknown): boolean {
   return error instanceof Error && /IO Error|No space left|Could not write|Cannot open file/i.test(error.message);

@@ -210,3 +210,43 @@ test("a damaged day file is set aside; the store starts with the others", async 
   assert.equal(again.stats().damages, 1);
   assert.deepEqual(await rowsOf(again, "SELECT span_id FROM spans"), [["000000000000004d"]]);
 });
+
+test("a block that goes bad while the store runs takes its file out, and only that", async (t) => {
+  const directory = await temporaryDirectory(t);
+  const clock = new FakeClock();
+  clock.ms -= DAY_MS;
+  const first = await openIn(t, directory, clock);
+  await first.writer.commitSpans(
+    batchOf(
+      Array.from({ length: 30_000 }, (_, row) => ({
+        spanId: (BigInt(row + 1) * 0x9e37_79b9_7f4a_7c15n) & 0xffff_ffff_ffff_ffffn,
+      })),
+    ),
+  );
+  await first.close();
+  const path = join(directory, "db", "spans-2026-11-25.duckdb");
+  const bytes = await readFile(path);
+  // The second block of 256 KiB after the three heads holds rows; what is read at the start lies elsewhere.
+  const at = 3 * 4096 + 262_144 + 1000;
+  assert.ok(at < bytes.length);
+  bytes[at] = (bytes[at] ?? 0) ^ 1;
+  await writeFile(path, bytes);
+  clock.ms += DAY_MS;
+  const damages: ThalwegError[] = [];
+  const store = await openIn(t, directory, clock, (damage) => damages.push(damage));
+  await store.writer.commitSpans(batchOf([{ spanId: 77n }]));
+  if (damages.length === 0) {
+    await assert.rejects(
+      rowsOf(store, "SELECT max(span_id), max(name), max(start_ns) FROM spans"),
+      /query_failed|Corrupt|failed/,
+    );
+  }
+  const until = performance.now() + 10_000;
+  while (damages.length === 0 && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.deepEqual(
+    damages.map(({ values }) => values["file"]),
+    [path],
+  );
+  assert.deepEqual(await rowsOf(store, "SELECT span_id FROM spans"), [["000000000000004d"]]);
+  assert.equal((await store.writer.commitSpans(batchOf([{}]))).spans, 1);
+});

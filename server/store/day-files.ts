@@ -10,8 +10,8 @@ import { join } from "node:path";
 import type { DuckDBConnection } from "@duckdb/node-api";
 import { ThalwegError } from "../model/errors.ts";
 import { fileBytes, listNames, makePrivateDirectory, renameDurably, syncDirectory } from "../platform/files.ts";
-import { numberOf, readRows, sqlText } from "./database.ts";
-import { layOutDayFile, ROW_GROUP_ROWS, SCHEMA_VERSION } from "./schema.ts";
+import { isCorruption, numberOf, readRows, sqlText } from "./database.ts";
+import { DAY_TABLES, layOutDayFile, ROW_GROUP_ROWS, SCHEMA_VERSION } from "./schema.ts";
 import { viewStatements } from "./views.ts";
 import { damagedWalSize } from "./wal-check.ts";
 
@@ -96,10 +96,30 @@ export class DayFiles {
     await syncDirectory(this.#directory);
   }
 
-  /** Takes a damaged file out of the store and keeps it in the quarantine. */
-  async setAside(file: DayFile, why: string): Promise<void> {
-    await this.#detach(file);
-    await this.#quarantineFile(file, why);
+  /**
+   * Reads every block of every file, and sets aside those with one that fails its checksum.
+   *
+   * Takes seconds a gigabyte: called only after a reader met such a block.
+   */
+  async setDamagedAside(): Promise<void> {
+    for (const file of this.#files) {
+      const error = await this.#readAll(file);
+      if (error === undefined) continue;
+      await this.#detach(file);
+      await this.#quarantineFile(file, reasonOf(error));
+    }
+  }
+
+  async #readAll(file: DayFile): Promise<unknown> {
+    try {
+      for (const table of DAY_TABLES) {
+        await this.#connection.run(`SELECT max(hash(t)) FROM ${file.alias}.${table} t`);
+      }
+      return undefined;
+    } catch (error) {
+      if (!isCorruption(error)) throw error;
+      return error;
+    }
   }
 
   async #detach(file: DayFile): Promise<void> {

@@ -15,11 +15,11 @@ export async function saveSnapshot(
   edges: readonly EdgeMinute[],
 ): Promise<void> {
   await inTransaction(connection, async () => {
-    await connection.run(`DELETE FROM ${file.alias}.derived`);
-    await connection.run(`INSERT INTO ${file.alias}.derived SELECT CAST($1 AS UBIGINT), $2`, [
-      BigInt(snapshot.sequence),
-      new DuckDBBlobValue(snapshot.state),
-    ]);
+    // A deleted row would be written to the file once more at the next checkpoint; a replaced table is just gone.
+    await connection.run(
+      `CREATE OR REPLACE TABLE ${file.alias}.derived AS SELECT CAST($1 AS UBIGINT) AS sequence, $2 AS state`,
+      [BigInt(snapshot.sequence), new DuckDBBlobValue(snapshot.state)],
+    );
     if (edges.length > 0) await insertEdges(connection, file, edges);
   });
 }

@@ -14,7 +14,7 @@ import type { SpanBatch } from "../model/span-batch.ts";
 import { makePrivateDirectory } from "../platform/files.ts";
 import type { HostIdentity } from "../platform/host-identity.ts";
 import { ConnectionPool } from "./connection-pool.ts";
-import { isInvalidated, numberOf, openDatabase, readRows } from "./database.ts";
+import { isCorruption, isInvalidated, numberOf, openDatabase, readRows } from "./database.ts";
 import { type DamageListener, DayFiles, dayEndMs, dayOf } from "./day-files.ts";
 import { loadSnapshot, saveSnapshot } from "./derived.ts";
 import type { CheckedSql, SqlAnswer, SqlLimits, StoredSpan } from "./reader.ts";
@@ -70,12 +70,10 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     await files.fileOf(today, clock.nowUnixNano(), lastSequence + 1);
     const index = new TraceIndex(await instance.connect());
     await index.resume(files.attached, today);
-    let told = false;
-    const onError = (error: unknown) => {
-      if (told || !isInvalidated(error)) return;
-      told = true;
-      options.onBroken(error);
-    };
+    const onError = troubleHandler({
+      broken: options.onBroken,
+      corrupt: () => writer.exclusively(() => files.setDamagedAside()),
+    });
     const writer = new SpanWriter({
       connection,
       files,
@@ -85,7 +83,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       onStored: (file, spans, sequence) => index.stored(file, spans, sequence),
       onError,
     });
-    const readers = await ConnectionPool.open(instance, READERS);
+    const readers = await ConnectionPool.open(instance, READERS, onError);
     const runner = new SqlRunner(instance, clock, onError);
     const traces = new TraceReader(index);
     return new Engine(options, { instance, connection, files, index, writer, runner, readers, traces });
@@ -93,6 +91,30 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     instance.closeSync();
     throw error;
   }
+}
+
+/** Acts once on an instance that broke, and on corrupt blocks unless they are being looked for already. */
+function troubleHandler(act: { broken: (error: unknown) => void; corrupt: () => Promise<void> }) {
+  let broken = false;
+  let searching = false;
+  return (error: unknown): void => {
+    if (isInvalidated(error)) {
+      if (!broken) act.broken(error);
+      broken = true;
+    } else if (isCorruption(error) && !searching) {
+      searching = true;
+      const search = async () => {
+        try {
+          await act.corrupt();
+        } catch (failure) {
+          process.emitWarning(`damaged files could not be set aside: ${String(failure)}`);
+        } finally {
+          searching = false;
+        }
+      };
+      void search();
+    }
+  };
 }
 
 /** One open instance with its parts. */

@@ -64,6 +64,9 @@ export const SPAN_COLUMNS: readonly StoredColumn[] = [
 /** Columns that the staged rows carry, in the order of the table function. */
 export const STAGED_COLUMNS: readonly StoredColumn[] = SPAN_COLUMNS.filter((column) => column.constant !== true);
 
+/** All tables of a day file. */
+export const DAY_TABLES = ["file_meta", "span", "resource", "ledger", "trace_index", "edge", "derived"] as const;
+
 /**
  * Statements that lay out an empty day file attached as `alias`.
  *

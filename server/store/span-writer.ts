@@ -21,9 +21,11 @@ import { keptBy, type StagedBatch, stageBatch } from "./staged-spans.ts";
 import type { CommitReceipt } from "./writer.ts";
 
 /** Rows that may wait for a commit, the group in work not counted; beyond them the store refuses. */
-const WAITING_ROWS_MAX = 262_144;
+const WAITING_ROWS_MAX = 131_072;
+/** Memory that they may hold. */
+const WAITING_BYTES_MAX = 128 * 1024 * 1024;
 /** Rows of one group; more than a row group, so that the group is written to the file once. */
-const GROUP_ROWS_MAX = 131_072;
+const GROUP_ROWS_MAX = 65_536;
 /** A group after one of at least so many rows waits for company. */
 const BUSY_GROUP_ROWS = 4_096;
 /** How long a group waits for company at most. */
@@ -83,9 +85,11 @@ export class SpanWriter {
   /** Batches of the group that broke the instance. */
   #unsettled: WaitingBatch[] = [];
   readonly #source = new SpanChunkSource();
-  readonly #knownResources = new Map<string, Set<bigint>>();
+  /** Resources that the file written last holds. */
+  #known: { file: DayFile; ids: Set<bigint> } | undefined;
   #waiting: WaitingBatch[] = [];
   #waitingRows = 0;
+  #waitingBytes = 0;
   #sequence: number;
   #lastGroupRows = 0;
   #working: Promise<void> | undefined;
@@ -118,9 +122,15 @@ export class SpanWriter {
     if (this.#waitingRows > 0 && this.#waitingRows + batch.rows > WAITING_ROWS_MAX) {
       return this.#refuse(batch, `${this.#waitingRows} spans wait to be stored, the limit is ${WAITING_ROWS_MAX}`);
     }
+    if (this.#waitingBytes > WAITING_BYTES_MAX) {
+      return this.#refuse(batch, `${this.#waitingBytes} bytes wait to be stored, the limit is ${WAITING_BYTES_MAX}`);
+    }
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ staged: stageBatch(batch, ++this.#sequence), resolve, reject });
+      const staged = stageBatch(batch, this.#sequence + 1);
+      this.#sequence++;
+      this.#waiting.push({ staged, resolve, reject });
       this.#waitingRows += batch.rows;
+      this.#waitingBytes += staged.bytes;
       if (this.#waitingRows > ROW_GROUP_ROWS) this.#endLinger?.();
       this.#working ??= this.#work();
     });
@@ -148,6 +158,7 @@ export class SpanWriter {
     this.#endLinger?.();
     for (const batch of this.#waiting.splice(0)) this.#rejectBatch(batch, new Error("its files are opened again"));
     this.#waitingRows = 0;
+    this.#waitingBytes = 0;
     while (this.#working !== undefined) await this.#working;
     await this.#turn;
     return this.#unsettled.splice(0).map((batch) => ({
@@ -163,14 +174,15 @@ export class SpanWriter {
   }
 
   async #work(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      await this.#linger();
+    for (let groups = 0; this.#waiting.length > 0; groups++) {
+      if (groups > 0) await this.#linger();
       const group = this.#takeGroup();
       await this.exclusively(() => this.#storeGroup(group));
     }
     this.#working = undefined;
   }
 
+  /** Called only where batches came while a group was stored: whoever sends one after the other waits for nobody. */
   async #linger(): Promise<void> {
     if (this.#closed || this.#lastGroupRows < BUSY_GROUP_ROWS || this.#waitingRows > ROW_GROUP_ROWS) return;
     await new Promise<void>((resolve) => {
@@ -189,6 +201,7 @@ export class SpanWriter {
     for (const { staged } of this.#waiting) {
       if (batches > 0 && rows + staged.batch.rows > GROUP_ROWS_MAX) break;
       rows += staged.batch.rows;
+      this.#waitingBytes -= staged.bytes;
       batches++;
     }
     this.#waitingRows -= rows;
@@ -256,14 +269,11 @@ export class SpanWriter {
   }
 
   async #resourcesOf(file: DayFile): Promise<Set<bigint>> {
-    const known = this.#knownResources.get(file.day);
-    if (known !== undefined) return known;
+    if (this.#known?.file === file) return this.#known.ids;
     const rows = await readRows(this.#connection, `SELECT resource_id FROM ${file.alias}.resource`);
     const ids = new Set<bigint>();
     for (const [id] of rows) if (typeof id === "bigint") ids.add(id);
-    // A file is written on its own day only: the sets of earlier days are not needed again.
-    this.#knownResources.clear();
-    this.#knownResources.set(file.day, ids);
+    this.#known = { file, ids };
     return ids;
   }
 

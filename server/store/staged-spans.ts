@@ -17,6 +17,9 @@ import { type PlacedBytes, type PlacedText, placeBytes, placeText } from "./text
 const TYPED_COUNT = TYPED_ATTRIBUTES.length;
 const KEY_UNKNOWN = -2;
 const NO_KIND = 0;
+/** Bytes of a row in the columns of `SpanBatch` and `StagedBatch`. */
+const ROW_BYTES = 220;
+const ATTRIBUTE_BYTES = 10;
 
 /** A resource of a batch with the id its content gives it. */
 interface StagedResource {
@@ -46,6 +49,8 @@ export interface StagedBatch {
   readonly inMap: Uint8Array;
   readonly events: PlacedBytes;
   readonly links: PlacedBytes;
+  /** Memory that the batch holds until it is stored, near enough. */
+  readonly bytes: number;
 }
 
 /** Index into `StagedBatch.extra` of the first word of each fixed list; 0 is the empty text. */
@@ -90,7 +95,16 @@ export function stageBatch(batch: SpanBatch, sequence: number): StagedBatch {
     ...attributes,
     events: placeBytes(batch.eventsBlob),
     links: placeBytes(batch.linksBlob),
+    bytes: memoryOf(batch),
   };
+}
+
+/** Columns and their staged companions; text and bytes stand once in JavaScript and once in native memory. */
+function memoryOf(batch: SpanBatch): number {
+  let characters = 0;
+  for (const text of batch.text) characters += text.length;
+  const blobs = batch.eventsBlob.length + batch.linksBlob.length;
+  return batch.rows * ROW_BYTES + batch.attributeKey.length * ATTRIBUTE_BYTES + 2 * (characters + blobs);
 }
 
 /** Native memory that must outlive the INSERT of a batch. */

@@ -220,3 +220,22 @@ test("a second open is refused with the pid of the holder", async (t) => {
   await store.close();
   await openIn(t, directory);
 });
+
+test("a batch that breaks its invariants is refused alone and takes no number", async (t) => {
+  const store = await openIn(t, await temporaryDirectory(t));
+  const broken = { ...batchOf([{}]), name: Uint32Array.of(99) };
+  await assert.rejects(store.writer.commitSpans(broken), /name\[0\] is 99/);
+  assert.equal((await store.writer.commitSpans(batchOf([{}]))).sequence, 1);
+});
+
+test("more than may wait is refused with a retryable error and counted", async (t) => {
+  const store = await openIn(t, await temporaryDirectory(t));
+  const batch = batchOf(Array.from({ length: 50_000 }, () => ({})));
+  const outcomes = await Promise.allSettled(Array.from({ length: 8 }, () => store.writer.commitSpans(batch)));
+  const refused = outcomes.filter((outcome) => outcome.status === "rejected");
+  assert.ok(refused.length >= 3, `${refused.length} were refused`);
+  for (const { reason } of refused) assert.equal((reason as ThalwegError).code, "store_unavailable");
+  assert.equal(store.stats().spans.refusedSpans, refused.length * 50_000);
+  assert.equal(store.stats().spans.spans, (8 - refused.length) * 50_000);
+  assert.deepEqual(await rowsOf(store, "SELECT count(*) FROM spans"), [[String((8 - refused.length) * 50_000)]]);
+});
