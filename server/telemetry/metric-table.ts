@@ -1,0 +1,90 @@
+/**
+ * Every metric the program tells of itself. Names, labels and label values are closed: what is not here cannot appear.
+ */
+
+/** Values of one label: the closed list, or how many different ones are let in before the rest become `other`. */
+export type LabelValues = readonly string[] | { readonly distinctMax: number };
+
+export interface MetricDefinition {
+  readonly type: "counter" | "gauge";
+  readonly help: string;
+  /** Labels in the order they are printed. Closed lists are present with 0 from the start. */
+  readonly labels: Readonly<Record<string, LabelValues>>;
+}
+
+const SIGNALS = ["traces", "metrics", "logs"] as const;
+const TRANSPORTS = ["grpc", "http", "capture", "replay"] as const;
+/** Stands for every value outside a label's list. */
+export const OTHER = "other";
+
+const REJECT_REASONS = [
+  "trace_id_length",
+  "trace_id_zero",
+  "span_id_length",
+  "span_id_zero",
+  "parent_span_id_length",
+  "spans_max",
+  "overload",
+  "store_unavailable",
+  OTHER,
+] as const;
+const SPAN_KINDS = ["client", "server", "producer", "consumer"] as const;
+
+export const METRICS = {
+  thalweg_capture_seen_total: counter("Messages the capture saw."),
+  thalweg_capture_delivered_total: counter("Messages the capture handed on."),
+  thalweg_capture_lost_total: counter("Messages the capture saw and could not hand on.", {
+    reason: { distinctMax: 64 },
+  }),
+  thalweg_ingest_received_total: counter("Rows that arrived: stored, rejected and lost ones.", {
+    signal: SIGNALS,
+    transport: TRANSPORTS,
+  }),
+  thalweg_ingest_stored_total: counter("Rows that were committed.", { signal: SIGNALS }),
+  thalweg_ingest_rejected_total: counter("Rows that were refused, and whose sender was told so.", {
+    signal: SIGNALS,
+    reason: REJECT_REASONS,
+  }),
+  thalweg_ingest_lost_total: counter("Rows that could not be kept and that nobody sends again.", {
+    signal: SIGNALS,
+    reason: ["overload", "store_unavailable", OTHER],
+  }),
+  thalweg_ingest_mended_total: counter("Values that were mended in rows that were stored.", {
+    signal: SIGNALS,
+    what: ["end_before_start", "self_parent", "text_length", "attribute_count", "clock", "unicode", OTHER],
+  }),
+  thalweg_derive_overflow_calls_total: counter("Calls counted in an overflow series, by what had too many values.", {
+    of: ["span_name", "edge"],
+  }),
+  thalweg_derive_flush_failures_total: counter("Times derived series or their state could not be stored."),
+  thalweg_graph_waiting_spans: gauge("Spans that wait for the other side of their call."),
+  thalweg_graph_expired_total: counter("Spans whose other side did not come in time.", { kind: SPAN_KINDS }),
+  thalweg_graph_dropped_total: counter("Spans the service graph had no room to keep.", { kind: SPAN_KINDS }),
+  thalweg_head_series: gauge("Series in the metric head."),
+  thalweg_head_memory_bytes: gauge("Bytes of samples in the metric head."),
+  thalweg_head_samples_total: counter("Samples appended to the metric head."),
+  thalweg_head_left_out_total: counter("Samples the metric head did not take.", {
+    reason: ["out_of_order", "duplicate", "series_max", "timestamp"],
+  }),
+  thalweg_store_damage_total: counter("Damaged parts of files that were set aside.", {
+    reason: ["span_file", "span_log", "metric_log", "derived_state", OTHER],
+  }),
+  thalweg_http_requests_total: counter("Answers over HTTP and gRPC.", {
+    route: { distinctMax: 128 },
+    code: { distinctMax: 64 },
+  }),
+  thalweg_log_suppressed_total: counter("Log lines left out because the same one came again and again."),
+  process_cpu_seconds_total: counter("CPU time of the process in seconds."),
+  process_resident_memory_bytes: gauge("Resident memory of the process."),
+  process_start_time_seconds: gauge("Unix time the process started at."),
+} as const satisfies Readonly<Record<string, MetricDefinition>>;
+
+export type MetricName = keyof typeof METRICS;
+
+function counter<const L extends MetricDefinition["labels"] = Record<never, never>>(help: string, labels?: L) {
+  return { type: "counter", help, labels: labels ?? ({} as L) } as const;
+}
+
+function gauge<const L extends MetricDefinition["labels"] = Record<never, never>>(help: string, labels?: L) {
+  return { type: "gauge", help, labels: labels ?? ({} as L) } as const;
+}
