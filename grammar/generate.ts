@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import peggy from "peggy";
 
 /** Grammars by the name of their file, with the functions they export. */
-export const GRAMMARS: readonly string[] = ["promql"];
+export const GRAMMARS: readonly string[] = ["promql", "sql"];
 
 /** Text of the parser module made from one grammar. */
 export function generateParser(name: string): string {

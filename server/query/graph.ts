@@ -31,7 +31,7 @@ const QUERY = (unit: "minute" | "hour") => `
     FROM (
       SELECT client, server, connection_type, bucket, requests, errors, coalesce(p50_ms, client_p50_ms) AS p50,
         coalesce(p95_ms, client_p95_ms) AS p95, coalesce(p99_ms, client_p99_ms) AS p99
-      FROM edges WHERE bucket >= make_timestamp($1) AND bucket < make_timestamp($2) AND requests > 0
+      FROM edges WHERE bucket >= make_timestamp(CAST($1 AS BIGINT)) AND bucket < make_timestamp(CAST($2 AS BIGINT)) AND requests > 0
     )
     GROUP BY client, server, connection_type, date_trunc('${unit}', bucket)
   )

@@ -1,0 +1,523 @@
+/**
+ * Binds a parsed statement: every table, function, type and column must be known and allowed, no value may grow without
+ * bound, and predicates on hex ids and attributes are put in the store's own terms.
+ */
+
+import { SqlTextError } from "../../../grammar/sql-error.ts";
+import { printSql, quoteIdentifier, quoteString } from "../../../grammar/sql-print.ts";
+import type {
+  SqlColumnName,
+  SqlCount,
+  SqlExpression,
+  SqlFrom,
+  SqlItem,
+  SqlOrder,
+  SqlQuery,
+  SqlSelect,
+  SqlSource,
+  SqlType,
+} from "../../../grammar/sql-tree.ts";
+import { attributeExpression, HEX_COLUMNS, type HexColumn, hexLiteral, SQL_TABLES } from "../../model/sql-tables.ts";
+import type { CheckedSql } from "../../store/reader.ts";
+import { ALLOWED_TYPES, SMALL_BYTES, sizeRuleOf, TEXT_TYPES, TIME_UNITS } from "./sql-functions.ts";
+import {
+  type BoundColumn,
+  type BoundSource,
+  findColumn,
+  type Scope,
+  similarColumns,
+  storedColumns,
+} from "./sql-scope.ts";
+
+export type SqlParameter = string | number | boolean | null;
+
+/** Bytes that one value of an answer or in between may take. */
+const VALUE_BYTES_MAX = 16_777_216;
+
+/** Tables and sub-queries of one statement. */
+const SOURCES_MAX = 32;
+
+/** Characters of a column's name that is made from its expression. */
+const NAME_LENGTH_MAX = 100;
+
+/** An expression ready to print, and the bytes one value of it may take. */
+interface Bound {
+  readonly node: SqlExpression;
+  readonly bytes: number;
+}
+
+interface BoundQuery {
+  readonly query: SqlQuery;
+  readonly columns: readonly BoundColumn[];
+}
+
+/**
+ * Checks and prints a statement.
+ *
+ * @throws SqlTextError for what is not known or not allowed.
+ */
+export function bindSql(text: string, query: SqlQuery, params: readonly SqlParameter[]): CheckedSql {
+  const binder = new SqlBinder(text, params);
+  const { query: bound } = binder.query(query, undefined, new Map());
+  const used: SqlParameter[] = [];
+  const printed = printSql(bound, {
+    explicit: true,
+    parameter: (index) => {
+      const value = params[index - 1] ?? null;
+      used.push(value);
+      const place = `$${used.length}`;
+      return Number.isSafeInteger(value) ? `CAST(${place} AS BIGINT)` : place;
+    },
+  });
+  return { text: printed, params: used };
+}
+
+/** The scope of a FROM clause while it grows. */
+interface FromScope extends Scope {
+  readonly sources: BoundSource[];
+  readonly merged: Set<string>;
+}
+
+type Ctes = ReadonlyMap<string, readonly BoundColumn[]>;
+
+/** Holds text, parameters and the count of sources while it walks. */
+class SqlBinder {
+  readonly #text: string;
+  readonly #params: readonly SqlParameter[];
+  #sources = 0;
+
+  constructor(text: string, params: readonly SqlParameter[]) {
+    this.#text = text;
+    this.#params = params;
+  }
+
+  #refuse(at: number, message: string, hint: string): never {
+    throw new SqlTextError(this.#text, at, "not_allowed", message, hint);
+  }
+
+  query(query: SqlQuery, outer: Scope | undefined, outerCtes: Ctes): BoundQuery {
+    const ctes = new Map(outerCtes);
+    const bound: { name: string; query: SqlQuery }[] = [];
+    for (const one of query.with) {
+      const inner = this.query(one.query, outer, ctes);
+      ctes.set(one.name.toLowerCase(), inner.columns);
+      bound.push({ name: one.name, query: inner.query });
+    }
+    const first = this.#term(query.first, outer, ctes);
+    let columns = first.columns;
+    const unions = query.unions.map(({ all, operand }) => {
+      const other = this.#term(operand, outer, ctes);
+      columns = columns.map(({ name, bytes }, i) => ({ name, bytes: Math.max(bytes, other.columns[i]?.bytes ?? 0) }));
+      return { all, operand: other.term };
+    });
+    const aliases = new Map(columns.map((column) => [column.name.toLowerCase(), column.bytes]));
+    const visible = unions.length === 0 ? first.scope : { sources: [], merged: new Set<string>() };
+    const scope: Scope = { sources: visible.sources, merged: visible.merged, aliases, outer };
+    return {
+      query: {
+        kind: "query",
+        with: bound,
+        first: first.term,
+        unions,
+        orderBy: query.orderBy.map((order) => this.#order(order, scope, ctes)),
+        limit: this.#count(query.limit),
+        offset: this.#count(query.offset),
+      },
+      columns,
+    };
+  }
+
+  #count(count: SqlCount | undefined): SqlCount | undefined {
+    if (count?.kind !== "parameter") return count;
+    const value = this.#parameter(count.index, count.at);
+    if (typeof value === "number" && Number.isInteger(value) && value >= 0)
+      return { kind: "number", text: String(value) };
+    throw new SqlTextError(this.#text, count.at, "parameter", "LIMIT and OFFSET take whole numbers.");
+  }
+
+  #parameter(index: number, at: number): SqlParameter {
+    if (index >= 1 && index <= this.#params.length) return this.#params[index - 1] ?? null;
+    const given = `${this.#params.length} parameter${this.#params.length === 1 ? " is" : "s are"} given`;
+    throw new SqlTextError(
+      this.#text,
+      at,
+      "parameter",
+      `Parameter $${index} has no value: ${given}.`,
+      'Add it to "params".',
+    );
+  }
+
+  #term(
+    term: SqlSelect | SqlQuery,
+    outer: Scope | undefined,
+    ctes: Ctes,
+  ): { term: SqlSelect | SqlQuery; columns: readonly BoundColumn[]; scope: Scope } {
+    if (term.kind === "select") return this.#select(term, outer, ctes);
+    const { query, columns } = this.query(term, outer, ctes);
+    return { term: query, columns, scope: { sources: [], merged: new Set(), aliases: new Map(), outer } };
+  }
+
+  #select(
+    select: SqlSelect,
+    outer: Scope | undefined,
+    ctes: Ctes,
+  ): { term: SqlSelect; columns: readonly BoundColumn[]; scope: Scope } {
+    const sources: BoundSource[] = [];
+    const merged = new Set<string>();
+    const from = select.from.map((entry) => this.#from(entry, { sources, merged, aliases: new Map(), outer }, ctes));
+    const aliases = new Map<string, number>();
+    const scope: Scope = { sources, merged, aliases, outer };
+    const columns: BoundColumn[] = [];
+    const items = select.items.map((item) => this.#item(item, scope, ctes, aliases, columns));
+    const one = (expression: SqlExpression) => this.#expression(expression, scope, ctes).node;
+    const term: SqlSelect = {
+      ...select,
+      items,
+      from,
+      where: select.where === undefined ? undefined : one(select.where),
+      groupBy: select.groupBy.map(one),
+      having: select.having === undefined ? undefined : one(select.having),
+    };
+    return { term, columns, scope };
+  }
+
+  #item(item: SqlItem, scope: Scope, ctes: Ctes, aliases: Map<string, number>, columns: BoundColumn[]): SqlItem {
+    const { expression } = item;
+    if (expression.kind === "star") {
+      const wanted = expression.qualifier.toLowerCase();
+      const sources = scope.sources.filter((source) => wanted === "" || source.name === wanted);
+      if (sources.length === 0) {
+        throw new SqlTextError(
+          this.#text,
+          expression.at,
+          "unknown_column",
+          `There is no table ${expression.qualifier || "to take * from"} in FROM.`,
+        );
+      }
+      for (const source of sources) columns.push(...source.columns);
+      return item;
+    }
+    const bound = this.#expression(expression, scope, ctes);
+    const plain =
+      expression.kind === "column" ? expression.name : item.text.replace(/\s+/g, " ").slice(0, NAME_LENGTH_MAX);
+    const name = item.alias === "" ? plain : item.alias;
+    if (item.alias !== "") aliases.set(item.alias.toLowerCase(), bound.bytes);
+    columns.push({ name, bytes: bound.bytes });
+    const keepsName = item.alias === "" && expression.kind === "column";
+    return { ...item, expression: bound.node, alias: keepsName ? "" : name };
+  }
+
+  /** `scope` grows with every source that is met. */
+  #from(entry: SqlFrom, scope: FromScope, ctes: Ctes): SqlFrom {
+    const { sources, merged, outer } = scope;
+    const source = this.#source(entry.source, sources, outer, ctes);
+    const joins = entry.joins.map((join) => {
+      const joined = this.#source(join.source, sources, outer, ctes);
+      for (const name of join.using) merged.add(name.toLowerCase());
+      const on = join.on === undefined ? undefined : this.#expression(join.on, scope, ctes).node;
+      return { ...join, source: joined, on };
+    });
+    return { source, joins };
+  }
+
+  #source(source: SqlSource, sources: BoundSource[], outer: Scope | undefined, ctes: Ctes): SqlSource {
+    this.#sources++;
+    if (this.#sources > SOURCES_MAX) {
+      this.#refuse(
+        source.at,
+        `More than ${SOURCES_MAX} tables and sub-queries are not allowed.`,
+        "Ask in several statements.",
+      );
+    }
+    if (source.kind === "derived") {
+      const { query, columns } = this.query(source.query, outer, ctes);
+      sources.push({ name: source.alias.toLowerCase(), table: undefined, columns });
+      return { ...source, query };
+    }
+    const [name = ""] = source.parts;
+    const lower = name.toLowerCase();
+    const named = (source.alias === "" ? name : source.alias).toLowerCase();
+    const cte = source.parts.length === 1 && source.form === "name" ? ctes.get(lower) : undefined;
+    if (cte !== undefined) {
+      sources.push({ name: named, table: undefined, columns: cte });
+      return source;
+    }
+    const columns = storedColumns(lower);
+    if (columns === undefined || source.parts.length > 1 || source.form !== "name") this.#refuseTable(source);
+    sources.push({ name: named, table: lower, columns });
+    return { ...source, parts: [lower] };
+  }
+
+  #refuseTable(source: SqlSource & { readonly kind: "table" }): never {
+    const name = source.parts.join(".").slice(0, 60);
+    const hint = `Tables: ${Object.keys(SQL_TABLES).join(", ")}.`;
+    if (source.form === "call") this.#refuse(source.at, `Table function ${name}() is not allowed.`, hint);
+    if (source.form === "string") this.#refuse(source.at, "Reading a file is not allowed.", hint);
+    this.#refuse(source.at, `Table ${name} is not known here.`, hint);
+  }
+
+  #order(order: SqlOrder, scope: Scope, ctes: Ctes): SqlOrder {
+    return { ...order, expression: this.#expression(order.expression, scope, ctes).node };
+  }
+
+  #expression(node: SqlExpression, scope: Scope, ctes: Ctes): Bound {
+    const bound = this.#bind(node, scope, ctes);
+    if (bound.bytes > VALUE_BYTES_MAX) {
+      const at = "at" in node ? node.at : 0;
+      const hint = `One value may take ${VALUE_BYTES_MAX} bytes.`;
+      this.#refuse(at, `A text or list here could grow to ${Math.ceil(bound.bytes)} bytes.`, hint);
+    }
+    return bound;
+  }
+
+  #bind(node: SqlExpression, scope: Scope, ctes: Ctes): Bound {
+    const one = (inner: SqlExpression) => this.#expression(inner, scope, ctes);
+    const small = (bound: SqlExpression): Bound => ({ node: bound, bytes: SMALL_BYTES });
+    switch (node.kind) {
+      case "number":
+      case "constant":
+        return small(node);
+      case "engine":
+        throw new Error("the parser makes no engine nodes");
+      case "string":
+        return { node, bytes: node.value.length };
+      case "typed":
+        this.#type(node.type);
+        return { node, bytes: node.value.length + SMALL_BYTES };
+      case "parameter": {
+        const value = this.#parameter(node.index, node.at);
+        return { node, bytes: typeof value === "string" ? value.length : SMALL_BYTES };
+      }
+      case "star":
+        return this.#refuse(node.at, "* may stand only in SELECT and count(*).", "Name the column.");
+      case "column":
+        return { node, bytes: this.#column(node, scope).bytes };
+      case "call":
+        return this.#call(node, scope, ctes);
+      case "paren": {
+        const { node: operand, bytes } = one(node.operand);
+        return { node: { ...node, operand }, bytes };
+      }
+      case "chain": {
+        const first = one(node.first);
+        const rest = node.rest.map(({ op, right }) => ({ op, right: one(right) }));
+        const sum = rest.reduce((bytes, { op, right }) => bytes + (op === "||" ? right.bytes : 0), first.bytes);
+        const bound = rest.map(({ op, right }) => ({ op, right: right.node }));
+        return { node: { ...node, first: first.node, rest: bound }, bytes: rest[0]?.op === "||" ? sum : SMALL_BYTES };
+      }
+      case "not":
+      case "sign":
+        return small({ ...node, operand: one(node.operand).node });
+      case "cast": {
+        this.#type(node.type);
+        const { node: operand, bytes } = one(node.operand);
+        return { node: { ...node, operand }, bytes: bytesOfCast(node.type, bytes) };
+      }
+      case "list": {
+        const values = node.values.map(one);
+        const bytes = values.reduce((sum, value) => sum + value.bytes + SMALL_BYTES, SMALL_BYTES);
+        return { node: { ...node, values: values.map((value) => value.node) }, bytes };
+      }
+      case "postfix":
+        return this.#postfix(node, scope, ctes);
+      case "subquery": {
+        const { query, columns } = this.query(node.query, scope, ctes);
+        return { node: { ...node, query }, bytes: columns[0]?.bytes ?? SMALL_BYTES };
+      }
+      default:
+        return this.#predicate(node, scope, ctes);
+    }
+  }
+
+  #predicate(node: PredicateNode, scope: Scope, ctes: Ctes): Bound {
+    const one = (inner: SqlExpression) => this.#expression(inner, scope, ctes);
+    const small = (bound: SqlExpression): Bound => ({ node: bound, bytes: SMALL_BYTES });
+    switch (node.kind) {
+      case "compare":
+        return small(
+          this.#compareIds(node, scope) ?? { ...node, left: one(node.left).node, right: one(node.right).node },
+        );
+      case "is": {
+        const stored = node.what === "NULL" ? this.#storedId(node.operand, scope) : undefined;
+        const what = typeof node.what === "string" ? node.what : { distinctFrom: one(node.what.distinctFrom).node };
+        return small({ ...node, operand: stored === undefined ? one(node.operand).node : stored.node, what });
+      }
+      case "between":
+        return small({ ...node, operand: one(node.operand).node, low: one(node.low).node, high: one(node.high).node });
+      case "like": {
+        const escaped = node.escape === undefined ? undefined : one(node.escape).node;
+        return small({ ...node, operand: one(node.operand).node, pattern: one(node.pattern).node, escape: escaped });
+      }
+      case "in": {
+        if ("kind" in node.list) {
+          const list = this.query(node.list, scope, ctes).query;
+          return small({ ...node, operand: one(node.operand).node, list });
+        }
+        const ids = this.#idsOf(node.operand, node.list, scope);
+        if (ids !== undefined) return small({ ...node, ...ids });
+        return small({ ...node, operand: one(node.operand).node, list: node.list.map((entry) => one(entry).node) });
+      }
+      case "interval": {
+        if (node.unit !== "" && !TIME_UNITS.has(node.unit))
+          this.#refuse(node.at, `Unit ${node.unit} is not known.`, "Try MINUTE.");
+        return small({ ...node, amount: one(node.amount).node });
+      }
+      case "extract":
+        if (!TIME_UNITS.has(node.field)) this.#refuse(node.at, `Field ${node.field} is not known.`, "Try HOUR.");
+        return small({ ...node, operand: one(node.operand).node });
+      case "case": {
+        const operand = node.operand === undefined ? undefined : one(node.operand).node;
+        const branches = node.branches.map((branch) => ({ when: one(branch.when).node, result: one(branch.result) }));
+        const otherwise = node.otherwise === undefined ? undefined : one(node.otherwise);
+        const bytes = Math.max(otherwise?.bytes ?? SMALL_BYTES, ...branches.map(({ result }) => result.bytes));
+        const bound = branches.map(({ when, result }) => ({ when, result: result.node }));
+        return { node: { ...node, operand, branches: bound, otherwise: otherwise?.node }, bytes };
+      }
+    }
+  }
+
+  #column(node: SqlColumnName, scope: Scope): { bytes: number; table: string | undefined } {
+    const found = findColumn(scope, node.qualifier, node.name);
+    const full = node.qualifier === "" ? node.name : `${node.qualifier}.${node.name}`;
+    if (found !== undefined) {
+      const [one] = found.ambiguous;
+      if (one === undefined) return found;
+      const message = `Column ${full.slice(0, 60)} is in ${found.ambiguous.join(" and in ")}.`;
+      throw new SqlTextError(
+        this.#text,
+        node.at,
+        "ambiguous_column",
+        message,
+        `Write ${one}.${node.name}, or another.`,
+      );
+    }
+    const names = similarColumns(scope, node.name);
+    const hint = names.length === 0 ? "There is no table in FROM." : `Columns: ${names.join(", ")}, ….`;
+    throw new SqlTextError(
+      this.#text,
+      node.at,
+      "unknown_column",
+      `Column ${full.slice(0, 60)} is not known here.`,
+      hint,
+    );
+  }
+
+  #type(type: SqlType): void {
+    if (!ALLOWED_TYPES.has(type.name)) {
+      this.#refuse(
+        type.at,
+        `Type ${type.name.slice(0, 60)} is not allowed.`,
+        "Try VARCHAR, BIGINT, DOUBLE or TIMESTAMP.",
+      );
+    }
+  }
+
+  #call(node: SqlExpression & { readonly kind: "call" }, scope: Scope, ctes: Ctes): Bound {
+    const rule = sizeRuleOf(node.name);
+    if (rule === undefined) {
+      this.#refuse(
+        node.at,
+        `Function ${node.name.slice(0, 60)}() is not allowed.`,
+        "The documentation lists the functions that are.",
+      );
+    }
+    const countsAll = node.name === "count" && node.args.length === 1 && node.args[0]?.kind === "star";
+    const args = countsAll
+      ? node.args.map((argument): Bound => ({ node: argument, bytes: 0 }))
+      : node.args.map((argument) => this.#expression(argument, scope, ctes));
+    const bound: SqlExpression = {
+      ...node,
+      args: args.map((argument) => argument.node),
+      orderBy: node.orderBy.map((order) => this.#order(order, scope, ctes)),
+      filter: node.filter === undefined ? undefined : this.#expression(node.filter, scope, ctes).node,
+    };
+    return { node: bound, bytes: rule(args.map((argument) => argument.bytes)) };
+  }
+
+  /** `attributes['key']` on `spans` reads the column that holds it. */
+  #postfix(node: SqlExpression & { readonly kind: "postfix" }, scope: Scope, ctes: Ctes): Bound {
+    const { base: written } = node;
+    let steps = node.steps;
+    let base = this.#expression(written, scope, ctes);
+    const [first] = steps;
+    if (first?.kind === "subscript" && written.kind === "column" && written.name.toLowerCase() === "attributes") {
+      const key = this.#textOf(first.index);
+      if (key !== undefined && this.#column(written, scope).table === "spans") {
+        const text = attributeExpression(qualifierText(written), key, quoteString(key));
+        base = { node: { kind: "engine", text: `(${text})` }, bytes: base.bytes };
+        steps = steps.slice(1);
+      }
+    }
+    let bytes = base.bytes;
+    const bound = steps.map((step) => {
+      if (step.kind === "subscript") return { ...step, index: this.#expression(step.index, scope, ctes).node };
+      this.#type(step.type);
+      bytes = bytesOfCast(step.type, bytes);
+      return step;
+    });
+    return { node: bound.length === 0 ? base.node : { ...node, base: base.node, steps: bound }, bytes };
+  }
+
+  /** A text known before the statement runs. */
+  #textOf(node: SqlExpression): string | undefined {
+    if (node.kind === "paren") return this.#textOf(node.operand);
+    if (node.kind === "string") return node.value;
+    if (node.kind !== "parameter") return undefined;
+    const value = this.#parameter(node.index, node.at);
+    return typeof value === "string" ? value : undefined;
+  }
+
+  /** The stored column behind a hex id, where one table of the store gives it. */
+  #storedId(node: SqlExpression, scope: Scope): { readonly hex: HexColumn; readonly node: SqlExpression } | undefined {
+    if (node.kind === "paren") return this.#storedId(node.operand, scope);
+    if (node.kind !== "column") return undefined;
+    const { table } = this.#column(node, scope);
+    const name = node.name.toLowerCase();
+    const hex = HEX_COLUMNS.find((column) => column.table === table && column.column === name);
+    if (hex === undefined) return undefined;
+    return { hex, node: { kind: "engine", text: qualifierText(node) + quoteIdentifier(hex.stored) } };
+  }
+
+  #compareIds(node: SqlExpression & { readonly kind: "compare" }, scope: Scope): SqlExpression | undefined {
+    if (node.op !== "=" && node.op !== "<>") return undefined;
+    const left = this.#storedId(node.left, scope);
+    const right = this.#storedId(node.right, scope);
+    if (left !== undefined && right !== undefined) {
+      return left.hex.digits === right.hex.digits ? { ...node, left: left.node, right: right.node } : undefined;
+    }
+    const id = left ?? right;
+    const text = id === undefined ? undefined : this.#textOf(left === undefined ? node.left : node.right);
+    const literal = id === undefined || text === undefined ? undefined : hexLiteral(id.hex, text);
+    if (id === undefined || literal === undefined) return undefined;
+    return { ...node, left: id.node, right: { kind: "engine", text: literal } };
+  }
+
+  #idsOf(
+    operand: SqlExpression,
+    list: readonly SqlExpression[],
+    scope: Scope,
+  ): { readonly operand: SqlExpression; readonly list: readonly SqlExpression[] } | undefined {
+    const id = this.#storedId(operand, scope);
+    if (id === undefined) return undefined;
+    const literals = list.map((entry) => {
+      const text = this.#textOf(entry);
+      return text === undefined ? undefined : hexLiteral(id.hex, text);
+    });
+    const known = literals.flatMap((text): SqlExpression[] => (text === undefined ? [] : [{ kind: "engine", text }]));
+    return known.length === list.length ? { operand: id.node, list: known } : undefined;
+  }
+}
+
+type PredicateNode = SqlExpression & {
+  readonly kind: "compare" | "is" | "between" | "like" | "in" | "interval" | "extract" | "case";
+};
+
+function qualifierText(node: SqlColumnName): string {
+  return node.qualifier === "" ? "" : `${quoteIdentifier(node.qualifier)}.`;
+}
+
+/** A list made from text has a place for every character at worst. */
+function bytesOfCast(type: SqlType, bytes: number): number {
+  if (type.lists > 0) return bytes * 20 + SMALL_BYTES;
+  return TEXT_TYPES.has(type.name) ? bytes * 2 + SMALL_BYTES : SMALL_BYTES;
+}
