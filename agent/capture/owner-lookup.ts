@@ -30,7 +30,9 @@ const LOOKUPS_PER_SECOND_MAX = 2000;
 const SEARCH_MS_MAX = 10;
 /** Of each second so much may go into searching `/proc`. */
 const searchMsPerSecondMax = 200;
-const listenersKeptNs = 1e9;
+const listenersKeptNs = 5e9;
+/** Reading all listeners takes some 30 µs: for a port without one, at most so often. */
+const unknownListenerNs = 2e6;
 const TCP_STATE_TIME_WAIT = 6;
 
 /** Owners of local ends. Belongs to one thread, as the addon's handles do. */
@@ -77,15 +79,18 @@ export class OwnerLookup {
     const fallbackName = `unknown:${local.port}`;
     const listener = this.listenerOf(local, nowNs);
     if (listener === undefined) return this.#note({ pid: 0, ownerBy: "port", fallbackName });
-    return this.#note(this.#ownerOf(listener, fallbackName, nowNs));
+    const owner = this.#ownerOf(listener, fallbackName, nowNs);
+    if (owner.ownerBy === "fd" || nowNs - this.#listenersReadNs < unknownListenerNs) return this.#note(owner);
+    // The port may have gone to another process since.
+    this.#readListeners(nowNs);
+    return this.#note(this.#ownerOf(this.listenerOf(local, nowNs) ?? null, fallbackName, nowNs));
   }
 
-  /** What listens on an end, exactly or on any address. Reads the listeners again at most once a second. */
+  /** What listens on an end, exactly or on any address. Listeners are read again where none is known, or after 5 s. */
   listenerOf(local: Endpoint, nowNs: number): DiagSocket | undefined {
     const find = () => this.#listeners.get(`${local.addr} ${local.port}`) ?? this.#listeners.get(` ${local.port}`);
     const known = find();
-    if (known !== undefined && nowNs - this.#listenersReadNs < 5 * listenersKeptNs) return known;
-    if (nowNs - this.#listenersReadNs < listenersKeptNs) return known;
+    if (nowNs - this.#listenersReadNs < (known === undefined ? unknownListenerNs : listenersKeptNs)) return known;
     this.#readListeners(nowNs);
     return find();
   }

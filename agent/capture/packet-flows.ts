@@ -21,6 +21,9 @@ import {
   seqAhead,
 } from "./tcp-reassembly.ts";
 
+/** The part of a sink that hears of connections. */
+export type FlowSink = Pick<CaptureSink, "opened" | "slice" | "closed">;
+
 /** What the flows ask about the host they run on. */
 export interface FlowHost {
   isLocal(word0: number, word1: number, word2: number, word3: number): boolean;
@@ -94,7 +97,7 @@ const ephemeralPortMin = 32768;
 export class PacketFlows implements StreamOutput {
   readonly counters: FlowCounters;
   readonly #table = makeFlowTable();
-  readonly #sink: CaptureSink;
+  readonly #sink: FlowSink;
   readonly #host: FlowHost;
   readonly #options: FlowOptions;
   /** Flows that hold segments behind a hole. */
@@ -113,7 +116,7 @@ export class PacketFlows implements StreamOutput {
   /** The flow whose stream is being handed on. */
   #current: Flow | undefined;
 
-  constructor(sink: CaptureSink, host: FlowHost, options: FlowOptions) {
+  constructor(sink: FlowSink, host: FlowHost, options: FlowOptions) {
     this.#sink = sink;
     this.#host = host;
     this.#options = options;

@@ -1,8 +1,8 @@
 /**
  * The packet rung: TCP payload heads from an AF_PACKET ring, with CAP_NET_RAW and nothing else.
  *
- * Invariants: `packets = seen + own + drops` once the ring is drained and `seen = delivered + lost{reason}` always,
- * where `seen` of the counters below includes what the kernel dropped, as `lost.ring_full`. The rung sends nothing.
+ * Invariants: `seen = delivered + lost{reason}` at any moment, where `seen` includes what the kernel dropped, as
+ * `lost.ring_full`; the kernel's own count is `packets = seen + own` once the ring is drained. The rung sends nothing.
  */
 
 import { loadNative, type Native, type NativeError, type PacketHandle } from "../../bpf/native.ts";
@@ -33,7 +33,7 @@ export interface PacketRungOptions {
   readonly synThread?: SynThreadSource;
 }
 
-/** What the kernel's and the rung's counts say; `packets = received + drops` once the ring is drained. */
+/** What the kernel's and the rung's counts say; `packets = seen + own` once the rung is stopped, before that once it is drained. */
 export interface PacketCounters extends RungCounters {
   /** Packets that passed the filter, of the kernel; those dropped for a full ring included. */
   readonly packets: number;
@@ -55,6 +55,8 @@ export interface RunningPacketRung extends RunningRung {
   counters(): PacketCounters;
   /** Processes told to the sink and alive. */
   processes(): number;
+  /** Resolves once owners of short-lived clients are found, a tenth of a second after the start. */
+  readonly ownersReady: Promise<void>;
   /** Why owners of short-lived clients are found less often than they could; empty where all is well. */
   readonly ownersTrouble: string;
 }
@@ -141,7 +143,10 @@ class PacketRung implements RunningPacketRung {
   #expiredNs = 0;
   #sweptNs = 0;
   #timer: NodeJS.Timeout | undefined;
+  #isStopping = false;
   #isStopped = false;
+  /** Packets in the ring when it was closed. */
+  #stopped = 0;
 
   constructor(native: Native, packets: PacketHandle, sink: CaptureSink, options: PacketRungOptions) {
     this.#native = native;
@@ -157,7 +162,14 @@ class PacketRung implements RunningPacketRung {
     this.#timesNs = nowNs;
     this.#addresses.refresh(nowNs);
     this.#flows = new PacketFlows(
-      sink,
+      {
+        opened: (event) => sink.opened(event),
+        slice: (event) => sink.slice(event),
+        closed: (socket, timeNs, reset) => {
+          this.#synOwners.forget(socket);
+          sink.closed(socket, timeNs, reset);
+        },
+      },
       {
         isLocal: (word0, word1, word2, word3) => this.#addresses.has(word0, word1, word2, word3),
         isListening: (word0, word1, word2, word3, port) =>
@@ -182,6 +194,10 @@ class PacketRung implements RunningPacketRung {
     this.#timer = setTimeout(() => this.#turn(), idleDrainMs);
   }
 
+  get ownersReady(): Promise<void> {
+    return this.#synOwners.ready;
+  }
+
   get ownersTrouble(): string {
     return this.#synOwners.trouble;
   }
@@ -199,9 +215,9 @@ class PacketRung implements RunningPacketRung {
     const flows = this.#flows.counters;
     const drops = this.#stats.dropped;
     return {
-      seen: flows.seen + this.#undecoded + drops,
+      seen: flows.seen + this.#undecoded + drops + this.#stopped,
       delivered: flows.delivered,
-      lost: { ring_full: drops, ...flows.lost, ...this.#lost },
+      lost: { ring_full: drops, stopped: this.#stopped, ...flows.lost, ...this.#lost },
       connections: this.#flows.size,
       packets: this.#stats.seen,
       drops,
@@ -217,13 +233,17 @@ class PacketRung implements RunningPacketRung {
   }
 
   async stop(): Promise<void> {
-    if (this.#isStopped) return;
+    if (this.#isStopping) return;
+    this.#isStopping = true;
     clearTimeout(this.#timer);
-    await this.#synOwners.stop();
+    // The block being filled is handed over when its time is up. Others go on sending: what comes after is not ours.
+    await new Promise((resolve) => setTimeout(resolve, RING_OPTIONS.retireMs + 2));
     while (this.#drain() > 0);
     this.#stats = this.#native.packetStats(this.#packets);
     this.#isStopped = true;
+    this.#stopped = this.#stats.seen - this.#stats.dropped - this.#received;
     this.#native.packetClose(this.#packets);
+    await this.#synOwners.stop();
     this.#flows.finish(this.#clock.nowNs());
   }
 
@@ -242,6 +262,8 @@ class PacketRung implements RunningPacketRung {
 
   #drain(): number {
     const length = this.#native.packetDrain(this.#packets, this.#buffer.buffer);
+    // After the drain: what the thread saw before these packets is there now.
+    this.#synOwners.receive();
     if (length > 0) this.#received += readPacketRecords(this.#buffer, length, this.#times, this.#receive, this.#lose);
     return length;
   }
@@ -267,12 +289,14 @@ class PacketRung implements RunningPacketRung {
     const nowNs = this.#clock.nowNs();
     let clientOwner = report?.clientOwner;
     let serverOwner = report?.serverOwner;
-    if (clientOwner === undefined && this.#isLocal(client)) {
-      clientOwner = this.#owners.ofClient(client, server, nowNs);
-      if (report === undefined && clientOwner.ownerBy !== "fd") this.#synOwners.await(client, server, socket, nowNs);
-    }
-    if (serverOwner === undefined && this.#isLocal(server)) serverOwner = this.#owners.ofServer(server, nowNs);
+    if (clientOwner === undefined && this.#isLocal(client)) clientOwner = this.#owners.ofClient(client, server, nowNs);
+    // A server may have begun to listen just before the SYN.
+    const isServerKnown = serverOwner !== undefined && serverOwner.ownerBy !== "port";
+    if (!isServerKnown && this.#isLocal(server)) serverOwner = this.#owners.ofServer(server, nowNs);
     if (this.#isExcluded(clientOwner) || this.#isExcluded(serverOwner)) return "ignore";
+    if (report === undefined && clientOwner !== undefined && clientOwner.ownerBy !== "fd") {
+      this.#synOwners.await(client, server, socket, nowNs);
+    }
     return {
       client: this.#tell(clientOwner, "unknown", nowNs),
       server: this.#tell(serverOwner, `unknown:${server.port}`, nowNs),

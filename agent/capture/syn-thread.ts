@@ -6,7 +6,7 @@
  */
 
 import { setPriority } from "node:os";
-import { parentPort, workerData } from "node:worker_threads";
+import { workerData } from "node:worker_threads";
 import { loadNative, type Native, type PacketHandle } from "../../bpf/native.ts";
 import type { Endpoint, Owner, ProcessSeen } from "../../server/model/capture-event.ts";
 import { bootClock } from "./boot-clock.ts";
@@ -66,7 +66,7 @@ function run(native: Native, settings: SynThreadSettings, packets: PacketHandle)
   };
 
   owners.prepare(clock.nowNs());
-  parentPort?.postMessage([]);
+  settings.reports.postMessage([]);
   while (Atomics.load(stop, 0) === 0) {
     native.packetWait(packets, waitMs);
     const nowNs = clock.nowNs();
@@ -74,7 +74,7 @@ function run(native: Native, settings: SynThreadSettings, packets: PacketHandle)
     for (let length = native.packetDrain(packets, buffer.buffer); length > 0; ) {
       const times = recordClock(clock.offset().bootToUnixNano, nowNs);
       readPacketRecords(buffer, length, times, receive, () => {});
-      if (reports.length > 0) parentPort?.postMessage(reports);
+      if (reports.length > 0) settings.reports.postMessage(reports);
       reports = [];
       length = length > bufferBytes / 2 ? native.packetDrain(packets, buffer.buffer) : 0;
     }

@@ -58,6 +58,8 @@ export type SegmentVerdict = "delivered" | "held" | "repeated" | "late";
  */
 const behindBytesMax = 1 << 28;
 
+const NO_BYTES = new Uint8Array(0);
+
 /** A direction of which nothing was seen. */
 export function makeStreamHalf(direction: 0 | 1): StreamHalf {
   return {
@@ -101,6 +103,8 @@ export function acceptSegment(
   let ahead = seqAhead(seq, half.next);
   if (ahead < -behindBytesMax) {
     releaseHeld(half, output);
+    // Told as bytes that passed unseen: a jump of this size would look like a step back.
+    output.streamBytes(half, timeNs, half.next, (seq - half.next) >>> 0, NO_BYTES);
     stepTo(half, seq);
     ahead = 0;
   }
