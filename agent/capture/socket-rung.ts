@@ -8,16 +8,8 @@
  * - One thread drains. Slices point into the drain buffer and are valid during the call alone.
  */
 
-import { readFileSync, readlinkSync, statSync } from "node:fs";
-import { join } from "node:path";
-import {
-  type Attached,
-  loadNative,
-  type Native,
-  type NativeError,
-  nativeDirectory,
-  type RingHandle,
-} from "../../bpf/native.ts";
+import { statSync } from "node:fs";
+import { type Attached, loadNative, type Native, type NativeError, type RingHandle } from "../../bpf/native.ts";
 import type { CaptureSink, ClockOffset, ProcessSeen, SocketSlice } from "../../server/model/capture-event.ts";
 import { type BootClock, bootClock } from "./boot-clock.ts";
 import {
@@ -39,6 +31,7 @@ import {
 import { languageOfName } from "./process-names.ts";
 import { ProcessTable } from "./process-table.ts";
 import { RungRefused, type RunningRung } from "./rung.ts";
+import { attachProbes, fdOf, HOOKS, probesFile, RING_BYTES } from "./socket-probes.ts";
 import { refusalAfter, refusalBefore, type SocketRefusal, socketRefusal } from "./socket-refusal.ts";
 
 /** Settings of the rung. */
@@ -74,10 +67,6 @@ export interface SocketRung extends RunningRung {
 /** Whether the rung can run here, by trying it. */
 export type SocketTry = { readonly ok: true } | SocketRefusal;
 
-const OBJECT_FILE = "socket.bpf.o";
-const RING_BYTES = 8 << 20;
-const CONTROL_RING_BYTES = 1 << 20;
-const COPY_BYTES = 1024;
 /** Room of the drain buffer: far above the longest record. */
 const drainBytes = 1 << 20;
 const connectionsMax = 1 << 18;
@@ -87,19 +76,15 @@ const startedMax = 4096;
 /** Above this share of the ring the next drain comes at once. */
 const busyShare = 1 / 8;
 const drainBusyMs = 1;
-const drainMs = 5;
+const drainMs = 10;
 /** After so many drains in vain they come more seldom: each wakes a thread. */
 const idleDrainsMax = 20;
 const drainIdleMs = 20;
-/** The first pid namespace's inode (PROC_PID_INIT_INO). */
-const INITIAL_PIDNS = 0xeffffffc;
 /** Boot time is told by /proc in hundredths of a second. */
 const tickNs = 10_000_000;
 const commLengthMax = 15;
 
 const SLICE = EVENT_LAYOUT.slice_event;
-/** Programs that run at each call. */
-const HOOKS = ["tcp_sent", "tcp_received"] as const;
 const NO_BYTES = new Uint8Array(0);
 const PRESENT = Uint8Array.of(1);
 
@@ -107,10 +92,10 @@ const PRESENT = Uint8Array.of(1);
 export function trySocketRung(directory?: string): SocketTry {
   const outcome = loadNative(directory);
   if (!outcome.ok) return socketRefusal(outcome.why, "see bpf/README.md for the machines it is built for");
-  const refusal = refusalBefore(objectFile(directory));
+  const refusal = refusalBefore(probesFile(directory));
   if (refusal !== undefined) return refusal;
   try {
-    outcome.native.detach(attachPrograms(outcome.native, directory, RING_BYTES, COPY_BYTES));
+    outcome.native.detach(attachProbes(outcome.native, { directory }));
     return { ok: true };
   } catch (error) {
     if (isNativeError(error)) return refusalAfter(error);
@@ -124,40 +109,17 @@ export function trySocketRung(directory?: string): SocketTry {
  * @throws RungRefused where the machine does not allow it.
  */
 export function startSocketRung(options: SocketRungOptions): SocketRung {
-  const { native, directory, ringBytes = RING_BYTES, copyBytes = COPY_BYTES } = options;
-  const refusal = refusalBefore(objectFile(directory));
+  const { native, directory, ringBytes = RING_BYTES, copyBytes } = options;
+  const refusal = refusalBefore(probesFile(directory));
   if (refusal !== undefined) throw new RungRefused("socket", refusal.why, refusal.fix);
   try {
-    const attached = attachPrograms(native, directory, ringBytes, copyBytes);
+    const attached = attachProbes(native, { directory, ringBytes, copyBytes });
     return new RunningSocketRung(options, attached, ringBytes);
   } catch (error) {
     if (!isNativeError(error)) throw error;
     const { why, fix } = refusalAfter(error);
     throw new RungRefused("socket", why, fix, error);
   }
-}
-
-function attachPrograms(native: Native, directory: string | undefined, ringBytes: number, copyBytes: number): Attached {
-  const object = readFileSync(objectFile(directory));
-  const constants = { copy_bytes: copyBytes, agent_pidns: ownPidNamespace() };
-  const sizes = { slices: ringBytes, controls: CONTROL_RING_BYTES, scratches: possibleProcessors() };
-  return native.attach(object, constants, sizes);
-}
-
-function objectFile(directory: string | undefined): string {
-  return join(nativeDirectory(directory), OBJECT_FILE);
-}
-
-/** Inode of this process's pid namespace; 0 for the initial one, whose numbers the kernel has at hand. */
-function ownPidNamespace(): number {
-  const inode = Number(/\[(\d+)\]/.exec(readlinkSync("/proc/self/ns/pid"))?.[1]);
-  return inode === INITIAL_PIDNS ? 0 : inode;
-}
-
-/** Number of processors that may ever run, which is above the highest processor number. */
-function possibleProcessors(): number {
-  const text = readFileSync("/sys/devices/system/cpu/possible", "utf8");
-  return Math.max(...(text.match(/\d+/g) ?? []).map(Number)) + 1;
 }
 
 function isNativeError(error: unknown): error is NativeError {
@@ -491,12 +453,6 @@ class RunningSocketRung implements SocketRung {
       return;
     }
   }
-}
-
-function fdOf(fds: Readonly<Record<string, number>>, name: string): number {
-  const fd = fds[name];
-  if (fd === undefined) throw new Error(`${OBJECT_FILE} has no ${name}: it is not the one of this agent.`);
-  return fd;
 }
 
 /** What the kernel wrote down of a process that `/proc` has no more. */
