@@ -192,6 +192,7 @@ export function runToEnd(file, args) {
       UV_THREADPOOL_SIZE: process.env["UV_THREADPOOL_SIZE"] || THREADPOOL_SIZE,
       THALWEG_NPM: npmProgram() || "",
       THALWEG_LAUNCHER_NODE: process.execPath,
+      THALWEG_STARTED_MS: String(Math.round(performance.timeOrigin)),
     },
   });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));

@@ -40,8 +40,6 @@ async function main(): Promise<void> {
   writeFileSync(join(BUILD, "THIRD-PARTY.txt"), thirdPartyNotices(ROOT, metafile));
   const natives = stageNatives(stage);
   const assets: Record<string, string> = {
-    "agent-worker.cjs": join(stage, "agent-worker.cjs"),
-    "promql-worker.cjs": join(stage, "promql-worker.cjs"),
     "natives.json": join(stage, "natives.json"),
   };
   for (const { name } of natives) assets[`native/${name}`] = join(stage, "native", name);
@@ -85,6 +83,10 @@ function stageNatives(stage: string): StagedNative[] {
       .filter((name) => /\.(node|o)$/.test(name))
       .map((name) => join(prebuilt, name)),
     join(ROOT, "conformance", "replays", "shop.twcap"),
+    // Threads load their code from files.
+    join(stage, "agent-worker.cjs"),
+    join(stage, "syn-thread.cjs"),
+    join(stage, "promql-worker.cjs"),
   ];
   const digest = createHash("sha256");
   const staged: StagedNative[] = [];

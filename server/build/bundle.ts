@@ -12,6 +12,7 @@ export const ROOT = join(import.meta.dirname, "..", "..");
 const ENTRIES = {
   thalweg: "server/cli/main.ts",
   "agent-worker": "agent/agent-worker.ts",
+  "syn-thread": "agent/capture/syn-thread.ts",
   "promql-worker": "server/query/promql-worker.ts",
 } as const;
 

@@ -33,7 +33,8 @@ export function renderBanner(facts: BannerFacts): string {
   if (facts.moreCaptureCommand !== "") rows.push(["More", facts.moreCaptureCommand]);
   else if (capture.fix !== "") rows.push(["More", capture.fix]);
   if (facts.dataNote !== "") rows.push(["Careful", facts.dataNote]);
-  if (facts.redaction === "off") rows.push(["Careful", "redaction is off: query values and secrets in paths are stored"]);
+  if (facts.redaction === "off")
+    rows.push(["Careful", "redaction is off: query values and secrets in paths are stored"]);
   const lines = rows.map(([title, text]) => `  ${title.padEnd(9)}${text}`);
   return [`Thalweg ${facts.version}`, ...lines, `Ready in ${(facts.readyMs / 1000).toFixed(2)} s.`].join("\n");
 }

@@ -3,7 +3,7 @@
  */
 
 import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
+import { randomInt } from "node:crypto";
 import { treeSpanOf } from "./ask.ts";
 import { renderSpanTree } from "./span-tree.ts";
 
@@ -29,7 +29,7 @@ export type AskStore = (text: string, params: readonly string[]) => Promise<read
 export async function showFirstCall(self: readonly string[], ask: AskStore): Promise<FirstCallOutcome> {
   const [program, ...before] = self;
   if (program === undefined) throw new Error("no program to start");
-  const path = `/hello/${randomBytes(4).toString("hex")}x`;
+  const path = `/hello/${randomInt(1_000_000, 10_000_000)}`;
   const startedMs = performance.now();
   const server = spawn(program, [...before, "first-call", "server"], {
     stdio: ["ignore", "pipe", "ignore"],

@@ -5,6 +5,7 @@
  */
 
 import { ThalwegError } from "../model/errors.ts";
+import { exitStatusOf } from "./exit-status.ts";
 
 type Verb = (args: readonly string[]) => Promise<number>;
 
@@ -24,13 +25,6 @@ const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
   version: async () => (await import("./version.ts")).printVersion,
   help: async () => (await import("./help.ts")).printHelp,
   "first-call": async () => (await import("./first-call-process.ts")).runFirstCallProcess,
-};
-
-const EXIT_OF_CODE: Readonly<Record<string, number>> = {
-  flag_invalid: 2,
-  address_in_use: 5,
-  data_locked: 5,
-  data_damaged: 4,
 };
 
 async function main(words: readonly string[]): Promise<number> {
@@ -58,5 +52,5 @@ try {
 } catch (error) {
   if (!(error instanceof ThalwegError)) throw error;
   process.stderr.write(`thalweg: ${error.message}\n`);
-  process.exitCode = EXIT_OF_CODE[error.code] ?? 1;
+  process.exitCode = exitStatusOf(error);
 }

@@ -7,21 +7,25 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { getAsset, getRawAsset, isSea } from "node:sea";
+import { getRawAsset, isSea } from "node:sea";
+import { pathToFileURL } from "node:url";
 import { unpackNatives } from "./unpacked-natives.ts";
 
-/** A worker's code: a file, or text to be evaluated. */
-export interface WorkerSource {
-  readonly source: URL | string;
-  readonly evaluate: boolean;
+/** Code of a thread: always a file, so that it needs no evaluation. */
+export interface ThreadSource {
+  readonly source: URL;
+  readonly evaluate: false;
 }
 
 /** The program's files. */
 export interface ProgramFiles {
   /** Directory with `thalweg.node` and the BPF objects. */
   readonly nativeDirectory: string;
-  readonly agentWorker: WorkerSource;
-  readonly promqlWorker: WorkerSource;
+  /** The agent's thread. */
+  readonly agentWorker: ThreadSource;
+  /** The thread that looks up owners of new connections for the packet rung. */
+  readonly synThread: ThreadSource;
+  readonly promqlWorkerUrl: URL;
   /** Bytes of a file of the page. */
   readonly pageAsset: (name: string) => Uint8Array;
   /** The recorded shop. */
@@ -40,8 +44,9 @@ export function programFiles(): ProgramFiles {
 function filesOfClone(root: string): ProgramFiles {
   return {
     nativeDirectory: nativeDirectoryOf(root),
-    agentWorker: { source: new URL("../../agent/agent-worker.ts", import.meta.url), evaluate: false },
-    promqlWorker: { source: new URL("../query/promql-worker.ts", import.meta.url), evaluate: false },
+    agentWorker: thread(join(root, "agent", "agent-worker.ts")),
+    synThread: thread(join(root, "agent", "capture", "syn-thread.ts")),
+    promqlWorkerUrl: pathToFileURL(join(root, "server", "query", "promql-worker.ts")),
     pageAsset: (name) => readFileSync(join(root, "server", "web", "assets", name)),
     replayFile: join(root, "conformance", "replays", "shop.twcap"),
     self: [process.execPath, "--disable-warning=ExperimentalWarning", join(root, "server", "cli", "main.ts")],
@@ -51,8 +56,9 @@ function filesOfClone(root: string): ProgramFiles {
 function filesOfPackage(root: string): ProgramFiles {
   return {
     nativeDirectory: nativeDirectoryOf(root),
-    agentWorker: { source: new URL("./agent-worker.mjs", import.meta.url), evaluate: false },
-    promqlWorker: { source: new URL("./promql-worker.mjs", import.meta.url), evaluate: false },
+    agentWorker: thread(join(root, "dist", "agent-worker.mjs")),
+    synThread: thread(join(root, "dist", "syn-thread.mjs")),
+    promqlWorkerUrl: pathToFileURL(join(root, "dist", "promql-worker.mjs")),
     pageAsset: (name) => readFileSync(join(root, "server", "web", "assets", name)),
     replayFile: join(root, "conformance", "replays", "shop.twcap"),
     self: [process.execPath, join(root, "dist", "thalweg.mjs")],
@@ -63,8 +69,9 @@ function filesOfExecutable(): ProgramFiles {
   const directory = unpackNatives();
   return {
     nativeDirectory: directory,
-    agentWorker: { source: getAsset("agent-worker.cjs", "utf8"), evaluate: true },
-    promqlWorker: { source: getAsset("promql-worker.cjs", "utf8"), evaluate: true },
+    agentWorker: thread(join(directory, "agent-worker.cjs")),
+    synThread: thread(join(directory, "syn-thread.cjs")),
+    promqlWorkerUrl: pathToFileURL(join(directory, "promql-worker.cjs")),
     pageAsset: (name) => new Uint8Array(getRawAsset(`page/${name}`)),
     replayFile: join(directory, "shop.twcap"),
     self: [process.execPath],
@@ -73,4 +80,8 @@ function filesOfExecutable(): ProgramFiles {
 
 function nativeDirectoryOf(root: string): string {
   return join(root, "bpf", "prebuilt", `${process.platform}-${process.arch}`);
+}
+
+function thread(file: string): ThreadSource {
+  return { source: pathToFileURL(file), evaluate: false };
 }

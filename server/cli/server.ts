@@ -1,0 +1,234 @@
+/**
+ * The running server: everything started in order, stopped in reverse.
+ *
+ * Order: data directory and lock, store, what is derived (crashed commits are derived again), queries, faces, capture.
+ * Faces come before capture, so that a request is never captured into a server that cannot be asked.
+ */
+
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Agent, startAgent } from "../../agent/agent.ts";
+import type { AgentMode, AgentStatus } from "../../agent/agent-message.ts";
+import { type Api, startApi } from "../api/api.ts";
+import type { Settings } from "../config/settings.ts";
+import type { Address, CaptureMode } from "../config/values.ts";
+import { type Ingest, openIngest } from "../ingest/ingest.ts";
+import { SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
+import { systemClock } from "../platform/system-clock.ts";
+import { readGraph } from "../query/graph.ts";
+import { openPromqlDoor } from "../query/promql-door.ts";
+import { openSqlDoor } from "../query/sql/sql-door.ts";
+import { openStore, type Store } from "../store/store.ts";
+import { createLog, type Log } from "../telemetry/log.ts";
+import { Telemetry } from "../telemetry/telemetry.ts";
+import { pageAssets } from "../web/page-assets.ts";
+import { memoryShares } from "./memory-shares.ts";
+import type { ProgramFiles } from "./program-files.ts";
+import { chooseDataDirectory, type FileOwner, giveTree } from "./surroundings.ts";
+import { productVersion } from "./version.ts";
+
+const OWNERSHIP_EVERY_MS = 30_000;
+const REPLAY = SPAN_SOURCES.indexOf("replay");
+
+/** A server that runs. */
+export interface RunningServer {
+  readonly settings: Settings;
+  readonly dataDirectory: string;
+  /** What a person should know of the choice of directory; empty where it is the expected one. */
+  readonly dataNote: string;
+  /** Where the faces really are: `HOST:PORT`. */
+  readonly addresses: { readonly http: string; readonly otlpGrpc: string; readonly otlpHttp: string };
+  readonly store: Store;
+  capture(): AgentStatus;
+  /** Stops capture, finishes requests, stores what waits, closes the files. */
+  stop(): Promise<void>;
+}
+
+/** How to start. */
+export interface ServerOptions {
+  readonly settings: Settings;
+  readonly files: ProgramFiles;
+  /** Play the recorded shop where no live rung works. */
+  readonly playFallback: boolean;
+  readonly owner: FileOwner | undefined;
+}
+
+/** Starts everything, or stops again what was started and throws. */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const { settings, files } = options;
+  const undo: (() => Promise<void> | void)[] = [];
+  const stop = async () => {
+    for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step();
+  };
+  try {
+    const clock = systemClock();
+    const telemetry = new Telemetry();
+    const log = makeLog(settings, telemetry, clock.monotonicMs);
+    const data = chooseDataDirectory(settings.dataDirectory, settings.dataDirectoryGiven, options.owner);
+    keepOwned(data.directory, options.owner, undo);
+    const shares = memoryShares(settings.memoryBytesMax);
+    const store = await openStore({
+      directory: data.directory,
+      clock,
+      retentionMs: settings.retentionMs,
+      memoryLimitBytes: shares.duckdbBytes,
+      onDamage: (damage) => {
+        telemetry.countDamage(String(damage.values["file"]));
+        log.error({ code: damage.code, ...damage.values }, "data_damaged");
+      },
+    });
+    undo.push(() => store.close());
+    const ingest = await openIngest({ writer: store.writer, clock, telemetry, log });
+    undo.push(() => ingest.close());
+    const promql = openPromqlDoor({
+      reader: store.reader,
+      clock,
+      workerUrl: files.promqlWorkerUrl,
+      onWorkerFailure: (cause) => log.error({ error: cause }, "the PromQL worker died and was replaced"),
+    });
+    undo.push(() => promql.close());
+    const link: Link = { agent: undefined, api: undefined };
+    const version = productVersion();
+    const api = await startApi({
+      listen: { http: settings.listen, otlpHttp: settings.otlpHttp, otlpGrpc: settings.otlpGrpc },
+      allowedHosts: [],
+      acceptSpans: async (received) => {
+        const outcome = await ingest.receive(received);
+        if (outcome.kind === "stored") link.api?.publishLive(received.batch);
+        return outcome;
+      },
+      reader: store.reader,
+      promql,
+      sql: openSqlDoor({ reader: store.reader }),
+      graph: (fromMs, toMs) => readGraph(store.reader, fromMs, toMs),
+      captureStatus: () =>
+        link.agent?.status() ?? {
+          tier: "off",
+          why: "capture has not started",
+          abilities: [],
+          seen: 0,
+          delivered: 0,
+          lost: {},
+        },
+      metricsText: () => telemetry.render(),
+      ready: () => ({ ready: true, reasons: [] }),
+      countAnswer: (route, code) => telemetry.count("thalweg_http_requests_total", { route, code: String(code) }),
+      assets: pageAssets(files.pageAsset),
+      version,
+      clock,
+      log,
+    });
+    link.api = api;
+    undo.push(() => api.close());
+    const ports = Object.values(api.addresses).map(({ port }) => port);
+    const agent = await startAgent({
+      mode: agentMode(settings.capture),
+      excludePids: [process.pid],
+      excludePorts: ports,
+      redaction: settings.redaction === "on",
+      fallbackReplay: options.playFallback ? files.replayFile : undefined,
+      nativeDirectory: files.nativeDirectory,
+      version,
+      worker: files.agentWorker,
+      synThread: files.synThread,
+      onSpans: (batch) => takeCaptured(batch, ingest, api, log),
+      onStatus: () => {},
+      onFailure: (error) => log.error({ error }, "the capture thread failed; capture is off"),
+    });
+    link.agent = agent;
+    undo.push(() => agent.stop());
+    telemetry.onRender(() => renderCapture(telemetry, agent.status()));
+    telemetry.onRender(() => renderHead(telemetry, store));
+    ingest.onceLive(() => agent.stopReplay("live spans arrived"));
+    const addresses = {
+      http: textOf(api.addresses.http),
+      otlpGrpc: textOf(api.addresses.otlpGrpc),
+      otlpHttp: textOf(api.addresses.otlpHttp),
+    };
+    writeAddresses(data.directory, addresses);
+    return {
+      settings,
+      dataDirectory: data.directory,
+      dataNote: data.note,
+      addresses,
+      store,
+      capture: () => agent.status(),
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Parts that are started after those that call them. */
+interface Link {
+  agent: Agent | undefined;
+  api: Api | undefined;
+}
+
+function takeCaptured(batch: SpanBatch, ingest: Ingest, api: Api, log: Log): void {
+  const transport = batch.source[0] === REPLAY ? "replay" : "capture";
+  ingest.acceptSpans(batch, { signal: "traces", transport }).then(
+    () => api.publishLive(batch),
+    (error: unknown) => log.error({ error }, "captured spans could not be stored"),
+  );
+}
+
+function renderCapture(telemetry: Telemetry, status: AgentStatus): void {
+  telemetry.set("thalweg_capture_seen_total", {}, status.seen);
+  telemetry.set("thalweg_capture_delivered_total", {}, status.delivered);
+  for (const [reason, count] of Object.entries(status.lost))
+    telemetry.set("thalweg_capture_lost_total", { reason }, count);
+}
+
+function renderHead(telemetry: Telemetry, store: Store): void {
+  const { metrics } = store.stats();
+  telemetry.set("thalweg_head_series", {}, metrics.series);
+  telemetry.set("thalweg_head_memory_bytes", {}, metrics.memoryBytes);
+  telemetry.set("thalweg_head_samples_total", {}, metrics.samplesAppended);
+  for (const reason of ["out_of_order", "duplicate", "series_max", "timestamp"] as const) {
+    telemetry.set("thalweg_head_left_out_total", { reason }, metrics.leftOut[reason]);
+  }
+}
+
+function makeLog(settings: Settings, telemetry: Telemetry, monotonicMs: () => number): Log {
+  return createLog({
+    level: settings.logLevel,
+    terminal: process.stderr.isTTY === true,
+    write: (line) => process.stderr.write(line),
+    monotonicMs,
+    onSuppressed: () => telemetry.count("thalweg_log_suppressed_total", {}),
+  });
+}
+
+/** Started by sudo, whatever is written belongs to who called it. */
+function keepOwned(directory: string, owner: FileOwner | undefined, undo: (() => void)[]): void {
+  if (owner === undefined) return;
+  const timer = setInterval(() => giveTree(directory, owner), OWNERSHIP_EVERY_MS);
+  undo.push(() => {
+    clearInterval(timer);
+    giveTree(directory, owner);
+  });
+}
+
+function agentMode(mode: CaptureMode): AgentMode {
+  switch (mode.kind) {
+    case "auto":
+    case "off":
+      return mode.kind;
+    case "rung":
+      return mode.rung;
+    case "replay":
+      return `replay:${mode.file}`;
+  }
+}
+
+function writeAddresses(directory: string, addresses: RunningServer["addresses"]): void {
+  const text = JSON.stringify({ http: addresses.http, otlp_grpc: addresses.otlpGrpc, otlp_http: addresses.otlpHttp });
+  writeFileSync(join(directory, "addresses.json"), `${text}\n`, { mode: 0o600 });
+}
+
+function textOf({ host, port }: Address): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
