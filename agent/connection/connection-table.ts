@@ -44,6 +44,8 @@ export interface Socket {
   isBroken: boolean;
   /** How often detection began. */
   detections: number;
+  /** It had a parser, so the sink may know its connection and is told of its end. */
+  isAnnounced: boolean;
   /** Seen since the sweeper or evictor came by. */
   isFresh: boolean;
 }
@@ -84,6 +86,7 @@ export function makeSocket(opened: SocketOpened, serverPorts: ReadonlySet<number
     slicesJudged: 0,
     isBroken: opened.joinedLate,
     detections: 1,
+    isAnnounced: false,
     isFresh: true,
   };
   setRole(socket, isLocalClient);

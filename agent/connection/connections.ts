@@ -227,7 +227,11 @@ export class Connections implements CaptureSink {
     this.#gapBytes += Math.max(0, count);
     const { parser } = socket;
     if (parser !== undefined) {
-      this.#guard(socket, () => parser.gap(protocolDirection(socket, direction), count, timeNs, tid));
+      try {
+        parser.gap(protocolDirection(socket, direction), count, timeNs, tid);
+      } catch {
+        this.#quarantine(socket);
+      }
       return;
     }
     socket.isBroken = true;
@@ -262,18 +266,22 @@ export class Connections implements CaptureSink {
       count: (reason) => this.#count(reason),
     });
     socket.stage = "parsing";
+    socket.isAnnounced = true;
   }
 
   #parse(socket: Socket, direction: 0 | 1, slice: StreamSlice): void {
     const { parser } = socket;
     if (parser === undefined) return;
-    const { bytes } = slice;
-    let used = bytes.length;
-    this.#guard(socket, () => {
+    let used: number;
+    try {
       used = parser.data(protocolDirection(socket, direction), slice);
-    });
-    if (parser.detached === "" || socket.parser === undefined) return;
+    } catch {
+      this.#quarantine(socket);
+      return;
+    }
+    if (parser.detached === "") return;
     this.#detach(socket, parser.detached, parser.detachedTo);
+    const { bytes } = slice;
     if (used >= bytes.length || socket.stage === "ignored") return;
     const rest: StreamSlice = { ...slice, bytes: bytes.subarray(used), seq: (slice.seq + used) >>> 0 };
     this.#bytesSeen(socket, direction, rest);
@@ -325,19 +333,24 @@ export class Connections implements CaptureSink {
     this.#sink.connectionUnread?.(socket.connection);
   }
 
-  /** Runs a parser. One that throws is taken off its connection, which is ignored from then on. */
-  #guard(socket: Socket, run: () => void): void {
+  /** Calls a parser; one that throws is quarantined. */
+  #guard(socket: Socket, call: () => void): void {
     try {
-      run();
+      call();
     } catch {
-      this.#quarantined++;
-      const { parser } = socket;
-      this.#ignore(socket, "parser_failed");
-      try {
-        parser?.stopped();
-      } catch {
-        this.#count("parser_failed_twice");
-      }
+      this.#quarantine(socket);
+    }
+  }
+
+  /** Takes a parser that threw off its connection, which is ignored from then on. Its open exchanges are finished. */
+  #quarantine(socket: Socket): void {
+    const { parser } = socket;
+    this.#quarantined++;
+    this.#ignore(socket, "parser_failed");
+    try {
+      parser?.stopped();
+    } catch {
+      this.#count("parser_failed_twice");
     }
   }
 

@@ -135,7 +135,7 @@ function methodEnd(bytes: Uint8Array, start: number, end: number): number {
   return last === end && end - start <= METHOD_BYTES_MAX ? -2 : -1;
 }
 
-function isKnown(method: string): boolean {
+function isInUse(method: string): boolean {
   return KNOWN_METHODS.has(method) || OTHER_METHODS.has(method);
 }
 
@@ -143,31 +143,48 @@ function judgeRequestPrefix(bytes: Uint8Array, start: number, end: number): Verd
   const method = methodEnd(bytes, start, end);
   if (method === -1) return "no";
   if (method === -2) return "more";
-  for (let at = method; at < end; at++) {
-    const byte = bytes[at] as number;
-    if ((byte < SPACE && byte !== CR) || byte === 0x7f) return "no";
-  }
   let target = method;
   while (target < end && bytes[target] === SPACE) target++;
-  if (target < end && !isTargetStart(bytes[target] as number)) return "no";
-  if (end - target < TARGET_BYTES_SURE) return "more";
-  return isKnown(textOf(bytes, start, method)) ? "yes" : "more";
+  if (target === end) return "more";
+  const inUse = isInUse(textOf(bytes, start, method));
+  if (!isTargetStart(bytes, target, end, inUse)) return "no";
+  for (let at = target; at < end; at++) {
+    const byte = bytes[at] as number;
+    if ((byte < SPACE && byte !== CR) || byte === 0x7f) return "no";
+    if (byte === SPACE && !inUse) return startsVersion(bytes, at + 1, end) ? "more" : "no";
+  }
+  return inUse && end - target >= TARGET_BYTES_SURE ? "yes" : "more";
 }
 
-/** `METHOD target HTTP/1.d`; the target may be missing where the method is a known one. */
+/**
+ * `METHOD target HTTP/1.d`.
+ *
+ * With a method in use, the target may be missing or have spaces in it, as some clients have it.
+ */
 function isRequestLine(bytes: Uint8Array, start: number, lineEnd: number): boolean {
   const method = methodEnd(bytes, start, lineEnd);
   if (method < 0) return false;
   const version = versionAt(bytes, method, trimEnd(bytes, start, lineEnd));
   if (version < 0) return false;
+  const inUse = isInUse(textOf(bytes, start, method));
   let target = method;
   while (target < version && bytes[target] === SPACE) target++;
-  if (target === version) return isKnown(textOf(bytes, start, method));
-  for (let at = target; at < version; at++) {
+  if (target === version) return inUse;
+  let targetEnd = version;
+  while (bytes[targetEnd - 1] === SPACE) targetEnd--;
+  for (let at = target; at < targetEnd; at++) {
     const byte = bytes[at] as number;
-    if (byte < SPACE || byte === 0x7f) return false;
+    if (byte < SPACE || byte === 0x7f || (byte === SPACE && !inUse)) return false;
   }
-  return isTargetStart(bytes[target] as number);
+  return isTargetStart(bytes, target, targetEnd, inUse);
+}
+
+/** May `bytes[start, end)` be the beginning of `HTTP/1.`, with the version and line end behind it? */
+function startsVersion(bytes: Uint8Array, start: number, end: number): boolean {
+  let at = start;
+  while (at < end && bytes[at] === SPACE) at++;
+  for (let i = 0; i < 7 && at + i < end; i++) if (bytes[at + i] !== "HTTP/1.".charCodeAt(i)) return false;
+  return end - at <= 9;
 }
 
 /** Where `HTTP/1.d` begins, which must be the line's last word; -1 where it is not. */
@@ -178,16 +195,21 @@ function versionAt(bytes: Uint8Array, start: number, end: number): number {
   return at;
 }
 
-/** `/`, `*`, or the letter, digit or bracket that begins a scheme or an authority. */
-function isTargetStart(byte: number): boolean {
-  return (
-    byte === 0x2f ||
-    byte === 0x2a ||
-    byte === 0x5b ||
-    byte === 0x3f ||
-    isDigit(byte) ||
-    ((byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x7a)
-  );
+/**
+ * Targets begin with `/`, `*` or a scheme and `://`; after a method in use, also with an authority or a query.
+ *
+ * A scheme that goes on beyond `end` is believed.
+ */
+function isTargetStart(bytes: Uint8Array, start: number, end: number, inUse: boolean): boolean {
+  const first = bytes[start] as number;
+  if (first === 0x2f || first === 0x2a) return true;
+  if (inUse && (first === 0x5b || first === 0x3f || isDigit(first))) return true;
+  let at = start;
+  while (at < end && ((bytes[at] as number) | 0x20) >= 0x61 && ((bytes[at] as number) | 0x20) <= 0x7a) at++;
+  if (at === start) return false;
+  if (inUse) return true;
+  for (let i = 0; i < 3 && at + i < end; i++) if (bytes[at + i] !== "://".charCodeAt(i)) return false;
+  return true;
 }
 
 /**
@@ -214,7 +236,7 @@ export function readStartLine(
   const method = textOf(bytes, start, methodAt);
   const lineEnd = trimEnd(bytes, start, end);
   const version = versionAt(bytes, methodAt, lineEnd);
-  if (isCut && version < 0 && !isKnown(method)) return undefined;
+  if (isCut && version < 0 && !isInUse(method)) return undefined;
   let targetStart = methodAt;
   let targetEnd = version < 0 ? lineEnd : version;
   while (targetStart < targetEnd && bytes[targetStart] === SPACE) targetStart++;

@@ -195,7 +195,7 @@ export class Http1Stream {
       this.#head.reported = true;
       return this.#head;
     }
-    if (this.#state !== STATE_START || this.#line.length === 0) return undefined;
+    if (this.#state !== STATE_START || this.#line.length === 0 || this.#reportedEarly) return undefined;
     const head = readStartLine(this.#line.bytes, 0, this.#line.length, this.#direction, true);
     if (head === undefined) return undefined;
     this.#endAdrift();
@@ -225,6 +225,9 @@ export class Http1Stream {
     const lf = bytes.indexOf(LF, at);
     const end = lf < 0 ? bytes.length : lf;
     const wasOpen = line.length > 0;
+    if (this.#isLost && !wasOpen && !this.#owner.mayStart(this.#direction)) {
+      return this.#notAMessage(slice, at, end, false);
+    }
     if (wasOpen || lf < 0) line.append(bytes, at, end);
     const source = wasOpen || lf < 0 ? line.bytes : bytes;
     const start = source === bytes ? at : 0;
@@ -234,10 +237,7 @@ export class Http1Stream {
         return end;
       return this.#notAMessage(slice, at, end, wasOpen);
     }
-    const head =
-      this.#isLost && !this.#owner.mayStart(this.#direction)
-        ? undefined
-        : readStartLine(source, start, stop, this.#direction, line.overlong);
+    const head = readStartLine(source, start, stop, this.#direction, line.overlong);
     if (head === undefined) return this.#notAMessage(slice, at, lf + 1, wasOpen);
     line.clear();
     this.#beginHead(slice, head);
@@ -483,8 +483,8 @@ export class Http1Stream {
   }
 
   #gapAtStart(count: number): void {
-    const held = this.#line.length > 0 && (!this.#isLost || this.#owner.mayStart(this.#direction));
-    const head = held ? readStartLine(this.#line.bytes, 0, this.#line.length, this.#direction, true) : undefined;
+    const held = this.#line.length;
+    const head = held > 0 ? readStartLine(this.#line.bytes, 0, held, this.#direction, true) : undefined;
     this.#line.clear();
     if (head !== undefined && this.#nextMark !== undefined) {
       this.#nextMark.bytes += 1;
