@@ -20,7 +20,7 @@ export interface NativeError extends Error {
 }
 
 /** Constants of a BPF object's `.rodata`, by variable name. Numbers are written at the variable's own width. */
-export type RodataValues = Readonly<Record<string, number | bigint>>;
+type RodataValues = Readonly<Record<string, number | bigint>>;
 
 /** What `attach` hands over: file descriptors only, to be opened here or in another process. */
 export interface Attached {
@@ -33,7 +33,7 @@ export interface Attached {
 }
 
 /** Statistics of one program as the kernel keeps them. Times stay 0 unless `kernel.bpf_stats_enabled` is 1. */
-export interface ProgramStats {
+interface ProgramStats {
   readonly runs: bigint;
   readonly runNs: bigint;
   /** Calls skipped because the program was already running on the processor. */

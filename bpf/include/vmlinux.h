@@ -134,6 +134,7 @@ struct signal_struct {
 };
 
 struct thread_info {
+	unsigned long flags;
 	u32 status; /* x86 only */
 };
 
@@ -171,7 +172,9 @@ struct task_struct {
 	struct mm_struct *mm;
 };
 
-struct pt_regs { /* x86-64 */
+#if defined(__TARGET_ARCH_x86)
+
+struct pt_regs {
 	unsigned long r15;
 	unsigned long r14;
 	unsigned long r13;
@@ -189,6 +192,16 @@ struct pt_regs { /* x86-64 */
 	unsigned long di;
 	unsigned long orig_ax;
 };
+
+#elif defined(__TARGET_ARCH_arm64)
+
+struct pt_regs {
+	u64 regs[31];
+	u64 orig_x0;
+	s32 syscallno;
+};
+
+#endif
 
 struct linux_binprm;
 

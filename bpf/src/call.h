@@ -17,8 +17,6 @@
 #define METHOD_BYTES_MAX 20
 
 #define PF_KTHREAD 0x00200000
-#define TS_COMPAT 0x0002
-#define ENOSYS 38
 
 struct scratch {
 	__u64 taken;
@@ -46,58 +44,104 @@ enum buffer_kind {
 
 #if defined(__TARGET_ARCH_x86)
 
+#define SYS_READ 0
+#define SYS_WRITE 1
+#define SYS_READV 19
+#define SYS_WRITEV 20
+#define SYS_SENDTO 44
+#define SYS_RECVFROM 45
+#define SYS_SENDMSG 46
+#define SYS_RECVMSG 47
+#define SYS_RECVMMSG 299
+#define SYS_SENDMMSG 307
+
+#define TS_COMPAT 0x0002
+#define ENOSYS 38
+
+/* False outside of a 64-bit call: ax holds -ENOSYS from the entry of a call until its return. */
+static __always_inline bool read_registers(struct task_struct *task, __u64 *number, __u64 *second,
+					   __u64 *third)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	if (task->thread_info.status & TS_COMPAT || (long)regs->ax != -ENOSYS)
+		return false;
+	*number = regs->orig_ax;
+	*second = regs->si;
+	*third = regs->dx;
+	return true;
+}
+
+#elif defined(__TARGET_ARCH_arm64)
+
+#define SYS_READ 63
+#define SYS_WRITE 64
+#define SYS_READV 65
+#define SYS_WRITEV 66
+#define SYS_SENDTO 206
+#define SYS_RECVFROM 207
+#define SYS_SENDMSG 211
+#define SYS_RECVMSG 212
+#define SYS_RECVMMSG 243
+#define SYS_SENDMMSG 269
+
+#define TIF_32BIT (1ul << 22)
+
+/*
+ * False outside of a 64-bit call: x0 holds the descriptor until the return value takes its place. A
+ * call that has just returned the number of its own descriptor looks as if it were still under way.
+ */
+static __always_inline bool read_registers(struct task_struct *task, __u64 *number, __u64 *second,
+					   __u64 *third)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	if (task->thread_info.flags & TIF_32BIT || regs->syscallno < 0 ||
+	    regs->regs[0] != regs->orig_x0)
+		return false;
+	*number = regs->syscallno;
+	*second = regs->regs[1];
+	*third = regs->regs[2];
+	return true;
+}
+
+#else
+#error "no registers and call numbers for this architecture"
+#endif
+
 static __always_inline enum buffer_kind kind_of(__u64 number)
 {
 	switch (number) {
-	case 0: /* read */
-	case 1: /* write */
-	case 44: /* sendto */
-	case 45: /* recvfrom */
+	case SYS_READ:
+	case SYS_WRITE:
+	case SYS_SENDTO:
+	case SYS_RECVFROM:
 		return BUFFER_PLAIN;
-	case 19: /* readv */
-	case 20: /* writev */
+	case SYS_READV:
+	case SYS_WRITEV:
 		return BUFFER_VECTOR;
-	case 46: /* sendmsg */
-	case 47: /* recvmsg */
+	case SYS_SENDMSG:
+	case SYS_RECVMSG:
 		return BUFFER_MESSAGE;
-	case 299: /* recvmmsg */
-	case 307: /* sendmmsg */
+	case SYS_SENDMMSG:
+	case SYS_RECVMMSG:
 		return BUFFER_MESSAGES;
 	default:
 		return BUFFER_NONE;
 	}
 }
 
-static __always_inline enum buffer_kind read_registers(struct task_struct *task, __u64 *second,
-						       __u64 *third)
-{
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-
-	/* ax holds -ENOSYS from the entry of a call until its return. */
-	if (task->thread_info.status & TS_COMPAT || (long)regs->ax != -ENOSYS)
-		return BUFFER_NONE;
-	*second = regs->si;
-	*third = regs->dx;
-	return kind_of(regs->orig_ax);
-}
-
-#else
-#error "no system call numbers for this architecture"
-#endif
-
 /* False: the payload is out of reach, and the slice carries its length alone. */
 static __always_inline bool read_call(struct task_struct *task, struct call *call)
 {
 	struct user_msghdr header;
-	__u64 second = 0, third = 0;
-	enum buffer_kind kind;
+	__u64 number = 0, second = 0, third = 0;
 
-	if (task->flags & PF_KTHREAD)
+	if (task->flags & PF_KTHREAD || !read_registers(task, &number, &second, &third))
 		return false;
-	kind = read_registers(task, &second, &third);
 	call->base = second;
 	call->vectors = 0;
-	switch (kind) {
+	switch (kind_of(number)) {
 	case BUFFER_PLAIN:
 		return true;
 	case BUFFER_VECTOR:
