@@ -56,8 +56,14 @@ test("locks of the dead, of a pid used again, and empty ones are taken over", as
 });
 
 test("of many that take over at once exactly one holds the lock", async (t) => {
-  const path = await lockPath(t);
-  await writeFile(path, `${await deadPid()} 12345\n`);
-  const outcomes = await Promise.all(Array.from({ length: 16 }, () => takeLock(path)));
-  assert.equal(outcomes.filter(({ kind }) => kind === "held").length, 1);
+  const dead = `${await deadPid()} 12345\n`;
+  for (let round = 0; round < 20; round++) {
+    const path = await lockPath(t);
+    await writeFile(path, dead);
+    // Whoever died while taking over left the second file.
+    if (round % 2 === 1) await writeFile(`${path}.takeover`, dead);
+    const outcomes = await Promise.all(Array.from({ length: 16 }, () => takeLock(path)));
+    assert.equal(outcomes.filter(({ kind }) => kind === "held").length, 1);
+    assert.deepEqual(await readdir(join(path, "..")), ["lock"]);
+  }
 });

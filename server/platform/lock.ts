@@ -2,15 +2,17 @@
  * A lock file that names its holder.
  *
  * Invariants: the file exists while a process holds the lock; it holds the pid and the process' start in clock ticks,
- * so that a pid used again is not taken for the holder. A lock whose holder is dead is taken over. Processes of another
- * pid namespace are not seen here: the locks that the database keeps on its own files refuse those.
+ * so that a pid used again is not taken for the holder. A lock whose holder is dead is removed by whoever holds a second
+ * file, and by nobody else, after looking again: so a living lock is never removed. Processes of another pid namespace
+ * are not seen here: the locks that the database keeps on its own files refuse those.
  */
 
-import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { link, readFile, rm, writeFile } from "node:fs/promises";
 import { errorCodeOf, isMissing } from "./files.ts";
 
-/** How often taking over is tried again when others try at the same time. */
-const TAKE_OVER_TRIES_MAX = 5;
+/** How often taking is tried again while others remove a dead holder's file. */
+const TRIES_MAX = 200;
+const RETRY_MS = 10;
 
 /** A lock held by this process. */
 export interface HeldLock {
@@ -33,13 +35,13 @@ export async function takeLock(path: string): Promise<LockOutcome> {
   const own = `${path}.${process.pid}.${process.hrtime.bigint().toString(36)}`;
   await writeFile(own, mine, { mode: 0o600, flag: "wx" });
   try {
-    for (let tries = 0; tries < TAKE_OVER_TRIES_MAX; tries++) {
+    for (let tries = 0; tries < TRIES_MAX; tries++) {
       if (await linkUnlessExists(own, path)) return { kind: "held", lock: heldLock(path, mine) };
       const seen = await readOrUndefined(path);
       if (seen === undefined) continue;
       const holderPid = await livingHolder(seen);
       if (holderPid !== undefined) return { kind: "taken", pid: holderPid };
-      await setAside(path, seen);
+      await removeDead(own, path, seen);
     }
   } finally {
     await rm(own, { force: true });
@@ -59,17 +61,21 @@ function heldLock(path: string, mine: string): HeldLock {
   };
 }
 
-/** Moves a dead holder's file away; when another process was quicker and the name is a living lock, puts it back. */
-async function setAside(path: string, stale: string): Promise<void> {
-  const aside = `${path}.stale.${process.pid}`;
-  try {
-    await rename(path, aside);
-  } catch (error) {
-    if (isMissing(error)) return;
-    throw error;
+/** Removes the file of a dead holder while holding the second file; where another holds that, waits a little. */
+async function removeDead(own: string, path: string, dead: string): Promise<void> {
+  const guard = `${path}.takeover`;
+  if (await linkUnlessExists(own, guard)) {
+    try {
+      if ((await readOrUndefined(path)) === dead) await rm(path, { force: true });
+    } finally {
+      await rm(guard, { force: true });
+    }
+    return;
   }
-  if ((await readOrUndefined(aside)) !== stale) await linkUnlessExists(aside, path);
-  await rm(aside, { force: true });
+  const guardian = await readOrUndefined(guard);
+  // Only a process that died within these few system calls leaves the second file behind.
+  if (guardian !== undefined && (await livingHolder(guardian)) === undefined) await rm(guard, { force: true });
+  await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
 }
 
 async function linkUnlessExists(from: string, to: string): Promise<boolean> {
