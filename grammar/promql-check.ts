@@ -17,7 +17,7 @@ import type {
  *
  * @throws Error with the engine's reason where it is no regular expression.
  */
-export type RegexMatchesEmpty = (pattern: string) => boolean;
+type RegexMatchesEmpty = (pattern: string) => boolean;
 
 export interface CheckOptions {
   readonly regexMatchesEmpty: RegexMatchesEmpty;
@@ -241,7 +241,7 @@ class PromqlChecker {
 }
 
 /** Prometheus' documents say "range vector" where its code says matrix. */
-export function documentedType(type: PromqlType): string {
+function documentedType(type: PromqlType): string {
   if (type === "vector") return "instant vector";
   return type === "matrix" ? "range vector" : type;
 }

@@ -12,7 +12,7 @@ import { describeUnexpected } from "./promql-unexpected.ts";
 export const PROMQL_TEXT_LENGTH_MAX = 65_536;
 
 /** Brackets, signs and powers that may stand inside each other. */
-export const PROMQL_NESTING_MAX = 200;
+const PROMQL_NESTING_MAX = 200;
 
 /**
  * Parses an expression and checks its types.

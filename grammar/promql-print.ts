@@ -1,7 +1,7 @@
 /** Prints a PromQL tree on one line, in Prometheus' canonical form: parsing it gives the same tree. */
 
-import { printSeconds } from "./promql-build.ts";
 import { printDuration } from "./promql-duration.ts";
+import { printSeconds } from "./promql-duration-tree.ts";
 import { quoteGo } from "./promql-error.ts";
 import type {
   PromqlAggregate,
@@ -147,7 +147,7 @@ function printDurationNumber(seconds: number): string {
 }
 
 /** A number as Prometheus prints a literal: shortest digits, `+Inf`, `-Inf`, `NaN`. */
-export function printNumber(value: number): string {
+function printNumber(value: number): string {
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "+Inf" : "-Inf";
   return Object.is(value, -0) ? "-0" : String(value).replace(/e([+-])(\d)$/, "e$10$2");

@@ -90,7 +90,7 @@ export interface PromqlSelector extends PromqlModifiers {
   readonly position: TextRange;
 }
 
-export interface PromqlRange {
+interface PromqlRange {
   readonly kind: "range";
   /** Carries the modifiers written after the bracket. */
   readonly selector: PromqlSelector;
@@ -98,7 +98,7 @@ export interface PromqlRange {
   readonly position: TextRange;
 }
 
-export interface PromqlSubquery extends PromqlModifiers {
+interface PromqlSubquery extends PromqlModifiers {
   readonly kind: "subquery";
   readonly operand: PromqlExpression;
   readonly range: PromqlDuration;
@@ -106,14 +106,14 @@ export interface PromqlSubquery extends PromqlModifiers {
   readonly position: TextRange;
 }
 
-export interface PromqlUnary {
+interface PromqlUnary {
   readonly kind: "unary";
   readonly op: "+" | "-";
   readonly operand: PromqlExpression;
   readonly position: TextRange;
 }
 
-export interface PromqlParen {
+interface PromqlParen {
   readonly kind: "paren";
   readonly operand: PromqlExpression;
   readonly position: TextRange;

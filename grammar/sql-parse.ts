@@ -10,7 +10,7 @@ import type { SqlQuery } from "./sql-tree.ts";
 export const SQL_TEXT_LENGTH_MAX = 65_536;
 
 /** Brackets, CASEs, signs and NOTs that may stand inside each other. */
-export const SQL_NESTING_MAX = 200;
+const SQL_NESTING_MAX = 200;
 
 /** Words that begin statements other than SELECT. */
 const STATEMENTS =

@@ -11,7 +11,7 @@ export interface SqlChain {
   readonly rest: readonly { readonly op: SqlChainOp; readonly right: SqlExpression }[];
 }
 
-export type SqlChainOp = "OR" | "AND" | "||" | "+" | "-" | "*" | "/" | "//" | "%";
+type SqlChainOp = "OR" | "AND" | "||" | "+" | "-" | "*" | "/" | "//" | "%";
 
 export type SqlCompareOp = "=" | "<>" | "<" | ">" | "<=" | ">=";
 

@@ -16,7 +16,7 @@ import { renderError, renderFailure } from "./promql/render.ts";
 import type { WorkerReply, WorkerRequest } from "./promql-worker.ts";
 
 /** Where the worker's code is, unless a bundle says otherwise. */
-export const PROMQL_WORKER_URL = new URL("./promql-worker.ts", import.meta.url);
+const PROMQL_WORKER_URL = new URL("./promql-worker.ts", import.meta.url);
 
 /** Steps of a range query. */
 export const RANGE_STEPS_MAX = 11_000;

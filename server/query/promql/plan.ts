@@ -5,7 +5,7 @@
  * worker knows which answer belongs to which selector.
  */
 
-import { evaluateDuration } from "../../../grammar/promql-build.ts";
+import { evaluateDuration } from "../../../grammar/promql-duration-tree.ts";
 import { PromqlSyntaxError } from "../../../grammar/promql-error.ts";
 import type {
   PromqlDuration,
@@ -36,10 +36,10 @@ export interface QueryTimes {
 }
 
 /** Selections of one query; more are refused. */
-export const SELECTIONS_MAX = 1000;
+const SELECTIONS_MAX = 1000;
 
 /** Steps of a sub-query; more are refused. */
-export const SUBQUERY_STEPS_MAX = 1_000_000;
+const SUBQUERY_STEPS_MAX = 1_000_000;
 
 /** Steps of the query itself. */
 export function queryGrid(times: QueryTimes): StepGrid {
@@ -49,7 +49,7 @@ export function queryGrid(times: QueryTimes): StepGrid {
 }
 
 /** Milliseconds that a duration means in this query, cut to whole ones. */
-export function durationMs(duration: PromqlDuration, times: QueryTimes): number {
+function durationMs(duration: PromqlDuration, times: QueryTimes): number {
   const seconds = evaluateDuration(duration, (kind) =>
     kind === "step" ? times.stepMs / 1000 : (times.endMs - times.startMs) / 1000,
   );

@@ -103,7 +103,7 @@ export function planQuery(query: PromqlQuery): PlannedQuery {
 }
 
 /** A range query over something that has no value at a step. */
-export class RangeTypeError extends Error {
+class RangeTypeError extends Error {
   constructor(type: string) {
     const name = type === "matrix" ? "range vector" : type;
     super(`invalid expression type "${name}" for range query, must be Scalar or instant Vector`);

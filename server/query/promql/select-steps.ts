@@ -62,7 +62,7 @@ export function withoutStale(samples: SeriesSamples): RangeSeries {
 }
 
 /** A window for `applyKernel`; `first` and `second` are set by the caller's `setArguments`. */
-export function makeWindow(): RangeWindow {
+function makeWindow(): RangeWindow {
   return {
     timestampsMs: new Float64Array(0),
     values: new Float64Array(0),

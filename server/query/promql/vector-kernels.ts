@@ -62,7 +62,7 @@ export const DATE_KERNELS: ReadonlyMap<string, (value: number) => number> = new 
 ]);
 
 /** Go's power: 1 to anything is 1, and -1 to an infinity too. */
-export function power(base: number, exponent: number): number {
+function power(base: number, exponent: number): number {
   if (base === 1) return 1;
   if (base === -1 && Math.abs(exponent) === Number.POSITIVE_INFINITY) return 1;
   return base ** exponent;

@@ -4,7 +4,7 @@
  */
 
 import { SqlTextError } from "../../../grammar/sql-error.ts";
-import { printSql, quoteIdentifier, quoteString } from "../../../grammar/sql-print.ts";
+import { printSql } from "../../../grammar/sql-print.ts";
 import type {
   SqlColumnName,
   SqlCount,
@@ -17,7 +17,7 @@ import type {
   SqlSource,
   SqlType,
 } from "../../../grammar/sql-tree.ts";
-import { attributeExpression, HEX_COLUMNS, type HexColumn, hexLiteral, SQL_TABLES } from "../../model/sql-tables.ts";
+import { SQL_TABLES } from "../../model/sql-tables.ts";
 import type { CheckedSql } from "../../store/reader.ts";
 import { ALLOWED_TYPES, SMALL_BYTES, sizeRuleOf, TEXT_TYPES, TIME_UNITS } from "./sql-functions.ts";
 import {
@@ -28,6 +28,7 @@ import {
   similarColumns,
   storedColumns,
 } from "./sql-scope.ts";
+import { compareStoredIds, type IdLookup, storedAttribute, storedId, storedIdList } from "./sql-stored.ts";
 
 export type SqlParameter = string | number | boolean | null;
 
@@ -36,6 +37,17 @@ const VALUE_BYTES_MAX = 16_777_216;
 
 /** Tables and sub-queries of one statement. */
 const SOURCES_MAX = 32;
+
+/** The engine's `now()` has a time zone and compares with no stored time; this is a TIMESTAMP in UTC. */
+const NOW = "make_timestamp(epoch_us(now()))";
+
+/** The time of the statement, and words of the SQL standard for it that are calls without parentheses. */
+const TIME_WORDS: ReadonlyMap<string, string> = new Map([
+  ["now", NOW],
+  ["today", `CAST(${NOW} AS DATE)`],
+  ["current_timestamp", NOW],
+  ["current_date", `CAST(${NOW} AS DATE)`],
+]);
 
 /** Characters of a column's name that is made from its expression. */
 const NAME_LENGTH_MAX = 100;
@@ -290,8 +302,13 @@ class SqlBinder {
       }
       case "star":
         return this.#refuse(node.at, "* may stand only in SELECT and count(*).", "Name the column.");
-      case "column":
+      case "column": {
+        const time =
+          node.qualifier === "" && /^current_/i.test(node.name) ? TIME_WORDS.get(node.name.toLowerCase()) : undefined;
+        if (time !== undefined && findColumn(scope, "", node.name) === undefined)
+          return small({ kind: "engine", text: time });
         return { node, bytes: this.#column(node, scope).bytes };
+      }
       case "call":
         return this.#call(node, scope, ctes);
       case "paren": {
@@ -335,12 +352,16 @@ class SqlBinder {
     switch (node.kind) {
       case "compare":
         return small(
-          this.#compareIds(node, scope) ?? { ...node, left: one(node.left).node, right: one(node.right).node },
+          compareStoredIds(node, this.#lookup(scope)) ?? {
+            ...node,
+            left: one(node.left).node,
+            right: one(node.right).node,
+          },
         );
       case "is": {
-        const stored = node.what === "NULL" ? this.#storedId(node.operand, scope) : undefined;
+        const stored = node.what === "NULL" ? storedId(node.operand, this.#lookup(scope))?.node : undefined;
         const what = typeof node.what === "string" ? node.what : { distinctFrom: one(node.what.distinctFrom).node };
-        return small({ ...node, operand: stored === undefined ? one(node.operand).node : stored.node, what });
+        return small({ ...node, operand: stored ?? one(node.operand).node, what });
       }
       case "between":
         return small({ ...node, operand: one(node.operand).node, low: one(node.low).node, high: one(node.high).node });
@@ -353,7 +374,7 @@ class SqlBinder {
           const list = this.query(node.list, scope, ctes).query;
           return small({ ...node, operand: one(node.operand).node, list });
         }
-        const ids = this.#idsOf(node.operand, node.list, scope);
+        const ids = storedIdList(node.operand, node.list, this.#lookup(scope));
         if (ids !== undefined) return small({ ...node, ...ids });
         return small({ ...node, operand: one(node.operand).node, list: node.list.map((entry) => one(entry).node) });
       }
@@ -421,6 +442,8 @@ class SqlBinder {
         "The documentation lists the functions that are.",
       );
     }
+    const time = node.args.length === 0 ? TIME_WORDS.get(node.name) : undefined;
+    if (time !== undefined) return { node: { kind: "engine", text: time }, bytes: SMALL_BYTES };
     const countsAll = node.name === "count" && node.args.length === 1 && node.args[0]?.kind === "star";
     const args = countsAll
       ? node.args.map((argument): Bound => ({ node: argument, bytes: 0 }))
@@ -443,8 +466,7 @@ class SqlBinder {
     if (first?.kind === "subscript" && written.kind === "column" && written.name.toLowerCase() === "attributes") {
       const key = this.#textOf(first.index);
       if (key !== undefined && this.#column(written, scope).table === "spans") {
-        const text = attributeExpression(qualifierText(written), key, quoteString(key));
-        base = { node: { kind: "engine", text: `(${text})` }, bytes: base.bytes };
+        base = { node: storedAttribute(written, key), bytes: base.bytes };
         steps = steps.slice(1);
       }
     }
@@ -458,6 +480,13 @@ class SqlBinder {
     return { node: bound.length === 0 ? base.node : { ...node, base: base.node, steps: bound }, bytes };
   }
 
+  #lookup(scope: Scope): IdLookup {
+    return {
+      tableOf: (node) => this.#column(node, scope).table,
+      textOf: (node) => this.#textOf(node),
+    };
+  }
+
   /** A text known before the statement runs. */
   #textOf(node: SqlExpression): string | undefined {
     if (node.kind === "paren") return this.#textOf(node.operand);
@@ -466,55 +495,11 @@ class SqlBinder {
     const value = this.#parameter(node.index, node.at);
     return typeof value === "string" ? value : undefined;
   }
-
-  /** The stored column behind a hex id, where one table of the store gives it. */
-  #storedId(node: SqlExpression, scope: Scope): { readonly hex: HexColumn; readonly node: SqlExpression } | undefined {
-    if (node.kind === "paren") return this.#storedId(node.operand, scope);
-    if (node.kind !== "column") return undefined;
-    const { table } = this.#column(node, scope);
-    const name = node.name.toLowerCase();
-    const hex = HEX_COLUMNS.find((column) => column.table === table && column.column === name);
-    if (hex === undefined) return undefined;
-    return { hex, node: { kind: "engine", text: qualifierText(node) + quoteIdentifier(hex.stored) } };
-  }
-
-  #compareIds(node: SqlExpression & { readonly kind: "compare" }, scope: Scope): SqlExpression | undefined {
-    if (node.op !== "=" && node.op !== "<>") return undefined;
-    const left = this.#storedId(node.left, scope);
-    const right = this.#storedId(node.right, scope);
-    if (left !== undefined && right !== undefined) {
-      return left.hex.digits === right.hex.digits ? { ...node, left: left.node, right: right.node } : undefined;
-    }
-    const id = left ?? right;
-    const text = id === undefined ? undefined : this.#textOf(left === undefined ? node.left : node.right);
-    const literal = id === undefined || text === undefined ? undefined : hexLiteral(id.hex, text);
-    if (id === undefined || literal === undefined) return undefined;
-    return { ...node, left: id.node, right: { kind: "engine", text: literal } };
-  }
-
-  #idsOf(
-    operand: SqlExpression,
-    list: readonly SqlExpression[],
-    scope: Scope,
-  ): { readonly operand: SqlExpression; readonly list: readonly SqlExpression[] } | undefined {
-    const id = this.#storedId(operand, scope);
-    if (id === undefined) return undefined;
-    const literals = list.map((entry) => {
-      const text = this.#textOf(entry);
-      return text === undefined ? undefined : hexLiteral(id.hex, text);
-    });
-    const known = literals.flatMap((text): SqlExpression[] => (text === undefined ? [] : [{ kind: "engine", text }]));
-    return known.length === list.length ? { operand: id.node, list: known } : undefined;
-  }
 }
 
 type PredicateNode = SqlExpression & {
   readonly kind: "compare" | "is" | "between" | "like" | "in" | "interval" | "extract" | "case";
 };
-
-function qualifierText(node: SqlColumnName): string {
-  return node.qualifier === "" ? "" : `${quoteIdentifier(node.qualifier)}.`;
-}
 
 /** A list made from text has a place for every character at worst. */
 function bytesOfCast(type: SqlType, bytes: number): number {

@@ -75,6 +75,11 @@ test("statements answer over the tables", async (t) => {
     "SELECT upper(s) FROM (SELECT service s FROM spans) WHERE s IN (SELECT service FROM services) GROUP BY s",
     [["SHOP"]],
   );
+  await gives("SELECT count(*) FROM spans WHERE make_timestamp_ns(start_ns) < now() + INTERVAL 900 DAYS", [["2"]]);
+  await gives("SELECT count(*) FROM edges WHERE bucket > CURRENT_TIMESTAMP - INTERVAL '15 minutes'", [["0"]]);
+  await gives("SELECT count(*) FROM spans WHERE start_ns < epoch_ns(now()) - 1 AND current_date < DATE '2020-01-01'", [
+    ["0"],
+  ]);
 });
 
 test("every table and column of the model can be read", async (t) => {

@@ -9,10 +9,10 @@ import { bindSql } from "./sql-bind.ts";
 import { refuseForeign } from "./sql-second-gate.ts";
 
 /** Bytes of one answer. */
-export const SQL_ANSWER_BYTES_MAX = 268_435_456;
+const SQL_ANSWER_BYTES_MAX = 268_435_456;
 
 /** Rows of one answer, whatever a request asks. */
-export const SQL_ROWS_MAX = 1_000_000;
+const SQL_ROWS_MAX = 1_000_000;
 
 /** Time that the engine's parser may take. */
 const PARSE_TIMEOUT_MS = 5000;
