@@ -73,3 +73,8 @@ export function pushDue<T extends Cadenced>(
     push(group, out, nowMs, false);
   }
 }
+
+/** Makes groups due at the next flush. */
+export function markAllUnwritten(groups: Iterable<Cadenced>): void {
+  for (const { cadence } of groups) cadence.writtenMs = Number.NEGATIVE_INFINITY;
+}

@@ -51,13 +51,12 @@ export class DerivedStreams {
   }
 
   /**
-   * Counts the spans of one commit; commits come in order, and one seen before is passed over.
+   * Counts the spans of one commit; commits come in order, each once.
    *
    * @returns Whether a series or an edge appeared.
    */
   observe(batch: SpanBatch, sequence: number, nowMs: number): boolean {
-    if (sequence <= this.#sequence) return false;
-    this.#sequence = sequence;
+    this.#sequence = Math.max(this.#sequence, sequence);
     this.#changed = true;
     const rows = halvesOf(batch);
     const redAppeared = this.red.observe(batch, rows, nowMs);
@@ -96,6 +95,12 @@ export class DerivedStreams {
     return samples;
   }
 
+  /** Makes every series due, after samples could not be stored. */
+  markUnwritten(): void {
+    this.red.markUnwritten();
+    this.#graph.markUnwritten();
+  }
+
   graphCounts(): GraphCounts {
     return this.#graph.counts();
   }
@@ -109,11 +114,6 @@ export class DerivedStreams {
     this.#graph.write(this.#out);
     this.#changed = false;
     return { sequence: this.#sequence, state: this.#out.take() };
-  }
-
-  /** Marks the state as not saved, after a snapshot could not be stored. */
-  markUnsaved(): void {
-    this.#changed = true;
   }
 
   /**

@@ -12,7 +12,7 @@ import type { ByteReader } from "../model/byte-reader.ts";
 import type { ByteWriter } from "../model/byte-writer.ts";
 import { logBucketOf } from "../model/log-histogram.ts";
 import type { MetricMetadata, SampleToAppend } from "../model/series.ts";
-import { bornAt, type Cadence, markChanged, pushDue, pushZeros, restoredAt } from "./cadence.ts";
+import { bornAt, type Cadence, markAllUnwritten, markChanged, pushDue, pushZeros, restoredAt } from "./cadence.ts";
 import {
   emptyHistogram,
   HistogramSeries,
@@ -199,6 +199,10 @@ export class EdgeSeriesSet {
 
   pushDue(nowMs: number, out: SampleToAppend[]): void {
     pushDue(this.#withSeries(), this.#push, nowMs, out);
+  }
+
+  markUnwritten(): void {
+    markAllUnwritten(this.#all);
   }
 
   write(out: ByteWriter): void {

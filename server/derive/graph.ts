@@ -174,6 +174,11 @@ export class ServiceGraph {
     this.#unpaired.pushDue(nowMs, out);
   }
 
+  markUnwritten(): void {
+    this.#edges.markUnwritten();
+    this.#unpaired.markUnwritten();
+  }
+
   counts(): GraphCounts {
     const byKind = (counts: readonly number[]) =>
       Object.fromEntries(SPAN_KINDS.map((kind, at) => [kind, counts[at] ?? 0]));

@@ -11,7 +11,7 @@ import { logBucketOf } from "../model/log-histogram.ts";
 import type { MetricMetadata, SampleToAppend } from "../model/series.ts";
 import { SPAN_KINDS, SPAN_STATUSES, type SpanBatch } from "../model/span-batch.ts";
 import { type BatchHalves, durationNs, isZero } from "./batch-rows.ts";
-import { bornAt, type Cadence, markChanged, pushDue, pushZeros, restoredAt } from "./cadence.ts";
+import { bornAt, type Cadence, markAllUnwritten, markChanged, pushDue, pushZeros, restoredAt } from "./cadence.ts";
 import {
   emptyHistogram,
   HistogramSeries,
@@ -58,7 +58,7 @@ export const RED_METADATA: readonly MetricMetadata[] = [
 ];
 
 /** One series set. The count of `latency` is the number of calls. */
-export interface RedSeries {
+interface RedSeries {
   readonly service: string;
   readonly name: string;
   /** Index into `SPAN_KINDS`. */
@@ -83,11 +83,6 @@ export class RedMetrics {
   constructor(limits: { readonly seriesMax?: number; readonly perServiceMax?: number } = {}) {
     this.#seriesMax = limits.seriesMax ?? RED_SERIES_MAX;
     this.#perServiceMax = limits.perServiceMax ?? RED_SERIES_PER_SERVICE_MAX;
-  }
-
-  /** All series, in no order that matters. */
-  series(): Iterable<RedSeries> {
-    return this.#series.values();
   }
 
   /** Services whose span names went beyond a limit, with the calls that were counted under the overflow name. */
@@ -136,6 +131,10 @@ export class RedMetrics {
 
   pushDue(nowMs: number, out: SampleToAppend[]): void {
     pushDue(this.#series.values(), this.#push, nowMs, out);
+  }
+
+  markUnwritten(): void {
+    markAllUnwritten(this.#series.values());
   }
 
   write(out: ByteWriter): void {

@@ -3,7 +3,7 @@
 import type { ByteReader } from "../model/byte-reader.ts";
 import type { ByteWriter } from "../model/byte-writer.ts";
 import type { MetricMetadata, SampleToAppend } from "../model/series.ts";
-import { bornAt, type Cadence, markChanged, pushDue, pushZeros, restoredAt } from "./cadence.ts";
+import { bornAt, type Cadence, markAllUnwritten, markChanged, pushDue, pushZeros, restoredAt } from "./cadence.ts";
 import { labelsOf, OVERFLOW_VALUE } from "./series-labels.ts";
 
 const UNPAIRED = "traces_service_graph_unpaired_spans_total";
@@ -55,6 +55,10 @@ export class UnpairedSeriesSet {
 
   pushDue(nowMs: number, out: SampleToAppend[]): void {
     pushDue(this.#groups.values(), this.#push, nowMs, out);
+  }
+
+  markUnwritten(): void {
+    markAllUnwritten(this.#groups.values());
   }
 
   write(out: ByteWriter): void {

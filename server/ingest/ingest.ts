@@ -1,0 +1,210 @@
+/**
+ * The way in for spans: check, commit, acknowledge, derive.
+ *
+ * Invariants: a batch is acknowledged after its commit; derived streams see batches in the order of their commits;
+ * `received = stored + rejected + lost` holds in the counters whenever no batch is under way.
+ */
+
+import { DERIVED_METADATA, type DerivedStreams } from "../derive/derived-streams.ts";
+import { ThalwegError } from "../model/errors.ts";
+import { SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
+import type { CommitReceipt } from "../store/writer.ts";
+import { batchBytes, checkBatch } from "./check-batch.ts";
+import { DerivedFlush, type FlushDeps } from "./derived-flush.ts";
+import { restoreStreams } from "./restore-streams.ts";
+
+/** Bytes of batches that may wait for their commit at one time; beyond them the sender is refused. */
+export const PENDING_BYTES_MAX = 128 * 2 ** 20;
+const RETRY_AFTER_SECONDS = 2;
+const REPLAY = SPAN_SOURCES.indexOf("replay");
+
+/** How spans came; the `transport` label. Nobody sends again what came by `capture` or `replay`. */
+export type Transport = "grpc" | "http" | "capture" | "replay";
+
+/** Where a batch comes from. */
+export interface SpanOrigin {
+  readonly signal: "traces";
+  readonly transport: Transport;
+  /** Rows the decoder left out already, by reason; they are received and rejected too. */
+  readonly rejected?: ReadonlyMap<string, number>;
+}
+
+/** What became of a batch. */
+export interface AcceptedSpans {
+  readonly stored: number;
+  /** Rows of the batch that were left out, by reason. */
+  readonly rejected: ReadonlyMap<string, number>;
+}
+
+/** What became of a request's spans, in the words the faces use. */
+export type ReceiveOutcome =
+  | { readonly kind: "stored"; readonly rejected: ReadonlyMap<string, number> }
+  | { readonly kind: "refused"; readonly reason: string; readonly retryAfterSeconds: number };
+
+export interface IngestDeps extends FlushDeps {
+  readonly pendingBytesMax?: number;
+}
+
+/** Takes spans; see the file's head. */
+export class Ingest {
+  readonly #deps: IngestDeps;
+  readonly #streams: DerivedStreams;
+  readonly #flush: DerivedFlush;
+  #pendingBytes = 0;
+  #pending = 0;
+  #whenIdle: (() => void) | undefined;
+  #onLiveSpans: (() => void) | undefined;
+  #closed = false;
+
+  /** Use `openIngest`. */
+  constructor(deps: IngestDeps, streams: DerivedStreams) {
+    this.#deps = deps;
+    this.#streams = streams;
+    this.#flush = new DerivedFlush(streams, deps);
+    deps.telemetry.onRender(() => this.#tellCounts());
+    for (const metadata of DERIVED_METADATA) deps.writer.describe(metadata);
+    this.#flush.appeared();
+    this.#flush.start();
+  }
+
+  /**
+   * Checks and stores a batch; resolves once its rows are durable.
+   *
+   * @throws ThalwegError `store_unavailable` where nothing of the batch was kept: too much waits, or the store
+   * refuses. The rows are counted as rejected where somebody can send them again, else as lost.
+   */
+  async acceptSpans(batch: SpanBatch, origin: SpanOrigin): Promise<AcceptedSpans> {
+    const { telemetry } = this.#deps;
+    const { signal, transport } = origin;
+    telemetry.count("thalweg_ingest_received_total", { signal, transport }, batch.rows + sumOf(origin.rejected));
+    this.#countRejected(origin.rejected);
+    const bytes = batchBytes(batch);
+    this.#refuseOverload(batch, origin, bytes);
+    const checked = checkBatch(batch);
+    this.#countRejected(checked.rejected);
+    for (const [what, count] of checked.mended) telemetry.count("thalweg_ingest_mended_total", { signal, what }, count);
+    if (checked.batch.rows === 0) return { stored: 0, rejected: checked.rejected };
+    this.#tellLiveSpans(checked.batch);
+    const receipt = await this.#commit(checked.batch, origin, bytes);
+    return { stored: receipt.spans, rejected: checked.rejected };
+  }
+
+  /** As `acceptSpans`, with a refusal as an answer instead of an error. */
+  async receive(received: {
+    readonly batch: SpanBatch;
+    readonly rejected: ReadonlyMap<string, number>;
+    readonly transport: Transport;
+  }): Promise<ReceiveOutcome> {
+    const { batch, rejected, transport } = received;
+    try {
+      const accepted = await this.acceptSpans(batch, { signal: "traces", transport, rejected });
+      return { kind: "stored", rejected: accepted.rejected };
+    } catch (error) {
+      if (!(error instanceof ThalwegError) || error.code !== "store_unavailable") throw error;
+      return { kind: "refused", reason: error.message, retryAfterSeconds: RETRY_AFTER_SECONDS };
+    }
+  }
+
+  /** Calls back once, at the next batch with a span that is not a replayed one. */
+  onceLive(callback: () => void): void {
+    this.#onLiveSpans = callback;
+  }
+
+  /** Stores everything derived so far; series and edges can be asked for afterwards. */
+  async flush(): Promise<void> {
+    await this.#flush.flush();
+  }
+
+  /** Services with more span names than are kept apart, and their calls without a name of their own. */
+  overflow(): { service: string; calls: number }[] {
+    return this.#streams.red.overflow();
+  }
+
+  /** Refuses what comes, waits for commits under way, and saves the derived state. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (this.#pending > 0) {
+      await new Promise<void>((resolve) => {
+        this.#whenIdle = resolve;
+      });
+    }
+    await this.#flush.close();
+  }
+
+  /** The continuation of a commit runs in the order of commits, and derives in the same turn: see the invariants. */
+  async #commit(batch: SpanBatch, origin: SpanOrigin, bytes: number): Promise<CommitReceipt> {
+    const { writer, clock, telemetry } = this.#deps;
+    this.#pending++;
+    this.#pendingBytes += bytes;
+    let receipt: CommitReceipt | undefined;
+    try {
+      receipt = await writer.commitSpans(batch);
+      telemetry.count("thalweg_ingest_stored_total", { signal: origin.signal }, receipt.spans);
+      if (this.#streams.observe(batch, receipt.sequence, clock.nowMs())) this.#flush.appeared();
+      return receipt;
+    } catch (error) {
+      if (receipt === undefined) this.#countRefused(batch.rows, origin, "store_unavailable");
+      throw error;
+    } finally {
+      this.#pending--;
+      this.#pendingBytes -= bytes;
+      if (this.#pending === 0) this.#whenIdle?.();
+    }
+  }
+
+  #refuseOverload(batch: SpanBatch, origin: SpanOrigin, bytes: number): void {
+    const max = this.#deps.pendingBytesMax ?? PENDING_BYTES_MAX;
+    const isFull = this.#pending > 0 && this.#pendingBytes + bytes > max;
+    if (!isFull && !this.#closed) return;
+    this.#countRefused(batch.rows, origin, this.#closed ? "store_unavailable" : "overload");
+    const why = this.#closed ? "it is stopping" : `${this.#pendingBytes} bytes of spans wait, the limit is ${max}`;
+    throw new ThalwegError("store_unavailable", { why });
+  }
+
+  #countRefused(rows: number, { signal, transport }: SpanOrigin, reason: string): void {
+    const comesAgain = transport === "grpc" || transport === "http";
+    const name = comesAgain ? "thalweg_ingest_rejected_total" : "thalweg_ingest_lost_total";
+    this.#deps.telemetry.count(name, { signal, reason }, rows);
+  }
+
+  #countRejected(rejected: ReadonlyMap<string, number> | undefined): void {
+    for (const [reason, count] of rejected ?? []) {
+      this.#deps.telemetry.count("thalweg_ingest_rejected_total", { signal: "traces", reason }, count);
+    }
+  }
+
+  #tellLiveSpans(batch: SpanBatch): void {
+    const callback = this.#onLiveSpans;
+    if (callback === undefined || batch.source.every((source) => source === REPLAY)) return;
+    this.#onLiveSpans = undefined;
+    callback();
+  }
+
+  #tellCounts(): void {
+    const { telemetry } = this.#deps;
+    const { waiting, expired, dropped, overflowCalls } = this.#streams.graphCounts();
+    telemetry.set("thalweg_graph_waiting_spans", {}, waiting);
+    for (const kind of ["client", "server", "producer", "consumer"]) {
+      telemetry.set("thalweg_graph_expired_total", { kind }, expired[kind] ?? 0);
+      telemetry.set("thalweg_graph_dropped_total", { kind }, dropped[kind] ?? 0);
+    }
+    const withoutName = this.#streams.red.overflow().reduce((sum, { calls }) => sum + calls, 0);
+    telemetry.set("thalweg_derive_overflow_calls_total", { of: "span_name" }, withoutName);
+    telemetry.set("thalweg_derive_overflow_calls_total", { of: "edge" }, overflowCalls);
+  }
+}
+
+/**
+ * Opens the way in: restores what was derived, derives again what was committed since, then takes spans.
+ *
+ * Call it once for a store, before anything commits spans.
+ */
+export async function openIngest(deps: IngestDeps): Promise<Ingest> {
+  return new Ingest(deps, await restoreStreams(deps));
+}
+
+function sumOf(counts: ReadonlyMap<string, number> | undefined): number {
+  let sum = 0;
+  for (const count of counts?.values() ?? []) sum += count;
+  return sum;
+}
