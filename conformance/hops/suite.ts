@@ -51,13 +51,15 @@ async function runOn(rung: string, report: SuiteReport): Promise<void> {
       failed === 0 ? "" : `${failed} were not`,
     );
     for (const hop of hops) {
-      const lines = readFileSync(hop.log, "utf8").trimEnd().split("\n").length;
+      let lines = 0;
       let found = 0;
       await until(async () => {
         const rows = await program.sql("SELECT sum(weight) AS n FROM spans WHERE service = $1 AND kind = 'server'", [
           hop.service,
         ]);
         found = Number(rows[0]?.[0] ?? 0);
+        // A server may write its line after its answer.
+        lines = readFileSync(hop.log, "utf8").trimEnd().split("\n").length;
         return found === lines ? true : undefined;
       }, SETTLE_MS_MAX);
       report.add(
@@ -169,7 +171,7 @@ createServer((request, response) => {
       response.writeHead(answer.statusCode);
       response.end(Buffer.concat(chunks));
     });
-  }).on("error", () => { response.writeHead(502); response.end(); });
+  }).on("error", () => { appendFileSync(log, request.url + "\\n"); response.writeHead(502); response.end(); });
 }).listen(Number(port), "127.0.0.1");
 `;
 
