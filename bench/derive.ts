@@ -4,13 +4,14 @@
  * Prints one JSON line a figure. Usage: `node bench/derive.ts`.
  */
 
-import { bench, run } from "mitata";
 import { DerivedStreams } from "../server/derive/derived-streams.ts";
 import type { SpanBatch } from "../server/model/span-batch.ts";
 import { EMPTY_SPAN, SpanBatchBuilder } from "../server/model/span-batch-builder.ts";
+import { printFigure } from "./figure-kit.ts";
 
 const BATCHES = 64;
 const ROWS = 512;
+const ROUNDS = 15;
 const SERVICES = 50;
 const NAMES = 2_000;
 const NOW_MS = 1_768_478_400_000;
@@ -56,40 +57,41 @@ function makeBatches(): SpanBatch[] {
   });
 }
 
-const batches = makeBatches();
-const streams = new DerivedStreams();
-let sequence = 0;
-const observeAll = () => {
-  for (const batch of batches) streams.observe(batch, ++sequence, NOW_MS);
-  streams.takeMinutes();
-};
-observeAll();
-for (const cadence of streams.zeros(NOW_MS).cadences) cadence.zeroed = true;
-
-bench("observe", observeAll);
-bench("snapshot", () => streams.snapshot());
-bench("samples", () => {
-  streams.markUnwritten();
-  return streams.samples(NOW_MS);
-});
-
-const spans = BATCHES * ROWS;
-const { benchmarks } = await run({ format: "quiet" });
-for (const { alias, runs } of benchmarks) {
-  for (const { stats } of runs) {
-    if (stats === undefined) continue;
-    const perSpan = alias === "observe" ? spans : 1;
-    process.stdout.write(
-      `${JSON.stringify({
-        bench: "derive",
-        measure: alias,
-        unit: alias === "observe" ? "ns/span" : "ms",
-        value: Number((stats.p50 / perSpan / (alias === "observe" ? 1 : 1e6)).toPrecision(4)),
-        min: Number((stats.min / perSpan / (alias === "observe" ? 1 : 1e6)).toPrecision(4)),
-        max: Number((stats.max / perSpan / (alias === "observe" ? 1 : 1e6)).toPrecision(4)),
-        runs: stats.samples.length,
-        note: `${spans} spans a round, state of ${streams.snapshot().state.length} bytes`,
-      })}\n`,
-    );
-  }
+/** CPU microseconds of this thread and of the collector that work takes. */
+function cpuMicros(work: () => void): number {
+  const before = process.cpuUsage();
+  work();
+  const { user, system } = process.cpuUsage(before);
+  return user + system;
 }
+
+function main(): void {
+  const batches = makeBatches();
+  const streams = new DerivedStreams();
+  let sequence = 0;
+  const observeAll = () => {
+    for (const batch of batches) streams.observe(batch, ++sequence, NOW_MS);
+    streams.takeMinutes();
+  };
+  const spans = BATCHES * ROWS;
+  for (let round = 0; round < 5; round++) observeAll();
+  for (const cadence of streams.zeros(NOW_MS).cadences) cadence.zeroed = true;
+  const note = `${spans} spans a round, CPU time, state of ${streams.snapshot().state.length} bytes`;
+  const figure = (measure: string, unit: string, work: () => void, scale: number) => {
+    const values = Array.from({ length: ROUNDS }, () => cpuMicros(work) * scale);
+    printFigure({ bench: "derive", measure, unit, values, note });
+  };
+  figure("observe", "ns/span", observeAll, 1000 / spans);
+  figure("snapshot", "ms", () => streams.snapshot(), 1 / 1000);
+  figure(
+    "samples",
+    "ms",
+    () => {
+      streams.markUnwritten();
+      streams.samples(NOW_MS);
+    },
+    1 / 1000,
+  );
+}
+
+main();

@@ -51,8 +51,8 @@ import { UnpairedSeriesSet } from "./unpaired-series.ts";
 export const EDGE_WAIT_MS = 10_000;
 /** Spans that wait at one time. */
 export const WAITING_MAX = 65_536;
-const SETTLED_MAX = 16_384;
-const CLAIMS_MAX = 16_384;
+const SETTLED_MAX = 4_096;
+const CLAIMS_MAX = 4_096;
 /** A span that started this far from its arrival is counted in the minute of its arrival. */
 const START_SKEW_MAX_MS = 600_000;
 const MINUTE_MS = 60_000;

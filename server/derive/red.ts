@@ -72,7 +72,9 @@ interface RedSeries {
 
 /** Counts spans, and tells the counts as samples. */
 export class RedMetrics {
-  readonly #series = new Map<string, RedSeries>();
+  #series: RedSeries[] = [];
+  /** By service, then span name; the lists are by `kind * STATUSES + status`. */
+  readonly #byService = new Map<string, Map<string, (RedSeries | undefined)[]>>();
   readonly #perService = new Map<string, number>();
   readonly #writers = new WeakMap<RedSeries, { calls: SampleToAppend["labels"]; latency: HistogramSeries }>();
   readonly #seriesMax: number;
@@ -88,7 +90,7 @@ export class RedMetrics {
   /** Services whose span names went beyond a limit, with the calls that were counted under the overflow name. */
   overflow(): { service: string; calls: number }[] {
     const calls = new Map<string, number>();
-    for (const { name, service, latency } of this.#series.values()) {
+    for (const { name, service, latency } of this.#series) {
       if (name === OVERFLOW_VALUE) calls.set(service, (calls.get(service) ?? 0) + latency.count);
     }
     return [...calls].map(([service, count]) => ({ service, calls: count }));
@@ -102,7 +104,8 @@ export class RedMetrics {
   observe(batch: SpanBatch, rows: BatchHalves, nowMs: number): boolean {
     const names = batch.text.length;
     const known = new Map<number, RedSeries>();
-    const sizeBefore = this.#series.size;
+    const services = batch.resources.map(({ service }) => boundedValue(service));
+    const sizeBefore = this.#series.length;
     for (let row = 0; row < batch.rows; row++) {
       if (!isZero(rows.duplicateOf, row)) continue;
       const kind = within(batch.kind[row], KINDS);
@@ -112,8 +115,7 @@ export class RedMetrics {
       const localKey = ((resource * names + name) * KINDS + kind) * STATUSES + status;
       let series = known.get(localKey);
       if (series === undefined) {
-        const service = batch.resources[resource]?.service ?? "";
-        series = this.#seriesOf(boundedValue(service), boundedValue(batch.text[name] ?? ""), kind, status, nowMs);
+        series = this.#seriesOf(services[resource] ?? "", boundedValue(batch.text[name] ?? ""), kind, status, nowMs);
         known.set(localKey, series);
         markChanged(series.cadence, nowMs);
       }
@@ -122,24 +124,24 @@ export class RedMetrics {
       observeLatency(series.latency, RED_BOUNDS, latencyNs, weight);
       addLogCount(series.log, logBucketOf(latencyNs), weight);
     }
-    return this.#series.size > sizeBefore;
+    return this.#series.length > sizeBefore;
   }
 
   pushZeros(nowMs: number, out: SampleToAppend[]): Cadence[] {
-    return pushZeros(this.#series.values(), this.#push, nowMs, out);
+    return pushZeros(this.#series, this.#push, nowMs, out);
   }
 
   pushDue(nowMs: number, out: SampleToAppend[]): void {
-    pushDue(this.#series.values(), this.#push, nowMs, out);
+    pushDue(this.#series, this.#push, nowMs, out);
   }
 
   markUnwritten(): void {
-    markAllUnwritten(this.#series.values());
+    markAllUnwritten(this.#series);
   }
 
   write(out: ByteWriter): void {
-    out.varint(this.#series.size);
-    for (const series of this.#series.values()) {
+    out.varint(this.#series.length);
+    for (const series of this.#series) {
       out.text(series.service);
       out.text(series.name);
       out.byte(series.kind);
@@ -165,7 +167,7 @@ export class RedMetrics {
   }
 
   #seriesOf(service: string, name: string, kind: number, status: number, nowMs: number): RedSeries {
-    const known = this.#series.get(keyOf(service, name, kind, status));
+    const known = this.#byService.get(service)?.get(name)?.[kind * STATUSES + status];
     if (known !== undefined) return known;
     if (name !== OVERFLOW_VALUE && !this.#hasRoom(service, nowMs)) {
       return this.#seriesOf(service, OVERFLOW_VALUE, kind, status, nowMs);
@@ -180,29 +182,41 @@ export class RedMetrics {
   }
 
   #add(series: RedSeries): void {
-    this.#series.set(keyOf(series.service, series.name, series.kind, series.status), series);
-    if (series.name === OVERFLOW_VALUE) this.#overflowSeries++;
-    else this.#perService.set(series.service, (this.#perService.get(series.service) ?? 0) + 1);
+    const { service, name, kind, status } = series;
+    this.#series.push(series);
+    let byName = this.#byService.get(service);
+    if (byName === undefined) {
+      byName = new Map();
+      this.#byService.set(service, byName);
+    }
+    let list = byName.get(name);
+    if (list === undefined) {
+      list = new Array<RedSeries | undefined>(KINDS * STATUSES).fill(undefined);
+      byName.set(name, list);
+    }
+    list[kind * STATUSES + status] = series;
+    if (name === OVERFLOW_VALUE) this.#overflowSeries++;
+    else this.#perService.set(service, (this.#perService.get(service) ?? 0) + 1);
   }
 
   #hasRoom(service: string, nowMs: number): boolean {
     const full = () =>
-      this.#series.size - this.#overflowSeries >= this.#seriesMax ||
+      this.#series.length - this.#overflowSeries >= this.#seriesMax ||
       (this.#perService.get(service) ?? 0) >= this.#perServiceMax;
     if (full() && nowMs - this.#madeRoomMs >= MAKE_ROOM_EVERY_MS) {
       this.#madeRoomMs = nowMs;
-      for (const series of this.#series.values()) {
-        if (nowMs - series.cadence.changedMs >= IDLE_MS && series.name !== OVERFLOW_VALUE) this.#remove(series);
-      }
+      this.#dropIdle(nowMs);
     }
     return !full();
   }
 
-  #remove(series: RedSeries): void {
-    this.#series.delete(keyOf(series.service, series.name, series.kind, series.status));
-    const left = (this.#perService.get(series.service) ?? 1) - 1;
-    if (left > 0) this.#perService.set(series.service, left);
-    else this.#perService.delete(series.service);
+  #dropIdle(nowMs: number): void {
+    const kept = this.#series.filter(({ cadence }) => nowMs - cadence.changedMs < IDLE_MS);
+    this.#series = [];
+    this.#byService.clear();
+    this.#perService.clear();
+    this.#overflowSeries = 0;
+    for (const series of kept) this.#add(series);
   }
 
   readonly #push = (series: RedSeries, out: SampleToAppend[], timestampMs: number, zero: boolean): void => {
@@ -228,8 +242,4 @@ export class RedMetrics {
 /** Numbers that OTLP does not know count as unspecified and unset. */
 function within(value: number | undefined, below: number): number {
   return value !== undefined && value < below ? value : 0;
-}
-
-function keyOf(service: string, name: string, kind: number, status: number): string {
-  return `${service}\u0000${name}\u0000${kind * STATUSES + status}`;
 }

@@ -70,9 +70,23 @@ export class ByteWriter {
 
   /** UTF-8 after its length in bytes. */
   text(value: string): void {
-    const bytes = this.#text.encode(value);
-    this.varint(bytes.length);
-    this.raw(bytes);
+    const start = this.#length;
+    this.varint(value.length);
+    this.#reserve(value.length);
+    let at = this.#length;
+    // Names are ASCII for the most part, and short: a loop beats the encoder there.
+    for (let i = 0; i < value.length; i++) {
+      const unit = value.charCodeAt(i);
+      if (unit >= 0x80) {
+        this.#length = start;
+        const bytes = this.#text.encode(value);
+        this.varint(bytes.length);
+        this.raw(bytes);
+        return;
+      }
+      this.#bytes[at++] = unit;
+    }
+    this.#length = at;
   }
 
   /** Bytes as they are. */
