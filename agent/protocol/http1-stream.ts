@@ -294,8 +294,8 @@ export class Http1Stream {
       if (lf < 0) {
         line.append(bytes, at, end);
         if (line.length >= HEADER_NAME_BYTES && !isWanted(line)) line.skipping = true;
-        if (this.#headBytes > HEAD_BYTES_MAX) this.#cutHead(0);
-        return end;
+        at = end;
+        break;
       }
       const start = at;
       at = lf + 1;
@@ -311,9 +311,13 @@ export class Http1Stream {
       } else {
         this.#header(bytes, start, end);
       }
+      if (this.#headBytes > HEAD_BYTES_MAX) break;
     }
-    if (this.#headBytes > HEAD_BYTES_MAX) this.#cutHead(0);
-    return at;
+    if (this.#headBytes > HEAD_BYTES_MAX) {
+      this.#cutHead(0);
+      if (at < bytes.length) this.#passAdrift(slice, bytes.length - at);
+    }
+    return bytes.length;
   }
 
   #header(bytes: Uint8Array, start: number, end: number): void {

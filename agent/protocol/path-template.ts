@@ -118,7 +118,7 @@ function emptyPosition(isParameter: boolean): Position {
 export function segmentShape(segment: string): string {
   if (segment === REDACTED) return "{id}";
   if (segment === "" || !isIdentifier(segment)) return segment;
-  const dot = segment.lastIndexOf(".");
+  const dot = segment.includes("@") || segment.includes("%") ? -1 : segment.lastIndexOf(".");
   return dot > 0 && isExtension(segment, dot + 1) ? `{id}${segment.slice(dot)}` : "{id}";
 }
 

@@ -225,7 +225,8 @@ function isWordCode(code: number): boolean {
   );
 }
 
-function hasDigit(text: string): boolean {
+/** Is there a decimal digit in the text? */
+export function hasDigit(text: string): boolean {
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at);
     if (code >= 0x30 && code <= 0x39) return true;

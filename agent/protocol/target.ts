@@ -4,7 +4,7 @@
  * @see RFC 9112 section 3.2 (forms); OpenTelemetry semantic conventions, `url.*` (redaction)
  */
 
-import { isSecretName, isToldSecret, looksSecret, REDACTED } from "./secrets.ts";
+import { hasDigit, isSecretName, isToldSecret, looksSecret, REDACTED } from "./secrets.ts";
 
 /** Longest path and query that are kept, in UTF-16 code units; the rest is cut off. */
 export const PATH_CHARS_MAX = 2048;
@@ -147,8 +147,9 @@ export function redactQuery(query: string): string {
 function redactPair(pair: string): string {
   const equals = pair.indexOf("=");
   const key = equals < 0 ? pair : pair.slice(0, equals);
+  // What stands without `=` may be a value as well as a name: only what cannot be an identifier stays.
+  if (equals < 0) return isPlainKey(key) && !hasDigit(key) ? key : REDACTED;
   const safeKey = isPlainKey(key) ? key : REDACTED;
-  if (equals < 0) return safeKey;
   return equals === pair.length - 1 ? `${safeKey}=` : `${safeKey}=${REDACTED}`;
 }
 
