@@ -87,9 +87,9 @@ async function photograph(page: Page, program: Program, out: string, report: Sui
     report.add(`${name}: ${join(out, `${name}.png`)}`, fault);
   };
   await view("services", "", async () => {
-    await page.locator("#services tbody tr", { hasText: "web" }).first().waitFor({ timeout: VIEW_MS_MAX });
+    await page.locator("#services tbody tr", { hasText: "storefront" }).first().waitFor({ timeout: VIEW_MS_MAX });
     const text = await page.locator("#services tbody").textContent();
-    return ["web", "cart", "catalog"]
+    return ["storefront", "cart", "catalog"]
       .filter((name) => !text?.includes(name))
       .map((name) => `service ${name} is missing`)
       .join("\n");
@@ -117,7 +117,7 @@ async function photograph(page: Page, program: Program, out: string, report: Sui
     return count >= BARS_MIN ? "" : `${count} bars, at least ${BARS_MIN} are expected`;
   });
   await view("graph", "#/graph", async () => {
-    await page.locator("#graph .node", { hasText: "web" }).waitFor({ timeout: VIEW_MS_MAX });
+    await page.locator("#graph .node", { hasText: "storefront" }).waitFor({ timeout: VIEW_MS_MAX });
     const edges = await page.locator("#graph .edge").count();
     return edges >= 2 ? "" : `${edges} edges`;
   });

@@ -15,7 +15,7 @@ const START_MS_MAX = 10_000;
 
 /** A running shop. */
 export interface Shop {
-  /** Address of its front: nginx where it runs, else the web process. */
+  /** Address of its front: nginx where it runs, else the storefront process. */
   readonly front: string;
   /** Names of the parts that run, as a person would call them. */
   readonly parts: readonly string[];
@@ -49,7 +49,7 @@ export async function startShop(perSecond: number): Promise<Shop> {
   } else missing.push("reviews (python3 is not installed)");
   env["SHOP_CATALOG"] = `http://127.0.0.1:${await node("catalog.ts", env)}`;
   env["SHOP_CART"] = `http://127.0.0.1:${await node("cart.ts", env)}`;
-  const web = await node("web.ts", env);
+  const web = await node("storefront.ts", env);
   let front = `http://127.0.0.1:${web}`;
   if (has("nginx")) {
     front = `http://127.0.0.1:${await startNginx(children, directory, web)}`;

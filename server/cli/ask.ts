@@ -106,7 +106,9 @@ async function printSql(question: Question): Promise<number> {
   const names: string[] = body.columns.map((column: { name: string }) => column.name);
   const cells = body.rows.map((row: unknown[]) => row.map((value, index) => cellText(names[index] ?? "", value)));
   process.stdout.write(renderTable(names, cells));
-  process.stdout.write(`${body.rows.length} rows${body.truncated ? ", cut short" : ""} (${body.elapsed_ms} ms)\n`);
+  process.stdout.write(
+    `${body.rows.length} rows${body.truncated ? ", cut short" : ""} (${Number(body.elapsed_ms).toFixed(1)} ms)\n`,
+  );
   return 0;
 }
 

@@ -47,6 +47,11 @@ async function loadVerb(name: string): Promise<Verb> {
   return load();
 }
 
+// A reader such as `head` that has seen enough is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(0);
+});
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {

@@ -5,7 +5,6 @@
  * come from several batches; buffers are reused, since DuckDB copies them at `flush`.
  */
 
-// biome-ignore lint/correctness/noUndeclaredDependencies: comes with @duckdb/node-api at the same exact version, which does not hand out its vector calls.
 import duckdb from "@duckdb/node-bindings";
 import { TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
 import { KIND_WORD_AT, SOURCE_WORD_AT, STATUS_WORD_AT, type StagedBatch } from "./staged-spans.ts";

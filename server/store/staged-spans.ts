@@ -6,7 +6,6 @@
  */
 
 import { createHash } from "node:crypto";
-// biome-ignore lint/correctness/noUndeclaredDependencies: comes with @duckdb/node-api at the same exact version, which does not hand out its vector types.
 import type duckdb from "@duckdb/node-bindings";
 import type { Attribute, Resource, SpanBatch } from "../model/span-batch.ts";
 import { SPAN_KINDS, SPAN_SOURCES, SPAN_STATUSES } from "../model/span-batch.ts";

@@ -6,7 +6,6 @@
  * Invariant: whoever holds `words` must hold `keep` too, until DuckDB has copied the strings.
  */
 
-// biome-ignore lint/correctness/noUndeclaredDependencies: comes with @duckdb/node-api at the same exact version, which does not hand out its vector calls.
 import duckdb from "@duckdb/node-bindings";
 
 /** 32-bit words of one string. */
