@@ -45,7 +45,7 @@ test("kinds and flags are those of event.h", () => {
   for (const [name, value] of Object.entries(EVENT_KIND)) {
     assert.match(header, new RegExp(`EVENT_${name.toUpperCase()} = ${value},`));
   }
-  const flags = { received: "RECEIVED", joinedLate: "JOINED_LATE", reset: "RESET" };
+  const flags = { received: "RECEIVED", joinedLate: "JOINED_LATE", reset: "RESET", unread: "UNREAD" };
   for (const [name, word] of Object.entries(flags)) {
     const bit = Object.entries(EVENT_FLAG).find(([flag]) => flag === name)?.[1];
     assert.match(header, new RegExp(`#define FLAG_${word} ${bit} `));

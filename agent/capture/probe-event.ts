@@ -10,7 +10,7 @@ import { addressText } from "./packet-decode.ts";
 export const EVENT_KIND = { slice: 1, open: 2, close: 3, exec: 4, exit: 5 } as const;
 
 /** Bits of `event_head.flags`. */
-export const EVENT_FLAG = { received: 1, joinedLate: 2, reset: 4 } as const;
+export const EVENT_FLAG = { received: 1, joinedLate: 2, reset: 4, unread: 8 } as const;
 
 /** Offsets in bytes, as `struct.member`, and sizes, under the names of the C structs. */
 export const EVENT_LAYOUT = {

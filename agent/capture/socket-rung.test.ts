@@ -233,6 +233,36 @@ test("socket rung: a FIN read together with the data does not move the sequence"
   assertExact(staged);
 });
 
+test("socket rung: what a process reads after the connection was reset belongs to it", async (t) => {
+  const staged = stage(t);
+  if (staged === undefined) return;
+  const port = await listen(t, (socket) => {
+    socket.once("data", () => {
+      socket.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlast");
+      socket.resetAndDestroy();
+    });
+  });
+  const client = connect({ port, host: "127.0.0.1" });
+  client.on("error", () => undefined);
+  client.pause();
+  client.write("GET / HTTP/1.1\r\n\r\n");
+  await sleep(20);
+  staged.rung.drain();
+  staged.rung.drain();
+  client.resume();
+  await new Promise((resolve) => client.on("close", resolve));
+  staged.rung.drain();
+  const { clients, servers } = endsOf(staged.sink, port);
+  const [here, there] = [only(clients), only(servers)];
+  assert.equal(bytesOf(here, 1), 42);
+  assert.equal(firstSeq(here, 1), firstSeq(there, 0));
+  assert.deepEqual(there.closed, { reset: true });
+  assert.equal(here.closed, undefined);
+  await sleep(1020);
+  staged.rung.drain();
+  assert.deepEqual(here.closed, { reset: true });
+});
+
 test("socket rung: a ring that overflows loses data by count and no opening or end", async (t) => {
   const staged = stage(t, { ringBytes: 16_384 });
   if (staged === undefined) return;

@@ -71,6 +71,8 @@ export type SocketTry = { readonly ok: true } | SocketRefusal;
 const drainBytes = 1 << 20;
 const connectionsMax = 1 << 18;
 const waitingEndsMax = 1 << 16;
+/** How long what was received before the end may still be read. */
+const lingerNs = 1e9;
 const pidsMax = 1 << 16;
 const startedMax = 4096;
 /** Above this share of the ring the next drain comes at once. */
@@ -133,6 +135,8 @@ interface WaitingEnd {
   readonly key: number;
   readonly timeNs: number;
   readonly reset: boolean;
+  /** The process may still read what it had received. */
+  readonly unread: boolean;
   /** Position of the data ring that must be read first. */
   readonly after: number;
 }
@@ -177,6 +181,8 @@ class RunningSocketRung implements SocketRung {
   readonly #listenerPorts = new Set<number>();
   readonly #netns: number;
   #waiting: WaitingEnd[] = [];
+  /** Ends whose last bytes may still be read, in order of time. */
+  #lingering: WaitingEnd[] = [];
   #lastSocket = 0;
   /** Data records taken from the ring. */
   #drained = 0;
@@ -280,6 +286,7 @@ class RunningSocketRung implements SocketRung {
     this.#wasBusy = dataMark - before > this.#ringBytes * busyShare;
     if (before < dataMark) handled += this.#drainRing(this.#slices, dataMark);
     if (this.#waiting.length > 0) this.#finishWaiting(native.ringConsumed(this.#slices));
+    if (this.#lingering.length > 0) this.#finishLingering();
     return handled;
   }
 
@@ -411,11 +418,13 @@ class RunningSocketRung implements SocketRung {
 
   /** Keeps an end until what came before it in the data ring is read. */
   #wait(kind: WaitingEnd["kind"], key: number, at: number): void {
+    const flags = readFlags(this.#view, at);
     const end: WaitingEnd = {
       kind,
       key,
       timeNs: readTimeNs(this.#view, at),
-      reset: (readFlags(this.#view, at) & EVENT_FLAG.reset) !== 0,
+      reset: (flags & EVENT_FLAG.reset) !== 0,
+      unread: (flags & EVENT_FLAG.unread) !== 0,
       after: this.#native.ringProduced(this.#slices),
     };
     if (this.#waiting.length >= waitingEndsMax) this.#finish(end);
@@ -425,8 +434,20 @@ class RunningSocketRung implements SocketRung {
   #finishWaiting(position: number): void {
     const waiting = this.#waiting;
     let done = 0;
-    for (let end = waiting[done]; end !== undefined && end.after <= position; end = waiting[++done]) this.#finish(end);
+    for (let end = waiting[done]; end !== undefined && end.after <= position; end = waiting[++done]) {
+      if (end.unread && this.#lingering.length < waitingEndsMax) this.#lingering.push(end);
+      else this.#finish(end);
+    }
     if (done > 0) this.#waiting = waiting.slice(done);
+  }
+
+  #finishLingering(): void {
+    const oldestNs = this.#clock.nowNs() - lingerNs;
+    const keptFrom = this.#lingering.findIndex((end) => end.timeNs > oldestNs);
+    const over = keptFrom < 0 ? this.#lingering : this.#lingering.slice(0, keptFrom);
+    if (over.length === 0) return;
+    for (const end of over) this.#finish(end);
+    this.#lingering = keptFrom < 0 ? [] : this.#lingering.slice(keptFrom);
   }
 
   #finish(end: WaitingEnd): void {

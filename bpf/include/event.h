@@ -34,6 +34,7 @@ enum end_role {
 #define FLAG_RECEIVED 1 /* slice: this end received the bytes; else it sent them */
 #define FLAG_JOINED_LATE 2 /* open: the connection is older than the probes */
 #define FLAG_RESET 4 /* close: not by FIN in both directions */
+#define FLAG_UNREAD 8 /* close: received bytes wait, and may still be read */
 
 struct event_head {
 	__u8 kind;

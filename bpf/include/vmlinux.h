@@ -94,6 +94,7 @@ struct sock_common {
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	possible_net_t skc_net;
+	unsigned long skc_flags;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 };
@@ -103,6 +104,10 @@ struct sock {
 	int sk_err;
 	u16 sk_protocol;
 	u8 sk_shutdown;
+};
+
+enum sock_flags {
+	SOCK_DONE = 1, /* a FIN was received */
 };
 
 struct tcp_sock {

@@ -24,7 +24,7 @@ const volatile __u32 agent_pidns = 0;
 #define MSG_OOB 1
 #define MSG_PEEK 2
 #define MSG_TRUNC 0x20
-#define RCV_SHUTDOWN 1
+#define MSG_ERRQUEUE 0x2000
 #define SHUTDOWN_BOTH 3
 #define ECONNRESET 104
 #define EPIPE 32
@@ -273,6 +273,11 @@ static __always_inline struct connection *connection_of(struct sock *sk)
 	return conn;
 }
 
+static __always_inline bool has_fin(struct sock *sk)
+{
+	return sk->__sk_common.skc_flags >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1;
+}
+
 static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, bool readable)
 {
 	struct task_struct *task;
@@ -315,7 +320,7 @@ static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, boo
 	} else {
 		seq = tcp->copied_seq - ret;
 		/* A FIN read together with the data has moved copied_seq by one more. */
-		if (sk->sk_shutdown & RCV_SHUTDOWN && tcp->copied_seq == tcp->rcv_nxt)
+		if (has_fin(sk) && tcp->copied_seq == tcp->rcv_nxt)
 			seq--;
 	}
 	processor = bpf_get_smp_processor_id();
@@ -349,8 +354,8 @@ int BPF_PROG(tcp_sent, struct sock *sk, int ret, int flags)
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(tcp_received, struct sock *sk, int ret, int flags)
 {
-	/* Urgent bytes are outside of the stream, and a peek takes nothing from it. */
-	if (flags & (MSG_PEEK | MSG_OOB))
+	/* Urgent bytes and error messages are outside of the stream; a peek takes nothing from it. */
+	if (flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE))
 		return 0;
 	/* MSG_TRUNC throws the bytes away: the buffer holds something else. */
 	return on_call(sk, ret, 1, !(flags & MSG_TRUNC));
@@ -369,7 +374,7 @@ static __always_inline void say_closed(struct connection *conn, __u8 flags)
 	event.head.time_ns = bpf_ktime_get_boot_ns();
 	event.head.cookie = conn->cookie;
 	emit_control(count, &event, sizeof(event), &sent);
-	conn->flags = (conn->flags & ~CONNECTION_SAID) | CONNECTION_CLOSED;
+	conn->flags |= CONNECTION_CLOSED;
 }
 
 static __always_inline void note_birth(struct sock *sk, __u8 role)
@@ -384,27 +389,34 @@ static __always_inline void note_birth(struct sock *sk, __u8 role)
 	conn->opened_ns = bpf_ktime_get_boot_ns();
 }
 
-/* Whether the end is over for its process, though the kernel may still have bytes to deliver. */
+/* Whether the end is over for its process, but for what it has not read yet. */
 static __always_inline bool is_over(struct sock *sk, int newstate)
 {
-	struct tcp_sock *tcp;
-
-	if (newstate == TCP_CLOSE)
-		return true;
 	if (newstate == TCP_FIN_WAIT1)
 		return sk->sk_shutdown == SHUTDOWN_BOTH;
-	if (newstate != TCP_LAST_ACK)
-		return false;
-	/* After shutdown(SHUT_WR) what the peer sent may still be read. */
-	tcp = bpf_skc_to_tcp_sock(sk);
-	return tcp && tcp->rcv_nxt - tcp->copied_seq <= 1;
+	return newstate == TCP_CLOSE || newstate == TCP_LAST_ACK;
+}
+
+static __always_inline __u8 end_flags(struct sock *sk, int oldstate, int newstate)
+{
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+	int error = sk->sk_err;
+	__u8 flags = 0;
+
+	if (tcp && tcp->rcv_nxt - tcp->copied_seq > (has_fin(sk) ? 1 : 0))
+		flags |= FLAG_UNREAD;
+	if (error == ECONNRESET || error == EPIPE)
+		flags |= FLAG_RESET;
+	if (newstate == TCP_CLOSE && error != ETIMEDOUT &&
+	    (oldstate == TCP_ESTABLISHED || oldstate == TCP_CLOSE_WAIT))
+		flags |= FLAG_RESET;
+	return flags;
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tcp_state, struct sock *sk, int oldstate, int newstate)
 {
 	struct connection *conn;
-	int err;
 
 	if (sk->sk_protocol != IPPROTO_TCP)
 		return 0;
@@ -419,13 +431,9 @@ int BPF_PROG(tcp_state, struct sock *sk, int oldstate, int newstate)
 	if (!is_over(sk, newstate))
 		return 0;
 	conn = bpf_sk_storage_get(&connections, sk, 0, 0);
-	if (!conn || !(conn->flags & CONNECTION_SAID))
+	if (!conn || (conn->flags & (CONNECTION_SAID | CONNECTION_CLOSED)) != CONNECTION_SAID)
 		return 0;
-	err = sk->sk_err;
-	say_closed(conn, err == ECONNRESET || err == EPIPE ||
-			 (newstate == TCP_CLOSE && err != ETIMEDOUT &&
-			  (oldstate == TCP_ESTABLISHED || oldstate == TCP_CLOSE_WAIT)) ?
-				 FLAG_RESET : 0);
+	say_closed(conn, end_flags(sk, oldstate, newstate));
 	return 0;
 }
 
