@@ -25,7 +25,7 @@ import {
 import { addLogCount, emptyLogCounts, type LogCounts, sparseLogCounts } from "./log-counts.ts";
 import { labelsOf, OVERFLOW_VALUE } from "./series-labels.ts";
 
-export const EDGES_MAX = 2_000;
+const EDGES_MAX = 2_000;
 const OVERFLOW_EDGES_MAX = 1_000;
 const MINUTES_PENDING_MAX = 60;
 /** At the limit, edges without a call for so long make room; coming back, they start from 0. */
@@ -33,11 +33,11 @@ const IDLE_MS = 3_600_000;
 const MAKE_ROOM_EVERY_MS = 60_000;
 
 /** Edge types by number; the text is the `connection_type`. */
-export const EDGE_TYPES = ["", "database", "messaging_system", "virtual_node"] as const;
+const EDGE_TYPES = ["", "database", "messaging_system", "virtual_node"] as const;
 export type EdgeType = (typeof EDGE_TYPES)[number];
 
 /** Tempo's bounds (100 ms times powers of two up to 12.8 s), and finer ones below 100 ms. */
-export const EDGE_BOUNDS = latencyBounds([2, 4, 6, 8, 10, 50, ...Array.from({ length: 8 }, (_, k) => 100 * 2 ** k)]);
+const EDGE_BOUNDS = latencyBounds([2, 4, 6, 8, 10, 50, ...Array.from({ length: 8 }, (_, k) => 100 * 2 ** k)]);
 
 const REQUESTS = "traces_service_graph_request_total";
 const FAILED = "traces_service_graph_request_failed_total";

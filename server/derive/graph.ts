@@ -50,7 +50,7 @@ import { UnpairedSeriesSet } from "./unpaired-series.ts";
 /** How long a span waits for its other side; Tempo's default. */
 export const EDGE_WAIT_MS = 10_000;
 /** Spans that wait at one time. */
-export const WAITING_MAX = 65_536;
+const WAITING_MAX = 65_536;
 const SETTLED_MAX = 4_096;
 const CLAIMS_MAX = 4_096;
 /** A span that started this far from its arrival is counted in the minute of its arrival. */

@@ -4,7 +4,7 @@ import type { ByteReader } from "../model/byte-reader.ts";
 import type { ByteWriter } from "../model/byte-writer.ts";
 
 /** Bucket of the longest time a span can state, 2^64 ns. */
-export const LOG_BUCKET_MAX = 64 * 8;
+const LOG_BUCKET_MAX = 64 * 8;
 
 /** `counts[i]` belongs to bucket `first + i`. */
 export interface LogCounts {

@@ -25,9 +25,9 @@ import { addLogCount, emptyLogCounts, type LogCounts, readLogCounts, writeLogCou
 import { boundedValue, labelsOf, OVERFLOW_VALUE } from "./series-labels.ts";
 
 /** Series that name their span; 18 Prometheus series each. */
-export const RED_SERIES_MAX = 5_000;
+const RED_SERIES_MAX = 5_000;
 /** Of these at most so many of one service, so that one service cannot take all. */
-export const RED_SERIES_PER_SERVICE_MAX = 1_000;
+const RED_SERIES_PER_SERVICE_MAX = 1_000;
 const OVERFLOW_SERIES_MAX = 2_000;
 /** At the limit, series without a call for so long make room; coming back, they start from 0. */
 const IDLE_MS = 3_600_000;

@@ -18,7 +18,7 @@ export interface TestSpan extends Partial<Omit<SpanToAppend, "attributes" | "sta
 }
 
 /** A resource that says its name. */
-export function namedResource(service: string): Resource {
+function namedResource(service: string): Resource {
   return { service, instance: "", attributes: [{ key: "service.name", kind: "s", value: service }] };
 }
 

@@ -19,9 +19,9 @@ const KIND_TEXT = "s".charCodeAt(0);
 const FORMED_KINDS: ReadonlySet<number> = new Set(["j", "x"].map((kind) => kind.charCodeAt(0)));
 
 /** Why a row is left out. */
-export type RejectReason = "trace_id_zero" | "span_id_zero";
+type RejectReason = "trace_id_zero" | "span_id_zero";
 /** What is mended. */
-export type Mend = "end_before_start" | "self_parent" | "text_length" | "attribute_count";
+type Mend = "end_before_start" | "self_parent" | "text_length" | "attribute_count";
 
 /** The rows to store, which is the batch itself where nothing was wrong, and the counts. */
 export interface CheckedBatch {

@@ -14,9 +14,9 @@ import type { Log } from "../telemetry/log.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
 
 /** Flushes fall on whole multiples of this. */
-export const FLUSH_EVERY_MS = 5_000;
+const FLUSH_EVERY_MS = 5_000;
 /** How often waiting spans are looked through; a new edge is flushed at the next look. */
-export const TICK_MS = 500;
+const TICK_MS = 500;
 /** Samples handed to the store at a time, so that no append holds the loop for long. */
 const APPEND_SAMPLES_MAX = 8_192;
 

@@ -14,7 +14,7 @@ import { DerivedFlush, type FlushDeps } from "./derived-flush.ts";
 import { restoreStreams } from "./restore-streams.ts";
 
 /** Bytes of batches that may wait for their commit at one time; beyond them the sender is refused. */
-export const PENDING_BYTES_MAX = 128 * 2 ** 20;
+const PENDING_BYTES_MAX = 128 * 2 ** 20;
 const RETRY_AFTER_SECONDS = 2;
 const REPLAY = SPAN_SOURCES.indexOf("replay");
 

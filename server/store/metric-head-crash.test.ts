@@ -4,10 +4,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { systemClock } from "../platform/system-clock.ts";
 import { openMetricHead } from "./metric-head.ts";
 
-const CHILD = join(import.meta.dirname, "metric-head-child.ts");
+const CHILD = fileURLToPath(import.meta.resolve("./metric-head-child.ts"));
 
 /** Lets the child append for a while, kills it, and tells the last acknowledged step of each run. */
 async function runAndKill(directory: string, start: number, forMs: number): Promise<[step: number, ms: number][]> {

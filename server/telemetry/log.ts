@@ -13,7 +13,7 @@ const MESSAGES_REMEMBERED_MAX = 1_000;
 const VALUE_UNITS_MAX = 300;
 const CAUSE_DEPTH_MAX = 4;
 
-export type LogLevel = "debug" | "info" | "warn" | "error";
+type LogLevel = "debug" | "info" | "warn" | "error";
 
 /** What rooms log with. `message` is one of a fixed set of sentences; what varies goes into `values`. */
 export type Log = Readonly<Record<LogLevel, (values: object, message: string) => void>>;

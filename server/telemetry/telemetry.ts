@@ -7,9 +7,6 @@
 
 import { type LabelValues, METRICS, type MetricDefinition, type MetricName, OTHER } from "./metric-table.ts";
 
-/** `Content-Type` of `render`'s text. */
-export const EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8";
-
 /** Label values of one metric, by label name. */
 export type LabelsOf<N extends MetricName> = Readonly<Record<keyof (typeof METRICS)[N]["labels"] & string, string>>;
 
