@@ -41,7 +41,6 @@ export function tryAbilities(nativeDirectory: string | undefined): Ability[] {
     btf(),
     lockdown(),
     memlock(),
-    ...unbuilt(),
   ];
 }
 
@@ -140,18 +139,6 @@ function memlock(): Ability {
   const isCounted = major < 5 || (major === 5 && minor < 11);
   if (!isCounted || limit === "unlimited" || Number(limit) >= 64 << 20) return good(ability);
   return bad(ability, `RLIMIT_MEMLOCK is ${limit} bytes`, "the socket rung", "raise it: ulimit -l unlimited");
-}
-
-/** Rungs that have a place in the ladder and are not built yet. */
-function unbuilt(): Ability[] {
-  return ["fexit rung", "syscall rung"].map((ability) =>
-    bad(
-      ability,
-      "not part of this version",
-      "hooks inside the kernel on kernels 5.15 to 6.2, which get the packet rung instead",
-      "use kernel 6.3 or newer for the socket rung",
-    ),
-  );
 }
 
 function readdirIfThere(path: string): string[] {

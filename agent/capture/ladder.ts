@@ -5,6 +5,7 @@
 
 import { loadNative } from "../../bpf/native.ts";
 import type { CaptureSink } from "../../server/model/capture-event.ts";
+import { bootClock } from "./boot-clock.ts";
 import { startPacketRung } from "./packet-rung.ts";
 import { replayRung } from "./replay-rung.ts";
 import { type RungName, RungRefused, type RunningRung } from "./rung.ts";
@@ -160,5 +161,8 @@ function startPacket({ sink, nativeDirectory, excludePids, excludePorts, synThre
 function startReplay(mode: Extract<LadderMode, { kind: "replay" }>, deps: LadderDeps): RunningRung {
   const { file, speed = 1, loop = false } = mode;
   const ended = deps.replayEnded;
-  return replayRung(file, { speed, loop, ...(ended === undefined ? {} : { ended }) })(deps.sink);
+  // The kernel's own clock where the addon loads, so that nothing else of the agent's is a few milliseconds off.
+  const loaded = loadNative(deps.nativeDirectory);
+  const clock = bootClock(loaded.ok ? loaded.native : undefined);
+  return replayRung(file, { speed, loop, clock, ...(ended === undefined ? {} : { ended }) })(deps.sink);
 }

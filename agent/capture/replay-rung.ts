@@ -19,6 +19,8 @@ export interface ReplayOptions {
   readonly loop: boolean;
   /** Called once when a recording that does not loop has ended. */
   readonly ended?: () => void;
+  /** The clock that times are moved to; undefined for one that needs no addon. */
+  readonly clock?: BootClock;
 }
 
 /** Timers longer than this would notice a stop or a stepped clock late. */
@@ -35,7 +37,7 @@ const eventsPerTurnMax = 5000;
 export function replayRung(path: string, options: ReplayOptions): RungStart {
   return (sink) => {
     if (!(options.speed > 0)) throw new RangeError(`Replay speed is ${options.speed}; it must be above 0.`);
-    const player = new ReplayPlayer(path, sink, options, bootClock(undefined));
+    const player = new ReplayPlayer(path, sink, options, options.clock ?? bootClock(undefined));
     player.begin();
     return player;
   };
