@@ -44,7 +44,7 @@ export interface Socket {
   isBroken: boolean;
   /** How often detection began. */
   detections: number;
-  /** It had a parser, so the sink may know its connection and is told of its end. */
+  /** It had a parser, or was let go: the sink knows its connection and is told of its end. */
   isAnnounced: boolean;
   /** Seen since the sweeper or evictor came by. */
   isFresh: boolean;

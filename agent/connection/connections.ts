@@ -329,6 +329,7 @@ export class Connections implements CaptureSink {
     this.#release(socket, 1);
     socket.stage = "ignored";
     socket.parser = undefined;
+    socket.isAnnounced = true;
     this.#count(reason);
     this.#sink.connectionUnread?.(socket.connection);
   }
@@ -366,8 +367,7 @@ export class Connections implements CaptureSink {
   #forget(socket: Socket, timeNs: number): void {
     this.#release(socket, 0);
     this.#release(socket, 1);
-    const wasTold = socket.parser !== undefined || socket.detections > 1 || socket.stage === "ignored";
-    if (wasTold) this.#sink.connectionClosed(socket.connection, timeNs);
+    if (socket.isAnnounced) this.#sink.connectionClosed(socket.connection, timeNs);
     socket.parser = undefined;
     socket.stage = "ignored";
   }

@@ -131,7 +131,7 @@ function mutated(random: () => number): Step[] {
   return steps;
 }
 
-function mutatedBytes(payload: Buffer, random: () => number): Buffer {
+function mutatedBytes(payload: Uint8Array, random: () => number): Buffer<ArrayBuffer> {
   const changed = Buffer.from(payload);
   for (let count = 1 + Math.floor(random() * 4); count > 0; count--) {
     const at = Math.floor(random() * changed.length);
