@@ -50,7 +50,7 @@ export class SqlRunner {
     await this.#enter(limits.timeoutMs);
     const leftMs = Math.max(1, limits.timeoutMs - (this.#clock.monotonicMs() - startMs));
     const answer = await this.#runInTime(statement, limits, leftMs);
-    return { ...answer, elapsedMs: this.#clock.monotonicMs() - startMs };
+    return { ...answer, elapsedMs: Math.round((this.#clock.monotonicMs() - startMs) * 1000) / 1000 };
   }
 
   /** Interrupts what runs and waits for its end; later statements are refused. */

@@ -1,13 +1,13 @@
 /** The service graph of the last fifteen minutes. */
 
-import { durationText, rateText, shareText } from "./format.ts";
+import { durationText, shareText } from "./format.ts";
 import { layoutGraph } from "./graph-layout.ts";
 import { EmptyNote, TroubleNote } from "./notes.tsx";
 import { usePolled } from "./polled.ts";
 import { askGraph, type GraphAnswer, type GraphEdge, type GraphNode } from "./server-answers.ts";
 
 const EVERY_MS = 3_000;
-const COLUMN_WIDTH = 240;
+const COLUMN_WIDTH = 280;
 const ROW_HEIGHT = 92;
 const NODE_WIDTH = 150;
 const NODE_HEIGHT = 46;
@@ -82,8 +82,8 @@ function Edge(props: { edge: GraphEdge; fromX: number; fromY: number; toX: numbe
     <g class={edge.errors > 0 ? "edge failed" : "edge"}>
       <path d={path} marker-end="url(#arrow)" />
       <text x={(fromX + toX) / 2} y={(fromY + toY) / 2 - 6} text-anchor="middle">
-        {rateText(edge.rate)}
-        {edge.errors > 0 ? `, ${shareText(edge.errors, edge.requests)} err` : ""}
+        {edge.requests.toLocaleString("en")} calls
+        {edge.errors > 0 ? `, ${shareText(edge.errors, edge.requests)} failed` : ""}
       </text>
     </g>
   );

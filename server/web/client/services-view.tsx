@@ -3,16 +3,19 @@
 import { durationText, rateText, shareText } from "./format.ts";
 import { EmptyNote, TroubleNote } from "./notes.tsx";
 import { usePolled } from "./polled.ts";
-import { askSql } from "./server-answers.ts";
+import { askSql, type Cell } from "./server-answers.ts";
 
 const WINDOW_SECONDS = 300;
 const EVERY_MS = 2_000;
+/** A service seen a moment ago has no rate of its own. */
+const RATE_SECONDS_MIN = 10;
 const QUERY = `SELECT service,
   sum(CASE WHEN kind = 'server' THEN weight ELSE 0 END) AS served,
   sum(CASE WHEN kind = 'server' AND status = 'error' THEN weight ELSE 0 END) AS failed,
   quantile_cont(CASE WHEN kind = 'server' THEN duration_ns END, 0.5) AS p50,
   quantile_cont(CASE WHEN kind = 'server' THEN duration_ns END, 0.95) AS p95,
-  sum(CASE WHEN kind = 'client' THEN weight ELSE 0 END) AS called
+  sum(CASE WHEN kind = 'client' THEN weight ELSE 0 END) AS called,
+  min(start_ns) AS first
 FROM spans WHERE start_ns > $1 AND duplicate_of IS NULL GROUP BY service ORDER BY served DESC, service LIMIT 500`;
 
 export function ServicesView() {
@@ -39,20 +42,26 @@ export function ServicesView() {
           </tr>
         </thead>
         <tbody>
-          {polled.value.map(([service, served, failed, p50, p95, called]) => (
+          {polled.value.map(([service, served, failed, p50, p95, called, first]) => (
             <tr key={String(service)}>
               <td>
                 <a href={`#/requests/${encodeURIComponent(String(service))}`}>{service}</a>
               </td>
-              <td class="number">{rateText(Number(served) / WINDOW_SECONDS)}</td>
+              <td class="number">{rateText(Number(served) / secondsSince(first))}</td>
               <td class={Number(failed) > 0 ? "number bad" : "number"}>{shareText(Number(failed), Number(served))}</td>
               <td class="number">{durationText(p50 === null ? null : Number(p50))}</td>
               <td class="number">{durationText(p95 === null ? null : Number(p95))}</td>
-              <td class="number">{rateText(Number(called) / WINDOW_SECONDS)}</td>
+              <td class="number">{rateText(Number(called) / secondsSince(first))}</td>
             </tr>
           ))}
         </tbody>
       </table>
     </section>
   );
+}
+
+/** Rates are over the time since a service was first seen, at most the whole window. */
+function secondsSince(firstNs: Cell | undefined): number {
+  const since = Date.now() / 1000 - Number(firstNs) / 1e9;
+  return Math.min(WINDOW_SECONDS, Math.max(RATE_SECONDS_MIN, since));
 }
