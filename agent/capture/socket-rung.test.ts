@@ -345,7 +345,14 @@ test("socket rung: how much is copied", async (t) => {
     "a long head from several buffers",
   );
   assert.deepEqual((await send([post, body]))[0]?.length, 4096, "the head ends within the first look");
-  assert.deepEqual((await send([post], [body], [body]))[2]?.length, 1024, "a body that goes on");
+  const bodies = await send([post], [body], [body], [post]);
+  assert.deepEqual(
+    bodies.map((text) => text.length),
+    [post.length, 1024, 128, post.length],
+    "a body that goes on",
+  );
+  const again = await send([body], [body], [`${post}${body}`]);
+  assert.ok(again[2]?.startsWith(post) && again[2].length === 4096, "a message after a long body");
   const long = `POST /long HTTP/1.1\r\nCookie: ${"c".repeat(9000)}\r\n\r\n`;
   assert.deepEqual((await send([long, body]))[0]?.slice(0, long.length), long, "a head beyond the first look");
   assert.deepEqual((await send(["GET /half HTTP/1.1\r\nA: b"], [`${"c".repeat(3000)}\r\n\r\n`]))[1]?.length, 3004);

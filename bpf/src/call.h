@@ -13,6 +13,8 @@
 
 /* First look at a head that is longer than usual. */
 #define HEAD_BYTES_FIRST 4096
+/* Of a call in the midst of a long body: enough to see that a message begins after all. */
+#define BULK_BYTES 128
 #define IOVECS_MAX 8
 #define METHOD_BYTES_MAX 20
 
@@ -250,6 +252,17 @@ static __always_inline bool is_bodyless(const __u8 *bytes)
 	       (bytes[0] == 'H' && bytes[1] == 'E' && bytes[2] == 'A') ||
 	       (bytes[0] == 'D' && bytes[1] == 'E' && bytes[2] == 'L') ||
 	       (bytes[0] == 'O' && bytes[1] == 'P' && bytes[2] == 'T');
+}
+
+/* Whether the first `bytes` of the area, at least one, end with an empty line. */
+static __always_inline bool ends_with_blank(struct scratch *area, __u32 bytes)
+{
+	__u64 at = bytes - 4;
+
+	asm volatile("" : "+r"(at));
+	at &= HEAD_BYTES_MAX - 1;
+	return area->bytes[at] == '\r' && area->bytes[at + 1] == '\n' &&
+	       area->bytes[at + 2] == '\r' && area->bytes[at + 3] == '\n';
 }
 
 struct blank_search {

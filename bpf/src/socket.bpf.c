@@ -41,6 +41,7 @@ struct connection {
 	__u8 role;
 	__u8 flags;
 	__u8 open_head; /* 1 + direction whose last call may have ended inside a message's head */
+	__u8 bulk; /* 1 + direction whose last call was long and began no message */
 };
 
 struct {
@@ -210,8 +211,10 @@ static __always_inline __u32 copy_head(struct scratch *area, struct call *call,
 
 	if (!starts && conn->open_head != direction + 1) {
 		conn->open_head = 0;
+		conn->bulk = direction + 1;
 		return copied;
 	}
+	conn->bulk = 0;
 	*wanted = smaller(total, bodyless ? HEAD_BYTES_MAX : HEAD_BYTES_FIRST);
 	copied = gather(area, call, copied, *wanted);
 	ends = has_blank_line(area, copied);
@@ -232,6 +235,9 @@ static __always_inline __u32 copy_payload(struct scratch *area, struct connectio
 	struct call call;
 	__u32 copied;
 
+	if (total > copy_bytes && conn->bulk == direction + 1)
+		wanted = smaller(total, BULK_BYTES);
+
 	if (!read_call(task, &call)) {
 		count->payload_unreachable++;
 		conn->open_head = 0;
@@ -239,10 +245,12 @@ static __always_inline __u32 copy_payload(struct scratch *area, struct connectio
 	}
 	copied = gather(area, &call, 0, wanted);
 	if (copied == wanted) {
-		if (total <= wanted)
-			conn->open_head = direction + 1;
-		else
+		if (total <= wanted) {
+			conn->open_head = ends_with_blank(area, copied) ? 0 : direction + 1;
+			conn->bulk = 0;
+		} else {
 			copied = copy_head(area, &call, conn, total, direction, &wanted);
+		}
 	}
 	if (copied < wanted)
 		count->payload_faults++;
@@ -386,6 +394,7 @@ static __always_inline void note_birth(struct sock *sk, __u8 role)
 	conn->role = role;
 	conn->flags = 0;
 	conn->open_head = 0;
+	conn->bulk = 0;
 	conn->opened_ns = bpf_ktime_get_boot_ns();
 }
 
