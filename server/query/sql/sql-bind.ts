@@ -21,6 +21,13 @@ import { SQL_TABLES } from "../../model/sql-tables.ts";
 import type { CheckedSql } from "../../store/reader.ts";
 import { ALLOWED_TYPES, SMALL_BYTES, sizeRuleOf, TEXT_TYPES, TIME_UNITS } from "./sql-functions.ts";
 import {
+  linearLike,
+  NEEDLE_BYTES_MAX,
+  PATTERN_FUNCTIONS,
+  PATTERN_LENGTH_MAX,
+  SEARCH_FUNCTIONS,
+} from "./sql-patterns.ts";
+import {
   type BoundColumn,
   type BoundSource,
   findColumn,
@@ -32,11 +39,15 @@ import { compareStoredIds, type IdLookup, storedAttribute, storedId, storedIdLis
 
 export type SqlParameter = string | number | boolean | null;
 
-/** Bytes that one value of an answer or in between may take. */
-const VALUE_BYTES_MAX = 16_777_216;
+/**
+ * Bytes that one value of an answer or in between may take.
+ *
+ * The engine looks at the clock once for 2048 rows, and its scalar functions take time with the length of their values.
+ */
+const VALUE_BYTES_MAX = 131_072;
 
 /** Tables and sub-queries of one statement. */
-const SOURCES_MAX = 32;
+const SOURCES_MAX = 16;
 
 /** The engine's `now()` has a time zone and compares with no stored time; this is a TIMESTAMP in UTC. */
 const NOW = "make_timestamp(epoch_us(now()))";
@@ -365,10 +376,8 @@ class SqlBinder {
       }
       case "between":
         return small({ ...node, operand: one(node.operand).node, low: one(node.low).node, high: one(node.high).node });
-      case "like": {
-        const escaped = node.escape === undefined ? undefined : one(node.escape).node;
-        return small({ ...node, operand: one(node.operand).node, pattern: one(node.pattern).node, escape: escaped });
-      }
+      case "like":
+        return small(this.#like(node, one));
       case "in": {
         if ("kind" in node.list) {
           const list = this.query(node.list, scope, ctes).query;
@@ -395,6 +404,40 @@ class SqlBinder {
         return { node: { ...node, operand, branches: bound, otherwise: otherwise?.node }, bytes };
       }
     }
+  }
+
+  /** See `linearLike`. */
+  #like(node: SqlExpression & { readonly kind: "like" }, one: (inner: SqlExpression) => Bound): SqlExpression {
+    const operand = one(node.operand).node;
+    const at = "at" in node.pattern ? node.pattern.at : 0;
+    if (
+      isNull(node.pattern) ||
+      (node.pattern.kind === "parameter" && this.#parameter(node.pattern.index, at) === null)
+    ) {
+      return { kind: "constant", name: "NULL" };
+    }
+    const pattern = this.#pattern(node.pattern, at, node.op);
+    const escapeText = node.escape === undefined ? "" : this.#textOf(node.escape);
+    if (escapeText === undefined || escapeText.length > 1) {
+      throw new SqlTextError(this.#text, at, "not_allowed", "ESCAPE takes one character.", "Write it as ESCAPE '!'.");
+    }
+    const linear = linearLike({ ...node, operand }, pattern, escapeText);
+    if (linear !== undefined) return linear;
+    throw new SqlTextError(this.#text, at, "syntax", "The LIKE pattern ends in its escape character.");
+  }
+
+  /** A pattern must be known before the statement runs: so its length is bounded, and it is read once. */
+  #pattern(node: SqlExpression, at: number, what: string): string {
+    const pattern = this.#textOf(node);
+    if (pattern === undefined) {
+      const hint = "Write it as a text or a parameter.";
+      throw new SqlTextError(this.#text, at, "not_allowed", `The pattern of ${what} must be a constant.`, hint);
+    }
+    if (pattern.length > PATTERN_LENGTH_MAX) {
+      const message = `The pattern of ${what} has ${pattern.length} characters; the limit is ${PATTERN_LENGTH_MAX}.`;
+      throw new SqlTextError(this.#text, at, "not_allowed", message);
+    }
+    return pattern;
   }
 
   #column(node: SqlColumnName, scope: Scope): { bytes: number; table: string | undefined } {
@@ -444,6 +487,8 @@ class SqlBinder {
     }
     const time = node.args.length === 0 ? TIME_WORDS.get(node.name) : undefined;
     if (time !== undefined) return { node: { kind: "engine", text: time }, bytes: SMALL_BYTES };
+    const [, second] = node.args;
+    if (PATTERN_FUNCTIONS.has(node.name) && second !== undefined) this.#pattern(second, node.at, `${node.name}()`);
     const countsAll = node.name === "count" && node.args.length === 1 && node.args[0]?.kind === "star";
     const args = countsAll
       ? node.args.map((argument): Bound => ({ node: argument, bytes: 0 }))
@@ -454,6 +499,11 @@ class SqlBinder {
       orderBy: node.orderBy.map((order) => this.#order(order, scope, ctes)),
       filter: node.filter === undefined ? undefined : this.#expression(node.filter, scope, ctes).node,
     };
+    const needle = args[1]?.bytes ?? 0;
+    if (SEARCH_FUNCTIONS.has(node.name) && needle > NEEDLE_BYTES_MAX) {
+      const message = `The text that ${node.name}() searches for could have ${needle} bytes; the limit is ${NEEDLE_BYTES_MAX}.`;
+      this.#refuse(node.at, message, "");
+    }
     return { node: bound, bytes: rule(args.map((argument) => argument.bytes)) };
   }
 
@@ -491,6 +541,10 @@ class SqlBinder {
   #textOf(node: SqlExpression): string | undefined {
     if (node.kind === "paren") return this.#textOf(node.operand);
     if (node.kind === "string") return node.value;
+    if (node.kind === "chain" && node.rest.every(({ op }) => op === "||")) {
+      const parts = [node.first, ...node.rest.map(({ right }) => right)].map((part) => this.#textOf(part));
+      return parts.includes(undefined) ? undefined : parts.join("");
+    }
     if (node.kind !== "parameter") return undefined;
     const value = this.#parameter(node.index, node.at);
     return typeof value === "string" ? value : undefined;
@@ -500,6 +554,10 @@ class SqlBinder {
 type PredicateNode = SqlExpression & {
   readonly kind: "compare" | "is" | "between" | "like" | "in" | "interval" | "extract" | "case";
 };
+
+function isNull(node: SqlExpression): boolean {
+  return node.kind === "constant" && node.name === "NULL";
+}
 
 /** A list made from text has a place for every character at worst. */
 function bytesOfCast(type: SqlType, bytes: number): number {

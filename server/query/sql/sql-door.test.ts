@@ -258,6 +258,47 @@ test("texts cannot grow by being put together again and again", async (t) => {
   await refused(`${named} SELECT length(s) FROM c24`);
 });
 
+test("LIKE means what it says, in linear time", async (t) => {
+  const { run } = await openShop(t);
+  const is = async (condition: string, want: boolean | null, params: Params = []) => {
+    const outcome = await run(`SELECT ${condition}`, params);
+    assert.deepEqual(
+      outcome.kind === "answer" && outcome.answer.rows,
+      [[want]],
+      `${condition}: ${JSON.stringify(outcome)}`,
+    );
+  };
+  await is("'abc' LIKE 'a%'", true);
+  await is("'abc' LIKE 'a_c'", true);
+  await is("'abbc' LIKE 'a_c'", false);
+  await is("'a\nc' LIKE 'a_c'", true);
+  await is("'a.c' LIKE 'a_c' AND 'axc' NOT LIKE 'a._'", true);
+  await is("'a%c' LIKE 'a!%c' ESCAPE '!'", true);
+  await is("'abc' LIKE 'a!%c' ESCAPE '!'", false);
+  await is("'(a+b)*[c]$' LIKE '(_+b)*[c]$'", true);
+  await is("'ABC' ILIKE 'a%' AND 'É' ILIKE 'é' AND 'ABC' NOT LIKE 'a%'", true);
+  await is("'abc' LIKE ?", true, ["%b%"]);
+  await is("'abc' LIKE '%' || $1 || '_'", true, ["b"]);
+  await is("'abc' LIKE NULL", null);
+  await is("'abc' NOT LIKE $1", null, [null]);
+  const slow = "a".repeat(3000);
+  const start = performance.now();
+  await is(`'${slow}' LIKE '%a%a%a%a_%a%b'`, false);
+  await is(`'${slow}' ILIKE '%a%a%a%a%a%b'`, false);
+  await is(`'${slow}' LIKE '%a%a%a%a%a%b' ESCAPE '!'`, false);
+  await is(`regexp_matches('${slow}', '(a*)*(a|a)*b')`, false);
+  assert.ok(performance.now() - start < 5000);
+  const status = async (query: string) => {
+    const outcome = await run(query);
+    return outcome.kind === "refused" ? outcome.refusal.httpStatus : 200;
+  };
+  assert.equal(await status("SELECT name LIKE p FROM (SELECT name, '%a%a_%b' p FROM spans)"), 403);
+  assert.equal(await status("SELECT regexp_matches(name, service) FROM spans"), 403);
+  assert.equal(await status(`SELECT regexp_matches(name, '${"a?".repeat(600)}') FROM spans`), 403);
+  assert.equal(await status(`SELECT contains(name, '${"a".repeat(5000)}') FROM spans`), 403);
+  assert.equal(await status(`SELECT 1 FROM ${Array.from({ length: 17 }, (_, i) => `spans s${i}`).join(", ")}`), 403);
+});
+
 test("hex ids and attributes are asked in the store's terms", () => {
   const prints = (query: string, part: string, params: Params = []) => {
     const { text } = checkSql({ query, params });

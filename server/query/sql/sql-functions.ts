@@ -12,7 +12,7 @@ export type SizeRule = (args: readonly number[]) => number;
 export const SMALL_BYTES = 32;
 
 /** Bytes that a result made from many rows counts for; the engine bounds it by its memory. */
-const AGGREGATE_BYTES = 1_048_576;
+const AGGREGATE_BYTES = 65_536;
 
 const small: SizeRule = () => SMALL_BYTES;
 const first: SizeRule = (args) => (args[0] ?? 0) + SMALL_BYTES;
@@ -22,7 +22,7 @@ const many: SizeRule = () => AGGREGATE_BYTES;
 /** Every list entry costs its place. */
 const pieces: SizeRule = (args) => (args[0] ?? 0) * 20 + SMALL_BYTES;
 const doubled: SizeRule = (args) => (args[0] ?? 0) * 2 + SMALL_BYTES;
-const escaped: SizeRule = (args) => (args[0] ?? 0) * 8 + SMALL_BYTES;
+const escaped: SizeRule = (args) => (args[0] ?? 0) * 6 + SMALL_BYTES;
 /** A replacement for every character of the text. */
 const replaced: SizeRule = (args) => ((args[0] ?? 0) + 1) * ((args[2] ?? 0) + 1);
 const separated: SizeRule = (args) => together(args) + args.length * (args[0] ?? 0);

@@ -38,8 +38,8 @@ export interface FoundColumn {
 }
 
 /** Bytes that a stored text counts for: longer ones exist, but are bounded where they come in. */
-const TEXT_BYTES = 4096;
-const MAP_BYTES = 65_536;
+const TEXT_BYTES = 2048;
+const MAP_BYTES = 16_384;
 
 /** Columns of a table of the store; undefined where there is no such table. */
 export function storedColumns(table: string): readonly BoundColumn[] | undefined {
