@@ -7,6 +7,7 @@
 import type { DiagSocket, Native } from "../../bpf/native.ts";
 import type { Endpoint, Owner } from "../../server/model/capture-event.ts";
 import { type CgroupTree, cgroupTree } from "./cgroup-tree.ts";
+import { type ClosedProcesses, closedProcesses } from "./closed-processes.ts";
 import { readUserNames } from "./local-addresses.ts";
 import { type SocketInodes, socketInodes } from "./socket-inodes.ts";
 
@@ -42,6 +43,7 @@ export class OwnerLookup {
   readonly #options: OwnerLookupOptions;
   readonly #inodes: SocketInodes = socketInodes();
   readonly #cgroups: CgroupTree = cgroupTree();
+  readonly #closed: ClosedProcesses = closedProcesses();
   readonly #users = readUserNames();
   /** Listeners by `addr port`, and by ` port` for the ones of any address. */
   #listeners = new Map<string, DiagSocket>();
@@ -115,14 +117,16 @@ export class OwnerLookup {
     const pid = this.#pidOf(socket);
     if (pid !== undefined) return { pid, ownerBy: "fd", fallbackName: "" };
     const cgroup = this.#cgroups.find(socket.cgroupId, nowNs);
-    const [onlyPid] = cgroup?.pids ?? [];
-    if (cgroup !== undefined && cgroup.name !== "") {
-      const isOnly = cgroup.pids.length === 1 && onlyPid !== undefined;
-      return { pid: isOnly ? onlyPid : 0, ownerBy: "cgroup", fallbackName: cgroup.name };
-    }
     // A socket without a file (accept queue, TIME_WAIT) shows uid 0, which says nothing.
-    if (socket.inode === 0 || socket.state === TCP_STATE_TIME_WAIT) return unknown;
-    return { pid: 0, ownerBy: "uid", fallbackName: `user:${this.#users.get(socket.uid) ?? socket.uid}` };
+    const hasUser = socket.inode !== 0 && socket.state !== TCP_STATE_TIME_WAIT;
+    if (cgroup !== undefined && cgroup.name !== "") {
+      const [onlyPid] = cgroup.pids.length === 1 ? cgroup.pids : [];
+      const owner = onlyPid ?? (hasUser ? this.#closed.ownerOf(socket.uid, cgroup.pids, nowNs) : undefined);
+      return { pid: owner ?? 0, ownerBy: "cgroup", fallbackName: cgroup.name };
+    }
+    if (!hasUser) return unknown;
+    const owner = this.#closed.ownerOf(socket.uid, undefined, nowNs) ?? 0;
+    return { pid: owner, ownerBy: "uid", fallbackName: `user:${this.#users.get(socket.uid) ?? socket.uid}` };
   }
 
   #pidOf({ inode, uid }: DiagSocket): number | undefined {
