@@ -26,14 +26,14 @@ import {
 
 interface StoryCase {
   readonly wire: string;
-  readonly header_table_size?: number;
+  readonly header_table_size?: number | null;
 }
 
 /** Decodes the blocks of a story. */
 export function decodeStory(cases: readonly StoryCase[]): { headers: Record<string, string>[] }[] {
   const decoder = new HpackDecoder(false);
   return cases.map(({ wire, header_table_size: tableBytes }) => {
-    if (tableBytes !== undefined) decoder.resize(tableBytes);
+    if (typeof tableBytes === "number") decoder.resize(tableBytes);
     const headers: Record<string, string>[] = [];
     const block = Buffer.from(wire, "hex");
     const outcome = decoder.decode(block, 0, block.length, (name, value) => {
