@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { cgroupPathNames } from "./process-names.ts";
 
 /** A cgroup found by its id. */
-export interface CgroupFound {
+interface CgroupFound {
   /** Unit or container name, such as `nginx` or the first 12 digits of a container's id; empty where it names nothing. */
   readonly name: string;
   readonly pids: readonly number[];

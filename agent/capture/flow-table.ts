@@ -48,7 +48,7 @@ export interface Flow {
 }
 
 /** One list of flows in order of activity. */
-export interface FlowList {
+interface FlowList {
   oldest: Flow | undefined;
   newest: Flow | undefined;
   size: number;

@@ -14,7 +14,7 @@ import { addressText, addressWords, type PacketVerdict, type TcpPacket } from ".
 import { type FlowOwners, PacketFlows } from "./packet-flows.ts";
 import { makePacketBuffer, type RecordClock, readPacketRecords, recordClock } from "./packet-records.ts";
 import { ProcessTable } from "./process-table.ts";
-import { type RungCounters, RungRefused, type RungStart, type RunningRung } from "./rung.ts";
+import { type RungCounters, RungRefused, type RunningRung } from "./rung.ts";
 import { type SynOwners, type SynThreadSource, startSynOwners } from "./syn-owners.ts";
 import type { SynReport } from "./syn-report.ts";
 import { LIVE_LIMITS } from "./tcp-reassembly.ts";
@@ -34,7 +34,7 @@ export interface PacketRungOptions {
 }
 
 /** What the kernel's and the rung's counts say; `packets = seen + own` once the rung is stopped, before that once it is drained. */
-export interface PacketCounters extends RungCounters {
+interface PacketCounters extends RungCounters {
   /** Packets that passed the filter, of the kernel; those dropped for a full ring included. */
   readonly packets: number;
   readonly drops: number;
@@ -72,11 +72,6 @@ const busyBytes = 256 * 1024;
 const drainsPerTurnMax = 8;
 const expireNs = 100e6;
 const sweepNs = 5e9;
-
-/** Makes the start of the rung; see `RungStart`. */
-export function packetRung(options: PacketRungOptions = {}): RungStart {
-  return (sink) => startPacketRung(sink, options);
-}
 
 /** @throws RungRefused where the machine does not allow packet sockets. */
 export function startPacketRung(sink: CaptureSink, options: PacketRungOptions = {}): RunningPacketRung {

@@ -5,7 +5,7 @@
  */
 
 /** One frame. `bytes` points into the file's own buffer. */
-export interface CapturedFrame {
+interface CapturedFrame {
   /** Nanoseconds since 1970; 0 where the file has no time. */
   timeUnixNano: bigint;
   /** LINKTYPE_ number. */
