@@ -76,6 +76,11 @@ test("statements answer over the tables", async (t) => {
     [["SHOP"]],
   );
   await gives("SELECT count(*) FROM spans WHERE make_timestamp_ns(start_ns) < now() + INTERVAL 900 DAYS", [["2"]]);
+  await gives(
+    "SELECT date_part($1, DATE '2026-11-26') FROM spans GROUP BY date_part($1, DATE '2026-11-26')",
+    [["26"]],
+    ["day"],
+  );
   await gives("SELECT count(*) FROM edges WHERE bucket > CURRENT_TIMESTAMP - INTERVAL '15 minutes'", [["0"]]);
   await gives("SELECT count(*) FROM spans WHERE start_ns < epoch_ns(now()) - 1 AND current_date < DATE '2020-01-01'", [
     ["0"],
