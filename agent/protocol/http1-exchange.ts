@@ -14,6 +14,11 @@ import { parseTraceparent } from "./trace-context.ts";
 /** Longest `user_agent.original`, in UTF-16 code units; the rest is cut off. */
 export const USER_AGENT_CHARS_MAX = 200;
 
+/** Values of headers whose reading is remembered; all are forgotten when there are more. */
+const REMEMBERED_MAX = 512;
+const AUTHORITIES = new Map<string, { host: string; port: number }>();
+const USER_AGENTS = new Map<string, string>();
+
 type Attributes = Record<string, string | number | boolean>;
 
 /** The exchange that a request begins. */
@@ -111,7 +116,7 @@ function requestAttributes(head: Head, target: Target, redaction: boolean): Attr
   if (target.path !== "" && target.form !== "authority") attributes["url.path"] = target.path;
   if (target.query !== "") attributes["url.query"] = target.query;
   attributes["url.scheme"] = target.scheme === "" ? "http" : target.scheme;
-  const { host, port } = target.host === "" ? parseAuthority(head.host) : target;
+  const { host, port } = target.host === "" ? authorityOf(head.host) : target;
   if (host !== "") attributes["server.address"] = host;
   if (port !== 0) attributes["server.port"] = port;
   if (head.version !== "") attributes["network.protocol.version"] = head.version;
@@ -123,11 +128,36 @@ function resourceOf(target: Target): string {
   return target.query === "" ? target.path : `${target.path}?${target.query}`;
 }
 
+/** `parseAuthority` of a header that is nearly always one of a few. */
+function authorityOf(text: string): { host: string; port: number } {
+  let authority = AUTHORITIES.get(text);
+  if (authority === undefined) {
+    authority = parseAuthority(text);
+    remember(AUTHORITIES, text, authority);
+  }
+  return authority;
+}
+
 function userAgentOf(text: string, redaction: boolean): string {
   const cut = text.slice(0, USER_AGENT_CHARS_MAX);
-  if (!redaction || !looksSecret(cut)) return cut;
-  return cut
+  if (!redaction) return cut;
+  let safe = USER_AGENTS.get(cut);
+  if (safe === undefined) {
+    safe = redactWords(cut);
+    remember(USER_AGENTS, cut, safe);
+  }
+  return safe;
+}
+
+function redactWords(text: string): string {
+  if (!looksSecret(text)) return text;
+  return text
     .split(" ")
     .map((word) => (looksSecret(word) ? REDACTED : word))
     .join(" ");
+}
+
+function remember<Value>(memory: Map<string, Value>, key: string, value: Value): void {
+  if (memory.size >= REMEMBERED_MAX) memory.clear();
+  memory.set(key, value);
 }

@@ -6,7 +6,7 @@
  * @see RFC 9112 sections 2 to 6
  */
 
-import { equalsIgnoreCase, textOf } from "./bytes.ts";
+import { equalsIgnoreCase, indexOfLineFeed, textOf } from "./bytes.ts";
 import type { Verdict } from "./protocol.ts";
 
 /** Longest method that is taken for one; the longest registered has 17 letters. */
@@ -91,7 +91,7 @@ export function judgeStart(bytes: Uint8Array, start: number, end: number, direct
   let at = start;
   while (at < end && isLineEnd(bytes[at] as number)) at++;
   if (at === end) return "more";
-  const lf = bytes.indexOf(LF, at);
+  const lf = indexOfLineFeed(bytes, at);
   const line = lf < 0 || lf >= end ? end : lf;
   if (direction === 1) return judgeStatusLine(bytes, at, line, line < end);
   return line < end ? (isRequestLine(bytes, at, line) ? "yes" : "no") : judgeRequestPrefix(bytes, at, end);
@@ -289,8 +289,11 @@ export function headerOf(bytes: Uint8Array, start: number, end: number): number 
 export const HEADER_NAME_BYTES = 24;
 
 function named(bytes: Uint8Array, start: number, end: number, name: string): boolean {
-  if (!equalsIgnoreCase(bytes, start, end, name)) return false;
   let at = start + name.length;
+  const next = bytes[at];
+  // Nearly every other header is ruled out by what stands behind as many letters.
+  if (at >= end || (next !== COLON && next !== SPACE && next !== TAB)) return false;
+  if (!equalsIgnoreCase(bytes, start, end, name)) return false;
   while (at < end && (bytes[at] === SPACE || bytes[at] === TAB)) at++;
   return bytes[at] === COLON && at < end;
 }
@@ -322,7 +325,7 @@ export function applyHeader(head: Head, header: number, value: string): void {
       head.upgrade = value.toLowerCase();
       break;
     case HEADER_CONTENT_LENGTH:
-      for (const part of value.split(",")) applyContentLength(head, part.trim());
+      applyContentLength(head, value);
       break;
     case HEADER_TRANSFER_ENCODING:
       applyTransferEncoding(head, value);
@@ -339,7 +342,12 @@ export function applyHeader(head: Head, header: number, value: string): void {
   }
 }
 
+/** Digits, or several equal numbers between commas; anything else is -2. */
 function applyContentLength(head: Head, text: string): void {
+  if (text.includes(",")) {
+    for (const part of text.split(",")) applyContentLength(head, part.trim());
+    return;
+  }
   let length = text === "" || text.length > 15 ? -2 : 0;
   for (let at = 0; at < text.length && length >= 0; at++) {
     const digit = text.charCodeAt(at) - 0x30;

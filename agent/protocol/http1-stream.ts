@@ -9,6 +9,7 @@
  * @see RFC 9112 sections 6 and 7
  */
 
+import { indexOfLineFeed } from "./bytes.ts";
 import type { MessageMark, StreamSlice } from "./exchange.ts";
 import {
   applyHeader,
@@ -222,7 +223,7 @@ export class Http1Stream {
       if (at === bytes.length) return at;
       this.#nextMark = markAt(slice, at);
     }
-    const lf = bytes.indexOf(LF, at);
+    const lf = indexOfLineFeed(bytes, at);
     const end = lf < 0 ? bytes.length : lf;
     const wasOpen = line.length > 0;
     if (this.#isLost && !wasOpen && !this.#owner.mayStart(this.#direction)) {
@@ -286,7 +287,7 @@ export class Http1Stream {
     this.#touch(slice);
     let at = from;
     while (at < bytes.length) {
-      const lf = bytes.indexOf(LF, at);
+      const lf = indexOfLineFeed(bytes, at);
       const end = lf < 0 ? bytes.length : lf;
       const passed = lf < 0 ? end - at : end - at + 1;
       mark.bytes += passed;
@@ -427,7 +428,7 @@ export class Http1Stream {
     const line = this.#line;
     const mark = this.#mark as MessageMark;
     this.#touch(slice);
-    const lf = bytes.indexOf(LF, at);
+    const lf = indexOfLineFeed(bytes, at);
     const end = lf < 0 ? bytes.length : lf;
     if (line.isOpen || lf < 0) line.append(bytes, at, end);
     mark.bytes += lf < 0 ? end - at : end - at + 1;

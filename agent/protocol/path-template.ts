@@ -26,9 +26,13 @@ const ROUTE_SEEN_MIN = 64;
 const SEGMENT_CHARS_MAX = 40;
 const EXTENSION_CHARS_MAX = 5;
 
+/** A place in the tree of paths. */
 interface Position {
   readonly values: Map<string, Position>;
-  readonly isParameter: boolean;
+  /** The template of the path that ends here. */
+  readonly template: string;
+  /** The template is one of the server's. */
+  isNamed: boolean;
   seen: number;
   /** What stands for all values that are not in `values`; set once the position is full. */
   parameter: Position | undefined;
@@ -36,8 +40,8 @@ interface Position {
 
 /** Templates of one server. */
 export class PathTemplates {
-  #root: Position = emptyPosition(false);
-  #templates = new Set<string>();
+  #root = makePosition("");
+  #templates = 0;
   #values = 0;
 
   /**
@@ -45,25 +49,21 @@ export class PathTemplates {
    * @returns The path's template, or `{overflow}` where the table is full.
    */
   templateOf(path: string): string {
-    if (!path.startsWith("/")) return path === "*" ? "*" : this.#bounded(segmentShape(path));
-    let template = "";
-    let position = this.#root;
-    let start = 1;
+    if (path === "*" || path === "") return path;
+    let position: Position | undefined = this.#root;
+    let start = path.startsWith("/") ? 1 : 0;
     for (let count = 0; start <= path.length; count++) {
       if (count === SEGMENTS_MAX) {
-        template += "/*";
+        position = this.#visit(position, "*");
         break;
       }
       const slash = path.indexOf("/", start);
       const end = slash < 0 ? path.length : slash;
-      const shape = segmentShape(path.slice(start, end));
-      const behind = this.#visit(position, shape);
-      if (behind === undefined) return OVERFLOW_TEMPLATE;
-      template += behind.isParameter ? "/{x}" : `/${shape}`;
-      position = behind;
+      position = this.#visit(position, segmentShape(path.slice(start, end)));
+      if (position === undefined) break;
       start = end + 1;
     }
-    return this.#bounded(template);
+    return position === undefined ? OVERFLOW_TEMPLATE : this.#named(position);
   }
 
   /** The position behind a value; undefined where no more values can be remembered. */
@@ -77,20 +77,21 @@ export class PathTemplates {
     if (this.#values >= SERVER_VALUES_MAX) return undefined;
     this.#values++;
     if (position.values.size < POSITION_VALUES_MAX) {
-      const added = emptyPosition(false);
+      const added = makePosition(`${position.template}/${value}`);
       position.values.set(value, added);
       return added;
     }
     for (const [name, behind] of position.values) if (behind.seen < ROUTE_SEEN_MIN) position.values.delete(name);
-    position.parameter = emptyPosition(true);
+    position.parameter = makePosition(`${position.template}/{x}`);
     return position.parameter;
   }
 
-  #bounded(template: string): string {
-    if (this.#templates.has(template)) return template;
-    if (this.#templates.size >= SERVER_TEMPLATES_MAX) return OVERFLOW_TEMPLATE;
-    this.#templates.add(template);
-    return template;
+  #named(position: Position): string {
+    if (position.isNamed) return position.template;
+    if (this.#templates >= SERVER_TEMPLATES_MAX) return OVERFLOW_TEMPLATE;
+    this.#templates++;
+    position.isNamed = true;
+    return position.template;
   }
 }
 
@@ -110,8 +111,8 @@ export class ServerTemplates {
   }
 }
 
-function emptyPosition(isParameter: boolean): Position {
-  return { values: new Map(), isParameter, seen: 1, parameter: undefined };
+function makePosition(template: string): Position {
+  return { values: new Map(), template, isNamed: false, seen: 1, parameter: undefined };
 }
 
 /** A segment as it stands in a template: itself, or `{id}`, keeping a file extension. */

@@ -141,7 +141,13 @@ function redactParameter(parameter: string): string {
 
 /** `a=1&b=` becomes `a=REDACTED&b=`; a part without `=` stays where it looks like a name. */
 export function redactQuery(query: string): string {
-  return query.split("&").map(redactPair).join("&");
+  let redacted = "";
+  for (let start = 0; ; ) {
+    const ampersand = query.indexOf("&", start);
+    if (ampersand < 0) return redacted + redactPair(query.slice(start));
+    redacted += `${redactPair(query.slice(start, ampersand))}&`;
+    start = ampersand + 1;
+  }
 }
 
 function redactPair(pair: string): string {
