@@ -1,6 +1,7 @@
 /** Whole traces by id. */
 
-import type { StoredSpan, StoreReader } from "../store/reader.ts";
+import type { StoredSpan } from "../model/stored-span.ts";
+import type { StoreReader } from "../store/reader.ts";
 
 /** Spans of one trace that are read; later ones are left out. */
 export const TRACE_SPANS_MAX = 100_000;

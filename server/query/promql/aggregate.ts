@@ -11,6 +11,9 @@ import { PromqlExecutionError } from "./query-error.ts";
 import { filterLabels, isMetricLabel, labelsKey, METRIC_NAME, partialKey, setLabel } from "./series-labels.ts";
 import { makeSeries, mergeEqualSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
 
+/** For so many picked series the best so far are kept in order: most candidates are done after one comparison. */
+const INSERTED_MAX = 64;
+
 /** A group while it grows; what `a` to `c` mean depends on the operator. */
 interface Group {
   readonly out: StepSeries;
@@ -336,17 +339,32 @@ function pickAt(op: string, members: readonly StepSeries[], step: number, parame
   const count = Math.trunc(parameter);
   if (count < 1) return [];
   if (op === "limitk") return here.slice(0, count);
-  const sign = op === "topk" ? -1 : 1;
+  const largest = op === "topk";
   const atStep = (index: number) => members[index]?.values[step] ?? Number.NaN;
-  here.sort((a, b) => {
-    const left = atStep(a);
-    const right = atStep(b);
-    if (Number.isNaN(left)) return Number.isNaN(right) ? a - b : 1;
-    if (Number.isNaN(right)) return -1;
-    if (left === right) return a - b;
-    return left < right ? -sign : sign;
-  });
-  return here.slice(0, count);
+  if (count > INSERTED_MAX) {
+    here.sort((a, b) => {
+      if (isBetter(atStep(a), atStep(b), largest)) return -1;
+      return isBetter(atStep(b), atStep(a), largest) ? 1 : a - b;
+    });
+    return here.slice(0, count);
+  }
+  const best: number[] = [];
+  for (const index of here) {
+    const value = atStep(index);
+    if (best.length === count && !isBetter(value, atStep(best[count - 1] ?? index), largest)) continue;
+    let at = best.length;
+    while (at > 0 && isBetter(value, atStep(best[at - 1] ?? index), largest)) at--;
+    best.splice(at, 0, index);
+    if (best.length > count) best.pop();
+  }
+  return best;
+}
+
+/** NaN is worse than any number; equal values keep their order. */
+function isBetter(value: number, than: number, largest: boolean): boolean {
+  if (Number.isNaN(value)) return false;
+  if (Number.isNaN(than)) return true;
+  return largest ? value > than : value < than;
 }
 
 /** A number in [0, 1) that depends on the labels only (FNV-1a, then mixed). */

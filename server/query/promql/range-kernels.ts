@@ -118,13 +118,17 @@ function variance(window: RangeWindow): number {
   return squares.value / count;
 }
 
-/** Index of the largest (`sign` 1) or smallest (-1) sample; the first NaN loses to any number. */
-function extremeIndex(window: RangeWindow, sign: number, lastOfEqual: boolean): number {
-  let best = window.low;
-  for (let i = window.low + 1; i < window.high; i++) {
-    const value = at(window.values, i) * sign;
-    const known = at(window.values, best) * sign;
-    if (value > known || Number.isNaN(known) || (lastOfEqual && value === known)) best = i;
+/** Index of the largest or smallest sample; NaN loses to any number. Of equal ones the first wins, or the last. */
+function extremeIndex(window: RangeWindow, largest: boolean, lastOfEqual: boolean): number {
+  const { values, low, high } = window;
+  let best = low;
+  let known = at(values, low);
+  for (let i = low + 1; i < high; i++) {
+    const value = at(values, i);
+    const better = largest ? value > known : value < known;
+    if (!better && !(lastOfEqual && value === known) && !Number.isNaN(known)) continue;
+    best = i;
+    known = value;
   }
   return best;
 }
@@ -167,10 +171,10 @@ export const RANGE_KERNELS: ReadonlyMap<string, RangeKernel> = new Map<string, R
   ["present_over_time", result(() => 1)],
   ["first_over_time", result(({ values, low }) => at(values, low))],
   ["last_over_time", result(({ values, high }) => at(values, high - 1))],
-  ["max_over_time", result((window) => at(window.values, extremeIndex(window, 1, false)))],
-  ["min_over_time", result((window) => at(window.values, extremeIndex(window, -1, false)))],
-  ["ts_of_max_over_time", result((window) => at(window.timestampsMs, extremeIndex(window, 1, true)) / 1000)],
-  ["ts_of_min_over_time", result((window) => at(window.timestampsMs, extremeIndex(window, -1, true)) / 1000)],
+  ["max_over_time", result((window) => at(window.values, extremeIndex(window, true, false)))],
+  ["min_over_time", result((window) => at(window.values, extremeIndex(window, false, false)))],
+  ["ts_of_max_over_time", result((window) => at(window.timestampsMs, extremeIndex(window, true, true)) / 1000)],
+  ["ts_of_min_over_time", result((window) => at(window.timestampsMs, extremeIndex(window, false, true)) / 1000)],
   ["ts_of_first_over_time", result(({ timestampsMs, low }) => at(timestampsMs, low) / 1000)],
   ["ts_of_last_over_time", result(({ timestampsMs, high }) => at(timestampsMs, high - 1) / 1000)],
   ["stddev_over_time", result((window) => Math.sqrt(variance(window)))],
