@@ -3,8 +3,8 @@
  */
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { StoredSpan } from "../model/stored-span.ts";
 import { normalizeTraceId, TRACE_SPANS_MAX } from "../query/trace.ts";
-import type { StoredSpan } from "../store/reader.ts";
 import {
   encodeTempoTraceById,
   encodeTempoTraceByIdJson,

@@ -12,7 +12,7 @@ import { pathToFileURL } from "node:url";
 import { unpackNatives } from "./unpacked-natives.ts";
 
 /** Code of a thread: always a file, so that it needs no evaluation. */
-export interface ThreadSource {
+interface ThreadSource {
   readonly source: URL;
   readonly evaluate: false;
 }

@@ -1,9 +1,9 @@
 /** The verb `start`, which `npm start` runs: the server, and one call of its own shown as a tree. */
 
 import { SPAN_KINDS, SPAN_STATUSES } from "../model/span-batch.ts";
+import type { StoredSpan } from "../model/stored-span.ts";
 import { openSqlDoor } from "../query/sql/sql-door.ts";
 import { readTrace } from "../query/trace.ts";
-import type { StoredSpan } from "../store/reader.ts";
 import { type AskStore, showFirstCall } from "./first-call.ts";
 import { programFiles } from "./program-files.ts";
 import { runUntilStopped } from "./serve.ts";

@@ -5,7 +5,7 @@
  * can be merged and handed on without rounding. A quantile read from them is within 9 % of the true value.
  */
 
-export const LOG_HISTOGRAM_SCALE = 3;
+const LOG_HISTOGRAM_SCALE = 3;
 const BUCKETS_PER_OCTAVE = 2 ** LOG_HISTOGRAM_SCALE;
 
 /** Bucket of a duration; durations of 1 ns and less share bucket 0. */
@@ -15,7 +15,7 @@ export function logBucketOf(durationNs: number): number {
 }
 
 /** Upper bound of a bucket in nanoseconds. */
-export function logBucketUpperNs(index: number): number {
+function logBucketUpperNs(index: number): number {
   return 2 ** (index / BUCKETS_PER_OCTAVE);
 }
 

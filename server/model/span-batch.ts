@@ -8,7 +8,7 @@
 
 /** `kind` column: OTLP's numbers. */
 export const SPAN_KINDS = ["unspecified", "internal", "server", "client", "producer", "consumer"] as const;
-export type SpanKind = (typeof SPAN_KINDS)[number];
+
 export const KIND_INTERNAL = 1;
 export const KIND_SERVER = 2;
 export const KIND_CLIENT = 3;
@@ -17,14 +17,12 @@ export const KIND_CONSUMER = 5;
 
 /** `status` column: OTLP's numbers. */
 export const SPAN_STATUSES = ["unset", "ok", "error"] as const;
-export type SpanStatus = (typeof SPAN_STATUSES)[number];
+
 export const STATUS_UNSET = 0;
-export const STATUS_OK = 1;
 export const STATUS_ERROR = 2;
 
 /** `source` column: who saw the span. */
 export const SPAN_SOURCES = ["ebpf", "packet", "otlp", "skywalking", "zipkin", "replay"] as const;
-export type SpanSource = (typeof SPAN_SOURCES)[number];
 
 /**
  * `attributeKind` column: the type that the text of an attribute's value had.

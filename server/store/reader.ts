@@ -3,7 +3,7 @@
  */
 
 import type { Labels, Matcher, MetricMetadata, SeriesSamples } from "../model/series.ts";
-import type { Attribute } from "../model/span-batch.ts";
+import type { StoredSpan } from "../model/stored-span.ts";
 
 /** A column of a SQL answer; `type` is DuckDB's own name of the type. */
 export interface SqlColumn {
@@ -35,32 +35,6 @@ export interface SqlAnswer {
   readonly rowsRead: number;
   readonly elapsedMs: number;
   readonly truncated: boolean;
-}
-
-/** One stored span, whole. Ids are lower-case hex; `parentSpanId` is empty for a root. */
-export interface StoredSpan {
-  readonly traceId: string;
-  readonly spanId: string;
-  readonly parentSpanId: string;
-  readonly service: string;
-  readonly instance: string;
-  readonly name: string;
-  readonly kind: number;
-  readonly status: number;
-  readonly statusMessage: string;
-  readonly startNs: bigint;
-  readonly endNs: bigint;
-  readonly source: string;
-  readonly linkReason: string;
-  readonly traceState: string;
-  readonly flags: number;
-  readonly scopeName: string;
-  readonly scopeVersion: string;
-  readonly resource: readonly Attribute[];
-  readonly attributes: readonly Attribute[];
-  /** OTLP protobuf, tags included, as in `SpanBatch`. */
-  readonly events: Uint8Array;
-  readonly links: Uint8Array;
 }
 
 /** Reads what the writer committed. All times are Unix. */

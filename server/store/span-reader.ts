@@ -3,9 +3,9 @@
 import type { DuckDBConnection } from "@duckdb/node-api";
 import type { SpanBatch } from "../model/span-batch.ts";
 import { SpanBatchBuilder } from "../model/span-batch-builder.ts";
+import type { StoredSpan } from "../model/stored-span.ts";
 import { numberOf, readRows, textOf } from "./database.ts";
 import type { DayFile } from "./day-files.ts";
-import type { StoredSpan } from "./reader.ts";
 import {
   learnResources,
   READ_LIST,

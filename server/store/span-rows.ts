@@ -18,9 +18,9 @@ import {
 } from "../model/span-batch.ts";
 import { NO_BYTES, type SpanToAppend } from "../model/span-batch-builder.ts";
 import { TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
+import type { StoredSpan } from "../model/stored-span.ts";
 import { joinAttributes } from "./attribute-columns.ts";
 import { bigintOf, numberOf, readRows, textOf } from "./database.ts";
-import type { StoredSpan } from "./reader.ts";
 
 const U64_MASK = 0xffff_ffff_ffff_ffffn;
 

@@ -4,6 +4,7 @@
  * @see https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
  */
 
+import type { StoredSpan } from "../model/stored-span.ts";
 import { keyValueToJson, readKeyValue, writeKeyValue } from "./any-value.ts";
 import type { ProtobufCursor } from "./protobuf-reader.ts";
 import {
@@ -19,7 +20,7 @@ import {
   skipField,
 } from "./protobuf-reader.ts";
 import { ProtobufWriter } from "./protobuf-writer.ts";
-import type { ResourceGroup, ScopeGroup, SpanToEncode } from "./span-groups.ts";
+import type { ResourceGroup, ScopeGroup } from "./span-groups.ts";
 import { groupSpans, shownAttributes } from "./span-groups.ts";
 
 /** Two dialects of JSON: OTLP's own (hex ids, enum numbers) and plain protobuf JSON as Tempo prints it (base64, names). */
@@ -29,14 +30,14 @@ const KIND_NAMES = ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "
 const STATUS_NAMES = ["UNSET", "OK", "ERROR"];
 
 /** TracesData, which is also Tempo's `Trace`, in protobuf. */
-export function encodeTraces(spans: readonly SpanToEncode[]): Uint8Array {
+export function encodeTraces(spans: readonly StoredSpan[]): Uint8Array {
   const writer = new ProtobufWriter();
   for (const group of groupSpans(spans)) writeResourceSpans(writer, group);
   return writer.take();
 }
 
 /** Tempo's TraceByIDResponse in protobuf; its `trace` is present even without spans. */
-export function encodeTempoTraceById(spans: readonly SpanToEncode[]): Uint8Array {
+export function encodeTempoTraceById(spans: readonly StoredSpan[]): Uint8Array {
   const writer = new ProtobufWriter();
   writer.writeBytes(1, encodeTraces(spans));
   writer.closeMessage(writer.openMessage(2));
@@ -44,17 +45,17 @@ export function encodeTempoTraceById(spans: readonly SpanToEncode[]): Uint8Array
 }
 
 /** TracesData as JSON text. */
-export function encodeTracesJson(spans: readonly SpanToEncode[]): string {
+export function encodeTracesJson(spans: readonly StoredSpan[]): string {
   return `{"resourceSpans":[${resourceSpansJson(spans, "otlp")}]}`;
 }
 
 /** Body of Tempo's `/api/traces/{id}` as JSON text. */
-export function encodeTempoTraceJson(spans: readonly SpanToEncode[]): string {
+export function encodeTempoTraceJson(spans: readonly StoredSpan[]): string {
   return `{"batches":[${resourceSpansJson(spans, "protobuf")}]}`;
 }
 
 /** Body of Tempo's `/api/v2/traces/{id}` as JSON text. */
-export function encodeTempoTraceByIdJson(spans: readonly SpanToEncode[]): string {
+export function encodeTempoTraceByIdJson(spans: readonly StoredSpan[]): string {
   return `{"trace":{"resourceSpans":[${resourceSpansJson(spans, "protobuf")}]},"metrics":{}}`;
 }
 
@@ -77,7 +78,7 @@ function writeScopeSpans(writer: ProtobufWriter, group: ScopeGroup): void {
   writer.closeMessage(scopeSpans);
 }
 
-function writeSpan(writer: ProtobufWriter, span: SpanToEncode): void {
+function writeSpan(writer: ProtobufWriter, span: StoredSpan): void {
   const message = writer.openMessage(2);
   writer.writeBytes(1, Buffer.from(span.traceId, "hex"));
   writer.writeBytes(2, Buffer.from(span.spanId, "hex"));
@@ -100,7 +101,7 @@ function writeSpan(writer: ProtobufWriter, span: SpanToEncode): void {
   writer.closeMessage(message);
 }
 
-function resourceSpansJson(spans: readonly SpanToEncode[], dialect: TraceJsonDialect): string {
+function resourceSpansJson(spans: readonly StoredSpan[], dialect: TraceJsonDialect): string {
   return groupSpans(spans)
     .map((group) => {
       const attributes = group.attributes.map((attribute) => keyValueToJson(attribute.key, attribute)).join(",");
@@ -118,7 +119,7 @@ function scopeSpansJson(group: ScopeGroup, dialect: TraceJsonDialect): string {
   return `{"scope":{${members.join(",")}},"spans":[${spans}]}`;
 }
 
-function spanJson(span: SpanToEncode, dialect: TraceJsonDialect): string {
+function spanJson(span: StoredSpan, dialect: TraceJsonDialect): string {
   const id = (hex: string) => (dialect === "otlp" ? hex : Buffer.from(hex, "hex").toString("base64"));
   const members = [`"traceId":"${id(span.traceId)}"`, `"spanId":"${id(span.spanId)}"`];
   if (span.traceState !== "") members.push(`"traceState":${JSON.stringify(span.traceState)}`);
@@ -137,7 +138,7 @@ function spanJson(span: SpanToEncode, dialect: TraceJsonDialect): string {
   return `{${members.join(",")}}`;
 }
 
-function statusJson(span: SpanToEncode, dialect: TraceJsonDialect): string {
+function statusJson(span: StoredSpan, dialect: TraceJsonDialect): string {
   const members: string[] = [];
   if (span.statusMessage !== "") members.push(`"message":${JSON.stringify(span.statusMessage)}`);
   if (span.status !== 0) {

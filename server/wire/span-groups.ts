@@ -3,35 +3,12 @@
  */
 
 import type { Attribute } from "../model/span-batch.ts";
-
-/** What this room needs of a span read back from the store; ids are lower-case hex, `parentSpanId` empty for a root. */
-export interface SpanToEncode {
-  readonly traceId: string;
-  readonly spanId: string;
-  readonly parentSpanId: string;
-  readonly name: string;
-  readonly kind: number;
-  readonly status: number;
-  readonly statusMessage: string;
-  readonly startNs: bigint;
-  readonly endNs: bigint;
-  readonly source: string;
-  readonly linkReason: string;
-  readonly traceState: string;
-  readonly flags: number;
-  readonly scopeName: string;
-  readonly scopeVersion: string;
-  readonly resource: readonly Attribute[];
-  readonly attributes: readonly Attribute[];
-  /** OTLP protobuf, tags included. */
-  readonly events: Uint8Array;
-  readonly links: Uint8Array;
-}
+import type { StoredSpan } from "../model/stored-span.ts";
 
 export interface ScopeGroup {
   readonly name: string;
   readonly version: string;
-  readonly spans: SpanToEncode[];
+  readonly spans: StoredSpan[];
 }
 
 export interface ResourceGroup {
@@ -40,7 +17,7 @@ export interface ResourceGroup {
 }
 
 /** Groups spans by equal resource and scope, both in order of first appearance. */
-export function groupSpans(spans: readonly SpanToEncode[]): ResourceGroup[] {
+export function groupSpans(spans: readonly StoredSpan[]): ResourceGroup[] {
   const groups = new Map<string, { group: ResourceGroup; scopes: Map<string, ScopeGroup> }>();
   const identities = new Map<readonly Attribute[], string>();
   for (const span of spans) {
@@ -70,7 +47,7 @@ export function groupSpans(spans: readonly SpanToEncode[]): ResourceGroup[] {
  * Attributes of a span as the faces show them: its own, then where the span does not come from OTLP `thalweg.source`
  * (who saw it), and where Thalweg drew the parent `thalweg.link_reason` (why).
  */
-export function shownAttributes(span: SpanToEncode): readonly Attribute[] {
+export function shownAttributes(span: StoredSpan): readonly Attribute[] {
   if (span.source === "otlp" && span.linkReason === "") return span.attributes;
   const shown = [...span.attributes];
   if (span.source !== "otlp") shown.push({ key: "thalweg.source", kind: "s", value: span.source });

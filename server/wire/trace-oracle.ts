@@ -6,7 +6,7 @@ import protobuf from "protobufjs";
 import { spanIdToHex, traceIdToHex } from "../model/hex.ts";
 import type { Attribute, SpanBatch } from "../model/span-batch.ts";
 import { SPAN_SOURCES } from "../model/span-batch.ts";
-import type { SpanToEncode } from "./span-groups.ts";
+import type { StoredSpan } from "../model/stored-span.ts";
 
 /** Written from the OTLP field tables; only the messages that these tests need. */
 const SCHEMA = `
@@ -156,18 +156,21 @@ export function randomTraces(random: () => number): object {
 }
 
 /** Rows of a batch in the form the encoders take. */
-export function spansOf(batch: SpanBatch): SpanToEncode[] {
+export function spansOf(batch: SpanBatch): StoredSpan[] {
   return Array.from({ length: batch.rows }, (_, row) => spanOf(batch, row));
 }
 
-function spanOf(batch: SpanBatch, row: number): SpanToEncode {
+function spanOf(batch: SpanBatch, row: number): StoredSpan {
   const at = (column: ArrayLike<number>) => column[row] ?? Number.NaN;
   const text = (column: ArrayLike<number>) => batch.text[at(column)] ?? "missing";
   const long = (column: ArrayLike<bigint>, index = row) => column[index] ?? -1n;
   const slice = (blob: Uint8Array, end: Uint32Array) => blob.subarray(row === 0 ? 0 : end[row - 1], end[row]);
   const scope = batch.scopes[at(batch.scope)];
+  const resource = batch.resources[at(batch.resource)];
   const parent = long(batch.parentSpanId);
   return {
+    service: resource?.service ?? "missing",
+    instance: resource?.instance ?? "missing",
     traceId: traceIdToHex(long(batch.traceId, 2 * row), long(batch.traceId, 2 * row + 1)),
     spanId: spanIdToHex(long(batch.spanId)),
     parentSpanId: parent === 0n ? "" : spanIdToHex(parent),
@@ -183,7 +186,7 @@ function spanOf(batch: SpanBatch, row: number): SpanToEncode {
     flags: at(batch.flags),
     scopeName: scope?.name ?? "missing",
     scopeVersion: scope?.version ?? "missing",
-    resource: batch.resources[at(batch.resource)]?.attributes ?? [],
+    resource: resource?.attributes ?? [],
     attributes: attributesOf(batch, row),
     events: slice(batch.eventsBlob, batch.eventsEnd),
     links: slice(batch.linksBlob, batch.linksEnd),
