@@ -16,13 +16,13 @@ import { makeSocket, protocolDirection, type Socket, type SocketStage, setRole }
 import { type Detected, detect } from "./detection.ts";
 
 /** Sockets that are kept; the one that was quiet longest makes room for the next. */
-export const CONNECTIONS_MAX = 65_536;
+const CONNECTIONS_MAX = 65_536;
 /** Bytes held in all connections whose protocol is not known yet. */
-export const HELD_BYTES_TOTAL_MAX = 8 * 1024 * 1024;
+const HELD_BYTES_TOTAL_MAX = 8 * 1024 * 1024;
 /** A socket without a byte for this long is forgotten: its end was missed. */
 export const IDLE_NS_MAX = 6 * 3600e9;
 /** Upgrades and tunnels of one connection that are followed. */
-export const DETECTIONS_MAX = 4;
+const DETECTIONS_MAX = 4;
 
 /** Sockets looked at in one sweep. */
 const SWEEP_SOCKETS = 8192;

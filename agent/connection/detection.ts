@@ -13,7 +13,7 @@ export const RUNS_MAX = 5;
 /** Bytes of one direction that are held while a protocol wants to see more. */
 export const HELD_BYTES_MAX = 4096;
 /** Slices judged in vain, on connections with missing bytes. */
-export const SLICES_JUDGED_MAX = 1024;
+const SLICES_JUDGED_MAX = 1024;
 
 /** What came of judging a slice. */
 export interface Detected {

@@ -28,7 +28,7 @@ export interface CarriedContext {
 }
 
 /** Attribute values by OpenTelemetry semantic-convention name, redacted already. */
-export type ExchangeAttributes = Readonly<Record<string, string | number | boolean>>;
+type ExchangeAttributes = Readonly<Record<string, string | number | boolean>>;
 
 /** One request with its response, or what was seen of them. */
 export interface Exchange {

@@ -12,7 +12,7 @@ import { parseAuthority, parseTarget, type Target } from "./target.ts";
 import { parseTraceparent } from "./trace-context.ts";
 
 /** Longest `user_agent.original`, in UTF-16 code units; the rest is cut off. */
-export const USER_AGENT_CHARS_MAX = 200;
+const USER_AGENT_CHARS_MAX = 200;
 
 /** Values of headers whose reading is remembered; all are forgotten when there are more. */
 const REMEMBERED_MAX = 512;

@@ -366,7 +366,7 @@ function applyTransferEncoding(head: Head, value: string): void {
 }
 
 /** Lines may end in CR LF or LF. */
-export function trimEnd(bytes: Uint8Array, start: number, end: number): number {
+function trimEnd(bytes: Uint8Array, start: number, end: number): number {
   let to = end;
   while (to > start && (bytes[to - 1] === CR || bytes[to - 1] === SPACE)) to--;
   return to;

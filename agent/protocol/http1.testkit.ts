@@ -1,8 +1,9 @@
-/** Plays conversations to an HTTP/1 parser and collects what it reads. */
+/** Plays conversations to a parser, of HTTP/1 unless told, and collects what it reads. */
 
 import type { Exchange, ProtocolParser } from "./exchange.ts";
 import { HTTP1 } from "./http1.ts";
 import { PathTemplates } from "./path-template.ts";
+import type { Protocol } from "./protocol.ts";
 
 /** Bytes of one read or write: `>` client to server, `<` server to client. A number is a gap. */
 export type Step = readonly [direction: ">" | "<", bytes: string | Uint8Array | number];
@@ -13,6 +14,7 @@ export interface PlayOptions {
   /** How the connection ends: by FIN, by RST, or not at all. */
   readonly end?: "closed" | "reset" | "stopped" | "open";
   readonly templates?: PathTemplates;
+  readonly protocol?: Protocol;
 }
 
 export interface Played {
@@ -31,7 +33,7 @@ export function play(steps: readonly Step[], options: PlayOptions = {}): Played 
   const exchanges: Exchange[] = [];
   const started: Exchange[] = [];
   const counts: string[] = [];
-  const parser = HTTP1.create(
+  const parser = (options.protocol ?? HTTP1).create(
     { started: (exchange) => started.push(exchange), finished: (exchange) => exchanges.push(exchange) },
     {
       redaction: options.redaction ?? true,

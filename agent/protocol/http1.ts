@@ -34,7 +34,7 @@ export const ANSWER_WAIT_NS_MAX = 600e9;
 /** An answer whose end cannot be told is taken for ended after this much silence. */
 export const ADRIFT_QUIET_NS = 2e9;
 /** After this much silence, a pipelining connection on which bytes were lost is taken to owe no answers. */
-export const SETTLED_QUIET_NS = 20e6;
+const SETTLED_QUIET_NS = 20e6;
 
 /** A request whose answer has not begun. */
 interface Waiting {

@@ -15,9 +15,9 @@ export const SERVERS_MAX = 1024;
 /** Distinct values that a position may show before it is taken for a parameter. */
 export const POSITION_VALUES_MAX = 50;
 /** Values of all positions of one server that are remembered; beyond, paths of unknown values share `{overflow}`. */
-export const SERVER_VALUES_MAX = 4096;
+const SERVER_VALUES_MAX = 4096;
 /** Segments that are looked at; what follows them is written `*`. */
-export const SEGMENTS_MAX = 16;
+const SEGMENTS_MAX = 16;
 /** The template of paths that came when the table was full. */
 export const OVERFLOW_TEMPLATE = "{overflow}";
 
@@ -116,7 +116,7 @@ function makePosition(template: string): Position {
 }
 
 /** A segment as it stands in a template: itself, or `{id}`, keeping a file extension. */
-export function segmentShape(segment: string): string {
+function segmentShape(segment: string): string {
   if (segment === REDACTED) return "{id}";
   if (segment === "" || !isIdentifier(segment)) return segment;
   const dot = segment.includes("@") || segment.includes("%") ? -1 : segment.lastIndexOf(".");

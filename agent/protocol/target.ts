@@ -7,8 +7,8 @@
 import { hasDigit, isSecretName, isToldSecret, looksSecret, REDACTED } from "./secrets.ts";
 
 /** Longest path and query that are kept, in UTF-16 code units; the rest is cut off. */
-export const PATH_CHARS_MAX = 2048;
-export const QUERY_CHARS_MAX = 1024;
+const PATH_CHARS_MAX = 2048;
+const QUERY_CHARS_MAX = 1024;
 
 const KEY_CHARS_MAX = 40;
 const HOST_CHARS_MAX = 253;

@@ -129,7 +129,7 @@ class ExchangePrinter implements ConnectionSink {
 }
 
 /** One line of the verb's answer. Times have more digits than JavaScript's numbers hold, so they are printed from bigints. */
-export function printExchange(connection: Connection, exchange: Exchange, bootToUnixNano: bigint): string {
+function printExchange(connection: Connection, exchange: Exchange, bootToUnixNano: bigint): string {
   const first = exchange.request ?? exchange.response;
   const last = exchange.response ?? exchange.request;
   const unix = (timeNs: number | undefined) => (timeNs === undefined ? 0n : bootToUnixNano + wholeNano(timeNs));
