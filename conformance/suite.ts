@@ -4,6 +4,8 @@
 export interface SuiteOutcome {
   readonly passed: number;
   readonly failed: number;
+  /** `name: why` of each case that failed. */
+  readonly faults: readonly string[];
   /** `name: reason` of each case that this machine does not allow. */
   readonly skipped: readonly string[];
 }
@@ -11,7 +13,7 @@ export interface SuiteOutcome {
 /** Counts cases and prints those that fail, as they come. */
 export class SuiteReport {
   #passed = 0;
-  #failed = 0;
+  readonly #faults: string[] = [];
   readonly #skipped: string[] = [];
 
   /** Counts a case as passed where `fault` is empty, else prints why it failed. */
@@ -20,7 +22,7 @@ export class SuiteReport {
       this.#passed++;
       process.stdout.write(`ok   ${name}\n`);
     } else {
-      this.#failed++;
+      this.#faults.push(`${name}: ${fault}`);
       process.stdout.write(`FAIL ${name}\n${fault.trimEnd().replaceAll(/^/gm, "     ")}\n`);
     }
   }
@@ -33,6 +35,6 @@ export class SuiteReport {
   }
 
   get outcome(): SuiteOutcome {
-    return { passed: this.#passed, failed: this.#failed, skipped: this.#skipped };
+    return { passed: this.#passed, failed: this.#faults.length, faults: this.#faults, skipped: this.#skipped };
   }
 }

@@ -1,0 +1,4 @@
+import { testSuite } from "../suite-test.ts";
+import { runCrash } from "./suite.ts";
+
+testSuite("crash", runCrash);

@@ -1,0 +1,4 @@
+import { testSuite } from "../suite-test.ts";
+import { runHops } from "./suite.ts";
+
+testSuite("hops", runHops);
