@@ -11,8 +11,9 @@ import { run } from "node:test";
 const ROOT = new URL("..", import.meta.url).pathname;
 /** A test file that takes longer hangs. */
 const FILE_TIMEOUT_MS = 300_000;
-/** Whole-program tests share the machine with what they start. */
 const FILES_AT_ONCE = 2;
+/** Tests that watch the whole machine: what runs beside them would be counted too, so they run alone and last. */
+const ALONE = /^conformance\/(see-it|hops|field|screenshots)/;
 
 interface Outcome {
   passed: number;
@@ -20,7 +21,7 @@ interface Outcome {
   readonly skipped: string[];
 }
 
-/** Test files relative to the root, whole-program tests first. */
+/** Test files relative to the root, in the order they are run. */
 export function testFiles(words: readonly string[]): string[] {
   const unitOnly = words.includes("--unit");
   const parts = words.filter((word) => !word.startsWith("--"));
@@ -29,15 +30,15 @@ export function testFiles(words: readonly string[]): string[] {
     .filter((file) => !(unitOnly && file.startsWith("conformance/")))
     .filter((file) => parts.length === 0 || parts.some((part) => file.includes(part)));
   // The long ones first, so that the short ones fill the other core.
-  const rank = (file: string) => (file.startsWith("conformance/") ? 0 : 1);
+  const rank = (file: string) => (ALONE.test(file) ? 2 : file.startsWith("conformance/") ? 0 : 1);
   return found.sort((left, right) => rank(left) - rank(right) || left.localeCompare(right));
 }
 
-async function runFiles(files: readonly string[]): Promise<Outcome> {
-  const outcome: Outcome = { passed: 0, failed: 0, skipped: [] };
+async function runFiles(files: readonly string[], atOnce: number, outcome: Outcome): Promise<void> {
+  if (files.length === 0) return;
   const stream = run({
     files: files.map((file) => `${ROOT}${file}`),
-    concurrency: FILES_AT_ONCE,
+    concurrency: atOnce,
     timeout: FILE_TIMEOUT_MS,
     cwd: ROOT,
   });
@@ -59,13 +60,22 @@ async function runFiles(files: readonly string[]): Promise<Outcome> {
       );
     }
   }
-  return outcome;
 }
 
 async function main(): Promise<void> {
   const files = testFiles(process.argv.slice(2));
   const startedMs = performance.now();
-  const outcome = await runFiles(files);
+  const outcome: Outcome = { passed: 0, failed: 0, skipped: [] };
+  await runFiles(
+    files.filter((file) => !ALONE.test(file)),
+    FILES_AT_ONCE,
+    outcome,
+  );
+  await runFiles(
+    files.filter((file) => ALONE.test(file)),
+    1,
+    outcome,
+  );
   for (const line of outcome.skipped) process.stdout.write(`skipped: ${line}\n`);
   const seconds = ((performance.now() - startedMs) / 1000).toFixed(0);
   process.stdout.write(
