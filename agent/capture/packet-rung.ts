@@ -61,13 +61,25 @@ export interface RunningPacketRung extends RunningRung {
   readonly ownersTrouble: string;
 }
 
-const RING_OPTIONS = { filter: "data", snapBytes: 1200, blockBytes: 1 << 20, blockCount: 16, retireMs: 10 } as const;
+/**
+ * 16 MiB in small blocks: a block is handed over when its time is up, full or not, so their number times that time is
+ * how long a busy machine may keep us from draining (1.3 s).
+ */
+const RING_OPTIONS = {
+  filter: "data",
+  snapBytes: 1200,
+  blockBytes: 128 * 1024,
+  blockCount: 128,
+  retireMs: 10,
+} as const;
 const CONNECTIONS_MAX = 32_768;
 const drainBufferBytes = 1 << 20;
-const idleDrainMs = 10;
-const busyDrainMs = 1;
-/** More than this in a drain means that the next comes soon. */
-const busyBytes = 256 * 1024;
+/** Wake-ups cost more than packets do: few of them while nothing comes. */
+const idleDrainMs = 25;
+const drainMs = 10;
+const busyDrainMs = 2;
+/** An eighth of the ring in one drain means that the next should come soon. */
+const busyBytes = 2 << 20;
 /** So many buffers are drained before other work gets its turn. */
 const drainsPerTurnMax = 8;
 const expireNs = 100e6;
@@ -252,7 +264,8 @@ class PacketRung implements RunningPacketRung {
     }
     const nowNs = this.#clock.nowNs();
     if (nowNs - this.#expiredNs >= expireNs) this.#upkeep(nowNs);
-    this.#timer = setTimeout(() => this.#turn(), isMore ? 0 : drained > busyBytes ? busyDrainMs : idleDrainMs);
+    const restMs = drained > busyBytes ? busyDrainMs : drained > 0 ? drainMs : idleDrainMs;
+    this.#timer = setTimeout(() => this.#turn(), isMore ? 0 : restMs);
   }
 
   #drain(): number {

@@ -19,7 +19,7 @@ import type { SynReport, SynThreadSettings } from "./syn-report.ts";
 
 const SYN_OPTIONS = { filter: "syn", snapBytes: 128, blockBytes: 65_536, blockCount: 8, retireMs: 1 } as const;
 /** How long a stop may be noticed late. */
-const waitMs = 100;
+const waitMs = 200;
 const bufferBytes = 65_536;
 const sweepNs = 5e9;
 
