@@ -140,10 +140,10 @@ export class HpackDecoder {
     let name: string | undefined;
     let nameBytes = 0;
     if (index === 0) {
-      const text = this.#text(bytes, end, true);
-      if (typeof text === "number") return text;
+      const sent = this.#text(bytes, end, true);
+      if (typeof sent === "number") return sent;
       nameBytes = this.#textBytes;
-      name = this.#isRead === undefined || this.#isRead(text) ? text : "";
+      name = this.#isRead === undefined || this.#isRead(sent) ? sent : "";
     } else if (index <= STATIC_COUNT) {
       const [known] = STATIC_FIELDS[index - 1] as readonly [string, string];
       nameBytes = known.length;
@@ -154,12 +154,12 @@ export class HpackDecoder {
       name = entry?.name;
       nameBytes = entry === undefined ? 0 : entry.nameBytes;
     }
-    const isWanted = this.#isRead === undefined || (name !== undefined && name !== "");
-    const value = this.#text(bytes, end, isWanted);
-    if (typeof value === "number") return value;
-    // A value whose name is unknown may be anything, a password too.
-    if (name === undefined) read(undefined, undefined);
-    else if (isWanted) read(name, value);
+    // A value whose name is unknown may be anything, a password too: it is not looked at.
+    const isWanted = name !== undefined && (this.#isRead === undefined || name !== "");
+    const text = this.#text(bytes, end, isWanted);
+    if (typeof text === "number") return text;
+    const value = name === undefined ? undefined : text;
+    if (isWanted || name === undefined) read(name, value);
     if (prefix === 0x3f) {
       this.#add({ name, value, nameBytes, bytes: nameBytes + this.#textBytes + ENTRY_BYTES_EXTRA });
     }

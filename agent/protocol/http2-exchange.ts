@@ -6,6 +6,7 @@
  * @see OpenTelemetry semantic conventions for HTTP and for gRPC spans
  */
 
+import { askedName } from "./dns-over-http.ts";
 import type { Exchange, MessageMark } from "./exchange.ts";
 import { answerExchange, exchangeOfRequest, exchangeOfResponse } from "./http1-exchange.ts";
 import type { Head } from "./http1-head.ts";
@@ -155,6 +156,11 @@ export function exchangeOfHttp2Request(
   if (fields.scheme === "http" || fields.scheme === "https") attributes["url.scheme"] = fields.scheme;
   if (method !== fields.method) renameMethod(exchange, attributes, fields.method);
   if (isGrpc(fields)) becomeGrpc(exchange);
+  const name = askedName(fields.path, context.redaction);
+  if (name !== "") {
+    exchange.resource = name;
+    attributes["dns.question.name"] = name;
+  }
   return exchange;
 }
 

@@ -64,6 +64,8 @@ export interface FrameOwner {
   /** Is a message of this stream under way? */
   isOpen(stream: number): boolean;
   prefaceRead(): void;
+  /** The client's first bytes are no preface: they are not the first of the connection. */
+  prefaceMissed(): void;
   blockRead(direction: 0 | 1, block: HeaderBlock): void;
   /** Bytes of DATA passed: `bodyBytes` of content among `bytes` of frames. */
   dataPassed(direction: 0 | 1, stream: number, bodyBytes: number, bytes: number, moment: Moment): void;
@@ -175,6 +177,11 @@ export class FrameReader {
     if (!this.#hasBegun) this.#isLost = false;
   }
 
+  /** The beginning was not seen after all: the other side may have allowed frames of any size. */
+  distrust(): void {
+    this.payloadMax = PAYLOAD_BYTES_LIMIT;
+  }
+
   #resume(bytes: Uint8Array): boolean {
     if (!this.#hasBegun && this.#direction === 0 && judgePreface(bytes, 0) !== "no") {
       this.#restart(STATE_PREFACE);
@@ -203,7 +210,10 @@ export class FrameReader {
       if (!isPrefaceByte(this.#headerLength, bytes[at] as number)) {
         // Without a preface: frames may come at once, but not after half of one.
         if (this.#headerLength > 0) this.#violated({ timeNs: 0, tid: 0 });
-        else this.#state = STATE_HEADER;
+        else {
+          this.#state = STATE_HEADER;
+          this.#owner.prefaceMissed();
+        }
         return at;
       }
       this.#headerLength++;

@@ -133,6 +133,14 @@ class Http2Parser implements ProtocolParser, FrameOwner {
     this.#isWhole = true;
   }
 
+  prefaceMissed(): void {
+    this.#isWhole = false;
+    for (const direction of [0, 1] as const) {
+      this.#readers[direction].distrust();
+      this.#decoders[direction].lose();
+    }
+  }
+
   blockRead(direction: 0 | 1, block: HeaderBlock): void {
     const decoder = this.#decoders[direction];
     this.#fields = emptyFields();
