@@ -6,7 +6,15 @@
  * is told so, and nothing of its batch stays. Other work on the files (snapshots, retention) runs between groups.
  */
 
-import { type DuckDBConnection, DuckDBMapValue, DuckDBTableFunction, type DuckDBValue } from "@duckdb/node-api";
+import {
+  type DuckDBConnection,
+  DuckDBMapValue,
+  DuckDBTableFunction,
+  type DuckDBValue,
+  MAP,
+  UBIGINT,
+  VARCHAR,
+} from "@duckdb/node-api";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
@@ -32,6 +40,10 @@ const BUSY_GROUP_ROWS = 4_096;
 const LINGER_MS = 200;
 /** Resources of one day file that are kept; spans of later ones keep service and instance only. */
 const RESOURCES_PER_FILE_MAX = 200_000;
+/** Resources of one INSERT: each statement costs as much as the rows of many. */
+const RESOURCES_PER_INSERT = 64;
+/** The columns of `resource`; told, since the driver cannot tell the type of an empty map from its entries. */
+const RESOURCE_TYPES = [UBIGINT, VARCHAR, VARCHAR, MAP(VARCHAR, VARCHAR), VARCHAR, VARCHAR];
 const TENANT = "default";
 const STAGED_FUNCTION = "staged_spans";
 
@@ -288,20 +300,12 @@ export class SpanWriter {
   }
 
   async #insertResources(file: DayFile, resources: readonly StagedBatch["resources"][number][]): Promise<void> {
-    for (const { id, resource } of resources) {
-      const { kinds, entries, repeats } = splitAttributes(resource.attributes);
-      const values: DuckDBValue[] = [
-        id,
-        resource.service,
-        resource.instance === "" ? null : resource.instance,
-        new DuckDBMapValue(entries.map(([key, value]) => ({ key, value }))),
-        kinds,
-        repeats === "" ? null : repeats,
-      ];
+    for (let from = 0; from < resources.length; from += RESOURCES_PER_INSERT) {
+      const rows = resources.slice(from, from + RESOURCES_PER_INSERT).map(resourceRow);
       await this.#connection.run(
-        `INSERT INTO ${file.alias}.resource
-         SELECT CAST($1 AS UBIGINT), $2, $3, CAST($4 AS MAP(VARCHAR, VARCHAR)), $5, $6`,
-        values,
+        `INSERT INTO ${file.alias}.resource VALUES ${rows.map((_, at) => resourcePlaces(at)).join(", ")}`,
+        rows.flat(),
+        rows.flatMap(() => RESOURCE_TYPES),
       );
     }
   }
@@ -325,6 +329,24 @@ export class SpanWriter {
       }),
     );
   }
+}
+
+/** The columns of `resource`. */
+function resourceRow({ id, resource }: StagedBatch["resources"][number]): DuckDBValue[] {
+  const { kinds, entries, repeats } = splitAttributes(resource.attributes);
+  return [
+    id,
+    resource.service,
+    resource.instance === "" ? null : resource.instance,
+    new DuckDBMapValue(entries.map(([key, value]) => ({ key, value }))),
+    kinds,
+    repeats === "" ? null : repeats,
+  ];
+}
+
+function resourcePlaces(row: number): string {
+  const first = row * RESOURCE_TYPES.length + 1;
+  return `(${RESOURCE_TYPES.map((_, column) => `$${first + column}`).join(", ")})`;
 }
 
 function reasonOf(error: unknown): string {

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ThalwegError } from "../model/errors.ts";
 import { spanIdToHex, traceIdToHex } from "../model/hex.ts";
-import type { Attribute } from "../model/span-batch.ts";
-import type { SpanToAppend } from "../model/span-batch-builder.ts";
+import type { Attribute, Resource } from "../model/span-batch.ts";
+import { EMPTY_SPAN, SpanBatchBuilder, type SpanToAppend } from "../model/span-batch-builder.ts";
 import type { Store } from "./store.ts";
 import { batchOf, NOON_MS, NOON_NS, openIn, rowsOf, SHOP, temporaryDirectory, WIDE_LIMITS } from "./store-fixture.ts";
 
@@ -163,6 +163,29 @@ test("extremes of ids and times, absent values and broken surrogates", async (t)
     [[null, null, null, null, null]],
   );
   assert.deepEqual(store.stats().days, ["2026-11-26"], "times of spans make no files");
+});
+
+test("resources without attributes, and more of them than one statement takes", async (t) => {
+  const store = await openIn(t, await temporaryDirectory(t));
+  const bare: Resource = { service: "unknown_service", instance: "", attributes: [] };
+  await store.writer.commitSpans(batchOf([{ traceIdLow: 9n }], bare));
+  const [stored] = await store.reader.trace(traceIdToHex(1n, 9n), 1);
+  assert.deepEqual(stored?.resource, []);
+  const builder = new SpanBatchBuilder();
+  for (let pod = 0; pod < 150; pod++) {
+    const attributes: Attribute[] = [{ key: "pod", kind: "s", value: `p${pod}` }];
+    const resource = builder.addResource({ service: "shop", instance: `i${pod}`, attributes });
+    const scope = builder.addScope({ name: "", version: "" });
+    builder.append({ ...EMPTY_SPAN, traceIdHigh: 2n, traceIdLow: 2n, spanId: BigInt(pod + 1), resource, scope });
+  }
+  await store.writer.commitSpans(builder.seal());
+  assert.deepEqual(
+    await rowsOf(
+      store,
+      "SELECT count(*), count(DISTINCT resource['pod']), count(*) FILTER (resource['pod'] = replace(instance, 'i', 'p')) FROM spans WHERE service = 'shop'",
+    ),
+    [["150", "150", "150"]],
+  );
 });
 
 test("100,000 spans in many batches, again after a restart", async (t) => {
