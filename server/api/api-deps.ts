@@ -20,6 +20,8 @@ export type SpanTransport = "grpc" | "http";
 export interface ReceivedSpans {
   readonly batch: SpanBatch;
   readonly rejected: ReadonlyMap<string, number>;
+  /** What the decoder mended in spans of the batch, by the words of `thalweg_ingest_mended_total`. */
+  readonly mended: ReadonlyMap<string, number>;
   readonly transport: SpanTransport;
 }
 

@@ -39,9 +39,10 @@ export async function exportTraces(
   }
   if (decoded.received === 0) return { kind: "taken", partial: { rejectedSpans: 0, message: "" } };
   try {
-    const outcome = await deps.acceptSpans({ batch: decoded.batch, rejected: decoded.rejected, transport });
+    const { batch, rejected, repaired } = decoded;
+    const outcome = await deps.acceptSpans({ batch, rejected, mended: mendedOf(repaired), transport });
     if (outcome.kind === "refused") return unavailable(outcome.reason, outcome.retryAfterSeconds);
-    return { kind: "taken", partial: partialOf(decoded.rejected, outcome.rejected, decoded.repaired) };
+    return { kind: "taken", partial: partialOf(rejected, outcome.rejected, repaired) };
   } catch (error) {
     deps.log.error({ err: error }, "spans could not be stored");
     return unavailable("The spans could not be stored. Send them again.", RETRY_AFTER_SECONDS);
@@ -50,6 +51,14 @@ export async function exportTraces(
 
 function unavailable(message: string, retryAfterSeconds: number): ExportOutcome {
   return { kind: "failed", grpcCode: GRPC_UNAVAILABLE, message, retryAfterSeconds };
+}
+
+function mendedOf({ text, times, attributes }: Readonly<TraceRepairs>): Map<string, number> {
+  const mended = new Map<string, number>();
+  if (text > 0) mended.set("unicode", text);
+  if (times > 0) mended.set("clock", times);
+  if (attributes > 0) mended.set("attribute_count", attributes);
+  return mended;
 }
 
 function partialOf(

@@ -147,6 +147,21 @@ test("partial success names count and reasons, in both encodings", async (contex
   });
 });
 
+test("what the decoder mends is told to the sender and handed on to be counted", async (context) => {
+  const fixture = await startFixture(context);
+  const key = { key: "k", value: { stringValue: "v" } };
+  const body = spansBody(2, { startTimeUnixNano: "9", endTimeUnixNano: "5", attributes: [key, key] });
+  const answer = await send(`${fixture.otlpUrl}/v1/traces`, { body, type: "application/x-protobuf" });
+  assert.match(JSON.stringify(oracleDecode("ExportTraceServiceResponse", answer.body)), /2 spans ended before.*2 attr/);
+  assert.deepEqual(
+    fixture.received[0]?.mended,
+    new Map([
+      ["clock", 2],
+      ["attribute_count", 2],
+    ]),
+  );
+});
+
 test("undecodable bodies give 400 with a Status in the request's encoding, and show no content", async (context) => {
   const fixture = await startFixture(context);
   const json = await send(`${fixture.otlpUrl}/v1/traces`, {

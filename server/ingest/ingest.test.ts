@@ -118,6 +118,7 @@ function calls(first: number, count: number): TestSpan[] {
 }
 
 const OTLP = { signal: "traces", transport: "http" } as const;
+const AS_SENT = { rejected: new Map(), mended: new Map() };
 
 test("accepted spans are in SQL, RED, the graph and the counters; the truth is one after expiry", async (t) => {
   const running = await start(t);
@@ -126,7 +127,11 @@ test("accepted spans are in SQL, RED, the graph and the counters; the truth is o
   const accepted = await Promise.all([
     ingest.acceptSpans(batchOf(spans), OTLP),
     ingest.acceptSpans(batchOf([{ service: "front", kind: 2, spanId: 0n }]), OTLP),
-    ingest.acceptSpans(batchOf([]), { ...OTLP, rejected: new Map([["span_id_length", 2]]) }),
+    ingest.acceptSpans(batchOf([]), {
+      ...OTLP,
+      rejected: new Map([["span_id_length", 2]]),
+      mended: new Map([["unicode", 4]]),
+    }),
   ]);
   assert.deepEqual(
     accepted.map(({ stored }) => stored),
@@ -154,6 +159,7 @@ test("accepted spans are in SQL, RED, the graph and the counters; the truth is o
   ] as const) {
     assert.equal(telemetry.value("thalweg_ingest_rejected_total", { signal: "traces", reason }), count);
   }
+  assert.equal(telemetry.value("thalweg_ingest_mended_total", { signal: "traces", what: "unicode" }), 4);
   assert.match(telemetry.render(), /^thalweg_graph_expired_total\{kind="server"\} 10$/m);
 });
 
@@ -208,9 +214,9 @@ test("too much at once is refused before it is kept, and counted for who can sen
   running.ingest = ingest;
   const batch = batchOf(calls(0, 50));
   const [first, second, third] = await Promise.all([
-    ingest.receive({ batch, rejected: new Map(), transport: "grpc" }),
-    ingest.receive({ batch, rejected: new Map(), transport: "grpc" }),
-    ingest.receive({ batch, rejected: new Map(), transport: "capture" }),
+    ingest.receive({ batch, ...AS_SENT, transport: "grpc" }),
+    ingest.receive({ batch, ...AS_SENT, transport: "grpc" }),
+    ingest.receive({ batch, ...AS_SENT, transport: "capture" }),
   ]);
   assert.equal(first?.kind, "stored");
   assert.equal(second?.kind, "refused");
@@ -218,7 +224,7 @@ test("too much at once is refused before it is kept, and counted for who can sen
   const reason = "overload";
   assert.equal(telemetry.value("thalweg_ingest_rejected_total", { signal: "traces", reason }), batch.rows);
   assert.equal(telemetry.value("thalweg_ingest_lost_total", { signal: "traces", reason }), batch.rows);
-  assert.equal((await ingest.receive({ batch, rejected: new Map(), transport: "grpc" })).kind, "stored");
+  assert.equal((await ingest.receive({ batch, ...AS_SENT, transport: "grpc" })).kind, "stored");
 });
 
 test("a store that refuses: nothing is counted as stored or derived", async (t) => {

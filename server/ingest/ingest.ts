@@ -27,6 +27,8 @@ export interface SpanOrigin {
   readonly transport: Transport;
   /** Rows the decoder left out already, by reason; they are received and rejected too. */
   readonly rejected?: ReadonlyMap<string, number>;
+  /** What the decoder mended in rows of the batch, in the words of `thalweg_ingest_mended_total`. */
+  readonly mended?: ReadonlyMap<string, number>;
 }
 
 /** What became of a batch. */
@@ -82,7 +84,9 @@ export class Ingest {
     this.#refuseOverload(batch, origin, bytes);
     const checked = checkBatch(batch);
     this.#countRejected(checked.rejected);
-    for (const [what, count] of checked.mended) telemetry.count("thalweg_ingest_mended_total", { signal, what }, count);
+    for (const [what, count] of [...(origin.mended ?? []), ...checked.mended]) {
+      telemetry.count("thalweg_ingest_mended_total", { signal, what }, count);
+    }
     if (checked.batch.rows === 0) return { stored: 0, rejected: checked.rejected };
     this.#tellLiveSpans(checked.batch);
     const receipt = await this.#commit(checked.batch, origin, bytes);
@@ -93,11 +97,12 @@ export class Ingest {
   async receive(received: {
     readonly batch: SpanBatch;
     readonly rejected: ReadonlyMap<string, number>;
+    readonly mended: ReadonlyMap<string, number>;
     readonly transport: Transport;
   }): Promise<ReceiveOutcome> {
-    const { batch, rejected, transport } = received;
+    const { batch, rejected, mended, transport } = received;
     try {
-      const accepted = await this.acceptSpans(batch, { signal: "traces", transport, rejected });
+      const accepted = await this.acceptSpans(batch, { signal: "traces", transport, rejected, mended });
       return { kind: "stored", rejected: accepted.rejected };
     } catch (error) {
       if (!(error instanceof ThalwegError) || error.code !== "store_unavailable") throw error;
