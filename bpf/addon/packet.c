@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PACKET_MAGIC 0x6b636170u
@@ -27,9 +28,10 @@
 struct packet_ring {
 	uint32_t magic;
 	int fd; /* -1: closed */
-	uint8_t *blocks;
+	uint8_t *blocks; /* NULL: no ring, each packet is received at once */
 	uint32_t block_bytes;
 	uint32_t block_count;
+	uint32_t snap_bytes; /* without a ring */
 	uint32_t block; /* being read */
 	uint32_t packet; /* next within it */
 	const uint8_t *next; /* its header; NULL: block not begun */
@@ -177,6 +179,7 @@ static const char *open_socket(struct packet_ring *ring, const struct packet_set
 		.sll_protocol = htons(ETH_P_ALL),
 	};
 	int version = TPACKET_V3;
+	int on = 1;
 
 	ring->fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (ring->fd < 0)
@@ -184,6 +187,18 @@ static const char *open_socket(struct packet_ring *ring, const struct packet_set
 	if (settings->syn_only ? attach_syn_filter(ring->fd, settings->snap_bytes) :
 				 attach_data_filter(ring->fd, settings->snap_bytes))
 		return "setsockopt(SO_ATTACH_FILTER)";
+	/*
+	 * A block of the ring is handed over when it is full or its time is up, which is milliseconds: too
+	 * late to find who sent a SYN. There are few of them, so they are received one by one.
+	 */
+	if (settings->syn_only) {
+		if (setsockopt(ring->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)))
+			return "setsockopt(SO_TIMESTAMPNS)";
+		if (bind(ring->fd, (struct sockaddr *)&everything, sizeof(everything)))
+			return "bind";
+		ring->snap_bytes = settings->snap_bytes;
+		return NULL;
+	}
 	if (setsockopt(ring->fd, SOL_PACKET, PACKET_VERSION, &version, sizeof(version)))
 		return "setsockopt(PACKET_VERSION)";
 	if (setsockopt(ring->fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof(request)))
@@ -285,6 +300,48 @@ static size_t put_record(const struct tpacket3_hdr *header, uint8_t *into, size_
 	return bytes;
 }
 
+/* Receives packets without a ring; stops where the next might not fit. */
+static size_t receive(struct packet_ring *ring, uint8_t *into, size_t room)
+{
+	size_t largest = (sizeof(struct packet_record) + ring->snap_bytes + 7) & ~(size_t)7;
+	size_t written = 0;
+
+	while (room - written >= largest) {
+		struct packet_record *record = (void *)(into + written);
+		struct sockaddr_ll link;
+		struct iovec bytes = { record->bytes, ring->snap_bytes };
+		_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(struct timespec))];
+		struct msghdr message = {
+			.msg_name = &link,
+			.msg_namelen = sizeof(link),
+			.msg_iov = &bytes,
+			.msg_iovlen = 1,
+			.msg_control = control,
+			.msg_controllen = sizeof(control),
+		};
+		ssize_t length = recvmsg(ring->fd, &message, MSG_DONTWAIT);
+		if (length < 0)
+			break;
+		struct timespec at = {};
+		struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+		if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_TIMESTAMPNS)
+			memcpy(&at, CMSG_DATA(header), sizeof(at));
+		size_t record_bytes = (sizeof(*record) + (size_t)length + 7) & ~(size_t)7;
+		record->record_bytes = (uint32_t)record_bytes;
+		record->captured_bytes = (uint32_t)length;
+		record->original_bytes = (uint32_t)length;
+		record->ifindex = (uint32_t)link.sll_ifindex;
+		record->packet_type = link.sll_pkttype;
+		record->reserved = 0;
+		record->protocol = ntohs(link.sll_protocol);
+		record->seconds = (uint32_t)at.tv_sec;
+		record->nanoseconds = (uint32_t)at.tv_nsec;
+		record->reserved2 = 0;
+		written += record_bytes;
+	}
+	return written;
+}
+
 /* Copies what fits; a block goes back to the kernel once its last packet is copied. */
 static size_t drain(struct packet_ring *ring, uint8_t *into, size_t room)
 {
@@ -326,7 +383,8 @@ static napi_value packet_drain(napi_env env, napi_callback_info info)
 	    !(ring = read_packet_ring(env, arguments[0])) ||
 	    !read_buffer(env, arguments[1], "into", &into, &room))
 		return NULL;
-	return make_number(env, (double)drain(ring, into, room));
+	size_t written = ring->blocks ? drain(ring, into, room) : receive(ring, into, room);
+	return make_number(env, (double)written);
 }
 
 static napi_value packet_wait(napi_env env, napi_callback_info info)
