@@ -2,8 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Exchange } from "./exchange.ts";
-import { play, randomFrom, type Step } from "./http1.testkit.ts";
+import { play, randomFrom, type Step, timeless } from "./http1.testkit.ts";
 import { HEAD_BYTES_MAX } from "./http1-stream.ts";
 import { LINE_BYTES_MAX } from "./line-assembler.ts";
 
@@ -28,15 +27,6 @@ const CONVERSATION: readonly Step[] = [
   [">", "CONNECT db.example:443 HTTP/1.1\r\nHost: db.example:443\r\n\r\n"],
   ["<", "HTTP/1.1 200 Connection established\r\n\r\n"],
 ];
-
-/** Everything of an exchange that does not depend on when its bytes came. */
-function timeless(exchanges: readonly Exchange[]): unknown {
-  return exchanges.map((exchange) => ({
-    ...exchange,
-    request: exchange.request && [exchange.request.seq, exchange.request.bytes],
-    response: exchange.response && [exchange.response.seq, exchange.response.bytes],
-  }));
-}
 
 const WHOLE = timeless(play(CONVERSATION).exchanges);
 

@@ -72,6 +72,15 @@ export function brief(played: Played): string[] {
   });
 }
 
+/** Everything of an exchange that does not depend on when its bytes came. */
+export function timeless(exchanges: readonly Exchange[]): unknown {
+  return exchanges.map((exchange) => ({
+    ...exchange,
+    request: exchange.request && [exchange.request.seq, exchange.request.bytes],
+    response: exchange.response && [exchange.response.seq, exchange.response.bytes],
+  }));
+}
+
 /** Pseudo-random numbers from 0 to 1, the same for the same seed. */
 export function randomFrom(seed: number): () => number {
   let state = seed >>> 0 || 1;

@@ -14,7 +14,7 @@ export const PAYLOAD_BYTES_DEFAULT = 16_384;
 
 export const DATA = 0;
 export const HEADERS = 1;
-export const PRIORITY = 2;
+const PRIORITY = 2;
 export const RST_STREAM = 3;
 export const SETTINGS = 4;
 export const PUSH_PROMISE = 5;
@@ -32,7 +32,7 @@ export const FLAG_END_HEADERS = 0x04;
 /** DATA, HEADERS and PUSH_PROMISE. */
 export const FLAG_PADDED = 0x08;
 /** HEADERS. */
-export const FLAG_PRIORITY = 0x20;
+const FLAG_PRIORITY = 0x20;
 
 /** Error codes that matter here. */
 export const PROTOCOL_ERROR = 1;

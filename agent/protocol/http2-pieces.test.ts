@@ -2,8 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Exchange } from "./exchange.ts";
-import { randomFrom, type Step } from "./http1.testkit.ts";
+import { randomFrom, type Step, timeless } from "./http1.testkit.ts";
 import { block, dataFrame, frame, get, headers, literal, OPENING, playHttp2, status } from "./http2.testkit.ts";
 import { HTTP2, OVER_MAX, STREAMS_MAX } from "./http2.ts";
 import { CONTINUATION, DATA, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE } from "./http2-frame.ts";
@@ -52,15 +51,6 @@ const CONVERSATION: readonly Step[] = [
   ["<", Buffer.concat([headers(7, { ":status": "200", "content-type": "application/grpc" }), dataFrame(7, "abc")])],
   ["<", headers(7, { "grpc-status": "7" }, true)],
 ];
-
-/** Everything of an exchange that does not depend on when its bytes came. */
-function timeless(exchanges: readonly Exchange[]): unknown {
-  return exchanges.map((exchange) => ({
-    ...exchange,
-    request: exchange.request && [exchange.request.seq, exchange.request.bytes],
-    response: exchange.response && [exchange.response.seq, exchange.response.bytes],
-  }));
-}
 
 const WHOLE = timeless(playHttp2(CONVERSATION).exchanges);
 

@@ -15,7 +15,7 @@ import {
 } from "./http2.testkit.ts";
 import { ANSWER_WAIT_NS_MAX, DOUBTFUL_QUIET_NS, STREAMS_MAX } from "./http2.ts";
 import { CONTINUATION, DATA, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM, SETTINGS } from "./http2-frame.ts";
-import { BLOCK_BYTES_MAX } from "./http2-reader.ts";
+import { BLOCK_BYTES_MAX, SLICES_LOST_MAX } from "./http2-reader.ts";
 
 const END_HEADERS = 4;
 const END_STREAM = 1;
@@ -362,6 +362,13 @@ test("a connection joined late, in the middle of a body", () => {
     { joinedLate: true },
   );
   assert.deepEqual(brief(played), ["exchange GET /a 200"]);
+});
+
+test("a connection that shows no frames for long is let go", () => {
+  const noise = (count: number) => Array.from({ length: count }, (): Step => ["<", "no frames"]);
+  const steps: Step[] = [...OPENING, ["<", 100]];
+  assert.equal(playHttp2([...steps, ...noise(SLICES_LOST_MAX)]).parser.detached, "");
+  assert.equal(playHttp2([...steps, ...noise(SLICES_LOST_MAX + 1)]).parser.detached, "invalid");
 });
 
 test("answers to requests that were not seen", () => {
