@@ -298,6 +298,37 @@ test("sweeping forgets what was quiet for hours, stopping finishes what is open"
   assert.equal(finished[1]?.exchange.cutShort, "");
 });
 
+test("a request whose line is cut by the capture limit is known by its method", () => {
+  const { open, send, brief } = makeRoom();
+  open(1);
+  send(1, 0, 0, "GET /a/very/long/pa", 400);
+  send(1, 1, 0, OK);
+  open(2);
+  send(2, 0, 0, "SUB /a/very/long/pa", 400);
+  send(2, 1, 0, "+OK\r\n");
+  assert.deepEqual(brief(), ["exchange GET /a/very/long/pa 200"]);
+});
+
+test("what a proxy says before the first request is passed over", () => {
+  const binary = Buffer.from("0d0a0d0a000d0a515549540a2111000c0a0000010a0000029c400050", "hex").toString("latin1");
+  for (const header of ["PROXY TCP4 10.0.0.1 10.0.0.2 40000 80\r\n", binary]) {
+    for (const isApart of [true, false]) {
+      const { room, open, finished } = makeRoom();
+      open(1);
+      const bytes = Buffer.from(header + get("/a"), "latin1");
+      const pieces = isApart ? [bytes.subarray(0, header.length), bytes.subarray(header.length)] : [bytes];
+      let seq = 5;
+      for (const piece of pieces) {
+        room.slice({ socket: 1, direction: 0, timeNs: 1, seq, total: piece.length, bytes: piece, tid: 1, pid: 1 });
+        seq += piece.length;
+      }
+      room.closed(1, 2, false);
+      assert.equal(finished[0]?.exchange.resource, "/a");
+      assert.equal(finished[0]?.exchange.request?.seq, 5 + header.length);
+    }
+  }
+});
+
 function silentParser(): ProtocolParser {
   return {
     data: (_direction, slice) => slice.bytes.length,

@@ -13,7 +13,7 @@ import type { Protocol } from "../protocol/protocol.ts";
 import { PROTOCOLS } from "../protocol/protocols.ts";
 import type { ConnectionSink } from "./connection-sink.ts";
 import { makeSocket, protocolDirection, type Socket, type SocketStage, setRole } from "./connection-table.ts";
-import { type Detected, detect } from "./detection.ts";
+import { type Detected, detect, proxyHeaderBytes } from "./detection.ts";
 
 /** Sockets that are kept; the one that was quiet longest makes room for the next. */
 const CONNECTIONS_MAX = 65_536;
@@ -118,7 +118,7 @@ export class Connections implements CaptureSink {
     whole.tid = event.tid;
     whole.pid = event.pid;
     const missing = total - Math.max(skip, bytes.length);
-    if (whole.bytes.length > 0) this.#bytesSeen(socket, event.direction, whole);
+    if (whole.bytes.length > 0) this.#bytesSeen(socket, event.direction, whole, missing > 0);
     if (missing > 0) this.#missed(socket, event.direction, missing, event.timeNs, event.tid);
   }
 
@@ -209,12 +209,20 @@ export class Connections implements CaptureSink {
     return repeated;
   }
 
-  #bytesSeen(socket: Socket, direction: 0 | 1, slice: StreamSlice): void {
+  #bytesSeen(socket: Socket, direction: 0 | 1, slice: StreamSlice, isCut: boolean): void {
     if (socket.stage === "parsing") {
       this.#parse(socket, direction, slice);
       return;
     }
-    const detection = detect(socket, this.#protocols, direction, slice.bytes);
+    if (socket.runs === 0 && !socket.isBroken) {
+      const header = proxyHeaderBytes(slice.bytes);
+      if (header > 0) {
+        slice.bytes = slice.bytes.subarray(header);
+        slice.seq = (slice.seq + header) >>> 0;
+        if (slice.bytes.length === 0) return;
+      }
+    }
+    const detection = detect(socket, this.#protocols, direction, slice.bytes, isCut);
     if (detection === "more") this.#hold(socket, direction, slice);
     else if (detection === "no") this.#release(socket, direction);
     else if (detection === "over") this.#ignore(socket, "protocol_unknown");
@@ -249,8 +257,9 @@ export class Connections implements CaptureSink {
     this.#heldBytes -= socket.heldBytes;
     socket.heldBytes = 0;
     const current: StreamSlice = { ...slice };
-    for (const earlier of held) if (stageOf(socket) !== "ignored") this.#bytesSeen(socket, earlier.direction, earlier);
-    if (stageOf(socket) !== "ignored") this.#bytesSeen(socket, direction, current);
+    for (const earlier of held)
+      if (stageOf(socket) !== "ignored") this.#bytesSeen(socket, earlier.direction, earlier, false);
+    if (stageOf(socket) !== "ignored") this.#bytesSeen(socket, direction, current, false);
   }
 
   #attach(socket: Socket, protocol: Protocol): void {
@@ -284,7 +293,7 @@ export class Connections implements CaptureSink {
     const { bytes } = slice;
     if (used >= bytes.length || socket.stage === "ignored") return;
     const rest: StreamSlice = { ...slice, bytes: bytes.subarray(used), seq: (slice.seq + used) >>> 0 };
-    this.#bytesSeen(socket, direction, rest);
+    this.#bytesSeen(socket, direction, rest, false);
   }
 
   /** The parser has let go: another protocol follows, which its ends may have named. */

@@ -14,6 +14,9 @@ const METHOD_BYTES_MAX = 24;
 /** A request line without an end is believed once this much of its target was seen. */
 const TARGET_BYTES_SURE = 256;
 
+/** Longest first word of a status line that is not quite one. */
+const LOOSE_VERSION_BYTES_MAX = 12;
+
 const LF = 0x0a;
 const CR = 0x0d;
 const SPACE = 0x20;
@@ -86,15 +89,22 @@ const OTHER_METHODS: ReadonlySet<string> = new Set([
   "PURGE",
 ]);
 
-/** Judges whether `bytes[start, end)` begins a request or, for direction 1, a response. Leading line ends are skipped. */
-export function judgeStart(bytes: Uint8Array, start: number, end: number, direction: 0 | 1): Verdict {
-  let at = start;
+/**
+ * Judges whether `bytes` begin a request or, for direction 1, a response. Leading line ends are skipped.
+ *
+ * @param isCut More bytes of the message will not be seen: the beginning of a line is enough if its method is in use.
+ */
+export function judgeStart(bytes: Uint8Array, direction: 0 | 1, isCut = false): Verdict {
+  const end = bytes.length;
+  let at = 0;
   while (at < end && isLineEnd(bytes[at] as number)) at++;
   if (at === end) return "more";
   const lf = indexOfLineFeed(bytes, at);
-  const line = lf < 0 || lf >= end ? end : lf;
+  const line = lf < 0 ? end : lf;
   if (direction === 1) return judgeStatusLine(bytes, at, line, line < end);
-  return line < end ? (isRequestLine(bytes, at, line) ? "yes" : "no") : judgeRequestPrefix(bytes, at, end);
+  if (line < end) return isRequestLine(bytes, at, line) ? "yes" : "no";
+  if (isCut) return readStartLine(bytes, at, end, 0, true) === undefined ? "no" : "yes";
+  return judgeRequestPrefix(bytes, at, end);
 }
 
 /** `HTTP/1.d ddd`; enough to tell a response by, whatever follows. */
@@ -110,10 +120,33 @@ function judgeStatusLine(bytes: Uint8Array, start: number, end: number, isWhole:
   return statusAt(bytes, start, end) > 0 ? "yes" : "no";
 }
 
+/**
+ * Reads a status line that is not quite one, for where an answer is due: another version, none at all, or the `ICY` of
+ * streaming servers, then a code.
+ *
+ * @returns undefined where the line has no such form.
+ */
+export function readLooseStatusLine(bytes: Uint8Array, start: number, end: number): Head | undefined {
+  if (!mayBeLooseStatusLine(bytes, start, end)) return undefined;
+  let at = start;
+  while (at < end && bytes[at] !== SPACE && at - start <= LOOSE_VERSION_BYTES_MAX) at++;
+  const status = bytes[at] === SPACE ? codeAt(bytes, at, trimEnd(bytes, start, end)) : 0;
+  return status === 0 ? undefined : emptyHead("", "", status, "");
+}
+
+/** May the bytes be the beginning of such a line? */
+export function mayBeLooseStatusLine(bytes: Uint8Array, start: number, end: number): boolean {
+  return ["http", "icy "].some((word) => equalsIgnoreCase(bytes, start, end, word.slice(0, end - start)));
+}
+
 /** The status code of a status line; 0 where it is none. */
 function statusAt(bytes: Uint8Array, start: number, end: number): number {
-  if (end - start < 12 || !isDigit(bytes[start + 7] as number)) return 0;
-  let at = start + 8;
+  return end - start >= 12 && isDigit(bytes[start + 7] as number) ? codeAt(bytes, start + 8, end) : 0;
+}
+
+/** Three digits behind one space or more, and nothing but a space or the end behind them; 0 where it is not so. */
+function codeAt(bytes: Uint8Array, start: number, end: number): number {
+  let at = start;
   if (bytes[at] !== SPACE) return 0;
   while (at < end && bytes[at] === SPACE) at++;
   if (at + 3 > end) return 0;

@@ -19,6 +19,8 @@ import {
   headerOf,
   headerValue,
   judgeStart,
+  mayBeLooseStatusLine,
+  readLooseStatusLine,
   readStartLine,
   trimmedText,
 } from "./http1-head.ts";
@@ -43,6 +45,8 @@ const CHUNK_SIZE_MAX = 2 ** 48;
 export interface StreamOwner {
   /** May a message begin here, though framing was lost? */
   mayStart(direction: 0 | 1): boolean;
+  /** Does a request wait for an answer that has not begun? */
+  isAnswerDue(): boolean;
   /**
    * A head was read, wholly or, if `isCut`, as far as it was captured.
    *
@@ -233,12 +237,17 @@ export class Http1Stream {
     const source = wasOpen || lf < 0 ? line.bytes : bytes;
     const start = source === bytes ? at : 0;
     const stop = source === bytes ? end : line.length;
+    const isLoose = this.#direction === 1 && !this.#isLost && this.#owner.isAnswerDue();
     if (lf < 0) {
-      if (stop > PREFIX_BYTES_MAX || judgeStart(source.subarray(0, stop), 0, stop, this.#direction) !== "no")
-        return end;
-      return this.#notAMessage(slice, at, end, wasOpen);
+      const mayGoOn =
+        stop > PREFIX_BYTES_MAX ||
+        judgeStart(source.subarray(0, stop), this.#direction) !== "no" ||
+        (isLoose && mayBeLooseStatusLine(source, 0, stop));
+      return mayGoOn ? end : this.#notAMessage(slice, at, end, wasOpen);
     }
-    const head = readStartLine(source, start, stop, this.#direction, line.overlong);
+    const head =
+      readStartLine(source, start, stop, this.#direction, line.overlong) ??
+      (isLoose ? readLooseStatusLine(source, start, stop) : undefined);
     if (head === undefined) return this.#notAMessage(slice, at, lf + 1, wasOpen);
     line.clear();
     this.#beginHead(slice, head);
@@ -520,7 +529,7 @@ export class Http1Stream {
   /** Ends the message if it should have a body, has none yet, and a response begins instead. */
   #endIfEmpty(bytes: Uint8Array): void {
     this.#suspectsEmpty = false;
-    if (this.#bodyBytes === 0 && judgeStart(bytes, 0, bytes.length, 1) === "yes") this.#endMessage();
+    if (this.#bodyBytes === 0 && judgeStart(bytes, 1) === "yes") this.#endMessage();
   }
 
   #countBody(slice: StreamSlice, count: number): void {

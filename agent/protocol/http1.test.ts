@@ -447,3 +447,22 @@ test("an answer whose end cannot be told ends after some quiet", () => {
   parser.expire(5e6 + ADRIFT_QUIET_NS);
   assert.deepEqual([exchanges[0]?.code, exchanges[0]?.cutShort, exchanges[0]?.response?.endNs], ["200", "", 4e6]);
 });
+
+test("an answer that is due may have a status line that is not quite one", () => {
+  for (const line of ["ICY 200 OK", "HTTP/1.10 200 OK", "HTTP/2.0 200 OK", "http/1.1 200 OK", "HTTP 200"]) {
+    reads(
+      [
+        [">", get("/a")],
+        ["<", `${line}\r\nContent-Length: 2\r\n\r\nok`],
+      ],
+      ["exchange GET /a 200"],
+    );
+  }
+  reads(
+    [
+      [">", get("/a")],
+      ["<", "HTTPD 20 errors\r\n\r\n"],
+    ],
+    ["request GET /a connection_closed"],
+  );
+});

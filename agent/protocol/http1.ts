@@ -50,7 +50,7 @@ export const HTTP1: Protocol = {
   name: "http1",
   ports: [80, 8080, 8000, 3000, 5000, 8888, 9090, 9200],
   upgradeTokens: ["http/1.1", "http/1.0"],
-  detect: (bytes, direction) => judgeStart(bytes, 0, bytes.length, direction),
+  detect: judgeStart,
   create: (sink, context) => new Http1Parser(sink, context),
 };
 
@@ -127,6 +127,10 @@ class Http1Parser implements ProtocolParser, StreamOwner {
   mayStart(direction: 0 | 1): boolean {
     // An answer whose end is unknown goes on unless another request waits for one: its text may look like an answer.
     return direction === 0 || this.#answering === undefined || this.#waiting.length > 0;
+  }
+
+  isAnswerDue(): boolean {
+    return this.#waiting.length > 0;
   }
 
   headRead(direction: 0 | 1, head: Head, isCut: boolean): number {

@@ -33,8 +33,9 @@ export interface Protocol {
    *
    * @param bytes From the first byte of the message, or what may be one, on.
    * @param direction 0 asks whether a client may have sent them, 1 whether a server may.
+   * @param isCut What follows of the message will not be seen, so `more` is as good as `no`.
    */
-  detect(bytes: Uint8Array, direction: 0 | 1): Verdict;
+  detect(bytes: Uint8Array, direction: 0 | 1, isCut?: boolean): Verdict;
   /** A parser for one connection; what it reads goes to `sink`. */
   create(sink: ExchangeSink, context: ParserContext): ProtocolParser;
 }
