@@ -54,7 +54,7 @@ export interface PacketHandle {
 export interface PacketOptions {
   /** `data`: TCP segments with payload, SYN, FIN or RST. `syn`: the SYN of a client alone. */
   readonly filter: "data" | "syn";
-  /** Bytes kept of each packet, from its IP header on. 1200 keeps a kilobyte of payload. */
+  /** Bytes kept of each packet, from its IP header on; one that starts like an HTTP message keeps up to 16 KiB. */
   readonly snapBytes: number;
   /** Bytes of one block, a power of two and at least 4096. */
   readonly blockBytes: number;

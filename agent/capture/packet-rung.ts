@@ -67,7 +67,7 @@ export interface RunningPacketRung extends RunningRung {
  */
 const RING_OPTIONS = {
   filter: "data",
-  snapBytes: 1200,
+  snapBytes: 1600,
   blockBytes: 128 * 1024,
   blockCount: 128,
   retireMs: 10,

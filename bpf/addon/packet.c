@@ -61,8 +61,22 @@ struct packet_settings {
 #define TCP_SYN_ACK 0x12
 #define TCP_SYN 0x02
 
+/* Bytes kept of a packet that starts like a message, so that long heads are whole. */
+#define REQUEST_SNAP_BYTES 16384
+#define ANSWER_SNAP_BYTES 4096
+
+/* The first four bytes of a payload as a classic filter loads them. */
+#define TEXT(a, b, c, d) ((uint32_t)(a) << 24 | (uint32_t)(b) << 16 | (uint32_t)(c) << 8 | (uint32_t)(d))
+
+/* Places in the data filter that are jumped to. */
+enum data_filter_label { V6 = 25, TAIL = 42, SNAP = 56, ANSWER = 57, REQUEST = 58, DROP = 59 };
+
+/* Jump distance from the instruction after `at` to a label. */
+#define TO(label, at) ((label) - (at) - 1)
+
 /*
- * Passes TCP segments with payload, SYN, FIN or RST, cut to `snap`. Payload is told by the length in
+ * Passes TCP segments with payload, SYN, FIN or RST, cut to `snap`; a packet that starts like an HTTP message
+ * keeps more, for a header may stand far behind the start of its head. Payload is told by the length in
  * the IP header, since Ethernet pads; a length of zero is a segment above 64 KiB (BIG TCP). What lo
  * sends is dropped, for it comes back as received.
  */
@@ -72,17 +86,17 @@ static int attach_data_filter(int fd, uint32_t snap)
 		/*  0 */ LOAD_WORD(AUX(SKF_AD_PKTTYPE)),
 		/*  1 */ IF_EQUAL(PACKET_OUTGOING, 0, 2),
 		/*  2 */ LOAD_WORD(AUX(SKF_AD_IFINDEX)),
-		/*  3 */ IF_EQUAL(LOOPBACK_IFINDEX, 34, 0),
+		/*  3 */ IF_EQUAL(LOOPBACK_IFINDEX, TO(DROP, 3), 0),
 		/*  4 */ LOAD_WORD(AUX(SKF_AD_PROTOCOL)),
-		/*  5 */ IF_EQUAL(ETH_P_IPV6, 18, 0),
-		/*  6 */ IF_EQUAL(ETH_P_IP, 0, 31),
+		/*  5 */ IF_EQUAL(ETH_P_IPV6, TO(V6, 5), 0),
+		/*  6 */ IF_EQUAL(ETH_P_IP, 0, TO(DROP, 6)),
 		/*  7 */ LOAD_BYTE(9),
-		/*  8 */ IF_EQUAL(IPPROTO_TCP, 0, 29),
+		/*  8 */ IF_EQUAL(IPPROTO_TCP, 0, TO(DROP, 8)),
 		/*  9 */ LOAD_HALF(6),
-		/* 10: a fragment */ IF_SET(0x3fff, 27, 0),
+		/* 10: a fragment */ IF_SET(0x3fff, TO(DROP, 10), 0),
 		/* 11: X = header bytes */ BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0),
 		/* 12: flags */ BPF_STMT(BPF_LD | BPF_B | BPF_IND, 13),
-		/* 13 */ IF_SET(TCP_FIN_SYN_RST, 25, 0),
+		/* 13 */ IF_SET(TCP_FIN_SYN_RST, TO(SNAP, 13), 0),
 		/* 14: data offset */ BPF_STMT(BPF_LD | BPF_B | BPF_IND, 12),
 		/* 15 */ BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 4),
 		/* 16 */ BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 2),
@@ -92,23 +106,43 @@ static int attach_data_filter(int fd, uint32_t snap)
 		/* 20 */ IF_EQUAL(0, 0, 1),
 		/* 21 */ BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
 		/* 22 */ BPF_STMT(BPF_LDX | BPF_W | BPF_MEM, 0),
-		/* 23 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_X, 0, 15, 14),
-		/* 24 */ LOAD_BYTE(6),
-		/* 25 */ IF_EQUAL(IPPROTO_TCP, 0, 12),
-		/* 26: flags */ LOAD_BYTE(53),
-		/* 27 */ IF_SET(TCP_FIN_SYN_RST, 11, 0),
-		/* 28: data offset */ LOAD_BYTE(52),
-		/* 29 */ BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 4),
-		/* 30 */ BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 2),
-		/* 31 */ BPF_STMT(BPF_ST, 0),
-		/* 32 */ LOAD_HALF(4),
-		/* 33 */ IF_EQUAL(0, 0, 2),
-		/* 34 */ BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
-		/* 35: less the IPv6 header */ BPF_STMT(BPF_ALU | BPF_SUB | BPF_K, 40),
-		/* 36 */ BPF_STMT(BPF_LDX | BPF_W | BPF_MEM, 0),
-		/* 37 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_X, 0, 1, 0),
-		/* 38 */ RETURN(0),
-		/* 39 */ RETURN(snap),
+		/* 23 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_X, 0, 0, TO(DROP, 23)),
+		/* 24: X = offset of the payload */ BPF_STMT(BPF_JMP | BPF_JA, TO(TAIL, 24)),
+		/* 25, V6 */ LOAD_BYTE(6),
+		/* 26 */ IF_EQUAL(IPPROTO_TCP, 0, TO(DROP, 26)),
+		/* 27: flags */ LOAD_BYTE(53),
+		/* 28 */ IF_SET(TCP_FIN_SYN_RST, TO(SNAP, 28), 0),
+		/* 29: data offset */ LOAD_BYTE(52),
+		/* 30 */ BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 4),
+		/* 31 */ BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 2),
+		/* 32 */ BPF_STMT(BPF_ST, 0),
+		/* 33 */ LOAD_HALF(4),
+		/* 34 */ IF_EQUAL(0, 0, 2),
+		/* 35 */ BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
+		/* 36: less the IPv6 header */ BPF_STMT(BPF_ALU | BPF_SUB | BPF_K, 40),
+		/* 37 */ BPF_STMT(BPF_LDX | BPF_W | BPF_MEM, 0),
+		/* 38 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_X, 0, 0, TO(DROP, 38)),
+		/* 39 */ BPF_STMT(BPF_LD | BPF_W | BPF_MEM, 0),
+		/* 40 */ BPF_STMT(BPF_ALU | BPF_ADD | BPF_K, 40),
+		/* 41 */ BPF_STMT(BPF_MISC | BPF_TAX, 0),
+		/* 42, TAIL: a load past the end would drop the packet */ BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
+		/* 43 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, snap, 0, TO(SNAP, 43)),
+		/* 44 */ BPF_STMT(BPF_LD | BPF_W | BPF_IND, 0),
+		/* 45 */ IF_EQUAL(TEXT('H', 'T', 'T', 'P'), TO(ANSWER, 45), 0),
+		/* 46 */ IF_EQUAL(TEXT('G', 'E', 'T', ' '), TO(REQUEST, 46), 0),
+		/* 47 */ IF_EQUAL(TEXT('P', 'O', 'S', 'T'), TO(REQUEST, 47), 0),
+		/* 48 */ IF_EQUAL(TEXT('P', 'U', 'T', ' '), TO(REQUEST, 48), 0),
+		/* 49 */ IF_EQUAL(TEXT('H', 'E', 'A', 'D'), TO(REQUEST, 49), 0),
+		/* 50 */ IF_EQUAL(TEXT('P', 'A', 'T', 'C'), TO(REQUEST, 50), 0),
+		/* 51 */ IF_EQUAL(TEXT('D', 'E', 'L', 'E'), TO(REQUEST, 51), 0),
+		/* 52 */ IF_EQUAL(TEXT('O', 'P', 'T', 'I'), TO(REQUEST, 52), 0),
+		/* 53 */ IF_EQUAL(TEXT('C', 'O', 'N', 'N'), TO(REQUEST, 53), 0),
+		/* 54 */ IF_EQUAL(TEXT('P', 'R', 'O', 'P'), TO(REQUEST, 54), 0),
+		/* 55 */ IF_EQUAL(TEXT('R', 'E', 'P', 'O'), TO(REQUEST, 55), 0),
+		/* 56, SNAP */ RETURN(snap),
+		/* 57, ANSWER */ RETURN(ANSWER_SNAP_BYTES),
+		/* 58, REQUEST */ RETURN(REQUEST_SNAP_BYTES),
+		/* 59, DROP */ RETURN(0),
 	};
 	struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
 
