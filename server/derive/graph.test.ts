@@ -274,6 +274,15 @@ test("loops and self-parents end in one edge each", () => {
   assert.deepEqual(minutesOf(streams.takeMinutes()), { "unknown>a": 3 });
 });
 
+test("where no more may wait, those that waited longest make room: a call whose sides come together always pairs", () => {
+  const roots = Array.from({ length: 20 }, (_, at) => server("a", BigInt(100 + at), 0n));
+  const streams = derive([batchOf(roots), batchOf([client("a", 1n), server("b", 2n, 1n)])], { waitingMax: 4 });
+  assert.deepEqual(edgesOf(settle(streams), false), [
+    { client: "user", server: "a", connection_type: "virtual_node", requests: 20, failed: 0 },
+    { client: "a", server: "b", connection_type: "", requests: 1, failed: 0 },
+  ]);
+});
+
 test("every server span is in exactly one edge of the minutes, whatever is lost, late, doubled or too much", () => {
   let state = 12345;
   const pick = (below: number) => {

@@ -350,13 +350,20 @@ export class ServiceGraph {
     return half;
   }
 
-  /** Lets a half wait; where there is no room, gives it up. Returns whether the table keeps it. */
-  #wait(half: HalfEdge, nowMs: number): boolean {
-    if (this.#halves.isFull) {
-      this.#giveUp(half, nowMs, "dropped");
-      return false;
+  /**
+   * Lets a half wait. Returns true: the table keeps it.
+   *
+   * Where there is no room, the half that waited longest is given up: refusing the newest would keep the two sides of
+   * every call in a batch apart, for as long as roots and calls to unseen peers fill the table.
+   */
+  #wait(half: HalfEdge, nowMs: number): true {
+    const halves = this.#halves;
+    const oldest = halves.isFull ? halves.oldestWaiting(Number.POSITIVE_INFINITY) : undefined;
+    if (oldest !== undefined) {
+      this.#giveUp(oldest, nowMs, "dropped");
+      halves.remove(oldest);
     }
-    this.#halves.add(half, isKeyed(half));
+    halves.add(half, isKeyed(half));
     return true;
   }
 
