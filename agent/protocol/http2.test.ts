@@ -180,6 +180,7 @@ test("frames of a stream that is over change nothing", () => {
     ["<", Buffer.concat([status(3, 200), dataFrame(3, "late", true)])],
   ]);
   assert.deepEqual(brief(played), ["exchange POST /a 413", "request GET /b reset"]);
+  assert.deepEqual(played.counts, []);
 });
 
 test("gRPC: names, codes, streams cut by either side", () => {
@@ -252,6 +253,7 @@ test("pushed answers are messages, and no requests", () => {
   ]);
   assert.deepEqual(brief(played), ["exchange GET / 200", "message GET /style.css 200"]);
   assert.equal(played.started.length, 1);
+  assert.equal(played.exchanges[1]?.request, undefined);
   assert.deepEqual(played.counts, ["http2_push_promise"]);
 });
 
@@ -350,6 +352,67 @@ test("after a loss the table is not trusted, what is added later is", () => {
   ]);
 });
 
+test("a block that is cut between two fields loses the table, too", () => {
+  const kept = Buffer.concat([Buffer.of(0x82, 0x86), literal(":path", "/first", true)]);
+  const cut = frame(HEADERS, 5, 1, Buffer.concat([kept, literal("x", "y", true)]));
+  const played = whole([
+    [">", cut.subarray(0, 9 + kept.length)],
+    [">", cut.length - 9 - kept.length],
+    [">", frame(HEADERS, 5, 3, Buffer.of(0x82, 0x86, 0xbe))],
+    ["<", Buffer.concat([status(1, 200, true), status(3, 200, true)])],
+  ]);
+  assert.deepEqual(brief(played), ["exchange GET /first 200", "exchange GET 200"]);
+});
+
+test("bytes that are missing beyond the end of a body are no frames' beginning", () => {
+  const played = whole([
+    [">", get(1, "/a")],
+    ["<", Buffer.concat([status(1, 200), frame(DATA, 1, 1, Buffer.alloc(500)).subarray(0, 100)])],
+    ["<", 409 + 60],
+    ["<", "text of a body that was begun meanwhile"],
+    [">", get(3, "/b")],
+    ["<", status(3, 404, true)],
+  ]);
+  assert.deepEqual(brief(played), ["exchange GET /a 200", "exchange GET /b 404"]);
+  assert.deepEqual(played.counts, []);
+});
+
+test("after a loss, frames that only the other side can send are not taken", () => {
+  const played = playHttp2(
+    [
+      [">", status(1, 200, true)],
+      [">", get(3, "/a")],
+      ["<", status(3, 200, true)],
+    ],
+    {
+      joinedLate: true,
+    },
+  );
+  assert.deepEqual(brief(played), ["exchange GET /a 200"]);
+  assert.deepEqual(played.counts, []);
+});
+
+test("a request ends where its last frame does; two trace contexts are none", () => {
+  const id = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  const bytes = frame(
+    HEADERS,
+    5,
+    1,
+    Buffer.concat([block({ ":method": "GET", ":path": "/a", traceparent: id }), literal("traceparent", id)]),
+  );
+  const exchange = one(
+    whole([
+      [">", bytes.subarray(0, 30)],
+      [">", bytes.subarray(30)],
+      ["<", status(1, 200, true)],
+    ]),
+  );
+  assert.equal(exchange.request?.startNs, 3e6);
+  assert.equal(exchange.request?.endNs, 4e6);
+  assert.equal(exchange.request?.bytes, bytes.length);
+  assert.equal(exchange.context, undefined);
+});
+
 test("a connection joined late, in the middle of a body", () => {
   const played = playHttp2(
     [
@@ -405,15 +468,15 @@ test("streams beyond the bound are counted and left out", () => {
 });
 
 test("a block beyond the bound is read as far as it is held", () => {
-  const filler = Array.from({ length: 5 }, (_, index) =>
-    frame(CONTINUATION, index === 4 ? END_HEADERS : 0, 1, block({ "x-filler": "z".repeat(16_000) })),
+  const filler = Array.from({ length: 7 }, (_, index) =>
+    frame(CONTINUATION, index === 6 ? END_HEADERS : 0, 1, block({ "x-filler": "z".repeat(16_000) })),
   );
   const first = frame(HEADERS, END_STREAM, 1, block({ ":method": "GET", ":path": "/a" }));
   const played = whole([
     [">", Buffer.concat([first, ...filler, get(3, "/b")])],
     ["<", Buffer.concat([status(1, 200, true), status(3, 200, true)])],
   ]);
-  assert.ok(5 * 16_000 > BLOCK_BYTES_MAX);
+  assert.ok(6 * 16_000 > BLOCK_BYTES_MAX);
   assert.deepEqual(brief(played), ["exchange GET /a 200", "exchange GET /b 200"]);
   assert.deepEqual(played.counts, ["http2_block_bytes_max"]);
 });
