@@ -52,10 +52,13 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code !== "EPIPE") throw error;
   process.exit(0);
 });
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  if (!(error instanceof ThalwegError)) throw error;
-  process.stderr.write(`thalweg: ${error.message}\n`);
-  process.exitCode = exitStatusOf(error);
-}
+main(process.argv.slice(2)).then(
+  (status) => {
+    process.exitCode = status;
+  },
+  (error: unknown) => {
+    if (!(error instanceof ThalwegError)) throw error;
+    process.stderr.write(`thalweg: ${error.message}\n`);
+    process.exitCode = exitStatusOf(error);
+  },
+);

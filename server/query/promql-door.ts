@@ -15,8 +15,10 @@ import { PROMQL_DEFAULTS, type PromqlQuery, type PromqlSettings, planQuery } fro
 import { renderError, renderFailure } from "./promql/render.ts";
 import type { WorkerReply, WorkerRequest } from "./promql-worker.ts";
 
-/** Where the worker's code is, unless a bundle says otherwise. */
-const PROMQL_WORKER_URL = new URL("./promql-worker.ts", import.meta.url);
+/** Where the worker's code is in a clone; bundles say where theirs is. */
+function workerOfClone(): URL {
+  return new URL("./promql-worker.ts", import.meta.url);
+}
 
 /** Steps of a range query. */
 export const RANGE_STEPS_MAX = 11_000;
@@ -163,7 +165,7 @@ class WorkerDoor implements PromqlDoor {
   }
 
   #start(slot: Slot): Worker {
-    const worker = new Worker(this.#options.workerUrl ?? PROMQL_WORKER_URL, { name: "promql" });
+    const worker = new Worker(this.#options.workerUrl ?? workerOfClone(), { name: "promql" });
     worker.on("message", (reply: WorkerReply) => {
       const { job } = slot;
       if (slot.worker !== worker || job === undefined || job.id !== reply.id) return;
