@@ -278,8 +278,8 @@ test("where no more may wait, those that waited longest make room: a call whose 
   const roots = Array.from({ length: 20 }, (_, at) => server("a", BigInt(100 + at), 0n));
   const streams = derive([batchOf(roots), batchOf([client("a", 1n), server("b", 2n, 1n)])], { waitingMax: 4 });
   assert.deepEqual(edgesOf(settle(streams), false), [
-    { client: "user", server: "a", connection_type: "virtual_node", requests: 20, failed: 0 },
     { client: "a", server: "b", connection_type: "", requests: 1, failed: 0 },
+    { client: "user", server: "a", connection_type: "virtual_node", requests: 20, failed: 0 },
   ]);
 });
 
