@@ -227,6 +227,32 @@ test("gRPC: names, codes, streams cut by either side", () => {
   assert.equal(statusOf([["<", frame(RST_STREAM, 0, 1, REFUSED)]]), "server_error 14 14");
 });
 
+test("a gRPC answer whose end a capture cuts off ends with the last byte that was counted", () => {
+  const call = headers(
+    1,
+    { ":method": "POST", ":path": "/a.B/C", ":scheme": "http", "content-type": "application/grpc" },
+    true,
+  );
+  const answer = Buffer.concat([
+    headers(1, { ":status": "200", "content-type": "application/grpc" }),
+    dataFrame(1, "m".repeat(9000)),
+    headers(1, { "grpc-status": "0" }, true),
+  ]);
+  const steps: Step[] = [...OPENING, [">", call], ["<", answer.subarray(0, 4096)], ["<", answer.length - 4096]];
+  const { parser, exchanges } = playHttp2(steps, { end: "open" });
+  parser.expire(5e6 + DOUBTFUL_QUIET_NS);
+  assert.equal(exchanges.length, 0);
+  parser.expire(6e6 + DOUBTFUL_QUIET_NS);
+  const [exchange] = exchanges;
+  assert.equal(`${exchange?.endpoint} ${exchange?.code} ${exchange?.cutShort}`.trim(), "/a.B/C 200");
+  assert.equal(exchange?.response?.endNs, 5e6);
+  // An answer that goes on after the loss is not over.
+  const more: Step[] = [["<", dataFrame(1, "x")]];
+  const streaming = playHttp2([...steps, ...more], { end: "open" });
+  streaming.parser.expire(20e9);
+  assert.deepEqual(brief(streaming), []);
+});
+
 test("gRPC is known by its answer where the request's fields are not", () => {
   const late = frame(HEADERS, END_HEADERS | END_STREAM, 77, Buffer.of(0x83, 0x86, 0xd0, 0xd1));
   const answer = headers(77, { ":status": "200", "content-type": "application/grpc" });
@@ -451,7 +477,7 @@ test("what waits too long is given up, and without blame where bytes are missing
   assert.equal(exchanges.length, 1, "an answer that is under way may go on for as long as it likes");
   parser.gap(1, 100, 5e6, 1);
   parser.expire(6e6 + DOUBTFUL_QUIET_NS);
-  assert.equal(exchanges[1]?.cutShort, "gap");
+  assert.equal(`${exchanges[1]?.code} ${exchanges[1]?.cutShort}`.trim(), "200");
 });
 
 test("streams beyond the bound are counted and left out", () => {
@@ -487,7 +513,8 @@ test("frames larger than allowed are none; SETTINGS allow them", () => {
     [">", get(1, "/a")],
     ["<", Buffer.concat([status(1, 200), large])],
   ];
-  assert.deepEqual(brief(whole(steps)), ["exchange GET /a 200 gap"]);
+  assert.deepEqual(brief(whole(steps)), ["exchange GET /a 200"]);
+  assert.equal(one(whole(steps)).attributes["http.response.body.size"], undefined, "its size is not known");
   const setting = frame(SETTINGS, 0, 0, Buffer.of(0, 5, 0, 1, 0, 0));
   assert.deepEqual(brief(whole([[">", setting], ...steps])), ["exchange GET /a 200"]);
 });

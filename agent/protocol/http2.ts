@@ -33,8 +33,8 @@ export const STREAMS_MAX = 1024;
 export const OVER_MAX = 1024;
 /** A request without an answer is given up after this much silence on its stream. */
 export const ANSWER_WAIT_NS_MAX = 600e9;
-/** An answer during which bytes were lost is taken for ended after this much silence on its stream. */
-export const DOUBTFUL_QUIET_NS = 10e9;
+/** An answer whose end may be among lost bytes is taken for ended after this much silence on its stream. */
+export const DOUBTFUL_QUIET_NS = 2e9;
 
 const NO_ERROR = 0;
 const REFUSED_STREAM = 7;
@@ -43,9 +43,10 @@ const CANCEL = 8;
 /** An exchange under way. */
 interface Stream {
   readonly exchange: Exchange;
+  /** Content of either direction; -1 where frames are missing. */
   readonly bodyBytes: [number, number];
   isRequestEnded: boolean;
-  /** Bytes were missing since that may have been the end of its answer. */
+  /** Bytes are missing that may have been its answer, or the end of it, and nothing of it came since. */
   isDoubtful: boolean;
   lastNs: number;
 }
@@ -114,9 +115,9 @@ class Http2Parser implements ProtocolParser, FrameOwner {
     for (const [id, stream] of this.#streams) {
       const quietNs = nowNs - stream.lastNs;
       const isAnswered = stream.exchange.response !== undefined;
-      if (isAnswered ? stream.isDoubtful && quietNs > DOUBTFUL_QUIET_NS : quietNs > ANSWER_WAIT_NS_MAX) {
-        this.#finish(id, stream, stream.isDoubtful ? "gap" : "timeout");
-      }
+      if (isAnswered) {
+        if (stream.isDoubtful && quietNs > DOUBTFUL_QUIET_NS) this.#finish(id, stream, "");
+      } else if (quietNs > ANSWER_WAIT_NS_MAX) this.#finish(id, stream, stream.isDoubtful ? "gap" : "timeout");
     }
   }
 
@@ -157,8 +158,9 @@ class Http2Parser implements ProtocolParser, FrameOwner {
     const stream = this.#streams.get(id);
     if (stream === undefined) return;
     const { exchange } = stream;
-    stream.bodyBytes[direction] += bodyBytes;
+    if (stream.bodyBytes[direction] >= 0) stream.bodyBytes[direction] += bodyBytes;
     stream.lastNs = moment.timeNs;
+    if (direction === 1) stream.isDoubtful = false;
     const mark = direction === 0 ? exchange.request : exchange.response;
     if (mark === undefined) return;
     mark.bytes += bytes;
@@ -200,7 +202,11 @@ class Http2Parser implements ProtocolParser, FrameOwner {
     this.#isWhole = false;
     this.#isTrackLost[direction] = true;
     this.#decoders[direction].lose();
-    for (const stream of this.#streams.values()) stream.isDoubtful = true;
+    for (const stream of this.#streams.values()) {
+      const isOver = direction === 0 && stream.isRequestEnded;
+      if (!isOver) stream.bodyBytes[direction] = -1;
+      stream.isDoubtful = true;
+    }
   }
 
   count(reason: string): void {
@@ -274,6 +280,7 @@ class Http2Parser implements ProtocolParser, FrameOwner {
       extend(stream, stream.exchange.response, mark);
       enterTrailers(stream.exchange, fields);
     }
+    stream.isDoubtful = false;
     if (block.endsStream) this.#messageEnded(1, id, stream);
   }
 
@@ -308,7 +315,7 @@ class Http2Parser implements ProtocolParser, FrameOwner {
   #makeRoom(): boolean {
     for (const [id, stream] of this.#streams) {
       if (!stream.isDoubtful) continue;
-      this.#finish(id, stream, "gap");
+      this.#finish(id, stream, stream.exchange.response === undefined ? "gap" : "");
       return true;
     }
     return false;
@@ -316,7 +323,8 @@ class Http2Parser implements ProtocolParser, FrameOwner {
 
   #finishAll(reason: string): void {
     for (const [id, stream] of this.#streams) {
-      this.#finish(id, stream, reason !== "" && stream.isDoubtful ? "gap" : reason);
+      const isAnswered = stream.exchange.response !== undefined;
+      this.#finish(id, stream, reason === "" || !stream.isDoubtful ? reason : isAnswered ? "" : "gap");
     }
   }
 
@@ -324,8 +332,9 @@ class Http2Parser implements ProtocolParser, FrameOwner {
     const { exchange } = stream;
     this.#streams.delete(id);
     if (!stream.isRequestEnded || reason !== "") this.#rememberOver(id);
-    if (exchange.request !== undefined) enterBodySize(exchange, 0, stream.bodyBytes[0]);
-    if (exchange.response !== undefined) enterBodySize(exchange, 1, stream.bodyBytes[1]);
+    const [asked, answered] = stream.bodyBytes;
+    if (exchange.request !== undefined && asked >= 0) enterBodySize(exchange, 0, asked);
+    if (exchange.response !== undefined && answered >= 0) enterBodySize(exchange, 1, answered);
     if (reason !== "") enterCutShort(exchange, reason);
     this.#sink.finished(exchange);
   }
