@@ -55,6 +55,8 @@ export interface ApiDeps {
   readonly listen: { readonly http: ListenAddress; readonly otlpHttp: ListenAddress; readonly otlpGrpc: ListenAddress };
   /** Names beside loopback and the bound address that a `Host` header may carry, such as a reverse proxy's. */
   readonly allowedHosts: readonly string[];
+  /** Bytes of all bodies that may lie in memory at a time; at least one of the largest must fit. */
+  readonly bodiesBytesMax?: number;
   /** Counts, checks and stores; resolves once the spans are durable. May reject: then nothing was kept. */
   acceptSpans(received: ReceivedSpans): Promise<SpansOutcome>;
   readonly reader: StoreReader;

@@ -57,7 +57,10 @@ export interface Api {
 
 /** Starts all listeners, or none. @throws ThalwegError `address_in_use`. */
 export async function startApi(deps: ApiDeps): Promise<Api> {
-  const limits: BodyLimits = { bytesMax: BODY_BYTES_MAX, budget: new ByteBudget(BODIES_BYTES_MAX) };
+  const limits: BodyLimits = {
+    bytesMax: BODY_BYTES_MAX,
+    budget: new ByteBudget(deps.bodiesBytesMax ?? BODIES_BYTES_MAX),
+  };
   const feed = new LiveFeed();
   const http = makeApp(deps, deps.listen.http.host, true);
   addOtlpRoutes(http, deps, limits);

@@ -72,18 +72,31 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       clock,
       retentionMs: settings.retentionMs,
       memoryLimitBytes: shares.duckdbBytes,
+      answerBytesMax: shares.answerBytes,
+      headBytesMax: shares.headBytes,
       onDamage: (damage) => {
         telemetry.countDamage(String(damage.values["file"]));
         log.error({ code: damage.code, ...damage.values }, "data_damaged");
       },
     });
     undo.push(() => store.close());
-    const ingest = await openIngest({ writer: store.writer, clock, telemetry, log });
+    const ingest = await openIngest({
+      writer: store.writer,
+      clock,
+      telemetry,
+      log,
+      pendingBytesMax: shares.pendingBytes,
+    });
     undo.push(() => ingest.close());
     const promql = openPromqlDoor({
       reader: store.reader,
       clock,
       workerUrl: files.promqlWorkerUrl,
+      settings: {
+        samplesMax: Math.min(settings.querySamplesMax, shares.querySamples),
+        experimentalFunctions: settings.enableFeatures.includes("promql-experimental-functions"),
+        delayedNameRemoval: settings.enableFeatures.includes("promql-delayed-name-removal"),
+      },
       onWorkerFailure: (cause) => log.error({ error: cause }, "the PromQL worker died and was replaced"),
     });
     undo.push(() => promql.close());
@@ -92,6 +105,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const api = await startApi({
       listen: { http: settings.listen, otlpHttp: settings.otlpHttp, otlpGrpc: settings.otlpGrpc },
       allowedHosts: [],
+      bodiesBytesMax: shares.bodiesBytes,
       acceptSpans: async (received) => {
         const outcome = await ingest.receive(received);
         if (outcome.kind === "stored") link.api?.publishLive(received.batch);

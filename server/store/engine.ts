@@ -36,6 +36,7 @@ export interface EngineOptions {
   readonly identity: HostIdentity;
   readonly retentionMs: number;
   readonly memoryLimitBytes: number;
+  readonly answerBytesMax: number;
   readonly onDamage: DamageListener;
   /** The instance refuses all work: nothing of this engine is of use any more. Called once. */
   readonly onBroken: (error: unknown) => void;
@@ -85,7 +86,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       onError,
     });
     const readers = await ConnectionPool.open(instance, READERS, onError);
-    const runner = new SqlRunner(instance, clock, onError);
+    const runner = new SqlRunner(instance, clock, options.answerBytesMax, onError);
     const traces = new TraceReader(index);
     return new Engine(options, { instance, connection, files, index, writer, runner, readers, traces });
   } catch (error) {

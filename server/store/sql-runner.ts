@@ -10,7 +10,7 @@ import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
 import { rollBack } from "./database.ts";
 import type { CheckedSql, SqlAnswer, SqlColumn, SqlLimits, SqlValue } from "./reader.ts";
-import { jsonBytesOf, sqlValueOf } from "./sql-value.ts";
+import { heapBytesOf, jsonBytesOf, sqlValueOf } from "./sql-value.ts";
 
 /** Statements that run at once; each holds a thread of Node's pool. */
 const RUNNING_MAX = 2;
@@ -20,9 +20,15 @@ const WAITING_MAX = 32;
 const INTERRUPT_GRACE_MS = 1000;
 /** Brackets and comma of a row in a JSON answer. */
 const ROW_BYTES_MIN = 3;
+/** An array in memory without its values. */
+const ROW_HEAP_BYTES = 32;
 
 /** Cells turned into JSON values before other work gets its turn: some 5 ms, where a wide chunk whole takes 50. */
 const CELLS_PER_TURN = 8_192;
+
+interface AnswerLimits extends SqlLimits {
+  readonly heapBytesMax: number;
+}
 
 /** Runs statements on connections of their own. */
 export class SqlRunner {
@@ -32,14 +38,19 @@ export class SqlRunner {
   readonly #waiting: (() => void)[] = [];
   readonly #busyConnections = new Set<DuckDBConnection>();
   readonly #onError: (error: unknown) => void;
+  readonly #heapBytesMax: number;
   #running = 0;
   #onQuiet: (() => void) | undefined;
   #closed = false;
 
-  /** @param onError Told of every error that DuckDB gives. */
-  constructor(instance: DuckDBInstance, clock: Clock, onError: (error: unknown) => void) {
+  /**
+   * @param heapBytesMax Memory that the rows of one answer may take.
+   * @param onError Told of every error that DuckDB gives.
+   */
+  constructor(instance: DuckDBInstance, clock: Clock, heapBytesMax: number, onError: (error: unknown) => void) {
     this.#instance = instance;
     this.#clock = clock;
+    this.#heapBytesMax = heapBytesMax;
     this.#onError = onError;
   }
 
@@ -52,7 +63,7 @@ export class SqlRunner {
     const startMs = this.#clock.monotonicMs();
     await this.#enter(limits.timeoutMs);
     const leftMs = Math.max(1, limits.timeoutMs - (this.#clock.monotonicMs() - startMs));
-    const answer = await this.#runInTime(statement, limits, leftMs);
+    const answer = await this.#runInTime(statement, { ...limits, heapBytesMax: this.#heapBytesMax }, leftMs);
     return { ...answer, elapsedMs: Math.round((this.#clock.monotonicMs() - startMs) * 1000) / 1000 };
   }
 
@@ -100,7 +111,7 @@ export class SqlRunner {
     return new ThalwegError("query_busy", { running: this.#running, waiting: this.#waiting.length, max: RUNNING_MAX });
   }
 
-  async #runInTime(statement: CheckedSql, limits: SqlLimits, leftMs: number): Promise<Omit<SqlAnswer, "elapsedMs">> {
+  async #runInTime(statement: CheckedSql, limits: AnswerLimits, leftMs: number): Promise<Omit<SqlAnswer, "elapsedMs">> {
     let timedOut = false;
     let connection: DuckDBConnection | undefined;
     let graceTimer: NodeJS.Timeout | undefined;
@@ -166,7 +177,7 @@ async function readOnly<T>(
 async function answerOf(
   connection: DuckDBConnection,
   statement: CheckedSql,
-  limits: SqlLimits,
+  limits: AnswerLimits,
   isTimedOut: () => boolean,
 ): Promise<Omit<SqlAnswer, "elapsedMs">> {
   const prepared = await connection.prepare(statement.text);
@@ -176,6 +187,7 @@ async function answerOf(
     const columns = columnsOf(result);
     const rows: SqlValue[][] = [];
     let bytes = 0;
+    let heapBytes = 0;
     let rowsRead = 0;
     let cells = 0;
     for await (const chunk of result) {
@@ -189,8 +201,12 @@ async function answerOf(
           await turn();
         }
         bytes += ROW_BYTES_MIN;
-        for (const value of row) bytes += jsonBytesOf(value);
-        if (rows.length === limits.rowsMax || bytes > limits.bytesMax) {
+        heapBytes += ROW_HEAP_BYTES;
+        for (const value of row) {
+          bytes += jsonBytesOf(value);
+          heapBytes += heapBytesOf(value);
+        }
+        if (rows.length === limits.rowsMax || bytes > limits.bytesMax || heapBytes > limits.heapBytesMax) {
           return { columns, rows, rowsRead, truncated: true };
         }
         rows.push(row);

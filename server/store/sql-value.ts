@@ -22,6 +22,12 @@ import type { SqlValue } from "./reader.ts";
 const NS_PER_SECOND = 1_000_000_000n;
 /** Times that JavaScript's Date covers, in seconds. */
 const DATE_SECONDS_MAX = 8_640_000_000_000n;
+const REFERENCE_BYTES = 8;
+const STRING_BYTES_MIN = 20;
+const NUMBER_BYTES = 16;
+const OBJECT_BYTES_MIN = 160;
+/** A key and its place in the table of an object without a fixed shape. */
+const ENTRY_BYTES = 72;
 /** Characters that no value is smaller than, brackets and comma counted. */
 const VALUE_BYTES_MIN = 4;
 
@@ -54,6 +60,19 @@ export function jsonBytesOf(value: SqlValue): number {
   let bytes = VALUE_BYTES_MIN;
   if (Array.isArray(value)) for (const entry of value) bytes += jsonBytesOf(entry);
   else for (const [key, entry] of Object.entries(value)) bytes += key.length + VALUE_BYTES_MIN + jsonBytesOf(entry);
+  return bytes;
+}
+
+/** Bytes that a value takes in memory, near enough to bound it: several times those of its JSON where it is an object. */
+export function heapBytesOf(value: SqlValue): number {
+  if (typeof value === "string") return REFERENCE_BYTES + STRING_BYTES_MIN + value.length;
+  if (typeof value === "number") return Number.isInteger(value) ? REFERENCE_BYTES : REFERENCE_BYTES + NUMBER_BYTES;
+  if (value === null || typeof value !== "object") return REFERENCE_BYTES;
+  let bytes = OBJECT_BYTES_MIN;
+  if (Array.isArray(value)) for (const entry of value) bytes += heapBytesOf(entry);
+  else {
+    for (const [key, entry] of Object.entries(value)) bytes += ENTRY_BYTES + key.length + heapBytesOf(entry);
+  }
   return bytes;
 }
 

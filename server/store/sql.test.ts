@@ -3,7 +3,19 @@ import { test } from "node:test";
 import { ThalwegError } from "../model/errors.ts";
 import { logBucketOf, logHistogramQuantile } from "../model/log-histogram.ts";
 import { attributeExpression, HEX_COLUMNS, hexLiteral, SQL_TABLES, TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
-import { batchOf, NOON_MS, NOON_NS, openIn, rowsOf, SHOP, temporaryDirectory, WIDE_LIMITS } from "./store-fixture.ts";
+import { openStore } from "./store.ts";
+import {
+  batchOf,
+  DAY_MS,
+  FakeClock,
+  NOON_MS,
+  NOON_NS,
+  openIn,
+  rowsOf,
+  SHOP,
+  temporaryDirectory,
+  WIDE_LIMITS,
+} from "./store-fixture.ts";
 import type { EdgeMinute } from "./writer.ts";
 
 /** A statement that runs until it is stopped, and looks at the clock often. */
@@ -22,6 +34,30 @@ test("tables have exactly the columns that the model tells, empty and filled", a
   await check();
   await store.writer.commitSpans(batchOf([{}]));
   await check();
+});
+
+test("rows stop where their memory would, which is several times their JSON", async (t) => {
+  const directory = await temporaryDirectory(t);
+  const store = await openStore({
+    directory,
+    clock: new FakeClock(),
+    retentionMs: DAY_MS,
+    memoryLimitBytes: 256 * 2 ** 20,
+    answerBytesMax: 100_000,
+  });
+  try {
+    await store.writer.commitSpans(batchOf(Array.from({ length: 3000 }, (_, at) => ({ spanId: BigInt(at + 1) }))));
+    const whole = await store.reader.sql({ text: "SELECT * FROM spans", params: [] }, WIDE_LIMITS);
+    assert.equal(whole.truncated, true);
+    assert.ok(whole.rows.length > 10 && whole.rows.length < 100, `${whole.rows.length} rows`);
+    const few = await store.reader.sql(
+      { text: "SELECT service, count(*) FROM spans GROUP BY service", params: [] },
+      WIDE_LIMITS,
+    );
+    assert.deepEqual([few.rows, few.truncated], [[["shop", "3000"]], false]);
+  } finally {
+    await store.close();
+  }
 });
 
 test("values in JSON form", async (t) => {

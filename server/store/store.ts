@@ -18,6 +18,7 @@ import type { StoreReader } from "./reader.ts";
 import type { SpanWriterStats } from "./span-writer.ts";
 import type { StoreWriter } from "./writer.ts";
 
+const ANSWER_BYTES_MAX = 2 ** 30;
 const RETENTION_CHECK_MS = 10 * 60_000;
 /** Between attempts to open the files again after the instance broke. */
 const REOPEN_MS = 1000;
@@ -31,6 +32,10 @@ export interface StoreOptions {
   readonly retentionMs: number;
   /** What DuckDB may use for all its work; user queries fail beyond it. */
   readonly memoryLimitBytes: number;
+  /** Memory that the rows of one SQL answer may take; two may be made at a time. */
+  readonly answerBytesMax?: number;
+  /** Memory that samples may take; beyond it the oldest are forgotten early. */
+  readonly headBytesMax?: number;
   /** Told of every damage that was set aside while the store opened or ran. */
   readonly onDamage?: DamageListener;
   /** This machine's, unless given. */
@@ -110,6 +115,7 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
     identity: options.identity ?? readHostIdentity(),
     retentionMs: options.retentionMs,
     memoryLimitBytes: options.memoryLimitBytes,
+    answerBytesMax: options.answerBytesMax ?? ANSWER_BYTES_MAX,
     onDamage,
   });
   let head: MetricHead;
@@ -118,6 +124,7 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
       directory: join(options.directory, "wal"),
       clock: options.clock,
       retentionMs: options.retentionMs,
+      ...(options.headBytesMax === undefined ? {} : { memoryBytesMax: options.headBytesMax }),
       onDamage: (damage) => onDamage(new ThalwegError("data_damaged", { ...damage })),
     });
   } catch (error) {

@@ -1,0 +1,20 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { memoryShares } from "./memory-shares.ts";
+
+const MIB = 2 ** 20;
+const NODE_BYTES = 120 * MIB;
+
+test("the shares of a GiB add up to less than a GiB", () => {
+  const shares = memoryShares(1024 * MIB);
+  const { duckdbBytes, answerBytes, headBytes, bodiesBytes, pendingBytes, querySamples } = shares;
+  const sum = duckdbBytes + 2 * answerBytes + headBytes + bodiesBytes + pendingBytes + 8 * querySamples;
+  assert.ok(sum + NODE_BYTES <= 1024 * MIB, `${sum / MIB} MiB`);
+});
+
+test("little memory leaves room for one of the largest bodies, much memory reaches the usual limits", () => {
+  assert.equal(memoryShares(1).bodiesBytes, 64 * MIB);
+  const { duckdbBytes, headBytes, bodiesBytes, pendingBytes, querySamples } = memoryShares(64 * 1024 * MIB);
+  assert.deepEqual([duckdbBytes, headBytes, bodiesBytes, pendingBytes], [2048 * MIB, 384 * MIB, 256 * MIB, 128 * MIB]);
+  assert.ok(querySamples >= 50_000_000);
+});
