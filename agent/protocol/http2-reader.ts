@@ -38,6 +38,11 @@ export const BLOCK_BYTES_MAX = 65_536;
 /** Slices that may begin in vain with something else than frames before the connection is given up. */
 export const SLICES_LOST_MAX = 4096;
 
+/**
+ * A block so short adds no field to the table but one without a value. Trailers of gRPC in steady state are: they
+ * refer to fields that were sent before.
+ */
+const BLOCK_BYTES_HARMLESS = 2;
 /** Longest payload of SETTINGS and GOAWAY that is read. */
 const CONTROL_BYTES_MAX = 1024;
 const PAYLOAD_BYTES_LIMIT = 2 ** 24 - 1;
@@ -75,8 +80,8 @@ export interface FrameOwner {
   goneAway(direction: 0 | 1, lastStream: number): void;
   /** The sender of `direction` lets the other side send frames of up to `bytes`. */
   payloadMaxSet(direction: 0 | 1, bytes: number): void;
-  /** Bytes are missing that may have held frames of any kind. */
-  trackLost(direction: 0 | 1): void;
+  /** Bytes are missing that may have held frames, and fields that later blocks refer to if `mayHaveAdded`. */
+  trackLost(direction: 0 | 1, mayHaveAdded: boolean): void;
   count(reason: string): void;
 }
 
@@ -165,11 +170,13 @@ export class FrameReader {
     const isInside = count >= 0 && count <= this.#remaining;
     if (this.#state === STATE_COLLECT) this.#cutPayload(moment);
     if (this.#state !== STATE_PASS) {
-      this.#lose(moment);
+      const isBetween = this.#headerLength === 0 && this.#blockFrame === undefined && this.#passedBlock === 0;
+      this.#lose(moment, isBetween && count >= 0 ? count : Number.POSITIVE_INFINITY);
       return;
     }
+    const beyond = count < 0 ? Number.POSITIVE_INFINITY : count - this.#remaining;
     if (count >= 0) this.#pass(Math.min(count, this.#remaining), moment);
-    if (!isInside) this.#lose(moment);
+    if (!isInside) this.#lose(moment, beyond);
   }
 
   /** The beginning was seen after all: what comes is a frame. */
@@ -395,10 +402,11 @@ export class FrameReader {
   /** Bytes that cannot be a frame stand where one must. */
   #violated(moment: Moment): void {
     this.#owner.count("http2_frame_invalid");
-    this.#lose(moment);
+    this.#lose(moment, Number.POSITIVE_INFINITY);
   }
 
-  #lose(moment: Moment): void {
+  /** @param missing So many bytes from the end of a frame on are missing. */
+  #lose(moment: Moment, missing: number): void {
     this.#isLost = true;
     this.#hasBegun = true;
     this.#headerLength = 0;
@@ -408,7 +416,7 @@ export class FrameReader {
       frame.mark.lastTid = moment.tid;
       this.#deliver(this.#block.bytes, 0, this.#block.length, true);
     }
-    this.#owner.trackLost(this.#direction);
+    this.#owner.trackLost(this.#direction, missing > FRAME_HEADER_BYTES + BLOCK_BYTES_HARMLESS);
   }
 }
 

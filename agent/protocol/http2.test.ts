@@ -253,6 +253,35 @@ test("a gRPC answer whose end a capture cuts off ends with the last byte that wa
   assert.deepEqual(brief(streaming), []);
 });
 
+test("trailers too short to add a field leave the table as it is", () => {
+  const grpc = { ":status": "200", "content-type": "application/grpc" };
+  const call = (stream: number) =>
+    headers(
+      stream,
+      { ":method": "POST", ":path": "/a.B/C", ":scheme": "http", "content-type": "application/grpc" },
+      true,
+    );
+  const status13 = Buffer.concat([literal("grpc-status", "13", true), literal("grpc-message", "x", true)]);
+  const known = frame(HEADERS, 5, 1, status13);
+  const indexed = (stream: number) => frame(HEADERS, 5, stream, Buffer.of(0xbf, 0xbe));
+  const head = Buffer.concat([headers(3, grpc), dataFrame(3, "m".repeat(9000))]);
+  const codes = (missing: number, trailers = indexed(3)) => {
+    const large = Buffer.concat([head, trailers]);
+    return whole([
+      [">", Buffer.concat([call(1), call(3), call(5)])],
+      ["<", Buffer.concat([headers(1, grpc), known])],
+      ["<", large.subarray(0, large.length - missing)],
+      ["<", missing],
+      ["<", Buffer.concat([headers(5, grpc), indexed(5)])],
+    ]).exchanges.map(({ stream, code }) => `${stream} ${code}`);
+  };
+  assert.deepEqual(codes(5000), ["1 13", "5 13", "3 200"]);
+  assert.deepEqual(codes(11), ["1 13", "5 13", "3 200"]);
+  assert.deepEqual(codes(12, frame(HEADERS, 5, 3, Buffer.of(0xbf, 0xbe, 0xbe))), ["1 13", "5 200", "3 200"]);
+  // Part of the block's frame was seen: more of it may be missing than the block.
+  assert.deepEqual(codes(10), ["1 13", "5 200", "3 200"]);
+});
+
 test("gRPC is known by its answer where the request's fields are not", () => {
   const late = frame(HEADERS, END_HEADERS | END_STREAM, 77, Buffer.of(0x83, 0x86, 0xd0, 0xd1));
   const answer = headers(77, { ":status": "200", "content-type": "application/grpc" });

@@ -198,10 +198,10 @@ class Http2Parser implements ProtocolParser, FrameOwner {
     other.payloadMax = Math.max(other.payloadMax, bytes);
   }
 
-  trackLost(direction: 0 | 1): void {
+  trackLost(direction: 0 | 1, mayHaveAdded: boolean): void {
     this.#isWhole = false;
     this.#isTrackLost[direction] = true;
-    this.#decoders[direction].lose();
+    if (mayHaveAdded) this.#decoders[direction].lose();
     for (const stream of this.#streams.values()) {
       const isOver = direction === 0 && stream.isRequestEnded;
       if (!isOver) stream.bodyBytes[direction] = -1;
