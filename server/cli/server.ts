@@ -125,7 +125,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
           lost: {},
         },
       metricsText: () => telemetry.render(),
-      ready: () => ({ ready: true, reasons: [] }),
+      ready: () => {
+        const reasons = ingest.troubles();
+        return { ready: reasons.length === 0, reasons };
+      },
       countAnswer: (route, code) => telemetry.count("thalweg_http_requests_total", { route, code: String(code) }),
       assets: pageAssets(files.pageAsset),
       version,

@@ -36,10 +36,16 @@ export class DerivedFlush {
   #appeared = false;
   #slot = Number.NEGATIVE_INFINITY;
   #flushedMs = Number.NEGATIVE_INFINITY;
+  #trouble: string | undefined;
 
   constructor(streams: DerivedStreams, deps: FlushDeps) {
     this.#streams = streams;
     this.#deps = deps;
+  }
+
+  /** Why the last flush failed; undefined where it did not. */
+  get trouble(): string | undefined {
+    return this.#trouble;
   }
 
   start(): void {
@@ -82,7 +88,10 @@ export class DerivedFlush {
   async #flushLogged(): Promise<void> {
     try {
       await this.#flush();
+      this.#trouble = undefined;
     } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      this.#trouble = `Derived series cannot be stored: ${why}`;
       this.#deps.telemetry.count("thalweg_derive_flush_failures_total", {});
       this.#deps.log.warn({ error }, "derived series could not be stored, the next flush tries again");
     }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { batchOf, START_MS, type TestSpan } from "../derive/test-spans.ts";
 import type { Clock } from "../model/clock.ts";
+import { ThalwegError } from "../model/errors.ts";
 import { openStore, type Store } from "../store/store.ts";
 import type { StoreWriter } from "../store/writer.ts";
 import { createLog } from "../telemetry/log.ts";
@@ -242,6 +243,28 @@ test("a store that refuses: nothing is counted as stored or derived", async (t) 
   assert.equal(refused, batchOf(calls(0, 2)).rows);
   running.store = await openTestStore(running.directory, clock);
   running.ingest = await openIngest({ writer: running.store.writer, clock, telemetry, log });
+});
+
+test("readiness tells why spans cannot be stored, until one is", async (t) => {
+  const { ingest, store, clock, telemetry } = await start(t);
+  await ingest.close();
+  let full = true;
+  const guarded: StoreWriter = {
+    ...store.writer,
+    commitSpans: async (batch) => {
+      if (full) throw new ThalwegError("store_unavailable", { why: "No space left on device" });
+      return store.writer.commitSpans(batch);
+    },
+  };
+  const second = await openIngest({ writer: guarded, clock, telemetry, log });
+  assert.deepEqual(second.troubles(), []);
+  await assert.rejects(second.acceptSpans(batchOf(calls(0, 1)), OTLP), { code: "store_unavailable" });
+  assert.match(second.troubles().join(), /No space left on device/);
+  full = false;
+  await second.acceptSpans(batchOf(calls(0, 1)), OTLP);
+  assert.deepEqual(second.troubles(), []);
+  await second.close();
+  assert.deepEqual(second.troubles(), ["The server is stopping."]);
 });
 
 test("a state that cannot be read is reported, and everything is derived again without doubled edges", async (t) => {

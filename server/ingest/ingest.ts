@@ -16,6 +16,8 @@ import { restoreStreams } from "./restore-streams.ts";
 /** Bytes of batches that may wait for their commit at one time; beyond them the sender is refused. */
 const PENDING_BYTES_MAX = 128 * 2 ** 20;
 const RETRY_AFTER_SECONDS = 2;
+/** How long a refusal of the store is told where nobody sends spans any more. */
+const TROUBLE_MS = 15_000;
 const REPLAY = SPAN_SOURCES.indexOf("replay");
 
 /** How spans came; the `transport` label. Nobody sends again what came by `capture` or `replay`. */
@@ -57,6 +59,8 @@ export class Ingest {
   #whenIdle: (() => void) | undefined;
   #onLiveSpans: (() => void) | undefined;
   #closed = false;
+  /** The last refusal of the store, forgotten at the next commit that succeeds. */
+  #trouble: { readonly why: string; readonly atMs: number } | undefined;
 
   /** Use `openIngest`. */
   constructor(deps: IngestDeps, streams: DerivedStreams) {
@@ -110,6 +114,21 @@ export class Ingest {
     }
   }
 
+  /**
+   * Why spans cannot be stored now, one reason a text; empty where they can.
+   *
+   * A refusal counts until a commit succeeds, or for 15 s where none is tried any more.
+   */
+  troubles(): string[] {
+    const { clock } = this.#deps;
+    const reasons: string[] = [];
+    if (this.#closed) reasons.push("The server is stopping.");
+    const trouble = this.#trouble;
+    if (trouble !== undefined && clock.monotonicMs() - trouble.atMs < TROUBLE_MS) reasons.push(trouble.why);
+    if (this.#flush.trouble !== undefined) reasons.push(this.#flush.trouble);
+    return reasons;
+  }
+
   /** Calls back once, at the next batch with a span that is not a replayed one. */
   onceLive(callback: () => void): void {
     this.#onLiveSpans = callback;
@@ -144,11 +163,16 @@ export class Ingest {
     let receipt: CommitReceipt | undefined;
     try {
       receipt = await writer.commitSpans(batch);
+      this.#trouble = undefined;
       telemetry.count("thalweg_ingest_stored_total", { signal: origin.signal }, receipt.spans);
       if (this.#streams.observe(batch, receipt.sequence, clock.nowMs())) this.#flush.appeared();
       return receipt;
     } catch (error) {
-      if (receipt === undefined) this.#countRefused(batch.rows, origin, "store_unavailable");
+      if (receipt === undefined) {
+        this.#countRefused(batch.rows, origin, "store_unavailable");
+        const why = error instanceof Error ? error.message : String(error);
+        this.#trouble = { why, atMs: clock.monotonicMs() };
+      }
       throw error;
     } finally {
       this.#pending--;
