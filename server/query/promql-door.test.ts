@@ -199,9 +199,9 @@ test("a worker that dies is replaced; its query answers 503 and the ones that wa
 
 test("more queries than may wait are refused at once", async () => {
   await withDoor(async (door) => {
-    const answers = await Promise.all(Array.from({ length: 25 }, () => instant(door, "requests_total")));
+    const answers = await Promise.all(Array.from({ length: 261 }, () => instant(door, "requests_total")));
     const statuses = answers.map((answer) => answer.status);
-    assert.equal(statuses.filter((status) => status === 200).length, 20);
+    assert.equal(statuses.filter((status) => status === 200).length, 256);
     assert.equal(statuses.filter((status) => status === 503).length, 5);
   });
 });
