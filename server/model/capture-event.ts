@@ -13,7 +13,7 @@ export interface Endpoint {
 }
 
 /** How a process was found to own an end; `hook` is the running task itself, the rest are look-ups. */
-export type OwnerBy = "hook" | "fd" | "cgroup" | "uid" | "port";
+type OwnerBy = "hook" | "fd" | "cgroup" | "uid" | "port";
 
 /** The owner of one end of a connection. */
 export interface Owner {
