@@ -181,6 +181,16 @@ function homeOf(uid) {
 }
 
 /**
+ * Where Node keeps compiled code between starts: half of a start's work is compiling the same files again.
+ * None for sudo, whose files in the clone its owner could not remove, nor where the packages lie elsewhere.
+ */
+function compileCache() {
+  const packages = join(ROOT, "node_modules");
+  if (sudoUser() !== undefined || !existsSync(packages)) return {};
+  return { NODE_COMPILE_CACHE: join(packages, ".cache", "thalweg-compiled") };
+}
+
+/**
  * Runs a TypeScript or JavaScript file of this directory with the right Node, and ends as it ends.
  * Signals are handed on.
  */
@@ -188,6 +198,7 @@ export function runToEnd(file, args) {
   const child = spawn(nodeToRun(), ["--disable-warning=ExperimentalWarning", join(ROOT, file), ...args], {
     stdio: "inherit",
     env: {
+      ...compileCache(),
       ...process.env,
       UV_THREADPOOL_SIZE: process.env["UV_THREADPOOL_SIZE"] || THREADPOOL_SIZE,
       THALWEG_NPM: npmProgram() || "",

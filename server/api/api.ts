@@ -108,6 +108,8 @@ function makeApp(deps: ApiDeps, bound: string, checkHost: boolean): FastifyInsta
     },
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: 1000 },
+    // Routes here have no schemas; without these two, Fastify loads its validator at every start, a fifth of it.
+    schemaController: { compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas } },
     frameworkErrors: (error, _request, reply) => {
       sendOwnError(reply, { status: 400, code: "bad_request", message: error.message, hint: "" });
     },
@@ -131,6 +133,10 @@ function makeApp(deps: ApiDeps, bound: string, checkHost: boolean): FastifyInsta
   app.setErrorHandler((error, request, reply) => answerError(deps, error, request, reply));
   app.setNotFoundHandler(answerNotFound);
   return app;
+}
+
+function noSchemas(): never {
+  throw new Error("a route has a schema, and no compiler for it");
 }
 
 async function compress(request: FastifyRequest, reply: FastifyReply, payload: unknown): Promise<unknown> {
