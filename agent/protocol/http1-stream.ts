@@ -11,19 +11,18 @@
 
 import { indexOfLineFeed } from "./bytes.ts";
 import type { MessageMark, StreamSlice } from "./exchange.ts";
+import { chunkSize, isEmptyLine } from "./http1-chunk.ts";
 import {
-  applyHeader,
   HEADER_NAME_BYTES,
   HEADER_OTHER,
   type Head,
   headerOf,
-  headerValue,
   judgeStart,
   mayBeLooseStatusLine,
   readLooseStatusLine,
   readStartLine,
-  trimmedText,
 } from "./http1-head.ts";
+import { HeadBuilder } from "./http1-head-builder.ts";
 import { LineAssembler } from "./line-assembler.ts";
 
 /** Longest head; a longer one is taken as far as it goes, and framing is lost behind it. */
@@ -39,7 +38,6 @@ export const BODY_FOREIGN = -4;
 
 /** Prefixes up to this length are judged anew with each slice; longer ones are believed until their line ends. */
 const PREFIX_BYTES_MAX = 512;
-const CHUNK_SIZE_MAX = 2 ** 48;
 
 /** Who pairs the messages. */
 export interface StreamOwner {
@@ -81,11 +79,8 @@ export class Http1Stream {
   #state = STATE_START;
   #isLost: boolean;
   #line = new LineAssembler();
-  #head: Head | undefined;
+  readonly #head = new HeadBuilder();
   #headBytes = 0;
-  /** Header whose value may go on in the next line. */
-  #heldHeader = HEADER_OTHER;
-  #heldValue = "";
   #remaining = 0;
   /** Of a message whose head was cut: bytes that must still come; -1 where unknown. */
   #atLeast = -1;
@@ -195,10 +190,11 @@ export class Http1Stream {
    * complete its `reported` is set.
    */
   takeEarly(): Head | undefined {
-    if (this.#state === STATE_HEAD && this.#head !== undefined && !this.#head.reported) {
-      this.#flushHeader();
-      this.#head.reported = true;
-      return this.#head;
+    if (this.#state === STATE_HEAD) {
+      const soFar = this.#head.settle();
+      if (soFar === undefined || soFar.reported) return undefined;
+      soFar.reported = true;
+      return soFar;
     }
     if (this.#state !== STATE_START || this.#line.length === 0 || this.#reportedEarly) return undefined;
     const head = readStartLine(this.#line.bytes, 0, this.#line.length, this.#direction, true);
@@ -282,8 +278,7 @@ export class Http1Stream {
     }
     this.#reportedEarly = false;
     this.#isLost = false;
-    this.#head = head;
-    this.#heldHeader = HEADER_OTHER;
+    this.#head.begin(head);
     this.#bodyBytes = 0;
     this.#state = STATE_HEAD;
     this.#touch(slice);
@@ -312,14 +307,14 @@ export class Http1Stream {
       if (line.isOpen) {
         line.append(bytes, start, end);
         const isLast = !line.skipping && isEmptyLine(line.bytes, 0, line.length);
-        if (!line.skipping && !line.overlong && !isLast) this.#header(line.bytes, 0, line.length);
-        else this.#flushHeader();
+        if (!line.skipping && !line.overlong && !isLast) this.#head.line(line.bytes, 0, line.length);
+        else this.#head.settle();
         line.clear();
         if (isLast) return this.#headComplete(at);
       } else if (isEmptyLine(bytes, start, end)) {
         return this.#headComplete(at);
       } else {
-        this.#header(bytes, start, end);
+        this.#head.line(bytes, start, end);
       }
       if (this.#headBytes > HEAD_BYTES_MAX) break;
     }
@@ -330,32 +325,8 @@ export class Http1Stream {
     return bytes.length;
   }
 
-  #header(bytes: Uint8Array, start: number, end: number): void {
-    const first = bytes[start];
-    if (first === SPACE || first === TAB) {
-      if (this.#heldHeader !== HEADER_OTHER) this.#heldValue += ` ${trimmedText(bytes, start, end)}`;
-      return;
-    }
-    if (this.#heldHeader !== HEADER_OTHER) this.#flushHeader();
-    const header = headerOf(bytes, start, end);
-    if (header === HEADER_OTHER) return;
-    this.#heldHeader = header;
-    this.#heldValue = headerValue(bytes, start, end);
-  }
-
-  #flushHeader(): void {
-    if (this.#heldHeader !== HEADER_OTHER && this.#head !== undefined) {
-      applyHeader(this.#head, this.#heldHeader, this.#heldValue.trim());
-    }
-    this.#heldHeader = HEADER_OTHER;
-    this.#heldValue = "";
-  }
-
   #headComplete(at: number): number {
-    this.#flushHeader();
-    const head = this.#head as Head;
-    this.#head = undefined;
-    this.#follow(this.#owner.headRead(this.#direction, head, false));
+    this.#follow(this.#owner.headRead(this.#direction, this.#head.take(), false));
     return at;
   }
 
@@ -379,10 +350,7 @@ export class Http1Stream {
   /** The head under way ends unseen: `count` bytes are missing, -1 where their number is unknown. */
   #cutHead(count: number): void {
     this.#line.clear();
-    this.#flushHeader();
-    const head = this.#head as Head;
-    this.#head = undefined;
-    const body = this.#owner.headRead(this.#direction, head, true);
+    const body = this.#owner.headRead(this.#direction, this.#head.take(), true);
     if (body === BODY_FOREIGN) {
       this.#follow(body);
       return;
@@ -565,33 +533,8 @@ function markAt(slice: StreamSlice, at: number): MessageMark {
   };
 }
 
-function isEmptyLine(bytes: Uint8Array, start: number, end: number): boolean {
-  return end === start || (end === start + 1 && bytes[start] === CR);
-}
-
 /** May the line under way be a header that is read, or go on with one? */
 function isWanted(line: LineAssembler): boolean {
   const first = line.bytes[0];
   return first === SPACE || first === TAB || headerOf(line.bytes, 0, line.length) !== HEADER_OTHER;
-}
-
-/** The size of a chunk, extensions passed over; -1 where the line is none. */
-function chunkSize(bytes: Uint8Array, start: number, end: number): number {
-  let size = 0;
-  let at = start;
-  for (; at < end; at++) {
-    const digit = hexValue(bytes[at] as number);
-    if (digit < 0) break;
-    size = size * 16 + digit;
-    if (size > CHUNK_SIZE_MAX) return -1;
-  }
-  if (at === start) return -1;
-  const next = at < end ? bytes[at] : CR;
-  return next === CR || next === SPACE || next === TAB || next === 0x3b ? size : -1;
-}
-
-function hexValue(byte: number): number {
-  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
-  const lower = byte | 0x20;
-  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
 }
