@@ -5,17 +5,13 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { StoredSpan } from "../model/stored-span.ts";
 import { normalizeTraceId, TRACE_SPANS_MAX } from "../query/trace.ts";
-import {
-  encodeTempoTraceById,
-  encodeTempoTraceByIdJson,
-  encodeTempoTraceJson,
-  encodeTraces,
-  encodeTracesJson,
-} from "../wire/otlp-traces-encode.ts";
+import { encodeTempoTraceById, type TraceBody, traceJsonPieces, tracePieces } from "../wire/otlp-traces-encode.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { sendOwnError } from "./own-errors.ts";
 import { buildInfo } from "./prometheus-routes.ts";
 
+/** Pieces of a common trace: opening, spans, closing. */
+const PIECES_AT_ONCE = 3;
 const PROTOBUF_TYPES = ["application/protobuf", "application/x-protobuf"];
 
 export function addTraceRoutes(app: FastifyInstance, deps: ApiDeps): void {
@@ -45,24 +41,24 @@ async function ownTrace(deps: ApiDeps, request: FastifyRequest, reply: FastifyRe
       hint: "It may not have arrived yet, or be older than the retention.",
     });
   }
-  if (wantsProtobuf(request)) return sendProtobuf(request, reply, encodeTraces(spans));
-  return reply.type("application/json").send(encodeTracesJson(spans));
+  if (wantsProtobuf(request)) return sendProtobuf(request, reply, await traceBytes(spans));
+  return reply.type("application/json").send(await traceJson(spans, "otlp"));
 }
 
 async function tempoTrace(deps: ApiDeps, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const spans = await readTempoTrace(deps, request, reply);
   if (spans === undefined) return reply;
   if (spans.length === 0) return reply.code(404).type("text/plain").send("trace not found");
-  if (wantsProtobuf(request)) return sendProtobuf(request, reply, encodeTraces(spans));
-  return reply.type("application/json").send(encodeTempoTraceJson(spans));
+  if (wantsProtobuf(request)) return sendProtobuf(request, reply, await traceBytes(spans));
+  return reply.type("application/json").send(await traceJson(spans, "tempo"));
 }
 
 /** An unknown trace is an empty one here: Grafana takes 404 for a server that has only the older route. */
 async function tempoTraceById(deps: ApiDeps, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const spans = await readTempoTrace(deps, request, reply);
   if (spans === undefined) return reply;
-  if (wantsProtobuf(request)) return sendProtobuf(request, reply, encodeTempoTraceById(spans));
-  return reply.type("application/json").send(encodeTempoTraceByIdJson(spans));
+  if (wantsProtobuf(request)) return sendProtobuf(request, reply, encodeTempoTraceById(await traceBytes(spans)));
+  return reply.type("application/json").send(await traceJson(spans, "tempo_by_id"));
 }
 
 async function readTempoTrace(
@@ -74,6 +70,31 @@ async function readTempoTrace(
   if (id !== undefined) return deps.reader.trace(id, TRACE_SPANS_MAX);
   reply.code(400).type("text/plain").send("trace IDs can only contain 1 to 32 hex characters");
   return undefined;
+}
+
+/** A body as bytes, made piece by piece: a trace of 100,000 spans must not hold the loop. */
+async function traceJson(spans: readonly StoredSpan[], body: TraceBody): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for (const piece of traceJsonPieces(spans, body)) {
+    pieces.push(Buffer.from(piece));
+    if (pieces.length > PIECES_AT_ONCE) await turn();
+  }
+  return Buffer.concat(pieces);
+}
+
+async function traceBytes(spans: readonly StoredSpan[]): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  for (const piece of tracePieces(spans)) {
+    pieces.push(piece);
+    if (pieces.length > PIECES_AT_ONCE) await turn();
+  }
+  return Buffer.concat(pieces);
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }
 
 /** The id of the path in 32 digits; undefined where it is none. */

@@ -18,6 +18,8 @@ import {
 import type { TraceIndex } from "./trace-index.ts";
 
 const TRACE_ID = /^[0-9a-f]{32}$/;
+/** Rows read between two turns of the loop: some 5 ms. */
+const ROWS_PER_TURN = 256;
 /** Resources kept between traces. */
 const RESOURCES_KEPT_MAX = 20_000;
 
@@ -47,7 +49,10 @@ export class TraceReader {
     const spans: StoredSpan[] = [];
     for (const [alias, own] of byFile(rows)) {
       await learnResources(connection, alias, own, this.#resources);
-      for (const row of own) spans.push(readSpan(row, this.#resources));
+      for (const row of own) {
+        spans.push(readSpan(row, this.#resources));
+        if (spans.length % ROWS_PER_TURN === 0) await turn();
+      }
     }
     spans.sort((a, b) => (a.startNs < b.startNs ? -1 : a.startNs > b.startNs ? 1 : 0));
     return spans;
@@ -69,10 +74,30 @@ export class TraceReader {
       )
       .join(" UNION ALL ");
     const most = Math.max(0, Math.trunc(spansMax));
-    const rows = await readRows(connection, `${select} LIMIT ${most + 1}`);
+    const rows = await rowsInTurns(connection, `${select} LIMIT ${most + 1}`);
     if (rows.length <= most) return rows;
-    return readRows(connection, `FROM (${select}) ORDER BY start_ns, commit_sequence LIMIT ${most}`);
+    return rowsInTurns(connection, `FROM (${select}) ORDER BY start_ns, commit_sequence LIMIT ${most}`);
   }
+}
+
+/** All rows of a statement, with turns for other work in between: a trace may have 100,000. */
+async function rowsInTurns(connection: DuckDBConnection, statement: string): Promise<Row[]> {
+  const result = await connection.run(statement);
+  const rows: Row[] = [];
+  for (let index = 0; index < result.chunkCount; index++) {
+    const chunk = result.getChunk(index);
+    for (let at = 0; at < chunk.rowCount; at++) {
+      rows.push(chunk.getRowValues(at));
+      if (rows.length % ROWS_PER_TURN === 0) await turn();
+    }
+  }
+  return rows;
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }
 
 /** Rows by the file they came from, which stands in their last value. */

@@ -26,37 +26,50 @@ import { groupSpans, shownAttributes } from "./span-groups.ts";
 /** Two dialects of JSON: OTLP's own (hex ids, enum numbers) and plain protobuf JSON as Tempo prints it (base64, names). */
 type TraceJsonDialect = "otlp" | "protobuf";
 
+/** Spans of one piece of a body: some 5 ms of work. */
+const PIECE_SPANS = 500;
 const KIND_NAMES = ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
 const STATUS_NAMES = ["UNSET", "OK", "ERROR"];
 
-/** TracesData, which is also Tempo's `Trace`, in protobuf. */
-export function encodeTraces(spans: readonly StoredSpan[]): Uint8Array {
+/** Tempo's TraceByIDResponse in protobuf around a TracesData; its `trace` is present even without spans. */
+export function encodeTempoTraceById(traces: Uint8Array): Uint8Array {
   const writer = new ProtobufWriter();
-  for (const group of groupSpans(spans)) writeResourceSpans(writer, group);
-  return writer.take();
-}
-
-/** Tempo's TraceByIDResponse in protobuf; its `trace` is present even without spans. */
-export function encodeTempoTraceById(spans: readonly StoredSpan[]): Uint8Array {
-  const writer = new ProtobufWriter();
-  writer.writeBytes(1, encodeTraces(spans));
+  writer.writeBytes(1, traces);
   writer.closeMessage(writer.openMessage(2));
   return writer.take();
 }
 
-/** TracesData as JSON text. */
-export function encodeTracesJson(spans: readonly StoredSpan[]): string {
-  return `{"resourceSpans":[${resourceSpansJson(spans, "otlp")}]}`;
+/** JSON bodies of a trace: OTLP's TracesData, Tempo's `/api/traces/{id}` and `/api/v2/traces/{id}`. */
+export type TraceBody = "otlp" | "tempo" | "tempo_by_id";
+
+const TRACE_BODIES: Readonly<Record<TraceBody, { open: string; close: string; dialect: TraceJsonDialect }>> = {
+  otlp: { open: '{"resourceSpans":[', close: "]}", dialect: "otlp" },
+  tempo: { open: '{"batches":[', close: "]}", dialect: "protobuf" },
+  tempo_by_id: { open: '{"trace":{"resourceSpans":[', close: ']},"metrics":{}}', dialect: "protobuf" },
+};
+
+/**
+ * A body in pieces that make it when put together, so that other work can be done between two of them.
+ *
+ * A resource stands once in each piece that has spans of it.
+ */
+export function* traceJsonPieces(spans: readonly StoredSpan[], body: TraceBody): Generator<string> {
+  const { open, close, dialect } = TRACE_BODIES[body];
+  yield open;
+  for (let from = 0; from < spans.length; from += PIECE_SPANS) {
+    const piece = resourceSpansJson(spans.slice(from, from + PIECE_SPANS), dialect);
+    yield from === 0 ? piece : `,${piece}`;
+  }
+  yield close;
 }
 
-/** Body of Tempo's `/api/traces/{id}` as JSON text. */
-export function encodeTempoTraceJson(spans: readonly StoredSpan[]): string {
-  return `{"batches":[${resourceSpansJson(spans, "protobuf")}]}`;
-}
-
-/** Body of Tempo's `/api/v2/traces/{id}` as JSON text. */
-export function encodeTempoTraceByIdJson(spans: readonly StoredSpan[]): string {
-  return `{"trace":{"resourceSpans":[${resourceSpansJson(spans, "protobuf")}]},"metrics":{}}`;
+/** TracesData, which is also Tempo's `Trace`, in protobuf, in pieces; see `traceJsonPieces`. */
+export function* tracePieces(spans: readonly StoredSpan[]): Generator<Uint8Array> {
+  for (let from = 0; from < spans.length; from += PIECE_SPANS) {
+    const writer = new ProtobufWriter();
+    for (const group of groupSpans(spans.slice(from, from + PIECE_SPANS))) writeResourceSpans(writer, group);
+    yield writer.take();
+  }
 }
 
 function writeResourceSpans(writer: ProtobufWriter, group: ResourceGroup): void {

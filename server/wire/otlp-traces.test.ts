@@ -1,13 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { SpanBatch } from "../model/span-batch.ts";
-import {
-  encodeTempoTraceById,
-  encodeTempoTraceByIdJson,
-  encodeTempoTraceJson,
-  encodeTraces,
-  encodeTracesJson,
-} from "./otlp-traces-encode.ts";
+import type { StoredSpan } from "../model/stored-span.ts";
+import { encodeTempoTraceById, type TraceBody, traceJsonPieces, tracePieces } from "./otlp-traces-encode.ts";
 import { decodeTracesJson } from "./otlp-traces-json.ts";
 import { decodeTraces } from "./otlp-traces-protobuf.ts";
 import type { DecodeOutcome } from "./trace-decoding.ts";
@@ -32,6 +27,14 @@ function text(batch: SpanBatch, column: Uint32Array, row = 0): string | undefine
   return batch.text[column[row] ?? -1];
 }
 
+function bytesOf(spans: readonly StoredSpan[]): Uint8Array {
+  return Buffer.concat([...tracePieces(spans)]);
+}
+
+function jsonOf(body: TraceBody, spans: readonly StoredSpan[]): string {
+  return [...traceJsonPieces(spans, body)].join("");
+}
+
 test("protobuf: what protobufjs encodes comes back equal from our encoder", () => {
   const random = seededRandom(7);
   for (let round = 0; round < 60; round++) {
@@ -40,8 +43,26 @@ test("protobuf: what protobufjs encodes comes back equal from our encoder", () =
     const { batch, received, rejected } = decoded(decodeTraces(bytes));
     assert.equal(batch.rows, received);
     assert.equal(rejected.size, 0);
-    const again = encodeTraces(spansOf(batch));
+    const again = bytesOf(spansOf(batch));
     assert.deepEqual(comparable(oracleDecode("TracesData", again)), comparable(oracleDecode("TracesData", bytes)));
+  }
+});
+
+test("a large trace comes in pieces that make one body", () => {
+  const spans = Array.from({ length: 1_234 }, (_, at) => {
+    const spanId = Buffer.alloc(8);
+    spanId.writeUInt32BE(at + 1);
+    return { traceId: TRACE_ID, spanId, name: `n${at}` };
+  });
+  const { batch } = decoded(decodeTraces(oracleEncode("TracesData", { resourceSpans: [{ scopeSpans: [{ spans }] }] })));
+  const stored = spansOf(batch);
+  assert.ok([...tracePieces(stored)].length > 1);
+  const json = decoded(decodeTracesJson(Buffer.from(jsonOf("otlp", stored))));
+  for (const again of [json, decoded(decodeTraces(bytesOf(stored)))]) {
+    assert.deepEqual(
+      spansOf(again.batch).map(({ name }) => name),
+      spans.map(({ name }) => name),
+    );
   }
 });
 
@@ -51,12 +72,12 @@ test("JSON: protobuf → JSON → decoder gives the same columns", () => {
     const bytes = oracleEncode("TracesData", randomTraces(random));
     const { batch } = decoded(decodeTraces(bytes));
     const spans = spansOf(batch);
-    const json = encodeTracesJson(spans);
+    const json = jsonOf("otlp", spans);
     JSON.parse(json);
     const fromJson = decoded(decodeTracesJson(Buffer.from(json)));
     assert.deepEqual(
-      comparable(oracleDecode("TracesData", encodeTraces(spansOf(fromJson.batch)))),
-      comparable(oracleDecode("TracesData", encodeTraces(spans))),
+      comparable(oracleDecode("TracesData", bytesOf(spansOf(fromJson.batch)))),
+      comparable(oracleDecode("TracesData", bytesOf(spans))),
     );
     assert.deepEqual(
       spansOf(fromJson.batch).map((span) => span.attributes),
@@ -103,7 +124,7 @@ test("protobuf: cut at every byte it is malformed or a shorter request, and neve
 
 test("JSON: cut at every character it is malformed", () => {
   const { batch } = decoded(decodeTraces(oracleEncode("TracesData", randomTraces(seededRandom(14)))));
-  const json = Buffer.from(encodeTracesJson(spansOf(batch)));
+  const json = Buffer.from(jsonOf("otlp", spansOf(batch)));
   assert.ok(json.length > 1000);
   for (let length = 0; length < json.length; length++) {
     assert.equal(decodeTracesJson(json.subarray(0, length)).kind, "malformed");
@@ -114,7 +135,7 @@ test("fuzz: flipped bytes give a result, never an exception", () => {
   const random = seededRandom(99);
   for (let round = 0; round < 400; round++) {
     const bytes = Uint8Array.from(oracleEncode("TracesData", randomTraces(random)));
-    const json = Uint8Array.from(Buffer.from(encodeTracesJson(spansOf(decoded(decodeTraces(bytes)).batch))));
+    const json = Uint8Array.from(Buffer.from(jsonOf("otlp", spansOf(decoded(decodeTraces(bytes)).batch))));
     for (const body of [bytes, json]) {
       for (let flips = 0; flips < 4 && body.length > 0; flips++) {
         body[Math.floor(random() * body.length)] = Math.floor(random() * 256);
@@ -123,8 +144,8 @@ test("fuzz: flipped bytes give a result, never an exception", () => {
     for (const outcome of [decodeTraces(bytes), decodeTracesJson(json), decodeTraces(json), decodeTracesJson(bytes)]) {
       if (outcome.kind !== "decoded") continue;
       const spans = spansOf(outcome.batch);
-      oracleDecode("TracesData", encodeTraces(spans));
-      JSON.parse(encodeTracesJson(spans));
+      oracleDecode("TracesData", bytesOf(spans));
+      JSON.parse(jsonOf("otlp", spans));
     }
   }
 });
@@ -173,7 +194,7 @@ test("invalid UTF-8 is repaired and counted, also inside events", () => {
   const { batch, repaired } = decoded(decodeTraces(bytes));
   assert.equal(text(batch, batch.name), "name-\ufffdX");
   assert.equal(repaired.text, 2);
-  assert.match(encodeTracesJson(spansOf(batch)), /"name":"event-\ufffdX".*"stringValue":"YY"/);
+  assert.match(jsonOf("otlp", spansOf(batch)), /"name":"event-\ufffdX".*"stringValue":"YY"/);
   assert.deepEqual(
     oracleDecode("Span", batch.eventsBlob),
     oracleDecode(
@@ -367,16 +388,16 @@ test("JSON: what is refused", () => {
 test("Tempo bodies", () => {
   const { batch } = decoded(decodeTraces(oneSpan({ kind: 2, status: { code: 2 } })));
   const spans = spansOf(batch);
-  const v1 = JSON.parse(encodeTempoTraceJson(spans));
+  const v1 = JSON.parse(jsonOf("tempo", spans));
   const span = v1.batches[0].scopeSpans[0].spans[0];
   assert.equal(span.traceId, TRACE_ID.toString("base64"));
   assert.equal(span.kind, "SPAN_KIND_SERVER");
   assert.equal(span.status.code, "STATUS_CODE_ERROR");
-  assert.deepEqual(JSON.parse(encodeTempoTraceByIdJson(spans)).trace.resourceSpans, v1.batches);
-  assert.deepEqual(JSON.parse(encodeTempoTraceByIdJson([])), { trace: { resourceSpans: [] }, metrics: {} });
-  assert.deepEqual(oracleDecode("TraceByIDResponse", encodeTempoTraceById([])), { trace: {}, metrics: {} });
+  assert.deepEqual(JSON.parse(jsonOf("tempo_by_id", spans)).trace.resourceSpans, v1.batches);
+  assert.deepEqual(JSON.parse(jsonOf("tempo_by_id", [])), { trace: { resourceSpans: [] }, metrics: {} });
+  assert.deepEqual(oracleDecode("TraceByIDResponse", encodeTempoTraceById(bytesOf([]))), { trace: {}, metrics: {} });
   assert.deepEqual(
-    (oracleDecode("TraceByIDResponse", encodeTempoTraceById(spans)) as { trace: unknown }).trace,
-    oracleDecode("TracesData", encodeTraces(spans)),
+    (oracleDecode("TraceByIDResponse", encodeTempoTraceById(bytesOf(spans))) as { trace: unknown }).trace,
+    oracleDecode("TracesData", bytesOf(spans)),
   );
 });
