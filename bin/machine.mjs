@@ -1,11 +1,11 @@
 /**
- * What the first command needs to know of the machine, in JavaScript that every Node since 12 can read:
+ * What the first command needs to know of the machine, in JavaScript that every Node since 14 can read:
  * which Node to run with, whether the packages are installed, and whose files these are.
  */
 
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { accessSync, constants, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { accessSync, chownSync, constants, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -18,6 +18,8 @@ const NODE_MAJOR_MIN = 24;
 const NODE_MINOR_MIN = 15;
 /** Above the number of queries that run at once, so that file reads never wait for one. */
 const THREADPOOL_SIZE = "12";
+/** Exit status of the dynamic loader where a library or the right C library is missing. */
+const MISSING_LIBRARY = 127;
 const STAMP = join(ROOT, "node_modules", ".thalweg-installed.json");
 
 /** Prints one line on standard error and ends with `status`. */
@@ -53,20 +55,9 @@ export function nodeToRun() {
   if (file === undefined) {
     const why =
       process.platform === "linux"
-        ? "the pinned one is not installed; run 'npm ci --ignore-scripts' first"
+        ? "the pinned one is not installed; 'npm start' installs it"
         : `this is ${process.version} on ${process.platform}; install it from https://nodejs.org`;
     return giveUp(`needs ${wanted}: ${why}`, 1);
-  }
-  const tried = spawnSync(file, ["-v"], { encoding: "utf8" });
-  if (tried.status !== 0) {
-    const detail = String(tried.stderr || tried.error?.message || "")
-      .trim()
-      .split("\n")[0];
-    return giveUp(
-      `needs ${wanted}: this is ${process.version}, and the pinned one does not run here (${detail || "no answer"}). ` +
-        "It needs glibc 2.28 or newer; on musl systems install nodejs 24 from your distribution",
-      1,
-    );
   }
   return file;
 }
@@ -79,6 +70,14 @@ function installedStamp() {
     // Missing or unreadable is the same as never installed: the install writes it again.
     return undefined;
   }
+}
+
+/** False where somebody removed what the program cannot start without. */
+function isComplete() {
+  const present = (name) => existsSync(join(ROOT, "node_modules", name, "package.json"));
+  return (
+    present("fastify") && present("@duckdb/node-api") && (isNewEnough(process.version) || pinnedNode() !== undefined)
+  );
 }
 
 function lockDigest() {
@@ -113,7 +112,7 @@ export function npmProgram() {
 export function ensureInstalled(dev) {
   const digest = lockDigest();
   const stamp = installedStamp();
-  if (stamp?.lock === digest && (stamp.dev || !dev)) return;
+  if (stamp?.lock === digest && (stamp.dev || !dev) && isComplete()) return;
   if (!existsSync(join(ROOT, ".git")) && !existsSync(join(ROOT, "server", "cli", "main.ts"))) return;
   const withDev = dev || stamp?.dev === true;
   const npm = npmProgram();
@@ -127,6 +126,8 @@ export function ensureInstalled(dev) {
     "--no-fund",
     "--loglevel=error",
     "--fetch-retries=1",
+    "--fetch-retry-mintimeout=500",
+    "--fetch-retry-maxtimeout=1000",
     "--fetch-timeout=30000",
   ];
   if (!withDev) args.push("--omit=dev");
@@ -141,9 +142,13 @@ export function ensureInstalled(dev) {
   );
   const startedMs = Date.now();
   const env = { ...process.env };
-  // npm sets these for the script it runs; a nested npm would take them for flags of its own.
-  for (const name of Object.keys(env))
-    if (/^npm_(config_(omit|only|production|include)|lifecycle|package)/.test(name)) delete env[name];
+  // npm sets these for the script it runs; a nested npm would take them for flags of its own, and the caller's cache
+  // and settings are not root's.
+  const ofOuterNpm = /^npm_(config_(omit|only|production|include)|lifecycle|package)/;
+  const ofRoot = /^npm_config_(cache|userconfig|globalconfig|prefix|init_module)$/;
+  for (const name of Object.keys(env)) {
+    if (ofOuterNpm.test(name) || (owner !== undefined && ofRoot.test(name))) delete env[name];
+  }
   if (owner !== undefined) env["HOME"] = homeOf(owner.uid) ?? ROOT;
   const ran = spawnSync(process.execPath, [npm, ...args], {
     cwd: ROOT,
@@ -152,19 +157,23 @@ export function ensureInstalled(dev) {
     encoding: "utf8",
     ...(owner === undefined ? {} : owner),
   });
-  if (ran.status !== 0) {
-    const detail =
-      String(ran.stderr)
-        .split("\n")
-        .find((line) => /npm error (code|network|syscall|errno)|E[A-Z]{4,}/.test(line)) || "";
-    giveUp(
-      `npm could not install the packages (${detail.replace(/^npm error\s*/, "").trim() || `status ${ran.status}`}). ` +
-        "Is the npm registry in reach? Set a mirror with 'npm config set registry URL', then run this again",
-      1,
-    );
-  }
+  if (ran.status !== 0) giveUp(installFault(String(ran.stderr), ran.status), 1);
   writeFileSync(STAMP, JSON.stringify({ lock: digest, dev: withDev }));
+  if (owner !== undefined) chownSync(STAMP, owner.uid, owner.gid);
   process.stdout.write(`Installed in ${((Date.now() - startedMs) / 1000).toFixed(1)} s.\n`);
+}
+
+/** One line for a failed install: what npm said, and the way out that fits it. */
+function installFault(stderr, status) {
+  const lines = stderr.split("\n").map((line) => line.replace(/^npm error\s*/, "").trim());
+  const code = lines.find((line) => /^code [A-Z]/.test(line))?.slice("code ".length) ?? `status ${status}`;
+  const said = lines.find((line) => line !== "" && !/^(code|errno|syscall|path|network)\b/.test(line)) ?? "";
+  const advice = /EACCES|EPERM|EROFS/.test(code)
+    ? "It may not write where it wants to: see who owns this directory and npm's cache ('npm config get cache')"
+    : /ENOSPC/.test(code)
+      ? "The disk is full"
+      : "Is the npm registry in reach? Set a mirror with 'npm config set registry URL', then run this again";
+  return `npm could not install the packages (${code}${said === "" ? "" : `: ${said.slice(0, 160)}`}). ${advice}`;
 }
 
 function homeOf(uid) {
@@ -195,7 +204,8 @@ function compileCache() {
  * Signals are handed on.
  */
 export function runToEnd(file, args) {
-  const child = spawn(nodeToRun(), ["--disable-warning=ExperimentalWarning", join(ROOT, file), ...args], {
+  const node = nodeToRun();
+  const child = spawn(node, ["--disable-warning=ExperimentalWarning", join(ROOT, file), ...args], {
     stdio: "inherit",
     env: {
       ...compileCache(),
@@ -206,7 +216,18 @@ export function runToEnd(file, args) {
       THALWEG_STARTED_MS: String(Math.round(performance.timeOrigin)),
     },
   });
+  // A terminal signals the whole group, so the program may get a signal twice; it takes two at once for one.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
-  child.on("error", (error) => giveUp(`could not start ${file}: ${error.message}`, 1));
-  child.on("exit", (code, signal) => process.exit(code ?? (signal === "SIGINT" ? 130 : 143)));
+  child.on("error", (error) => giveUp(`${doesNotRun(node)} (${error.message})`, 1));
+  child.on("exit", (code, signal) => {
+    if (code === MISSING_LIBRARY && node !== process.execPath) giveUp(doesNotRun(node), 1);
+    process.exit(code ?? (signal === "SIGINT" ? 130 : 143));
+  });
+}
+
+function doesNotRun(node) {
+  return (
+    `needs Node ${NODE_MAJOR_MIN}.${NODE_MINOR_MIN} or newer: this is ${process.version}, and the pinned one (${node}) does not run here. ` +
+    "It needs glibc 2.28 or newer; on musl systems install nodejs 24 from your distribution"
+  );
 }

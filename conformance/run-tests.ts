@@ -44,6 +44,13 @@ async function runFiles(files: readonly string[], atOnce: number, outcome: Outco
   });
   for await (const event of stream) {
     if (event.type === "test:stdout" || event.type === "test:stderr") continue;
+    if (event.type === "test:summary" && event.data.file !== undefined) {
+      const { passed, skipped, topLevel: _ } = event.data.counts;
+      process.stdout.write(
+        `${relative(ROOT, event.data.file)}: ${passed} passed${skipped > 0 ? `, ${skipped} skipped` : ""}\n`,
+      );
+      continue;
+    }
     if (event.type === "test:pass") {
       if (event.data.details.type === "suite") continue;
       const { skip } = event.data;

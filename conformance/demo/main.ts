@@ -4,52 +4,71 @@
  * Starts a server where none answers. `--rate N` requests a second, `--seconds N` ends by itself, `--url U` of the server.
  */
 
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { startShop } from "./shop.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
+const URL_DEFAULT = "http://127.0.0.1:8425";
 const SERVER_START_MS_MAX = 30_000;
 
-async function main(): Promise<void> {
+async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
-      url: { type: "string", default: "http://127.0.0.1:8425" },
+      url: { type: "string" },
       rate: { type: "string", default: "4" },
       seconds: { type: "string", default: "0" },
     },
   });
-  const ended = new Promise<void>((resolve) => {
-    process.once("SIGINT", resolve);
-    process.once("SIGTERM", resolve);
-    if (Number(values.seconds) > 0) setTimeout(resolve, Number(values.seconds) * 1000);
-  });
-  const server = (await answers(values.url)) ? undefined : startServer(values.url);
-  if (server !== undefined && !(await untilAnswers(values.url))) {
-    process.stderr.write(`demo: the server did not answer at ${values.url} within ${SERVER_START_MS_MAX / 1000} s\n`);
-    process.exitCode = 1;
-    server.kill("SIGTERM");
-    return;
+  const ended = untilEnd(Number(values.seconds));
+  const url = values.url ?? runningUrl() ?? URL_DEFAULT;
+  const server = (await answers(url)) ? undefined : startServer(url);
+  if (server !== undefined) {
+    const fault = await untilAnswers(url, server);
+    if (fault !== "") {
+      process.stderr.write(`demo: ${fault}\n`);
+      return 1;
+    }
   }
   const shop = await startShop(Number(values.rate));
   process.stdout.write(
     `\nThe shop runs: ${shop.parts.join(", ")}; ${values.rate} requests a second at ${shop.front}\n`,
   );
   for (const part of shop.missing) process.stdout.write(`Left out: ${part}\n`);
-  const capture = await captureLine(values.url);
-  process.stdout.write(`${capture}\n`);
-  process.stdout.write(`Look at ${values.url}/ for its services, live requests, traces and graph. Ctrl-C ends both.\n`);
+  process.stdout.write(`${await whereToLook(url)} Ctrl-C ends ${server === undefined ? "the shop" : "both"}.\n`);
   await ended;
   await shop.stop();
-  if (server !== undefined) {
+  if (server !== undefined && server.exitCode === null) {
     const gone = new Promise((resolve) => server.once("exit", resolve));
     server.kill("SIGTERM");
     await gone;
   }
+  return 0;
 }
 
-function startServer(url: string) {
+/** Ctrl-C may come twice, from the terminal and from the launcher: the handlers stay. */
+function untilEnd(seconds: number): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => resolve());
+    if (seconds > 0) setTimeout(resolve, seconds * 1000);
+  });
+}
+
+/** A server that already runs from this clone tells its address. */
+function runningUrl(): string | undefined {
+  try {
+    // Written by the server in the shape of faces.md.
+    const { http } = JSON.parse(readFileSync(join(ROOT, "data", "addresses.json"), "utf8")) as { http: string };
+    return `http://${http}`;
+  } catch {
+    // None runs from here.
+    return undefined;
+  }
+}
+
+function startServer(url: string): ChildProcess {
   const { host } = new URL(url);
   return spawn(process.execPath, [join(ROOT, "bin", "thalweg.mjs"), "serve", "--listen", host], { stdio: "inherit" });
 }
@@ -63,22 +82,25 @@ async function answers(url: string): Promise<boolean> {
   }
 }
 
-async function untilAnswers(url: string): Promise<boolean> {
+/** @returns Why the server does not answer, or an empty string. */
+async function untilAnswers(url: string, server: ChildProcess): Promise<string> {
   const deadline = performance.now() + SERVER_START_MS_MAX;
   while (performance.now() < deadline) {
-    if (await answers(url)) return true;
+    if (server.exitCode !== null) return `the server ended with status ${server.exitCode}; its own words stand above`;
+    if (await answers(url)) return "";
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-  return false;
+  server.kill("SIGTERM");
+  return `the server did not answer at ${url} within ${SERVER_START_MS_MAX / 1000} s`;
 }
 
-async function captureLine(url: string): Promise<string> {
+async function whereToLook(url: string): Promise<string> {
   // The shape of faces.md; a server of another version would show here as `undefined`.
   const status = (await (await fetch(`${url}/api/v1/capture`)).json()) as { tier: string; why: string };
   if (status.tier === "replay" || status.tier === "off") {
-    return `The server sees none of it, since it captures nothing live: ${status.why}`;
+    return `The server at ${url}/ sees none of it, since it captures nothing live: ${status.why}. As root it would.`;
   }
-  return `Captured by rung '${status.tier}'.`;
+  return `Captured by rung '${status.tier}'. Look at ${url}/ for its services, live requests, traces and graph.`;
 }
 
-await main();
+process.exitCode = await main();

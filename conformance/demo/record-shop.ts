@@ -1,43 +1,33 @@
 /**
- * Makes `conformance/replays/shop.twcap`: the demo under live capture, in a network namespace of its own so that nothing
- * else of the machine is recorded. Needs root and iproute2; run it from a clone at a neutral path, since the recording
- * holds the paths of the programs.
+ * Makes `conformance/replays/shop.twcap`: the processes of the demo under live capture, and no others.
+ *
+ * Needs root; run it from a clone at a neutral path, since the recording holds the paths of the programs.
  */
 
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { startShop } from "./shop.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const SECONDS = 30;
 const PER_SECOND = 4;
-const INSIDE = "--inside";
+/** The recorder is attached before the first visit, so that connections are recorded from their start. */
+const VISIT_AFTER_MS = 4_000;
 
-async function recordInside(): Promise<void> {
-  const up = spawnSync("ip", ["link", "set", "lo", "up"], { encoding: "utf8" });
-  if (up.status !== 0) throw new Error(`the loopback of the namespace does not come up: ${up.stderr}`);
-  const out = join(ROOT, "conformance", "replays", "shop.twcap");
-  const recorder = spawn(
-    process.execPath,
-    [
-      "--disable-warning=ExperimentalWarning",
-      join(ROOT, "server", "cli", "main.ts"),
-      "record",
-      "--out",
-      out,
-      "--seconds",
-      String(SECONDS),
-    ],
-    { stdio: "inherit" },
-  );
-  const recorded = new Promise<number | null>((resolve) => recorder.once("exit", (code) => resolve(code)));
-  const shop = await startShop(PER_SECOND);
-  process.exitCode = (await recorded) ?? 1;
-  await shop.stop();
-}
-
-if (process.argv.includes(INSIDE)) await recordInside();
-else {
-  const ran = spawnSync("unshare", ["--net", process.execPath, import.meta.filename, INSIDE], { stdio: "inherit" });
-  process.exitCode = ran.status ?? 1;
-}
+const shop = await startShop(PER_SECOND, VISIT_AFTER_MS);
+const recorder = spawn(
+  process.execPath,
+  [
+    "--disable-warning=ExperimentalWarning",
+    join(ROOT, "server", "cli", "main.ts"),
+    "record",
+    "--out",
+    join(ROOT, "conformance", "replays", "shop.twcap"),
+    "--seconds",
+    String(SECONDS),
+    ...shop.pids.flatMap((pid) => ["--pid", String(pid)]),
+  ],
+  { stdio: "inherit" },
+);
+process.exitCode = (await new Promise<number | null>((resolve) => recorder.once("exit", resolve))) ?? 1;
+await shop.stop();

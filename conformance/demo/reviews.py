@@ -1,6 +1,7 @@
 """Reviews: a thread for each request, as many small Python services are."""
 
 import json
+import signal
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ class Reviews(BaseHTTPRequestHandler):
 
 
 server = ThreadingHTTPServer(("127.0.0.1", 0), Reviews)
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with the process that started it
 print(server.server_port, flush=True)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 sys.stdin.read()

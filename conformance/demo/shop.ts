@@ -5,7 +5,7 @@
  */
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,6 +19,8 @@ export interface Shop {
   readonly front: string;
   /** Names of the parts that run, as a person would call them. */
   readonly parts: readonly string[];
+  /** Its processes, those that nginx started too. */
+  readonly pids: readonly number[];
   /** What is left out and why. */
   readonly missing: readonly string[];
   stop(): Promise<void>;
@@ -28,8 +30,9 @@ export interface Shop {
  * Starts the shop.
  *
  * @param perSecond Requests a second of its visitors; 0 starts none.
+ * @param visitAfterMs Time before the first visit.
  */
-export async function startShop(perSecond: number): Promise<Shop> {
+export async function startShop(perSecond: number, visitAfterMs = 0): Promise<Shop> {
   const directory = mkdtempSync(join(tmpdir(), "thalweg-shop-"));
   const children: ChildProcess[] = [];
   const parts: string[] = [];
@@ -58,19 +61,30 @@ export async function startShop(perSecond: number): Promise<Shop> {
   if (perSecond > 0) {
     const shopper = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", join(HERE, "shopper.ts")], {
       stdio: ["pipe", "ignore", "inherit"],
-      env: { ...process.env, SHOP_FRONT: front, SHOP_RATE: String(perSecond) },
+      env: {
+        ...process.env,
+        SHOP_FRONT: front,
+        SHOP_RATE: String(perSecond),
+        SHOP_VISIT_AFTER_MS: String(visitAfterMs),
+      },
     });
     children.push(shopper);
   }
   return {
     front,
     parts,
+    pids: children.flatMap(({ pid }) => (pid === undefined ? [] : [pid, ...childrenOf(pid)])),
     missing,
     stop: async () => {
       await Promise.all(children.map(stopChild));
       rmSync(directory, { recursive: true, force: true });
     },
   };
+}
+
+function childrenOf(pid: number): number[] {
+  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
+  return text === "" ? [] : text.split(" ").map(Number);
 }
 
 function has(program: string): boolean {

@@ -16,6 +16,7 @@ const paths = [
 ];
 
 process.stdin.on("end", () => process.exit(0)).resume();
+await new Promise((resolve) => setTimeout(resolve, Number(process.env["SHOP_VISIT_AFTER_MS"] ?? "0")));
 for (let visit = 0; ; visit++) {
   const startedMs = performance.now();
   await ask("GET", front, paths[visit % paths.length] ?? "/").catch((error: unknown) => {

@@ -2,7 +2,10 @@
  * The verbs that ask a running server: `sql`, `query`, `trace`, `services`.
  */
 
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { durationText, renderSpanTree, type TreeSpan } from "./span-tree.ts";
+import { defaultDataDirectory, runsFromClone } from "./surroundings.ts";
 import { renderTable } from "./text-table.ts";
 
 const URL_DEFAULT = "http://127.0.0.1:8425";
@@ -56,9 +59,9 @@ export async function askPromql(args: readonly string[]): Promise<number> {
 export async function askTrace(args: readonly string[]): Promise<number> {
   const question = readQuestion(args, "trace ID");
   if (question === undefined) return 2;
-  if (!/^[0-9a-fA-F]{1,32}$/.test(question.text))
+  if (!/^[0-9a-fA-F]{1,32}$/.test(question.text.trim()))
     return refuse(`'${question.text}' is not a trace id: it takes up to 32 hex digits`, 2);
-  const id = question.text.toLowerCase().padStart(32, "0");
+  const id = question.text.trim().toLowerCase().padStart(32, "0");
   const answer = await fetchAnswer(question, "/api/v1/sql", {
     query:
       "SELECT span_id, parent_span_id, service, name, kind, status, start_ns, duration_ns, link_reason FROM spans WHERE trace_id = $1 ORDER BY start_ns",
@@ -126,7 +129,7 @@ function metricText(metric: Readonly<Record<string, string>>): string {
 
 function readQuestion(args: readonly string[], usage: string): Question | undefined {
   let text: string | undefined;
-  let url = process.env["THALWEG_URL"] ?? URL_DEFAULT;
+  let url = process.env["THALWEG_URL"] ?? runningServerUrl() ?? URL_DEFAULT;
   let format = "table";
   for (let at = 0; at < args.length; at++) {
     const word = args[at] ?? "";
@@ -138,10 +141,26 @@ function readQuestion(args: readonly string[], usage: string): Question | undefi
     else text = undefined;
   }
   if (text === undefined || !FORMATS.includes(format) || !URL.canParse(url)) {
+    if (!FORMATS.includes(format)) process.stderr.write(`thalweg: there is no format '${format}'\n`);
+    if (!URL.canParse(url)) process.stderr.write(`thalweg: '${url}' is not an address such as ${URL_DEFAULT}\n`);
     process.stderr.write(`Usage: thalweg ${usage} [--url ${URL_DEFAULT}] [--format ${FORMATS.join("|")}]\n`);
     return undefined;
   }
   return { text, url: url.replace(/\/+$/, ""), format };
+}
+
+/** The server that runs on the default data directory, as it says itself. */
+function runningServerUrl(): string | undefined {
+  try {
+    // Written by the server in the shape of faces.md.
+    const { http } = JSON.parse(readFileSync(join(defaultDataDirectory(), "addresses.json"), "utf8")) as {
+      http: string;
+    };
+    return `http://${http}`;
+  } catch {
+    // No server runs there, or it is not ours to read: the default address is tried.
+    return undefined;
+  }
 }
 
 async function fetchAnswer(
@@ -158,7 +177,9 @@ async function fetchAnswer(
     return { ok: answer.ok, text: await answer.text() };
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
-    refuse(`no server answers at ${question.url} (${cause}). Start one with 'thalweg', or name it with --url`);
+    refuse(
+      `no server answers at ${question.url} (${cause}). Start one with '${runsFromClone() ? "npm start" : "thalweg"}', or name it with --url`,
+    );
     return undefined;
   }
 }

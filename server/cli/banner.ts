@@ -12,8 +12,8 @@ export interface BannerFacts {
   readonly otlpGrpc: string;
   readonly otlpHttp: string;
   readonly capture: AgentStatus;
-  /** The command that starts this program with more rights; empty where it has them. */
-  readonly moreCaptureCommand: string;
+  /** What to do for more capture, the complete command where there is one; empty where nothing is missing. */
+  readonly moreCapture: string;
   readonly redaction: "on" | "off";
   readonly readyMs: number;
 }
@@ -30,8 +30,7 @@ export function renderBanner(facts: BannerFacts): string {
   ];
   if (capture.tier === "replay") rows.push(["", "What you see was recorded elsewhere; it is not from this machine."]);
   if (capture.lostByTier !== "") rows.push(["Lost", capture.lostByTier]);
-  if (facts.moreCaptureCommand !== "") rows.push(["More", facts.moreCaptureCommand]);
-  else if (capture.fix !== "") rows.push(["More", capture.fix]);
+  if (facts.moreCapture !== "") rows.push(["More", facts.moreCapture]);
   if (facts.dataNote !== "") rows.push(["Careful", facts.dataNote]);
   if (facts.redaction === "off")
     rows.push(["Careful", "redaction is off: query values and secrets in paths are stored"]);

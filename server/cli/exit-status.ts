@@ -6,6 +6,7 @@ import type { ThalwegError } from "../model/errors.ts";
 export function exitStatusOf(error: ThalwegError): number {
   switch (error.code) {
     case "flag_invalid":
+    case "flag_unknown":
     case "address_not_loopback":
       return 2;
     case "address_in_use":

@@ -7,12 +7,15 @@ const VERBS_TEXT = `Usage: thalweg [VERB] [FLAGS]
   (none), start        start, show one call of its own as a tree, keep running
   serve                start without that; what services and scripts use
   doctor [--json]      try each ability this machine could give
-  sql 'SELECT …'       ask a running server (--url, --format table|json|ndjson|csv)
+  sql 'SELECT …'       ask a running server; all of these take --url U and --format table|json|ndjson|csv
   query 'PROMQL'       the same in PromQL
   trace ID, services   one trace as a tree; the services seen
   record --out FILE    raw capture events to FILE (--pid N, --seconds S)
   dissect FILE         exchanges of a .pcap, .pcapng, .segments.jsonl or .twcap
   version, help
+
+Exit status: 0 ok, 1 start failed, 2 usage, 3 unclean stop, 4 damage beyond salvage, 5 port or directory taken.
+In a clone, 'npm run -s thalweg --' stands for 'thalweg'.
 
 Examples
   thalweg --listen 127.0.0.1:9000

@@ -57,8 +57,13 @@ main(process.argv.slice(2)).then(
     process.exitCode = status;
   },
   (error: unknown) => {
-    if (!(error instanceof ThalwegError)) throw error;
-    process.stderr.write(`thalweg: ${error.message}\n`);
-    process.exitCode = exitStatusOf(error);
+    if (error instanceof ThalwegError) {
+      process.stderr.write(`thalweg: ${error.message}\n`);
+      process.exitCode = exitStatusOf(error);
+    } else if (error instanceof Error && "syscall" in error) {
+      // The system refused: its words say what and where, a stack would not say more.
+      process.stderr.write(`thalweg: ${error.message}\n`);
+      process.exitCode = 1;
+    } else throw error;
   },
 );

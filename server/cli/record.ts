@@ -40,7 +40,9 @@ export async function record(args: readonly string[]): Promise<number> {
     );
     await untilStopped(asked.seconds);
     await recording.stop();
-    process.stderr.write(`Recorded ${JSON.stringify(recording.written)}\n`);
+    const { events, fileBytes, trouble } = recording.written;
+    process.stderr.write(`Recorded ${events} events, ${fileBytes} bytes${trouble === "" ? "" : `; ${trouble}`}\n`);
+    if (events === 0) process.stderr.write("Nothing passed: is the process id right, and did it talk over TCP?\n");
     return 0;
   } catch (error) {
     if (!(error instanceof RungRefused)) throw error;

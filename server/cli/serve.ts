@@ -2,7 +2,7 @@
 
 import { readSettings } from "../config/settings.ts";
 import { type BannerFacts, renderBanner } from "./banner.ts";
-import { moreCaptureCommand } from "./more-capture.ts";
+import { moreCapture } from "./more-capture.ts";
 import { programFiles } from "./program-files.ts";
 import { type RunningServer, startServer } from "./server.ts";
 import { defaultDataDirectory, memoryBytesAvailable, sudoOwner } from "./surroundings.ts";
@@ -11,6 +11,7 @@ import { productVersion } from "./version.ts";
 const MS_PER_DAY = 86_400_000;
 /** A stop that takes longer is unclean. */
 const STOP_MS_MAX = 20_000;
+const SECOND_SIGNAL_MS = 1_000;
 
 /** `thalweg serve FLAGS`. */
 export async function serve(args: readonly string[]): Promise<number> {
@@ -60,7 +61,7 @@ function factsOf(server: RunningServer): BannerFacts {
     otlpGrpc: addresses.otlpGrpc,
     otlpHttp: `http://${addresses.otlpHttp}`,
     capture,
-    moreCaptureCommand: capture.fix === "" ? "" : moreCaptureCommand(),
+    moreCapture: moreCapture(capture, settings),
     redaction: settings.redaction,
     readyMs: performance.now() + readyBeforeMs(),
   };
@@ -72,12 +73,18 @@ function readyBeforeMs(): number {
   return Number.isFinite(startedMs) && startedMs > 0 ? Math.max(0, performance.timeOrigin - startedMs) : 0;
 }
 
-/** Resolves at the first signal; a second one ends the process at once. */
+/**
+ * Resolves at the first signal; one that comes a second later or more ends the process at once.
+ *
+ * Ctrl-C reaches the program twice, from the terminal and from the launcher: both are one wish.
+ */
 function untilSignal(): Promise<void> {
   return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      process.once(signal, () => {
-        process.once(signal, () => process.exit(3));
+    let firstMs: number | undefined;
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+      process.on(signal, () => {
+        if (firstMs === undefined) firstMs = performance.now();
+        else if (performance.now() - firstMs > SECOND_SIGNAL_MS) process.exit(3);
         resolve();
       });
     }

@@ -5,7 +5,7 @@
  * Faces come before capture, so that a request is never captured into a server that cannot be asked.
  */
 
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Agent, startAgent } from "../../agent/agent.ts";
 import type { AgentMode, AgentStatus } from "../../agent/agent-message.ts";
@@ -156,13 +156,14 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     undo.push(() => agent.stop());
     telemetry.onRender(() => renderCapture(telemetry, agent.status()));
     telemetry.onRender(() => renderHead(telemetry, store));
-    ingest.onceLive(() => agent.stopReplay("live spans arrived"));
+    ingest.onceLive(() => agent.stopReplay("the recording stopped because a span arrived over OTLP, and nothing live can be captured here"));
     const addresses = {
       http: textOf(api.addresses.http),
       otlpGrpc: textOf(api.addresses.otlpGrpc),
       otlpHttp: textOf(api.addresses.otlpHttp),
     };
-    writeAddresses(data.directory, addresses);
+    writeAddresses(data.directory, addresses, undo);
+    if (options.owner !== undefined) giveTree(data.directory, options.owner);
     return {
       settings,
       dataDirectory: data.directory,
@@ -222,10 +223,13 @@ function makeLog(settings: Settings, telemetry: Telemetry, monotonicMs: () => nu
 /** Started by sudo, whatever is written belongs to who called it. */
 function keepOwned(directory: string, owner: FileOwner | undefined, undo: (() => void)[]): void {
   if (owner === undefined) return;
-  const timer = setInterval(() => giveTree(directory, owner), OWNERSHIP_EVERY_MS);
+  const give = () => giveTree(directory, owner);
+  const timer = setInterval(give, OWNERSHIP_EVERY_MS);
+  // Files that were made while the program stopped, or was made to stop, too.
+  process.on("exit", give);
   undo.push(() => {
     clearInterval(timer);
-    giveTree(directory, owner);
+    give();
   });
 }
 
@@ -241,9 +245,12 @@ function agentMode(mode: CaptureMode): AgentMode {
   }
 }
 
-function writeAddresses(directory: string, addresses: RunningServer["addresses"]): void {
+/** Tells other commands of this clone where the server is, while it runs. */
+function writeAddresses(directory: string, addresses: RunningServer["addresses"], undo: (() => void)[]): void {
+  const file = join(directory, "addresses.json");
   const text = JSON.stringify({ http: addresses.http, otlp_grpc: addresses.otlpGrpc, otlp_http: addresses.otlpHttp });
-  writeFileSync(join(directory, "addresses.json"), `${text}\n`, { mode: 0o600 });
+  writeFileSync(file, `${text}\n`, { mode: 0o600 });
+  undo.push(() => rmSync(file, { force: true }));
 }
 
 function textOf({ host, port }: Address): string {

@@ -51,7 +51,9 @@ async function showRecorded(server: RunningServer, ask: AskStore): Promise<void>
     const [traceId, count] = found[0] ?? [];
     if (typeof traceId === "string" && Number(count) >= REPLAY_SPANS_MIN) {
       const spans = await readTrace(server.store.reader, traceId);
-      print("Recorded shop: this trace was recorded on another machine and is played here through the same code:");
+      const what =
+        server.settings.capture.kind === "replay" ? `Recording ${server.settings.capture.file}` : "Recorded shop";
+      print(`${what}: this trace was recorded elsewhere and is played here through the same code:`);
       print(renderSpanTree((spans ?? []).map(treeSpanOf)));
       return;
     }
@@ -84,7 +86,13 @@ function treeSpanOf(span: StoredSpan): TreeSpan {
 }
 
 function nextStep(server: RunningServer): string {
-  return `Next: send a request to any HTTP service here, or run 'npm run demo', and look at http://${server.addresses.http}/  Ctrl-C stops.`;
+  const page = `http://${server.addresses.http}/`;
+  const { tier } = server.capture();
+  if (tier === "replay")
+    return `Next: look at ${page} while it plays. It stops by itself when a span arrives over OTLP. Ctrl-C stops.`;
+  if (tier === "off")
+    return `Next: send spans over OTLP to http://${server.addresses.otlpHttp}/v1/traces and look at ${page}  Ctrl-C stops.`;
+  return `Next: send a request to any HTTP service here, or run 'npm run demo', and look at ${page}  Ctrl-C stops.`;
 }
 
 function print(text: string): void {

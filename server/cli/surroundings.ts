@@ -2,9 +2,20 @@
  * What the program finds around itself at start: where data may lie, how much memory there is, whose files these are.
  */
 
-import { accessSync, chownSync, constants, lstatSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
-import { homedir, tmpdir, totalmem } from "node:os";
-import { join } from "node:path";
+import {
+  accessSync,
+  chownSync,
+  constants,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+} from "node:fs";
+import { homedir, totalmem } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { ThalwegError } from "../model/errors.ts";
 
 /** A directory to keep data in, and what a person should know of the choice. */
 export interface ChosenDirectory {
@@ -27,38 +38,58 @@ export function runsFromClone(): boolean {
 /** `data` of a clone, else the user's data directory. */
 export function defaultDataDirectory(): string {
   if (runsFromClone()) return join(import.meta.dirname, "..", "..", "data");
-  const base = process.env["XDG_DATA_HOME"] ?? join(homeDirectory(), ".local", "share");
-  return join(base, "thalweg");
+  return userDataDirectory();
+}
+
+function userDataDirectory(): string {
+  return join(process.env["XDG_DATA_HOME"] ?? join(homeDirectory(), ".local", "share"), "thalweg");
 }
 
 /**
  * Makes the data directory with mode 0700.
  *
- * @param given Named by a person: it is used or the start fails; a default one is replaced by one in memory.
- * @throws The system's error where no directory can be written.
+ * A relative name counts from where the person stands, also when npm runs the program elsewhere.
+ *
+ * @param given Named by a person: it is used or the start fails; a default one is replaced by the user's own, then by
+ *   one in memory.
+ * @throws ThalwegError `data_unusable` naming every directory that was tried.
  */
 export function chooseDataDirectory(wanted: string, given: boolean, owner: FileOwner | undefined): ChosenDirectory {
+  const first = resolve(process.env["INIT_CWD"] ?? process.cwd(), wanted);
+  const user = process.getuid?.() ?? 0;
   const failures: string[] = [];
-  const candidates = given
-    ? [wanted]
-    : [wanted, `/dev/shm/thalweg-${process.getuid?.() ?? 0}`, join(tmpdir(), `thalweg-${process.getuid?.() ?? 0}`)];
-  for (const directory of candidates) {
-    try {
-      const made = mkdirSync(directory, { recursive: true, mode: 0o700 });
-      accessSync(directory, constants.W_OK);
-      if (lstatSync(directory).uid !== process.getuid?.() && process.getuid?.() !== 0)
-        throw new Error("it belongs to another user");
-      if (owner !== undefined && made !== undefined) chownSync(directory, owner.uid, owner.gid);
-      const note =
-        directory === wanted
-          ? ""
-          : `${failures[0]}; what is stored is lost at the next restart of the machine. Choose a place with --data DIR`;
-      return { directory, note };
-    } catch (error) {
-      failures.push(`${directory} cannot be used (${error instanceof Error ? error.message : String(error)})`);
+  for (const directory of given ? [first] : [first, userDataDirectory(), `/dev/shm/thalweg-${user}`]) {
+    const fault = makeUsable(directory, owner);
+    if (fault !== "") failures.push(`${directory}: ${fault}`);
+    else if (directory === first) return { directory, note: "" };
+    else {
+      const lost = directory.startsWith("/dev/shm/") ? "; it is in memory, and lost when the machine restarts" : "";
+      return { directory, note: `kept here because ${failures[0]}${lost}. Choose a place with --data DIR` };
     }
   }
-  throw new Error(failures.join("; "));
+  throw new ThalwegError("data_unusable", { failures: failures.join("; ") });
+}
+
+/** @returns Why the directory cannot be used, or an empty string. */
+function makeUsable(directory: string, owner: FileOwner | undefined): string {
+  try {
+    for (const made of makeDirectories(directory)) if (owner !== undefined) chownSync(made, owner.uid, owner.gid);
+    accessSync(directory, constants.W_OK);
+    const holder = statSync(directory);
+    if (!holder.isDirectory()) return "it is not a directory";
+    const user = process.getuid?.();
+    return user !== 0 && user !== undefined && holder.uid !== user ? "it belongs to another user" : "";
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** Makes a directory and those above it, one by one: on some file systems Node's own recursion never ends. */
+function makeDirectories(directory: string): string[] {
+  const missing: string[] = [];
+  for (let path = directory; !existsSync(path); path = dirname(path)) missing.unshift(path);
+  for (const path of missing) mkdirSync(path, { mode: 0o700 });
+  return missing;
 }
 
 /** Who called sudo; undefined where nobody did or the program is not root. */

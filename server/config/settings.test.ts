@@ -22,10 +22,14 @@ test("readSettings: flags win over the environment, the environment over default
 test("readSettings: what is wrong is named with the way out", () => {
   const bad = (args: string[], pattern: RegExp) => assert.throws(() => readSettings(args, {}, DEFAULTS), pattern);
   bad(["--lisen", "127.0.0.1:1"], /--lisen.*did you mean --listen/);
-  bad(["--listen"], /HOST:PORT is missing/);
+  bad(["--listen"], /it takes HOST:PORT, which is missing/);
   bad(["--listen", "0.0.0.0:8425"], /reachable from other machines.*--allow-remote/);
   bad(["--redaction", "maybe"], /it takes on, off/);
   bad(["--capture", "replay:"], /replay:FILE/);
+  bad(["--memory", "1"], /256MiB at least/);
+  bad(["--allow-remote=maybe"], /it takes true, false/);
+  bad(["--data="], /it takes DIR/);
+  bad(["extra"], /There is no flag 'extra'/);
   bad(["--query-samples-max", "0"], /above 0/);
 });
 

@@ -26,6 +26,8 @@ export interface Settings {
   readonly logLevel: "debug" | "info" | "warn" | "error";
 }
 
+const MEMORY_BYTES_MIN = 256 * 2 ** 20;
+
 interface SettingEntry {
   readonly flag: string;
   /** Placeholder of the value in the help text; empty for a switch. */
@@ -36,7 +38,12 @@ interface SettingEntry {
 
 /** The table that help, environment and flags are read from. */
 export const SETTINGS: readonly SettingEntry[] = [
-  { flag: "--data", takes: "DIR", fallback: "", help: "where everything is kept" },
+  {
+    flag: "--data",
+    takes: "DIR",
+    fallback: "",
+    help: "where everything is kept; data in a clone, else ~/.local/share/thalweg",
+  },
   { flag: "--listen", takes: "HOST:PORT", fallback: "127.0.0.1:8425", help: "page, Prometheus API, SQL, traces" },
   { flag: "--otlp-grpc", takes: "HOST:PORT", fallback: "127.0.0.1:4317", help: "OTLP over gRPC" },
   { flag: "--otlp-http", takes: "HOST:PORT", fallback: "127.0.0.1:4318", help: "OTLP over HTTP" },
@@ -73,6 +80,8 @@ export function readSettings(
   const text = (flag: string): string =>
     given.get(flag) ?? env[environmentName(flag)] ?? SETTINGS.find((entry) => entry.flag === flag)?.fallback ?? "";
   const data = text("--data");
+  if (given.get("--data") === "")
+    throw new ThalwegError("flag_invalid", { flag: "--data", value: "", why: "it takes DIR" });
   const settings: Settings = {
     dataDirectory: data === "" ? defaults.dataDirectory : data,
     dataDirectoryGiven: data !== "",
@@ -80,14 +89,14 @@ export function readSettings(
     otlpGrpc: parseAddress("--otlp-grpc", text("--otlp-grpc")),
     otlpHttp: parseAddress("--otlp-http", text("--otlp-http")),
     capture: parseCapture(text("--capture")),
-    allowRemote: text("--allow-remote") === "true",
+    allowRemote: oneOf("--allow-remote", text("--allow-remote") || "false", ["true", "false"]) === "true",
     durability: oneOf("--durability", text("--durability"), ["always", "interval"]),
     enableFeatures: text("--enable-feature")
       .split(",")
       .filter((feature) => feature !== ""),
     redaction: oneOf("--redaction", text("--redaction"), ["on", "off"]),
     retentionMs: parseDurationMs("--retention", text("--retention")),
-    memoryBytesMax: text("--memory") === "auto" ? defaults.memoryBytesMax : parseBytes("--memory", text("--memory")),
+    memoryBytesMax: text("--memory") === "auto" ? defaults.memoryBytesMax : readMemory(text("--memory")),
     querySamplesMax: parseCount("--query-samples-max", text("--query-samples-max")),
     logLevel: oneOf("--log-level", text("--log-level"), ["debug", "info", "warn", "error"]),
   };
@@ -121,14 +130,14 @@ function readFlags(args: readonly string[]): Map<string, string> {
     const flag = equals < 0 ? word : word.slice(0, equals);
     const entry = SETTINGS.find((candidate) => candidate.flag === flag);
     if (entry === undefined) {
-      throw new ThalwegError("flag_invalid", { flag: word, value: "", why: `there is no such flag${nearest(flag)}` });
+      throw new ThalwegError("flag_unknown", { flag: `'${word}'`, nearest: nearest(flag) });
     }
     if (entry.takes === "") given.set(flag, equals < 0 ? "true" : word.slice(equals + 1));
     else if (equals >= 0) given.set(flag, word.slice(equals + 1));
     else {
       const value = args[at + 1];
       if (value === undefined) {
-        throw new ThalwegError("flag_invalid", { flag, value: "", why: `${entry.takes} is missing` });
+        throw new ThalwegError("flag_invalid", { flag, value: "", why: `it takes ${entry.takes}, which is missing` });
       }
       given.set(flag, value);
       at++;
@@ -162,6 +171,14 @@ function oneOf<const T extends string>(flag: string, value: string, allowed: rea
   if (found === undefined)
     throw new ThalwegError("flag_invalid", { flag, value, why: `it takes ${allowed.join(", ")}` });
   return found;
+}
+
+function readMemory(value: string): number {
+  const bytes = parseBytes("--memory", value);
+  if (bytes < MEMORY_BYTES_MIN) {
+    throw new ThalwegError("flag_invalid", { flag: "--memory", value, why: "the program needs 256MiB at least" });
+  }
+  return bytes;
 }
 
 function parseCount(flag: string, value: string): number {

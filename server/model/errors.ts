@@ -26,7 +26,7 @@ const CATALOGUE = {
     httpStatus: 500,
   },
   capture_failed: {
-    message: "Capture rung '{rung}' cannot start: {why}. {fix}",
+    message: "Capture by '{rung}' cannot start: {why}. Way out: {fix}.",
     httpStatus: 500,
   },
   data_damaged: {
@@ -37,8 +37,16 @@ const CATALOGUE = {
     message: "Data directory {directory} is used by process {pid}. Stop it, or choose another with --data DIR.",
     httpStatus: 500,
   },
+  data_unusable: {
+    message: "No directory takes the data: {failures}. Choose one that you may write to with --data DIR.",
+    httpStatus: 500,
+  },
+  flag_unknown: {
+    message: "There is no flag {flag}{nearest}. Run 'help' for the list.",
+    httpStatus: 400,
+  },
   flag_invalid: {
-    message: "{flag} {value} is not valid: {why}. Run 'thalweg help' for what it takes.",
+    message: "{flag} '{value}' is not valid: {why}.",
     httpStatus: 400,
   },
   query_rows_max: {

@@ -11,7 +11,7 @@ const COLUMN_WIDTH = 280;
 const ROW_HEIGHT = 92;
 const NODE_WIDTH = 150;
 const NODE_HEIGHT = 46;
-const MARGIN = 16;
+const MARGIN = 44;
 
 export function GraphView() {
   const polled = usePolled(() => askGraph("15m"), EVERY_MS, "graph");
@@ -76,17 +76,36 @@ function Picture({ graph }: { readonly graph: GraphAnswer }) {
 
 function Edge(props: { edge: GraphEdge; fromX: number; fromY: number; toX: number; toY: number }) {
   const { edge, fromX, fromY, toX, toY } = props;
+  if (edge.client === edge.server) return <SelfEdge {...props} />;
   const bend = toX > fromX ? (toX - fromX) / 2 : COLUMN_WIDTH / 2;
   const path = `M${fromX} ${fromY}C${fromX + bend} ${fromY} ${toX - bend} ${toY} ${toX} ${toY}`;
   return (
     <g class={edge.errors > 0 ? "edge failed" : "edge"}>
       <path d={path} marker-end="url(#arrow)" />
       <text x={(fromX + toX) / 2} y={(fromY + toY) / 2 - 6} text-anchor="middle">
-        {edge.requests.toLocaleString("en")} calls
-        {edge.errors > 0 ? `, ${shareText(edge.errors, edge.requests)} failed` : ""}
+        {edgeText(edge)}
       </text>
     </g>
   );
+}
+
+/** A service that calls itself: a loop over its box. */
+function SelfEdge({ edge, fromX, fromY, toX }: { edge: GraphEdge; fromX: number; fromY: number; toX: number }) {
+  const top = fromY - NODE_HEIGHT / 2;
+  const path = `M${fromX - 30} ${top}C${fromX - 20} ${top - 30} ${toX + 20} ${top - 30} ${toX + 30} ${top}`;
+  return (
+    <g class={edge.errors > 0 ? "edge failed" : "edge"}>
+      <path d={path} marker-end="url(#arrow)" />
+      <text x={(fromX + toX) / 2} y={top - 26} text-anchor="middle">
+        {edgeText(edge)}
+      </text>
+    </g>
+  );
+}
+
+function edgeText(edge: GraphEdge): string {
+  const calls = `${edge.requests.toLocaleString("en")} ${edge.requests === 1 ? "call" : "calls"}`;
+  return edge.errors > 0 ? `${calls}, ${shareText(edge.errors, edge.requests)} failed` : calls;
 }
 
 function NodeBox({
@@ -120,7 +139,7 @@ function NodeBox({
 function EdgeTable({ edges }: { readonly edges: readonly GraphEdge[] }) {
   return (
     <table>
-      <caption>Calls between services</caption>
+      <caption>Calls between services in the last fifteen minutes; failed: 5xx, or 4xx as the caller sees it</caption>
       <thead>
         <tr>
           <th>From</th>

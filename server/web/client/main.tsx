@@ -74,6 +74,7 @@ function CaptureState({ capture }: { readonly capture: CaptureAnswer }) {
     <p class="capture" role="status" title={capture.why}>
       Live by <b>{capture.tier}</b>, {capture.seen.toLocaleString("en")} events seen
       {lost > 0 ? <span class="bad">, {lost.toLocaleString("en")} lost</span> : null}
+      {capture.lostByTier === "" ? null : <span class="quiet"> Not seen this way: {capture.lostByTier}.</span>}
     </p>
   );
 }

@@ -18,3 +18,13 @@ export function TroubleNote({ trouble }: { readonly trouble: string }) {
     </p>
   );
 }
+
+/** Marks what a recording from elsewhere gave, also after it stopped. */
+export function RecordedMark({ recorded }: { readonly recorded: boolean }) {
+  if (!recorded) return null;
+  return (
+    <span class="recorded" title="From a recording made elsewhere, not from this machine">
+      recorded
+    </span>
+  );
+}

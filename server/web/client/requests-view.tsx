@@ -1,7 +1,7 @@
 /** The newest requests, as they arrive. */
 
 import { durationText, timeText } from "./format.ts";
-import { EmptyNote, TroubleNote } from "./notes.tsx";
+import { EmptyNote, RecordedMark, TroubleNote } from "./notes.tsx";
 import { usePolled } from "./polled.ts";
 import { askSql } from "./server-answers.ts";
 
@@ -10,7 +10,7 @@ const EVERY_MS = 1_000;
 /** Older requests are not live; the bound keeps the question cheap. */
 const BACK_MS = 15 * 60 * 1000;
 const COLUMNS =
-  "trace_id, span_id, start_ns, service, name, kind, status, duration_ns, attributes['http.response.status_code'] AS code";
+  "trace_id, span_id, start_ns, service, name, kind, status, duration_ns, attributes['http.response.status_code'] AS code, source";
 
 export function RequestsView({ service }: { readonly service: string }) {
   const polled = usePolled(
@@ -49,10 +49,12 @@ export function RequestsView({ service }: { readonly service: string }) {
           </tr>
         </thead>
         <tbody>
-          {polled.value.map(([traceId, spanId, startNs, name, request, kind, status, duration, code]) => (
+          {polled.value.map(([traceId, spanId, startNs, name, request, kind, status, duration, code, source]) => (
             <tr key={`${traceId}${spanId}`}>
               <td class="quiet">{timeText(String(startNs))}</td>
-              <td>{name}</td>
+              <td>
+                {name} <RecordedMark recorded={source === "replay"} />
+              </td>
               <td>
                 <a href={`#/trace/${traceId}`}>{request}</a>
               </td>

@@ -4,6 +4,8 @@
 export interface CaptureAnswer {
   readonly tier: string;
   readonly why: string;
+  /** What this rung cannot give; empty where it gives everything. */
+  readonly lostByTier: string;
   readonly seen: number;
   readonly delivered: number;
   readonly lost: Readonly<Record<string, number>>;

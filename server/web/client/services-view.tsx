@@ -1,7 +1,7 @@
 /** Services with rate, errors and duration of the last five minutes. */
 
 import { durationText, rateText, shareText } from "./format.ts";
-import { EmptyNote, TroubleNote } from "./notes.tsx";
+import { EmptyNote, RecordedMark, TroubleNote } from "./notes.tsx";
 import { usePolled } from "./polled.ts";
 import { askSql, type Cell } from "./server-answers.ts";
 
@@ -15,7 +15,8 @@ const QUERY = `SELECT service,
   quantile_cont(CASE WHEN kind = 'server' THEN duration_ns END, 0.5) AS p50,
   quantile_cont(CASE WHEN kind = 'server' THEN duration_ns END, 0.95) AS p95,
   sum(CASE WHEN kind = 'client' THEN weight ELSE 0 END) AS called,
-  min(start_ns) AS first
+  min(start_ns) AS first,
+  max(CASE WHEN source = 'replay' THEN 1 ELSE 0 END) AS recorded
 FROM spans WHERE start_ns > $1 AND duplicate_of IS NULL GROUP BY service ORDER BY served DESC, service LIMIT 500`;
 
 export function ServicesView() {
@@ -30,7 +31,7 @@ export function ServicesView() {
     <section>
       <TroubleNote trouble={polled.trouble} />
       <table id="services">
-        <caption>Requests each service answered in the last five minutes</caption>
+        <caption>Requests each service answered in the last five minutes; errors are answers of 5xx</caption>
         <thead>
           <tr>
             <th>Service</th>
@@ -42,10 +43,11 @@ export function ServicesView() {
           </tr>
         </thead>
         <tbody>
-          {polled.value.map(([service, served, failed, p50, p95, called, first]) => (
+          {polled.value.map(([service, served, failed, p50, p95, called, first, recorded]) => (
             <tr key={String(service)}>
               <td>
-                <a href={`#/requests/${encodeURIComponent(String(service))}`}>{service}</a>
+                <a href={`#/requests/${encodeURIComponent(String(service))}`}>{service}</a>{" "}
+                <RecordedMark recorded={Number(recorded) === 1} />
               </td>
               <td class="number">{rateText(Number(served) / secondsSince(first))}</td>
               <td class={Number(failed) > 0 ? "number bad" : "number"}>{shareText(Number(failed), Number(served))}</td>

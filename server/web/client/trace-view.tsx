@@ -1,7 +1,7 @@
 /** One trace as a waterfall: a bar for each span, under the span that caused it. */
 
 import { durationText, timeText } from "./format.ts";
-import { TroubleNote } from "./notes.tsx";
+import { RecordedMark, TroubleNote } from "./notes.tsx";
 import { usePolled } from "./polled.ts";
 import { askSql, type Cell } from "./server-answers.ts";
 
@@ -38,8 +38,8 @@ export function TraceView({ traceId }: { readonly traceId: string }) {
         {first.service} {first.name}
       </h2>
       <p class="quiet">
-        {timeText(String(start))}, {durationText(whole)}, {bars.length} spans. Trace <code>{traceId}</code>{" "}
-        <a href={`/api/v1/traces/${traceId}`}>as OTLP JSON</a>
+        <RecordedMark recorded={first.source === "replay"} /> {timeText(String(start))}, {durationText(whole)},{" "}
+        {bars.length} spans. Trace <code>{traceId}</code> <a href={`/api/v1/traces/${traceId}`}>as OTLP JSON</a>
       </p>
       <ol id="waterfall">
         {inTreeOrder(bars).map(({ bar, depth }) => (
