@@ -161,7 +161,7 @@ test("segments: gaps, cuts, events, damage", () => {
       "",
     ].join("\n"),
   );
-  assert.deepEqual(got.sockets[0]?.text, ["ask<cut 2><gap 4>end", "answer"]);
+  assert.deepEqual(got.sockets[0]?.text, ["ask<cut 2><cut 4>end", "answer"]);
   assert.deepEqual(got.lost, { malformed: 1, udp: 1, after_close: 1 });
   assert.equal(got.packets, 10);
   assert.equal(got.sockets[0]?.opened.joinedLate, false);

@@ -24,7 +24,6 @@ interface SegmentLine {
   readonly fromClient: boolean;
   readonly op: "read" | "write" | "";
   readonly event: "open" | "close" | "reset" | "";
-  readonly isGap: boolean;
   readonly seq: number;
   readonly total: number;
   readonly bytes: Uint8Array;
@@ -67,7 +66,7 @@ export function readSegments(
     const timeNs = Math.round((line.timeMicros - baseMicros) * 1000);
     lastNs = Math.max(lastNs, timeNs);
     if (line.event === "open") openedIds.add(line.flowId);
-    if (line.isGap || line.event === "open") continue;
+    if (line.event === "open") continue;
     let flow = flows.get(line.flowId);
     if (line.event !== "") {
       if (flow !== undefined) noteClose(flow, line, timeNs, sink);
@@ -167,9 +166,9 @@ function parseLine(text: string): SegmentLine | undefined {
     fromClient: dir === "c2s",
     op: op === "read" || op === "write" ? op : "",
     event,
-    isGap: typeof gap === "number" && gap > 0,
     seq: typeof seq === "number" ? seq : 0,
-    total: Math.max(bytes.length, typeof len === "number" ? len : 0),
+    // A gap record is a slice of which nothing was kept: it tells where the stream goes on.
+    total: Math.max(bytes.length, typeof len === "number" ? len : 0, typeof gap === "number" ? gap : 0),
     bytes,
   };
 }
