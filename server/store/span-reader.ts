@@ -1,6 +1,6 @@
 /** Reads stored spans by trace, and whole commits again after a crash. */
 
-import type { DuckDBConnection } from "@duckdb/node-api";
+import type { DuckDBConnection, DuckDBMaterializedResult } from "@duckdb/node-api";
 import type { SpanBatch } from "../model/span-batch.ts";
 import { SpanBatchBuilder } from "../model/span-batch-builder.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
@@ -45,13 +45,21 @@ export class TraceReader {
   ): Promise<StoredSpan[]> {
     if (!TRACE_ID.test(traceId)) return [];
     if (this.#resources.size > RESOURCES_KEPT_MAX) this.#resources = new Map();
-    const rows = await this.#rowsOf(connection, files, traceId, spansMax);
+    const result = await this.#resultOf(connection, files, traceId, spansMax);
+    if (result === undefined) return [];
     const spans: StoredSpan[] = [];
-    for (const [alias, own] of byFile(rows)) {
-      await learnResources(connection, alias, own, this.#resources);
-      for (const row of own) {
-        spans.push(readSpan(row, this.#resources));
-        if (spans.length % ROWS_PER_TURN === 0) await turn();
+    // Chunk by chunk, so that rows of a large trace are in memory once only, and with turns for other work.
+    for (let index = 0; index < result.chunkCount; index++) {
+      const chunk = result.getChunk(index);
+      for (let from = 0; from < chunk.rowCount; from += ROWS_PER_TURN) {
+        const rows: Row[] = [];
+        for (let at = from; at < Math.min(from + ROWS_PER_TURN, chunk.rowCount); at++)
+          rows.push(chunk.getRowValues(at));
+        for (const [alias, own] of byFile(rows)) {
+          await learnResources(connection, alias, own, this.#resources);
+          for (const row of own) spans.push(readSpan(row, this.#resources));
+        }
+        if (spans.length >= ROWS_PER_TURN) await turn();
       }
     }
     spans.sort((a, b) => (a.startNs < b.startNs ? -1 : a.startNs > b.startNs ? 1 : 0));
@@ -59,14 +67,14 @@ export class TraceReader {
   }
 
   /** Sorting in DuckDB is dear for the few rows of a common trace: only one with too many spans is sorted there. */
-  async #rowsOf(
+  async #resultOf(
     connection: DuckDBConnection,
     files: readonly DayFile[],
     traceId: string,
     spansMax: number,
-  ): Promise<Row[]> {
+  ): Promise<DuckDBMaterializedResult | undefined> {
     const ranges = await this.#index.rangesOf(connection, files, traceId);
-    if (ranges.length === 0) return [];
+    if (ranges.length === 0) return undefined;
     const select = ranges
       .map(
         ({ alias, first, last }) => `SELECT ${READ_LIST}, '${alias}' AS file FROM ${alias}.span
@@ -74,24 +82,10 @@ export class TraceReader {
       )
       .join(" UNION ALL ");
     const most = Math.max(0, Math.trunc(spansMax));
-    const rows = await rowsInTurns(connection, `${select} LIMIT ${most + 1}`);
-    if (rows.length <= most) return rows;
-    return rowsInTurns(connection, `FROM (${select}) ORDER BY start_ns, commit_sequence LIMIT ${most}`);
+    const result = await connection.run(`${select} LIMIT ${most + 1}`);
+    if (result.rowCount <= most) return result;
+    return connection.run(`FROM (${select}) ORDER BY start_ns, commit_sequence LIMIT ${most}`);
   }
-}
-
-/** All rows of a statement, with turns for other work in between: a trace may have 100,000. */
-async function rowsInTurns(connection: DuckDBConnection, statement: string): Promise<Row[]> {
-  const result = await connection.run(statement);
-  const rows: Row[] = [];
-  for (let index = 0; index < result.chunkCount; index++) {
-    const chunk = result.getChunk(index);
-    for (let at = 0; at < chunk.rowCount; at++) {
-      rows.push(chunk.getRowValues(at));
-      if (rows.length % ROWS_PER_TURN === 0) await turn();
-    }
-  }
-  return rows;
 }
 
 function turn(): Promise<void> {
