@@ -165,7 +165,7 @@ test("segments: gaps, cuts, events, damage", () => {
   assert.deepEqual(got.lost, { malformed: 1, udp: 1, after_close: 1 });
   assert.equal(got.packets, 10);
   assert.equal(got.sockets[0]?.opened.joinedLate, false);
-  const unixNano = BigInt(Math.round(got.sockets[0]?.timesNs[2] ?? 0)) + got.bootToUnixNano;
+  const unixNano = BigInt(Math.round(got.sockets[0]?.timesNs[3] ?? 0)) + got.bootToUnixNano;
   assert.equal(unixNano, 1_700_000_000_000_500_500n);
 });
 
