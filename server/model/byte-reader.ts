@@ -15,6 +15,7 @@ export class ByteReader {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   readonly #text = new TextDecoder("utf-8", { ignoreBOM: true });
+  #buffer: Buffer | undefined;
   #at: number;
 
   constructor(bytes: Uint8Array, at = 0) {
@@ -71,6 +72,17 @@ export class ByteReader {
     const length = this.varint();
     const at = this.#take(length);
     return this.#text.decode(this.#bytes.subarray(at, at + length));
+  }
+
+  /** Passes over a text. */
+  skipText(): void {
+    this.#take(this.varint());
+  }
+
+  /** Bytes from `from` to where the reader stands, one character each: a key for equal bytes. */
+  latin1Since(from: number): string {
+    this.#buffer ??= Buffer.from(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
+    return this.#buffer.toString("latin1", from, this.#at);
   }
 
   #take(bytes: number): number {

@@ -76,11 +76,18 @@ export function writeSamples(out: ByteWriter, samples: LogSamples): void {
   endFrame(out, start);
 }
 
-/** Reads one payload. Throws `BytesEndError` where it cannot have been written by this program. */
-export function readPayload(payload: Uint8Array, visitor: LogVisitor): void {
+/** Labels by the bytes that declare them: every segment declares the same series again, and decoding costs most. */
+export type KnownLabels = Map<string, Labels>;
+
+/**
+ * Reads one payload. Throws `BytesEndError` where it cannot have been written by this program.
+ *
+ * @param known Labels that payloads before declared; those of this one are added.
+ */
+export function readPayload(payload: Uint8Array, visitor: LogVisitor, known: KnownLabels): void {
   const reader = new Reader(payload);
   const kind = reader.byte();
-  if (kind === KIND_DECLARE) readDeclarations(reader, visitor);
+  if (kind === KIND_DECLARE) readDeclarations(reader, payload, visitor, known);
   else if (kind === KIND_SAMPLES) readSamples(reader, visitor);
   else throw new BytesEndError(0);
 }
@@ -140,13 +147,26 @@ function endFrame(out: ByteWriter, start: number): void {
   out.setUint32(start + 12, crc32(payload));
 }
 
-function readDeclarations(reader: ByteReader, visitor: LogVisitor): void {
+function readDeclarations(reader: ByteReader, payload: Uint8Array, visitor: LogVisitor, known: KnownLabels): void {
   for (let left = reader.varint(); left > 0; left--) {
     const ref = reader.varint();
-    const labels: [string, string][] = [];
-    for (let labelsLeft = reader.varint(); labelsLeft > 0; labelsLeft--) labels.push([reader.text(), reader.text()]);
+    const count = reader.varint();
+    const from = reader.at;
+    for (let texts = 2 * count; texts > 0; texts--) reader.skipText();
+    const key = reader.latin1Since(from);
+    let labels = known.get(key);
+    if (labels === undefined) {
+      labels = readLabels(new Reader(payload, from), count);
+      known.set(key, labels);
+    }
     visitor.declare(ref, labels);
   }
+}
+
+function readLabels(reader: ByteReader, count: number): Labels {
+  const labels: [string, string][] = [];
+  for (let left = count; left > 0; left--) labels.push([reader.text(), reader.text()]);
+  return labels;
 }
 
 function readSamples(reader: ByteReader, visitor: LogVisitor): void {

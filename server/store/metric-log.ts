@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { BytesEndError } from "../model/byte-reader.ts";
 import type { Labels } from "../model/series.ts";
 import { makePrivateDirectory, renameDurably, syncDirectory } from "../platform/files.ts";
-import { type LogVisitor, readPayload, readStretches } from "./metric-log-record.ts";
+import { type KnownLabels, type LogVisitor, readPayload, readStretches } from "./metric-log-record.ts";
 
 const SEGMENT_NAME = /^metrics-(\d{8})\.log$/;
 const QUARANTINE_NAME = /^metrics-\d{8}\.log\.damaged-\d+$/;
@@ -166,12 +166,13 @@ export async function openMetricLog(
   await makePrivateDirectory(directory);
   const segments: Segment[] = [];
   const damage: LogDamage[] = [];
+  const known: KnownLabels = new Map();
   let nextNumber = 1;
   for (const name of (await readdir(directory)).sort()) {
     const number = Number(SEGMENT_NAME.exec(name)?.[1] ?? 0);
     if (number === 0) continue;
     nextNumber = number + 1;
-    const segment = await readSegment({ number, path: join(directory, name), nowMs }, visit, damage);
+    const segment = await readSegment({ number, path: join(directory, name), nowMs, known }, visit, damage);
     if (segment.bytes === 0) await unlink(segment.path);
     else segments.push(segment);
   }
@@ -180,11 +181,11 @@ export async function openMetricLog(
 }
 
 async function readSegment(
-  source: { readonly number: number; readonly path: string; readonly nowMs: number },
+  source: { readonly number: number; readonly path: string; readonly nowMs: number; readonly known: KnownLabels },
   visit: LogVisit,
   damage: LogDamage[],
 ): Promise<Segment> {
-  const { number, path, nowMs } = source;
+  const { number, path, nowMs, known } = source;
   const bytes = await readFile(path);
   const quarantine = `${path}.damaged-${nowMs}`;
   const good: Uint8Array[] = [];
@@ -202,7 +203,7 @@ async function readSegment(
   visit.segment();
   for (const stretch of readStretches(bytes)) {
     if (stretch.kind === "payload") {
-      const why = readChecked(stretch.bytes, visitor);
+      const why = readChecked(stretch.bytes, visitor, known);
       if (why === undefined) continue;
       damage.push({ file: path, offset: stretch.from, bytes: stretch.bytes.length, why, quarantine });
     } else {
@@ -223,9 +224,9 @@ async function readSegment(
 }
 
 /** Reads a payload whose check sum holds; says why where its content makes no sense all the same. */
-function readChecked(payload: Uint8Array, visitor: LogVisitor): string | undefined {
+function readChecked(payload: Uint8Array, visitor: LogVisitor, known: KnownLabels): string | undefined {
   try {
-    readPayload(payload, visitor);
+    readPayload(payload, visitor, known);
     return undefined;
   } catch (error) {
     if (error instanceof BytesEndError) return `record cannot be read: ${error.message}`;
