@@ -46,7 +46,7 @@ async function callsInPromql(program: Program): Promise<Map<string, number>> {
   const samples = await program.promql("traces_spanmetrics_calls_total");
   return new Map(
     samples.map(({ metric, value }) => [
-      `${metric["service"]}|${metric["span_name"]}|${word(metric["span_kind"], "SPAN_KIND_")}|${word(metric["status_code"], "STATUS_CODE_")}`,
+      `${metric["service"] ?? ""}|${metric["span_name"] ?? ""}|${word(metric["span_kind"], "SPAN_KIND_")}|${word(metric["status_code"], "STATUS_CODE_")}`,
       value,
     ]),
   );
