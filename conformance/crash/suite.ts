@@ -2,6 +2,8 @@
  * kill −9 during load: every acknowledged span is there after the next start, once, and everything derived agrees.
  */
 
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { oracleEncode } from "../../server/wire/trace-oracle.ts";
 import { oneTruthFault } from "../one-truth.ts";
 import { Program, sleep } from "../program.ts";
@@ -45,6 +47,8 @@ export async function runCrash(): Promise<SuiteOutcome> {
       report.add(`round ${round + 1}: one truth after the crash`, await oneTruthFault(program));
     }
     report.add("stops cleanly", (await program.stop()) === 0 ? "" : "the exit status is not 0");
+    const left = existsSync(join(directory, "addresses.json"));
+    report.add("a stopped server leaves no addresses", left ? "addresses.json is still there" : "");
   } finally {
     await program.discard();
   }

@@ -80,6 +80,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       },
     });
     undo.push(() => store.close());
+    // The lock is held: addresses of a run that was killed are nobody's.
+    rmSync(join(data.directory, "addresses.json"), { force: true });
     const ingest = await openIngest({
       writer: store.writer,
       clock,
@@ -156,7 +158,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     undo.push(() => agent.stop());
     telemetry.onRender(() => renderCapture(telemetry, agent.status()));
     telemetry.onRender(() => renderHead(telemetry, store));
-    ingest.onceLive(() => agent.stopReplay("the recording stopped because a span arrived over OTLP, and nothing live can be captured here"));
+    ingest.onceLive(() =>
+      agent.stopReplay("the recording stopped because a span arrived over OTLP, and nothing live can be captured here"),
+    );
     const addresses = {
       http: textOf(api.addresses.http),
       otlpGrpc: textOf(api.addresses.otlpGrpc),
