@@ -101,7 +101,9 @@ export function chooseRung(mode: LadderMode, deps: LadderDeps): LadderOutcome {
     if (!("refusal" in started)) {
       const better = refused[0];
       const why =
-        better === undefined ? `${rung} is the richest rung and works here` : `${better.rung} rung: ${better.why}`;
+        better === undefined
+          ? `the ${rung} rung is the richest, and it works here`
+          : `${better.rung} rung: ${better.why}`;
       return { kind: "running", rung: started, why, lost: LOST[rung], fix: better?.fix ?? "", refused };
     }
     refused.push(started.refusal);

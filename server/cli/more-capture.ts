@@ -12,7 +12,7 @@ export function moreCapture(capture: AgentStatus, settings: Settings): string {
   if (capture.tier === "socket" || settings.capture.kind === "off" || settings.capture.kind === "replay") return "";
   if (settings.capture.kind === "rung") return "leave out --capture to use the richest rung that works here";
   if (process.getuid?.() !== 0) return `stop this one, then: ${asRoot(startAgain())}`;
-  if (capture.fix === "") return "";
+  if (!/CAP_/.test(capture.fix)) return capture.fix;
   return "this root lacks rights, as in a container: start the container with --cap-add=BPF --cap-add=PERFMON --pid=host";
 }
 
