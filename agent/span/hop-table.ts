@@ -8,16 +8,18 @@
 
 import type { Hop, JoinReason } from "./hop.ts";
 import { lanesKey } from "./message-identity.ts";
+import { NumberMap } from "./number-map.ts";
 
 /** Hops found at one time. At 40,000 requests/s with the usual linger 10,000 are. */
 const hopsMax = 131_072;
+/** Several half-seen hops have this key. */
+const SHARED = "shared";
 
 /** Hops by identity, settled one after the other as their linger ends. */
 export class HopTable {
   readonly #lingerNs: number;
-  readonly #byKey = new Map<number, Hop>();
-  /** `undefined` as value: several half-seen hops have this key. */
-  readonly #byNatKey = new Map<number, Hop | undefined>();
+  readonly #byKey = new NumberMap<Hop>();
+  readonly #byNatKey = new NumberMap<Hop | typeof SHARED>();
   #first: Hop | undefined;
   #last: Hop | undefined;
 
@@ -39,7 +41,8 @@ export class HopTable {
   /** A hop of which only the other end was seen, behind translated addresses; undefined where none or several fit. */
   findTranslated(natKey: number, missing: "client" | "server"): Hop | undefined {
     const hop = this.#byNatKey.get(natKey);
-    if (hop === undefined || (hop.settled && missing === "client") || hop[missing] !== undefined) return undefined;
+    if (hop === undefined || hop === SHARED || (hop.settled && missing === "client") || hop[missing] !== undefined)
+      return undefined;
     this.#byNatKey.delete(natKey);
     return hop;
   }
@@ -74,7 +77,7 @@ export class HopTable {
     if (this.#last === undefined) this.#first = hop;
     else this.#last.later = hop;
     this.#last = hop;
-    if (natKey !== 0) this.#byNatKey.set(natKey, this.#byNatKey.has(natKey) ? undefined : hop);
+    if (natKey !== 0) this.#byNatKey.set(natKey, this.#byNatKey.get(natKey) === undefined ? hop : SHARED);
     return hop;
   }
 
@@ -83,7 +86,8 @@ export class HopTable {
     const hop = this.#first;
     if (hop === undefined || hop.settleAtNs > nowNs) return undefined;
     this.#unlink(hop);
-    if (this.#byNatKey.get(hop.natKey) === hop || this.#isShared(hop.natKey)) this.#byNatKey.delete(hop.natKey);
+    const known = this.#byNatKey.get(hop.natKey);
+    if (known === hop || known === SHARED) this.#byNatKey.delete(hop.natKey);
     return hop;
   }
 
@@ -103,9 +107,5 @@ export class HopTable {
     else this.#last = hop.earlier;
     hop.earlier = undefined;
     hop.later = undefined;
-  }
-
-  #isShared(natKey: number): boolean {
-    return this.#byNatKey.has(natKey) && this.#byNatKey.get(natKey) === undefined;
   }
 }

@@ -53,6 +53,7 @@ export class HopSide implements OpenRequest, OpenCall {
   readonly exchange: Exchange;
   readonly request: MessageMark;
   alone = true;
+  openAt = -1;
   /** Where this side is counted among the open requests and calls of its process; undefined where threads are unknown. */
   requests: ProcessRequests<HopSide> | undefined = undefined;
   /** Another sight of the same end came first; this one makes no span. */

@@ -12,7 +12,7 @@ function mark(tid: number, lastTid = tid): MessageMark {
 }
 
 function served(tid: number, lastTid = tid): Served {
-  return { request: mark(tid, lastTid), alone: true, answering: false };
+  return { request: mark(tid, lastTid), alone: true, openAt: -1, answering: false };
 }
 
 function requests(threads: boolean): ProcessRequests<Served> {

@@ -1,7 +1,7 @@
 /**
  * Which open server request of a process a client call belongs to, or none: a wrong parent is worse than none.
  *
- * Invariants: `#open` holds the server requests read and not yet answered, in order of arrival. A request is `alone`
+ * Invariants: `#open` holds the server requests read and not yet answered. A request is `alone`
  * until another one is open beside it, and never again after that. A finished request is nobody's parent.
  *
  * Two rules may draw a parent. *Alone*: one server request is open in the whole process, none was open beside it
@@ -12,6 +12,7 @@
  */
 
 import type { MessageMark } from "../protocol/exchange.ts";
+import { NumberMap } from "./number-map.ts";
 
 /** Overlapping requests looked at before threads are trusted, and how many are needed at least. */
 const EVIDENCE_WINDOW = 200;
@@ -28,6 +29,8 @@ export interface OpenRequest {
   readonly request: MessageMark;
   /** No other server request of the process was open at the same time so far. */
   alone: boolean;
+  /** Place among the open requests, which is theirs to set; -1 while it is not among them. */
+  openAt: number;
   /** The first byte of its answer was seen. */
   readonly answering: boolean;
 }
@@ -51,8 +54,9 @@ interface TargetCalls {
 
 /** The server requests and client calls one process has open, and what its past says about its threads. */
 export class ProcessRequests<Request extends OpenRequest> {
-  readonly #open = new Set<Request>();
-  readonly #threads = new Map<number, ThreadState<Request>>();
+  /** In no order; each knows its place. */
+  readonly #open: Request[] = [];
+  readonly #threads = new NumberMap<ThreadState<Request>>();
   readonly #targets = new Map<number, TargetCalls>();
   readonly #evidence = new Uint8Array(EVIDENCE_WINDOW);
   #threadsMayBeProven = false;
@@ -73,17 +77,18 @@ export class ProcessRequests<Request extends OpenRequest> {
 
   /** Server requests open now. */
   get openRequests(): number {
-    return this.#open.size;
+    return this.#open.length;
   }
 
   requestStarted(request: Request): void {
     const thread = this.#thread(request.request.tid);
     if (this.#unreadConnections > 0) request.alone = false;
-    if (this.#open.size > 0) {
+    const [first] = this.#open;
+    if (first !== undefined) {
       request.alone = false;
-      if (this.#open.size === 1) for (const other of this.#open) other.alone = false;
+      first.alone = false;
     }
-    this.#open.add(request);
+    request.openAt = this.#open.push(request) - 1;
     if (thread === undefined) return;
     // A thread that waits for a call, or serves a request, and reads another one is an event loop.
     if (thread.openRequests > 0 || thread.openCalls > 0) this.#disproved = EVIDENCE_WINDOW;
@@ -93,7 +98,7 @@ export class ProcessRequests<Request extends OpenRequest> {
 
   /** @param answer Mark of the response; undefined where the request ended without one, which proves nothing. */
   requestFinished(request: Request, answer: MessageMark | undefined): void {
-    if (!this.#open.delete(request)) return;
+    if (!this.#take(request)) return;
     const tid = request.request.tid;
     const thread = this.#threads.get(tid);
     if (thread !== undefined) {
@@ -153,15 +158,28 @@ export class ProcessRequests<Request extends OpenRequest> {
     );
   }
 
+  /** Takes a request out of the open ones; false where it is not among them. */
+  #take(request: Request): boolean {
+    const at = request.openAt;
+    if (at < 0) return false;
+    request.openAt = -1;
+    const last = this.#open.pop();
+    if (last !== undefined && last !== request) {
+      this.#open[at] = last;
+      last.openAt = at;
+    }
+    return true;
+  }
+
   #ownThread(tid: number, thread: ThreadState<Request> | undefined): Request | undefined {
     if (thread === undefined || !this.threadsProven || thread.openRequests !== 1) return undefined;
     return thread.only?.request.lastTid === tid ? thread.only : undefined;
   }
 
   #alone(): Request | undefined {
-    if (this.#open.size !== 1 || this.#unreadConnections > 0) return undefined;
-    for (const request of this.#open) return request.alone && !request.answering ? request : undefined;
-    return undefined;
+    const [only] = this.#open;
+    if (only === undefined || this.#open.length > 1 || this.#unreadConnections > 0) return undefined;
+    return only.alone && !only.answering ? only : undefined;
   }
 
   /** Counts a call to `target` as made inside or outside of requests, and says whether it may be background work. */
@@ -176,7 +194,7 @@ export class ProcessRequests<Request extends OpenRequest> {
       calls = { inside: 0, outside: 0 };
       this.#targets.set(target, calls);
     }
-    if (this.#open.size > 0) calls.inside += 1;
+    if (this.#open.length > 0) calls.inside += 1;
     else calls.outside += 1;
     const total = calls.inside + calls.outside;
     if (total >= TARGET_CALLS_HALVED_AT) {

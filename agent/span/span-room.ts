@@ -47,9 +47,16 @@ export interface SpanLedger {
   readonly processes: number;
 }
 
+interface OpenExchange {
+  readonly exchange: Exchange;
+  readonly sides: readonly HopSide[];
+}
+
 interface ConnectionState {
   readonly tuple: Lanes;
   readonly serverSeed: number;
+  /** Few, and mostly finished in the order in which they started. */
+  readonly open: OpenExchange[];
   /** Sides whose exchange was cut by the end of the connection, until the time of that is told. */
   cut: HopSide[];
   /** Process that serves on the connection although it cannot be read. */
@@ -62,7 +69,7 @@ export class SpanRoom implements ConnectionSink {
   readonly #processes: ObservedProcesses;
   readonly #hops = new HopTable(LINGER_NS);
   readonly #connections = new WeakMap<Connection, ConnectionState>();
-  readonly #open = new Map<Exchange, HopSide[]>();
+  #openExchanges = 0;
   #waiting: HopSide[] = [];
   #waitingHead = 0;
   #waitingCount = 0;
@@ -111,17 +118,17 @@ export class SpanRoom implements ConnectionSink {
   }
 
   exchangeStarted(connection: Connection, exchange: Exchange): void {
-    if (exchange.request === undefined || this.#open.size >= openExchangesMax) return;
+    if (exchange.request === undefined || this.#openExchanges >= openExchangesMax) return;
     const sides = this.#join(connection, exchange, exchange.request);
     if (sides === undefined) return;
-    this.#open.set(exchange, sides);
+    this.#openExchanges += 1;
+    this.#connection(connection).open.push({ exchange, sides });
     for (const side of sides) this.#register(side);
     this.#settleBySight(sides[0]?.hop);
   }
 
   exchangeFinished(connection: Connection, exchange: Exchange): void {
-    const sides = this.#open.get(exchange) ?? this.#lateSides(connection, exchange);
-    this.#open.delete(exchange);
+    const sides = this.#takeOpen(connection, exchange) ?? this.#lateSides(connection, exchange);
     if (sides === undefined) return;
     for (const side of sides) {
       side.hop.openSides -= 1;
@@ -142,6 +149,9 @@ export class SpanRoom implements ConnectionSink {
   connectionClosed(connection: Connection, timeNs: number): void {
     const state = this.#connections.get(connection);
     if (state === undefined) return;
+    // A parser that failed may have left some.
+    this.#openExchanges -= state.open.length;
+    state.open.length = 0;
     for (const side of state.cut) {
       side.cut = false;
       side.endNs = timeNs;
@@ -182,7 +192,7 @@ export class SpanRoom implements ConnectionSink {
       spans: this.#spans,
       waiting: this.#waitingCount,
       dropped: Object.fromEntries(this.#dropped),
-      openExchanges: this.#open.size,
+      openExchanges: this.#openExchanges,
       openHops: this.#hops.size,
       processes: this.#processes.size,
     };
@@ -209,6 +219,20 @@ export class SpanRoom implements ConnectionSink {
     if (side !== "server") sides.push(new HopSide("client", hop, connection, exchange, request));
     if (side !== "client") sides.push(new HopSide("server", hop, connection, exchange, request));
     return sides;
+  }
+
+  /** Sides of an exchange that started. They are kept with its connection: see `NumberMap` for why in no map. */
+  #takeOpen(connection: Connection, exchange: Exchange): readonly HopSide[] | undefined {
+    const { open } = this.#connection(connection);
+    for (let at = 0; at < open.length; at++) {
+      const found = open[at];
+      if (found?.exchange !== exchange) continue;
+      if (at === 0) open.shift();
+      else open.splice(at, 1);
+      this.#openExchanges -= 1;
+      return found.sides;
+    }
+    return undefined;
   }
 
   /** Counts a side among the open requests or calls of its process, and draws the in-process parent where it is sure. */
@@ -336,6 +360,7 @@ export class SpanRoom implements ConnectionSink {
       state = {
         tuple: hashTuple(connection.client, connection.server, connection.netns, this.#salt),
         serverSeed: hashText(connection.server.addr, connection.server.port),
+        open: [],
         cut: [],
         unreadBy: undefined,
       };
