@@ -74,11 +74,12 @@ const RING_OPTIONS = {
 } as const;
 const CONNECTIONS_MAX = 32_768;
 const drainBufferBytes = 1 << 20;
-/** Wake-ups cost more than packets do: few of them while nothing comes. */
-const idleDrainMs = 25;
+/** Wake-ups cost more than packets do: few of them while little comes. */
+const quietDrainMs = 25;
 const drainMs = 10;
 const busyDrainMs = 2;
-/** An eighth of the ring in one drain means that the next should come soon. */
+/** A 64th of the ring in one drain is no longer little; an eighth means that the next should come soon. */
+const quietBytes = 256 << 10;
 const busyBytes = 2 << 20;
 /** So many buffers are drained before other work gets its turn. */
 const drainsPerTurnMax = 8;
@@ -198,7 +199,7 @@ class PacketRung implements RunningPacketRung {
       late: (socket, report) => this.#tellLate(socket, report),
     });
     this.#owners.prepare(nowNs);
-    this.#timer = setTimeout(() => this.#turn(), idleDrainMs);
+    this.#timer = setTimeout(() => this.#turn(), quietDrainMs);
   }
 
   get ownersReady(): Promise<void> {
@@ -264,7 +265,7 @@ class PacketRung implements RunningPacketRung {
     }
     const nowNs = this.#clock.nowNs();
     if (nowNs - this.#expiredNs >= expireNs) this.#upkeep(nowNs);
-    const restMs = drained > busyBytes ? busyDrainMs : drained > 0 ? drainMs : idleDrainMs;
+    const restMs = drained > busyBytes ? busyDrainMs : drained > quietBytes ? drainMs : quietDrainMs;
     this.#timer = setTimeout(() => this.#turn(), isMore ? 0 : restMs);
   }
 
