@@ -300,3 +300,18 @@ test("the bits of a stale marker survive sealing and a restart", async (t) => {
   assert.equal(new BigUint64Array(values?.buffer ?? new ArrayBuffer(0))[50], 0x7ff0_0000_0000_0002n);
   await again.close();
 });
+
+test("durability: always syncs before each answer, interval once for many, and both keep all over a restart", async (t) => {
+  for (const durability of ["always", "interval"] as const) {
+    const directory = await temporaryDirectory(t);
+    const head = await open(directory, { durability });
+    for (let i = 0; i < 20; i++) await head.append([{ labels: labels("a"), timestampMs: START_MS + i, value: i }]);
+    assert.equal(head.stats().logSyncs, durability === "always" ? 20 : 0);
+    const before = all(head);
+    await head.close();
+    assert.equal(head.stats().logSyncs, durability === "always" ? 20 : 1);
+    const again = await open(directory);
+    assert.deepEqual(all(again), before);
+    await again.close();
+  }
+});

@@ -1,8 +1,9 @@
 /**
  * The metric head: all samples within retention, in memory, behind a log that survives a crash.
  *
- * Invariants: a sample is applied, and so visible, only after the log holds it durably; within retention, memory is
- * what a reading of the log gives; one group is written at a time, and what arrives meanwhile forms the next.
+ * Invariants: a sample is applied, and so visible, only after the log holds it, durably unless durability is
+ * `interval`; within retention, memory is what a reading of the log gives; one group is written at a time, and what
+ * arrives meanwhile forms the next.
  */
 
 import { ByteWriter } from "../model/byte-writer.ts";
@@ -20,7 +21,7 @@ import {
   samplesIn,
   seriesBytes,
 } from "./metric-head-series.ts";
-import { type LogDamage, type MetricLog, openMetricLog } from "./metric-log.ts";
+import { type LogDamage, type LogDurability, type MetricLog, openMetricLog } from "./metric-log.ts";
 import { writeDeclarations, writeSamples } from "./metric-log-record.ts";
 
 const SEGMENT_BYTES_MAX = 16 * 2 ** 20;
@@ -43,6 +44,8 @@ export interface MetricHeadOptions {
   readonly retentionMs: number;
   readonly segmentBytesMax?: number;
   readonly seriesMax?: number;
+  /** `always` unless given. */
+  readonly durability?: LogDurability;
   /** Beyond this the oldest segment's samples are forgotten before their time. */
   readonly memoryBytesMax?: number;
   /** Called once for every damaged stretch found while opening. */
@@ -56,6 +59,8 @@ export interface MetricHeadStats {
   readonly memoryBytes: number;
   readonly logBytes: number;
   readonly logSegments: number;
+  /** Times the log was synced. */
+  readonly logSyncs: number;
   readonly leftOut: Readonly<Record<SampleRefusal, number>>;
   /** Times the oldest samples were forgotten early because memory was full. */
   readonly forgottenEarly: number;
@@ -123,6 +128,7 @@ export class MetricHead {
       {
         directory: options.directory,
         segmentBytesMax: options.segmentBytesMax ?? SEGMENT_BYTES_MAX,
+        durability: options.durability ?? "always",
         nowMs: this.#openedMs,
       },
       {
@@ -204,6 +210,7 @@ export class MetricHead {
       memoryBytes: this.#memoryBytes,
       logBytes: this.#log?.bytes ?? 0,
       logSegments: this.#log?.segments ?? 0,
+      logSyncs: this.#log?.syncs ?? 0,
       leftOut: { ...this.#leftOut },
       forgottenEarly: this.#forgottenEarly,
     };

@@ -3,6 +3,7 @@
  *
  * Invariants: a segment declares every series before its first sample, so any segment can be deleted alone; only the
  * newest segment is written, by one write at a time; after a failed write or sync a segment is never written again.
+ * With durability `always` a write is on the disk when it resolves, with `interval` `SYNC_EVERY_MS` later at most.
  */
 
 import { type FileHandle, open, readdir, readFile, rename, truncate, unlink } from "node:fs/promises";
@@ -17,6 +18,11 @@ const QUARANTINE_NAME = /^metrics-\d{8}\.log\.damaged-\d+$/;
 const PRIVATE_FILE_MODE = 0o600;
 /** Damaged segments that are kept for a person to look at; the oldest go. */
 const QUARANTINED_FILES_MAX = 16;
+/** With durability `interval`: how long what was written may be in the system's memory only. */
+const SYNC_EVERY_MS = 1_000;
+
+/** When a write is acknowledged: on the disk, or on its way there within a second. */
+export type LogDurability = "always" | "interval";
 
 /** Bytes of the log that could not be read. The rest of the file is used, the original is kept as `quarantine`. */
 export interface LogDamage {
@@ -43,20 +49,36 @@ interface Segment {
   maxMs: number;
 }
 
+interface LogOptions {
+  readonly directory: string;
+  readonly segmentBytesMax: number;
+  readonly durability: LogDurability;
+}
+
 /** The open log. Calls of `write` must not overlap. */
 export class MetricLog {
   readonly #directory: string;
   readonly #segmentBytesMax: number;
   readonly #segments: Segment[];
+  readonly #durability: LogDurability;
   #handle: FileHandle | undefined;
   #nextNumber: number;
+  #syncTimer: NodeJS.Timeout | undefined;
+  #syncing: Promise<void> = Promise.resolve();
+  #syncs = 0;
 
   /** Use `openMetricLog`. */
-  constructor(directory: string, segmentBytesMax: number, segments: Segment[], nextNumber: number) {
-    this.#directory = directory;
-    this.#segmentBytesMax = segmentBytesMax;
+  constructor(options: LogOptions, segments: Segment[], nextNumber: number) {
+    this.#directory = options.directory;
+    this.#segmentBytesMax = options.segmentBytesMax;
+    this.#durability = options.durability;
     this.#segments = segments;
     this.#nextNumber = nextNumber;
+  }
+
+  /** Times the log was synced. */
+  get syncs(): number {
+    return this.#syncs;
   }
 
   get segments(): number {
@@ -90,7 +112,7 @@ export class MetricLog {
   }
 
   /**
-   * Appends whole frames and makes them durable.
+   * Appends whole frames and makes them durable, at once or within a second.
    *
    * @param maxMs Newest sample among them.
    * @throws The system's error; then nothing of `bytes` counts, and the next `ready` opens a new segment.
@@ -105,7 +127,8 @@ export class MetricLog {
         const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, current.bytes + done);
         done += bytesWritten;
       }
-      await handle.datasync();
+      if (this.#durability === "always") await this.#sync(handle);
+      else this.#syncTimer ??= setTimeout(() => this.#syncLater(), SYNC_EVERY_MS);
     } catch (error) {
       await this.#abandon(current);
       throw error;
@@ -142,10 +165,37 @@ export class MetricLog {
     await Promise.allSettled([handle.close()]);
   }
 
+  /** Nothing of a closed segment is left to a sync that comes later. */
   async #closeHandle(): Promise<void> {
     const handle = this.#handle;
     this.#handle = undefined;
-    await handle?.close();
+    const isDue = this.#syncTimer !== undefined;
+    clearTimeout(this.#syncTimer);
+    this.#syncTimer = undefined;
+    await this.#syncing;
+    try {
+      if (isDue && handle !== undefined) await this.#sync(handle);
+    } finally {
+      await handle?.close();
+    }
+  }
+
+  async #sync(handle: FileHandle): Promise<void> {
+    this.#syncs++;
+    await handle.datasync();
+  }
+
+  /** A segment that a sync failed for is never written again, since the system may have forgotten its pages. */
+  #syncLater(): void {
+    this.#syncTimer = undefined;
+    const handle = this.#handle;
+    if (handle === undefined) return;
+    this.#syncing = this.#sync(handle).catch((error: unknown) => {
+      process.emitWarning(`samples acknowledged within the last second may not be on the disk: ${String(error)}`);
+      if (handle !== this.#handle) return undefined;
+      this.#handle = undefined;
+      return handle.close();
+    });
   }
 }
 
@@ -159,10 +209,10 @@ export class MetricLog {
  * @returns The log, which starts a new segment at the first write, and the damage found.
  */
 export async function openMetricLog(
-  options: { readonly directory: string; readonly segmentBytesMax: number; readonly nowMs: number },
+  options: LogOptions & { readonly nowMs: number },
   visit: LogVisit,
 ): Promise<{ log: MetricLog; damage: LogDamage[] }> {
-  const { directory, segmentBytesMax, nowMs } = options;
+  const { directory, nowMs } = options;
   await makePrivateDirectory(directory);
   const segments: Segment[] = [];
   const damage: LogDamage[] = [];
@@ -177,7 +227,7 @@ export async function openMetricLog(
     else segments.push(segment);
   }
   if (damage.length > 0) await dropOldQuarantine(directory);
-  return { log: new MetricLog(directory, segmentBytesMax, segments, nextNumber), damage };
+  return { log: new MetricLog(options, segments, nextNumber), damage };
 }
 
 async function readSegment(

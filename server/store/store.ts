@@ -36,6 +36,8 @@ export interface StoreOptions {
   readonly answerBytesMax?: number;
   /** Memory that samples may take; beyond it the oldest are forgotten early. */
   readonly headBytesMax?: number;
+  /** When samples are acknowledged, `always` unless given; spans are on the disk before they are. */
+  readonly durability?: "always" | "interval";
   /** Told of every damage that was set aside while the store opened or ran. */
   readonly onDamage?: DamageListener;
   /** This machine's, unless given. */
@@ -124,6 +126,7 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
       directory: join(options.directory, "wal"),
       clock: options.clock,
       retentionMs: options.retentionMs,
+      durability: options.durability ?? "always",
       ...(options.headBytesMax === undefined ? {} : { memoryBytesMax: options.headBytesMax }),
       onDamage: (damage) => onDamage(new ThalwegError("data_damaged", { ...damage })),
     });
