@@ -1,6 +1,7 @@
 /** The verb `serve`: the server until it is stopped. */
 
 import { readSettings } from "../config/settings.ts";
+import { printDurationMs } from "../config/values.ts";
 import { type BannerFacts, renderBanner } from "./banner.ts";
 import { moreCapture } from "./more-capture.ts";
 import { programFiles } from "./program-files.ts";
@@ -8,7 +9,6 @@ import { type RunningServer, startServer } from "./server.ts";
 import { defaultDataDirectory, memoryBytesAvailable, sudoOwner } from "./surroundings.ts";
 import { productVersion } from "./version.ts";
 
-const MS_PER_DAY = 86_400_000;
 /** A stop that takes longer is unclean. */
 const STOP_MS_MAX = 20_000;
 const SECOND_SIGNAL_MS = 1_000;
@@ -56,7 +56,7 @@ function factsOf(server: RunningServer): BannerFacts {
     version: productVersion(),
     dataDirectory: server.dataDirectory,
     dataNote: server.dataNote,
-    retentionText: `${Math.round(settings.retentionMs / MS_PER_DAY)} days`,
+    retentionText: printDurationMs(settings.retentionMs),
     http: `http://${addresses.http}`,
     otlpGrpc: addresses.otlpGrpc,
     otlpHttp: `http://${addresses.otlpHttp}`,

@@ -7,14 +7,17 @@
 
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Agent, startAgent } from "../../agent/agent.ts";
+import { type Agent, type AgentOptions, startAgent } from "../../agent/agent.ts";
 import type { AgentMode, AgentStatus } from "../../agent/agent-message.ts";
 import { type Api, startApi } from "../api/api.ts";
+import type { ApiDeps } from "../api/api-deps.ts";
 import type { Settings } from "../config/settings.ts";
 import type { Address, CaptureMode } from "../config/values.ts";
 import { type Ingest, openIngest } from "../ingest/ingest.ts";
+import type { Clock } from "../model/clock.ts";
 import { SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
 import { systemClock } from "../platform/system-clock.ts";
+import type { PromqlDoor } from "../query/doors.ts";
 import { readGraph } from "../query/graph.ts";
 import { openPromqlDoor } from "../query/promql-door.ts";
 import { openSqlDoor } from "../query/sql/sql-door.ts";
@@ -29,6 +32,18 @@ import { productVersion } from "./version.ts";
 
 const OWNERSHIP_EVERY_MS = 30_000;
 const REPLAY = SPAN_SOURCES.indexOf("replay");
+const EXPERIMENTAL_FUNCTIONS = "promql-experimental-functions";
+const DELAYED_NAME_REMOVAL = "promql-delayed-name-removal";
+/** Prometheus' features that may be asked for; arithmetic in durations is always understood. */
+const KNOWN_FEATURES = new Set([EXPERIMENTAL_FUNCTIONS, DELAYED_NAME_REMOVAL, "promql-duration-expr"]);
+const CAPTURE_NOT_STARTED = {
+  tier: "off",
+  why: "capture has not started",
+  abilities: [],
+  seen: 0,
+  delivered: 0,
+  lost: {},
+};
 
 /** A server that runs. */
 export interface RunningServer {
@@ -74,6 +89,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       memoryLimitBytes: shares.duckdbBytes,
       answerBytesMax: shares.answerBytes,
       headBytesMax: shares.headBytes,
+      durability: settings.durability,
       onDamage: (damage) => {
         telemetry.countDamage(String(damage.values["file"]));
         log.error({ code: damage.code, ...damage.values }, "data_damaged");
@@ -90,74 +106,19 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       pendingBytesMax: shares.pendingBytes,
     });
     undo.push(() => ingest.close());
-    const promql = openPromqlDoor({
-      reader: store.reader,
-      clock,
-      workerUrl: files.promqlWorkerUrl,
-      settings: {
-        samplesMax: Math.min(settings.querySamplesMax, shares.querySamples),
-        experimentalFunctions: settings.enableFeatures.includes("promql-experimental-functions"),
-        delayedNameRemoval: settings.enableFeatures.includes("promql-delayed-name-removal"),
-      },
-      onWorkerFailure: (cause) => log.error({ error: cause }, "the PromQL worker died and was replaced"),
-    });
+    const promql = openPromql({ settings, samplesMax: shares.querySamples, files, store, clock, log });
     undo.push(() => promql.close());
     const link: Link = { agent: undefined, api: undefined };
-    const version = productVersion();
-    const api = await startApi({
-      listen: { http: settings.listen, otlpHttp: settings.otlpHttp, otlpGrpc: settings.otlpGrpc },
-      allowedHosts: [],
-      bodiesBytesMax: shares.bodiesBytes,
-      acceptSpans: async (received) => {
-        const outcome = await ingest.receive(received);
-        if (outcome.kind === "stored") link.api?.publishLive(received.batch);
-        return outcome;
-      },
-      reader: store.reader,
-      promql,
-      sql: openSqlDoor({ reader: store.reader }),
-      graph: (fromMs, toMs) => readGraph(store.reader, fromMs, toMs),
-      captureStatus: () =>
-        link.agent?.status() ?? {
-          tier: "off",
-          why: "capture has not started",
-          abilities: [],
-          seen: 0,
-          delivered: 0,
-          lost: {},
-        },
-      metricsText: () => telemetry.render(),
-      ready: () => {
-        const reasons = ingest.troubles();
-        return { ready: reasons.length === 0, reasons };
-      },
-      countAnswer: (route, code) => telemetry.count("thalweg_http_requests_total", { route, code: String(code) }),
-      assets: pageAssets(files.pageAsset),
-      version,
-      clock,
-      log,
-    });
+    const parts: Parts = { settings, files, telemetry, log, clock, store, ingest, promql, link };
+    const api = await startApi(apiDeps(parts, shares.bodiesBytes));
     link.api = api;
     undo.push(() => api.close());
-    const ports = Object.values(api.addresses).map(({ port }) => port);
-    const agent = await startAgent({
-      mode: agentMode(settings.capture),
-      excludePids: [process.pid],
-      excludePorts: ports,
-      redaction: settings.redaction === "on",
-      fallbackReplay: options.playFallback ? files.replayFile : undefined,
-      nativeDirectory: files.nativeDirectory,
-      version,
-      worker: files.agentWorker,
-      synThread: files.synThread,
-      onSpans: (batch) => takeCaptured(batch, ingest, api, log),
-      onStatus: () => {},
-      onFailure: (error) => log.error({ error }, "the capture thread failed; capture is off"),
-    });
+    const agent = await startAgent(agentOptions(parts, api, options.playFallback));
     link.agent = agent;
     undo.push(() => agent.stop());
     telemetry.onRender(() => renderCapture(telemetry, agent.status()));
-    telemetry.onRender(() => renderHead(telemetry, store));
+    telemetry.onRender(() => renderStore(telemetry, store));
+    telemetry.onRender(() => telemetry.set("thalweg_live_rows_dropped_total", {}, api.liveRowsDropped()));
     ingest.onceLive(() =>
       agent.stopReplay("the recording stopped because a span arrived over OTLP, and nothing live can be captured here"),
     );
@@ -183,10 +144,89 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   }
 }
 
+/** What the faces and the agent are made from. */
+interface Parts {
+  readonly settings: Settings;
+  readonly files: ProgramFiles;
+  readonly telemetry: Telemetry;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly store: Store;
+  readonly ingest: Ingest;
+  readonly promql: PromqlDoor;
+  readonly link: Link;
+}
+
 /** Parts that are started after those that call them. */
 interface Link {
   agent: Agent | undefined;
   api: Api | undefined;
+}
+
+/** Opens PromQL, and tells which of Prometheus' features that were asked for make no difference here. */
+function openPromql(options: Pick<Parts, "settings" | "files" | "store" | "clock" | "log"> & { samplesMax: number }) {
+  const { settings, files, store, clock, log } = options;
+  for (const feature of settings.enableFeatures) {
+    if (!KNOWN_FEATURES.has(feature)) log.warn({ feature }, "this name of --enable-feature has no effect here");
+  }
+  return openPromqlDoor({
+    reader: store.reader,
+    clock,
+    workerUrl: files.promqlWorkerUrl,
+    settings: {
+      samplesMax: Math.min(settings.querySamplesMax, options.samplesMax),
+      experimentalFunctions: settings.enableFeatures.includes(EXPERIMENTAL_FUNCTIONS),
+      delayedNameRemoval: settings.enableFeatures.includes(DELAYED_NAME_REMOVAL),
+    },
+    onWorkerFailure: (cause) => log.error({ error: cause }, "the PromQL worker died and was replaced"),
+  });
+}
+
+function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
+  const { settings, files, telemetry, log, clock, store, ingest, promql, link } = parts;
+  return {
+    listen: { http: settings.listen, otlpHttp: settings.otlpHttp, otlpGrpc: settings.otlpGrpc },
+    allowedHosts: settings.allowHosts,
+    bodiesBytesMax,
+    acceptSpans: async (received) => {
+      const outcome = await ingest.receive(received);
+      if (outcome.kind === "stored") link.api?.publishLive(received.batch);
+      return outcome;
+    },
+    reader: store.reader,
+    promql,
+    sql: openSqlDoor({ reader: store.reader }),
+    graph: (fromMs, toMs) => readGraph(store.reader, fromMs, toMs),
+    captureStatus: () => link.agent?.status() ?? CAPTURE_NOT_STARTED,
+    metricsText: () => telemetry.render(),
+    ready: () => {
+      const reasons = ingest.troubles();
+      return { ready: reasons.length === 0, reasons };
+    },
+    countAnswer: (route, code) => telemetry.count("thalweg_http_requests_total", { route, code: String(code) }),
+    assets: pageAssets(files.pageAsset),
+    version: productVersion(),
+    clock,
+    log,
+  };
+}
+
+function agentOptions(parts: Parts, api: Api, playFallback: boolean): AgentOptions {
+  const { settings, files, ingest, log } = parts;
+  return {
+    mode: agentMode(settings.capture),
+    excludePids: [process.pid],
+    excludePorts: Object.values(api.addresses).map(({ port }) => port),
+    redaction: settings.redaction === "on",
+    fallbackReplay: playFallback ? files.replayFile : undefined,
+    nativeDirectory: files.nativeDirectory,
+    version: productVersion(),
+    worker: files.agentWorker,
+    synThread: files.synThread,
+    onSpans: (batch) => takeCaptured(batch, ingest, api, log),
+    onStatus: () => {},
+    onFailure: (error) => log.error({ error }, "the capture thread failed; capture is off"),
+  };
 }
 
 function takeCaptured(batch: SpanBatch, ingest: Ingest, api: Api, log: Log): void {
@@ -202,13 +242,22 @@ function renderCapture(telemetry: Telemetry, status: AgentStatus): void {
   telemetry.set("thalweg_capture_delivered_total", {}, status.delivered);
   for (const [reason, count] of Object.entries(status.lost))
     telemetry.set("thalweg_capture_lost_total", { reason }, count);
+  for (const [reason, count] of Object.entries(status.leftOut))
+    telemetry.set("thalweg_capture_left_out_total", { reason }, count);
+  for (const [reason, count] of Object.entries(status.spans.dropped))
+    telemetry.set("thalweg_capture_exchanges_dropped_total", { reason }, count);
+  telemetry.set("thalweg_capture_backlog_total", {}, status.exported.backlog);
 }
 
-function renderHead(telemetry: Telemetry, store: Store): void {
-  const { metrics } = store.stats();
+function renderStore(telemetry: Telemetry, store: Store): void {
+  const { spans, metrics, reopens, indexFailures } = store.stats();
+  telemetry.set("thalweg_store_resources_dropped_total", {}, spans.resourcesDropped);
+  telemetry.set("thalweg_store_reopens_total", {}, reopens);
+  telemetry.set("thalweg_store_index_failures_total", {}, indexFailures);
   telemetry.set("thalweg_head_series", {}, metrics.series);
   telemetry.set("thalweg_head_memory_bytes", {}, metrics.memoryBytes);
   telemetry.set("thalweg_head_samples_total", {}, metrics.samplesAppended);
+  telemetry.set("thalweg_head_forgotten_early_total", {}, metrics.forgottenEarly);
   for (const reason of ["out_of_order", "duplicate", "series_max", "timestamp"] as const) {
     telemetry.set("thalweg_head_left_out_total", { reason }, metrics.leftOut[reason]);
   }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { environmentName, readSettings } from "./settings.ts";
-import { parseAddress, parseBytes, parseCapture, parseDurationMs } from "./values.ts";
+import { parseAddress, parseBytes, parseCapture, parseDurationMs, printDurationMs } from "./values.ts";
 
 const DEFAULTS = { dataDirectory: "/tmp/thalweg-test", memoryBytesMax: 2 ** 30 };
 
@@ -15,6 +15,7 @@ test("readSettings: flags win over the environment, the environment over default
   assert.deepEqual(settings.otlpHttp, { host: "127.0.0.1", port: 3 });
   assert.deepEqual(settings.otlpGrpc, { host: "127.0.0.1", port: 4317 });
   assert.equal(settings.retentionMs, 3_600_000);
+  assert.deepEqual(readSettings(["--allow-host=Shop.example, b"], {}, DEFAULTS).allowHosts, ["shop.example", "b"]);
   assert.equal(settings.dataDirectory, DEFAULTS.dataDirectory);
   assert.equal(environmentName("--query-samples-max"), "THALWEG_QUERY_SAMPLES_MAX");
 });
@@ -37,6 +38,9 @@ test("addresses, durations, sizes and capture modes", () => {
   assert.deepEqual(parseAddress("--listen", "[::1]:0"), { host: "::1", port: 0 });
   assert.throws(() => parseAddress("--listen", "localhost:70000"), /0 to 65535/);
   assert.equal(parseDurationMs("--retention", "1h30m"), 5_400_000);
+  for (const text of ["15d", "1h30m", "90d", "1d1ms"]) {
+    assert.equal(printDurationMs(parseDurationMs("--retention", text)), text);
+  }
   assert.throws(() => parseDurationMs("--retention", "1m2h"), /duration/);
   assert.throws(() => parseDurationMs("--retention", "5"), /duration/);
   assert.equal(parseBytes("--memory", "1GiB"), 2 ** 30);

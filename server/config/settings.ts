@@ -17,7 +17,11 @@ export interface Settings {
   readonly otlpHttp: Address;
   readonly capture: CaptureMode;
   readonly allowRemote: boolean;
+  /** Lower-case names beside its addresses under which the server may be asked. */
+  readonly allowHosts: readonly string[];
+  /** `interval` acknowledges samples up to a second before they are on the disk. */
   readonly durability: "always" | "interval";
+  /** Prometheus' names, known or not. */
   readonly enableFeatures: readonly string[];
   readonly redaction: "on" | "off";
   readonly retentionMs: number;
@@ -55,11 +59,22 @@ export const SETTINGS: readonly SettingEntry[] = [
   },
   { flag: "--retention", takes: "AGE", fallback: "15d", help: "how long spans and metrics are kept" },
   { flag: "--redaction", takes: "on|off", fallback: "on", help: "off keeps query values and secrets in paths" },
-  { flag: "--durability", takes: "always|interval", fallback: "always", help: "when a write is acknowledged" },
+  {
+    flag: "--durability",
+    takes: "always|interval",
+    fallback: "always",
+    help: "interval syncs samples each second; spans always",
+  },
   { flag: "--memory", takes: "BYTES", fallback: "auto", help: "memory to plan for; auto reads the cgroup" },
-  { flag: "--query-samples-max", takes: "N", fallback: "50000000", help: "samples one query may load" },
+  {
+    flag: "--query-samples-max",
+    takes: "N",
+    fallback: "50000000",
+    help: "values a PromQL query may hold, as far as --memory allows",
+  },
   { flag: "--enable-feature", takes: "A,B", fallback: "", help: "Prometheus' own feature names" },
   { flag: "--allow-remote", takes: "", fallback: "", help: "accept addresses that other machines reach" },
+  { flag: "--allow-host", takes: "A,B", fallback: "", help: "names such as a proxy's that a Host header may carry" },
   { flag: "--log-level", takes: "LEVEL", fallback: "info", help: "debug, info, warn or error" },
 ];
 
@@ -91,9 +106,8 @@ export function readSettings(
     capture: parseCapture(text("--capture")),
     allowRemote: oneOf("--allow-remote", text("--allow-remote") || "false", ["true", "false"]) === "true",
     durability: oneOf("--durability", text("--durability"), ["always", "interval"]),
-    enableFeatures: text("--enable-feature")
-      .split(",")
-      .filter((feature) => feature !== ""),
+    allowHosts: words(text("--allow-host").toLowerCase()),
+    enableFeatures: words(text("--enable-feature")),
     redaction: oneOf("--redaction", text("--redaction"), ["on", "off"]),
     retentionMs: parseDurationMs("--retention", text("--retention")),
     memoryBytesMax: text("--memory") === "auto" ? defaults.memoryBytesMax : readMemory(text("--memory")),
@@ -115,6 +129,13 @@ export function readSettings(
 /** `--otlp-grpc` → `THALWEG_OTLP_GRPC`. */
 export function environmentName(flag: string): string {
   return `THALWEG_${flag.slice(2).replaceAll("-", "_").toUpperCase()}`;
+}
+
+function words(list: string): string[] {
+  return list
+    .split(",")
+    .map((word) => word.trim())
+    .filter((word) => word !== "");
 }
 
 /** True for addresses that only this machine reaches. */

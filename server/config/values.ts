@@ -66,6 +66,18 @@ export function parseDurationMs(flag: string, value: string): number {
   return total;
 }
 
+/** Writes milliseconds as `parseDurationMs` reads them, in days at the most: `15d`, `1h30m`. */
+export function printDurationMs(ms: number): string {
+  let rest = ms;
+  let text = "";
+  for (const [unit, unitMs] of Object.entries(DURATION_UNITS_MS).reverse()) {
+    if (unit === "y" || unit === "w" || rest < unitMs) continue;
+    text += `${Math.floor(rest / unitMs)}${unit}`;
+    rest %= unitMs;
+  }
+  return text;
+}
+
 /** Reads sizes such as `512MB` or `1GiB`. */
 export function parseBytes(flag: string, value: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(value);

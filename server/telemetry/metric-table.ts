@@ -5,6 +5,7 @@
 /** Values of one label: the closed list, or how many different ones are let in before the rest become `other`. */
 export type LabelValues = readonly string[] | { readonly distinctMax: number };
 
+/** One metric of the table. */
 export interface MetricDefinition {
   readonly type: "counter" | "gauge";
   readonly help: string;
@@ -30,12 +31,18 @@ const REJECT_REASONS = [
 ] as const;
 const SPAN_KINDS = ["client", "server", "producer", "consumer"] as const;
 
+/** The table, in the order of `/metrics`. */
 export const METRICS = {
   thalweg_capture_seen_total: counter("Messages the capture saw."),
   thalweg_capture_delivered_total: counter("Messages the capture handed on."),
   thalweg_capture_lost_total: counter("Messages the capture saw and could not hand on.", {
     reason: { distinctMax: 64 },
   }),
+  thalweg_capture_left_out_total: counter("Times captured bytes were left out on the way to exchanges.", {
+    reason: { distinctMax: 64 },
+  }),
+  thalweg_capture_exchanges_dropped_total: counter("Exchanges that became no span.", { reason: { distinctMax: 64 } }),
+  thalweg_capture_backlog_total: counter("Captured spans dropped because the server did not take them fast enough."),
   thalweg_ingest_received_total: counter("Rows that arrived: stored, rejected and lost ones.", {
     signal: SIGNALS,
     transport: TRANSPORTS,
@@ -66,6 +73,11 @@ export const METRICS = {
   thalweg_head_left_out_total: counter("Samples the metric head did not take.", {
     reason: ["out_of_order", "duplicate", "series_max", "timestamp"],
   }),
+  thalweg_head_forgotten_early_total: counter("Times the oldest samples went before their time to free memory."),
+  thalweg_store_resources_dropped_total: counter("Resources that were not kept since their day file was full."),
+  thalweg_store_reopens_total: counter("Times the files were opened again because the engine refused all work."),
+  thalweg_store_index_failures_total: counter("Blocks of the trace index that could not be built."),
+  thalweg_live_rows_dropped_total: counter("Requests that live views were too slow to get."),
   thalweg_store_damage_total: counter("Damaged parts of files that were set aside.", {
     reason: ["span_file", "span_log", "metric_log", "derived_state", OTHER],
   }),
@@ -79,6 +91,7 @@ export const METRICS = {
   process_start_time_seconds: gauge("Unix time the process started at."),
 } as const satisfies Readonly<Record<string, MetricDefinition>>;
 
+/** What can be counted. */
 export type MetricName = keyof typeof METRICS;
 
 function counter<const L extends MetricDefinition["labels"] = Record<never, never>>(help: string, labels?: L) {
