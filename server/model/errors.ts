@@ -49,14 +49,6 @@ const CATALOGUE = {
     message: "{flag} '{value}' is not valid: {why}.",
     httpStatus: 400,
   },
-  query_rows_max: {
-    message: 'The answer has more than {max} rows. Narrow the query, add LIMIT, or raise "limit".',
-    httpStatus: 413,
-  },
-  query_bytes_max: {
-    message: "The answer has more than {max} bytes. Narrow the query or add LIMIT.",
-    httpStatus: 413,
-  },
   query_timeout: {
     message: 'The query ran longer than {timeoutMs} ms and was stopped. Narrow the range, or raise "timeout".',
     httpStatus: 408,
@@ -70,7 +62,7 @@ const CATALOGUE = {
     httpStatus: 422,
   },
   query_samples_max: {
-    message: "Query needs {asked} samples; the limit is {max}. Narrow the range or raise --query-samples-max.",
+    message: "Query needs {asked} samples; the limit is {max}. Narrow the range, or raise --query-samples-max and --memory.",
     httpStatus: 422,
   },
   store_unavailable: {
