@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { ThalwegError } from "../model/errors.ts";
+import { requireOrSkip } from "../platform/test-ability.ts";
 import { batchOf, openIn, rowsOf, temporaryDirectory } from "./store-fixture.ts";
 
 /** Injects faults into system calls. */
@@ -29,7 +30,7 @@ test("a checkpoint that finds the disk full loses nothing, and storing goes on b
   const mountPoint = join(directory, "small");
   await mkdir(mountPoint);
   const refusal = await refusalOf("mount", ["-t", "tmpfs", "-o", "size=69m", "tmpfs", mountPoint]);
-  if (refusal !== undefined) return t.skip(`a small file system cannot be mounted: ${refusal}`);
+  if (!requireOrSkip(t, "servers", refusal && `a small file system cannot be mounted: ${refusal}`)) return;
   mounted = mountPoint;
   await run("fallocate", ["-l", "4M", join(mountPoint, "filler")]);
   const store = await openIn(t, join(mountPoint, "data"));
@@ -65,7 +66,7 @@ test("a checkpoint that finds the disk full loses nothing, and storing goes on b
 
 test("after a failed fsync nothing is acknowledged that is not stored, and storing goes on by itself", async (t) => {
   const refusal = await refusalOf(TRACER, ["-f", "-e", "inject=fsync:error=EIO:when=1000", "true"]);
-  if (refusal !== undefined) return t.skip(`faults cannot be injected: ${refusal}`);
+  if (!requireOrSkip(t, "servers", refusal && `faults cannot be injected: ${refusal}`)) return;
   const directory = await temporaryDirectory(t);
   const child = spawn(
     TRACER,
