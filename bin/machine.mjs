@@ -1,5 +1,5 @@
 /**
- * What the first command needs to know of the machine, in JavaScript that every Node since 14 can read:
+ * What the first command needs to know of the machine, in JavaScript that every Node since 20 can read:
  * which Node to run with, whether the packages are installed, and whose files these are.
  */
 

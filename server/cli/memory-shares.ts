@@ -9,10 +9,11 @@
  * | values of PromQL queries | an eighth, 32 MiB to what `--query-samples-max` says | `openPromqlDoor` |
  * | bodies of requests being read | an eighth, 64 to 256 MiB | `startApi` |
  * | spans that wait for their commit | a 16th, 32 to 128 MiB | `openIngest` |
- * | capture ring, connections, open spans | 16 MiB ring, counts in `agent/*` | the agent's thread, 512 MiB heap |
  * | Node itself, code and page | some 120 MiB | – |
+ * | capture ring, connections, open spans | 16 MiB ring, counts in `agent/*` | the agent's thread, 512 MiB heap |
  *
- * Together seven eighths of a GiB there, less where there is more.
+ * Without the last line together 95 % of a GiB and less where there is more. Below some 600 MiB the least of each add up
+ * to more than there is, and so may the agent's heap, which usually takes a tenth of its limit.
  */
 
 const MIB = 2 ** 20;
