@@ -188,6 +188,7 @@ function urlOf(address: string): string {
   return address.startsWith("http") ? address : `http://${address}`;
 }
 
+/** Resolves after `ms` milliseconds. */
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }

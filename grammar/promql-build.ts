@@ -142,6 +142,7 @@ export function unary(options: BuildOptions, signs: readonly number[], operand: 
   return node;
 }
 
+/** `bool`, `on`, `group_left`, `fill` and the like of a binary operator, as far as they were written. */
 export function modifiers(
   to: number,
   bool: boolean,
@@ -184,6 +185,7 @@ export function label(options: BuildOptions, index: number): string {
   return token.kind === "s" ? token.value : token.text;
 }
 
+/** A number literal. */
 export function number(options: BuildOptions, index: number): PromqlNumber {
   const token = tokenAt(options, index);
   return {
@@ -194,10 +196,12 @@ export function number(options: BuildOptions, index: number): PromqlNumber {
   };
 }
 
+/** A string literal. */
 export function string(options: BuildOptions, index: number): PromqlString {
   return { kind: "string", value: tokenAt(options, index).value, position: between(options, index, index + 1) };
 }
 
+/** An expression in parentheses. */
 export function paren(options: BuildOptions, from: number, to: number, operand: PromqlExpression): PromqlExpression {
   return { kind: "paren", operand, position: between(options, from, to) };
 }
@@ -276,10 +280,12 @@ export function named(options: BuildOptions, from: number, to: number, rest: Nam
   };
 }
 
+/** Refuses a list of arguments that ends with a comma. */
 export function refuseTrailingComma(options: BuildOptions, index: number): void {
   refuse(options, tokenAt(options, index), "trailing commas not allowed in function call args");
 }
 
+/** `@` with a time in seconds, signs before it. */
 export function atTime(options: BuildOptions, signs: readonly number[], index: number): PromqlAt {
   return { kind: "time", timestampMs: Math.round(signed(options, signs, index) * 1000) };
 }
@@ -390,6 +396,7 @@ function printBounds(value: number): string {
   return `${BigInt(value)}.000000`;
 }
 
+/** A duration or a number of seconds, within the bounds of Prometheus. */
 export function seconds(options: BuildOptions, index: number): PromqlDuration {
   const token = tokenAt(options, index);
   const position = between(options, index, index + 1);
@@ -397,10 +404,12 @@ export function seconds(options: BuildOptions, index: number): PromqlDuration {
   return { kind: "seconds", seconds: token.number, isDuration: token.isDuration, position };
 }
 
+/** The step or the range of the query inside a duration. */
 export function durationVariable(options: BuildOptions, from: number, to: number, kind: string): PromqlDuration {
   return { kind: kind === "P" ? "step" : "range", position: between(options, from, to) };
 }
 
+/** `min_of` or `max_of` two durations. */
 export function durationExtreme(
   options: BuildOptions,
   from: number,
@@ -412,6 +421,7 @@ export function durationExtreme(
   return { kind: "extreme", name, left, right, position: between(options, from, to) };
 }
 
+/** A duration in parentheses. */
 export function parenDuration(
   options: BuildOptions,
   from: number,
@@ -434,6 +444,7 @@ export function signDuration(options: BuildOptions, signs: readonly number[], op
   return node;
 }
 
+/** Arithmetic of durations, folded to the left. */
 export function foldDuration(
   options: BuildOptions,
   head: PromqlDuration,

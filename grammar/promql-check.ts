@@ -19,6 +19,7 @@ import type {
  */
 type RegexMatchesEmpty = (pattern: string) => boolean;
 
+/** What the checks need to know. */
 export interface CheckOptions {
   readonly regexMatchesEmpty: RegexMatchesEmpty;
   /** Allows what Prometheus keeps behind promql-experimental-functions. */

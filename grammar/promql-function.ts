@@ -2,6 +2,7 @@
 
 import type { PromqlType } from "./promql-tree.ts";
 
+/** A function's signature. */
 export interface PromqlFunction {
   readonly name: string;
   readonly args: readonly PromqlType[];

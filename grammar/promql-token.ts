@@ -84,6 +84,7 @@ const OPERATOR_KINDS: ReadonlyMap<string, string> = new Map([
   ["=~", TOKEN_KIND.regexMatch],
 ]);
 
+/** A token with its place in the query. */
 export interface PromqlToken {
   readonly kind: string;
   /** As it stands in the query. */

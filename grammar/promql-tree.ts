@@ -13,6 +13,7 @@ export interface TextRange {
 /** What an expression evaluates to. `matrix` is what Prometheus' documents call a range vector. */
 export type PromqlType = "scalar" | "vector" | "matrix" | "string";
 
+/** How a matcher compares. */
 export type PromqlMatcherKind = "=" | "!=" | "=~" | "!~";
 
 /** One label condition inside braces; a metric name before the braces is a matcher on `__name__` too. */
@@ -66,6 +67,7 @@ export interface PromqlModifiers {
   readonly at: PromqlAt | undefined;
 }
 
+/** A number literal. */
 export interface PromqlNumber {
   readonly kind: "number";
   readonly value: number;
@@ -74,12 +76,14 @@ export interface PromqlNumber {
   readonly position: TextRange;
 }
 
+/** A string literal. */
 export interface PromqlString {
   readonly kind: "string";
   readonly value: string;
   readonly position: TextRange;
 }
 
+/** A vector selector, with a range a matrix selector. */
 export interface PromqlSelector extends PromqlModifiers {
   readonly kind: "selector";
   /** The name before the braces; empty where there is none. */
@@ -119,6 +123,7 @@ interface PromqlParen {
   readonly position: TextRange;
 }
 
+/** Operators between two expressions. */
 export type PromqlBinaryOp =
   | "+"
   | "-"
@@ -152,6 +157,7 @@ export interface PromqlMatching {
   readonly fillRight: number | undefined;
 }
 
+/** Two expressions with an operator between them. */
 export interface PromqlBinary {
   readonly kind: "binary";
   readonly op: PromqlBinaryOp;
@@ -164,6 +170,7 @@ export interface PromqlBinary {
   readonly opPosition: TextRange;
 }
 
+/** `sum by (…) (…)` and the like. */
 export interface PromqlAggregate {
   readonly kind: "aggregate";
   /** Lower case. */
@@ -175,6 +182,7 @@ export interface PromqlAggregate {
   readonly position: TextRange;
 }
 
+/** A function call. */
 export interface PromqlCall {
   readonly kind: "call";
   readonly name: string;
@@ -182,6 +190,7 @@ export interface PromqlCall {
   readonly position: TextRange;
 }
 
+/** Any node of the tree; told apart by `kind`. */
 export type PromqlExpression =
   | PromqlNumber
   | PromqlString

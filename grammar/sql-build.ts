@@ -65,6 +65,7 @@ function tokenAt(options: SqlBuildOptions, index: number): SqlToken {
   return token;
 }
 
+/** A query: SELECTs joined by UNION, with its WITH, ORDER BY and LIMIT. */
 export function query(
   ctes: SqlQuery["with"] | null,
   first: SqlSelect | SqlQuery,
@@ -83,6 +84,7 @@ export function query(
   };
 }
 
+/** One SELECT. */
 export function select(
   distinct: boolean,
   items: readonly SqlItem[],
@@ -103,6 +105,7 @@ export function select(
   };
 }
 
+/** One entry of ORDER BY. */
 export function order(expression: SqlExpression, direction: string | null, nulls: string | null): SqlOrder {
   return {
     expression,
@@ -111,6 +114,7 @@ export function order(expression: SqlExpression, direction: string | null, nulls
   };
 }
 
+/** One entry of the SELECT list. */
 export function item(
   options: SqlBuildOptions,
   from: number,
@@ -135,10 +139,12 @@ export function text(options: SqlBuildOptions, index: number): string {
   return value;
 }
 
+/** A number literal, as written. */
 export function number(options: SqlBuildOptions, index: number): SqlExpression & { readonly kind: "number" } {
   return { kind: "number", text: tokenAt(options, index).text };
 }
 
+/** A string literal. */
 export function string(options: SqlBuildOptions, index: number): SqlExpression & { readonly kind: "string" } {
   return { kind: "string", value: tokenAt(options, index).value };
 }
@@ -155,27 +161,32 @@ export function parameter(options: SqlBuildOptions, index: number): SqlExpressio
   return { kind: "parameter", index: position, at: start };
 }
 
+/** `*` or `t.*`. */
 export function star(options: SqlBuildOptions, index: number, qualifier: number | null): SqlExpression {
   const qualifierText = qualifier === null ? "" : name(options, qualifier);
   return { kind: "star", qualifier: qualifierText, at: tokenAt(options, qualifier ?? index).start };
 }
 
+/** A run of operators as a flat list; alone, an operand is itself. */
 export function chain(first: SqlExpression, rest: SqlChain["rest"]): SqlExpression {
   return rest.length === 0 ? first : { kind: "chain", first, rest };
 }
 
+/** `NOT`, `count` times. */
 export function not(count: number, operand: SqlExpression): SqlExpression {
   let node = operand;
   for (let i = 0; i < count; i++) node = { kind: "not", operand: node };
   return node;
 }
 
+/** Signs before an operand, the innermost last. */
 export function sign(signs: readonly string[], operand: SqlExpression): SqlExpression {
   let node = operand;
   for (const one of signs.toReversed()) node = { kind: "sign", op: one === "-" ? "-" : "+", operand: node };
   return node;
 }
 
+/** A comparison, BETWEEN, IN or LIKE, and an IS after it. */
 export function compare(left: SqlExpression, tail: CompareTail | null, is: IsTail | null): SqlExpression {
   const node = tail === null ? left : compareWith(left, tail);
   return is === null ? node : { kind: "is", operand: node, not: is.not, what: is.what };
@@ -196,18 +207,22 @@ function compareWith(operand: SqlExpression, tail: CompareTail): SqlExpression {
   }
 }
 
+/** Casts and subscripts after an operand. */
 export function postfix(base: SqlExpression, steps: readonly SqlPostfixStep[]): SqlExpression {
   return steps.length === 0 ? base : { kind: "postfix", base, steps };
 }
 
+/** A type name in a cast. */
 export function type(options: SqlBuildOptions, index: number, sizes: readonly number[] | null, lists: number): SqlType {
   return { name: name(options, index).toLowerCase(), sizes: sizes ?? [], lists, at: tokenAt(options, index).start };
 }
 
+/** A size of a type, as in `DECIMAL(18, 3)`. */
 export function size(options: SqlBuildOptions, index: number): number {
   return Number(tokenAt(options, index).text);
 }
 
+/** CASE. */
 export function cases(
   operand: SqlExpression | null,
   branches: readonly { readonly when: SqlExpression; readonly result: SqlExpression }[],
@@ -216,6 +231,7 @@ export function cases(
   return { kind: "case", operand: operand ?? undefined, branches, otherwise: otherwise ?? undefined };
 }
 
+/** EXTRACT of a field. */
 export function extract(options: SqlBuildOptions, field: number, operand: SqlExpression): SqlExpression {
   const token = tokenAt(options, field);
   return { kind: "extract", field: token.value.toLowerCase(), operand, at: token.start };
@@ -232,6 +248,7 @@ export function interval(
   return { kind: "interval", amount, unit: unitText, at: tokenAt(options, unit ?? at).start };
 }
 
+/** A function call. */
 export function call(options: SqlBuildOptions, at: number, parts: CallParts): SqlCall {
   const { args, distinct, order: orderBy, filter } = parts;
   const token = tokenAt(options, at);
@@ -254,6 +271,7 @@ export function named(options: SqlBuildOptions, head: number, rest: NamedRest): 
   return { kind: "column", qualifier: name(options, head), name: name(options, second), at };
 }
 
+/** A table by name. */
 export function table(
   options: SqlBuildOptions,
   head: number,
@@ -266,11 +284,13 @@ export function table(
   return { kind: "table", parts, form, alias: alias ?? "", at: tokenAt(options, head).start };
 }
 
+/** A table whose name is a string; the query room refuses it by name. */
 export function stringTable(options: SqlBuildOptions, at: number, alias: string | null): SqlTableName {
   const token = tokenAt(options, at);
   return { kind: "table", parts: [token.value], form: "string", alias: alias ?? "", at: token.start };
 }
 
+/** A sub-query as a table. */
 export function derived(options: SqlBuildOptions, at: number, inner: SqlQuery, alias: string | null): SqlDerivedTable {
   return { kind: "derived", query: inner, alias: alias ?? "", at: tokenAt(options, at).start };
 }

@@ -6,6 +6,7 @@
 
 import { SqlTextError } from "./sql-error.ts";
 
+/** A token with its place in the statement. */
 export interface SqlToken {
   readonly kind: string;
   /** As written. */

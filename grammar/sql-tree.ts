@@ -13,6 +13,7 @@ export interface SqlChain {
 
 type SqlChainOp = "OR" | "AND" | "||" | "+" | "-" | "*" | "/" | "//" | "%";
 
+/** Comparisons; `!=` is `<>`. */
 export type SqlCompareOp = "=" | "<>" | "<" | ">" | "<=" | ">=";
 
 /** A type name as it may stand in a cast, lower case; `lists` counts `[]`. */
@@ -28,6 +29,7 @@ export type SqlPostfixStep =
   | { readonly kind: "cast"; readonly type: SqlType }
   | { readonly kind: "subscript"; readonly index: SqlExpression };
 
+/** A column. */
 export interface SqlColumnName {
   readonly kind: "column";
   /** Table or alias; empty where none is written. */
@@ -36,6 +38,7 @@ export interface SqlColumnName {
   readonly at: number;
 }
 
+/** A function call. */
 export interface SqlCall {
   readonly kind: "call";
   /** Lower case. */
@@ -47,6 +50,7 @@ export interface SqlCall {
   readonly at: number;
 }
 
+/** Any expression; told apart by `kind`. */
 export type SqlExpression =
   | SqlChain
   | SqlColumnName
@@ -110,12 +114,14 @@ export type SqlExpression =
   /** The engine's own words: put in by the query room after the check, never by the parser. */
   | { readonly kind: "engine"; readonly text: string };
 
+/** One entry of ORDER BY. */
 export interface SqlOrder {
   readonly expression: SqlExpression;
   readonly direction: "ASC" | "DESC" | undefined;
   readonly nulls: "FIRST" | "LAST" | undefined;
 }
 
+/** One entry of the SELECT list. */
 export interface SqlItem {
   readonly expression: SqlExpression;
   /** Empty where none is given. */
@@ -124,6 +130,7 @@ export interface SqlItem {
   readonly text: string;
 }
 
+/** A table by name. */
 export interface SqlTableName {
   readonly kind: "table";
   /** More than one part is a qualified name. */
@@ -134,6 +141,7 @@ export interface SqlTableName {
   readonly at: number;
 }
 
+/** A sub-query as a table. */
 export interface SqlDerivedTable {
   readonly kind: "derived";
   readonly query: SqlQuery;
@@ -141,8 +149,10 @@ export interface SqlDerivedTable {
   readonly at: number;
 }
 
+/** What FROM can name. */
 export type SqlSource = SqlTableName | SqlDerivedTable;
 
+/** A source joined to those before it. */
 export interface SqlJoin {
   readonly type: "INNER" | "LEFT" | "CROSS";
   readonly source: SqlSource;
@@ -156,6 +166,7 @@ export interface SqlFrom {
   readonly joins: readonly SqlJoin[];
 }
 
+/** One SELECT. */
 export interface SqlSelect {
   readonly kind: "select";
   readonly distinct: boolean;
@@ -173,6 +184,7 @@ export type SqlCount =
   | { readonly kind: "number"; readonly text: string }
   | { readonly kind: "parameter"; readonly index: number; readonly at: number };
 
+/** SELECTs joined by UNION, or one alone. */
 export interface SqlQuery {
   readonly kind: "query";
   readonly with: readonly { readonly name: string; readonly query: SqlQuery }[];

@@ -22,6 +22,7 @@ interface Ledger {
   readonly sent: Set<string>;
 }
 
+/** The suite `crash`: kill -9 under load, then every acknowledged span is there once and all derived counts agree. */
 export async function runCrash(): Promise<SuiteOutcome> {
   const report = new SuiteReport();
   const ledger: Ledger = { acknowledged: new Set(), sent: new Set() };

@@ -2,6 +2,7 @@
 
 import { connect } from "node:net";
 
+/** A counter kept in Redis; `increment` resolves to the value after it. */
 export interface RedisCounter {
   increment(key: string): Promise<number>;
 }

@@ -18,6 +18,7 @@ const SEEN_MS_MAX = 8_000;
 /** After the last span that was waited for, so that one too many would show. */
 const QUIET_MS = 700;
 
+/** The suite `field`: each report under `dir` is played under live capture and held to its own expectation. */
 export async function runField({ dir }: { dir: string }): Promise<SuiteOutcome> {
   const report = new SuiteReport();
   if (process.getuid?.() !== 0) {

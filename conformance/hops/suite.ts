@@ -23,6 +23,7 @@ interface Hop {
   readonly log: string;
 }
 
+/** The suite `hops`: spans of three services in a row against their access logs, on each live rung. */
 export async function runHops(): Promise<SuiteOutcome> {
   const report = new SuiteReport();
   for (const program of ["nginx", "python3"]) {

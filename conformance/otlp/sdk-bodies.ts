@@ -48,6 +48,7 @@ export function sdkFolders(dir: string): string[] {
     .map((name) => join(dir, name));
 }
 
+/** What `expected.json` of a folder of recorded bodies asks for. The shape is the suite's own and is not checked. */
 export function readExpectation(folder: string): SdkExpectation {
   return JSON.parse(readFileSync(join(folder, "expected.json"), "utf8"));
 }

@@ -16,6 +16,7 @@ const ORDERS = 200;
 const DERIVED_MS_MAX = 30_000;
 const TRACE_EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
+/** The suite `otlp`: recorded bodies of SDKs under `dir`, and an app on a real SDK. */
 export async function runOtlp({ dir }: { dir: string }): Promise<SuiteOutcome> {
   const report = new SuiteReport();
   for (const folder of sdkFolders(dir)) await withProgram((program) => sendFolder(program, folder, report));

@@ -12,6 +12,7 @@ const SEEN_MS_MAX = 3_000;
 const RUNGS = ["socket", "packet"] as const;
 const CALLER = "curl";
 
+/** The suite `see-it`: one curl to each of several running servers shows as one trace of two spans within 3 s. */
 export async function runSeeIt(): Promise<SuiteOutcome> {
   const report = new SuiteReport();
   if (process.getuid?.() !== 0) {

@@ -51,6 +51,7 @@ interface ApiLog {
   error(values: object, message: string): void;
 }
 
+/** Everything the faces call; they keep nothing of it but references. */
 export interface ApiDeps {
   readonly listen: { readonly http: ListenAddress; readonly otlpHttp: ListenAddress; readonly otlpGrpc: ListenAddress };
   /** Names beside loopback and the bound address that a `Host` header may carry, such as a reverse proxy's. */

@@ -10,7 +10,9 @@ import { spanIdToHex, traceIdToHex } from "../model/hex.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import { KIND_INTERNAL, SPAN_KINDS, SPAN_SOURCES, SPAN_STATUSES } from "../model/span-batch.ts";
 
+/** Newest requests that are kept. */
 export const RING_ROWS_MAX = 500;
+/** Live views at a time. */
 export const LIVE_CLIENTS_MAX = 100;
 const CLIENT_BYTES_MAX = 256 * 1024;
 /** Rows of one event; a busier feed shows the newest. */

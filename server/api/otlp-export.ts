@@ -13,6 +13,7 @@ import type { ApiDeps, SpanTransport } from "./api-deps.ts";
 /** Seconds after which a sender shall try again where the store gives no figure. */
 export const RETRY_AFTER_SECONDS = 5;
 
+/** Encodings of an export request. */
 export type TraceEncoding = "protobuf" | "json";
 
 /** What to answer. A failure with `retryAfterSeconds` may be tried again. */

@@ -22,6 +22,7 @@ const STREAMS_MAX = 1000;
 /** Time that running calls get when the server stops. */
 const STOP_MS = 5_000;
 
+/** The gRPC listener while it runs. */
 export interface GrpcListener {
   readonly address: ListenAddress;
   /** Finishes running calls, then stops. */

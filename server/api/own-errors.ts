@@ -4,6 +4,7 @@
 
 import type { FastifyReply } from "fastify";
 
+/** An error of our own routes, in the shape of faces.md. */
 export interface OwnError {
   readonly status: number;
   readonly code: string;
@@ -14,6 +15,7 @@ export interface OwnError {
   readonly column?: number;
 }
 
+/** Answers `{"error": …}` with the error's status. */
 export function sendOwnError(reply: FastifyReply, { status, ...error }: OwnError): FastifyReply {
   return reply.code(status).type("application/json").send(JSON.stringify({ error }));
 }

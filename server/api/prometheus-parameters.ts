@@ -12,7 +12,9 @@ export class ParameterError extends Error {}
 /** What Go's smallest and largest time print as; promtool sends them for "all time". */
 const TIME_MIN_TEXT = "-292273086-05-16T16:47:06Z";
 const TIME_MAX_TEXT = "292277025-08-18T07:12:54.999999999Z";
+/** The earliest time a query may name: that of a JavaScript date. */
 export const TIME_MIN_MS = -8.64e15;
+/** The latest one. */
 export const TIME_MAX_MS = 8.64e15;
 
 const FLOAT = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
@@ -105,6 +107,7 @@ export function readLimit(parameters: URLSearchParams, name = "limit"): number {
   return Number(text) === 0 ? Number.POSITIVE_INFINITY : Number(text);
 }
 
+/** An error in Prometheus' words. */
 export function invalid(name: string, reason: string): ParameterError {
   return new ParameterError(`invalid parameter "${name}": ${reason}`);
 }

@@ -18,6 +18,7 @@ const PASS_OVER_MS = 1_000;
 /** Output of the decompressor per step. */
 const CHUNK_BYTES = 64 * 1024;
 
+/** The largest single body, and what all of them may take together. */
 export interface BodyLimits {
   readonly bytesMax: number;
   readonly budget: ByteBudget;

@@ -35,6 +35,7 @@ type Asked =
   | { readonly kind: "asked"; readonly request: SqlRequest; readonly format: Format }
   | { readonly kind: "refused"; readonly status: number; readonly message: string };
 
+/** Adds `/api/v1/sql`, GET and POST. */
 export function addSqlRoutes(app: FastifyInstance, deps: ApiDeps, limits: BodyLimits): void {
   const textLimits = { ...limits, bytesMax: TEXT_BYTES_MAX };
   app.get("/api/v1/sql", async (request, reply) => {

@@ -13,6 +13,7 @@ import { searchParameters } from "./prometheus-routes.ts";
 const GRAPH_WINDOW_MS = 15 * 60_000;
 const REQUESTS_AT_FIRST = 100;
 
+/** Adds graph, capture, live requests, health and `/metrics`. */
 export function addStatusRoutes(app: FastifyInstance, deps: ApiDeps, feed: LiveFeed): void {
   app.get("/api/v1/graph", async (request, reply) => answerGraph(deps, request, reply));
   app.get("/api/v1/capture", async () => deps.captureStatus());

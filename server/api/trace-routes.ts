@@ -14,6 +14,7 @@ import { buildInfo } from "./prometheus-routes.ts";
 const PIECES_AT_ONCE = 3;
 const PROTOBUF_TYPES = ["application/protobuf", "application/x-protobuf"];
 
+/** Adds traces by id: our own, Tempo's v1 and v2. */
 export function addTraceRoutes(app: FastifyInstance, deps: ApiDeps): void {
   app.get("/api/v1/traces/:id", async (request, reply) => ownTrace(deps, request, reply));
   app.get("/api/traces/:id", async (request, reply) => tempoTrace(deps, request, reply));

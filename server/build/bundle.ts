@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { build, type Metafile, type Plugin } from "esbuild";
 
+/** Directory of the clone. */
 export const ROOT = join(import.meta.dirname, "..", "..");
 
 const ENTRIES = {

@@ -28,6 +28,7 @@ export interface Cadenced {
 /** Appends the samples of one group; `zero`: all of them 0. */
 export type PushSamples<T> = (group: T, out: SampleToAppend[], timestampMs: number, zero: boolean) => void;
 
+/** The cadence of a series that appears now, Unix milliseconds; its first flush writes it. */
 export function bornAt(nowMs: number): Cadence {
   return { bornMs: nowMs, zeroed: false, changed: true, changedMs: nowMs, writtenMs: Number.NEGATIVE_INFINITY };
 }
@@ -37,6 +38,7 @@ export function restoredAt(nowMs: number, bornMs: number, zeroed: boolean): Cade
   return { bornMs, zeroed, changed: true, changedMs: nowMs, writtenMs: Number.NEGATIVE_INFINITY };
 }
 
+/** Notes that a series changed, so that the next flush writes it. */
 export function markChanged(cadence: Cadence, nowMs: number): void {
   cadence.changed = true;
   cadence.changedMs = nowMs;

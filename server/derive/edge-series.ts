@@ -34,6 +34,7 @@ const MAKE_ROOM_EVERY_MS = 60_000;
 
 /** Edge types by number; the text is the `connection_type`. */
 const EDGE_TYPES = ["", "database", "messaging_system", "virtual_node"] as const;
+/** `connection_type` of an edge. */
 export type EdgeType = (typeof EDGE_TYPES)[number];
 
 /** Tempo's bounds (100 ms times powers of two up to 12.8 s), and finer ones below 100 ms. */

@@ -4,6 +4,7 @@ import type { ByteReader } from "../model/byte-reader.ts";
 import type { ByteWriter } from "../model/byte-writer.ts";
 import type { HalfEdge } from "./half-edges.ts";
 
+/** Writes a waiting span into a snapshot; `readHalf` reads it. */
 export function writeHalf(out: ByteWriter, half: HalfEdge): void {
   out.byte(half.side);
   out.byte(half.kind);

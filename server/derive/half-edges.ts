@@ -18,6 +18,7 @@ export const SIDE_CLAIM = 4;
 export const FLAG_GHOST = 1;
 /** No parent. */
 export const FLAG_ROOT = 2;
+/** The call failed. */
 export const FLAG_FAILED = 4;
 /** Seen by the agent, which computes parent ids: an unseen parent is an unknown caller. */
 export const FLAG_KERNEL = 8;

@@ -36,6 +36,7 @@ export interface LatencyHistogram {
   sumNs: number;
 }
 
+/** A histogram without observations. */
 export function emptyHistogram(bounds: LatencyBounds): LatencyHistogram {
   return { counts: new Float64Array(bounds.le.length), count: 0, sumSeconds: 0, sumNs: 0 };
 }
@@ -88,12 +89,14 @@ export class HistogramSeries {
   }
 }
 
+/** Writes counts and sum; `readHistogram` reads them with the same bounds. */
 export function writeHistogram(out: ByteWriter, histogram: LatencyHistogram): void {
   for (const count of histogram.counts) out.varint(count);
   out.varint(histogram.sumSeconds);
   out.varint(histogram.sumNs);
 }
 
+/** Reads what `writeHistogram` wrote. Throws BytesEndError where bytes are missing. */
 export function readHistogram(reader: ByteReader, bounds: LatencyBounds): LatencyHistogram {
   const histogram = emptyHistogram(bounds);
   for (const at of histogram.counts.keys()) {

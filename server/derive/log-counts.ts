@@ -12,6 +12,7 @@ export interface LogCounts {
   counts: Float64Array;
 }
 
+/** No counts yet. */
 export function emptyLogCounts(): LogCounts {
   return { first: 0, counts: new Float64Array(0) };
 }
@@ -31,12 +32,14 @@ export function sparseLogCounts(log: LogCounts): [index: number, count: number][
   return sparse;
 }
 
+/** Writes the counts; `readLogCounts` reads them. */
 export function writeLogCounts(out: ByteWriter, log: LogCounts): void {
   out.varint(log.first);
   out.varint(log.counts.length);
   for (const count of log.counts) out.varint(count);
 }
 
+/** Reads what `writeLogCounts` wrote. Throws BytesEndError where bytes are missing. */
 export function readLogCounts(reader: ByteReader): LogCounts {
   const first = reader.varint();
   const length = reader.varint();

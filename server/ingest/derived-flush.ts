@@ -20,6 +20,7 @@ const TICK_MS = 500;
 /** Samples handed to the store at a time, so that no append holds the loop for long. */
 const APPEND_SAMPLES_MAX = 8_192;
 
+/** What a flush writes to and tells. */
 export interface FlushDeps {
   readonly writer: StoreWriter;
   readonly clock: Clock;

@@ -45,6 +45,7 @@ export type ReceiveOutcome =
   | { readonly kind: "stored"; readonly rejected: ReadonlyMap<string, number> }
   | { readonly kind: "refused"; readonly reason: string; readonly retryAfterSeconds: number };
 
+/** What ingest works with. `pendingBytesMax`: spans that may wait for their commit, 128 MiB unless given. */
 export interface IngestDeps extends FlushDeps {
   readonly pendingBytesMax?: number;
 }

@@ -62,7 +62,8 @@ const CATALOGUE = {
     httpStatus: 422,
   },
   query_samples_max: {
-    message: "Query needs {asked} samples; the limit is {max}. Narrow the range, or raise --query-samples-max and --memory.",
+    message:
+      "Query needs {asked} samples; the limit is {max}. Narrow the range, or raise --query-samples-max and --memory.",
     httpStatus: 422,
   },
   store_unavailable: {

@@ -42,6 +42,7 @@ export interface SpanToAppend {
 const ROWS_AT_FIRST = 64;
 const ATTRIBUTES_AT_FIRST = 512;
 const BLOB_BYTES_AT_FIRST = 256;
+/** Stands for absent bytes; never written to. */
 export const NO_BYTES = new Uint8Array(0);
 
 /** A span with every field at its "absent" value; spread it and set what is known. */

@@ -53,6 +53,7 @@ export interface SqlRefusal {
   readonly httpStatus: number;
 }
 
+/** An answer, or why there is none. */
 export type SqlOutcome =
   | { readonly kind: "answer"; readonly answer: SqlAnswer }
   | { readonly kind: "refused"; readonly refusal: SqlRefusal };
@@ -62,6 +63,7 @@ export interface SqlDoor {
   run(request: SqlRequest): Promise<SqlOutcome>;
 }
 
+/** A service in the graph's answer. */
 export interface GraphNode {
   readonly id: string;
   readonly service: string;
@@ -72,6 +74,7 @@ export interface GraphNode {
   readonly p95_ms: number | null;
 }
 
+/** Calls from one service to another in the graph's answer. */
 export interface GraphEdge {
   readonly client: string;
   readonly server: string;

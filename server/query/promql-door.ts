@@ -29,6 +29,7 @@ const QUERIES_MAX = 256;
 /** How long after its own deadline a worker may take to notice it. */
 const TIMEOUT_GRACE_MS = 250;
 
+/** What the door reads from and is bounded by. */
 export interface PromqlDoorOptions {
   readonly reader: Pick<StoreReader, "select">;
   readonly clock: Pick<Clock, "monotonicMs">;

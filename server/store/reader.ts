@@ -28,6 +28,7 @@ export interface SqlLimits {
   readonly timeoutMs: number;
 }
 
+/** Rows of a statement in the JSON form of faces.md. */
 export interface SqlAnswer {
   readonly columns: readonly SqlColumn[];
   readonly rows: readonly (readonly SqlValue[])[];

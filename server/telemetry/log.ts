@@ -18,6 +18,7 @@ type LogLevel = "debug" | "info" | "warn" | "error";
 /** What rooms log with. `message` is one of a fixed set of sentences; what varies goes into `values`. */
 export type Log = Readonly<Record<LogLevel, (values: object, message: string) => void>>;
 
+/** Where lines go and how many. */
 export interface LogOptions {
   readonly level: LogLevel;
   /** Plain lines for a person instead of JSON. */

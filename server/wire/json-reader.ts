@@ -35,6 +35,7 @@ export interface JsonCursor {
   textRepaired: number;
 }
 
+/** A cursor at the first character of a JSON text, past a byte order mark. */
 export function jsonCursorOver(text: string): JsonCursor {
   return { text, at: text.charCodeAt(0) === 0xfeff ? 1 : 0, depth: 0, textRepaired: 0 };
 }

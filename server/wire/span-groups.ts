@@ -5,12 +5,14 @@
 import type { Attribute } from "../model/span-batch.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
 
+/** Spans of one scope. */
 export interface ScopeGroup {
   readonly name: string;
   readonly version: string;
   readonly spans: StoredSpan[];
 }
 
+/** Scopes of one resource. */
 export interface ResourceGroup {
   readonly attributes: readonly Attribute[];
   readonly scopes: ScopeGroup[];

@@ -93,8 +93,10 @@ export interface TraceDecoding {
   pid: number;
 }
 
+/** Stands for a scope that was not sent. */
 export const NO_SCOPE: Scope = { name: "", version: "" };
 
+/** Starts on a request; nothing is counted or kept yet. */
 export function startTraceDecoding(): TraceDecoding {
   return {
     builder: new SpanBatchBuilder(),

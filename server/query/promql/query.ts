@@ -62,6 +62,7 @@ export interface SampleSeries {
   readonly values: Float64Array;
 }
 
+/** A result before it is rendered. */
 export type PromqlResult =
   | { readonly kind: "scalar"; readonly timeMs: number; readonly value: number }
   | { readonly kind: "string"; readonly timeMs: number; readonly value: string }

@@ -27,6 +27,7 @@ export interface RangeWindow {
   result: number;
 }
 
+/** Computes one value from the samples of a window into `result`; false where the window gives none. */
 export type RangeKernel = (window: RangeWindow) => boolean;
 
 function at(values: Float64Array, index: number): number {

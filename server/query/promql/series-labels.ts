@@ -3,6 +3,7 @@
 import { quoteGo } from "../../../grammar/promql-error.ts";
 import type { Labels } from "../../model/series.ts";
 
+/** The label that holds a metric's name. */
 export const METRIC_NAME = "__name__";
 
 /** Cannot occur in text that was UTF-8, so keys of different label sets differ. */

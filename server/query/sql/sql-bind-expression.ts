@@ -13,6 +13,7 @@ import {
 import { type BoundColumn, findColumn, type Scope, similarColumns } from "./sql-scope.ts";
 import { compareStoredIds, type IdLookup, storedAttribute, storedId, storedIdList } from "./sql-stored.ts";
 
+/** A value for `$1`, `$2`, … */
 export type SqlParameter = string | number | boolean | null;
 
 /**
@@ -39,6 +40,7 @@ interface Bound {
   readonly bytes: number;
 }
 
+/** A sub-query with the columns it gives. */
 export interface BoundQuery {
   readonly query: SqlQuery;
   readonly columns: readonly BoundColumn[];

@@ -13,6 +13,7 @@ const NODE_WIDTH = 150;
 const NODE_HEIGHT = 46;
 const MARGIN = 44;
 
+/** The service graph of the last quarter of an hour. */
 export function GraphView() {
   const polled = usePolled(() => askGraph("15m"), EVERY_MS, "graph");
   if (polled.value === undefined) return <TroubleNote trouble={polled.trouble} />;

@@ -12,6 +12,7 @@ const BACK_MS = 15 * 60 * 1000;
 const COLUMNS =
   "trace_id, span_id, start_ns, service, name, kind, status, duration_ns, attributes['http.response.status_code'] AS code, source";
 
+/** The newest requests, live. */
 export function RequestsView({ service }: { readonly service: string }) {
   const polled = usePolled(
     () => {

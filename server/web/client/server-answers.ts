@@ -11,6 +11,7 @@ export interface CaptureAnswer {
   readonly lost: Readonly<Record<string, number>>;
 }
 
+/** An edge of `/api/v1/graph`. */
 export interface GraphEdge {
   readonly client: string;
   readonly server: string;
@@ -21,6 +22,7 @@ export interface GraphEdge {
   readonly p95_ms: number | null;
 }
 
+/** A node of `/api/v1/graph`. */
 export interface GraphNode {
   readonly id: string;
   readonly service: string;
@@ -30,6 +32,7 @@ export interface GraphNode {
   readonly p95_ms: number | null;
 }
 
+/** The answer of `/api/v1/graph`. */
 export interface GraphAnswer {
   readonly nodes: readonly GraphNode[];
   readonly edges: readonly GraphEdge[];
@@ -53,10 +56,12 @@ export async function askSql(
   return body.rows;
 }
 
+/** Asks `/api/v1/capture`. */
 export async function askCapture(): Promise<CaptureAnswer> {
   return readJson<CaptureAnswer>(await fetch("/api/v1/capture"));
 }
 
+/** Asks `/api/v1/graph`. */
 export async function askGraph(window: string): Promise<GraphAnswer> {
   const answer = await fetch(`/api/v1/graph?window=${window}`);
   if (!answer.ok) throw new Error(`the server answered ${answer.status}`);

@@ -19,6 +19,7 @@ const QUERY = `SELECT service,
   max(CASE WHEN source = 'replay' THEN 1 ELSE 0 END) AS recorded
 FROM spans WHERE start_ns > $1 AND duplicate_of IS NULL GROUP BY service ORDER BY served DESC, service LIMIT 500`;
 
+/** The services seen, with rates and latencies. */
 export function ServicesView() {
   const polled = usePolled(
     () => askSql(QUERY, [String(BigInt(Date.now() - WINDOW_SECONDS * 1000) * 1_000_000n)]),

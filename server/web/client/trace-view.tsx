@@ -24,6 +24,7 @@ interface Bar {
   readonly source: string;
 }
 
+/** One trace as a waterfall. */
 export function TraceView({ traceId }: { readonly traceId: string }) {
   const polled = usePolled(() => askSql(QUERY, [traceId]), EVERY_MS, `trace ${traceId}`);
   if (polled.value === undefined) return <TroubleNote trouble={polled.trouble} />;
