@@ -15,6 +15,10 @@ function served(tid: number, lastTid = tid): Served {
   return { request: mark(tid, lastTid), alone: true, openAt: -1, answering: false };
 }
 
+function servedAt(startNs: number): Served {
+  return { ...served(1), request: { ...mark(1), startNs } };
+}
+
 function requests(threads: boolean): ProcessRequests<Served> {
   const all = new ProcessRequests<Served>();
   all.allowThreadProof(threads);
@@ -51,8 +55,22 @@ test("a request that ended without an answer is nobody's parent", () => {
   const all = requests(true);
   const request = served(1);
   all.requestStarted(request);
-  all.requestFinished(request, undefined);
+  all.requestAbandoned(request, 1e9);
   assert.equal(all.callStarted({ request: mark(1) }, 7), undefined);
+});
+
+test("calls after a request that its client gave up are drawn into none of the next ten seconds", () => {
+  const all = requests(true);
+  const given = served(1);
+  all.requestStarted(given);
+  all.requestAbandoned(given, 1e9);
+  const next = servedAt(10.9e9);
+  all.requestStarted(next);
+  assert.equal(all.callStarted({ request: mark(1) }, 7), undefined, "it may be late work of the other");
+  all.requestFinished(next, mark(1));
+  const later = servedAt(11.1e9);
+  all.requestStarted(later);
+  assert.equal(all.callStarted({ request: mark(1) }, 8), later);
 });
 
 test("two requests open at once: neither draws, also after one of them ended", () => {

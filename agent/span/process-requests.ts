@@ -2,7 +2,8 @@
  * Which open server request of a process a client call belongs to, or none: a wrong parent is worse than none.
  *
  * Invariants: `#open` holds the server requests read and not yet answered. A request is `alone`
- * until another one is open beside it, and never again after that. A finished request is nobody's parent.
+ * until another one is open beside it, and never again after that. A finished request is nobody's parent. One that
+ * ended without an answer counts as open beside those of the next ten seconds: its handler may not know yet.
  *
  * Two rules may draw a parent. *Alone*: one server request is open in the whole process, none was open beside it
  * since it started, its answer has not begun, and calls to the same target are not also made while none is open
@@ -23,6 +24,8 @@ const targetsMax = 512;
 /** Share of calls to a target with no request open above which calls to it are taken for background work. */
 const BACKGROUND_SHARE = 0.02;
 const TARGET_CALLS_HALVED_AT = 1000;
+/** How long a request that got no answer, since its client gave up, may still be worked on unseen. */
+const ABANDONED_NS = 10e9;
 
 /** A server request while it is open. */
 export interface OpenRequest {
@@ -64,6 +67,8 @@ export class ProcessRequests<Request extends OpenRequest> {
   #evidenceGood = 0;
   /** Open connections on which the process is asked things that are not read. */
   #unreadConnections = 0;
+  /** Boot time until which a request that got no answer may still be worked on. */
+  #abandonedUntilNs = 0;
   /** Requests still to pass before a thread seen with two things at once is forgotten. */
   #disproved = 0;
 
@@ -82,7 +87,7 @@ export class ProcessRequests<Request extends OpenRequest> {
 
   requestStarted(request: Request): void {
     const thread = this.#thread(request.request.tid);
-    if (this.#unreadConnections > 0) request.alone = false;
+    if (this.#unreadConnections > 0 || request.request.startNs < this.#abandonedUntilNs) request.alone = false;
     const [first] = this.#open;
     if (first !== undefined) {
       request.alone = false;
@@ -96,20 +101,29 @@ export class ProcessRequests<Request extends OpenRequest> {
     thread.openRequests += 1;
   }
 
-  /** @param answer Mark of the response; undefined where the request ended without one, which proves nothing. */
-  requestFinished(request: Request, answer: MessageMark | undefined): void {
+  /** @param answer Mark of the response. */
+  requestFinished(request: Request, answer: MessageMark): void {
     if (!this.#take(request)) return;
     const tid = request.request.tid;
     const thread = this.#threads.get(tid);
-    if (thread !== undefined) {
-      if (answer !== undefined && answer.tid === tid && thread.openCalls > 0) this.#disproved = EVIDENCE_WINDOW;
-      thread.openRequests -= 1;
-      if (thread.only === request) thread.only = undefined;
-      this.#forgetIdle(tid, thread);
-    }
+    if (thread !== undefined && answer.tid === tid && thread.openCalls > 0) this.#disproved = EVIDENCE_WINDOW;
+    this.#leaveThread(request, thread);
     // A request served alone would look the same on an event loop: only overlapping ones are evidence.
-    if (answer === undefined || request.alone || tid === 0) return;
+    if (request.alone || tid === 0) return;
     this.#learn(answer.tid === tid && answer.lastTid === tid && request.request.lastTid === tid);
+  }
+
+  /**
+   * A request ended without an answer, which proves nothing of threads. What it was asked for may go on: calls made for
+   * it would be drawn into the request that comes next.
+   *
+   * @param nowNs Boot time.
+   */
+  requestAbandoned(request: Request, nowNs: number): void {
+    if (!this.#take(request)) return;
+    this.#leaveThread(request, this.#threads.get(request.request.tid));
+    this.#abandonedUntilNs = nowNs + ABANDONED_NS;
+    for (const open of this.#open) open.alone = false;
   }
 
   /**
@@ -169,6 +183,13 @@ export class ProcessRequests<Request extends OpenRequest> {
       last.openAt = at;
     }
     return true;
+  }
+
+  #leaveThread(request: Request, thread: ThreadState<Request> | undefined): void {
+    if (thread === undefined) return;
+    thread.openRequests -= 1;
+    if (thread.only === request) thread.only = undefined;
+    this.#forgetIdle(request.request.tid, thread);
   }
 
   #ownThread(tid: number, thread: ThreadState<Request> | undefined): Request | undefined {

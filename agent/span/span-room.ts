@@ -132,8 +132,9 @@ export class SpanRoom implements ConnectionSink {
     if (sides === undefined) return;
     for (const side of sides) {
       side.hop.openSides -= 1;
-      if (side.kind === "server") side.requests?.requestFinished(side, exchange.response);
-      else side.requests?.callFinished(side);
+      if (side.kind === "client") side.requests?.callFinished(side);
+      else if (exchange.response === undefined) side.requests?.requestAbandoned(side, this.#nowNs);
+      else side.requests?.requestFinished(side, exchange.response);
       this.#exchanges += 1;
       const reason = dropReason(side);
       if (reason !== undefined) this.#drop(reason, 1);
