@@ -190,7 +190,7 @@ function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
     bodiesBytesMax,
     acceptSpans: async (received) => {
       const outcome = await ingest.receive(received);
-      if (outcome.kind === "stored") link.api?.publishLive(received.batch);
+      if (outcome.kind === "stored") link.api?.publishLive(outcome.batch);
       return outcome;
     },
     reader: store.reader,
@@ -232,7 +232,7 @@ function agentOptions(parts: Parts, api: Api, playFallback: boolean): AgentOptio
 function takeCaptured(batch: SpanBatch, ingest: Ingest, api: Api, log: Log): void {
   const transport = batch.source[0] === REPLAY ? "replay" : "capture";
   ingest.acceptSpans(batch, { signal: "traces", transport }).then(
-    () => api.publishLive(batch),
+    (accepted) => api.publishLive(accepted.batch),
     (error: unknown) => log.error({ error }, "captured spans could not be stored"),
   );
 }

@@ -306,3 +306,17 @@ test("the first live span is told once while a replay plays", async (t) => {
   await ingest.acceptSpans(batchOf(calls(2, 1)), OTLP);
   assert.equal(told, 1);
 });
+
+test("what live views are shown is what is stored: rows left out are missing, long names are cut", async (t) => {
+  const { ingest } = await start(t);
+  const long = "n".repeat(5_000);
+  const { batch, stored } = await ingest.acceptSpans(
+    batchOf([
+      { service: "front", kind: 2, spanId: 0n },
+      { service: "front", kind: 2, spanId: 7n, name: long },
+    ]),
+    OTLP,
+  );
+  assert.deepEqual([stored, batch.rows], [1, 1]);
+  assert.equal(batch.text[batch.name[0] ?? 0]?.length, 1_024);
+});

@@ -36,13 +36,15 @@ export interface SpanOrigin {
 /** What became of a batch. */
 export interface AcceptedSpans {
   readonly stored: number;
+  /** The rows as they are stored: those left out are not among them, and what was mended is. */
+  readonly batch: SpanBatch;
   /** Rows of the batch that were left out, by reason. */
   readonly rejected: ReadonlyMap<string, number>;
 }
 
 /** What became of a request's spans, in the words the faces use. */
 export type ReceiveOutcome =
-  | { readonly kind: "stored"; readonly rejected: ReadonlyMap<string, number> }
+  | { readonly kind: "stored"; readonly batch: SpanBatch; readonly rejected: ReadonlyMap<string, number> }
   | { readonly kind: "refused"; readonly reason: string; readonly retryAfterSeconds: number };
 
 /** What ingest works with. `pendingBytesMax`: spans that may wait for their commit, 128 MiB unless given. */
@@ -92,10 +94,10 @@ export class Ingest {
     for (const [what, count] of [...(origin.mended ?? []), ...checked.mended]) {
       telemetry.count("thalweg_ingest_mended_total", { signal, what }, count);
     }
-    if (checked.batch.rows === 0) return { stored: 0, rejected: checked.rejected };
+    if (checked.batch.rows === 0) return { stored: 0, batch: checked.batch, rejected: checked.rejected };
     this.#tellLiveSpans(checked.batch);
     const receipt = await this.#commit(checked.batch, origin, bytes);
-    return { stored: receipt.spans, rejected: checked.rejected };
+    return { stored: receipt.spans, batch: checked.batch, rejected: checked.rejected };
   }
 
   /** As `acceptSpans`, with a refusal as an answer instead of an error. */
@@ -108,7 +110,7 @@ export class Ingest {
     const { batch, rejected, mended, transport } = received;
     try {
       const accepted = await this.acceptSpans(batch, { signal: "traces", transport, rejected, mended });
-      return { kind: "stored", rejected: accepted.rejected };
+      return { kind: "stored", batch: accepted.batch, rejected: accepted.rejected };
     } catch (error) {
       if (!(error instanceof ThalwegError) || error.code !== "store_unavailable") throw error;
       return { kind: "refused", reason: error.message, retryAfterSeconds: RETRY_AFTER_SECONDS };
