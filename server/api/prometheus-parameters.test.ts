@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { parseDurationMs, parseTimeMs, readLimit, readRange } from "./prometheus-parameters.ts";
+import { parseSecondsOrDurationMs, parseTimeMs, readLimit, readRange } from "./prometheus-parameters.ts";
 import { unescapeLabelName } from "./prometheus-routes.ts";
 
 test("parseTimeMs", () => {
@@ -28,8 +28,8 @@ test("parseTimeMs", () => {
     bad(text);
 });
 
-test("parseDurationMs", () => {
-  const ok = (text: string, wantMs: number) => assert.equal(parseDurationMs(text), wantMs, text);
+test("parseSecondsOrDurationMs", () => {
+  const ok = (text: string, wantMs: number) => assert.equal(parseSecondsOrDurationMs(text), wantMs, text);
   ok("15", 15_000);
   ok("0.5", 500);
   ok("1h30m", 5_400_000);
@@ -37,7 +37,7 @@ test("parseDurationMs", () => {
   ok("0s", 0);
   ok("-1", -1000);
   for (const text of ["", "5x", "m", "1m2h", "1.5h", " 1m", "300y", "1e30"])
-    assert.equal(parseDurationMs(text), undefined, text);
+    assert.equal(parseSecondsOrDurationMs(text), undefined, text);
 });
 
 test("readRange: the limit of points is met exactly", () => {

@@ -4,6 +4,7 @@
  * @see https://prometheus.io/docs/prometheus/latest/querying/api/
  */
 
+import { DURATION_MS_MAX, parseDurationMs } from "../model/duration.ts";
 import { RANGE_STEPS_MAX } from "../query/promql-door.ts";
 
 /** A parameter is wrong; `message` is what Prometheus answers under `bad_data`. */
@@ -19,10 +20,6 @@ export const TIME_MAX_MS = 8.64e15;
 
 const FLOAT = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
 const RFC3339 = /^(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)$/;
-const DURATION = /^(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?$/;
-const DURATION_UNITS_MS = [31_536_000_000, 604_800_000, 86_400_000, 3_600_000, 60_000, 1000, 1];
-/** Go's longest duration, 292 years. */
-const DURATION_MS_MAX = 9_223_372_036_854;
 
 /** Reads a time given as Unix seconds or RFC 3339, in Unix milliseconds; `fallbackMs` where it is not given. */
 export function readTimeMs(parameters: URLSearchParams, name: string, fallbackMs: number): number {
@@ -49,23 +46,17 @@ export function parseTimeMs(text: string): number | undefined {
 }
 
 /** Milliseconds of a duration given as seconds or as `1h30m`; undefined where it is neither. */
-export function parseDurationMs(text: string): number | undefined {
-  if (FLOAT.test(text)) {
-    const durationMs = Number(text) * 1000;
-    return Math.abs(durationMs) <= DURATION_MS_MAX ? durationMs : undefined;
-  }
-  const match = text === "" ? null : DURATION.exec(text);
-  if (match === null) return undefined;
-  let durationMs = 0;
-  for (const [index, unitMs] of DURATION_UNITS_MS.entries()) durationMs += Number(match[index + 1] ?? "0") * unitMs;
-  return durationMs <= DURATION_MS_MAX ? durationMs : undefined;
+export function parseSecondsOrDurationMs(text: string): number | undefined {
+  if (!FLOAT.test(text)) return parseDurationMs(text);
+  const durationMs = Number(text) * 1000;
+  return Math.abs(durationMs) <= DURATION_MS_MAX ? durationMs : undefined;
 }
 
 /** Reads a query's timeout; the server's own is the most it can be. */
 export function readTimeoutMs(parameters: URLSearchParams, timeoutMsMax: number): number {
   const text = parameters.get("timeout") ?? "";
   if (text === "") return timeoutMsMax;
-  const timeoutMs = parseDurationMs(text);
+  const timeoutMs = parseSecondsOrDurationMs(text);
   if (timeoutMs === undefined) throw invalid("timeout", `cannot parse ${JSON.stringify(text)} to a valid duration`);
   return Math.min(timeoutMs, timeoutMsMax);
 }
@@ -85,7 +76,7 @@ export function readRange(parameters: URLSearchParams): QueryRange {
   if (Number.isNaN(endMs)) throw invalid("end", 'cannot parse "" to a valid timestamp');
   if (endMs < startMs) throw invalid("end", "end timestamp must not be before start time");
   const stepText = parameters.get("step") ?? "";
-  const stepMs = parseDurationMs(stepText);
+  const stepMs = parseSecondsOrDurationMs(stepText);
   if (stepMs === undefined) throw invalid("step", `cannot parse ${JSON.stringify(stepText)} to a valid duration`);
   if (stepMs <= 0) {
     const reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";

@@ -9,7 +9,7 @@ import type { SqlRequest } from "../query/doors.ts";
 import type { SqlAnswer, SqlValue } from "../store/reader.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { sendOwnError } from "./own-errors.ts";
-import { parseDurationMs } from "./prometheus-parameters.ts";
+import { parseSecondsOrDurationMs } from "./prometheus-parameters.ts";
 import { searchParameters } from "./prometheus-routes.ts";
 import type { BodyLimits } from "./request-body.ts";
 import { readBody } from "./request-body.ts";
@@ -104,7 +104,7 @@ function askedBy(options: Readonly<Record<string, unknown>>): Asked {
   if (typeof query !== "string" || query.trim() === "") return refused('"query" is missing.');
   const values = typeof params === "string" ? parseList(params) : params;
   if (!isParameterList(values)) return refused('"params" must be a list of strings, numbers, booleans and nulls.');
-  const timeoutMs = parseDurationMs(String(timeout));
+  const timeoutMs = parseSecondsOrDurationMs(String(timeout));
   if (timeoutMs === undefined || timeoutMs <= 0) return refused('"timeout" must be a duration such as "30s".');
   const rowsMax = Number(limit);
   if (!Number.isInteger(rowsMax) || rowsMax < 0) return refused('"limit" must be a count of rows.');

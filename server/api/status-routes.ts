@@ -7,7 +7,7 @@ import type { ApiDeps } from "./api-deps.ts";
 import type { LiveFeed } from "./live-feed.ts";
 import { LIVE_CLIENTS_MAX, RING_ROWS_MAX } from "./live-feed.ts";
 import { sendOwnError } from "./own-errors.ts";
-import { parseDurationMs, parseTimeMs } from "./prometheus-parameters.ts";
+import { parseSecondsOrDurationMs, parseTimeMs } from "./prometheus-parameters.ts";
 import { searchParameters } from "./prometheus-routes.ts";
 
 const GRAPH_WINDOW_MS = 15 * 60_000;
@@ -41,7 +41,9 @@ export function addStatusRoutes(app: FastifyInstance, deps: ApiDeps, feed: LiveF
 
 async function answerGraph(deps: ApiDeps, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
   const parameters = searchParameters(request);
-  const windowMs = parameters.has("window") ? parseDurationMs(parameters.get("window") ?? "") : GRAPH_WINDOW_MS;
+  const windowMs = parameters.has("window")
+    ? parseSecondsOrDurationMs(parameters.get("window") ?? "")
+    : GRAPH_WINDOW_MS;
   if (windowMs === undefined || windowMs <= 0) return badRequest(reply, '"window" must be a duration such as 15m.');
   const toMs = parameters.has("to") ? parseTimeMs(parameters.get("to") ?? "") : deps.clock.nowMs();
   if (toMs === undefined) return badRequest(reply, '"to" must be Unix seconds or RFC 3339.');

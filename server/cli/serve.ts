@@ -1,7 +1,7 @@
 /** The verb `serve`: the server until it is stopped. */
 
 import { readSettings } from "../config/settings.ts";
-import { printDurationMs } from "../config/values.ts";
+import { printDurationMs } from "../model/duration.ts";
 import { type BannerFacts, renderBanner } from "./banner.ts";
 import { moreCapture } from "./more-capture.ts";
 import { programFiles } from "./program-files.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { environmentName, readSettings } from "./settings.ts";
-import { parseAddress, parseBytes, parseCapture, parseDurationMs, printDurationMs } from "./values.ts";
+import { parseAddress, parseBytes, parseCapture, readDurationMs } from "./values.ts";
 
 const DEFAULTS = { dataDirectory: "/tmp/thalweg-test", memoryBytesMax: 2 ** 30 };
 
@@ -37,12 +37,10 @@ test("readSettings: what is wrong is named with the way out", () => {
 test("addresses, durations, sizes and capture modes", () => {
   assert.deepEqual(parseAddress("--listen", "[::1]:0"), { host: "::1", port: 0 });
   assert.throws(() => parseAddress("--listen", "localhost:70000"), /0 to 65535/);
-  assert.equal(parseDurationMs("--retention", "1h30m"), 5_400_000);
-  for (const text of ["15d", "1h30m", "90d", "1d1ms"]) {
-    assert.equal(printDurationMs(parseDurationMs("--retention", text)), text);
-  }
-  assert.throws(() => parseDurationMs("--retention", "1m2h"), /duration/);
-  assert.throws(() => parseDurationMs("--retention", "5"), /duration/);
+  assert.equal(readDurationMs("--retention", "1h30m"), 5_400_000);
+  assert.throws(() => readDurationMs("--retention", "1m2h"), /duration/);
+  assert.throws(() => readDurationMs("--retention", "5"), /duration/);
+  assert.throws(() => readDurationMs("--retention", "0s"), /longer than 0/);
   assert.equal(parseBytes("--memory", "1GiB"), 2 ** 30);
   assert.equal(parseBytes("--memory", "512MB"), 512e6);
   assert.throws(() => parseBytes("--memory", "much"), /size/);

@@ -5,7 +5,7 @@
  */
 
 import { ThalwegError } from "../model/errors.ts";
-import { type Address, type CaptureMode, parseAddress, parseBytes, parseCapture, parseDurationMs } from "./values.ts";
+import { type Address, type CaptureMode, parseAddress, parseBytes, parseCapture, readDurationMs } from "./values.ts";
 
 /** Settings of a running server. */
 export interface Settings {
@@ -109,7 +109,7 @@ export function readSettings(
     allowHosts: words(text("--allow-host").toLowerCase()),
     enableFeatures: words(text("--enable-feature")),
     redaction: oneOf("--redaction", text("--redaction"), ["on", "off"]),
-    retentionMs: parseDurationMs("--retention", text("--retention")),
+    retentionMs: readDurationMs("--retention", text("--retention")),
     memoryBytesMax: text("--memory") === "auto" ? defaults.memoryBytesMax : readMemory(text("--memory")),
     querySamplesMax: parseCount("--query-samples-max", text("--query-samples-max")),
     logLevel: oneOf("--log-level", text("--log-level"), ["debug", "info", "warn", "error"]),

@@ -1,5 +1,6 @@
 /** Readers of setting values: addresses, durations, sizes, capture modes. All throw `flag_invalid`. */
 
+import { parseDurationMs } from "../model/duration.ts";
 import { ThalwegError } from "../model/errors.ts";
 
 /** A listening address; port 0 lets the system choose. */
@@ -14,16 +15,6 @@ export type CaptureMode =
   | { readonly kind: "off" }
   | { readonly kind: "rung"; readonly rung: "socket" | "fexit" | "syscall" | "packet" }
   | { readonly kind: "replay"; readonly file: string };
-
-const DURATION_UNITS_MS: Readonly<Record<string, number>> = {
-  ms: 1,
-  s: 1_000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-  w: 604_800_000,
-  y: 31_536_000_000,
-};
 
 const BYTE_UNITS: Readonly<Record<string, number>> = {
   "": 1,
@@ -47,35 +38,14 @@ export function parseAddress(flag: string, value: string): Address {
   return { host: host === "" ? "127.0.0.1" : host, port };
 }
 
-/** Reads durations such as `15d` or `1h30m`, units from large to small. */
-export function parseDurationMs(flag: string, value: string): number {
-  let total = 0;
-  let rest = value;
-  let last = Number.POSITIVE_INFINITY;
-  while (rest !== "") {
-    const match = /^(\d+)(ms|[smhdwy])/.exec(rest);
-    const unit = DURATION_UNITS_MS[match?.[2] ?? ""];
-    if (match === null || unit === undefined || unit >= last) {
-      throw new ThalwegError("flag_invalid", { flag, value, why: "it takes a duration such as 15d or 1h30m" });
-    }
-    total += Number(match[1]) * unit;
-    last = unit;
-    rest = rest.slice(match[0].length);
+/** Reads durations such as `15d` or `1h30m`, longer than 0. */
+export function readDurationMs(flag: string, value: string): number {
+  const durationMs = parseDurationMs(value);
+  if (durationMs === undefined) {
+    throw new ThalwegError("flag_invalid", { flag, value, why: "it takes a duration such as 15d or 1h30m" });
   }
-  if (total === 0) throw new ThalwegError("flag_invalid", { flag, value, why: "it must be longer than 0" });
-  return total;
-}
-
-/** Writes milliseconds as `parseDurationMs` reads them, in days at the most: `15d`, `1h30m`. */
-export function printDurationMs(ms: number): string {
-  let rest = ms;
-  let text = "";
-  for (const [unit, unitMs] of Object.entries(DURATION_UNITS_MS).reverse()) {
-    if (unit === "y" || unit === "w" || rest < unitMs) continue;
-    text += `${Math.floor(rest / unitMs)}${unit}`;
-    rest %= unitMs;
-  }
-  return text;
+  if (durationMs === 0) throw new ThalwegError("flag_invalid", { flag, value, why: "it must be longer than 0" });
+  return durationMs;
 }
 
 /** Reads sizes such as `512MB` or `1GiB`. */
