@@ -21,6 +21,8 @@ import type { AgentSurroundings } from "./span/service-name.ts";
 
 /** Spans wait for hundreds of milliseconds: finer steps would only wake the machine. */
 const tickMs = 20;
+/** Below the time that the span room waits with a request that ended without an answer. */
+const lossEveryMs = 100;
 const statusEveryMs = 1000;
 
 const NOTHING_CAPTURED = "no traffic of this machine is captured; spans sent over OTLP are kept and shown";
@@ -75,10 +77,8 @@ function begin(): void {
   }
   rung = outcome.rung;
   const ticks = setInterval(tick, tickMs);
-  const statuses = setInterval(() => {
-    noticeLoss();
-    send({ kind: "status", status: status() });
-  }, statusEveryMs);
+  const losses = setInterval(noticeLoss, lossEveryMs);
+  const statuses = setInterval(() => send({ kind: "status", status: status() }), statusEveryMs);
   port?.on("message", (message: MessageToAgent) => {
     switch (message.kind) {
       case "taken":
@@ -92,6 +92,7 @@ function begin(): void {
         break;
       case "stop":
         clearInterval(ticks);
+        clearInterval(losses);
         clearInterval(statuses);
         void stop();
         break;
@@ -105,7 +106,7 @@ function tick(): void {
   pipeline.tick(clock.nowNs(), rung === undefined ? clock.offset() : rung.clockOffset());
 }
 
-/** What was lost may have been a request: then no open one is surely alone in its process. */
+/** What was lost may have been a request, or an answer: no open request is surely alone, none surely unanswered. */
 function noticeLoss(): void {
   let lost = 0;
   for (const count of Object.values(rung?.counters().lost ?? {})) lost += count;

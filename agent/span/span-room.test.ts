@@ -335,11 +335,36 @@ test("an answer that never came is an error from request to the end of the conne
   assert.equal(traffic.sent.length, 0);
   balanced(traffic);
   traffic.room.connectionClosed(call.connection, traffic.nowNs);
+  traffic.pass(300);
   const span = traffic.span("client", "curl");
   assert.equal(span.status, 2);
   assert.equal(span.statusMessage, "connection_closed");
   assert.ok(span.attributes.some(({ key, value }) => key === "error.type" && value === "connection_closed"));
   assert.equal(span.endNs - span.startNs, 5_000_000n);
+  balanced(traffic);
+});
+
+test("an answer that may be among lost events makes no error", () => {
+  const traffic = shop();
+  const call = traffic.sight("client", 4000, 1, CURL, { clientPid: CURL }).start();
+  const served = traffic.sight("server", 4000, 1, FRONT, { serverPid: FRONT }).start();
+  const cutLate = traffic.sight("client", 4001, 1, CURL, { clientPid: CURL }).start();
+  traffic.pass(10);
+  served.finish();
+  call.cut("connection_closed");
+  traffic.room.connectionClosed(call.connection, traffic.nowNs);
+  traffic.pass(100);
+  traffic.room.eventsLost();
+  cutLate.cut("timeout");
+  traffic.pass(1);
+  const after = traffic.sight("client", 4002, 1, BACK, { clientPid: BACK }).start();
+  traffic.pass(300);
+  after.cut("reset");
+  traffic.room.connectionClosed(after.connection, traffic.nowNs);
+  traffic.pass(300);
+  assert.deepEqual(traffic.room.ledger().dropped, { gap: 2 });
+  assert.equal(traffic.span("server", "front").status, 0);
+  assert.equal(traffic.span("client", "back").status, 2, "nothing was lost since this one began");
   balanced(traffic);
 });
 

@@ -74,6 +74,8 @@ export class SpanRoom implements ConnectionSink {
   #waitingHead = 0;
   #waitingCount = 0;
   #nowNs = 0;
+  /** When it was last told that capture lost events. */
+  #lostNs = Number.NEGATIVE_INFINITY;
   #bootToUnixNano = 0n;
   #replay = false;
   #salt = 0;
@@ -112,8 +114,12 @@ export class SpanRoom implements ConnectionSink {
     this.#processes.exited(pid, this.#nowNs);
   }
 
-  /** Capture lost events: what looked alone in its process may not have been. */
+  /**
+   * Capture lost events since the last look, at most `LINGER_NS` ago: what looked alone in its process may not have
+   * been, and what ended without its answer may have had one.
+   */
   eventsLost(): void {
+    this.#lostNs = this.#nowNs;
     this.#processes.eventsLost();
   }
 
@@ -136,6 +142,7 @@ export class SpanRoom implements ConnectionSink {
       else if (exchange.response === undefined) side.requests?.requestAbandoned(side, this.#nowNs);
       else side.requests?.requestFinished(side, exchange.response);
       this.#exchanges += 1;
+      this.#excuseByLoss(side);
       const reason = dropReason(side);
       if (reason !== undefined) this.#drop(reason, 1);
       else if (exchange.response === undefined && exchange.cutShort !== "timeout") {
@@ -154,9 +161,9 @@ export class SpanRoom implements ConnectionSink {
     this.#openExchanges -= state.open.length;
     state.open.length = 0;
     for (const side of state.cut) {
+      // It leaves the queue after the linger: the loss of its answer is told later than its end.
       side.cut = false;
       side.endNs = timeNs;
-      this.#sendIfSettled(side);
     }
     state.cut = [];
     state.unreadBy?.unreadClosed();
@@ -330,7 +337,21 @@ export class SpanRoom implements ConnectionSink {
       this.#waiting = this.#waiting.slice(this.#waitingHead);
       this.#waitingHead = 0;
     }
-    if (!side.sent) this.#send(side, this.#resource(side) ?? this.#resourceOfOwner(side));
+    if (side.sent) return;
+    this.#excuseByLoss(side);
+    const reason = dropReason(side);
+    if (reason === undefined) this.#send(side, this.#resource(side) ?? this.#resourceOfOwner(side));
+    else {
+      side.sent = true;
+      this.#waitingCount -= 1;
+      this.#drop(reason, 1);
+    }
+  }
+
+  /** What ended early while events were lost may have ended well: that is the agent's gap, not a fault of the traffic. */
+  #excuseByLoss(side: HopSide): void {
+    const { exchange, request } = side;
+    if (exchange.cutShort !== "" && request.startNs <= this.#lostNs) exchange.cutShort = "gap";
   }
 
   /** Resource of a side's process; undefined while better may still become known. */
