@@ -9,11 +9,13 @@ import { ROOT_CONTEXT, SpanKind, trace } from "@opentelemetry/api";
 import { OTLPTraceExporter as GrpcExporter } from "@opentelemetry/exporter-trace-otlp-grpc";
 import { OTLPTraceExporter as ProtoExporter } from "@opentelemetry/exporter-trace-otlp-proto";
 import { BatchSpanProcessor, NodeTracerProvider } from "@opentelemetry/sdk-trace-node";
+import { requireOrSkip } from "../platform/test-ability.ts";
 import { oracleDecode, oracleEncode } from "../wire/trace-oracle.ts";
 import type { Fixture } from "./api-fixture.test.ts";
 import { startFixture } from "./api-fixture.test.ts";
 
 const SUITE = join(import.meta.dirname, "../../../shared/conformance/otlp");
+const MISSING = existsSync(SUITE) ? "" : `${SUITE} does not exist`;
 const EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const HEALTH = "/grpc.health.v1.Health/Check";
 const TRACE_ID = Buffer.from("5b8efff798038103d269b633813fc60c", "hex");
@@ -72,7 +74,8 @@ interface HttpCase {
   expectAcceptedSpans: number | null;
 }
 
-test("the shared HTTP cases", { skip: !existsSync(SUITE) && "the shared suite is not here" }, async (context) => {
+test("the shared HTTP cases", async (context) => {
+  if (!requireOrSkip(context, "suites", MISSING)) return;
   const cases: HttpCase[] = JSON.parse(readFileSync(join(SUITE, "http-cases.json"), "utf8"));
   const fixture = await startFixture(context);
   for (const each of cases) {
@@ -93,9 +96,8 @@ test("the shared HTTP cases", { skip: !existsSync(SUITE) && "the shared suite is
   assert.deepEqual(fixture.logged, []);
 });
 
-test("every trace body of the shared shop", {
-  skip: !existsSync(SUITE) && "the shared suite is not here",
-}, async (context) => {
+test("every trace body of the shared shop", async (context) => {
+  if (!requireOrSkip(context, "suites", MISSING)) return;
   const folder = join(SUITE, "sdk-shop");
   const expected: { spans: number; spansByService: Record<string, number> } = JSON.parse(
     readFileSync(join(folder, "expected.json"), "utf8"),

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { gunzipSync } from "node:zlib";
+import { requireOrSkip } from "../platform/test-ability.ts";
 import { openPromqlDoor } from "../query/promql-door.ts";
 import { openIn, temporaryDirectory } from "../store/store-fixture.ts";
 import { startFixture } from "./api-fixture.test.ts";
@@ -56,9 +57,8 @@ function byJson(a: unknown, b: unknown): number {
   return JSON.stringify(a) < JSON.stringify(b) ? -1 : 1;
 }
 
-test("over the real store: what the SDK sent in JSON comes back equal", {
-  skip: !existsSync(SHOP) && "the shared suite is not here",
-}, async (context) => {
+test("over the real store: what the SDK sent in JSON comes back equal", async (context) => {
+  if (!requireOrSkip(context, "suites", existsSync(SHOP) ? "" : `${SHOP} does not exist`)) return;
   const store = await openIn(context, await temporaryDirectory(context));
   const promql = openPromqlDoor({ reader: store.reader, clock: { monotonicMs: () => performance.now() } });
   context.after(() => promql.close());

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { KIND_CLIENT, KIND_PRODUCER, KIND_SERVER, type SpanBatch } from "../model/span-batch.ts";
+import { requireOrSkip } from "../platform/test-ability.ts";
 import { DerivedStreams } from "./derived-streams.ts";
 import type { MinuteRow } from "./edge-series.ts";
 import { EDGE_WAIT_MS, type GraphLimits } from "./graph.ts";
@@ -89,9 +90,10 @@ interface GraphCase {
   expectedExpired: Record<string, number>;
 }
 
-const noCases = existsSync(CASES) ? false : "../shared/conformance/otlp is not there";
+const MISSING = existsSync(CASES) ? "" : `${CASES} does not exist`;
 
-test("servicegraph-cases.json", { skip: noCases }, async (t) => {
+test("servicegraph-cases.json", async (t) => {
+  if (!requireOrSkip(t, "suites", MISSING)) return;
   // The file is a checked-out fixture; its shape is stated in its folder's README.
   const cases = JSON.parse(readFileSync(CASES, "utf8")) as GraphCase[];
   for (const { name, request, expectedEdges, expectedExpired } of cases) {
@@ -114,7 +116,8 @@ test("servicegraph-cases.json", { skip: noCases }, async (t) => {
   }
 });
 
-test("sdk-shop, its JSON bodies", { skip: noCases }, () => {
+test("sdk-shop, its JSON bodies", (t) => {
+  if (!requireOrSkip(t, "suites", MISSING)) return;
   const batches = readdirSync(SHOP)
     .filter((name) => /traces\.json(\.gz)?$/.test(name))
     .map((name) => {
@@ -131,7 +134,8 @@ test("sdk-shop, its JSON bodies", { skip: noCases }, () => {
   );
 });
 
-test("messages found by link and by parent, in both orders", { skip: noCases }, () => {
+test("messages found by link and by parent, in both orders", (t) => {
+  if (!requireOrSkip(t, "suites", MISSING)) return;
   for (const name of ["SG-01.otlp.json", "SG-01.reversed.otlp.json"]) {
     const request = JSON.parse(readFileSync(join(FIELD, name), "utf8")) as OtlpRequest;
     const apart = request.resourceSpans.map((spans) => batchOfOtlp({ resourceSpans: [spans] }));

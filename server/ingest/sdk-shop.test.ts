@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { DerivedStreams } from "../derive/derived-streams.ts";
 import { sampleMap } from "../derive/test-spans.ts";
+import { requireOrSkip } from "../platform/test-ability.ts";
 import { decodeTracesJson } from "../wire/otlp-traces-json.ts";
 import { decodeTraces } from "../wire/otlp-traces-protobuf.ts";
 import { checkBatch } from "./check-batch.ts";
@@ -30,9 +31,8 @@ interface Expected {
   }[];
 }
 
-test("every trace body an SDK sent: calls and graph as expected", {
-  skip: existsSync(SHOP) ? false : "../shared/conformance/otlp is not there",
-}, () => {
+test("every trace body an SDK sent: calls and graph as expected", (t) => {
+  if (!requireOrSkip(t, "suites", existsSync(SHOP) ? "" : `${SHOP} does not exist`)) return;
   // A fixture of the checkout; its shape is stated in its folder's README.
   const expected = JSON.parse(readFileSync(join(SHOP, "expected.json"), "utf8")) as Expected;
   const streams = new DerivedStreams();
