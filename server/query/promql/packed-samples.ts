@@ -1,4 +1,4 @@
-/** Selected series on their way to the worker: few objects, two buffers that are handed over. */
+/** Selected series on their way to the worker: few objects, five buffers that are handed over. */
 
 import type { Labels, SeriesSamples } from "../../model/series.ts";
 
