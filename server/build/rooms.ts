@@ -23,7 +23,11 @@ const EFFECTS = [
   "fs",
   "fs/promises",
   "net",
+  "tls",
+  "dns",
+  "dns/promises",
   "http",
+  "https",
   "http2",
   "dgram",
   "child_process",
@@ -31,6 +35,7 @@ const EFFECTS = [
   "os",
   "zlib",
   "readline",
+  "readline/promises",
 ];
 const STORE_DOORS = ["server/store/reader.ts", "server/store/writer.ts"];
 
