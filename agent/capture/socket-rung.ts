@@ -78,6 +78,8 @@ const startedMax = 4096;
 /** Above this share of the ring the next drain comes at once. */
 const busyShare = 1 / 8;
 const drainBusyMs = 1;
+/** So often the ring is read before other work of the thread gets its turn. */
+const drainsPerTurnMax = 4;
 const drainMs = 10;
 /** After so many drains in vain they come more seldom: each wakes a thread. */
 const idleDrainsMax = 20;
@@ -292,7 +294,11 @@ class RunningSocketRung implements SocketRung {
 
   #schedule(): void {
     this.#timer = setTimeout(() => {
-      this.drain();
+      // Who sleeps with much in the ring waits behind those who fill it.
+      for (let turn = 0; turn < drainsPerTurnMax; turn++) {
+        this.drain();
+        if (!this.#wasBusy) break;
+      }
       this.#schedule();
     }, this.nextDrainMs());
   }
