@@ -4,10 +4,12 @@
 
 import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { requireOrSkip } from "../server/platform/test-ability.ts";
 import { type ObservedAgent, observeAgent, type PlainSpan } from "./agent.testkit.ts";
@@ -151,3 +153,26 @@ test("packet rung: each call gives both spans, and no parent is guessed", async 
   assert.match(call.service, /^(checkout|unknown|user:\w+)$/);
   assert.ok(spans.every(({ source }) => source === "packet"));
 });
+
+/** A program that reads requests and never answers. */
+const SILENT = `
+require("node:http").createServer(() => console.log("asked")).listen(0, "127.0.0.1", function () { console.log("port " + this.address().port); });
+`;
+
+for (const mode of ["socket", "packet"] as const) {
+  test(`${mode} rung: a request under way while capture stops is no error`, async (t) => {
+    const silent = spawn(process.execPath, ["-e", SILENT]);
+    t.after(() => silent.kill());
+    const port = await portOf(silent);
+    const observed = await agentOn(t, mode);
+    if (observed === undefined) return;
+    const curl = spawn("curl", ["-s", `http://127.0.0.1:${port}/under-way`]);
+    t.after(() => curl.kill());
+    await once(silent.stdout, "data");
+    // The rungs hand on what they see within some 25 ms.
+    await sleep(200);
+    await observed.agent.stop();
+    assert.deepEqual(spansOf(observed.spans, "GET /under-way"), []);
+    assert.ok((observed.agent.status().spans.dropped["capture_ended"] ?? 0) > 0);
+  });
+}

@@ -115,6 +115,7 @@ function noticeLoss(): void {
 }
 
 async function stop(): Promise<void> {
+  pipeline.ending();
   await stopRung();
   pipeline.finish(clock.nowNs());
   send({ kind: "stopped", status: status() });

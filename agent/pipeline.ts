@@ -48,6 +48,8 @@ export interface Pipeline {
   /** The rung lost events. */
   eventsLost(): void;
   tick(nowNs: number, offset: ClockOffset): void;
+  /** The rung stops: what it closes from now on is not seen to its end. */
+  ending(): void;
   /** Capture has ended: finishes what is open and hands everything out. */
   finish(nowNs: number): void;
   counters(): PipelineCounters;
@@ -77,6 +79,7 @@ export function createPipeline(out: SpanSink, options: PipelineOptions): Pipelin
       room.tick(nowNs);
       collector.tick(nowNs);
     },
+    ending: () => rooms.setEnding(),
     finish(nowNs) {
       connections.stop(nowNs);
       room.tick(nowNs);
@@ -103,6 +106,7 @@ class RoomsSink implements CaptureSink {
   readonly #room: SpanRoom;
   readonly #open = new Set<number>();
   #replay = false;
+  #ending = false;
 
   constructor(connections: Connections, room: SpanRoom) {
     this.#connections = connections;
@@ -113,6 +117,10 @@ class RoomsSink implements CaptureSink {
     this.#replay = on;
     this.#open.clear();
     this.#room.setReplay(on, 0);
+  }
+
+  setEnding(): void {
+    this.#ending = true;
   }
 
   opened(event: SocketOpened): void {
@@ -134,7 +142,8 @@ class RoomsSink implements CaptureSink {
 
   closed(socket: number, timeNs: number, reset: boolean): void {
     this.#open.delete(socket);
-    this.#connections.closed(socket, timeNs, reset);
+    if (this.#ending) this.#connections.left(socket, timeNs);
+    else this.#connections.closed(socket, timeNs, reset);
   }
 
   process(event: ProcessSeen): void {

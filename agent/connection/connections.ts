@@ -141,6 +141,12 @@ export class Connections implements CaptureSink {
     this.#forget(socket, timeNs);
   }
 
+  /** Capture of the socket ends while it may go on: what is open was not seen to its end. */
+  left(id: number, timeNs: number): void {
+    const socket = this.#sockets.get(id);
+    if (socket !== undefined) this.#drop(socket, timeNs, "");
+  }
+
   /** Processes are the span room's. */
   process(_event: ProcessSeen): void {}
 
