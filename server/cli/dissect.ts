@@ -73,7 +73,7 @@ function parseArguments(argv: readonly string[]): DissectOptions | string {
   let protocol: string | undefined;
   let perspective: "client" | "server" | undefined;
   for (let at = 0; at < argv.length; at++) {
-    const word = argv[at] as string;
+    const word = argv[at] ?? "";
     const [flag, inline] = splitFlag(word);
     if (flag === undefined) {
       if (file !== undefined) return `one file at a time; '${word}' is the second.`;

@@ -94,6 +94,7 @@ export const METRICS = {
 /** What can be counted. */
 export type MetricName = keyof typeof METRICS;
 
+// Without labels `L` is the empty record, which the compiler cannot see: hence the two casts.
 function counter<const L extends MetricDefinition["labels"] = Record<never, never>>(help: string, labels?: L) {
   return { type: "counter", help, labels: labels ?? ({} as L) } as const;
 }
