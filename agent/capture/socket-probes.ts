@@ -8,8 +8,8 @@ import { type Attached, type Native, nativeDirectory } from "../../bpf/native.ts
 
 /** Programs that run at each call. */
 export const HOOKS = ["tcp_sent", "tcp_received"] as const;
-/** Bytes of the data ring unless told otherwise: some 20 ms of a saturated machine. */
-export const RING_BYTES = 8 << 20;
+/** Bytes of the data ring unless told otherwise: a quarter of a second of a saturated web server, which a busy machine may keep us waiting. */
+export const RING_BYTES = 16 << 20;
 
 /** What may be set of the programs. */
 export interface ProbeOptions {
