@@ -22,7 +22,7 @@ import type { AgentSurroundings } from "./span/service-name.ts";
 /** Spans wait for hundreds of milliseconds: finer steps would only wake the machine. */
 const tickMs = 20;
 /** Below the time that the span room waits with a request that ended without an answer. */
-const lossEveryMs = 100;
+const lossEveryNs = 100e6;
 const statusEveryMs = 1000;
 
 const NOTHING_CAPTURED = "no traffic of this machine is captured; spans sent over OTLP are kept and shown";
@@ -61,6 +61,7 @@ const pipeline = createPipeline(
 let rung: RunningRung | undefined;
 let tier: Tier;
 let eventsLost = 0;
+let lossLookedNs = 0;
 /** Counts of a rung that was stopped stay in the status. */
 let lastCounters = NO_COUNTERS;
 
@@ -77,7 +78,6 @@ function begin(): void {
   }
   rung = outcome.rung;
   const ticks = setInterval(tick, tickMs);
-  const losses = setInterval(noticeLoss, lossEveryMs);
   const statuses = setInterval(() => send({ kind: "status", status: status() }), statusEveryMs);
   port?.on("message", (message: MessageToAgent) => {
     switch (message.kind) {
@@ -92,7 +92,6 @@ function begin(): void {
         break;
       case "stop":
         clearInterval(ticks);
-        clearInterval(losses);
         clearInterval(statuses);
         void stop();
         break;
@@ -103,14 +102,18 @@ function begin(): void {
 }
 
 function tick(): void {
-  pipeline.tick(clock.nowNs(), rung === undefined ? clock.offset() : rung.clockOffset());
+  const nowNs = clock.nowNs();
+  // Before the tick: what it sends as unanswered may have lost its answer while this thread had no turn.
+  if (nowNs - lossLookedNs >= lossEveryNs) noticeLoss(nowNs);
+  pipeline.tick(nowNs, rung === undefined ? clock.offset() : rung.clockOffset());
 }
 
 /** What was lost may have been a request, or an answer: no open request is surely alone, none surely unanswered. */
-function noticeLoss(): void {
+function noticeLoss(nowNs: number): void {
+  lossLookedNs = nowNs;
   let lost = 0;
   for (const count of Object.values(rung?.counters().lost ?? {})) lost += count;
-  if (lost > eventsLost) pipeline.eventsLost();
+  if (lost > eventsLost) pipeline.eventsLost(nowNs);
   eventsLost = lost;
 }
 

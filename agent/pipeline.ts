@@ -45,8 +45,8 @@ export interface Pipeline {
   sinkOf(traffic: "live" | "replay"): CaptureSink;
   /** The receiver took one batch. */
   taken(): void;
-  /** The rung lost events. */
-  eventsLost(): void;
+  /** The rung lost events since the last look. `nowNs` is boot time. */
+  eventsLost(nowNs: number): void;
   tick(nowNs: number, offset: ClockOffset): void;
   /** The rung stops: what it closes from now on is not seen to its end. */
   ending(): void;
@@ -69,7 +69,7 @@ export function createPipeline(out: SpanSink, options: PipelineOptions): Pipelin
       return traffic === "replay" ? rooms : filter;
     },
     taken: () => collector.taken(),
-    eventsLost: () => room.eventsLost(),
+    eventsLost: (nowNs) => room.eventsLost(nowNs),
     tick(nowNs, offset) {
       room.setClockOffset(offset);
       if (nowNs - sweptNs >= sweepEveryNs) {

@@ -117,9 +117,11 @@ export class SpanRoom implements ConnectionSink {
   /**
    * Capture lost events since the last look, at most `LINGER_NS` ago: what looked alone in its process may not have
    * been, and what ended without its answer may have had one.
+   *
+   * @param nowNs Boot time of this look: requests seen since the last tick are before it too.
    */
-  eventsLost(): void {
-    this.#lostNs = this.#nowNs;
+  eventsLost(nowNs: number): void {
+    this.#lostNs = nowNs;
     this.#processes.eventsLost();
   }
 
