@@ -18,7 +18,7 @@ export interface AgentOptions extends Omit<AgentSetting, "synThread"> {
   /** Receives batches in the server's thread; returning means they are taken. */
   readonly onSpans: (batch: SpanBatch) => void;
   /** Each second, and whenever something changed. */
-  readonly onStatus: (status: AgentStatus) => void;
+  readonly onStatus?: (status: AgentStatus) => void;
   /** The agent's thread died by a bug; capture is off from then on. */
   readonly onFailure: (error: Error) => void;
   /** Program of the agent's thread; in a clone it lies beside this file. */
@@ -70,7 +70,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const learn = (next: AgentStatus) => {
     status = next;
     for (const resolve of asked.splice(0)) resolve(next);
-    options.onStatus(next);
+    options.onStatus?.(next);
   };
   worker.on("message", (message: MessageFromAgent) => {
     switch (message.kind) {

@@ -224,7 +224,6 @@ function agentOptions(parts: Parts, api: Api, playFallback: boolean): AgentOptio
     worker: files.agentWorker,
     synThread: files.synThread,
     onSpans: (batch) => takeCaptured(batch, ingest, api, log),
-    onStatus: () => {},
     onFailure: (error) => log.error({ error }, "the capture thread failed; capture is off"),
   };
 }

@@ -91,12 +91,12 @@ export class Ingest {
     this.#refuseOverload(batch, origin, bytes);
     const checked = checkBatch(batch);
     this.#countRejected(checked.rejected);
-    for (const [what, count] of [...(origin.mended ?? []), ...checked.mended]) {
-      telemetry.count("thalweg_ingest_mended_total", { signal, what }, count);
-    }
     if (checked.batch.rows === 0) return { stored: 0, batch: checked.batch, rejected: checked.rejected };
     this.#tellLiveSpans(checked.batch);
     const receipt = await this.#commit(checked.batch, origin, bytes);
+    for (const [what, count] of [...(origin.mended ?? []), ...checked.mended]) {
+      telemetry.count("thalweg_ingest_mended_total", { signal, what }, count);
+    }
     return { stored: receipt.spans, batch: checked.batch, rejected: checked.rejected };
   }
 

@@ -226,6 +226,7 @@ export class SpanBatchBuilder {
   }
 
   #intern(text: string): number {
+    if (text === "") return 0;
     const known = this.#textIndex.get(text);
     if (known !== undefined) return known;
     const index = this.#text.push(text) - 1;
