@@ -126,12 +126,13 @@ test("accepted spans are in SQL, RED, the graph and the counters; the truth is o
   const { store, ingest, clock, telemetry } = running;
   const spans = calls(0, 40);
   const accepted = await Promise.all([
-    ingest.acceptSpans(batchOf(spans), OTLP),
+    ingest.acceptSpans(batchOf(spans), { ...OTLP, mended: new Map([["unicode", 4]]) }),
     ingest.acceptSpans(batchOf([{ service: "front", kind: 2, spanId: 0n }]), OTLP),
+    // What was mended in rows that were then left out is not counted as stored.
     ingest.acceptSpans(batchOf([]), {
       ...OTLP,
       rejected: new Map([["span_id_length", 2]]),
-      mended: new Map([["unicode", 4]]),
+      mended: new Map([["unicode", 3]]),
     }),
   ]);
   assert.deepEqual(
