@@ -13,8 +13,15 @@ export interface ClosedProcesses {
    * The process that owns a socket of `uid`, if all that could run the same program: the one with the lowest pid.
    *
    * @param among Processes it can be, such as the ones of the socket's cgroup; undefined for all.
+   * @param isThere Whether the socket still is, for sockets whose owner may live for milliseconds only: such an owner is
+   *   named where no process was born since they were read, or where the socket outlived the reading.
    */
-  ownerOf(uid: number, among: readonly number[] | undefined, nowNs: number): number | undefined;
+  ownerOf(
+    uid: number,
+    among: readonly number[] | undefined,
+    nowNs: number,
+    isThere?: () => boolean,
+  ): number | undefined;
 }
 
 interface ClosedProcess {
@@ -24,6 +31,7 @@ interface ClosedProcess {
 }
 
 const rereadNs = 2e9;
+const rereadAfterBirthNs = 200e6;
 const processesMax = 32_768;
 const cmdlineCharsMax = 4096;
 
@@ -31,11 +39,17 @@ const cmdlineCharsMax = 4096;
 export function closedProcesses(): ClosedProcesses {
   let processes: ClosedProcess[] = [];
   let readNs = Number.NEGATIVE_INFINITY;
+  let bornBefore = "";
   return {
-    ownerOf(uid, among, nowNs) {
-      if (nowNs - readNs >= rereadNs) {
+    ownerOf(uid, among, nowNs, isThere) {
+      const ageNs = nowNs - readNs;
+      const isStale = isThere !== undefined && lastBorn() !== bornBefore;
+      if (isStale && ageNs < rereadAfterBirthNs) return undefined;
+      if (isStale || ageNs >= rereadNs) {
         readNs = nowNs;
+        bornBefore = lastBorn();
         processes = readClosed();
+        if (isThere?.() === false) return undefined;
       }
       const able = processes.filter((one) => one.uid === uid && (among === undefined || among.includes(one.pid)));
       const [first] = able;
@@ -43,6 +57,11 @@ export function closedProcesses(): ClosedProcesses {
       return first.pid;
     },
   };
+}
+
+/** Changes with each process and thread that is born: its number. */
+function lastBorn(): string {
+  return readFileSync("/proc/loadavg", "utf8").trimEnd().split(" ").pop() ?? "";
 }
 
 function readClosed(): ClosedProcess[] {

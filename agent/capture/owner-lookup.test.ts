@@ -114,6 +114,34 @@ test("without the right to look: the one program of a user, else the user, and i
   assert.ok(second.port > 0);
 });
 
+test("without the right to look: a client born since the processes were read does not get the name of another", (t) => {
+  if (!requireOrSkip(t, "capture", NO_SETPRIV)) return;
+  const uid = 2_000_000_000 + process.pid;
+  const program = `
+    import { spawn, spawnSync } from "node:child_process";
+    import { once } from "node:events";
+    import { closedProcesses } from ${JSON.stringify(join(import.meta.dirname, "closed-processes.ts"))};
+    const as = (...args) => ["--reuid=${uid}", "--clear-groups", "--bounding-set=-all", ...args];
+    const daemon = spawn("setpriv", as("sh", "-c", "echo up; read line"), { stdio: ["pipe", "pipe", "inherit"] });
+    await once(daemon.stdout, "data");
+    process.setgid(1_999_999_999);
+    process.setuid(1_999_999_999);
+    const closed = closedProcesses();
+    const answers = [closed.ownerOf(${uid}, undefined, 1e9, () => true) === daemon.pid];
+    spawnSync("true");
+    answers.push(closed.ownerOf(${uid}, undefined, 1.1e9, () => true) === undefined);
+    answers.push(closed.ownerOf(${uid}, undefined, 1.5e9, () => false) === undefined);
+    spawnSync("true");
+    answers.push(closed.ownerOf(${uid}, undefined, 2e9, () => true) === daemon.pid);
+    daemon.stdin.end();
+    console.log(JSON.stringify(answers));`;
+  const { stdout, stderr } = spawnSync(process.execPath, ["--input-type=module-typescript", "-e", program], {
+    encoding: "utf8",
+    timeout: 20_000,
+  });
+  assert.equal(stdout.trim(), "[true,true,true,true]", stderr);
+});
+
 test("cgroups by id", (t) => {
   const tree = cgroupTree();
   assert.equal(tree.find(0n, 1e9), undefined);

@@ -72,8 +72,10 @@ export class OwnerLookup {
   ofClient(local: Endpoint, remote: Endpoint, nowNs: number): Owner {
     if (!this.#takeLookup(nowNs)) return this.#note({ pid: 0, ownerBy: "port", fallbackName: "unknown" });
     const family = local.addr.includes(":") ? 6 : 4;
-    const found = this.#native.diagLookup(family, local.addr, local.port, remote.addr, remote.port);
-    return this.#note(this.#ownerOf(found, "unknown", nowNs));
+    const find = () => this.#native.diagLookup(family, local.addr, local.port, remote.addr, remote.port);
+    const found = find();
+    const isThere = () => found !== null && find()?.inode === found.inode;
+    return this.#note(this.#ownerOf(found, "unknown", nowNs, isThere));
   }
 
   /** The owner of a local end by what listens on it; for accepted connections this is the listener's process. */
@@ -111,7 +113,7 @@ export class OwnerLookup {
     this.#listeners = listeners;
   }
 
-  #ownerOf(socket: DiagSocket | null, unknownName: string, nowNs: number): Owner {
+  #ownerOf(socket: DiagSocket | null, unknownName: string, nowNs: number, isThere?: () => boolean): Owner {
     const unknown: Owner = { pid: 0, ownerBy: "port", fallbackName: unknownName };
     if (socket === null) return unknown;
     const pid = this.#pidOf(socket);
@@ -121,11 +123,11 @@ export class OwnerLookup {
     const hasUser = socket.inode !== 0 && socket.state !== TCP_STATE_TIME_WAIT;
     if (cgroup !== undefined && cgroup.name !== "") {
       const [onlyPid] = cgroup.pids.length === 1 ? cgroup.pids : [];
-      const owner = onlyPid ?? (hasUser ? this.#closed.ownerOf(socket.uid, cgroup.pids, nowNs) : undefined);
+      const owner = onlyPid ?? (hasUser ? this.#closed.ownerOf(socket.uid, cgroup.pids, nowNs, isThere) : undefined);
       return { pid: owner ?? 0, ownerBy: "cgroup", fallbackName: cgroup.name };
     }
     if (!hasUser) return unknown;
-    const owner = this.#closed.ownerOf(socket.uid, undefined, nowNs) ?? 0;
+    const owner = this.#closed.ownerOf(socket.uid, undefined, nowNs, isThere) ?? 0;
     return { pid: owner, ownerBy: "uid", fallbackName: `user:${this.#users.get(socket.uid) ?? socket.uid}` };
   }
 
