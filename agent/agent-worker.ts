@@ -57,6 +57,8 @@ const pipeline = createPipeline(
     setting: { hostName: hostname(), agentVersion: setting.version, ...ownSurroundings() },
   },
 );
+/** A rung that is not ready by then starts all the same. */
+const ownersReadyMsMax = 1000;
 
 let rung: RunningRung | undefined;
 let tier: Tier;
@@ -98,7 +100,12 @@ function begin(): void {
     }
   });
   tick();
-  send({ kind: "started", status: status() });
+  // A short connection that begins before its owner can be looked up would stay without a name.
+  const waited = new Promise<void>((resolve) => setTimeout(resolve, ownersReadyMsMax));
+  void Promise.race([rung?.ownersReady ?? Promise.resolve(), waited]).then(() => {
+    tick();
+    send({ kind: "started", status: status() });
+  });
 }
 
 function tick(): void {

@@ -23,6 +23,8 @@ export interface RunningRung {
   counters(): RungCounters;
   /** Turns the events' times into Unix time; measured again at least every second. */
   clockOffset(): ClockOffset;
+  /** Resolves once it finds the owners of new connections; absent where it knows them at once. Never rejects. */
+  readonly ownersReady?: Promise<void>;
   /** Takes everything off the kernel, hands on what was captured until now, and returns. May be called again. */
   stop(): Promise<void>;
 }

@@ -4,13 +4,14 @@
 
 import { spawnSync } from "node:child_process";
 import { oneTruthFault } from "../one-truth.ts";
-import { Program, until } from "../program.ts";
+import { Program, sleep, until } from "../program.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
 import { RunningServers } from "./servers.ts";
 
 const SEEN_MS_MAX = 3_000;
 const RUNGS = ["socket", "packet"] as const;
 const CALLER = "curl";
+const REST_MS = 500;
 
 /** The suite `see-it`: one curl to each of several running servers shows as one trace of two spans within 3 s. */
 export async function runSeeIt(): Promise<SuiteOutcome> {
@@ -34,6 +35,8 @@ async function watchWith(rung: string, servers: RunningServers, report: SuiteRep
   const program = await Program.start(["--capture", rung]);
   try {
     for (const { service, port } of servers.running) {
+      // What the suite itself asked is answered by then: a call meets a program at rest, as a person's first one does.
+      await sleep(REST_MS);
       const path = `/?see=${service}`;
       const asked = spawnSync("curl", ["-s", "-o", "/dev/null", `http://127.0.0.1:${port}${path}`]);
       if (asked.status !== 0) {
