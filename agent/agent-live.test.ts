@@ -3,7 +3,7 @@
  */
 
 import assert from "node:assert/strict";
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -58,6 +58,13 @@ function portOf(child: ChildProcess): Promise<number> {
   });
 }
 
+/** Looks before anything is started; otherwise the test is skipped with what is missing. */
+function isAllowed(t: TestContext): boolean {
+  const root = process.getuid?.() === 0 ? undefined : "live capture needs root";
+  const python = spawnSync("python3", ["--version"]).status === 0 ? undefined : "this machine has no python3";
+  return requireOrSkip(t, "capture", root) && requireOrSkip(t, "servers", python);
+}
+
 /** An agent on a rung, or undefined where the machine does not allow it; then the test is skipped. */
 async function agentOn(t: TestContext, mode: AgentMode): Promise<ObservedAgent | undefined> {
   try {
@@ -85,6 +92,7 @@ function only(spans: readonly PlainSpan[], service: string, kind: string): Plain
 }
 
 test("socket rung: curl to Node to Python is one trace with the right names", async (t) => {
+  if (!isAllowed(t)) return;
   const shop = await startShop(t);
   const observed = await agentOn(t, "socket");
   if (observed === undefined) return;
@@ -117,6 +125,7 @@ test("socket rung: curl to Node to Python is one trace with the right names", as
 });
 
 test("socket rung: what is excluded is not seen", async (t) => {
+  if (!isAllowed(t)) return;
   const shop = await startShop(t);
   try {
     const observed = await observeAgent({ mode: "socket", excludePorts: [shop.backPort] });
@@ -134,6 +143,7 @@ test("socket rung: what is excluded is not seen", async (t) => {
 });
 
 test("packet rung: each call gives both spans, and no parent is guessed", async (t) => {
+  if (!isAllowed(t)) return;
   const shop = await startShop(t);
   const observed = await agentOn(t, "packet");
   if (observed === undefined) return;

@@ -21,6 +21,9 @@ const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/go
 export async function takeScreenshots(out: string, capture: string, report: SuiteReport): Promise<void> {
   const executablePath = BROWSERS.find((file) => existsSync(file));
   if (executablePath === undefined) return report.skip("screenshots", "this machine has no Chromium", "servers");
+  if (capture === "auto" && process.getuid?.() !== 0) {
+    return report.skip("screenshots", "live capture needs root", "capture");
+  }
   mkdirSync(out, { recursive: true });
   const program = await Program.start(["--capture", capture]);
   const shop = await startShop(6);
