@@ -34,7 +34,7 @@ const MEMORY_BYTES_MIN = 256 * 2 ** 20;
 
 interface SettingEntry {
   readonly flag: string;
-  /** Placeholder of the value in the help text; empty for a switch. */
+  /** What stands for the value in the help text; empty for a switch. */
   readonly takes: string;
   readonly fallback: string;
   readonly help: string;
