@@ -153,8 +153,9 @@ function listReader(batches: () => SpanBatch[]): StoreReader {
         .flatMap((batch) => spansOf(batch).map((span): StoredSpan => ({ ...span, service: "", instance: "" })))
         .filter((span) => span.traceId === traceId)
         .slice(0, spansMax),
-    select: (): SeriesSamples[] => [],
-    series: (matchers) => select(matchers[0]?.value),
+    select: async (): Promise<SeriesSamples[]> => [],
+    exemplars: async () => [],
+    series: async (matchers) => select(matchers[0]?.value),
     metadata: () => [{ name: "up", type: "gauge", help: "Is it up?", unit: "" }],
   };
 }

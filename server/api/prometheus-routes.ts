@@ -135,25 +135,25 @@ function formatQuery(parameters: URLSearchParams): Answer {
   return { data: outcome.text };
 }
 
-function answerSeries(deps: ApiDeps, parameters: URLSearchParams): Answer {
+async function answerSeries(deps: ApiDeps, parameters: URLSearchParams): Promise<Answer> {
   if (!parameters.has("match[]")) throw new ParameterError("no match[] parameter provided");
   return limited(
-    seriesOf(deps, parameters).map((labels) => Object.fromEntries(labels)),
+    (await seriesOf(deps, parameters)).map((labels) => Object.fromEntries(labels)),
     readLimit(parameters),
   );
 }
 
-function answerLabels(deps: ApiDeps, parameters: URLSearchParams): Answer {
+async function answerLabels(deps: ApiDeps, parameters: URLSearchParams): Promise<Answer> {
   const names = new Set<string>();
-  for (const labels of seriesOf(deps, parameters)) for (const [name] of labels) names.add(name);
+  for (const labels of await seriesOf(deps, parameters)) for (const [name] of labels) names.add(name);
   return limited([...names].sort(byCodeUnit), readLimit(parameters));
 }
 
-function answerLabelValues(deps: ApiDeps, parameters: URLSearchParams, escaped: string): Answer {
+async function answerLabelValues(deps: ApiDeps, parameters: URLSearchParams, escaped: string): Promise<Answer> {
   const name = unescapeLabelName(escaped);
   if (name === "") throw new ParameterError(`invalid label name: ${JSON.stringify(escaped)}`);
   const values = new Set<string>();
-  for (const labels of seriesOf(deps, parameters)) {
+  for (const labels of await seriesOf(deps, parameters)) {
     const value = labels.find((label) => label[0] === name)?.[1];
     if (value !== undefined) values.add(value);
   }
@@ -161,7 +161,7 @@ function answerLabelValues(deps: ApiDeps, parameters: URLSearchParams, escaped: 
 }
 
 /** Label sets that any of the `match[]` selectors selects, sorted; all of them where none is given. */
-function seriesOf(deps: ApiDeps, parameters: URLSearchParams): Labels[] {
+async function seriesOf(deps: ApiDeps, parameters: URLSearchParams): Promise<Labels[]> {
   const minMs = readTimeMs(parameters, "start", TIME_MIN_MS);
   const maxMs = readTimeMs(parameters, "end", TIME_MAX_MS);
   if (maxMs < minMs) throw invalid("end", "end timestamp must not be before start time");
@@ -169,7 +169,8 @@ function seriesOf(deps: ApiDeps, parameters: URLSearchParams): Labels[] {
   const matcherSets = selectors.length === 0 ? [[]] : selectors.map(matchersOf);
   const byIdentity = new Map<string, Labels>();
   for (const matchers of matcherSets) {
-    for (const labels of deps.reader.series(matchers, minMs, maxMs)) byIdentity.set(JSON.stringify(labels), labels);
+    for (const labels of await deps.reader.series(matchers, minMs, maxMs))
+      byIdentity.set(JSON.stringify(labels), labels);
   }
   return [...byIdentity.entries()].sort((a, b) => byCodeUnit(a[0], b[0])).map((entry) => entry[1]);
 }

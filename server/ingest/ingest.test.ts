@@ -74,10 +74,10 @@ async function rowsOf(store: Store, text: string): Promise<unknown[][]> {
 }
 
 /** Newest value of each series of a metric, by the labels named. */
-function newest(store: Store, metric: string, labels: readonly string[]): Map<string, number> {
+async function newest(store: Store, metric: string, labels: readonly string[]): Promise<Map<string, number>> {
   const found = new Map<string, number>();
   const matchers = [{ name: "__name__", kind: "=" as const, value: metric }];
-  for (const series of store.reader.select(matchers, 0, Number.MAX_SAFE_INTEGER)) {
+  for (const series of await store.reader.select(matchers, 0, Number.MAX_SAFE_INTEGER)) {
     const key = labels.map((name) => series.labels.find(([label]) => label === name)?.[1] ?? "").join(" ");
     found.set(key, (found.get(key) ?? 0) + (series.values.at(-1) ?? 0));
   }
@@ -90,7 +90,7 @@ async function assertOneTruth(store: Store): Promise<void> {
     store,
     "SELECT service, name, sum(weight) FROM spans WHERE duplicate_of IS NULL GROUP BY ALL ORDER BY ALL",
   );
-  const calls = newest(store, "traces_spanmetrics_calls_total", ["service", "span_name"]);
+  const calls = await newest(store, "traces_spanmetrics_calls_total", ["service", "span_name"]);
   assert.deepEqual(
     new Map(rows.map(([service, name, count]) => [`${service} ${name}`, Number(count)])),
     new Map([...calls].sort(([a], [b]) => (a < b ? -1 : 1))),
@@ -140,7 +140,7 @@ test("accepted spans are in SQL, RED, the graph and the counters; the truth is o
     [spans.length, 0, 0],
   );
   await ingest.flush();
-  const edge = newest(store, "traces_service_graph_request_total", ["client", "server"]);
+  const edge = await newest(store, "traces_service_graph_request_total", ["client", "server"]);
   assert.deepEqual(
     edge,
     new Map([
@@ -168,8 +168,8 @@ test("accepted spans are in SQL, RED, the graph and the counters; the truth is o
 test("a new edge is stored by itself within three seconds, zeros first", async (t) => {
   const { store, ingest } = await start(t);
   await ingest.acceptSpans(batchOf(calls(0, 1)), OTLP);
-  const valuesOf = () => {
-    const [series] = store.reader.select(
+  const valuesOf = async () => {
+    const [series] = await store.reader.select(
       [
         { name: "__name__", kind: "=", value: "traces_service_graph_request_total" },
         { name: "server", kind: "=", value: "back" },
@@ -180,8 +180,9 @@ test("a new edge is stored by itself within three seconds, zeros first", async (
     return [...(series?.values ?? [])];
   };
   const deadline = performance.now() + 3_000;
-  while (valuesOf().length < 2 && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.deepEqual(valuesOf(), [0, 1]);
+  while ((await valuesOf()).length < 2 && performance.now() < deadline)
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.deepEqual(await valuesOf(), [0, 1]);
   assert.deepEqual(await rowsOf(store, "SELECT client, server, requests FROM edges ORDER BY ALL"), [
     ["front", "back", "1"],
     ["user", "front", "1"],
@@ -203,7 +204,7 @@ test("counters go on over crashes and stops, without a decrease, and the truth s
   await assertOneTruth(running.store);
   for (const metric of ["traces_spanmetrics_calls_total", "traces_service_graph_request_total"]) {
     const matchers = [{ name: "__name__", kind: "=" as const, value: metric }];
-    for (const { labels, values } of running.store.reader.select(matchers, 0, Number.MAX_SAFE_INTEGER)) {
+    for (const { labels, values } of await running.store.reader.select(matchers, 0, Number.MAX_SAFE_INTEGER)) {
       assert.equal(values[0], 0);
       for (const [at, value] of values.entries()) {
         assert.ok(value >= (values[at - 1] ?? 0), `${JSON.stringify(labels)}: ${values.join()}`);
@@ -291,7 +292,7 @@ test("a state that cannot be read is reported, and everything is derived again w
   assert.equal(telemetry.value("thalweg_store_damage_total", { reason: "derived_state" }), 1);
   const labels = ["client", "server"];
   await running.ingest.flush();
-  assert.equal(newest(store, "traces_service_graph_request_total", labels).get("front back"), 20);
+  assert.equal((await newest(store, "traces_service_graph_request_total", labels)).get("front back"), 20);
   const rows = await rowsOf(store, "SELECT sum(requests) FROM edges WHERE server = 'back' AND client = 'front'");
   assert.deepEqual(rows, [["20"]]);
 });

@@ -2,6 +2,8 @@
  * Metric series as Prometheus knows them.
  */
 
+import type { NativeHistogram } from "./histogram.ts";
+
 /** Label pairs sorted by name (by UTF-16 code unit), without duplicates and without empty values. */
 export type Labels = ReadonlyArray<readonly [name: string, value: string]>;
 
@@ -16,7 +18,30 @@ export interface Matcher {
 export interface SeriesSamples {
   readonly labels: Labels;
   readonly timestampsMs: Float64Array;
+  /** NaN where the sample is a histogram. A stale marker is always a float, of histogram series too. */
   readonly values: Float64Array;
+  /** Sparse by index: the histogram that a sample is. Undefined where all samples are floats. */
+  readonly histograms?: readonly (NativeHistogram | undefined)[] | undefined;
+  /** Unix milliseconds since which a counter counts, by sample; 0 where unknown. Undefined where none is known. */
+  readonly startsMs?: Float64Array | undefined;
+}
+
+/** An example of what a series counts, usually with a trace id among its labels. */
+export interface Exemplar {
+  readonly labels: Labels;
+  readonly timestampMs: number;
+  readonly value: number;
+}
+
+/** Exemplars of one series, oldest first. */
+export interface SeriesExemplars {
+  readonly labels: Labels;
+  readonly exemplars: readonly Exemplar[];
+}
+
+/** What one write brings for one series. Times need not grow: what is too old or out of order is refused by sample. */
+export interface SeriesToAppend extends SeriesSamples {
+  readonly exemplars?: readonly Exemplar[] | undefined;
 }
 
 /** One sample to append to the series that carries `labels`. */
@@ -26,10 +51,21 @@ export interface SampleToAppend {
   readonly value: number;
 }
 
+/** Types of metrics in Prometheus' words. */
+export type MetricType =
+  | "counter"
+  | "gauge"
+  | "histogram"
+  | "gaugehistogram"
+  | "summary"
+  | "info"
+  | "stateset"
+  | "unknown";
+
 /** What Prometheus' `/api/v1/metadata` says of a metric. */
 export interface MetricMetadata {
   readonly name: string;
-  readonly type: "counter" | "gauge" | "histogram" | "summary" | "unknown";
+  readonly type: MetricType;
   readonly help: string;
   readonly unit: string;
 }

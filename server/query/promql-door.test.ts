@@ -14,7 +14,7 @@ const START_MS = 1_700_000_000_000;
 
 /** 60 samples of four counters, 15 s apart; only the name is matched, which is all these tests ask for. */
 const reader = {
-  select(matchers: readonly Matcher[], minMs: number, maxMs: number): SeriesSamples[] {
+  async select(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<SeriesSamples[]> {
     const name = matchers.find((matcher) => matcher.name === "__name__")?.value ?? "";
     if (name !== "requests_total") return [];
     return ["a", "b", "c", "d"].map((service, index) => {

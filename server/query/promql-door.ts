@@ -132,37 +132,39 @@ class WorkerDoor implements PromqlDoor {
     const job = slot === undefined ? undefined : this.#waiting.shift();
     if (slot === undefined || job === undefined) return;
     slot.job = job;
-    try {
-      this.#send(slot, job);
-    } catch (cause) {
+    this.#send(slot, job).catch((cause: unknown) => {
+      if (slot.job !== job) return; // it ended while its series were gathered
       slot.job = undefined;
       const failure = renderFailure(cause);
       if (failure === undefined) this.#report(cause);
       this.#settle(job, failure ?? renderError("internal", "the query failed; the log says why"));
       this.#next();
-    }
+    });
   }
 
-  #send(slot: Slot, job: Job): void {
+  async #send(slot: Slot, job: Job): Promise<void> {
     const timeoutMs = job.deadlineMs - this.#options.clock.monotonicMs();
     if (timeoutMs <= 0) throw new ThalwegError("query_timeout", { timeoutMs: job.query.timeoutMs });
     const query = { ...job.query, timeoutMs };
-    const samples = packSamples(this.#select(query));
+    const samples = packSamples(await this.#select(query));
+    if (slot.job !== job) return;
     slot.worker ??= this.#start(slot);
     const request: WorkerRequest = { id: job.id, query, samples };
     slot.worker.postMessage(request, packedBuffers(samples));
   }
 
-  #select(query: PromqlQuery): SeriesSamples[][] {
+  async #select(query: PromqlQuery): Promise<SeriesSamples[][]> {
     let asked = 0;
-    return planQuery(query).selections.map(({ matchers, minMs, maxMs }) => {
-      const series = this.#options.reader.select(matchers, minMs, maxMs);
+    const selected: SeriesSamples[][] = [];
+    for (const { matchers, minMs, maxMs } of planQuery(query).selections) {
+      const series = await this.#options.reader.select(matchers, minMs, maxMs);
       for (const { values } of series) asked += values.length;
       if (asked > query.settings.samplesMax) {
         throw new ThalwegError("query_samples_max", { asked, max: query.settings.samplesMax });
       }
-      return series;
-    });
+      selected.push(series);
+    }
+    return selected;
   }
 
   #start(slot: Slot): Worker {

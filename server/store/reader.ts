@@ -2,7 +2,7 @@
  * The store's reading door. Answers are plain data; nobody behind this door knows DuckDB.
  */
 
-import type { Labels, Matcher, MetricMetadata, SeriesSamples } from "../model/series.ts";
+import type { Labels, Matcher, MetricMetadata, SeriesExemplars, SeriesSamples } from "../model/series.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
 
 /** A column of a SQL answer; `type` is DuckDB's own name of the type. */
@@ -38,6 +38,15 @@ export interface SqlAnswer {
   readonly truncated: boolean;
 }
 
+/** Bounds of one selection, checked while samples are gathered. */
+export interface SelectLimits {
+  /** Beyond so many samples `query_samples_max` is thrown. A histogram counts one for each of its buckets and one more. */
+  readonly samplesMax: number;
+  readonly seriesMax: number;
+  /** Aborted when the client left or the time is up. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Reads what the writer committed. All times are Unix. */
 export interface StoreReader {
   /** Runs a checked statement in a read-only transaction. */
@@ -45,8 +54,10 @@ export interface StoreReader {
   /** Spans of one trace in order of start, at most `spansMax`; empty where unknown. `traceId`: 32 hex digits. */
   trace(traceId: string, spansMax: number): Promise<StoredSpan[]>;
   /** Series that satisfy all matchers with their samples in `[minMs, maxMs]`, both ends included. Series without samples there are left out. */
-  select(matchers: readonly Matcher[], minMs: number, maxMs: number): SeriesSamples[];
+  select(matchers: readonly Matcher[], minMs: number, maxMs: number, limits?: SelectLimits): Promise<SeriesSamples[]>;
   /** Labels of series with at least one sample in `[minMs, maxMs]`. */
-  series(matchers: readonly Matcher[], minMs: number, maxMs: number): Labels[];
+  series(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<Labels[]>;
+  /** Exemplars in `[minMs, maxMs]` of series that satisfy all matchers. */
+  exemplars(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<SeriesExemplars[]>;
   metadata(): MetricMetadata[];
 }

@@ -168,13 +168,17 @@ function doorsOf(engine: EngineHolder, head: MetricHead): Pick<Store, "writer" |
       loadDerived: async () => engine.open().loadDerived(),
       replaySpans: async (sequence, onBatch) => engine.open().replaySpans(sequence, onBatch),
       appendSamples: (samples) => head.append(samples),
+      appendSeries: async () => {
+        throw new ThalwegError("store_unavailable", { why: "writes of whole series are not taken" });
+      },
       describe: (metadata) => head.describe(metadata),
     },
     reader: {
       sql: async (statement, limits) => engine.open().sql(statement, limits),
       trace: async (traceId, spansMax) => engine.open().trace(traceId, spansMax),
-      select: (matchers, minMs, maxMs) => head.select(matchers, minMs, maxMs),
-      series: (matchers, minMs, maxMs) => head.series(matchers, minMs, maxMs),
+      select: async (matchers, minMs, maxMs) => head.select(matchers, minMs, maxMs),
+      exemplars: async () => [],
+      series: async (matchers, minMs, maxMs) => head.series(matchers, minMs, maxMs),
       metadata: () => head.metadata(),
     },
   };

@@ -2,7 +2,7 @@
  * The store's writing door.
  */
 
-import type { MetricMetadata, SampleToAppend } from "../model/series.ts";
+import type { MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 
 /** What a commit stored, and its place in the order of all commits. */
@@ -34,6 +34,28 @@ export interface DerivedSnapshot {
   readonly state: Uint8Array;
 }
 
+/** Why a sample or exemplar was not kept, in the words of `thalweg_ingest_rejected_total`. */
+export type SampleRefusal =
+  | "out_of_order"
+  | "too_old"
+  | "duplicate"
+  | "timestamp"
+  | "series_max"
+  | "histogram_invalid"
+  | "exemplar_out_of_order"
+  | "exemplar_duplicate"
+  | "exemplar_labels";
+
+/** What became of one write. A sample that repeats the stored one exactly counts as kept. */
+export interface AppendOutcome {
+  readonly samples: number;
+  readonly histograms: number;
+  readonly exemplars: number;
+  readonly refused: ReadonlyMap<SampleRefusal, number>;
+  /** The first refusal in Prometheus' words, with its series; undefined where nothing was refused. */
+  readonly firstRefusal: string | undefined;
+}
+
 /** Takes what ingest accepted. */
 export interface StoreWriter {
   /**
@@ -49,6 +71,12 @@ export interface StoreWriter {
   replaySpans(sequence: number, onBatch: (batch: SpanBatch, sequence: number) => void): Promise<void>;
   /** Appends samples; resolves after the head's log is durable. Out-of-order samples are counted and left out. */
   appendSamples(samples: readonly SampleToAppend[]): Promise<void>;
+  /**
+   * Appends what one write brought; resolves after the log is durable, with what was kept and what was refused.
+   *
+   * Rejects with `store_unavailable` when nothing of it was kept.
+   */
+  appendSeries(series: readonly SeriesToAppend[]): Promise<AppendOutcome>;
   /** Announces type, help and unit of a metric. */
   describe(metadata: MetricMetadata): void;
 }

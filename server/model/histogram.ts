@@ -1,0 +1,40 @@
+/**
+ * Native histograms as Prometheus knows them.
+ *
+ * @see https://prometheus.io/docs/specs/native_histograms/
+ */
+
+/** Runs of neighbouring buckets: `offset` counts from the end of the run before, at first from bucket 0. */
+export interface BucketSpan {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Whether counts may be compared with those of the sample before. */
+export type CounterResetHint = "unknown" | "reset" | "not_reset" | "gauge";
+
+/** Schema of histograms whose bounds are listed one by one in `customValues`. */
+export const CUSTOM_BUCKETS_SCHEMA = -53;
+
+/** Coarsest and finest schema of exponential buckets: bounds are powers of `2 ** (2 ** -schema)`. */
+export const EXPONENTIAL_SCHEMA_MIN = -4;
+/** @see EXPONENTIAL_SCHEMA_MIN */
+export const EXPONENTIAL_SCHEMA_MAX = 8;
+
+/** One histogram sample. Counts are absolute, one for each bucket of the spans, in their order. Never changed. */
+export interface NativeHistogram {
+  readonly schema: number;
+  readonly zeroThreshold: number;
+  readonly zeroCount: number;
+  readonly count: number;
+  readonly sum: number;
+  readonly positiveSpans: readonly BucketSpan[];
+  readonly positiveCounts: Float64Array;
+  readonly negativeSpans: readonly BucketSpan[];
+  readonly negativeCounts: Float64Array;
+  /** Upper bounds of custom buckets, growing, without `+Inf`; empty for exponential ones. */
+  readonly customValues: Float64Array;
+  readonly resetHint: CounterResetHint;
+  /** Sent with whole counts, so it goes out again with whole counts. */
+  readonly integer: boolean;
+}
