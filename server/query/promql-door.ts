@@ -12,6 +12,7 @@ import type { StoreReader } from "../store/reader.ts";
 import type { InstantRequest, PromqlDoor, RangeRequest, RenderedAnswer } from "./doors.ts";
 import { packedBuffers, packSamples } from "./promql/packed-samples.ts";
 import { PROMQL_DEFAULTS, type PromqlQuery, type PromqlSettings, planQuery } from "./promql/query.ts";
+import { samplesSize } from "./promql/query-budget.ts";
 import { renderError, renderFailure } from "./promql/render.ts";
 import type { WorkerReply, WorkerRequest } from "./promql-worker.ts";
 
@@ -158,7 +159,7 @@ class WorkerDoor implements PromqlDoor {
     const selected: SeriesSamples[][] = [];
     for (const { matchers, minMs, maxMs } of planQuery(query).selections) {
       const series = await this.#options.reader.select(matchers, minMs, maxMs);
-      for (const { values } of series) asked += values.length;
+      for (const one of series) asked += samplesSize(one);
       if (asked > query.settings.samplesMax) {
         throw new ThalwegError("query_samples_max", { asked, max: query.settings.samplesMax });
       }

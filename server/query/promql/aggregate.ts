@@ -9,7 +9,7 @@ import { printPlainNumber } from "./number-text.ts";
 import { quantileOf } from "./quantile.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import { filterLabels, isMetricLabel, labelsKey, METRIC_NAME, partialKey, setLabel } from "./series-labels.ts";
-import { makeSeries, mergeEqualSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
+import { ABSENT, FLOAT, makeSeries, mergeEqualSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
 
 /** For so many picked series the best so far are kept in order: most candidates are done after one comparison. */
 const INSERTED_MAX = 64;
@@ -106,10 +106,10 @@ function foldSimple(out: StepSeries, one: StepSeries, fold: SimpleFold | undefin
   if (fold === undefined) throw new Error("an aggregation without a fold");
   const { values, present } = one;
   for (let k = 0; k < present.length; k++) {
-    if (present[k] === 0) continue;
+    if (present[k] !== FLOAT) continue;
     const value = values[k] ?? Number.NaN;
-    out.values[k] = out.present[k] === 1 ? fold.next(out.values[k] ?? Number.NaN, value) : fold.first(value);
-    out.present[k] = 1;
+    out.values[k] = out.present[k] === FLOAT ? fold.next(out.values[k] ?? Number.NaN, value) : fold.first(value);
+    out.present[k] = FLOAT;
   }
 }
 
@@ -119,10 +119,10 @@ function foldSum(group: Group, one: StepSeries): void {
   const sums = group.out.values;
   const { lost } = group;
   for (let k = 0; k < present.length; k++) {
-    if (present[k] === 0) continue;
+    if (present[k] !== FLOAT) continue;
     const value = values[k] ?? Number.NaN;
-    if (group.out.present[k] === 0) {
-      group.out.present[k] = 1;
+    if (group.out.present[k] === ABSENT) {
+      group.out.present[k] = FLOAT;
       sums[k] = value;
       continue;
     }
@@ -140,14 +140,14 @@ function foldSum(group: Group, one: StepSeries): void {
 function foldMean(group: Group, one: StepSeries): void {
   const { out, counts, lost, running } = group;
   for (let k = 0; k < one.present.length; k++) {
-    if (one.present[k] === 0) continue;
+    if (one.present[k] !== FLOAT) continue;
     MEAN.load(counts[k] ?? 0, out.values[k] ?? 0, lost[k] ?? 0, running[k] === 1);
     MEAN.add(one.values[k] ?? Number.NaN);
     counts[k] = MEAN.count;
     out.values[k] = MEAN.sum;
     lost[k] = MEAN.lost;
     running[k] = MEAN.isRunning ? 1 : 0;
-    out.present[k] = 1;
+    out.present[k] = FLOAT;
   }
 }
 
@@ -157,11 +157,11 @@ const MEAN = new CompensatedMean();
 function foldVariance(group: Group, one: StepSeries): void {
   const { out, counts, lost: squares } = group;
   for (let k = 0; k < one.present.length; k++) {
-    if (one.present[k] === 0) continue;
+    if (one.present[k] !== FLOAT) continue;
     const value = one.values[k] ?? Number.NaN;
     const count = (counts[k] ?? 0) + 1;
     counts[k] = count;
-    out.present[k] = 1;
+    out.present[k] = FLOAT;
     if (count === 1) {
       out.values[k] = value;
       squares[k] = Number.isFinite(value) ? 0 : Number.NaN;
@@ -179,7 +179,7 @@ function finish(op: string, group: Group): void {
   const { out, counts, lost } = group;
   if (op !== "sum" && op !== "avg" && op !== "stddev" && op !== "stdvar") return;
   for (let k = 0; k < out.present.length; k++) {
-    if (out.present[k] === 0) continue;
+    if (out.present[k] === ABSENT) continue;
     const count = counts[k] ?? 0;
     const value = out.values[k] ?? Number.NaN;
     if (op === "sum") out.values[k] = value + (lost[k] ?? 0);
@@ -225,9 +225,9 @@ export function quantileAggregate(
     const scratch = new Float64Array(members.length);
     for (let k = 0; k < grid.steps; k++) {
       let count = 0;
-      for (const one of members) if (one.present[k] === 1) scratch[count++] = one.values[k] ?? Number.NaN;
+      for (const one of members) if (one.present[k] === FLOAT) scratch[count++] = one.values[k] ?? Number.NaN;
       if (count === 0) continue;
-      result.present[k] = 1;
+      result.present[k] = FLOAT;
       result.values[k] = quantileOf(scratch.subarray(0, count), parameter[k] ?? Number.NaN);
     }
     out.push(result);
@@ -261,7 +261,7 @@ export function countValues(
     const base = filterLabels(one.labels, kept);
     const known = new Map<string, StepSeries>();
     for (let k = 0; k < grid.steps; k++) {
-      if (one.present[k] === 0) continue;
+      if (one.present[k] !== FLOAT) continue;
       const text = printPlainNumber(one.values[k] ?? Number.NaN);
       let target = known.get(text);
       if (target === undefined) {
@@ -271,7 +271,7 @@ export function countValues(
         byKey.set(key, target);
         known.set(text, target);
       }
-      target.present[k] = 1;
+      target.present[k] = FLOAT;
       target.values[k] = (target.values[k] ?? 0) + 1;
     }
   }
@@ -301,7 +301,7 @@ export function pickAggregate(
         const target = picked[index];
         const source = members[index];
         if (target === undefined || source === undefined) continue;
-        target.present[k] = 1;
+        target.present[k] = FLOAT;
         target.values[k] = source.values[k] ?? Number.NaN;
         order.set(target, place++);
       }
@@ -328,7 +328,7 @@ function checkPick(node: PromqlAggregate, value: number, evaluation: Evaluation)
 /** Indexes of the members picked at a step, best first. */
 function pickAt(op: string, members: readonly StepSeries[], step: number, parameter: number): readonly number[] {
   const here: number[] = [];
-  for (const [index, one] of members.entries()) if (one.present[step] === 1) here.push(index);
+  for (const [index, one] of members.entries()) if (one.present[step] === FLOAT) here.push(index);
   if (op === "limit_ratio") {
     const ratio = Math.max(-1, Math.min(1, parameter));
     return here.filter((index) => {

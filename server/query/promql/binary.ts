@@ -17,7 +17,7 @@ import {
   printLabels,
   setLabel,
 } from "./series-labels.ts";
-import { makeSeries, mergeEqualSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
+import { ABSENT, FLOAT, makeSeries, mergeEqualSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
 import { arithmetic, comparison } from "./vector-kernels.ts";
 
 /** The value of an operation, or undefined where a comparison filters it out. */
@@ -44,11 +44,11 @@ export function vectorScalar(
   for (const series of vector) {
     const { values, present } = series;
     for (let k = 0; k < present.length; k++) {
-      if (present[k] === 0) continue;
+      if (present[k] !== FLOAT) continue;
       const value = values[k] ?? Number.NaN;
       const other = scalar[k] ?? Number.NaN;
       const result = scalarIsLeft ? operate(other, value) : operate(value, other);
-      if (result === undefined) present[k] = 0;
+      if (result === undefined) present[k] = ABSENT;
       else values[k] = filters ? value : result;
     }
     if (!filters) withoutName(series, evaluation);
@@ -76,7 +76,7 @@ function bySignature(series: readonly StepSeries[], matched: (name: string) => b
 /** Steps at which any of the series has a value. */
 function presence(series: readonly StepSeries[], steps: number): Uint8Array {
   const any = new Uint8Array(steps);
-  for (const { present } of series) for (let k = 0; k < steps; k++) if (present[k] === 1) any[k] = 1;
+  for (const { present } of series) for (let k = 0; k < steps; k++) if (present[k] !== ABSENT) any[k] = 1;
   return any;
 }
 
@@ -99,7 +99,7 @@ export function setOperation(
       other = presence(others.get(key) ?? [], grid.steps);
       presences.set(key, other);
     }
-    for (let k = 0; k < grid.steps; k++) if (other[k] !== keepWhere) one.present[k] = 0;
+    for (let k = 0; k < grid.steps; k++) if (other[k] !== keepWhere) one.present[k] = ABSENT;
   }
   return mergeEqualSeries(node.op === "or" ? [...left, ...right] : left);
 }
@@ -165,7 +165,7 @@ class VectorMatcher {
       const manyAt = presence(this.#many, this.#grid.steps);
       for (const [index, one] of group.entries()) {
         for (let k = 0; k < this.#grid.steps; k++) {
-          if (one.present[k] === 0 || manyAt[k] === 0) continue;
+          if (one.present[k] === ABSENT || manyAt[k] === 0) continue;
           const before = group[seen[k] ?? -1];
           if (before !== undefined) this.#duplicateError(before, one);
           seen[k] = index;
@@ -195,7 +195,7 @@ class VectorMatcher {
     let target: StepSeries | undefined;
     let written: Uint8Array | undefined;
     for (let k = 0; k < steps; k++) {
-      if (many.present[k] === 0 || one.present[k] === 0) continue;
+      if (many.present[k] === ABSENT || one.present[k] === ABSENT) continue;
       if (taken !== undefined) {
         if (taken[k] === 1) {
           throw new PromqlExecutionError(
@@ -222,7 +222,7 @@ class VectorMatcher {
         written[k] = 1;
       }
       if (result === undefined) continue;
-      target.present[k] = 1;
+      target.present[k] = FLOAT;
       target.values[k] = result;
     }
   }

@@ -10,9 +10,18 @@ import { printBound } from "./number-text.ts";
 import { positiveDurationMs, shiftedGrid, subqueryGrid } from "./plan.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import { NAME_KEEPING_KERNELS, RANGE_KERNELS } from "./range-kernels.ts";
-import { applyKernel, type RangeGrid, selectInstant, stepsToSamples, withoutStale } from "./select-steps.ts";
+import {
+  applyKernel,
+  forgetResets,
+  type RangeGrid,
+  selectInstant,
+  stepsToSamples,
+  withoutStale,
+} from "./select-steps.ts";
 import { compareLabels, compareText, labelsKey, labelValue, METRIC_NAME, setLabel } from "./series-labels.ts";
 import {
+  ABSENT,
+  FLOAT,
   hasValues,
   makeSeries,
   mergeEqualSeries,
@@ -50,13 +59,13 @@ export function evaluateCall(node: PromqlCall, grid: StepGrid, evaluation: Evalu
   if (node.name === "vector") {
     const series = makeSeries([], false, grid, evaluation.budget);
     series.values.set(scalarArgument(node, 0, grid, evaluate));
-    series.present.fill(1);
+    series.present.fill(FLOAT);
     return vector([series]);
   }
   if (node.name === "timestamp") return vector(timestamps(node, grid, evaluation, evaluate));
   if (DATE_KERNELS.has(node.name) && node.args.length === 0) {
     const series = makeSeries([], false, grid, evaluation.budget);
-    series.present.fill(1);
+    series.present.fill(FLOAT);
     for (let k = 0; k < grid.steps; k++) series.values[k] = stepTimeMs(grid, k) / 1000;
     return vector(mapValues([series], DATE_KERNELS.get(node.name) ?? Number, evaluation));
   }
@@ -120,7 +129,7 @@ function scalarFunction(
       const series = vectorArgument(node, 0, grid, evaluate);
       const out = fill(Number.NaN);
       for (let k = 0; k < grid.steps; k++) {
-        const here = series.filter((one) => one.present[k] === 1);
+        const here = series.filter((one) => one.present[k] === FLOAT);
         if (here.length === 1) out[k] = here[0]?.values[k] ?? Number.NaN;
       }
       releaseSeries(series, evaluation.budget);
@@ -164,7 +173,7 @@ function rangeArgument(
   const steps = value.kind === "vector" ? value.series : [];
   // A name that an inner function drops is gone for good inside a sub-query.
   const series = (evaluation.delayedNameRemoval ? resolveNames(steps) : steps).map((one) =>
-    stepsToSamples(one, innerGrid),
+    forgetResets(stepsToSamples(one, innerGrid)),
   );
   const ranges = { grid, shifted: shiftedGrid(inner, grid, times), rangeMs: positiveDurationMs(inner.range, times) };
   return { series, ranges };
@@ -240,13 +249,13 @@ function absentOverTime(node: PromqlCall, grid: StepGrid, evaluation: Evaluation
   const range = argument(node, 0);
   const { series, ranges } = rangeArgument(range, grid, evaluation, evaluate);
   const out = makeSeries(absentLabels(range), false, grid, evaluation.budget);
-  out.present.fill(1);
+  out.present.fill(FLOAT);
   out.values.fill(1);
   const scratch = makeSeries([], false, grid, evaluation.budget);
   for (const one of series) {
-    scratch.present.fill(0);
+    scratch.present.fill(ABSENT);
     applyKernel(one, () => true, ranges, { first: undefined, second: undefined }, scratch);
-    for (let k = 0; k < grid.steps; k++) if (scratch.present[k] === 1) out.present[k] = 0;
+    for (let k = 0; k < grid.steps; k++) if (scratch.present[k] === FLOAT) out.present[k] = ABSENT;
   }
   releaseSeries([scratch], evaluation.budget);
   return out;
@@ -276,7 +285,7 @@ function mapValues(
 ): StepSeries[] {
   for (const one of series) {
     for (let k = 0; k < one.values.length; k++) {
-      if (one.present[k] === 1) one.values[k] = kernel(one.values[k] ?? Number.NaN, k);
+      if (one.present[k] === FLOAT) one.values[k] = kernel(one.values[k] ?? Number.NaN, k);
     }
     withoutName(one, evaluation);
   }
@@ -362,9 +371,9 @@ function histogramFunction(node: PromqlCall, grid: StepGrid, evaluation: Evaluat
 function absent(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries {
   const series = vectorArgument(node, 0, grid, evaluate);
   const out = makeSeries(absentLabels(argument(node, 0)), false, grid, evaluation.budget);
-  out.present.fill(1);
+  out.present.fill(FLOAT);
   out.values.fill(1);
-  for (const one of series) for (let k = 0; k < grid.steps; k++) if (one.present[k] === 1) out.present[k] = 0;
+  for (const one of series) for (let k = 0; k < grid.steps; k++) if (one.present[k] !== ABSENT) out.present[k] = ABSENT;
   releaseSeries(series, evaluation.budget);
   return out;
 }
@@ -377,7 +386,7 @@ function clamp(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluat
   for (let k = 0; k < grid.steps; k++) {
     const least = lower?.[k] ?? Number.NEGATIVE_INFINITY;
     const most = upper?.[k] ?? Number.POSITIVE_INFINITY;
-    if (most < least) for (const one of series) one.present[k] = 0;
+    if (most < least) for (const one of series) one.present[k] = ABSENT;
   }
   return mapValues(
     series,

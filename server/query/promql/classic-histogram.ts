@@ -5,7 +5,7 @@ import type { TextRange } from "../../../grammar/promql-tree.ts";
 import type { Evaluation } from "./evaluation.ts";
 import { withoutName } from "./evaluation.ts";
 import { filterLabels, labelValue, METRIC_NAME, partialKey } from "./series-labels.ts";
-import { makeSeries, mergeEqualSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
+import { FLOAT, makeSeries, mergeEqualSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
 
 /** Cumulative count of observations up to `bound`. */
 interface Bucket {
@@ -72,10 +72,10 @@ function overHistograms(
     for (let k = 0; k < grid.steps; k++) {
       const buckets: Bucket[] = [];
       for (const { bound, series: one } of group.buckets) {
-        if (one.present[k] === 1) buckets.push({ bound, count: one.values[k] ?? Number.NaN });
+        if (one.present[k] === FLOAT) buckets.push({ bound, count: one.values[k] ?? Number.NaN });
       }
       if (buckets.length === 0) continue;
-      result.present[k] = 1;
+      result.present[k] = FLOAT;
       result.values[k] = compute(buckets, k, name);
     }
     withoutName(result, evaluation);

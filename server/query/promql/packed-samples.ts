@@ -1,5 +1,11 @@
-/** Selected series on their way to the worker: few objects, five buffers that are handed over. */
+/**
+ * Selected series on their way to the worker: few objects, few buffers that are handed over.
+ *
+ * Histograms lie in two streams of numbers. A layout (schema, zero threshold, spans, custom bounds) is written where it
+ * differs from the one before in its series, so that samples with the same buckets share it again in the worker.
+ */
 
+import type { BucketSpan, CounterResetHint, NativeHistogram } from "../../model/histogram.ts";
 import type { Labels, SeriesSamples } from "../../model/series.ts";
 
 /** Series of several selections, one after the other. */
@@ -13,6 +19,14 @@ export interface PackedSamples {
   readonly lengths: Uint32Array;
   readonly timestampsMs: Float64Array;
   readonly values: Float64Array;
+  /** For each series with start timestamps, where they begin, counted from 1; 0 for the others. */
+  readonly startsFrom: Uint32Array;
+  readonly startsMs: Float64Array;
+  /** For each series: where its histograms begin and how many they are. */
+  readonly histogramsFrom: Uint32Array;
+  readonly histogramCounts: Uint32Array;
+  readonly histograms: Float64Array;
+  readonly layouts: Float64Array;
 }
 
 /** Copies samples together; time stamps that several series share are copied once. */
@@ -21,12 +35,15 @@ export function packSamples(selected: readonly (readonly SeriesSamples[])[]): Pa
   const shared = new Map<Float64Array, number>();
   let times = 0;
   let values = 0;
+  let starts = 0;
   for (const series of all) {
     values += series.values.length;
+    starts += series.startsMs?.length ?? 0;
     if (shared.has(series.timestampsMs)) continue;
     shared.set(series.timestampsMs, times);
     times += series.timestampsMs.length;
   }
+  const histograms = packHistograms(all);
   const packed: PackedSamples = {
     counts: selected.map((series) => series.length),
     labels: all.map((series) => series.labels),
@@ -35,28 +52,40 @@ export function packSamples(selected: readonly (readonly SeriesSamples[])[]): Pa
     lengths: new Uint32Array(all.length),
     timestampsMs: new Float64Array(times),
     values: new Float64Array(values),
+    startsFrom: new Uint32Array(all.length),
+    startsMs: new Float64Array(starts),
+    ...histograms,
   };
   for (const [timestampsMs, from] of shared) packed.timestampsMs.set(timestampsMs, from);
   let from = 0;
+  let startsAt = 0;
   for (const [index, series] of all.entries()) {
     packed.timesFrom[index] = shared.get(series.timestampsMs) ?? 0;
     packed.valuesFrom[index] = from;
     packed.lengths[index] = series.values.length;
     packed.values.set(series.values, from); // bytes are copied, so NaNs keep their bits
     from += series.values.length;
+    if (series.startsMs === undefined) continue;
+    packed.startsFrom[index] = startsAt + 1;
+    packed.startsMs.set(series.startsMs, startsAt);
+    startsAt += series.startsMs.length;
   }
   return packed;
 }
 
 /** Buffers to transfer, so that nothing is copied twice. */
 export function packedBuffers(packed: PackedSamples): ArrayBuffer[] {
-  const { timesFrom, valuesFrom, lengths, timestampsMs, values } = packed;
-  return [timesFrom, valuesFrom, lengths, timestampsMs, values].map((array) => array.buffer as ArrayBuffer); // made above
+  const { timesFrom, valuesFrom, lengths, timestampsMs, values, startsFrom, startsMs } = packed;
+  const { histogramsFrom, histogramCounts, histograms, layouts } = packed;
+  const all = [timesFrom, valuesFrom, lengths, timestampsMs, values, startsFrom, startsMs];
+  // Each array was made above and owns its buffer.
+  return [...all, histogramsFrom, histogramCounts, histograms, layouts].map((array) => array.buffer as ArrayBuffer);
 }
 
 /** Series of each selection again, as views on the buffers. */
 export function unpackSamples(packed: PackedSamples): SeriesSamples[][] {
   const out: SeriesSamples[][] = [];
+  const layouts = new Map<number, Layout>();
   let index = 0;
   for (const count of packed.counts) {
     const series: SeriesSamples[] = [];
@@ -64,13 +93,194 @@ export function unpackSamples(packed: PackedSamples): SeriesSamples[][] {
       const timesFrom = packed.timesFrom[index] ?? 0;
       const valuesFrom = packed.valuesFrom[index] ?? 0;
       const length = packed.lengths[index] ?? 0;
+      const startsFrom = packed.startsFrom[index] ?? 0;
       series.push({
         labels: packed.labels[index] ?? [],
         timestampsMs: packed.timestampsMs.subarray(timesFrom, timesFrom + length),
         values: packed.values.subarray(valuesFrom, valuesFrom + length),
+        startsMs: startsFrom === 0 ? undefined : packed.startsMs.subarray(startsFrom - 1, startsFrom - 1 + length),
+        histograms: unpackHistograms(packed, index, length, layouts),
       });
     }
     out.push(series);
+  }
+  return out;
+}
+
+/** What neighbouring histograms of a series have in common. */
+type Layout = Pick<NativeHistogram, "schema" | "zeroThreshold" | "positiveSpans" | "negativeSpans" | "customValues"> & {
+  readonly positiveLength: number;
+  readonly negativeLength: number;
+};
+
+const HINTS: readonly CounterResetHint[] = ["unknown", "reset", "not_reset", "gauge"];
+
+/** Numbers of a histogram before its buckets: index of the sample, layout, hint and kind, zero count, count, sum. */
+const HEAD_LENGTH = 6;
+
+/** Numbers of a layout before its spans: schema, zero threshold, how many spans, bounds and buckets there are. */
+const LAYOUT_HEAD_LENGTH = 7;
+
+type PackedHistograms = Pick<PackedSamples, "histogramsFrom" | "histogramCounts" | "histograms" | "layouts">;
+
+function packHistograms(all: readonly SeriesSamples[]): PackedHistograms {
+  let size = 0;
+  let layoutSize = 0;
+  for (const { histograms } of all) {
+    let before: NativeHistogram | undefined;
+    for (const one of histograms ?? []) {
+      if (one === undefined) continue;
+      size += HEAD_LENGTH + one.positiveCounts.length + one.negativeCounts.length;
+      if (before === undefined || !sameLayout(before, one)) layoutSize += layoutLength(one);
+      before = one;
+    }
+  }
+  const packed: PackedHistograms = {
+    histogramsFrom: new Uint32Array(all.length),
+    histogramCounts: new Uint32Array(all.length),
+    histograms: new Float64Array(size),
+    layouts: new Float64Array(layoutSize),
+  };
+  let at = 0;
+  let layoutEnd = 0;
+  for (const [index, { histograms }] of all.entries()) {
+    packed.histogramsFrom[index] = at;
+    let before: NativeHistogram | undefined;
+    let layoutAt = 0;
+    let count = 0;
+    for (const [sample, one] of histograms?.entries() ?? []) {
+      if (one === undefined) continue;
+      if (before === undefined || !sameLayout(before, one)) {
+        layoutAt = layoutEnd;
+        layoutEnd = writeLayout(packed.layouts, layoutEnd, one);
+      }
+      before = one;
+      count++;
+      at = writeHistogram(packed.histograms, at, sample, layoutAt, one);
+    }
+    packed.histogramCounts[index] = count;
+  }
+  return packed;
+}
+
+function sameLayout(a: NativeHistogram, b: NativeHistogram): boolean {
+  return (
+    a.schema === b.schema &&
+    a.zeroThreshold === b.zeroThreshold &&
+    a.positiveCounts.length === b.positiveCounts.length &&
+    a.negativeCounts.length === b.negativeCounts.length &&
+    sameSpans(a.positiveSpans, b.positiveSpans) &&
+    sameSpans(a.negativeSpans, b.negativeSpans) &&
+    sameNumbers(a.customValues, b.customValues)
+  );
+}
+
+function sameSpans(a: readonly BucketSpan[], b: readonly BucketSpan[]): boolean {
+  if (a === b) return true;
+  return a.length === b.length && a.every((span, i) => span.offset === b[i]?.offset && span.length === b[i]?.length);
+}
+
+function sameNumbers(a: Float64Array, b: Float64Array): boolean {
+  return a === b || (a.length === b.length && a.every((number, i) => number === b[i]));
+}
+
+function layoutLength(one: NativeHistogram): number {
+  const spans = one.positiveSpans.length + one.negativeSpans.length;
+  return LAYOUT_HEAD_LENGTH + 2 * spans + one.customValues.length;
+}
+
+function writeLayout(out: Float64Array, from: number, one: NativeHistogram): number {
+  const { positiveSpans, negativeSpans, customValues } = one;
+  const lengths = [positiveSpans.length, negativeSpans.length, customValues.length];
+  const buckets = [one.positiveCounts.length, one.negativeCounts.length];
+  out.set([one.schema, one.zeroThreshold, ...lengths, ...buckets], from);
+  let at = from + LAYOUT_HEAD_LENGTH;
+  for (const spans of [positiveSpans, negativeSpans]) {
+    for (const { offset, length } of spans) {
+      out[at++] = offset;
+      out[at++] = length;
+    }
+  }
+  out.set(customValues, at);
+  return at + customValues.length;
+}
+
+function writeHistogram(
+  out: Float64Array,
+  from: number,
+  sample: number,
+  layoutAt: number,
+  one: NativeHistogram,
+): number {
+  out[from] = sample;
+  out[from + 1] = layoutAt;
+  out[from + 2] = 2 * HINTS.indexOf(one.resetHint) + (one.integer ? 1 : 0);
+  out[from + 3] = one.zeroCount;
+  out[from + 4] = one.count;
+  out[from + 5] = one.sum;
+  out.set(one.positiveCounts, from + HEAD_LENGTH);
+  out.set(one.negativeCounts, from + HEAD_LENGTH + one.positiveCounts.length);
+  return from + HEAD_LENGTH + one.positiveCounts.length + one.negativeCounts.length;
+}
+
+function readLayout(layouts: Float64Array, from: number): Layout {
+  const number = (index: number) => layouts[from + index] ?? 0;
+  let at = LAYOUT_HEAD_LENGTH;
+  const spansOf = (count: number): BucketSpan[] => {
+    const spans: BucketSpan[] = [];
+    for (let i = 0; i < count; i++, at += 2) spans.push({ offset: number(at), length: number(at + 1) });
+    return spans;
+  };
+  const positiveSpans = spansOf(number(2));
+  const negativeSpans = spansOf(number(3));
+  return {
+    schema: number(0),
+    zeroThreshold: number(1),
+    positiveSpans,
+    negativeSpans,
+    customValues: layouts.subarray(from + at, from + at + number(4)),
+    positiveLength: number(5),
+    negativeLength: number(6),
+  };
+}
+
+function unpackHistograms(
+  packed: PackedSamples,
+  index: number,
+  samples: number,
+  layouts: Map<number, Layout>,
+): SeriesSamples["histograms"] {
+  const count = packed.histogramCounts[index] ?? 0;
+  if (count === 0) return undefined;
+  const { histograms } = packed;
+  const out = new Array<NativeHistogram | undefined>(samples);
+  let at = packed.histogramsFrom[index] ?? 0;
+  for (let i = 0; i < count; i++) {
+    const layoutAt = histograms[at + 1] ?? 0;
+    let layout = layouts.get(layoutAt);
+    if (layout === undefined) {
+      layout = readLayout(packed.layouts, layoutAt);
+      layouts.set(layoutAt, layout);
+    }
+    const marks = histograms[at + 2] ?? 0;
+    const buckets = at + HEAD_LENGTH;
+    const negative = buckets + layout.positiveLength;
+    const end = negative + layout.negativeLength;
+    out[histograms[at] ?? 0] = {
+      schema: layout.schema,
+      zeroThreshold: layout.zeroThreshold,
+      zeroCount: histograms[at + 3] ?? 0,
+      count: histograms[at + 4] ?? 0,
+      sum: histograms[at + 5] ?? 0,
+      positiveSpans: layout.positiveSpans,
+      positiveCounts: histograms.subarray(buckets, negative),
+      negativeSpans: layout.negativeSpans,
+      negativeCounts: histograms.subarray(negative, end),
+      customValues: layout.customValues,
+      resetHint: HINTS[marks >> 1] ?? "unknown",
+      integer: marks % 2 === 1,
+    };
+    at = end;
   }
   return out;
 }

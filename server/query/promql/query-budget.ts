@@ -2,6 +2,27 @@
 
 import type { Clock } from "../../model/clock.ts";
 import { ThalwegError } from "../../model/errors.ts";
+import type { NativeHistogram } from "../../model/histogram.ts";
+import type { SeriesSamples } from "../../model/series.ts";
+
+/** Bytes of a histogram without its buckets, as Prometheus counts them; a float sample has 16. */
+const HISTOGRAM_BYTES = 168;
+
+/** How many floats a histogram counts for: as many as Prometheus counts. */
+export function histogramSize(histogram: NativeHistogram): number {
+  const { positiveSpans, negativeSpans, positiveCounts, negativeCounts, customValues } = histogram;
+  const numbers =
+    positiveSpans.length + negativeSpans.length + positiveCounts.length + negativeCounts.length + customValues.length;
+  return Math.floor((HISTOGRAM_BYTES + 8 + 8 * numbers) / 16);
+}
+
+/** How many floats the samples of a series count for. */
+export function samplesSize(series: SeriesSamples): number {
+  let size = series.values.length;
+  if (series.histograms === undefined) return size;
+  for (const histogram of series.histograms) if (histogram !== undefined) size += histogramSize(histogram) - 1;
+  return size;
+}
 
 /** Counts values held by a query and looks at the clock. */
 export class QueryBudget {

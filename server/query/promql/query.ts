@@ -5,16 +5,16 @@ import { PromqlSyntaxError } from "../../../grammar/promql-error.ts";
 import { parsePromql } from "../../../grammar/promql-parse.ts";
 import type { PromqlExpression, PromqlSelector } from "../../../grammar/promql-tree.ts";
 import type { Clock } from "../../model/clock.ts";
-import type { Labels, SeriesSamples } from "../../model/series.ts";
+import type { SeriesSamples } from "../../model/series.ts";
 import { Annotations } from "./annotations.ts";
 import { evaluate } from "./evaluate.ts";
 import { type Evaluation, unwrapParens } from "./evaluation.ts";
 import { planSelections, type QueryTimes, queryGrid, refuseUnsupported, type Selection, subqueryGrid } from "./plan.ts";
-import { QueryBudget } from "./query-budget.ts";
+import { QueryBudget, samplesSize } from "./query-budget.ts";
 import { regexMatchesEmpty } from "./regex.ts";
 import { stepsToSamples, withoutStale } from "./select-steps.ts";
 import { compareLabels } from "./series-labels.ts";
-import { resolveNames, type StepGrid, type StepSeries, sortByLabels } from "./step-vector.ts";
+import { FLOAT, type RangeSeries, resolveNames, type StepGrid, type StepSeries, sortByLabels } from "./step-vector.ts";
 
 /** How queries are understood; Prometheus' own defaults and switches. */
 export interface PromqlSettings {
@@ -56,11 +56,7 @@ export interface PlannedQuery {
 }
 
 /** Samples of one series in a result of raw samples. */
-export interface SampleSeries {
-  readonly labels: Labels;
-  readonly timestampsMs: Float64Array;
-  readonly values: Float64Array;
-}
+export type SampleSeries = Pick<RangeSeries, "labels" | "timestampsMs" | "values" | "histograms">;
 
 /** A result before it is rendered. */
 export type PromqlResult =
@@ -134,7 +130,7 @@ export function evaluateQuery(
   const samples = new Map<PromqlSelector, readonly SeriesSamples[]>();
   for (const [index, { selector }] of plan.selections.entries()) {
     const series = selected[index] ?? [];
-    for (const one of series) budget.hold(one.values.length);
+    for (const one of series) budget.hold(samplesSize(one));
     samples.set(
       selector,
       series.toSorted((a, b) => compareLabels(a.labels, b.labels)),
@@ -156,8 +152,9 @@ function resultOf(query: PromqlQuery, plan: PlannedQuery, evaluation: Evaluation
   if (value.kind === "string") return { kind: "string", timeMs, value: value.value };
   if (value.kind === "scalar") {
     if (query.stepMs === 0) return { kind: "scalar", timeMs, value: value.values[0] ?? Number.NaN };
-    const present = new Uint8Array(grid.steps).fill(1);
-    return { kind: "steps", grid, series: [{ labels: [], dropName: false, values: value.values, present }] };
+    const present = new Uint8Array(grid.steps).fill(FLOAT);
+    const scalar = { labels: [], dropName: false, values: value.values, present, histograms: undefined };
+    return { kind: "steps", grid, series: [scalar] };
   }
   const series = resolveNames(value.series);
   if (query.stepMs === 0) return { kind: "vector", timeMs, series };

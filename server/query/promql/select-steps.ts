@@ -1,11 +1,16 @@
 /** From samples to steps: instant selectors, range functions, sub-queries. */
 
+import type { NativeHistogram } from "../../model/histogram.ts";
 import type { SeriesSamples } from "../../model/series.ts";
 import type { QueryBudget } from "./query-budget.ts";
 import type { RangeKernel, RangeWindow } from "./range-kernels.ts";
 import {
+  ABSENT,
+  FLOAT,
+  histogramAt,
   isStale,
   makeSeries,
+  putHistogram,
   type RangeSeries,
   type StepGrid,
   type StepSeries,
@@ -27,7 +32,7 @@ export function selectInstant(
   options: InstantOptions,
   budget: QueryBudget,
 ): StepSeries {
-  const { timestampsMs, values } = samples;
+  const { timestampsMs, values, histograms } = samples;
   const out = makeSeries(samples.labels, false, grid, budget);
   const words = wordsOf(values);
   let next = 0;
@@ -37,7 +42,12 @@ export function selectInstant(
     const index = next - 1;
     const sampleMs = timestampsMs[index];
     if (sampleMs === undefined || sampleMs <= timeMs - options.lookbackMs || isStale(words, index)) continue;
-    out.present[k] = 1;
+    const histogram = histograms === undefined || options.sampleTime ? undefined : histograms[index];
+    if (histogram !== undefined) {
+      putHistogram(out, k, histogram, budget);
+      continue;
+    }
+    out.present[k] = FLOAT;
     out.values[k] = options.sampleTime ? sampleMs / 1000 : (values[index] ?? Number.NaN);
   }
   return out;
@@ -45,20 +55,32 @@ export function selectInstant(
 
 /** Samples without staleness markers; the same arrays where there are none. */
 export function withoutStale(samples: SeriesSamples): RangeSeries {
-  const { labels, timestampsMs, values } = samples;
+  const { labels, timestampsMs, values, histograms, startsMs } = samples;
   const words = wordsOf(values);
   let stale = 0;
   for (let i = 0; i < values.length; i++) if (isStale(words, i)) stale++;
-  if (stale === 0) return { labels, dropName: false, timestampsMs, values };
-  const times = new Float64Array(values.length - stale);
-  const kept = new Float64Array(values.length - stale);
+  if (stale === 0) return { labels, dropName: false, timestampsMs, values, histograms, startsMs };
+  const length = values.length - stale;
+  const keptTimes = new Float64Array(length);
+  const keptValues = new Float64Array(length);
+  const keptStarts = startsMs === undefined ? undefined : new Float64Array(length);
+  const keptHistograms = histograms === undefined ? undefined : new Array<NativeHistogram | undefined>(length);
   let count = 0;
   for (let i = 0; i < values.length; i++) {
     if (isStale(words, i)) continue;
-    times[count] = timestampsMs[i] ?? 0;
-    kept[count++] = values[i] ?? Number.NaN;
+    keptTimes[count] = timestampsMs[i] ?? 0;
+    if (keptStarts !== undefined) keptStarts[count] = startsMs?.[i] ?? 0;
+    if (keptHistograms !== undefined) keptHistograms[count] = histograms?.[i];
+    keptValues[count++] = values[i] ?? Number.NaN;
   }
-  return { labels, dropName: false, timestampsMs: times, values: kept };
+  return {
+    labels,
+    dropName: false,
+    timestampsMs: keptTimes,
+    values: keptValues,
+    histograms: keptHistograms,
+    startsMs: keptStarts,
+  };
 }
 
 /** A window for `applyKernel`; `first` and `second` are set by the caller's `setArguments`. */
@@ -122,7 +144,7 @@ export function applyKernel(
     window.first = args.first?.[k] ?? 0;
     window.second = args.second?.[k] ?? 0;
     if (!kernel(window)) continue;
-    out.present[k] = 1;
+    out.present[k] = FLOAT;
     out.values[k] = window.result;
   }
 }
@@ -132,17 +154,30 @@ function fallsSomewhere(values: Float64Array): boolean {
   return false;
 }
 
-/** Values of a sub-query as samples. */
+/** Values of a sub-query as samples, which know no start timestamps. */
 export function stepsToSamples(series: StepSeries, grid: StepGrid): RangeSeries {
   let count = 0;
-  for (const present of series.present) count += present;
+  for (const present of series.present) if (present !== ABSENT) count++;
   const timestampsMs = new Float64Array(count);
   const values = new Float64Array(count);
+  const histograms = series.histograms === undefined ? undefined : new Array<NativeHistogram | undefined>(count);
   let at = 0;
   for (let k = 0; k < grid.steps; k++) {
-    if (series.present[k] === 0) continue;
+    if (series.present[k] === ABSENT) continue;
     timestampsMs[at] = stepTimeMs(grid, k);
-    values[at++] = series.values[k] ?? Number.NaN;
+    const histogram = histogramAt(series, k);
+    if (histograms !== undefined) histograms[at] = histogram;
+    values[at++] = histogram === undefined ? (series.values[k] ?? Number.NaN) : Number.NaN;
   }
-  return { labels: series.labels, dropName: series.dropName, timestampsMs, values };
+  return { labels: series.labels, dropName: series.dropName, timestampsMs, values, histograms, startsMs: undefined };
+}
+
+/** A sub-query leaves samples out or repeats them, so what a hint says of the sample before does not hold for functions. */
+export function forgetResets(series: RangeSeries): RangeSeries {
+  if (series.histograms === undefined) return series;
+  const histograms = series.histograms.map((histogram) => {
+    if (histogram?.resetHint !== "reset" && histogram?.resetHint !== "not_reset") return histogram;
+    return { ...histogram, resetHint: "unknown" } as const;
+  });
+  return { ...series, histograms };
 }

@@ -1,7 +1,8 @@
 /** Values of an expression over the steps of a query: one typed column per series. */
 
+import type { NativeHistogram } from "../../model/histogram.ts";
 import { type Labels, STALE_NAN_BITS } from "../../model/series.ts";
-import type { QueryBudget } from "./query-budget.ts";
+import { histogramSize, type QueryBudget } from "./query-budget.ts";
 import { sameLabelsetError } from "./query-error.ts";
 import { compareLabels, dropMetricName, labelsKey } from "./series-labels.ts";
 
@@ -12,13 +13,26 @@ export interface StepGrid {
   readonly steps: number;
 }
 
-/** One series; `values[k]` means something only where `present[k]` is 1. */
+/** In `present`: there is no value at this step. */
+export const ABSENT = 0;
+/** In `present`: `values` holds a float for this step. */
+export const FLOAT = 1;
+/** In `present`: `histograms` holds a histogram for this step. */
+export const HISTOGRAM = 2;
+
+/** Histograms by step or by sample; sparse. */
+export type HistogramColumn = (NativeHistogram | undefined)[];
+
+/** One series; `present[k]` says whether step `k` has nothing, a float in `values` or a histogram in `histograms`. */
 export interface StepSeries {
   labels: Labels;
   /** The name is still among the labels but goes when the result is written (delayed name removal). */
   dropName: boolean;
   readonly values: Float64Array;
+  /** `ABSENT`, `FLOAT` or `HISTOGRAM` for each step, so that loops over floats look for one number only. */
   readonly present: Uint8Array;
+  /** Read it through `histogramAt`: it may still hold what `present` no longer shows. Undefined where all are floats. */
+  histograms: HistogramColumn | undefined;
 }
 
 /** Samples of one series as a range function reads them: no staleness markers. */
@@ -26,7 +40,12 @@ export interface RangeSeries {
   readonly labels: Labels;
   readonly dropName: boolean;
   readonly timestampsMs: Float64Array;
+  /** NaN where the sample is a histogram. */
   readonly values: Float64Array;
+  /** Sparse by sample; undefined where all are floats. */
+  readonly histograms: readonly (NativeHistogram | undefined)[] | undefined;
+  /** Unix milliseconds since which a counter counts, by sample; 0 where unknown. Undefined where none is known. */
+  readonly startsMs: Float64Array | undefined;
 }
 
 /** A value for every step. */
@@ -46,17 +65,38 @@ export function stepTimeMs(grid: StepGrid, step: number): number {
 /** An empty column for a series; its room is taken from the budget. */
 export function makeSeries(labels: Labels, dropName: boolean, grid: StepGrid, budget: QueryBudget): StepSeries {
   budget.hold(grid.steps);
-  return { labels, dropName, values: new Float64Array(grid.steps), present: new Uint8Array(grid.steps) };
+  const values = new Float64Array(grid.steps);
+  return { labels, dropName, values, present: new Uint8Array(grid.steps), histograms: undefined };
+}
+
+/** Puts a histogram at a step, or takes the place of what was there; its room is taken from the budget. */
+export function putHistogram(series: StepSeries, step: number, histogram: NativeHistogram, budget: QueryBudget): void {
+  series.histograms ??= new Array<NativeHistogram | undefined>(series.values.length);
+  const before = series.histograms[step];
+  if (before !== undefined) budget.release(histogramSize(before));
+  budget.hold(histogramSize(histogram));
+  series.histograms[step] = histogram;
+  series.values[step] = Number.NaN;
+  series.present[step] = HISTOGRAM;
+}
+
+/** The histogram at a step; undefined where there is a float or nothing. */
+export function histogramAt(series: StepSeries, step: number): NativeHistogram | undefined {
+  return series.present[step] === HISTOGRAM ? series.histograms?.[step] : undefined;
 }
 
 /** Gives back the room of series that are no longer used. */
 export function releaseSeries(series: readonly StepSeries[], budget: QueryBudget): void {
-  for (const { values } of series) budget.release(values.length);
+  for (const { values, histograms } of series) {
+    budget.release(values.length);
+    if (histograms === undefined) continue;
+    for (const histogram of histograms) if (histogram !== undefined) budget.release(histogramSize(histogram));
+  }
 }
 
 /** Whether a series has a value at any step. */
 export function hasValues(series: StepSeries): boolean {
-  return series.present.includes(1);
+  return series.present.includes(FLOAT) || (series.histograms !== undefined && series.present.includes(HISTOGRAM));
 }
 
 /** The 32-bit halves of an array of doubles, low half first: NaNs keep their bits when read this way. */
@@ -85,10 +125,13 @@ export function mergeEqualSeries(series: readonly StepSeries[]): StepSeries[] {
     }
     known.dropName ||= one.dropName;
     for (let k = 0; k < one.present.length; k++) {
-      if (one.present[k] === 0) continue;
-      if (known.present[k] === 1) throw sameLabelsetError();
-      known.present[k] = 1;
+      if (one.present[k] === ABSENT) continue;
+      if (known.present[k] !== ABSENT) throw sameLabelsetError();
+      known.present[k] = one.present[k] ?? FLOAT;
       known.values[k] = one.values[k] ?? Number.NaN;
+      if (one.present[k] !== HISTOGRAM) continue;
+      known.histograms ??= new Array<NativeHistogram | undefined>(known.values.length);
+      known.histograms[k] = one.histograms?.[k];
     }
   }
   return byKey.size === series.length ? [...series] : [...byKey.values()];

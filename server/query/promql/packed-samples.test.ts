@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../../model/histogram.ts";
+import type { SeriesSamples } from "../../model/series.ts";
+import { packedBuffers, packSamples, unpackSamples } from "./packed-samples.ts";
+
+const exponential: NativeHistogram = {
+  schema: 2,
+  zeroThreshold: 0.25,
+  zeroCount: 1,
+  count: 12,
+  sum: -4.5,
+  positiveSpans: [
+    { offset: -3, length: 2 },
+    { offset: 1, length: 1 },
+  ],
+  positiveCounts: new Float64Array([1, 2, 3]),
+  negativeSpans: [{ offset: 4, length: 1 }],
+  negativeCounts: new Float64Array([5]),
+  customValues: new Float64Array(0),
+  resetHint: "not_reset",
+  integer: true,
+};
+
+const custom: NativeHistogram = {
+  schema: CUSTOM_BUCKETS_SCHEMA,
+  zeroThreshold: 0,
+  zeroCount: 0,
+  count: 7.5,
+  sum: Number.NaN,
+  positiveSpans: [{ offset: 1, length: 2 }],
+  positiveCounts: new Float64Array([3.5, 4]),
+  negativeSpans: [],
+  negativeCounts: new Float64Array(0),
+  customValues: new Float64Array([0.5, 1]),
+  resetHint: "gauge",
+  integer: false,
+};
+
+test("samples arrive as they were sent: floats, histograms, start timestamps", () => {
+  const timestampsMs = new Float64Array([0, 1000, 2000, 3000]);
+  const values = new Float64Array([Number.NaN, 7, Number.NaN, Number.NaN]);
+  const more = { ...exponential, positiveCounts: new Float64Array([2, 3, 4]), count: 15 };
+  const sparse = new Array<NativeHistogram | undefined>(4);
+  sparse[0] = exponential;
+  sparse[2] = more;
+  sparse[3] = custom;
+  const mixed: SeriesSamples = {
+    labels: [["__name__", "mixed"]],
+    timestampsMs,
+    values,
+    histograms: sparse,
+    startsMs: new Float64Array([0, -1, -1, 2500]),
+  };
+  const floats: SeriesSamples = {
+    labels: [["__name__", "floats"]],
+    timestampsMs,
+    values: new Float64Array([1, 2, 3, 4]),
+    histograms: undefined,
+    startsMs: undefined,
+  };
+  const alone: SeriesSamples = { ...floats, histograms: [custom, custom, custom, custom], values };
+  const selected = [[floats, mixed], [], [alone]];
+  const packed = packSamples(selected);
+  const moved = structuredClone(packed, { transfer: packedBuffers(packed) });
+  const unpacked = unpackSamples(moved);
+  assert.deepEqual(unpacked, selected);
+  const histograms = unpacked[0]?.[1]?.histograms;
+  assert.equal(histograms?.[0]?.positiveSpans, histograms?.[2]?.positiveSpans); // equal layouts are one
+});
