@@ -19,6 +19,7 @@ import { SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
 import { systemClock } from "../platform/system-clock.ts";
 import type { PromqlDoor } from "../query/doors.ts";
 import { readGraph } from "../query/graph.ts";
+import { chooseFeatures } from "../query/promql/features.ts";
 import { openPromqlDoor } from "../query/promql-door.ts";
 import { openSqlDoor } from "../query/sql/sql-door.ts";
 import { openStore, type Store } from "../store/store.ts";
@@ -32,10 +33,6 @@ import { productVersion } from "./version.ts";
 
 const OWNERSHIP_EVERY_MS = 30_000;
 const REPLAY = SPAN_SOURCES.indexOf("replay");
-const EXPERIMENTAL_FUNCTIONS = "promql-experimental-functions";
-const DELAYED_NAME_REMOVAL = "promql-delayed-name-removal";
-/** Prometheus' features that may be asked for; arithmetic in durations is always understood. */
-const KNOWN_FEATURES = new Set([EXPERIMENTAL_FUNCTIONS, DELAYED_NAME_REMOVAL, "promql-duration-expr"]);
 const CAPTURE_NOT_STARTED = {
   tier: "off",
   why: "capture has not started",
@@ -166,8 +163,9 @@ interface Link {
 /** Opens PromQL, and tells which of Prometheus' features that were asked for make no difference here. */
 function openPromql(options: Pick<Parts, "settings" | "files" | "store" | "clock" | "log"> & { samplesMax: number }) {
   const { settings, files, store, clock, log } = options;
-  for (const feature of settings.enableFeatures) {
-    if (!KNOWN_FEATURES.has(feature)) log.warn({ feature }, "this name of --enable-feature has no effect here");
+  const features = chooseFeatures(settings.enableFeatures);
+  for (const feature of features.ignored) {
+    log.warn({ feature }, "this name of --enable-feature has no effect here");
   }
   return openPromqlDoor({
     reader: store.reader,
@@ -175,8 +173,7 @@ function openPromql(options: Pick<Parts, "settings" | "files" | "store" | "clock
     workerUrl: files.promqlWorkerUrl,
     settings: {
       samplesMax: Math.min(settings.querySamplesMax, options.samplesMax),
-      experimentalFunctions: settings.enableFeatures.includes(EXPERIMENTAL_FUNCTIONS),
-      delayedNameRemoval: settings.enableFeatures.includes(DELAYED_NAME_REMOVAL),
+      ...features.settings,
     },
     onWorkerFailure: (cause) => log.error({ error: cause }, "the PromQL worker died and was replaced"),
   });

@@ -27,6 +27,16 @@ export interface PromqlSettings {
   readonly experimentalFunctions: boolean;
   /** promql-delayed-name-removal. */
   readonly delayedNameRemoval: boolean;
+  /** promql-binop-fill-modifiers. */
+  readonly fillModifiers: boolean;
+  /** promql-unquoted-utf8-names. */
+  readonly unquotedUtf8Names: boolean;
+  /** use-start-timestamps: since when a counter counts tells of resets; a request may say otherwise for itself. */
+  readonly useStartTimestamps: boolean;
+  /** promql-per-step-stats: `stats=all` tells of every step. */
+  readonly perStepStats: boolean;
+  /** type-and-unit-labels: whether a series is a counter is read from `__type__`, not from its name. */
+  readonly typeAndUnitLabels: boolean;
 }
 
 /** What a Prometheus server does without flags. */
@@ -36,6 +46,11 @@ export const PROMQL_DEFAULTS: PromqlSettings = {
   samplesMax: 50_000_000,
   experimentalFunctions: false,
   delayedNameRemoval: false,
+  fillModifiers: false,
+  unquotedUtf8Names: false,
+  useStartTimestamps: false,
+  perStepStats: false,
+  typeAndUnitLabels: false,
 };
 
 /** A text with its times: an instant query has `startMs` equal to `endMs` and `stepMs` 0. */
