@@ -43,3 +43,24 @@ export function printSeconds(milliseconds: number): string {
   if (whole < 0) return String(milliseconds / 1000);
   return `${whole}.${String(rest).padStart(3, "0").replace(/0+$/, "")}`;
 }
+
+/** Go's `%g` without a precision writes an exponent from 1e6 on. */
+const GENERAL_EXPONENT_FROM = 6;
+
+/**
+ * A number as Go's `%g` writes it: with an exponent below 1e-4, and from 1e6 or `1e<digits>` on.
+ *
+ * @param digits Significant digits at most; the shortest that read back the same where left out.
+ */
+export function printGeneral(value: number, digits?: number): string {
+  if (!Number.isFinite(value) || value === 0) return printSample(value);
+  const scientific = digits === undefined ? value.toExponential() : value.toExponential(digits - 1);
+  const [mantissa = "", power = ""] = scientific.split("e");
+  const exponent = Number(power);
+  const short = mantissa.includes(".") ? mantissa.replace(/\.?0+$/, "") : mantissa;
+  if (exponent < -4 || exponent >= (digits ?? GENERAL_EXPONENT_FROM)) {
+    const size = Math.abs(exponent);
+    return `${short}e${exponent < 0 ? "-" : "+"}${size < 10 ? "0" : ""}${size}`;
+  }
+  return printPlainNumber(Number(`${short}e${exponent}`));
+}
