@@ -1,6 +1,5 @@
 /** One query through the engine, and its result as plain points. */
 
-import type { NativeHistogram } from "../../server/model/histogram.ts";
 import type { Labels } from "../../server/model/series.ts";
 import {
   evaluateQuery,
@@ -9,14 +8,28 @@ import {
   type PromqlResult,
   type PromqlSettings,
   planQuery,
+  type SampleSeries,
 } from "../../server/query/promql/query.ts";
 import { PromqlExecutionError } from "../../server/query/promql/query-error.ts";
-import { stepTimeMs } from "../../server/query/promql/step-vector.ts";
+import {
+  ABSENT,
+  histogramAt,
+  type StepGrid,
+  type StepSeries,
+  stepTimeMs,
+} from "../../server/query/promql/step-vector.ts";
 import type { TestStore } from "./memory-store.ts";
 import { fromNative, type TestHistogram } from "./test-histogram.ts";
 
 /** Everything that the tests take for granted and a server has behind switches. */
-const SETTINGS: PromqlSettings = { ...PROMQL_DEFAULTS, experimentalFunctions: true, delayedNameRemoval: true };
+const SETTINGS: PromqlSettings = {
+  ...PROMQL_DEFAULTS,
+  experimentalFunctions: true,
+  delayedNameRemoval: true,
+  fillModifiers: true,
+  unquotedUtf8Names: true,
+  useStartTimestamps: true,
+};
 
 const TIMEOUT_MS = 100_000;
 const CLOCK = { monotonicMs: () => performance.now() };
@@ -94,30 +107,18 @@ function hasPoints({ points }: AnswerSeries): boolean {
   return points.length > 0;
 }
 
-interface StepColumns {
-  readonly labels: Labels;
-  readonly values: Float64Array;
-  readonly present: Uint8Array;
-  readonly histograms?: readonly (NativeHistogram | undefined)[] | undefined;
-}
-
-function stepPoints(series: StepColumns, grid: { startMs: number; stepMs: number; steps: number }): AnswerSeries {
+function stepPoints(series: StepSeries, grid: StepGrid): AnswerSeries {
   const points: Point[] = [];
   for (let k = 0; k < grid.steps; k++) {
-    if (series.present[k] !== 1) continue;
-    const histogram = series.histograms?.[k];
+    if (series.present[k] === ABSENT) continue;
+    const histogram = histogramAt(series, k);
     const value = histogram === undefined ? (series.values[k] ?? Number.NaN) : fromNative(histogram);
     points.push({ timeMs: stepTimeMs(grid, k), value });
   }
   return { labels: series.labels, points };
 }
 
-function samplePoints(series: {
-  readonly labels: Labels;
-  readonly timestampsMs: Float64Array;
-  readonly values: Float64Array;
-  readonly histograms?: readonly (NativeHistogram | undefined)[] | undefined;
-}): AnswerSeries {
+function samplePoints(series: SampleSeries): AnswerSeries {
   const points = Array.from(series.timestampsMs, (timeMs, index) => {
     const histogram = series.histograms?.[index];
     return { timeMs, value: histogram === undefined ? (series.values[index] ?? Number.NaN) : fromNative(histogram) };
