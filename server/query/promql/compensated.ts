@@ -1,16 +1,20 @@
 /** Sums that keep the digits which plain addition loses (Kahan and Neumaier). */
 
+/** What rounding has taken from `sum + value`, on top of what is `lost` already; nothing once the sum is infinite. */
+export function carriedLoss(sum: number, value: number, lost: number): number {
+  const total = sum + value;
+  if (total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) return 0;
+  return lost + (Math.abs(sum) >= Math.abs(value) ? sum - total + value : value - total + sum);
+}
+
 /** A running sum and what rounding took from it. */
 export class CompensatedSum {
   sum = 0;
   lost = 0;
 
   add(value: number): void {
-    const total = this.sum + value;
-    if (total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) this.lost = 0;
-    else if (Math.abs(this.sum) >= Math.abs(value)) this.lost += this.sum - total + value;
-    else this.lost += value - total + this.sum;
-    this.sum = total;
+    this.lost = carriedLoss(this.sum, value, this.lost);
+    this.sum += value;
   }
 
   get value(): number {
@@ -58,11 +62,8 @@ export class CompensatedMean {
   }
 
   #increase(value: number): void {
-    const total = this.sum + value;
-    if (Math.abs(total) === Number.POSITIVE_INFINITY) this.lost = 0;
-    else if (Math.abs(this.sum) >= Math.abs(value)) this.lost += this.sum - total + value;
-    else this.lost += value - total + this.sum;
-    this.sum = total;
+    this.lost = carriedLoss(this.sum, value, this.lost);
+    this.sum += value;
   }
 
   get value(): number {

@@ -29,9 +29,9 @@ export function printPlainNumber(value: number): string {
   return negative ? `-${plain}` : plain;
 }
 
-/** A number as a label value of histograms: whole numbers end in `.0`. */
+/** A number as a label value of histograms: whole numbers end in `.0`, as in OpenMetrics. */
 export function printBound(value: number): string {
-  const text = printSample(value);
+  const text = printGeneral(value === 0 ? 0 : value);
   return /^-?\d+$/.test(text) ? `${text}.0` : text;
 }
 

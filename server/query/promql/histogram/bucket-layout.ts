@@ -1,0 +1,265 @@
+/** One side of a histogram, its spans and counts: put together, made coarser, cleared of empty buckets. */
+
+import type { BucketSpan } from "../../../model/histogram.ts";
+import { carriedLoss } from "../compensated.ts";
+import { exponentialBound } from "./bucket-bounds.ts";
+
+/** The positive or the negative buckets. */
+export interface BucketSide {
+  readonly spans: readonly BucketSpan[];
+  readonly counts: Float64Array;
+  /** What rounding took from each count; undefined where nobody keeps it. */
+  readonly lost?: Float64Array | undefined;
+}
+
+/** Bucket index of each of the `count` counts that stand under `spans`. */
+export function bucketIndexes(spans: readonly BucketSpan[], count: number): Int32Array {
+  const indexes = new Int32Array(count);
+  let index = 0;
+  let at = 0;
+  for (const { offset, length } of spans) {
+    index += offset;
+    for (let k = 0; k < length && at < count; k++) indexes[at++] = index++;
+  }
+  return at === count ? indexes : indexes.subarray(0, at);
+}
+
+/** The fewest spans that stand for `indexes`, which grow. */
+export function spansOfIndexes(indexes: Int32Array): BucketSpan[] {
+  const spans: BucketSpan[] = [];
+  let end = 0;
+  let at = 0;
+  while (at < indexes.length) {
+    const start = indexes[at] ?? 0;
+    let length = 1;
+    while (at + length < indexes.length && indexes[at + length] === start + length) length++;
+    spans.push({ offset: start - end, length });
+    end = start + length;
+    at += length;
+  }
+  return spans;
+}
+
+/** Whether two lists of spans are the same, span by span. */
+export function sameSpans(a: readonly BucketSpan[], b: readonly BucketSpan[]): boolean {
+  if (a === b) return true;
+  if (a.length !== b.length) return false;
+  for (let k = 0; k < a.length; k++) if (a[k]?.offset !== b[k]?.offset || a[k]?.length !== b[k]?.length) return false;
+  return true;
+}
+
+/** Whether two sides have the same buckets, however their spans are cut. */
+export function sameBuckets(a: BucketSide, b: BucketSide): boolean {
+  if (a.counts.length !== b.counts.length) return false;
+  if (sameSpans(a.spans, b.spans)) return true;
+  const others = bucketIndexes(b.spans, b.counts.length);
+  return bucketIndexes(a.spans, a.counts.length).every((index, k) => index === others[k]);
+}
+
+/** Without buckets that count nothing (and lost nothing), under the fewest spans. */
+export function compactSide(side: BucketSide): BucketSide {
+  const { spans, counts, lost } = side;
+  let kept = 0;
+  for (let k = 0; k < counts.length; k++) if (counts[k] !== 0 || (lost !== undefined && lost[k] !== 0)) kept++;
+  const isTight = spans.every(({ offset, length }, k) => length > 0 && (k === 0 || offset > 0));
+  if (kept === counts.length && isTight) return side;
+  const indexes = bucketIndexes(spans, counts.length);
+  const out = outputOf(kept, lost !== undefined);
+  let at = 0;
+  for (let k = 0; k < indexes.length; k++) {
+    const count = counts[k] ?? 0;
+    if (count === 0 && (lost === undefined || lost[k] === 0)) continue;
+    out.indexes[at] = indexes[k] ?? 0;
+    out.counts[at] = count;
+    if (out.lost !== undefined) out.lost[at] = lost?.[k] ?? 0;
+    at++;
+  }
+  return closeOutput(out, at);
+}
+
+/** Index of the bucket of a coarser schema, `shift` steps down, that holds bucket `index`. */
+export function coarserIndex(index: number, shift: number): number {
+  return ((index - 1) >> shift) + 1;
+}
+
+/**
+ * Joins neighbouring buckets until they are those of a schema `shift` steps coarser.
+ *
+ * @throws RangeError where spans and counts do not fit, in Prometheus' words.
+ */
+export function coarserSide(side: BucketSide, shift: number): BucketSide {
+  const { spans, counts, lost } = side;
+  checkSpans(spans, counts.length);
+  const indexes = bucketIndexes(spans, counts.length);
+  const out = outputOf(counts.length, lost !== undefined);
+  let at = -1;
+  for (let k = 0; k < indexes.length; k++) {
+    const index = coarserIndex(indexes[k] ?? 0, shift);
+    const count = counts[k] ?? 0;
+    if (at === -1 || out.indexes[at] !== index) {
+      at++;
+      out.indexes[at] = index;
+      out.counts[at] = count;
+      if (out.lost !== undefined) out.lost[at] = lost?.[k] ?? 0;
+    } else {
+      increase(out, at, count, lost === undefined ? undefined : lost[k]);
+    }
+  }
+  return closeOutput(out, at + 1);
+}
+
+function checkSpans(spans: readonly BucketSpan[], have: number): void {
+  let need = 0;
+  spans.forEach(({ offset, length }, n) => {
+    if (n > 0 && offset < 0) {
+      throw new RangeError(`span number ${n + 1} with offset ${offset}: histogram has a span whose offset is negative`);
+    }
+    need += length;
+  });
+  if (need !== have) {
+    const why = "histogram spans specify different number of buckets than provided";
+    throw new RangeError(`spans need ${need} buckets, have ${have} buckets: ${why}`);
+  }
+}
+
+/** Without the exponential buckets that end at or below `threshold`, which the zero bucket has counted. */
+export function sideAbove(side: BucketSide, schema: number, threshold: number): BucketSide {
+  const { spans, counts, lost } = side;
+  const indexes = bucketIndexes(spans, counts.length);
+  let skipped = 0;
+  while (skipped < indexes.length && exponentialBound(indexes[skipped] ?? 0, schema) <= threshold) skipped++;
+  if (skipped === 0) return side;
+  return {
+    spans: spansOfIndexes(indexes.subarray(skipped)),
+    counts: counts.subarray(skipped),
+    lost: lost?.subarray(skipped),
+  };
+}
+
+/**
+ * `a` and `b` put together, or `b` taken away; what `a` loses to rounding is carried on where it keeps that.
+ *
+ * Both have the same schema or custom bounds. Neither is changed.
+ */
+export function mergeSides(a: BucketSide, b: BucketSide, subtract: boolean): BucketSide {
+  if (b.counts.length === 0) return a;
+  const sign = subtract ? -1 : 1;
+  if (a.counts.length !== b.counts.length || !sameSpans(a.spans, b.spans)) return interleave(a, b, sign);
+  const counts = a.counts.slice();
+  const lost = a.lost?.slice();
+  for (let k = 0; k < counts.length; k++) increase({ counts, lost }, k, sign * (b.counts[k] ?? 0), lossOf(b, k, sign));
+  return { spans: a.spans, counts, lost };
+}
+
+function lossOf(side: BucketSide, k: number, sign: number): number | undefined {
+  return side.lost === undefined ? undefined : sign * (side.lost[k] ?? 0);
+}
+
+function interleave(a: BucketSide, b: BucketSide, sign: number): BucketSide {
+  const own = bucketIndexes(a.spans, a.counts.length);
+  const others = bucketIndexes(b.spans, b.counts.length);
+  const out = outputOf(own.length + others.length, a.lost !== undefined);
+  let at = 0;
+  let i = 0;
+  let j = 0;
+  while (i < own.length || j < others.length) {
+    const left = own[i] ?? Number.POSITIVE_INFINITY;
+    const right = others[j] ?? Number.POSITIVE_INFINITY;
+    if (left <= right) {
+      out.indexes[at] = left;
+      out.counts[at] = a.counts[i] ?? 0;
+      if (out.lost !== undefined) out.lost[at] = a.lost?.[i] ?? 0;
+      if (left === right) increase(out, at, sign * (b.counts[j] ?? 0), lossOf(b, j, sign));
+      i++;
+      if (left === right) j++;
+    } else {
+      out.indexes[at] = right;
+      out.counts[at] = sign * (b.counts[j] ?? 0);
+      if (out.lost !== undefined) out.lost[at] = lossOf(b, j, sign) ?? 0;
+      j++;
+    }
+    at++;
+  }
+  return closeOutput(out, at);
+}
+
+/** Buckets that are being written, with room for the most there can be. */
+interface Output {
+  readonly indexes: Int32Array;
+  readonly counts: Float64Array;
+  readonly lost: Float64Array | undefined;
+}
+
+function outputOf(room: number, withLost: boolean): Output {
+  return {
+    indexes: new Int32Array(room),
+    counts: new Float64Array(room),
+    lost: withLost ? new Float64Array(room) : undefined,
+  };
+}
+
+function closeOutput(out: Output, used: number): BucketSide {
+  const full = used === out.counts.length;
+  return {
+    spans: spansOfIndexes(full ? out.indexes : out.indexes.subarray(0, used)),
+    counts: full ? out.counts : out.counts.slice(0, used),
+    lost: full ? out.lost : out.lost?.slice(0, used),
+  };
+}
+
+/** Adds to a bucket, and then what the added count itself had lost. */
+function increase(out: Pick<Output, "counts" | "lost">, at: number, count: number, lost: number | undefined): void {
+  const { counts } = out;
+  let sum = counts[at] ?? 0;
+  if (out.lost !== undefined) {
+    let carried = carriedLoss(sum, count, out.lost[at] ?? 0);
+    if (lost !== undefined && lost !== 0) {
+      carried = carriedLoss(sum + count, lost, carried);
+      sum = sum + count + lost;
+      out.lost[at] = carried;
+      counts[at] = sum;
+      return;
+    }
+    out.lost[at] = carried;
+  }
+  counts[at] = sum + count;
+}
+
+/**
+ * Puts two sides of custom buckets with different bounds together in the buckets that both know.
+ *
+ * Custom buckets have no zero bucket, and sums are compensated even where the loss is not kept, as in Prometheus.
+ */
+export function mergeCustomSides(
+  a: { readonly side: BucketSide; readonly bounds: Float64Array },
+  b: { readonly side: BucketSide; readonly bounds: Float64Array },
+  shared: Float64Array,
+  subtract: boolean,
+): BucketSide {
+  const buckets = shared.length + 1;
+  const out: Output = {
+    indexes: Int32Array.from({ length: buckets }, (_, k) => k),
+    counts: new Float64Array(buckets),
+    lost: new Float64Array(buckets),
+  };
+  pour(a.side, a.bounds, shared, out, 1);
+  pour({ ...b.side, lost: undefined }, b.bounds, shared, out, subtract ? -1 : 1);
+  const compacted = compactSide({ spans: [{ offset: 0, length: buckets }], counts: out.counts, lost: out.lost });
+  return a.side.lost === undefined ? { ...compacted, lost: undefined } : compacted;
+}
+
+function pour(side: BucketSide, bounds: Float64Array, shared: Float64Array, out: Output, sign: number): void {
+  const indexes = bucketIndexes(side.spans, side.counts.length);
+  let target = 0;
+  for (let k = 0; k < indexes.length; k++) {
+    const bound = bounds[indexes[k] ?? 0] ?? Number.POSITIVE_INFINITY;
+    while (target < shared.length && (shared[target] ?? 0) < bound) target++;
+    increase(out, target, sign * (side.counts[k] ?? 0), side.lost?.[k]);
+  }
+}
+
+/** Bounds that both lists have. Each list grows. */
+export function sharedBounds(a: Float64Array, b: Float64Array): Float64Array {
+  const others = new Set(b);
+  return a.filter((bound) => others.has(bound));
+}

@@ -1,0 +1,131 @@
+/** What is done to one histogram: scaled, cleared of empty buckets, made coarser, compared, measured. */
+
+import { type CounterResetHint, CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../../../model/histogram.ts";
+import { type BucketSide, coarserSide, compactSide, sameBuckets } from "./bucket-layout.ts";
+
+/** Whether its bounds are listed one by one; such a histogram has neither zero bucket nor negative buckets. */
+export function usesCustomBuckets(histogram: NativeHistogram): boolean {
+  return histogram.schema === CUSTOM_BUCKETS_SCHEMA;
+}
+
+export function positiveSide(histogram: NativeHistogram): BucketSide {
+  return { spans: histogram.positiveSpans, counts: histogram.positiveCounts };
+}
+
+export function negativeSide(histogram: NativeHistogram): BucketSide {
+  return { spans: histogram.negativeSpans, counts: histogram.negativeCounts };
+}
+
+/** The histogram with other buckets, and so no longer one that was sent in whole counts. */
+export function withSides(histogram: NativeHistogram, positive: BucketSide, negative: BucketSide): NativeHistogram {
+  return {
+    ...histogram,
+    positiveSpans: positive.spans,
+    positiveCounts: positive.counts,
+    negativeSpans: negative.spans,
+    negativeCounts: negative.counts,
+    integer: false,
+  };
+}
+
+/** The histogram with another hint; itself where the hint is the same. */
+export function withResetHint(histogram: NativeHistogram, resetHint: CounterResetHint): NativeHistogram {
+  return histogram.resetHint === resetHint ? histogram : { ...histogram, resetHint };
+}
+
+/** Without empty buckets, under the fewest spans; itself where that changes nothing. Results of operators are compact. */
+export function compactHistogram(histogram: NativeHistogram): NativeHistogram {
+  const ownPositive = positiveSide(histogram);
+  const ownNegative = negativeSide(histogram);
+  const positive = compactSide(ownPositive);
+  const negative = compactSide(ownNegative);
+  if (positive === ownPositive && negative === ownNegative) return histogram;
+  return { ...withSides(histogram, positive, negative), integer: histogram.integer };
+}
+
+/**
+ * The same observations in the buckets of a coarser exponential schema; itself where it has that schema.
+ *
+ * @throws RangeError for custom buckets, a finer schema, or spans and counts that do not fit.
+ */
+export function coarserHistogram(histogram: NativeHistogram, schema: number): NativeHistogram {
+  if (schema === histogram.schema) return histogram;
+  if (usesCustomBuckets(histogram) || schema === CUSTOM_BUCKETS_SCHEMA || schema > histogram.schema) {
+    throw new RangeError(`cannot reduce resolution from schema ${histogram.schema} to ${schema}`);
+  }
+  const shift = histogram.schema - schema;
+  const positive = coarserSide(positiveSide(histogram), shift);
+  const negative = coarserSide(negativeSide(histogram), shift);
+  return { ...withSides(histogram, positive, negative), schema, integer: histogram.integer };
+}
+
+/** All counts and the sum times `factor`; a negative factor makes a gauge of it. */
+export function scaleHistogram(histogram: NativeHistogram, factor: number): NativeHistogram {
+  return mapCounts(histogram, (count) => count * factor, factor < 0);
+}
+
+/** All counts and the sum divided by `divisor`; a negative divisor makes a gauge of it, and zero leaves no buckets. */
+export function divideHistogram(histogram: NativeHistogram, divisor: number): NativeHistogram {
+  const divided = mapCounts(histogram, (count) => count / divisor, divisor < 0);
+  if (divisor !== 0) return divided;
+  const none = { spans: [], counts: new Float64Array() };
+  return withSides(divided, none, none);
+}
+
+function mapCounts(histogram: NativeHistogram, change: (count: number) => number, toGauge: boolean): NativeHistogram {
+  return {
+    ...histogram,
+    zeroCount: change(histogram.zeroCount),
+    count: change(histogram.count),
+    sum: change(histogram.sum),
+    positiveCounts: histogram.positiveCounts.map(change),
+    negativeCounts: histogram.negativeCounts.map(change),
+    resetHint: toGauge ? "gauge" : histogram.resetHint,
+    integer: false,
+  };
+}
+
+/**
+ * Whether two histograms hold the same values in the same buckets, as the operators `==` and `!=` ask.
+ *
+ * NaN equals NaN and 0 differs from -0. Empty buckets count, cuts between spans and reset hints do not.
+ */
+export function equalHistograms(a: NativeHistogram, b: NativeHistogram): boolean {
+  if (a === b) return true;
+  return (
+    a.schema === b.schema &&
+    Object.is(a.count, b.count) &&
+    Object.is(a.sum, b.sum) &&
+    (!usesCustomBuckets(a) || sameBounds(a.customValues, b.customValues)) &&
+    a.zeroThreshold === b.zeroThreshold &&
+    Object.is(a.zeroCount, b.zeroCount) &&
+    equalSides(negativeSide(a), negativeSide(b)) &&
+    equalSides(positiveSide(a), positiveSide(b))
+  );
+}
+
+function equalSides(a: BucketSide, b: BucketSide): boolean {
+  return sameBuckets(a, b) && a.counts.every((count, k) => Object.is(count, b.counts[k]));
+}
+
+/** Whether two lists of custom bounds are the same. */
+export function sameBounds(a: Float64Array, b: Float64Array): boolean {
+  return a === b || (a.length === b.length && a.every((bound, k) => bound === b[k]));
+}
+
+/** Whether any number in it is infinite, as sums that left the range of doubles are. */
+export function hasInfinite(histogram: NativeHistogram): boolean {
+  const { zeroCount, count, sum, positiveCounts, negativeCounts, customValues } = histogram;
+  return (
+    isInfinite(zeroCount) ||
+    isInfinite(count) ||
+    isInfinite(sum) ||
+    positiveCounts.some(isInfinite) ||
+    negativeCounts.some(isInfinite) ||
+    customValues.some(isInfinite)
+  );
+}
+
+function isInfinite(value: number): boolean {
+  return value === Number.POSITIVE_INFINITY || value === Number.NEGATIVE_INFINITY;
+}
