@@ -9,14 +9,21 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { SuiteOutcome } from "./suite.ts";
 
-const SUITES: Readonly<
-  Record<string, () => Promise<(options: { dir: string; rest: readonly string[] }) => Promise<SuiteOutcome>>>
-> = {
+/** What a suite is called with. */
+interface SuiteOptions {
+  readonly dir: string;
+  readonly rest: readonly string[];
+  /** Everything behind the suite's name, for suites with options of their own. */
+  readonly args: readonly string[];
+}
+
+const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => Promise<SuiteOutcome>>>> = {
   protocols: async () => (await import("./protocols/suite.ts")).runProtocols,
   otlp: async () => (await import("./otlp/suite.ts")).runOtlp,
   hops: async () => (await import("./hops/suite.ts")).runHops,
   crash: async () => (await import("./crash/suite.ts")).runCrash,
   field: async () => (await import("./field/suite.ts")).runField,
+  promql: async () => (await import("./promql/suite.ts")).runPromql,
   "see-it": async () => (await import("./see-it/suite.ts")).runSeeIt,
 };
 /** Suites that make their own input and need no directory. */
@@ -28,8 +35,9 @@ async function main(): Promise<number> {
     allowPositionals: true,
     strict: false,
   });
-  const name = positionals[0] ?? "";
-  const load = SUITES[name];
+  const name = String(positionals[0] ?? "");
+  // A folder NAME-3.16 holds what a later version adds to the suite NAME.
+  const load = SUITES[name] ?? SUITES[name.replace(/-\d[\d.]*$/, "")];
   if (load === undefined) {
     process.stderr.write(`There is no suite '${name}'. Suites: ${Object.keys(SUITES).join(", ")}\n`);
     return 2;
@@ -41,7 +49,8 @@ async function main(): Promise<number> {
     process.stdout.write(`skipped: suite ${name}: ${dir} does not exist\n0 passed, 0 failed\n`);
     return 0;
   }
-  const outcome = await (await load())({ dir, rest: positionals.slice(1).map(String) });
+  const args = process.argv.slice(process.argv.indexOf(name) + 1);
+  const outcome = await (await load())({ dir, rest: positionals.slice(1).map(String), args });
   for (const line of outcome.skipped) process.stdout.write(`skipped: ${line}\n`);
   process.stdout.write(`${outcome.passed} passed, ${outcome.failed} failed\n`);
   return outcome.failed === 0 ? 0 : 1;

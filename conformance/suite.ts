@@ -10,17 +10,22 @@ export interface SuiteOutcome {
   readonly skipped: readonly string[];
 }
 
-/** Counts cases and prints those that fail, as they come. */
+/** Counts cases and prints them as they come; quiet, only those that fail. */
 export class SuiteReport {
+  readonly #quiet: boolean;
   #passed = 0;
   readonly #faults: string[] = [];
   readonly #skipped: string[] = [];
+
+  constructor({ quiet = false }: { readonly quiet?: boolean } = {}) {
+    this.#quiet = quiet;
+  }
 
   /** Counts a case as passed where `fault` is empty, else prints why it failed. */
   add(name: string, fault: string): void {
     if (fault === "") {
       this.#passed++;
-      process.stdout.write(`ok   ${name}\n`);
+      if (!this.#quiet) process.stdout.write(`ok   ${name}\n`);
     } else {
       this.#faults.push(`${name}: ${fault}`);
       process.stdout.write(`FAIL ${name}\n${fault.trimEnd().replaceAll(/^/gm, "     ")}\n`);

@@ -1,0 +1,127 @@
+/** One query through the engine, and its result as plain points. */
+
+import type { Labels } from "../../server/model/series.ts";
+import {
+  evaluateQuery,
+  isBadQuery,
+  PROMQL_DEFAULTS,
+  type PromqlResult,
+  type PromqlSettings,
+  planQuery,
+  type SampleSeries,
+} from "../../server/query/promql/query.ts";
+import { PromqlExecutionError } from "../../server/query/promql/query-error.ts";
+import {
+  ABSENT,
+  histogramAt,
+  type StepGrid,
+  type StepSeries,
+  stepTimeMs,
+} from "../../server/query/promql/step-vector.ts";
+import type { TestStore } from "./memory-store.ts";
+import { fromNative, type TestHistogram } from "./test-histogram.ts";
+
+/** Everything that the tests take for granted and a server has behind switches. */
+const SETTINGS: PromqlSettings = {
+  ...PROMQL_DEFAULTS,
+  experimentalFunctions: true,
+  delayedNameRemoval: true,
+  fillModifiers: true,
+  unquotedUtf8Names: true,
+  useStartTimestamps: true,
+};
+
+const TIMEOUT_MS = 100_000;
+const CLOCK = { monotonicMs: () => performance.now() };
+
+/** A value at a time. */
+export interface Point {
+  readonly timeMs: number;
+  readonly value: number | TestHistogram;
+}
+
+/** Points of one series, oldest first. */
+export interface AnswerSeries {
+  readonly labels: Labels;
+  readonly points: readonly Point[];
+}
+
+/** What a query answered. */
+export type Answer =
+  | { readonly kind: "failed"; readonly message: string; readonly isBug: boolean }
+  | {
+      readonly kind: "answered";
+      readonly type: "scalar" | "string" | "vector" | "matrix";
+      /** Of a scalar: one series without labels. Empty for a string. */
+      readonly series: readonly AnswerSeries[];
+      readonly text: string;
+      readonly warnings: readonly string[];
+      readonly infos: readonly string[];
+    };
+
+/** A query with its times; `stepMs` 0 is an instant query. */
+export interface Asked {
+  readonly query: string;
+  readonly startMs: number;
+  readonly endMs: number;
+  readonly stepMs: number;
+}
+
+/** Asks the engine over what a store holds. */
+export async function askEngine(store: TestStore, { query, startMs, endMs, stepMs }: Asked): Promise<Answer> {
+  try {
+    const asked = { text: query, startMs, endMs, stepMs, timeoutMs: TIMEOUT_MS, settings: SETTINGS };
+    const plan = planQuery(asked);
+    const selected = await Promise.all(
+      plan.selections.map(({ matchers, minMs, maxMs }) => store.select(matchers, minMs, maxMs)),
+    );
+    const { result, warnings, infos } = evaluateQuery(asked, plan, selected, CLOCK);
+    return { kind: "answered", ...pointsOf(result), warnings, infos };
+  } catch (cause) {
+    const isBug = !(isBadQuery(cause) || cause instanceof PromqlExecutionError);
+    const error = cause instanceof Error ? cause : new Error(String(cause));
+    return { kind: "failed", message: isBug ? (error.stack ?? error.message) : error.message, isBug };
+  }
+}
+
+function pointsOf(result: PromqlResult): Pick<Answer & { kind: "answered" }, "type" | "series" | "text"> {
+  switch (result.kind) {
+    case "scalar": {
+      const points = [{ timeMs: result.timeMs, value: result.value }];
+      return { type: "scalar", series: [{ labels: [], points }], text: "" };
+    }
+    case "string":
+      return { type: "string", series: [], text: result.value };
+    case "vector": {
+      const grid = { startMs: result.timeMs, stepMs: 0, steps: 1 };
+      return { type: "vector", series: result.series.map((one) => stepPoints(one, grid)).filter(hasPoints), text: "" };
+    }
+    case "steps":
+      return { type: "matrix", series: result.series.map((one) => stepPoints(one, result.grid)), text: "" };
+    case "samples":
+      return { type: "matrix", series: result.series.map(samplePoints), text: "" };
+  }
+}
+
+function hasPoints({ points }: AnswerSeries): boolean {
+  return points.length > 0;
+}
+
+function stepPoints(series: StepSeries, grid: StepGrid): AnswerSeries {
+  const points: Point[] = [];
+  for (let k = 0; k < grid.steps; k++) {
+    if (series.present[k] === ABSENT) continue;
+    const histogram = histogramAt(series, k);
+    const value = histogram === undefined ? (series.values[k] ?? Number.NaN) : fromNative(histogram);
+    points.push({ timeMs: stepTimeMs(grid, k), value });
+  }
+  return { labels: series.labels, points };
+}
+
+function samplePoints(series: SampleSeries): AnswerSeries {
+  const points = Array.from(series.timestampsMs, (timeMs, index) => {
+    const histogram = series.histograms?.[index];
+    return { timeMs, value: histogram === undefined ? (series.values[index] ?? Number.NaN) : fromNative(histogram) };
+  });
+  return { labels: series.labels, points };
+}
