@@ -42,11 +42,11 @@ export class Annotations {
     this.#text = text;
   }
 
-  warn(message: string, position: TextRange, detail?: AnnotationDetail): void {
+  warn(message: string, position: TextRange, detail?: AnnotationDetail): undefined {
     if (!add(this.#warnings, `PromQL warning: ${message}`, position, detail)) this.#warningsLost++;
   }
 
-  info(message: string, position: TextRange, detail?: AnnotationDetail): void {
+  info(message: string, position: TextRange, detail?: AnnotationDetail): undefined {
     if (!add(this.#infos, `PromQL info: ${message}`, position, detail)) this.#infosLost++;
   }
 

@@ -1,10 +1,12 @@
 /** Calls of PromQL's functions. */
 
 import { quoteGo } from "../../../grammar/promql-error.ts";
-import type { PromqlCall, PromqlExpression } from "../../../grammar/promql-tree.ts";
+import type { PromqlCall, PromqlExpression, TextRange } from "../../../grammar/promql-tree.ts";
 import { warnQuantile } from "./aggregate.ts";
 import { histogramFraction, histogramQuantile } from "./classic-histogram.ts";
 import { type Evaluate, type Evaluation, unwrapParens, withoutName } from "./evaluation.ts";
+import { histogramKernel } from "./histogram-kernels.ts";
+import { applyHistogramKernel, floatsOf, type WindowNotes } from "./histogram-window.ts";
 import { absentLabels, labelJoin, labelReplace } from "./label-functions.ts";
 import { printBound } from "./number-text.ts";
 import { positiveDurationMs, shiftedGrid, subqueryGrid } from "./plan.ts";
@@ -36,7 +38,7 @@ import {
 import { DATE_KERNELS, MATH_KERNELS, roundTo } from "./vector-kernels.ts";
 
 /** Functions of counters: the name of what they read should say so. */
-const COUNTER_FUNCTIONS: ReadonlySet<string> = new Set(["rate", "increase", "irate", "resets"]);
+const COUNTER_FUNCTIONS: ReadonlySet<string> = new Set(["rate", "increase"]);
 const COUNTER_NAME = /_(?:total|sum|count|bucket)$/;
 
 /** Functions of native histograms, of which this engine's series hold none. */
@@ -196,12 +198,17 @@ export function rangeCallStream(
   const { series, ranges } = rangeArgument(argument(node, rangeAt), grid, evaluation, evaluate);
   checkScalars(node, first, second, evaluation);
   const keepsName = NAME_KEEPING_KERNELS.has(node.name);
-  const position = argument(node, rangeAt).position;
+  const position = firstPosition(node, rangeAt);
   return (function* () {
     for (const one of series) {
       const out = makeSeries(one.labels, one.dropName, grid, evaluation.budget);
-      applyKernel(one, kernel, ranges, { first, second }, out);
-      if (COUNTER_FUNCTIONS.has(node.name) && hasValues(out)) {
+      if (one.histograms === undefined) applyKernel(one, kernel, ranges, { first, second }, out);
+      else {
+        applyKernel(floatsOf(one), kernel, ranges, { first, second }, out);
+        const notes = windowNotes(one, position, evaluation);
+        applyHistogramKernel(one, histogramKernel(node.name), ranges, out, { notes, budget: evaluation.budget });
+      }
+      if (COUNTER_FUNCTIONS.has(node.name) && out.present.includes(FLOAT)) {
         const name = labelValue(one.labels, METRIC_NAME);
         if (name !== "" && !COUNTER_NAME.test(name)) {
           const text = `metric might not be a counter, name does not end in _total/_sum/_count/_bucket: ${quoteGo(name)}`;
@@ -212,6 +219,20 @@ export function rangeCallStream(
       yield out;
     }
   })();
+}
+
+/** Where what a range function says belongs: its first argument, and the beginning of the text for a sub-query. */
+function firstPosition(node: PromqlCall, rangeAt: number): TextRange {
+  const first = unwrapParens(argument(node, 0));
+  return rangeAt === 0 && first.kind === "subquery" ? { start: 0, end: 0 } : first.position;
+}
+
+function windowNotes({ labels }: RangeSeries, position: TextRange, { annotations }: Evaluation): WindowNotes {
+  return {
+    metricName: labelValue(labels, METRIC_NAME),
+    warn: (message, detail): undefined => annotations.warn(message, position, detail),
+    info: (message): undefined => annotations.info(message, position),
+  };
 }
 
 function checkScalars(

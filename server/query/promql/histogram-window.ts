@@ -1,0 +1,143 @@
+/**
+ * Windows over a series that holds histograms, be it alone or between floats.
+ *
+ * The floats of such a series go through the kernels that other series go through, as if there were no histograms.
+ * Where a window does hold histograms, a `HistogramKernel` decides what becomes of the step.
+ */
+
+import type { NativeHistogram } from "../../model/histogram.ts";
+import type { AnnotationDetail } from "./annotations.ts";
+import { isCounterReset } from "./histogram/histogram-reset.ts";
+import type { QueryBudget } from "./query-budget.ts";
+import type { RangeGrid } from "./select-steps.ts";
+import { isStartReset } from "./start-timestamps.ts";
+import { ABSENT, FLOAT, putHistogram, type RangeSeries, type StepSeries, stepTimeMs } from "./step-vector.ts";
+
+/** Samples of one type, and which of them lie in the window: `[low, high)`. */
+interface Samples {
+  readonly timestampsMs: Float64Array;
+  readonly startsMs: Float64Array | undefined;
+  low: number;
+  high: number;
+}
+
+/** What a histogram kernel looks at: at least one histogram, and floats or none. */
+export interface HistogramWindow {
+  readonly floats: Samples & { readonly values: Float64Array };
+  readonly histograms: Samples & { readonly values: readonly NativeHistogram[] };
+  /** Edges of the window after offset and `@`: left one open. */
+  startMs: number;
+  endMs: number;
+  /** For each histogram whether it begins anew after the one before it; 0 where nobody has asked yet. */
+  readonly resets: Uint8Array;
+}
+
+const NO_RESET = 1;
+const RESET = 2;
+
+/** Says something about the series whose window is looked at. Both give undefined, as a kernel without result does. */
+export interface WindowNotes {
+  readonly metricName: string;
+  warn(message: string, detail?: AnnotationDetail): undefined;
+  info(message: string): undefined;
+}
+
+/** `float_result` leaves what the kernel for floats gave, be it a value or none; undefined means no result. */
+export type HistogramKernel = (
+  window: HistogramWindow,
+  notes: WindowNotes,
+) => number | NativeHistogram | "float_result" | undefined;
+
+/** The floats of a series as a series of its own. */
+export function floatsOf(series: RangeSeries): RangeSeries {
+  return { ...pick(series, false), histograms: undefined };
+}
+
+function pick(series: RangeSeries, histograms: boolean): RangeSeries {
+  const { labels, dropName } = series;
+  const isPicked = (_: unknown, i: number) => (series.histograms?.[i] !== undefined) === histograms;
+  return {
+    labels,
+    dropName,
+    timestampsMs: series.timestampsMs.filter(isPicked),
+    values: series.values.filter(isPicked),
+    startsMs: series.startsMs?.filter(isPicked),
+    histograms: series.histograms?.filter((histogram) => histogram !== undefined),
+  };
+}
+
+/** Number of floats in the window. */
+export function floatCount({ floats }: HistogramWindow): number {
+  return floats.high - floats.low;
+}
+
+/** The histogram at an index of the window's series. */
+export function histogramOf({ histograms }: HistogramWindow, index: number): NativeHistogram {
+  const histogram = histograms.values[index];
+  if (histogram === undefined) throw new Error("a window reaches past its histograms");
+  return histogram;
+}
+
+/** Whether a counter began anew between the histogram at `index` and the one before it. */
+export function isResetAt(window: HistogramWindow, index: number): boolean {
+  const known = window.resets[index];
+  if (known === NO_RESET || known === RESET) return known === RESET;
+  const { timestampsMs, startsMs } = window.histograms;
+  const [startMs, beforeStartMs] = [startsMs?.[index] ?? 0, startsMs?.[index - 1] ?? 0];
+  const reset =
+    isStartReset(beforeStartMs, timestampsMs[index - 1] ?? 0, startMs, timestampsMs[index] ?? 0) ||
+    isCounterReset(histogramOf(window, index), histogramOf(window, index - 1));
+  window.resets[index] = reset ? RESET : NO_RESET;
+  return reset;
+}
+
+/**
+ * Runs a kernel over every window that holds a histogram.
+ *
+ * @param out Holds what the kernel for floats gave for the floats of this series.
+ */
+export function applyHistogramKernel(
+  series: RangeSeries,
+  kernel: HistogramKernel,
+  ranges: RangeGrid,
+  out: StepSeries,
+  { notes, budget }: { readonly notes: WindowNotes; readonly budget: QueryBudget },
+): void {
+  const floats = pick(series, false);
+  const histograms = pick(series, true);
+  const values = (histograms.histograms ?? []).filter((histogram) => histogram !== undefined);
+  const window: HistogramWindow = {
+    floats: { ...floats, low: 0, high: 0 },
+    histograms: { ...histograms, values, low: 0, high: 0 },
+    startMs: Number.NaN,
+    endMs: Number.NaN,
+    resets: new Uint8Array(values.length),
+  };
+  let result: ReturnType<HistogramKernel>;
+  for (let k = 0; k < ranges.grid.steps; k++) {
+    const endMs = stepTimeMs(ranges.shifted, k);
+    if (endMs !== window.endMs) {
+      window.endMs = endMs;
+      window.startMs = endMs - ranges.rangeMs;
+      slide(window.floats, window);
+      slide(window.histograms, window);
+      result = isEmpty(window.histograms) ? "float_result" : kernel(window, notes);
+    }
+    if (result === "float_result") continue;
+    out.present[k] = ABSENT;
+    if (typeof result === "number") {
+      out.present[k] = FLOAT;
+      out.values[k] = result;
+    } else if (result !== undefined) putHistogram(out, k, result, budget);
+  }
+}
+
+function isEmpty({ low, high }: Samples): boolean {
+  return low === high;
+}
+
+function slide(samples: Samples, { startMs, endMs }: { readonly startMs: number; readonly endMs: number }): void {
+  const { timestampsMs } = samples;
+  while (samples.high < timestampsMs.length && (timestampsMs[samples.high] ?? 0) <= endMs) samples.high++;
+  while (samples.low < samples.high && (timestampsMs[samples.low] ?? 0) <= startMs) samples.low++;
+}
