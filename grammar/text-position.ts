@@ -7,7 +7,7 @@ export interface LineColumn {
 }
 
 /** Bytes that the UTF-8 form of `text.slice(start, end)` takes; a lone surrogate counts three. */
-function utf8Length(text: string, start: number, end: number): number {
+export function utf8Length(text: string, start: number, end: number): number {
   let bytes = 0;
   for (let i = start; i < end; i++) {
     const code = text.charCodeAt(i);

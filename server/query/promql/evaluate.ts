@@ -1,16 +1,19 @@
 /** Evaluates a checked expression over the steps of a query. */
 
-import { isSetOperator } from "../../../grammar/promql-check.ts";
+import { isSetOperator, promqlType } from "../../../grammar/promql-check.ts";
 import type { PromqlAggregate, PromqlBinary, PromqlExpression, PromqlSelector } from "../../../grammar/promql-tree.ts";
 import { countValues, foldAggregate, isFolding, pickAggregate, quantileAggregate } from "./aggregate.ts";
 import { operationOf, setOperation, vectorScalar, vectorVector } from "./binary.ts";
 import { evaluateCall, rangeCallStream } from "./call.ts";
-import { type Evaluation, withoutName } from "./evaluation.ts";
-import { shiftedGrid } from "./plan.ts";
+import { type Evaluation, mergeResults, withoutName } from "./evaluation.ts";
+import { instantGrid, shiftedGrid } from "./plan.ts";
 import { selectInstant } from "./select-steps.ts";
 import {
+  ABSENT,
   hasValues,
-  mergeEqualSeries,
+  histogramAt,
+  makeSeries,
+  putHistogram,
   releaseSeries,
   type StepGrid,
   type StepSeries,
@@ -26,6 +29,10 @@ import {
  * @throws PromqlExecutionError, or ThalwegError where a limit of the budget is reached.
  */
 export function evaluate(node: PromqlExpression, grid: StepGrid, evaluation: Evaluation): StepValue {
+  if (grid.steps === 0) return nothing(node);
+  if (!grid.isInstant && evaluation.once.has(node)) {
+    return repeated(evaluate(node, instantGrid(grid.startMs), evaluation), grid, evaluation);
+  }
   const again = (inner: PromqlExpression, innerGrid: StepGrid) => evaluate(inner, innerGrid, evaluation);
   switch (node.kind) {
     case "number":
@@ -50,6 +57,32 @@ export function evaluate(node: PromqlExpression, grid: StepGrid, evaluation: Eva
   }
 }
 
+/** The value over no steps: nothing is evaluated, so nothing can fail. */
+function nothing(node: PromqlExpression): StepValue {
+  if (promqlType(node) === "scalar") return { kind: "scalar", values: new Float64Array(0) };
+  return { kind: "vector", series: [] };
+}
+
+/** A value of one step at all steps of `grid`. */
+function repeated(value: StepValue, grid: StepGrid, evaluation: Evaluation): StepValue {
+  if (value.kind === "string") return value;
+  if (value.kind === "scalar") {
+    return { kind: "scalar", values: new Float64Array(grid.steps).fill(value.values[0] ?? Number.NaN) };
+  }
+  const series = value.series.map((one) => {
+    const out = makeSeries(one.labels, one.dropName, grid, evaluation.budget);
+    const histogram = histogramAt(one, 0);
+    if (histogram !== undefined) for (let k = 0; k < grid.steps; k++) putHistogram(out, k, histogram, evaluation.budget);
+    else {
+      out.values.fill(one.values[0] ?? Number.NaN);
+      out.present.fill(one.present[0] ?? ABSENT);
+    }
+    return out;
+  });
+  releaseSeries(value.series, evaluation.budget);
+  return { kind: "vector", series };
+}
+
 /** The series of an instant selector one after the other. */
 function* selectorStream(
   node: PromqlSelector,
@@ -57,7 +90,7 @@ function* selectorStream(
   evaluation: Evaluation,
   sampleTime: boolean,
 ): Generator<StepSeries> {
-  const shifted = shiftedGrid(node, grid, evaluation.times);
+  const shifted = shiftedGrid(node, grid);
   const { lookbackMs } = evaluation.times;
   for (const samples of evaluation.samples.get(node) ?? []) {
     yield selectInstant(samples, shifted, { lookbackMs, sampleTime }, evaluation.budget);
@@ -78,7 +111,7 @@ function evaluateUnary(value: StepValue, op: "+" | "-", evaluation: Evaluation):
 function evaluateSpine(node: PromqlBinary, grid: StepGrid, evaluation: Evaluation): StepValue {
   const spine: PromqlBinary[] = [];
   let base: PromqlExpression = node;
-  while (base.kind === "binary") {
+  while (base.kind === "binary" && (base === node || grid.isInstant || !evaluation.once.has(base))) {
     spine.push(base);
     base = base.left;
   }
@@ -121,6 +154,7 @@ function evaluateBinary(
 /** Series that an aggregation folds: those of a selector or range function are made one at a time. */
 function operandStream(node: PromqlExpression, grid: StepGrid, evaluation: Evaluation): Iterable<StepSeries> {
   if (node.kind === "paren") return operandStream(node.operand, grid, evaluation);
+  if (!grid.isInstant && evaluation.once.has(node)) return vectorOf(evaluate(node, grid, evaluation));
   if (node.kind === "selector") return selectorStream(node, grid, evaluation, false);
   const again = (inner: PromqlExpression, innerGrid: StepGrid) => evaluate(inner, innerGrid, evaluation);
   const stream = node.kind === "call" ? rangeCallStream(node, grid, evaluation, again) : undefined;

@@ -1,12 +1,12 @@
 /** What every part of the evaluation of one query shares. */
 
-import type { PromqlExpression, PromqlSelector } from "../../../grammar/promql-tree.ts";
+import type { PromqlExpression } from "../../../grammar/promql-tree.ts";
 import type { SeriesSamples } from "../../model/series.ts";
 import type { Annotations } from "./annotations.ts";
-import type { QueryTimes } from "./plan.ts";
+import type { QueryTimes, Selecting } from "./plan.ts";
 import type { QueryBudget } from "./query-budget.ts";
 import { dropMetricName } from "./series-labels.ts";
-import type { StepGrid, StepSeries, StepValue } from "./step-vector.ts";
+import { mergeEqualSeries, type StepGrid, type StepSeries, type StepValue } from "./step-vector.ts";
 
 /** One query while it runs. */
 export interface Evaluation {
@@ -15,8 +15,14 @@ export interface Evaluation {
   readonly annotations: Annotations;
   /** Keep dropped names until the result is written (Prometheus' switch promql-delayed-name-removal). */
   readonly delayedNameRemoval: boolean;
-  /** Series of each selector, sorted by labels. */
-  readonly samples: ReadonlyMap<PromqlSelector, readonly SeriesSamples[]>;
+  /** Start timestamps tell of counter resets (use-start-timestamps). */
+  readonly useStartTimestamps: boolean;
+  /** `__type__` says whether a series is a counter, in place of its name (type-and-unit-labels). */
+  readonly typeAndUnitLabels: boolean;
+  /** Nodes with the same value at every step. */
+  readonly once: ReadonlySet<PromqlExpression>;
+  /** Series of each selector and of each `info()`, sorted by labels. */
+  readonly samples: ReadonlyMap<Selecting, readonly SeriesSamples[]>;
 }
 
 /** Evaluates a node over a grid; parts that hold operands call it. */
@@ -26,6 +32,18 @@ export type Evaluate = (node: PromqlExpression, grid: StepGrid) => StepValue;
 export function withoutName(series: StepSeries, evaluation: Evaluation): void {
   if (evaluation.delayedNameRemoval) series.dropName = true;
   else series.labels = dropMetricName(series.labels);
+}
+
+/**
+ * Joins what an operation gave for the same labels at different steps.
+ *
+ * With delayed name removal an instant query may carry equal label sets on; its result is looked at last.
+ *
+ * @throws PromqlExecutionError where two have a value at the same step.
+ */
+export function mergeResults(series: readonly StepSeries[], grid: StepGrid, evaluation: Evaluation): StepSeries[] {
+  if (grid.isInstant && evaluation.delayedNameRemoval) return [...series];
+  return mergeEqualSeries(series);
 }
 
 /** The node inside parentheses. */

@@ -5,21 +5,27 @@
  * worker knows which answer belongs to which selector.
  */
 
-import { evaluateDuration } from "../../../grammar/promql-duration-tree.ts";
 import { PromqlSyntaxError } from "../../../grammar/promql-error.ts";
 import type {
-  PromqlDuration,
+  PromqlCall,
   PromqlExpression,
   PromqlMatcher,
   PromqlModifiers,
   PromqlSelector,
 } from "../../../grammar/promql-tree.ts";
+import { durationMs } from "./durations.ts";
+import { infoMatchers } from "./info-matchers.ts";
+import { infoReference } from "./info-reference.ts";
+import type { PreparedTree } from "./prepare.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import type { StepGrid } from "./step-vector.ts";
 
+/** Who asks for series: a selector, or a call of `info()` for the info series it joins. */
+export type Selecting = PromqlSelector | PromqlCall;
+
 /** Samples of one selector: those in `[minMs, maxMs]`. */
 export interface Selection {
-  readonly selector: PromqlSelector;
+  readonly selector: Selecting;
   readonly matchers: readonly PromqlMatcher[];
   readonly minMs: number;
   readonly maxMs: number;
@@ -43,34 +49,42 @@ const SUBQUERY_STEPS_MAX = 1_000_000;
 
 /** Steps of the query itself. */
 export function queryGrid(times: QueryTimes): StepGrid {
-  if (times.stepMs === 0) return { startMs: times.startMs, stepMs: 0, steps: 1 };
-  const steps = Math.floor((times.endMs - times.startMs) / times.stepMs) + 1;
-  return { startMs: times.startMs, stepMs: times.stepMs, steps };
+  const { startMs, endMs, stepMs } = times;
+  if (stepMs === 0) return instantGrid(startMs);
+  const steps = Math.floor((endMs - startMs) / stepMs) + 1;
+  return { startMs, stepMs, steps, isInstant: startMs === endMs };
 }
 
-/** Milliseconds that a duration means in this query, cut to whole ones. */
-function durationMs(duration: PromqlDuration, times: QueryTimes): number {
-  const seconds = evaluateDuration(duration, (kind) =>
-    kind === "step" ? times.stepMs / 1000 : (times.endMs - times.startMs) / 1000,
-  );
-  if (!(Math.abs(seconds) <= 9_223_372_036)) throw new PromqlExecutionError("duration out of range");
-  return Math.trunc(Math.round(seconds * 1e9) / 1e6);
+/** One step. */
+export function instantGrid(timeMs: number): StepGrid {
+  return { startMs: timeMs, stepMs: 0, steps: 1, isInstant: true };
 }
 
-/** A range or step, which must be longer than nothing. */
-export function positiveDurationMs(duration: PromqlDuration, times: QueryTimes): number {
-  const milliseconds = durationMs(duration, times);
-  if (milliseconds <= 0) throw new PromqlExecutionError("duration must be greater than 0");
-  return milliseconds;
+/** Time of `@`, if there is one; the tree is prepared. */
+export function pinnedMs(node: PromqlModifiers): number | undefined {
+  if (node.at === undefined) return undefined;
+  if (node.at.kind !== "time") throw new Error("a tree was not prepared");
+  return node.at.timestampMs;
 }
 
-/** The grid moved to where a selector or sub-query really looks: `@` first, then offset. */
-export function shiftedGrid(node: PromqlModifiers, grid: StepGrid, times: QueryTimes): StepGrid {
-  const offsetMs = node.offset === undefined ? 0 : durationMs(node.offset, times);
-  if (node.at === undefined) return { ...grid, startMs: grid.startMs - offsetMs };
-  const { at } = node;
-  const atMs = at.kind === "time" ? at.timestampMs : at.kind === "start" ? times.startMs : times.endMs;
-  return { startMs: atMs - offsetMs, stepMs: 0, steps: grid.steps };
+/** Milliseconds of the offset. */
+function offsetMs(node: PromqlModifiers): number {
+  return node.offset === undefined ? 0 : durationMs(node.offset);
+}
+
+/** A range or step in milliseconds; less than one is 0. */
+export function rangeMsOf(node: PromqlExpression & { readonly kind: "range" | "subquery" }): number {
+  return durationMs(node.range);
+}
+
+/**
+ * Where a selector or sub-query looks at each step: `@` first, then offset.
+ *
+ * What is pinned by `@` is evaluated at one step, so that its times need not move; the few places where it is not
+ * (parameters of aggregations) let them move with the step, as Prometheus does.
+ */
+export function shiftedGrid(node: PromqlModifiers, grid: StepGrid): StepGrid {
+  return { ...grid, startMs: (pinnedMs(node) ?? grid.startMs) - offsetMs(node) };
 }
 
 /** Steps of what is inside a sub-query: absolute multiples of its step, so that they do not move with the query. */
@@ -79,71 +93,108 @@ export function subqueryGrid(
   grid: StepGrid,
   times: QueryTimes,
 ): StepGrid {
-  const shifted = shiftedGrid(node, grid, times);
-  const rangeMs = positiveDurationMs(node.range, times);
-  const stepMs = node.step === undefined ? times.defaultStepMs : positiveDurationMs(node.step, times);
-  const startMs = (Math.floor((shifted.startMs - rangeMs) / stepMs) + 1) * stepMs;
-  const endMs = shifted.startMs + (shifted.steps - 1) * shifted.stepMs;
-  const steps = Math.max(0, Math.floor((endMs - startMs) / stepMs) + 1);
+  const isPinned = node.at !== undefined;
+  const firstMs = shiftedGrid(node, grid).startMs;
+  const endMs = isPinned ? firstMs : firstMs + Math.max(0, grid.steps - 1) * grid.stepMs;
+  const stepMs = node.step === undefined ? times.defaultStepMs : durationMs(node.step);
+  if (stepMs <= 0) throw new PromqlExecutionError("the step of a sub-query is shorter than a millisecond");
+  const startMs = (Math.floor((firstMs - rangeMsOf(node)) / stepMs) + 1) * stepMs;
+  const steps = grid.steps === 0 ? 0 : Math.max(0, Math.floor((endMs - startMs) / stepMs) + 1);
   if (steps > SUBQUERY_STEPS_MAX) {
     throw new PromqlExecutionError(`sub-query has ${steps} steps; the limit is ${SUBQUERY_STEPS_MAX}`);
   }
-  return { startMs, stepMs, steps };
+  return { startMs, stepMs, steps, isInstant: startMs === endMs };
 }
 
-/** Every selector of an expression in the order of the text. */
-export function planSelections(root: PromqlExpression, times: QueryTimes): readonly Selection[] {
-  const selections: Selection[] = [];
-  collect(root, queryGrid(times), times, selections);
-  if (selections.length > SELECTIONS_MAX) {
-    throw new PromqlExecutionError(`query has ${selections.length} selectors; the limit is ${SELECTIONS_MAX}`);
+/** Every selector of a prepared tree in the order of the text, and after its arguments each `info()`. */
+export function planSelections(prepared: PreparedTree, times: QueryTimes): readonly Selection[] {
+  const planner = new Planner(prepared, times);
+  planner.visit(prepared.tree, queryGrid(times));
+  if (planner.selections.length > SELECTIONS_MAX) {
+    throw new PromqlExecutionError(`query has ${planner.selections.length} selectors; the limit is ${SELECTIONS_MAX}`);
   }
-  return selections;
+  return planner.selections;
 }
 
-function collect(node: PromqlExpression, grid: StepGrid, times: QueryTimes, into: Selection[]): void {
-  switch (node.kind) {
-    case "number":
-    case "string":
-      return;
-    case "selector":
-      into.push(selection(node, grid, times, times.lookbackMs));
-      return;
-    case "range":
-      into.push(selection(node.selector, grid, times, positiveDurationMs(node.range, times)));
-      return;
-    case "subquery":
-      collect(node.operand, subqueryGrid(node, grid, times), times, into);
-      return;
-    case "paren":
-    case "unary":
-      collect(node.operand, grid, times, into);
-      return;
-    case "binary": {
-      const rights: PromqlExpression[] = [];
-      let base: PromqlExpression = node;
-      for (; base.kind === "binary"; base = base.left) rights.push(base.right);
-      collect(base, grid, times, into);
-      for (const right of rights.reverse()) collect(right, grid, times, into);
-      return;
+/** One walk over a tree. */
+class Planner {
+  readonly selections: Selection[] = [];
+  readonly #prepared: PreparedTree;
+  readonly #times: QueryTimes;
+
+  constructor(prepared: PreparedTree, times: QueryTimes) {
+    this.#prepared = prepared;
+    this.#times = times;
+  }
+
+  visit(node: PromqlExpression, outer: StepGrid): void {
+    const grid = this.#prepared.once.has(node) && outer.steps > 1 ? instantGrid(outer.startMs) : outer;
+    switch (node.kind) {
+      case "number":
+      case "string":
+        return;
+      case "selector":
+        this.#selector(node, grid, undefined);
+        return;
+      case "range":
+        this.#selector(node.selector, grid, rangeMsOf(node));
+        return;
+      case "subquery":
+        this.visit(node.operand, subqueryGrid(node, grid, this.#times));
+        return;
+      case "paren":
+      case "unary":
+        this.visit(node.operand, grid);
+        return;
+      case "binary": {
+        const rights: PromqlExpression[] = [];
+        let base: PromqlExpression = node;
+        for (; base.kind === "binary"; base = base.left) rights.push(base.right);
+        this.visit(base, grid);
+        for (const right of rights.reverse()) this.visit(right, grid);
+        return;
+      }
+      case "aggregate":
+        if (node.parameter !== undefined) this.visit(node.parameter, grid);
+        this.visit(node.operand, grid);
+        return;
+      case "call":
+        if (node.name === "info") this.#info(node, grid);
+        else for (const argument of node.args) this.visit(argument, grid);
     }
-    case "aggregate":
-      if (node.parameter !== undefined) collect(node.parameter, grid, times, into);
-      collect(node.operand, grid, times, into);
-      return;
-    case "call":
-      for (const argument of node.args) collect(argument, grid, times, into);
+  }
+
+  /** Windows are open on the left, and times are whole milliseconds. */
+  #selector(node: PromqlSelector, grid: StepGrid, rangeMs: number | undefined): void {
+    const { lookbackMs } = this.#times;
+    const shifted = shiftedGrid(node, grid);
+    const lastMs = node.at === undefined ? shifted.startMs + Math.max(0, grid.steps - 1) * grid.stepMs : shifted.startMs;
+    const before = (rangeMs ?? 0) + (rangeMs === undefined || node.mode !== undefined ? lookbackMs : 0);
+    const after = node.mode === "smoothed" ? lookbackMs : 0;
+    const { matchers } = node;
+    this.selections.push({ selector: node, matchers, minMs: shifted.startMs - before + 1, maxMs: lastMs + after });
+  }
+
+  #info(node: PromqlCall, grid: StepGrid): void {
+    const [first, labels] = node.args;
+    if (first === undefined) return;
+    this.visit(first, grid);
+    const { atMs, offsetMs: shiftMs, isUniform } = infoReference(first);
+    const pinned = isUniform ? atMs : undefined;
+    const shift = isUniform ? shiftMs : 0;
+    const firstMs = (pinned ?? grid.startMs) - shift;
+    const lastMs = pinned === undefined ? firstMs + Math.max(0, grid.steps - 1) * grid.stepMs : firstMs;
+    const matchers = infoMatchers(labels?.kind === "selector" ? labels.matchers : undefined);
+    this.selections.push({
+      selector: node,
+      matchers: [...matchers.data, ...matchers.name],
+      minMs: firstMs - this.#times.lookbackMs + 1,
+      maxMs: lastMs,
+    });
   }
 }
 
-/** The window is open on the left, and times are whole milliseconds. */
-function selection(node: PromqlSelector, grid: StepGrid, times: QueryTimes, windowMs: number): Selection {
-  const shifted = shiftedGrid(node, grid, times);
-  const endMs = shifted.startMs + Math.max(0, shifted.steps - 1) * shifted.stepMs;
-  return { selector: node, matchers: node.matchers, minMs: shifted.startMs - windowMs + 1, maxMs: endMs };
-}
-
-const UNSUPPORTED_CALLS: ReadonlySet<string> = new Set(["info", "start_timestamp"]);
+const UNSUPPORTED_CALLS: ReadonlySet<string> = new Set(["start_timestamp"]);
 
 /** Refuses what the grammar knows and this engine does not evaluate, naming the place. */
 export function refuseUnsupported(text: string, root: PromqlExpression): void {

@@ -12,3 +12,11 @@ export class PromqlExecutionError extends Error {
 export function sameLabelsetError(): PromqlExecutionError {
   return new PromqlExecutionError("vector cannot contain metrics with the same labelset");
 }
+
+/** A duration that only step and range of the query show to be wrong; `message` begins with its place in bytes. */
+export class PromqlDurationError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "PromqlDurationError";
+  }
+}

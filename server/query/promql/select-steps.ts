@@ -107,6 +107,8 @@ export interface RangeGrid {
   /** The right edges, after offset and `@`. */
   readonly shifted: StepGrid;
   readonly rangeMs: number;
+  /** By `@`: every step has the samples of the first one. */
+  readonly isPinned: boolean;
 }
 
 /** Scalar arguments of a range function, one value a step. */
@@ -133,8 +135,10 @@ export function applyKernel(
   for (let k = 0; k < ranges.grid.steps; k++) {
     const endMs = stepTimeMs(ranges.shifted, k);
     const startMs = endMs - ranges.rangeMs;
-    while (high < timestampsMs.length && (timestampsMs[high] ?? 0) <= endMs) high++;
-    while (low < high && (timestampsMs[low] ?? 0) <= startMs) low++;
+    if (k === 0 || !ranges.isPinned) {
+      while (high < timestampsMs.length && (timestampsMs[high] ?? 0) <= endMs) high++;
+      while (low < high && (timestampsMs[low] ?? 0) <= startMs) low++;
+    }
     if (low === high) continue;
     window.low = low;
     window.high = high;

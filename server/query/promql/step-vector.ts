@@ -11,6 +11,8 @@ export interface StepGrid {
   readonly startMs: number;
   readonly stepMs: number;
   readonly steps: number;
+  /** Start and end are the same time: the order of series counts, and there is nothing to join over steps. */
+  readonly isInstant: boolean;
 }
 
 /** In `present`: there is no value at this step. */
@@ -110,7 +112,7 @@ export function isStale(words: Uint32Array, index: number): boolean {
 }
 
 /**
- * Joins series with equal labels into one.
+ * Joins series with equal labels into one; whether the name goes, the one that begins first says.
  *
  * @throws PromqlExecutionError where two of them have a value at the same step.
  */
@@ -123,7 +125,7 @@ export function mergeEqualSeries(series: readonly StepSeries[]): StepSeries[] {
       byKey.set(key, one);
       continue;
     }
-    known.dropName ||= one.dropName;
+    if (firstStep(one) < firstStep(known)) known.dropName = one.dropName;
     for (let k = 0; k < one.present.length; k++) {
       if (one.present[k] === ABSENT) continue;
       if (known.present[k] !== ABSENT) throw sameLabelsetError();
@@ -135,6 +137,12 @@ export function mergeEqualSeries(series: readonly StepSeries[]): StepSeries[] {
     }
   }
   return byKey.size === series.length ? [...series] : [...byKey.values()];
+}
+
+/** The first step with a value; past the last where there is none. */
+function firstStep({ present }: StepSeries): number {
+  const step = present.findIndex((kind) => kind !== ABSENT);
+  return step === -1 ? present.length : step;
 }
 
 /** Resolves delayed name removal: drops marked names and joins what became equal. */

@@ -61,8 +61,20 @@ export const DATE_KERNELS: ReadonlyMap<string, (value: number) => number> = new 
   ["year", ofDate((date) => date.getUTCFullYear())],
 ]);
 
+/** Go's minimum: minus infinity beats NaN, NaN any number, and -0 is less than 0. */
+export function minOf(a: number, b: number): number {
+  if (a === Number.NEGATIVE_INFINITY || b === Number.NEGATIVE_INFINITY) return Number.NEGATIVE_INFINITY;
+  return Math.min(a, b);
+}
+
+/** Go's maximum: plus infinity beats NaN, NaN any number. */
+export function maxOf(a: number, b: number): number {
+  if (a === Number.POSITIVE_INFINITY || b === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
+  return Math.max(a, b);
+}
+
 /** Go's power: 1 to anything is 1, and -1 to an infinity too. */
-function power(base: number, exponent: number): number {
+export function power(base: number, exponent: number): number {
   if (base === 1) return 1;
   if (base === -1 && Math.abs(exponent) === Number.POSITIVE_INFINITY) return 1;
   return base ** exponent;
