@@ -93,7 +93,7 @@ function pointsOf(result: PromqlResult): Pick<Answer & { kind: "answered" }, "ty
     case "string":
       return { type: "string", series: [], text: result.value };
     case "vector": {
-      const grid = { startMs: result.timeMs, stepMs: 0, steps: 1 };
+      const grid = { startMs: result.timeMs, stepMs: 0, steps: 1, isInstant: true };
       return { type: "vector", series: result.series.map((one) => stepPoints(one, grid)).filter(hasPoints), text: "" };
     }
     case "steps":

@@ -4,7 +4,7 @@ import { isComparison } from "../../../grammar/promql-check.ts";
 import type { PromqlBinary } from "../../../grammar/promql-tree.ts";
 import type { Labels } from "../../model/series.ts";
 import type { Evaluation } from "./evaluation.ts";
-import { withoutName } from "./evaluation.ts";
+import { mergeResults, withoutName } from "./evaluation.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import {
   compareLabels,
@@ -17,7 +17,7 @@ import {
   printLabels,
   setLabel,
 } from "./series-labels.ts";
-import { ABSENT, FLOAT, makeSeries, mergeEqualSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
+import { ABSENT, FLOAT, makeSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
 import { arithmetic, comparison } from "./vector-kernels.ts";
 
 /** The value of an operation, or undefined where a comparison filters it out. */
@@ -35,8 +35,8 @@ export function operationOf(node: PromqlBinary): Operation {
 export function vectorScalar(
   node: PromqlBinary,
   vector: readonly StepSeries[],
-  scalar: Float64Array,
-  scalarIsLeft: boolean,
+  scalar: { readonly values: Float64Array; readonly isLeft: boolean },
+  grid: StepGrid,
   evaluation: Evaluation,
 ): StepSeries[] {
   const filters = isComparison(node.op) && !node.bool;
@@ -46,14 +46,14 @@ export function vectorScalar(
     for (let k = 0; k < present.length; k++) {
       if (present[k] !== FLOAT) continue;
       const value = values[k] ?? Number.NaN;
-      const other = scalar[k] ?? Number.NaN;
-      const result = scalarIsLeft ? operate(other, value) : operate(value, other);
+      const other = scalar.values[k] ?? Number.NaN;
+      const result = scalar.isLeft ? operate(other, value) : operate(value, other);
       if (result === undefined) present[k] = ABSENT;
       else values[k] = filters ? value : result;
     }
     if (!filters) withoutName(series, evaluation);
   }
-  return mergeEqualSeries(vector);
+  return mergeResults(vector, grid, evaluation);
 }
 
 /** Whether a label takes part in matching. */
@@ -86,6 +86,7 @@ export function setOperation(
   left: readonly StepSeries[],
   right: readonly StepSeries[],
   grid: StepGrid,
+  evaluation: Evaluation,
 ): StepSeries[] {
   const matched = matchedBy(node);
   const others = bySignature(node.op === "or" ? left : right, matched);
@@ -101,7 +102,7 @@ export function setOperation(
     }
     for (let k = 0; k < grid.steps; k++) if (other[k] !== keepWhere) one.present[k] = ABSENT;
   }
-  return mergeEqualSeries(node.op === "or" ? [...left, ...right] : left);
+  return mergeResults(node.op === "or" ? [...left, ...right] : left, grid, evaluation);
 }
 
 /** One-to-one, many-to-one and one-to-many. */

@@ -1,15 +1,15 @@
 /** Calls of PromQL's functions. */
 
 import { quoteGo } from "../../../grammar/promql-error.ts";
-import type { PromqlCall, PromqlExpression, TextRange } from "../../../grammar/promql-tree.ts";
+import type { PromqlCall, PromqlExpression, PromqlModifiers, TextRange } from "../../../grammar/promql-tree.ts";
 import { warnQuantile } from "./aggregate.ts";
 import { histogramFraction, histogramQuantile } from "./classic-histogram.ts";
-import { type Evaluate, type Evaluation, unwrapParens, withoutName } from "./evaluation.ts";
+import { type Evaluate, type Evaluation, mergeResults, unwrapParens, withoutName } from "./evaluation.ts";
 import { histogramKernel } from "./histogram-kernels.ts";
 import { applyHistogramKernel, floatsOf, type WindowNotes } from "./histogram-window.ts";
 import { absentLabels, labelJoin, labelReplace } from "./label-functions.ts";
 import { printBound } from "./number-text.ts";
-import { positiveDurationMs, shiftedGrid, subqueryGrid } from "./plan.ts";
+import { pinnedMs, rangeMsOf, shiftedGrid, subqueryGrid } from "./plan.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import { NAME_KEEPING_KERNELS, RANGE_KERNELS } from "./range-kernels.ts";
 import {
@@ -20,7 +20,15 @@ import {
   stepsToSamples,
   withoutStale,
 } from "./select-steps.ts";
-import { compareLabels, compareText, labelsKey, labelValue, METRIC_NAME, setLabel } from "./series-labels.ts";
+import {
+  compareLabels,
+  compareText,
+  dropMetricName,
+  labelsKey,
+  labelValue,
+  METRIC_NAME,
+  setLabel,
+} from "./series-labels.ts";
 import {
   ABSENT,
   FLOAT,
@@ -29,13 +37,12 @@ import {
   mergeEqualSeries,
   type RangeSeries,
   releaseSeries,
-  resolveNames,
   type StepGrid,
   type StepSeries,
   type StepValue,
   stepTimeMs,
 } from "./step-vector.ts";
-import { DATE_KERNELS, MATH_KERNELS, roundTo } from "./vector-kernels.ts";
+import { DATE_KERNELS, MATH_KERNELS, maxOf, minOf, roundTo } from "./vector-kernels.ts";
 
 /** Functions of counters: the name of what they read should say so. */
 const COUNTER_FUNCTIONS: ReadonlySet<string> = new Set(["rate", "increase"]);
@@ -69,7 +76,7 @@ export function evaluateCall(node: PromqlCall, grid: StepGrid, evaluation: Evalu
     const series = makeSeries([], false, grid, evaluation.budget);
     series.present.fill(FLOAT);
     for (let k = 0; k < grid.steps; k++) series.values[k] = stepTimeMs(grid, k) / 1000;
-    return vector(mapValues([series], DATE_KERNELS.get(node.name) ?? Number, evaluation));
+    return vector(mapValues([series], DATE_KERNELS.get(node.name) ?? Number, grid, evaluation));
   }
   return vector(vectorFunction(node, grid, evaluation, evaluate));
 }
@@ -105,26 +112,17 @@ function scalarFunction(
   evaluation: Evaluation,
   evaluate: Evaluate,
 ): Float64Array | undefined {
-  const { times } = evaluation;
   const fill = (value: number) => new Float64Array(grid.steps).fill(value);
   switch (node.name) {
     case "time":
       return new Float64Array(grid.steps).map((_, k) => stepTimeMs(grid, k) / 1000);
     case "pi":
       return fill(Math.PI);
-    case "start":
-      return fill(times.startMs / 1000);
-    case "end":
-      return fill(times.endMs / 1000);
-    case "step":
-      return fill(times.stepMs / 1000);
-    case "range":
-      return fill((times.endMs - times.startMs) / 1000);
     case "min_of":
     case "max_of": {
       const left = scalarArgument(node, 0, grid, evaluate);
       const right = scalarArgument(node, 1, grid, evaluate);
-      const pick = node.name === "min_of" ? Math.min : Math.max;
+      const pick = node.name === "min_of" ? minOf : maxOf;
       return left.map((value, k) => pick(value, right[k] ?? Number.NaN));
     }
     case "scalar": {
@@ -162,23 +160,23 @@ function rangeArgument(
     const series = (function* () {
       for (const one of samples) yield withoutStale(one);
     })();
-    const ranges = {
-      grid,
-      shifted: shiftedGrid(selector, grid, times),
-      rangeMs: positiveDurationMs(inner.range, times),
-    };
-    return { series, ranges };
+    return { series, ranges: rangeGrid(inner, selector, grid) };
   }
   if (inner.kind !== "subquery") throw new Error("a range function wants a range");
   const innerGrid = subqueryGrid(inner, grid, times);
   const value = evaluate(inner.operand, innerGrid);
   const steps = value.kind === "vector" ? value.series : [];
-  // A name that an inner function drops is gone for good inside a sub-query.
-  const series = (evaluation.delayedNameRemoval ? resolveNames(steps) : steps).map((one) =>
-    forgetResets(stepsToSamples(one, innerGrid)),
-  );
-  const ranges = { grid, shifted: shiftedGrid(inner, grid, times), rangeMs: positiveDurationMs(inner.range, times) };
-  return { series, ranges };
+  const series = steps.map((one) => forgetResets(stepsToSamples(one, innerGrid)));
+  return { series, ranges: rangeGrid(inner, inner, grid) };
+}
+
+function rangeGrid(
+  node: PromqlExpression & { readonly kind: "range" | "subquery" },
+  modifiers: PromqlModifiers,
+  grid: StepGrid,
+): RangeGrid {
+  const isPinned = modifiers.at !== undefined;
+  return { grid, shifted: shiftedGrid(modifiers, grid), rangeMs: rangeMsOf(node), isPinned };
 }
 
 /** Results of a range function, series by series; undefined where `node` is no such call. */
@@ -257,13 +255,19 @@ function checkScalars(
   }
 }
 
-/** Range functions refuse equal label sets even where their values never meet. */
+/** Without names series may be equal: they are one where their values never meet. */
 function mergeRangeResults(series: readonly StepSeries[], evaluation: Evaluation): StepSeries[] {
   const present = series.filter(hasValues);
-  if (!evaluation.delayedNameRemoval && new Set(present.map((one) => labelsKey(one.labels))).size !== present.length) {
-    throw new PromqlExecutionError("vector cannot contain metrics with the same labelset");
-  }
-  return present;
+  return evaluation.delayedNameRemoval ? present : mergeEqualSeries(present);
+}
+
+/** Whether results of a range function over a selector may have equal labels once their names are dropped. */
+export function mayMeet(node: PromqlCall, evaluation: Evaluation): boolean {
+  if (evaluation.delayedNameRemoval || NAME_KEEPING_KERNELS.has(node.name)) return false;
+  const range = node.args.find(({ kind }) => kind === "range" || kind === "subquery");
+  if (range?.kind !== "range") return true;
+  const series = evaluation.samples.get(range.selector) ?? [];
+  return new Set(series.map(({ labels }) => labelsKey(dropMetricName(labels)))).size !== series.length;
 }
 
 function absentOverTime(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries {
@@ -286,7 +290,9 @@ function timestamps(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, ev
   const inner = unwrapParens(argument(node, 0));
   let series: StepSeries[];
   if (inner.kind === "selector") {
-    const shifted = shiftedGrid(inner, grid, evaluation.times);
+    const pinned = pinnedMs(inner);
+    // With `@` the offset only says which samples can be seen, as in Prometheus.
+    const shifted = pinned === undefined ? shiftedGrid(inner, grid) : { ...grid, startMs: pinned, stepMs: 0 };
     const options = { lookbackMs: evaluation.times.lookbackMs, sampleTime: true };
     series = (evaluation.samples.get(inner) ?? []).map((one) =>
       selectInstant(one, shifted, options, evaluation.budget),
@@ -296,12 +302,13 @@ function timestamps(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, ev
     for (const one of series) for (let k = 0; k < grid.steps; k++) one.values[k] = stepTimeMs(grid, k) / 1000;
   }
   for (const one of series) withoutName(one, evaluation);
-  return mergeEqualSeries(series.filter(hasValues));
+  return mergeResults(series.filter(hasValues), grid, evaluation);
 }
 
 function mapValues(
   series: StepSeries[],
   kernel: (value: number, step: number) => number,
+  grid: StepGrid,
   evaluation: Evaluation,
 ): StepSeries[] {
   for (const one of series) {
@@ -310,12 +317,13 @@ function mapValues(
     }
     withoutName(one, evaluation);
   }
-  return mergeEqualSeries(series);
+  return mergeResults(series, grid, evaluation);
 }
 
 function vectorFunction(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries[] {
   const math = MATH_KERNELS.get(node.name) ?? DATE_KERNELS.get(node.name);
-  if (math !== undefined) return mapValues(vectorArgument(node, 0, grid, evaluate), (value) => math(value), evaluation);
+  if (math !== undefined)
+    return mapValues(vectorArgument(node, 0, grid, evaluate), (value) => math(value), grid, evaluation);
   if (NATIVE_ONLY.has(node.name)) {
     vectorArgument(node, 0, grid, evaluate);
     return [];
@@ -332,6 +340,7 @@ function vectorFunction(node: PromqlCall, grid: StepGrid, evaluation: Evaluation
       return mapValues(
         vectorArgument(node, 0, grid, evaluate),
         (value, k) => roundTo(value, nearest?.[k] ?? 1),
+        grid,
         evaluation,
       );
     }
@@ -376,7 +385,7 @@ function histogramFunction(node: PromqlCall, grid: StepGrid, evaluation: Evaluat
           out.push(one);
         }
       }
-      return mergeEqualSeries(out);
+      return mergeResults(out, grid, evaluation);
     }
     case "histogram_fraction": {
       const lower = scalarArgument(node, 0, grid, evaluate);
@@ -411,8 +420,8 @@ function clamp(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluat
   }
   return mapValues(
     series,
-    (value, k) =>
-      Math.max(lower?.[k] ?? Number.NEGATIVE_INFINITY, Math.min(upper?.[k] ?? Number.POSITIVE_INFINITY, value)),
+    (value, k) => maxOf(lower?.[k] ?? Number.NEGATIVE_INFINITY, minOf(upper?.[k] ?? Number.POSITIVE_INFINITY, value)),
+    grid,
     evaluation,
   );
 }
@@ -420,7 +429,7 @@ function clamp(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluat
 /** Order matters only for an instant query; NaN comes last whichever way. */
 function sorted(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries[] {
   const series = vectorArgument(node, 0, grid, evaluate);
-  if (evaluation.times.stepMs !== 0) {
+  if (!grid.isInstant) {
     const text = "sort is ineffective for range queries since results are always ordered by labels";
     evaluation.annotations.warn(text, node.position);
     return series;

@@ -3,9 +3,9 @@
 import { quoteGo } from "../../../grammar/promql-error.ts";
 import type { TextRange } from "../../../grammar/promql-tree.ts";
 import type { Evaluation } from "./evaluation.ts";
-import { withoutName } from "./evaluation.ts";
+import { mergeResults, withoutName } from "./evaluation.ts";
 import { filterLabels, labelValue, METRIC_NAME, partialKey } from "./series-labels.ts";
-import { FLOAT, makeSeries, mergeEqualSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
+import { FLOAT, makeSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
 
 /** Cumulative count of observations up to `bound`. */
 interface Bucket {
@@ -81,7 +81,7 @@ function overHistograms(
     withoutName(result, evaluation);
     out.push(result);
   }
-  return mergeEqualSeries(out);
+  return mergeResults(out, grid, evaluation);
 }
 
 /** `histogram_quantile(φ, v)`. */

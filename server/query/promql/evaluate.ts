@@ -4,8 +4,8 @@ import { isSetOperator, promqlType } from "../../../grammar/promql-check.ts";
 import type { PromqlAggregate, PromqlBinary, PromqlExpression, PromqlSelector } from "../../../grammar/promql-tree.ts";
 import { countValues, foldAggregate, isFolding, pickAggregate, quantileAggregate } from "./aggregate.ts";
 import { operationOf, setOperation, vectorScalar, vectorVector } from "./binary.ts";
-import { evaluateCall, rangeCallStream } from "./call.ts";
-import { type Evaluation, mergeResults, withoutName } from "./evaluation.ts";
+import { evaluateCall, mayMeet, rangeCallStream } from "./call.ts";
+import { type Evaluation, withoutName } from "./evaluation.ts";
 import { instantGrid, shiftedGrid } from "./plan.ts";
 import { selectInstant } from "./select-steps.ts";
 import {
@@ -13,6 +13,7 @@ import {
   hasValues,
   histogramAt,
   makeSeries,
+  mergeEqualSeries,
   putHistogram,
   releaseSeries,
   type StepGrid,
@@ -72,7 +73,8 @@ function repeated(value: StepValue, grid: StepGrid, evaluation: Evaluation): Ste
   const series = value.series.map((one) => {
     const out = makeSeries(one.labels, one.dropName, grid, evaluation.budget);
     const histogram = histogramAt(one, 0);
-    if (histogram !== undefined) for (let k = 0; k < grid.steps; k++) putHistogram(out, k, histogram, evaluation.budget);
+    if (histogram !== undefined)
+      for (let k = 0; k < grid.steps; k++) putHistogram(out, k, histogram, evaluation.budget);
     else {
       out.values.fill(one.values[0] ?? Number.NaN);
       out.present.fill(one.present[0] ?? ABSENT);
@@ -104,7 +106,7 @@ function evaluateUnary(value: StepValue, op: "+" | "-", evaluation: Evaluation):
     for (let k = 0; k < series.values.length; k++) series.values[k] = -(series.values[k] ?? Number.NaN);
     withoutName(series, evaluation);
   }
-  return { kind: "vector", series: mergeEqualSeries(value.series) };
+  return { kind: "vector", series: evaluation.delayedNameRemoval ? value.series : mergeEqualSeries(value.series) };
 }
 
 /** Walks a run of operators from the left in a loop: it is a deep tree. */
@@ -140,9 +142,10 @@ function evaluateBinary(
   let series: StepSeries[];
   if (left.kind === "scalar") {
     if (right.kind === "scalar") throw new Error("two scalars are done above");
-    series = vectorScalar(node, right.series, left.values, true, evaluation);
-  } else if (right.kind === "scalar") series = vectorScalar(node, left.series, right.values, false, evaluation);
-  else if (isSetOperator(node.op)) series = setOperation(node, left.series, right.series, grid);
+    series = vectorScalar(node, right.series, { values: left.values, isLeft: true }, grid, evaluation);
+  } else if (right.kind === "scalar")
+    series = vectorScalar(node, left.series, { values: right.values, isLeft: false }, grid, evaluation);
+  else if (isSetOperator(node.op)) series = setOperation(node, left.series, right.series, grid, evaluation);
   else {
     series = vectorVector(node, left.series, right.series, grid, evaluation);
     releaseSeries(left.series, evaluation.budget);
@@ -157,7 +160,8 @@ function operandStream(node: PromqlExpression, grid: StepGrid, evaluation: Evalu
   if (!grid.isInstant && evaluation.once.has(node)) return vectorOf(evaluate(node, grid, evaluation));
   if (node.kind === "selector") return selectorStream(node, grid, evaluation, false);
   const again = (inner: PromqlExpression, innerGrid: StepGrid) => evaluate(inner, innerGrid, evaluation);
-  const stream = node.kind === "call" ? rangeCallStream(node, grid, evaluation, again) : undefined;
+  const streams = node.kind === "call" && !mayMeet(node, evaluation);
+  const stream = streams ? rangeCallStream(node, grid, evaluation, again) : undefined;
   return stream ?? vectorOf(evaluate(node, grid, evaluation));
 }
 

@@ -115,8 +115,8 @@ export function applyHistogramKernel(
   };
   let result: ReturnType<HistogramKernel>;
   for (let k = 0; k < ranges.grid.steps; k++) {
-    const endMs = stepTimeMs(ranges.shifted, k);
-    if (endMs !== window.endMs) {
+    if (k === 0 || !ranges.isPinned) {
+      const endMs = stepTimeMs(ranges.shifted, k);
       window.endMs = endMs;
       window.startMs = endMs - ranges.rangeMs;
       slide(window.floats, window);

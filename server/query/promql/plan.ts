@@ -168,7 +168,8 @@ class Planner {
   #selector(node: PromqlSelector, grid: StepGrid, rangeMs: number | undefined): void {
     const { lookbackMs } = this.#times;
     const shifted = shiftedGrid(node, grid);
-    const lastMs = node.at === undefined ? shifted.startMs + Math.max(0, grid.steps - 1) * grid.stepMs : shifted.startMs;
+    const lastMs =
+      node.at === undefined ? shifted.startMs + Math.max(0, grid.steps - 1) * grid.stepMs : shifted.startMs;
     const before = (rangeMs ?? 0) + (rangeMs === undefined || node.mode !== undefined ? lookbackMs : 0);
     const after = node.mode === "smoothed" ? lookbackMs : 0;
     const { matchers } = node;
@@ -194,7 +195,7 @@ class Planner {
   }
 }
 
-const UNSUPPORTED_CALLS: ReadonlySet<string> = new Set(["start_timestamp"]);
+const UNSUPPORTED_CALLS: ReadonlySet<string> = new Set(["info", "start_timestamp"]);
 
 /** Refuses what the grammar knows and this engine does not evaluate, naming the place. */
 export function refuseUnsupported(text: string, root: PromqlExpression): void {

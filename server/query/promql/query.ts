@@ -9,8 +9,18 @@ import type { SeriesSamples } from "../../model/series.ts";
 import { Annotations } from "./annotations.ts";
 import { evaluate } from "./evaluate.ts";
 import { type Evaluation, unwrapParens } from "./evaluation.ts";
-import { planSelections, type QueryTimes, queryGrid, refuseUnsupported, type Selection, subqueryGrid } from "./plan.ts";
+import {
+  planSelections,
+  type QueryTimes,
+  queryGrid,
+  refuseUnsupported,
+  type Selecting,
+  type Selection,
+  subqueryGrid,
+} from "./plan.ts";
+import { type PreparedTree, prepareTree } from "./prepare.ts";
 import { QueryBudget, samplesSize } from "./query-budget.ts";
+import { PromqlDurationError } from "./query-error.ts";
 import { regexMatchesEmpty } from "./regex.ts";
 import { stepsToSamples, withoutStale } from "./select-steps.ts";
 import { compareLabels } from "./series-labels.ts";
@@ -64,8 +74,7 @@ export interface PromqlQuery {
 }
 
 /** A checked query and what it needs from the store. */
-export interface PlannedQuery {
-  readonly tree: PromqlExpression;
+export interface PlannedQuery extends PreparedTree {
   readonly times: QueryTimes;
   readonly selections: readonly Selection[];
 }
@@ -96,7 +105,7 @@ export interface PromqlOutcome {
 /**
  * Parses, checks and plans a query.
  *
- * @throws PromqlSyntaxError for the text, PromqlExecutionError for durations that only the times show to be wrong.
+ * @throws PromqlSyntaxError for the text, PromqlDurationError for durations that only the times show to be wrong.
  */
 export function planQuery(query: PromqlQuery): PlannedQuery {
   const { settings, text } = query;
@@ -111,7 +120,8 @@ export function planQuery(query: PromqlQuery): PlannedQuery {
     lookbackMs: settings.lookbackMs,
     defaultStepMs: settings.defaultStepMs,
   };
-  return { tree, times, selections: planSelections(tree, times) };
+  const prepared = prepareTree(text, tree, times);
+  return { ...prepared, times, selections: planSelections(prepared, times) };
 }
 
 /** A range query over something that has no value at a step. */
@@ -125,7 +135,7 @@ class RangeTypeError extends Error {
 
 /** Whether an error says that the query is wrong, rather than that it failed. */
 export function isBadQuery(cause: unknown): cause is Error {
-  return cause instanceof PromqlSyntaxError || cause instanceof RangeTypeError;
+  return cause instanceof PromqlSyntaxError || cause instanceof RangeTypeError || cause instanceof PromqlDurationError;
 }
 
 /**
@@ -142,7 +152,7 @@ export function evaluateQuery(
 ): PromqlOutcome {
   const budget = new QueryBudget({ samplesMax: query.settings.samplesMax, timeoutMs: query.timeoutMs }, clock);
   const annotations = new Annotations(query.text);
-  const samples = new Map<PromqlSelector, readonly SeriesSamples[]>();
+  const samples = new Map<Selecting, readonly SeriesSamples[]>();
   for (const [index, { selector }] of plan.selections.entries()) {
     const series = selected[index] ?? [];
     for (const one of series) budget.hold(samplesSize(one));
@@ -151,8 +161,10 @@ export function evaluateQuery(
       series.toSorted((a, b) => compareLabels(a.labels, b.labels)),
     );
   }
-  const { delayedNameRemoval } = query.settings;
-  const evaluation: Evaluation = { times: plan.times, budget, annotations, delayedNameRemoval, samples };
+  const { delayedNameRemoval, useStartTimestamps, typeAndUnitLabels } = query.settings;
+  const { times, once } = plan;
+  const switches = { delayedNameRemoval, useStartTimestamps, typeAndUnitLabels };
+  const evaluation: Evaluation = { times, budget, annotations, ...switches, once, samples };
   const result = resultOf(query, plan, evaluation);
   return { result, warnings: annotations.warnings, infos: annotations.infos, samplesPeak: budget.peak };
 }
