@@ -5,7 +5,7 @@ import type { Labels } from "../../model/series.ts";
 import { CompensatedMean } from "./compensated.ts";
 import type { Evaluation } from "./evaluation.ts";
 import { isLabelName } from "./label-functions.ts";
-import { printPlainNumber } from "./number-text.ts";
+import { printGeneral, printPlainNumber } from "./number-text.ts";
 import { quantileOf } from "./quantile.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import { filterLabels, isMetricLabel, labelsKey, METRIC_NAME, partialKey, setLabel } from "./series-labels.ts";
@@ -242,7 +242,7 @@ export function warnQuantile(
   evaluation: Evaluation,
 ): void {
   if (quantile >= 0 && quantile <= 1) return;
-  const got = printPlainNumber(quantile);
+  const got = printGeneral(quantile);
   evaluation.annotations.warn(`quantile value should be between 0 and 1, got ${got}`, node.position);
 }
 
@@ -319,7 +319,7 @@ function checkPick(node: PromqlAggregate, value: number, evaluation: Evaluation)
   if (ratio) {
     if (Math.abs(value) <= 1) return;
     const cap = value > 1 ? 1 : -1;
-    const text = `ratio value should be between -1 and 1, got ${printPlainNumber(value)}, capping to ${cap}`;
+    const text = `ratio value should be between -1 and 1, got ${printGeneral(value)}, capping to ${cap}`;
     evaluation.annotations.warn(text, (node.parameter ?? node).position);
   } else if (value >= 2 ** 63) throw new PromqlExecutionError(`Scalar value ${value} overflows int64`);
   else if (value < -(2 ** 63)) throw new PromqlExecutionError(`Scalar value ${value} underflows int64`);

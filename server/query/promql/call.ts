@@ -3,12 +3,11 @@
 import { quoteGo } from "../../../grammar/promql-error.ts";
 import type { PromqlCall, PromqlExpression, PromqlModifiers, TextRange } from "../../../grammar/promql-tree.ts";
 import { warnQuantile } from "./aggregate.ts";
-import { histogramFraction, histogramQuantile } from "./classic-histogram.ts";
 import { type Evaluate, type Evaluation, mergeResults, unwrapParens, withoutName } from "./evaluation.ts";
+import { histogramFunction } from "./histogram-functions.ts";
 import { histogramKernel } from "./histogram-kernels.ts";
 import { applyHistogramKernel, floatsOf, type WindowNotes } from "./histogram-window.ts";
 import { absentLabels, labelJoin, labelReplace } from "./label-functions.ts";
-import { printBound } from "./number-text.ts";
 import { pinnedMs, rangeMsOf, shiftedGrid, subqueryGrid } from "./plan.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import { NAME_KEEPING_KERNELS, RANGE_KERNELS } from "./range-kernels.ts";
@@ -20,15 +19,7 @@ import {
   stepsToSamples,
   withoutStale,
 } from "./select-steps.ts";
-import {
-  compareLabels,
-  compareText,
-  dropMetricName,
-  labelsKey,
-  labelValue,
-  METRIC_NAME,
-  setLabel,
-} from "./series-labels.ts";
+import { compareLabels, compareText, dropMetricName, labelsKey, labelValue, METRIC_NAME } from "./series-labels.ts";
 import {
   ABSENT,
   FLOAT,
@@ -47,15 +38,6 @@ import { DATE_KERNELS, MATH_KERNELS, maxOf, minOf, roundTo } from "./vector-kern
 /** Functions of counters: the name of what they read should say so. */
 const COUNTER_FUNCTIONS: ReadonlySet<string> = new Set(["rate", "increase"]);
 const COUNTER_NAME = /_(?:total|sum|count|bucket)$/;
-
-/** Functions of native histograms, of which this engine's series hold none. */
-const NATIVE_ONLY: ReadonlySet<string> = new Set([
-  "histogram_avg",
-  "histogram_count",
-  "histogram_stddev",
-  "histogram_stdvar",
-  "histogram_sum",
-]);
 
 /** Evaluates a call; `evaluate` does the arguments. */
 export function evaluateCall(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepValue {
@@ -324,10 +306,18 @@ function vectorFunction(node: PromqlCall, grid: StepGrid, evaluation: Evaluation
   const math = MATH_KERNELS.get(node.name) ?? DATE_KERNELS.get(node.name);
   if (math !== undefined)
     return mapValues(vectorArgument(node, 0, grid, evaluate), (value) => math(value), grid, evaluation);
-  if (NATIVE_ONLY.has(node.name)) {
-    vectorArgument(node, 0, grid, evaluate);
-    return [];
-  }
+  const histograms = histogramFunction(
+    node,
+    {
+      node: (index) => argument(node, index),
+      scalar: (index) => scalarArgument(node, index, grid, evaluate),
+      text: (index) => stringArgument(node, index),
+      vector: (index) => vectorArgument(node, index, grid, evaluate),
+    },
+    grid,
+    evaluation,
+  );
+  if (histograms !== undefined) return histograms;
   switch (node.name) {
     case "absent":
       return [absent(node, grid, evaluation, evaluate)];
@@ -359,40 +349,6 @@ function vectorFunction(node: PromqlCall, grid: StepGrid, evaluation: Evaluation
     case "sort_by_label":
     case "sort_by_label_desc":
       return sorted(node, grid, evaluation, evaluate);
-    default:
-      return histogramFunction(node, grid, evaluation, evaluate);
-  }
-}
-
-function histogramFunction(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries[] {
-  switch (node.name) {
-    case "histogram_quantile": {
-      const quantiles = scalarArgument(node, 0, grid, evaluate);
-      for (const value of quantiles) warnQuantile(value, argument(node, 0), evaluation);
-      const { position } = argument(node, 1);
-      return histogramQuantile(vectorArgument(node, 1, grid, evaluate), quantiles, grid, evaluation, position);
-    }
-    case "histogram_quantiles": {
-      const label = stringArgument(node, 1);
-      const out: StepSeries[] = [];
-      for (let index = 2; index < node.args.length; index++) {
-        const quantiles = scalarArgument(node, index, grid, evaluate);
-        for (const value of quantiles) warnQuantile(value, argument(node, index), evaluation);
-        const series = vectorArgument(node, 0, grid, evaluate);
-        const { position } = argument(node, 0);
-        for (const one of histogramQuantile(series, quantiles, grid, evaluation, position)) {
-          one.labels = setLabel(one.labels, label, printBound(quantiles[0] ?? Number.NaN));
-          out.push(one);
-        }
-      }
-      return mergeResults(out, grid, evaluation);
-    }
-    case "histogram_fraction": {
-      const lower = scalarArgument(node, 0, grid, evaluate);
-      const upper = scalarArgument(node, 1, grid, evaluate);
-      const { position } = argument(node, 2);
-      return histogramFraction(vectorArgument(node, 2, grid, evaluate), lower, upper, grid, evaluation, position);
-    }
     default:
       throw new Error(`function ${node.name} is declared but not evaluated`);
   }

@@ -67,3 +67,34 @@ export function ignoredInRange(metricName: string): string {
 export function startOverlap(metricName: string): string {
   return `sample has start time that overlaps with previous sample timestamp for metric ${quoteGo(metricName)}`;
 }
+
+function of(message: string, metricName: string): string {
+  return metricName === "" ? message : `${message} for metric name ${quoteGo(metricName)}`;
+}
+
+/** Warning: a bucket of a classic histogram whose bound is no number. */
+export function badBucketLabel(bound: string, metricName: string): string {
+  return of(`bucket label "le" is missing or has a malformed value of ${quoteGo(bound)}`, metricName);
+}
+
+/** Warning: a classic and a native histogram have the same labels, so neither has a result. */
+export function mixedClassicNative(metricName: string): string {
+  return of("vector contains a mix of classic and native histograms", metricName);
+}
+
+/** Info: cumulative buckets counted less than smaller ones, and were lifted. */
+export function forcedMonotonic(metricName: string): string {
+  const where = "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile";
+  return of(`input to histogram_quantile needed to be fixed for monotonicity (see ${where})`, metricName);
+}
+
+/** Info: the quantile is among NaN observations, or higher because of them. */
+export function quantileNans(nans: "result" | "skew", metricName: string): string {
+  const what = nans === "result" ? "result is NaN" : "result is skewed higher";
+  return of(`input to histogram_quantile has NaN observations, ${what}`, metricName);
+}
+
+/** Info: no fraction includes NaN observations. */
+export function fractionNans(metricName: string): string {
+  return of("input to histogram_fraction has NaN observations, which are excluded from all fractions", metricName);
+}

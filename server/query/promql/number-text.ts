@@ -64,3 +64,33 @@ export function printGeneral(value: number, digits?: number): string {
   }
   return printPlainNumber(Number(`${short}e${exponent}`));
 }
+
+const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
+const HEXADECIMAL = /^([+-]?)0x([0-9a-f]*)\.?([0-9a-f]*)p([+-]?\d+)$/i;
+const INFINITE = /^([+-]?)inf(?:inity)?$/i;
+
+/**
+ * A number as Go's `strconv.ParseFloat` reads it, as in the label `le`.
+ *
+ * @returns NaN for `NaN`, undefined where the text is no number or one beyond the range of doubles.
+ */
+export function parseGoNumber(text: string): number | undefined {
+  if (/^nan$/i.test(text)) return Number.NaN;
+  const infinite = INFINITE.exec(text);
+  if (infinite !== null) return infinite[1] === "-" ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
+  // An underscore may stand between digits, or behind the 0x; elsewhere it stays and is refused.
+  const between = /^[+-]?0x/i.test(text) ? /(?<=[0-9a-fx])_(?=[0-9a-f])/gi : /(?<=\d)_(?=\d)/g;
+  const plain = text.replace(between, "");
+  const hexadecimal = HEXADECIMAL.exec(plain);
+  let value: number;
+  if (hexadecimal !== null) {
+    const [, sign = "", whole = "", fraction = "", exponent = ""] = hexadecimal;
+    if (whole + fraction === "") return undefined;
+    value = Number(`0x${whole}${fraction}`) * 2 ** (Number(exponent) - 4 * fraction.length);
+    if (sign === "-") value = -value;
+  } else {
+    if (!DECIMAL.test(plain)) return undefined;
+    value = Number(plain);
+  }
+  return Number.isFinite(value) ? value : undefined;
+}

@@ -1,0 +1,292 @@
+/** The functions `histogram_*`, over native histograms and over classic ones: series that differ in `le`. */
+
+import type { PromqlCall, PromqlExpression, TextRange } from "../../../grammar/promql-tree.ts";
+import type { NativeHistogram } from "../../model/histogram.ts";
+import type { Labels } from "../../model/series.ts";
+import { warnQuantile } from "./aggregate.ts";
+import { type Evaluation, mergeResults, withoutName } from "./evaluation.ts";
+import { type ClassicBuckets, classicFraction, classicQuantile } from "./histogram/classic-quantile.ts";
+import { histogramMean, histogramVariance } from "./histogram/histogram-moments.ts";
+import { histogramFraction, histogramQuantile } from "./histogram/histogram-quantile.ts";
+import {
+  badBucketLabel,
+  forcedMonotonic,
+  fractionNans,
+  mixedClassicNative,
+  quantileNans,
+} from "./histogram-messages.ts";
+import { parseGoNumber, printBound } from "./number-text.ts";
+import { filterLabels, labelsKey, labelValue, METRIC_NAME, setLabel } from "./series-labels.ts";
+import {
+  FLOAT,
+  HISTOGRAM,
+  histogramAt,
+  makeSeries,
+  releaseSeries,
+  type StepGrid,
+  type StepSeries,
+  stepTimeMs,
+} from "./step-vector.ts";
+
+/** Evaluated arguments of a call, by their place. */
+export interface CallArguments {
+  readonly node: (index: number) => PromqlExpression;
+  readonly scalar: (index: number) => Float64Array;
+  readonly text: (index: number) => string;
+  readonly vector: (index: number) => StepSeries[];
+}
+
+/** Functions of one native histogram; floats give nothing. */
+const SIMPLE: ReadonlyMap<string, (histogram: NativeHistogram) => number> = new Map([
+  ["histogram_avg", histogramMean],
+  ["histogram_count", ({ count }: NativeHistogram) => count],
+  ["histogram_stddev", (histogram: NativeHistogram) => Math.sqrt(histogramVariance(histogram))],
+  ["histogram_stdvar", histogramVariance],
+  ["histogram_sum", ({ sum }: NativeHistogram) => sum],
+]);
+
+/** Evaluates a call of a function `histogram_*`; undefined where `node` is another call. */
+export function histogramFunction(
+  node: PromqlCall,
+  args: CallArguments,
+  grid: StepGrid,
+  evaluation: Evaluation,
+): StepSeries[] | undefined {
+  const simple = SIMPLE.get(node.name);
+  if (simple !== undefined) return overNatives(args.vector(0), simple, grid, evaluation);
+  switch (node.name) {
+    case "histogram_quantile": {
+      const quantiles = quantileArgument(args, 0, evaluation);
+      const input = histogramsOf(args, 1, evaluation);
+      const result = overHistograms(
+        input,
+        quantileMethod(quantiles, input.position, grid, evaluation),
+        grid,
+        evaluation,
+      );
+      input.release();
+      return mergeResults(result, grid, evaluation);
+    }
+    case "histogram_quantiles":
+      return mergeResults(severalQuantiles(node, args, grid, evaluation), grid, evaluation);
+    case "histogram_fraction": {
+      const [lower, upper] = [args.scalar(0), args.scalar(1)];
+      const input = histogramsOf(args, 2, evaluation);
+      const result = overHistograms(input, fractionMethod(lower, upper, input.position, evaluation), grid, evaluation);
+      input.release();
+      return mergeResults(result, grid, evaluation);
+    }
+    default:
+      return undefined;
+  }
+}
+
+function overNatives(
+  series: StepSeries[],
+  compute: (histogram: NativeHistogram) => number,
+  grid: StepGrid,
+  evaluation: Evaluation,
+): StepSeries[] {
+  const out: StepSeries[] = [];
+  for (const one of series) {
+    if (one.histograms === undefined) continue;
+    const result = makeSeries(one.labels, one.dropName, grid, evaluation.budget);
+    for (let k = 0; k < grid.steps; k++) {
+      const histogram = histogramAt(one, k);
+      if (histogram === undefined) continue;
+      result.present[k] = FLOAT;
+      result.values[k] = compute(histogram);
+    }
+    withoutName(result, evaluation);
+    out.push(result);
+  }
+  releaseSeries(series, evaluation.budget);
+  return mergeResults(out, grid, evaluation);
+}
+
+/** What a function makes of one histogram at one step. `name` is for what is to be said of it, and may be empty. */
+interface HistogramMethod {
+  readonly native: (histogram: NativeHistogram, step: number, name: string) => number;
+  readonly classic: (buckets: ClassicBuckets, step: number, name: string) => number;
+  /** Whether the step takes part. */
+  readonly at?: (step: number) => boolean;
+}
+
+function quantileArgument(args: CallArguments, index: number, evaluation: Evaluation): Float64Array {
+  const quantiles = args.scalar(index);
+  for (const value of quantiles) warnQuantile(value, args.node(index), evaluation);
+  return quantiles;
+}
+
+function quantileMethod(
+  quantiles: Float64Array,
+  position: TextRange,
+  grid: StepGrid,
+  { annotations }: Evaluation,
+): HistogramMethod {
+  return {
+    native: (histogram, step, name) => {
+      const { value, nans } = histogramQuantile(quantiles[step] ?? Number.NaN, histogram);
+      if (nans !== "none") annotations.info(quantileNans(nans, name), position);
+      return value;
+    },
+    classic: (buckets, step, name) => {
+      const { value, lifted } = classicQuantile(quantiles[step] ?? Number.NaN, buckets);
+      if (lifted !== undefined) {
+        const timeMs = stepTimeMs(grid, step);
+        const detail = { kind: "forced_monotonic", minMs: timeMs, maxMs: timeMs, samples: 1, ...lifted } as const;
+        annotations.info(forcedMonotonic(name), position, detail);
+      }
+      return value;
+    },
+  };
+}
+
+function fractionMethod(
+  lower: Float64Array,
+  upper: Float64Array,
+  position: TextRange,
+  { annotations }: Evaluation,
+): HistogramMethod {
+  const bounds = (step: number) => [lower[step] ?? Number.NaN, upper[step] ?? Number.NaN] as const;
+  return {
+    native: (histogram, step, name) => {
+      const { value, hasNans } = histogramFraction(...bounds(step), histogram);
+      if (hasNans) annotations.info(fractionNans(name), position);
+      return value;
+    },
+    classic: (buckets, step) => classicFraction(...bounds(step), buckets),
+  };
+}
+
+/** One series for each quantile, told apart by a label; a quantile that changes over the steps gives several. */
+function severalQuantiles(node: PromqlCall, args: CallArguments, grid: StepGrid, evaluation: Evaluation): StepSeries[] {
+  const label = args.text(1);
+  const all = node.args.slice(2).map((_, index) => quantileArgument(args, index + 2, evaluation));
+  const input = histogramsOf(args, 0, evaluation);
+  const out: StepSeries[] = [];
+  for (const quantiles of all) {
+    const method = quantileMethod(quantiles, input.position, grid, evaluation);
+    for (const quantile of new Set(quantiles)) {
+      const at = (step: number) =>
+        quantiles[step] === quantile || (Number.isNaN(quantile) && Number.isNaN(quantiles[step]));
+      for (const one of overHistograms(input, { ...method, at }, grid, evaluation)) {
+        one.labels = setLabel(one.labels, label, printBound(quantile));
+        out.push(one);
+      }
+    }
+  }
+  input.release();
+  return out;
+}
+
+/** Bucket series of one classic histogram, by bound. */
+interface ClassicHistogram {
+  /** Without `le`. */
+  readonly labels: Labels;
+  readonly dropName: boolean;
+  readonly buckets: { readonly bound: number; readonly series: StepSeries }[];
+}
+
+/** The histograms of a vector. */
+interface HistogramInput {
+  readonly position: TextRange;
+  readonly natives: readonly StepSeries[];
+  /** By the key of their labels. */
+  readonly classics: ReadonlyMap<string, ClassicHistogram>;
+  readonly release: () => void;
+}
+
+function histogramsOf(args: CallArguments, index: number, evaluation: Evaluation): HistogramInput {
+  const series = args.vector(index);
+  const { position } = args.node(index);
+  const classics = new Map<string, ClassicHistogram>();
+  for (const one of series) {
+    if (!one.present.includes(FLOAT)) continue;
+    const text = labelValue(one.labels, "le");
+    const bound = parseGoNumber(text);
+    if (bound === undefined || Number.isNaN(bound)) {
+      evaluation.annotations.warn(badBucketLabel(text, nameFor(one.labels, evaluation)), position);
+      continue;
+    }
+    const labels = filterLabels(one.labels, (name) => name !== "le");
+    const key = labelsKey(labels);
+    const known = classics.get(key);
+    if (known === undefined) classics.set(key, { labels, dropName: one.dropName, buckets: [{ bound, series: one }] });
+    else known.buckets.push({ bound, series: one });
+  }
+  for (const { buckets } of classics.values()) buckets.sort((a, b) => (a.bound === b.bound ? 0 : a.bound - b.bound));
+  const natives = series.filter((one) => one.histograms !== undefined && one.present.includes(HISTOGRAM));
+  return { position, natives, classics, release: () => releaseSeries(series, evaluation.budget) };
+}
+
+/** Messages name the metric only where names are still known when functions run. */
+function nameFor(labels: Labels, { delayedNameRemoval }: Evaluation): string {
+  return delayedNameRemoval ? labelValue(labels, METRIC_NAME) : "";
+}
+
+/** Calls `method` for every histogram and step; what it returns becomes the value. */
+function overHistograms(
+  input: HistogramInput,
+  method: HistogramMethod,
+  grid: StepGrid,
+  evaluation: Evaluation,
+): StepSeries[] {
+  const out: StepSeries[] = [];
+  const takenByNative = new Map<ClassicHistogram, Uint8Array>();
+  const start = (labels: Labels, dropName: boolean) => {
+    const result = makeSeries(labels, dropName, grid, evaluation.budget);
+    withoutName(result, evaluation);
+    out.push(result);
+    return result;
+  };
+  for (const native of input.natives) {
+    const name = nameFor(native.labels, evaluation);
+    const twin = input.classics.get(labelsKey(native.labels));
+    const conflicts = twin === undefined ? undefined : conflictsOf(native, twin);
+    if (twin !== undefined && conflicts !== undefined) {
+      takenByNative.set(twin, conflicts);
+      if (conflicts.includes(1)) evaluation.annotations.warn(mixedClassicNative(name), input.position);
+    }
+    const result = start(native.labels, native.dropName);
+    for (let k = 0; k < grid.steps; k++) {
+      const histogram = histogramAt(native, k);
+      if (histogram === undefined || conflicts?.[k] === 1 || method.at?.(k) === false) continue;
+      result.present[k] = FLOAT;
+      result.values[k] = method.native(histogram, k, name);
+    }
+  }
+  for (const classic of input.classics.values()) {
+    const name = nameFor(classic.labels, evaluation);
+    const conflicts = takenByNative.get(classic);
+    const result = start(classic.labels, classic.dropName);
+    const most = classic.buckets.length;
+    const buckets = { bounds: new Float64Array(most), counts: new Float64Array(most), length: 0 };
+    for (let k = 0; k < grid.steps; k++) {
+      if (conflicts?.[k] === 1 || method.at?.(k) === false || !fillBuckets(classic, k, buckets)) continue;
+      result.present[k] = FLOAT;
+      result.values[k] = method.classic(buckets, k, name);
+    }
+  }
+  return out;
+}
+
+/** 1 for each step at which both have something. */
+function conflictsOf(native: StepSeries, { buckets }: ClassicHistogram): Uint8Array {
+  return native.present.map((kind, k) =>
+    kind === HISTOGRAM && buckets.some(({ series }) => series.present[k] === FLOAT) ? 1 : 0,
+  );
+}
+
+/** Puts the buckets of one step in place; false where there are none. */
+function fillBuckets({ buckets }: ClassicHistogram, step: number, into: ClassicBuckets): boolean {
+  let length = 0;
+  for (const { bound, series } of buckets) {
+    if (series.present[step] !== FLOAT) continue;
+    into.bounds[length] = bound;
+    into.counts[length] = series.values[step] ?? Number.NaN;
+    length++;
+  }
+  into.length = length;
+  return length > 0;
+}
