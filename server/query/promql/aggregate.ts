@@ -1,15 +1,28 @@
 /** Aggregations over the series of a vector, step by step. */
 
-import type { PromqlAggregate } from "../../../grammar/promql-tree.ts";
+import type { PromqlAggregate, TextRange } from "../../../grammar/promql-tree.ts";
 import type { Labels } from "../../model/series.ts";
+import { HistogramGroup } from "./aggregate-histograms.ts";
 import { CompensatedMean } from "./compensated.ts";
-import type { Evaluation } from "./evaluation.ts";
+import { type Evaluation, unwrapParens } from "./evaluation.ts";
+import { printHistogram } from "./histogram/histogram-text.ts";
+import { ignoredInAggregation } from "./histogram-messages.ts";
 import { isLabelName } from "./label-functions.ts";
 import { printGeneral, printPlainNumber } from "./number-text.ts";
 import { quantileOf } from "./quantile.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import { filterLabels, isMetricLabel, labelsKey, METRIC_NAME, partialKey, setLabel } from "./series-labels.ts";
-import { ABSENT, FLOAT, makeSeries, mergeEqualSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
+import {
+  ABSENT,
+  FLOAT,
+  HISTOGRAM,
+  histogramAt,
+  makeSeries,
+  mergeEqualSeries,
+  putHistogram,
+  type StepGrid,
+  type StepSeries,
+} from "./step-vector.ts";
 
 /** For so many picked series the best so far are kept in order: most candidates are done after one comparison. */
 const INSERTED_MAX = 64;
@@ -20,6 +33,8 @@ interface Group {
   readonly counts: Float64Array;
   readonly lost: Float64Array;
   readonly running: Uint8Array;
+  /** Undefined while all of `sum` and `avg` are floats. */
+  histograms: HistogramGroup | undefined;
 }
 
 /** Which labels a grouping keeps. */
@@ -62,16 +77,19 @@ export function foldAggregate(
         counts: new Float64Array(extra),
         lost: new Float64Array(extra),
         running: new Uint8Array(node.op === "avg" ? grid.steps : 0),
+        histograms: undefined,
       };
       groups.set(key, group);
     }
     if (one.dropName && keepsName) group.out.dropName = true;
+    if (one.histograms !== undefined || group.histograms !== undefined) foldHistograms(node, group, one, evaluation);
     foldInto(node.op, group, one);
     done(one);
   }
   const out: StepSeries[] = [];
   for (const group of groups.values()) {
     finish(node.op, group);
+    group.histograms?.finish();
     evaluation.budget.release(2 * group.counts.length);
     out.push(group.out);
   }
@@ -83,6 +101,20 @@ function foldInto(op: string, group: Group, one: StepSeries): void {
   else if (op === "avg") foldMean(group, one);
   else if (op === "stddev" || op === "stdvar") foldVariance(group, one);
   else foldSimple(group.out, one, SIMPLE_FOLDS[op] ?? SIMPLE_FOLDS["group"]);
+}
+
+/** Histograms are added up, counted, or left out, which is said. */
+function foldHistograms(node: PromqlAggregate, group: Group, one: StepSeries, evaluation: Evaluation): void {
+  const { op } = node;
+  const { position } = unwrapParens(node.operand);
+  if (op === "sum" || op === "avg") {
+    group.histograms ??= new HistogramGroup(op, group.out, evaluation, position);
+    group.histograms.add(one);
+  } else if (op === "count" || op === "group") {
+    foldSimple(group.out, one, SIMPLE_FOLDS[op], HISTOGRAM);
+  } else if (one.present.includes(HISTOGRAM)) {
+    evaluation.annotations.info(ignoredInAggregation(op), position);
+  }
 }
 
 /** What the first value of a group makes, and what a further one changes. */
@@ -102,11 +134,12 @@ function same(value: number): number {
   return value;
 }
 
-function foldSimple(out: StepSeries, one: StepSeries, fold: SimpleFold | undefined): void {
+/** Folds the values of one type. */
+function foldSimple(out: StepSeries, one: StepSeries, fold: SimpleFold | undefined, type: number = FLOAT): void {
   if (fold === undefined) throw new Error("an aggregation without a fold");
   const { values, present } = one;
   for (let k = 0; k < present.length; k++) {
-    if (present[k] !== FLOAT) continue;
+    if (present[k] !== type) continue;
     const value = values[k] ?? Number.NaN;
     out.values[k] = out.present[k] === FLOAT ? fold.next(out.values[k] ?? Number.NaN, value) : fold.first(value);
     out.present[k] = FLOAT;
@@ -218,6 +251,7 @@ export function quantileAggregate(
   evaluation: Evaluation,
 ): StepSeries[] {
   for (const value of parameter) warnQuantile(value, node.parameter ?? node, evaluation);
+  sayIgnored(node, series, unwrapParens(node.operand).position, evaluation);
   const keepsName = keptBy(node)(METRIC_NAME);
   const out: StepSeries[] = [];
   for (const { labels, members } of grouped(node, series).values()) {
@@ -233,6 +267,17 @@ export function quantileAggregate(
     out.push(result);
   }
   return out;
+}
+
+/** Says that an aggregation over floats leaves histograms out. */
+function sayIgnored(
+  node: PromqlAggregate,
+  series: readonly StepSeries[],
+  position: TextRange,
+  { annotations }: Evaluation,
+): void {
+  const ignores = series.some((one) => one.histograms !== undefined && one.present.includes(HISTOGRAM));
+  if (ignores) annotations.info(ignoredInAggregation(node.op), position);
 }
 
 /** Warns of a quantile that is none. */
@@ -261,8 +306,9 @@ export function countValues(
     const base = filterLabels(one.labels, kept);
     const known = new Map<string, StepSeries>();
     for (let k = 0; k < grid.steps; k++) {
-      if (one.present[k] !== FLOAT) continue;
-      const text = printPlainNumber(one.values[k] ?? Number.NaN);
+      if (one.present[k] === ABSENT) continue;
+      const histogram = histogramAt(one, k);
+      const text = histogram === undefined ? printPlainNumber(one.values[k] ?? Number.NaN) : printHistogram(histogram);
       let target = known.get(text);
       if (target === undefined) {
         const labels = setLabel(base, label, text);
@@ -291,6 +337,7 @@ export function pickAggregate(
   evaluation: Evaluation,
 ): StepSeries[] {
   for (const value of parameter) checkPick(node, value, evaluation);
+  if (node.op === "topk" || node.op === "bottomk") sayIgnored(node, series, node.position, evaluation);
   const out: StepSeries[] = [];
   for (const { members } of grouped(node, series).values()) {
     const picked = members.map((one) => makeSeries(one.labels, one.dropName, grid, evaluation.budget));
@@ -301,8 +348,12 @@ export function pickAggregate(
         const target = picked[index];
         const source = members[index];
         if (target === undefined || source === undefined) continue;
-        target.present[k] = FLOAT;
-        target.values[k] = source.values[k] ?? Number.NaN;
+        const histogram = histogramAt(source, k);
+        if (histogram !== undefined) putHistogram(target, k, histogram, evaluation.budget);
+        else {
+          target.present[k] = FLOAT;
+          target.values[k] = source.values[k] ?? Number.NaN;
+        }
         order.set(target, place++);
       }
     }
@@ -328,7 +379,10 @@ function checkPick(node: PromqlAggregate, value: number, evaluation: Evaluation)
 /** Indexes of the members picked at a step, best first. */
 function pickAt(op: string, members: readonly StepSeries[], step: number, parameter: number): readonly number[] {
   const here: number[] = [];
-  for (const [index, one] of members.entries()) if (one.present[step] === FLOAT) here.push(index);
+  const takesHistograms = op === "limitk" || op === "limit_ratio";
+  for (const [index, { present }] of members.entries()) {
+    if (present[step] === FLOAT || (takesHistograms && present[step] === HISTOGRAM)) here.push(index);
+  }
   if (op === "limit_ratio") {
     const ratio = Math.max(-1, Math.min(1, parameter));
     return here.filter((index) => {

@@ -2,9 +2,11 @@
 
 import { isComparison } from "../../../grammar/promql-check.ts";
 import type { PromqlBinary } from "../../../grammar/promql-tree.ts";
+import type { NativeHistogram } from "../../model/histogram.ts";
 import type { Labels } from "../../model/series.ts";
 import type { Evaluation } from "./evaluation.ts";
 import { mergeResults, withoutName } from "./evaluation.ts";
+import { histogramsWithScalar, isTrim, OperatorNotes, operateHistograms, sampleAt } from "./histogram-operators.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import {
   compareLabels,
@@ -17,7 +19,7 @@ import {
   printLabels,
   setLabel,
 } from "./series-labels.ts";
-import { ABSENT, FLOAT, makeSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
+import { ABSENT, FLOAT, makeSeries, putHistogram, type StepGrid, type StepSeries } from "./step-vector.ts";
 import { arithmetic, comparison } from "./vector-kernels.ts";
 
 /** The value of an operation, or undefined where a comparison filters it out. */
@@ -25,6 +27,7 @@ type Operation = (left: number, right: number) => number | undefined;
 
 /** What an operator does with two values; a filtering comparison keeps the left one. */
 export function operationOf(node: PromqlBinary): Operation {
+  if (isTrim(node.op)) return () => undefined; // floats have no buckets
   if (!isComparison(node.op)) return arithmetic(node.op);
   const compare = comparison(node.op);
   if (node.bool) return (left, right) => (compare(left, right) ? 1 : 0);
@@ -41,7 +44,11 @@ export function vectorScalar(
 ): StepSeries[] {
   const filters = isComparison(node.op) && !node.bool;
   const operate = operationOf(node);
+  const notes = new OperatorNotes();
   for (const series of vector) {
+    if (series.histograms !== undefined || isTrim(node.op)) {
+      histogramsWithScalar(node, series, scalar, notes, evaluation.budget);
+    }
     const { values, present } = series;
     for (let k = 0; k < present.length; k++) {
       if (present[k] !== FLOAT) continue;
@@ -51,8 +58,9 @@ export function vectorScalar(
       if (result === undefined) present[k] = ABSENT;
       else values[k] = filters ? value : result;
     }
-    if (!filters) withoutName(series, evaluation);
+    if (!filters && !isTrim(node.op)) withoutName(series, evaluation);
   }
+  notes.say(evaluation.annotations, node.position);
   return mergeResults(vector, grid, evaluation);
 }
 
@@ -127,6 +135,7 @@ class VectorMatcher {
   readonly #oneAll: readonly StepSeries[];
   readonly #matched: (name: string) => boolean;
   readonly #operate: Operation;
+  readonly #notes = new OperatorNotes();
   readonly #out = new Map<string, StepSeries>();
   /** Steps at which a one-to-one match group already has its match. */
   readonly #taken = new Map<string, Uint8Array>();
@@ -155,6 +164,7 @@ class VectorMatcher {
       const key = partialKey(many.labels, this.#matched);
       for (const one of this.#one.get(key) ?? []) this.#pair(key, many, one);
     }
+    this.#notes.say(this.#evaluation.annotations, this.#node.position);
     return [...this.#out.values()];
   }
 
@@ -197,6 +207,8 @@ class VectorMatcher {
     let written: Uint8Array | undefined;
     for (let k = 0; k < steps; k++) {
       if (many.present[k] === ABSENT || one.present[k] === ABSENT) continue;
+      const result = this.#resultAt(k, many, one);
+      if (result === "no_match") continue;
       if (taken !== undefined) {
         if (taken[k] === 1) {
           throw new PromqlExecutionError(
@@ -205,9 +217,6 @@ class VectorMatcher {
         }
         taken[k] = 1;
       }
-      const manyValue = many.values[k] ?? Number.NaN;
-      const oneValue = one.values[k] ?? Number.NaN;
-      const result = this.#oneIsLeft ? this.#operate(oneValue, manyValue) : this.#operate(manyValue, oneValue);
       if (target === undefined) {
         const labels = this.#resultLabels(many.labels, one.labels);
         const resultKey = labelsKey(labels);
@@ -223,9 +232,25 @@ class VectorMatcher {
         written[k] = 1;
       }
       if (result === undefined) continue;
-      target.present[k] = FLOAT;
-      target.values[k] = result;
+      if (typeof result === "number") {
+        target.present[k] = FLOAT;
+        target.values[k] = result;
+      } else putHistogram(target, k, result, this.#evaluation.budget);
     }
+  }
+
+  /** Undefined where a comparison filters the two out, `no_match` where the operator does not take them. */
+  #resultAt(step: number, many: StepSeries, one: StepSeries): number | NativeHistogram | undefined | "no_match" {
+    const left = this.#oneIsLeft ? one : many;
+    const right = this.#oneIsLeft ? many : one;
+    if (many.present[step] === FLOAT && one.present[step] === FLOAT && !isTrim(this.#node.op)) {
+      return this.#operate(left.values[step] ?? Number.NaN, right.values[step] ?? Number.NaN);
+    }
+    const outcome = operateHistograms(this.#node.op, sampleAt(left, step), sampleAt(right, step));
+    this.#notes.note(step, outcome.note);
+    if (outcome.kind === "none") return "no_match";
+    if (this.#node.bool) return outcome.holds ? 1 : 0;
+    return outcome.holds ? outcome.histogram : undefined;
   }
 
   readonly #written = new Map<string, Uint8Array>();
@@ -242,7 +267,7 @@ class VectorMatcher {
   #resultLabels(many: Labels, one: Labels): Labels {
     const { matching, op, bool } = this.#node;
     let labels = many;
-    const dropsName = !isComparison(op) || (bool && !this.#evaluation.delayedNameRemoval);
+    const dropsName = (!isComparison(op) && !isTrim(op)) || (bool && !this.#evaluation.delayedNameRemoval);
     if (dropsName) labels = dropMetricName(labels);
     if (matching.group === undefined) {
       const names = new Set(matching.labels);

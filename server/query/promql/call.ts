@@ -22,6 +22,7 @@ import {
 import { compareLabels, compareText, dropMetricName, labelsKey, labelValue, METRIC_NAME } from "./series-labels.ts";
 import {
   ABSENT,
+  dropHistograms,
   FLOAT,
   hasValues,
   makeSeries,
@@ -281,7 +282,12 @@ function timestamps(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, ev
     );
   } else {
     series = vectorArgument(node, 0, grid, evaluate);
-    for (const one of series) for (let k = 0; k < grid.steps; k++) one.values[k] = stepTimeMs(grid, k) / 1000;
+    for (const one of series) {
+      for (let k = 0; k < grid.steps; k++) {
+        one.values[k] = stepTimeMs(grid, k) / 1000;
+        if (one.present[k] !== ABSENT) one.present[k] = FLOAT;
+      }
+    }
   }
   for (const one of series) withoutName(one, evaluation);
   return mergeResults(series.filter(hasValues), grid, evaluation);
@@ -297,6 +303,7 @@ function mapValues(
     for (let k = 0; k < one.values.length; k++) {
       if (one.present[k] === FLOAT) one.values[k] = kernel(one.values[k] ?? Number.NaN, k);
     }
+    dropHistograms(one, evaluation.budget);
     withoutName(one, evaluation);
   }
   return mergeResults(series, grid, evaluation);
@@ -385,12 +392,14 @@ function clamp(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluat
 /** Order matters only for an instant query; NaN comes last whichever way. */
 function sorted(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries[] {
   const series = vectorArgument(node, 0, grid, evaluate);
+  const byLabel = node.name.startsWith("sort_by_label");
+  if (!byLabel) for (const one of series) dropHistograms(one, evaluation.budget);
   if (!grid.isInstant) {
     const text = "sort is ineffective for range queries since results are always ordered by labels";
     evaluation.annotations.warn(text, node.position);
     return series;
   }
-  if (node.name.startsWith("sort_by_label")) {
+  if (byLabel) {
     const labels = node.args.slice(1).map((_, index) => stringArgument(node, index + 1));
     const sign = node.name === "sort_by_label" ? 1 : -1;
     return series.toSorted((a, b) => {

@@ -6,6 +6,7 @@ import { countValues, foldAggregate, isFolding, pickAggregate, quantileAggregate
 import { operationOf, setOperation, vectorScalar, vectorVector } from "./binary.ts";
 import { evaluateCall, mayMeet, rangeCallStream } from "./call.ts";
 import { type Evaluation, withoutName } from "./evaluation.ts";
+import { scaleHistogram } from "./histogram/float-histogram.ts";
 import { instantGrid, shiftedGrid } from "./plan.ts";
 import { selectInstant } from "./select-steps.ts";
 import {
@@ -104,6 +105,7 @@ function evaluateUnary(value: StepValue, op: "+" | "-", evaluation: Evaluation):
   if (value.kind === "scalar") return { kind: "scalar", values: value.values.map((one) => -one) };
   for (const series of value.series) {
     for (let k = 0; k < series.values.length; k++) series.values[k] = -(series.values[k] ?? Number.NaN);
+    series.histograms = series.histograms?.map((one) => (one === undefined ? undefined : scaleHistogram(one, -1)));
     withoutName(series, evaluation);
   }
   return { kind: "vector", series: evaluation.delayedNameRemoval ? value.series : mergeEqualSeries(value.series) };

@@ -219,8 +219,7 @@ export function refuseUnsupported(text: string, root: PromqlExpression): void {
       case "binary": {
         let base: PromqlExpression = node;
         for (; base.kind === "binary"; base = base.left) {
-          const { op, matching } = base;
-          if (op === "</" || op === ">/") refuse(base, `operator ${op}`);
+          const { matching } = base;
           if (matching.fillLeft !== undefined || matching.fillRight !== undefined) refuse(base, "modifier fill");
           visit(base.right);
         }

@@ -1,12 +1,14 @@
 /** Results and errors as the JSON of Prometheus' HTTP API. */
 
 import { ThalwegError } from "../../model/errors.ts";
+import type { NativeHistogram } from "../../model/histogram.ts";
 import type { Labels } from "../../model/series.ts";
 import type { RenderedAnswer } from "../doors.ts";
+import { jsonBuckets } from "./histogram/histogram-buckets.ts";
 import { printPlainNumber, printSample, printSeconds } from "./number-text.ts";
 import { isBadQuery, type PromqlOutcome, type PromqlResult, type SampleSeries } from "./query.ts";
 import { PromqlExecutionError } from "./query-error.ts";
-import { type StepGrid, type StepSeries, stepTimeMs } from "./step-vector.ts";
+import { FLOAT, histogramAt, type StepGrid, type StepSeries, stepTimeMs } from "./step-vector.ts";
 
 /** Characters of a piece of JSON before it is turned into bytes. */
 const PIECE_LENGTH = 65_536;
@@ -114,38 +116,89 @@ function renderVector(series: readonly StepSeries[], timeMs: number, json: JsonB
   const time = printSeconds(timeMs);
   let separator = "";
   for (const one of series) {
-    if (one.present[0] !== 1) continue;
-    json.add(
-      `${separator}{"metric":${renderLabels(one.labels)},"value":[${time},"${printSample(one.values[0] ?? 0)}"]}`,
-    );
+    const histogram = histogramAt(one, 0);
+    if (histogram === undefined && one.present[0] !== FLOAT) continue;
+    const point =
+      histogram === undefined
+        ? `"value":[${time},"${printSample(one.values[0] ?? 0)}"]`
+        : `"histogram":[${time},${printHistogramJson(histogram)}]`;
+    json.add(`${separator}{"metric":${renderLabels(one.labels)},${point}}`);
     separator = ",";
   }
 }
 
 /** Times are printed once and used for every series. */
 function renderSteps(series: readonly StepSeries[], grid: StepGrid, json: JsonBytes): void {
-  const heads = Array.from({ length: grid.steps }, (_, k) => `[${printSeconds(stepTimeMs(grid, k))},"`);
+  const heads = Array.from({ length: grid.steps }, (_, k) => `[${printSeconds(stepTimeMs(grid, k))},`);
   let first = true;
   for (const one of series) {
-    json.add(`${first ? "" : ","}{"metric":${renderLabels(one.labels)},"values":[`);
+    json.add(`${first ? "" : ","}{"metric":${renderLabels(one.labels)}`);
     first = false;
     let text = "";
     for (let k = 0; k < grid.steps; k++) {
-      if (one.present[k] !== 1) continue;
-      text += `${text === "" ? "" : ","}${heads[k]}${printSample(one.values[k] ?? 0)}"]`;
+      if (one.present[k] !== FLOAT) continue;
+      text += `${text === "" ? "" : ","}${heads[k]}"${printSample(one.values[k] ?? 0)}"]`;
     }
-    json.add(`${text}]}`);
+    if (text !== "") json.add(`,"values":[${text}]`);
+    if (one.histograms !== undefined) {
+      renderHistograms(
+        grid.steps,
+        (k) => histogramAt(one, k),
+        (k) => heads[k] ?? "[",
+        json,
+      );
+    }
+    json.add("}");
   }
 }
 
 function renderSamples(series: readonly SampleSeries[], json: JsonBytes): void {
   let separator = "";
   for (const one of series) {
-    json.add(`${separator}{"metric":${renderLabels(one.labels)},"values":[`);
+    json.add(`${separator}{"metric":${renderLabels(one.labels)}`);
     separator = ",";
-    for (let i = 0; i < one.values.length; i++) {
-      json.add(`${i === 0 ? "" : ","}[${printSeconds(one.timestampsMs[i] ?? 0)},"${printSample(one.values[i] ?? 0)}"]`);
+    const { timestampsMs, values, histograms } = one;
+    let before = ',"values":[';
+    for (let i = 0; i < values.length; i++) {
+      if (histograms?.[i] !== undefined) continue;
+      json.add(`${before}[${printSeconds(timestampsMs[i] ?? 0)},"${printSample(values[i] ?? 0)}"]`);
+      before = ",";
     }
-    json.add("]}");
+    if (before === ",") json.add("]");
+    if (histograms !== undefined) {
+      renderHistograms(
+        values.length,
+        (i) => histograms[i],
+        (i) => `[${printSeconds(timestampsMs[i] ?? 0)},`,
+        json,
+      );
+    }
+    json.add("}");
   }
+}
+
+/** The histograms among `count` points; nothing where there are none. */
+function renderHistograms(
+  count: number,
+  histogramOf: (index: number) => NativeHistogram | undefined,
+  headOf: (index: number) => string,
+  json: JsonBytes,
+): void {
+  let before = ',"histograms":[';
+  for (let i = 0; i < count; i++) {
+    const histogram = histogramOf(i);
+    if (histogram === undefined) continue;
+    json.add(`${before}${headOf(i)}${printHistogramJson(histogram)}]`);
+    before = ",";
+  }
+  if (before === ",") json.add("]");
+}
+
+function printHistogramJson(histogram: NativeHistogram): string {
+  const buckets = jsonBuckets(histogram).map(
+    ([rule, lower, upper, count]) =>
+      `[${rule},"${printSample(lower)}","${printSample(upper)}","${printSample(count)}"]`,
+  );
+  const shown = buckets.length === 0 ? "" : `,"buckets":[${buckets.join(",")}]`;
+  return `{"count":"${printSample(histogram.count)}","sum":"${printSample(histogram.sum)}"${shown}}`;
 }

@@ -87,12 +87,24 @@ export function histogramAt(series: StepSeries, step: number): NativeHistogram |
   return series.present[step] === HISTOGRAM ? series.histograms?.[step] : undefined;
 }
 
+/** Leaves a series with its floats only. */
+export function dropHistograms(series: StepSeries, budget: QueryBudget): void {
+  if (series.histograms === undefined) return;
+  releaseHistograms(series, budget);
+  series.histograms = undefined;
+  const { present } = series;
+  for (let k = 0; k < present.length; k++) if (present[k] === HISTOGRAM) present[k] = ABSENT;
+}
+
+function releaseHistograms({ histograms }: StepSeries, budget: QueryBudget): void {
+  for (const histogram of histograms ?? []) if (histogram !== undefined) budget.release(histogramSize(histogram));
+}
+
 /** Gives back the room of series that are no longer used. */
 export function releaseSeries(series: readonly StepSeries[], budget: QueryBudget): void {
-  for (const { values, histograms } of series) {
-    budget.release(values.length);
-    if (histograms === undefined) continue;
-    for (const histogram of histograms) if (histogram !== undefined) budget.release(histogramSize(histogram));
+  for (const one of series) {
+    budget.release(one.values.length);
+    if (one.histograms !== undefined) releaseHistograms(one, budget);
   }
 }
 
