@@ -1,16 +1,19 @@
 /** One query through the engine, and its result as plain points. */
 
 import type { Labels } from "../../server/model/series.ts";
+import type { RenderedAnswer } from "../../server/query/doors.ts";
 import {
   evaluateQuery,
   isBadQuery,
   PROMQL_DEFAULTS,
+  type PromqlOutcome,
   type PromqlResult,
   type PromqlSettings,
   planQuery,
   type SampleSeries,
 } from "../../server/query/promql/query.ts";
 import { PromqlExecutionError } from "../../server/query/promql/query-error.ts";
+import { renderError, renderFailure, renderOutcome } from "../../server/query/promql/render.ts";
 import {
   ABSENT,
   histogramAt,
@@ -68,20 +71,34 @@ export interface Asked {
 }
 
 /** Asks the engine over what a store holds. */
-export async function askEngine(store: TestStore, { query, startMs, endMs, stepMs }: Asked): Promise<Answer> {
+export async function askEngine(store: TestStore, asked: Asked): Promise<Answer> {
   try {
-    const asked = { text: query, startMs, endMs, stepMs, timeoutMs: TIMEOUT_MS, settings: SETTINGS };
-    const plan = planQuery(asked);
-    const selected = await Promise.all(
-      plan.selections.map(({ matchers, minMs, maxMs }) => store.select(matchers, minMs, maxMs)),
-    );
-    const { result, warnings, infos } = evaluateQuery(asked, plan, selected, CLOCK);
+    const { result, warnings, infos } = await outcomeOf(store, asked);
     return { kind: "answered", ...pointsOf(result), warnings, infos };
   } catch (cause) {
     const isBug = !(isBadQuery(cause) || cause instanceof PromqlExecutionError);
     const error = cause instanceof Error ? cause : new Error(String(cause));
     return { kind: "failed", message: isBug ? (error.stack ?? error.message) : error.message, isBug };
   }
+}
+
+/** The answer as the query API renders it; a bug of the engine answers 500 with its stack. */
+export async function renderEngine(store: TestStore, asked: Asked): Promise<RenderedAnswer> {
+  try {
+    return renderOutcome(await outcomeOf(store, asked));
+  } catch (cause) {
+    const stack = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
+    return renderFailure(cause) ?? renderError("internal", stack);
+  }
+}
+
+async function outcomeOf(store: TestStore, { query, startMs, endMs, stepMs }: Asked): Promise<PromqlOutcome> {
+  const asked = { text: query, startMs, endMs, stepMs, timeoutMs: TIMEOUT_MS, settings: SETTINGS };
+  const plan = planQuery(asked);
+  const selected = await Promise.all(
+    plan.selections.map(({ matchers, minMs, maxMs }) => store.select(matchers, minMs, maxMs)),
+  );
+  return evaluateQuery(asked, plan, selected, CLOCK);
 }
 
 function pointsOf(result: PromqlResult): Pick<Answer & { kind: "answered" }, "type" | "series" | "text"> {

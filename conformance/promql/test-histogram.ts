@@ -20,6 +20,8 @@ export interface TestHistogram {
   hint: CounterResetHint;
   /** The hint was written in the file, so that a comparison looks at it. */
   hintWritten: boolean;
+  /** Whether it is sent with whole counts; files have no word for it. */
+  integer: boolean;
 }
 
 /** A histogram without observations. */
@@ -35,6 +37,7 @@ export function emptyHistogram(): TestHistogram {
     customValues: [],
     hint: "unknown",
     hintWritten: false,
+    integer: false,
   };
 }
 
@@ -136,7 +139,7 @@ export function toNative(histogram: TestHistogram): NativeHistogram {
     negativeCounts: negative.counts,
     customValues: Float64Array.from(histogram.customValues),
     resetHint: histogram.hint,
-    integer: false,
+    integer: histogram.integer,
   };
 }
 
@@ -166,6 +169,7 @@ export function fromNative(native: NativeHistogram): TestHistogram {
     customValues: [...native.customValues],
     hint: native.resetHint,
     hintWritten: true,
+    integer: native.integer,
   };
 }
 

@@ -1,0 +1,121 @@
+/** A real Prometheus as reference: started on a free port of the loopback with a directory of its own. */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { sleep } from "./program.ts";
+
+const READY_MS_MAX = 30_000;
+const STOP_MS_MAX = 10_000;
+
+/** The switches under which PromQL's tests were written, by Prometheus' names, which are ours too. */
+export const PROMQL_FEATURES =
+  "promql-experimental-functions,promql-delayed-name-removal,promql-binop-fill-modifiers," +
+  "promql-unquoted-utf8-names,st-storage,use-start-timestamps";
+
+/** A running Prometheus. */
+export class Prometheus {
+  readonly #child: ChildProcess;
+  readonly #directory: string;
+  /** `http://127.0.0.1:PORT`. */
+  readonly http: string;
+
+  private constructor(child: ChildProcess, directory: string, http: string) {
+    this.#child = child;
+    this.#directory = directory;
+    this.http = http;
+  }
+
+  /**
+   * Starts it as a receiver of remote write that scrapes nothing.
+   *
+   * @param options.config Its configuration file; an empty one unless given.
+   * @throws Error with its output where it does not come up.
+   */
+  static async start(
+    binary: string,
+    options: { readonly features?: string; readonly config?: string; readonly flags?: readonly string[] } = {},
+  ): Promise<Prometheus> {
+    const directory = mkdtempSync(join(tmpdir(), "thalweg-prometheus-"));
+    const config = join(directory, "prometheus.yml");
+    writeFileSync(config, options.config ?? "global: {}\n");
+    const address = `127.0.0.1:${await freePort()}`;
+    const features = options.features === undefined ? [] : [`--enable-feature=${options.features}`];
+    const child = spawn(
+      binary,
+      [
+        `--config.file=${config}`,
+        `--storage.tsdb.path=${join(directory, "data")}`,
+        `--web.listen-address=${address}`,
+        "--web.enable-remote-write-receiver",
+        "--log.level=error",
+        ...features,
+        ...(options.flags ?? []),
+      ],
+      { stdio: ["ignore", "ignore", "pipe"] },
+    );
+    let output = "";
+    let failure: Error | undefined;
+    child.on("error", (cause) => {
+      failure = cause;
+    });
+    child.stderr?.setEncoding("utf8").on("data", (more: string) => {
+      output = (output + more).slice(-20_000);
+    });
+    const prometheus = new Prometheus(child, directory, `http://${address}`);
+    const deadline = performance.now() + READY_MS_MAX;
+    while (performance.now() < deadline && child.exitCode === null && failure === undefined) {
+      if (await isReady(prometheus.http)) return prometheus;
+      await sleep(50);
+    }
+    await prometheus.discard();
+    throw new Error(`${binary} did not come up: ${failure?.message ?? output}`, { cause: failure });
+  }
+
+  /** Version it tells. */
+  async version(): Promise<string> {
+    const text = await (await fetch(`${this.http}/api/v1/status/buildinfo`)).text();
+    const answer: { data: { version: string } } = JSON.parse(text);
+    return answer.data.version;
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  /** Stops and removes its directory. */
+  async discard(): Promise<void> {
+    const child = this.#child;
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+      const ended = new Promise((resolve) => child.once("exit", resolve));
+      child.kill("SIGTERM");
+      const timer = setTimeout(() => child.kill("SIGKILL"), STOP_MS_MAX);
+      await ended;
+      clearTimeout(timer);
+    }
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
+
+async function isReady(base: string): Promise<boolean> {
+  try {
+    return (await fetch(`${base}/-/ready`)).ok;
+  } catch {
+    // It does not listen before its log is read.
+    return false;
+  }
+}
+
+/** A port of the loopback that nobody listens at. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
+    });
+  });
+}

@@ -1,0 +1,184 @@
+/** Answers of the query API, and where two of them differ. */
+
+/** A histogram of the API. */
+interface ApiHistogram {
+  readonly count: string;
+  readonly sum: string;
+  readonly buckets?: readonly (readonly [rule: number, lower: string, upper: string, count: string])[];
+}
+
+/** A series of a vector or matrix. */
+interface ApiSeries {
+  readonly metric: Readonly<Record<string, string>>;
+  readonly value?: readonly [number, string];
+  readonly histogram?: readonly [number, ApiHistogram];
+  readonly values?: readonly (readonly [number, string])[];
+  readonly histograms?: readonly (readonly [number, ApiHistogram])[];
+}
+
+/** Data of a successful answer. */
+type ApiData =
+  | { readonly resultType: "scalar" | "string"; readonly result: readonly [number, string] }
+  | { readonly resultType: "vector" | "matrix"; readonly result: readonly ApiSeries[] };
+
+/** An answer with its HTTP status. */
+export interface ApiAnswer {
+  readonly code: number;
+  readonly status: string;
+  readonly data?: ApiData;
+  readonly errorType?: string;
+  readonly error?: string;
+  readonly warnings?: readonly string[];
+  readonly infos?: readonly string[];
+}
+
+/** A difference of two answers. */
+export interface Difference {
+  /** What kind it is: the largest that applies. */
+  readonly kind: "status" | "annotations" | "shape" | "value" | "order" | "last digits" | "wording";
+  readonly text: string;
+}
+
+/**
+ * Relative difference of two numbers that counts as the same arithmetic.
+ *
+ * Go's and V8's exp, log, pow, sin and their like differ in the last bit or two, and what is computed from them grows
+ * that a little; compensated sums and everything else are wanted to the last bit.
+ */
+const LAST_DIGITS = 1e-10;
+
+/** Both sides list at most so many annotations, in no order, and count the rest. */
+const ANNOTATIONS_MAX = 10;
+
+/** @returns undefined where both answer the same. */
+export function compareAnswers(wanted: ApiAnswer, got: ApiAnswer, isOrdered: boolean): Difference | undefined {
+  if (wanted.code !== got.code || wanted.status !== got.status || wanted.errorType !== got.errorType)
+    return { kind: "status", text: `${outcomeOf(got)}, wanted ${outcomeOf(wanted)}` };
+  if (wanted.data === undefined || got.data === undefined) {
+    if (wanted.error === got.error) return undefined;
+    return { kind: "wording", text: `"${got.error}", wanted "${wanted.error}"` };
+  }
+  return (
+    compareData(wanted.data, got.data, isOrdered) ??
+    compareAnnotations("warnings", wanted.warnings ?? [], got.warnings ?? []) ??
+    compareAnnotations("infos", wanted.infos ?? [], got.infos ?? [])
+  );
+}
+
+function outcomeOf({ code, status, errorType, error }: ApiAnswer): string {
+  return status === "success" ? `${code} success` : `${code} ${errorType} ${error}`;
+}
+
+function compareAnnotations(what: string, wanted: readonly string[], got: readonly string[]): Difference | undefined {
+  if (wanted.length > ANNOTATIONS_MAX && wanted.length === got.length) return undefined;
+  const missing = wanted.filter((text) => !got.includes(text));
+  const stray = got.filter((text) => !wanted.includes(text));
+  if (missing.length === 0 && stray.length === 0) return undefined;
+  return { kind: "annotations", text: `${what}: lacks ${JSON.stringify(missing)}, has ${JSON.stringify(stray)}` };
+}
+
+function compareData(wanted: ApiData, got: ApiData, isOrdered: boolean): Difference | undefined {
+  if (wanted.resultType !== got.resultType)
+    return { kind: "shape", text: `a ${got.resultType}, wanted a ${wanted.resultType}` };
+  if (!isSeries(wanted) || !isSeries(got)) {
+    const fault = compareNumbers(String(wanted.result[1]), String(got.result[1]));
+    return fault ?? (wanted.result[0] === got.result[0] ? undefined : { kind: "shape", text: `time ${got.result[0]}` });
+  }
+  const byKey = new Map(got.result.map((series) => [keyOf(series), series]));
+  if (byKey.size !== got.result.length) return { kind: "shape", text: "a series is there twice" };
+  let least: Difference | undefined;
+  for (const series of wanted.result) {
+    const key = keyOf(series);
+    const other = byKey.get(key);
+    if (other === undefined) return { kind: "shape", text: `lacks ${key}` };
+    byKey.delete(key);
+    const fault = compareSeries(series, other);
+    if (fault !== undefined && fault.kind !== "last digits") return { ...fault, text: `${key}: ${fault.text}` };
+    least ??= fault === undefined ? undefined : { ...fault, text: `${key}: ${fault.text}` };
+  }
+  const [stray] = byKey.keys();
+  if (stray !== undefined) return { kind: "shape", text: `unexpected ${stray}` };
+  return compareOrder(wanted, got, isOrdered) ?? least;
+}
+
+function isSeries(data: ApiData): data is ApiData & { readonly resultType: "vector" | "matrix" } {
+  return data.resultType === "vector" || data.resultType === "matrix";
+}
+
+function keyOf({ metric }: ApiSeries): string {
+  return JSON.stringify(Object.entries(metric).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** A matrix is in the order of labels; a vector only where the query sorts, and there equal values may change places. */
+function compareOrder(
+  wanted: ApiData & { readonly resultType: "vector" | "matrix" },
+  got: typeof wanted,
+  isOrdered: boolean,
+): Difference | undefined {
+  if (wanted.resultType === "vector" && !isOrdered) return undefined;
+  for (const [index, series] of wanted.result.entries()) {
+    const other = got.result[index];
+    if (other === undefined || keyOf(other) === keyOf(series)) continue;
+    const isTie = wanted.resultType === "vector" && series.value?.[1] === other.value?.[1];
+    if (!isTie) return { kind: "order", text: `place ${index + 1} holds ${keyOf(other)}, wanted ${keyOf(series)}` };
+  }
+  return undefined;
+}
+
+type Point = string | ApiHistogram;
+
+function pointsOf({ value, values, histogram, histograms }: ApiSeries): Map<number, Point> {
+  const points = new Map<number, Point>();
+  for (const [time, point] of [...(values ?? []), ...(value === undefined ? [] : [value])]) points.set(time, point);
+  for (const [time, point] of [...(histograms ?? []), ...(histogram === undefined ? [] : [histogram])])
+    points.set(time, point);
+  return points;
+}
+
+function compareSeries(wanted: ApiSeries, got: ApiSeries): Difference | undefined {
+  const others = pointsOf(got);
+  let least: Difference | undefined;
+  for (const [time, point] of pointsOf(wanted)) {
+    const other = others.get(time);
+    if (other === undefined) return { kind: "shape", text: `no point at ${time}, wanted ${JSON.stringify(point)}` };
+    others.delete(time);
+    const fault = comparePoints(point, other);
+    if (fault !== undefined && fault.kind !== "last digits") return { ...fault, text: `at ${time}: ${fault.text}` };
+    least ??= fault;
+  }
+  const [stray] = others;
+  return stray === undefined ? least : { kind: "shape", text: `unexpected ${JSON.stringify(stray)}` };
+}
+
+function comparePoints(wanted: Point, got: Point): Difference | undefined {
+  if (typeof wanted === "string" && typeof got === "string") return compareNumbers(wanted, got);
+  if (typeof wanted === "string" || typeof got === "string")
+    return { kind: "value", text: `${JSON.stringify(got)}, wanted ${JSON.stringify(wanted)}` };
+  const whole = `${JSON.stringify(got)}, wanted ${JSON.stringify(wanted)}`;
+  const buckets = wanted.buckets ?? [];
+  const others = got.buckets ?? [];
+  let least = compareNumbers(wanted.count, got.count) ?? compareNumbers(wanted.sum, got.sum);
+  if (buckets.length !== others.length) return { kind: "value", text: whole };
+  for (const [index, [rule, ...numbers]] of buckets.entries()) {
+    const [otherRule, ...otherNumbers] = others[index] ?? [-1, "", "", ""];
+    if (rule !== otherRule) return { kind: "value", text: whole };
+    for (const [at, text] of numbers.entries()) {
+      const fault = compareNumbers(text, otherNumbers[at] ?? "");
+      if (fault?.kind === "value") return { kind: "value", text: whole };
+      least ??= fault;
+    }
+  }
+  return least?.kind === "value" ? { kind: "value", text: whole } : least;
+}
+
+function compareNumbers(wanted: string, got: string): Difference | undefined {
+  if (wanted === got) return undefined;
+  const [a, b] = [numberOf(wanted), numberOf(got)];
+  const text = `${got}, wanted ${wanted}`;
+  const isNear = Math.abs(a - b) <= LAST_DIGITS * Math.max(Math.abs(a), Math.abs(b)) && a !== b;
+  return { kind: isNear ? "last digits" : "value", text };
+}
+
+function numberOf(text: string): number {
+  return Number(text.replace("Inf", "Infinity"));
+}
