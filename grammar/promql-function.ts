@@ -63,6 +63,11 @@ export function promqlFunction(name: string): PromqlFunction | undefined {
   return FUNCTIONS.get(name);
 }
 
+/** All functions. */
+export function promqlFunctions(): Iterable<PromqlFunction> {
+  return FUNCTIONS.values();
+}
+
 function each(
   names: string,
   args: readonly PromqlType[],

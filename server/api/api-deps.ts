@@ -4,7 +4,8 @@
 
 import type { Clock } from "../model/clock.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
-import type { GraphAnswer, PromqlDoor, SqlDoor } from "../query/doors.ts";
+import type { GraphAnswer, PromqlDoor, RuleGroupState, SqlDoor } from "../query/doors.ts";
+import type { PromqlSettings } from "../query/promql/query.ts";
 import type { StoreReader } from "../store/reader.ts";
 
 /** Where a listener is bound; port 0 asks for any free one. */
@@ -51,6 +52,49 @@ interface ApiLog {
   error(values: object, message: string): void;
 }
 
+/** What does not change while the server runs, told by `status/runtimeinfo`. */
+export interface RuntimeFacts {
+  readonly startMs: number;
+  readonly workingDirectory: string;
+  readonly hostname: string;
+  readonly processors: number;
+  /** Memory that the server plans for. */
+  readonly memoryBytes: number;
+  /** Such as `15d`. */
+  readonly retention: string;
+}
+
+/** What the store holds in memory; times are Unix milliseconds. */
+export interface HeadFacts {
+  readonly chunks: number;
+  readonly minMs: number;
+  readonly maxMs: number;
+}
+
+/** What the routes of Prometheus' API say of the server and are bound by. */
+export interface PrometheusDeps {
+  /** Longest that a query may run; a request can only lower it. */
+  readonly queryTimeoutMs: number;
+  /** How PromQL is understood. */
+  readonly promql: PromqlSettings;
+  /** Anchored RE2 expression of origins whose pages may ask; empty where none may. */
+  readonly corsOrigin: string;
+  /** Settings by name, without the dashes in front. */
+  readonly flags: Readonly<Record<string, string>>;
+  /** Whether `/search/*` answers. */
+  readonly searchApi: boolean;
+  readonly runtime: RuntimeFacts;
+  /** The settings in the form of Prometheus' configuration file. */
+  configYaml(): string;
+  /** Damaged files that were found so far. */
+  damageCount(): number;
+  head(): HeadFacts;
+  /** Rule groups in order of file and place. */
+  ruleGroups(): readonly RuleGroupState[];
+  /** Addresses that alerts are sent to. */
+  alertmanagers(): readonly string[];
+}
+
 /** Everything the faces call; they keep nothing of it but references. */
 export interface ApiDeps {
   readonly listen: { readonly http: ListenAddress; readonly otlpHttp: ListenAddress; readonly otlpGrpc: ListenAddress };
@@ -62,6 +106,7 @@ export interface ApiDeps {
   acceptSpans(received: ReceivedSpans): Promise<SpansOutcome>;
   readonly reader: StoreReader;
   readonly promql: PromqlDoor;
+  readonly prometheus: PrometheusDeps;
   readonly sql: SqlDoor;
   graph(fromMs: number, toMs: number): Promise<GraphAnswer>;
   captureStatus(): object;

@@ -8,11 +8,12 @@ import type { Labels, SeriesSamples } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
 import type { InstantRequest, RangeRequest, SqlRequest } from "../query/doors.ts";
+import { PROMQL_DEFAULTS } from "../query/promql/query.ts";
 import type { StoreReader } from "../store/reader.ts";
 import { spansOf } from "../wire/trace-oracle.ts";
 import type { Api } from "./api.ts";
 import { startApi } from "./api.ts";
-import type { ApiDeps, ReceivedSpans, SpansOutcome } from "./api-deps.ts";
+import type { ApiDeps, PrometheusDeps, ReceivedSpans, SpansOutcome } from "./api-deps.ts";
 
 /** What the faces were asked, and switches for what they are told. */
 export interface Fixture {
@@ -44,7 +45,10 @@ const SERIES: readonly Labels[] = [
 ];
 
 /** Starts faces on free ports and stops them when the test ends. */
-export async function startFixture(context: test.TestContext, change: Partial<ApiDeps> = {}): Promise<Fixture> {
+export async function startFixture(
+  context: test.TestContext,
+  change: Partial<Omit<ApiDeps, "prometheus">> & { readonly prometheus?: Partial<PrometheusDeps> } = {},
+): Promise<Fixture> {
   const state = {
     received: [] as ReceivedSpans[],
     answers: [] as string[],
@@ -61,6 +65,7 @@ export async function startFixture(context: test.TestContext, change: Partial<Ap
     status: 200,
     body: Buffer.from('{"status":"success","data":{"resultType":"vector","result":[]}}'),
   };
+  const { prometheus, ...others } = change;
   const deps: ApiDeps = {
     listen: { http: loopback, otlpHttp: loopback, otlpGrpc: loopback },
     allowedHosts: ["proxy.example"],
@@ -83,6 +88,27 @@ export async function startFixture(context: test.TestContext, change: Partial<Ap
         return rendered;
       },
       close: async () => {},
+    },
+    prometheus: {
+      queryTimeoutMs: 120_000,
+      promql: PROMQL_DEFAULTS,
+      corsOrigin: "https?://friend\\.example",
+      flags: { "query-timeout": "2m" },
+      searchApi: false,
+      runtime: {
+        startMs: 1_699_999_000_000,
+        workingDirectory: "/work",
+        hostname: "host",
+        processors: 2,
+        memoryBytes: 2 ** 30,
+        retention: "15d",
+      },
+      configYaml: () => "global: {}\n",
+      damageCount: () => 0,
+      head: () => ({ chunks: 3, minMs: 1, maxMs: 2 }),
+      ruleGroups: () => [],
+      alertmanagers: () => [],
+      ...prometheus,
     },
     sql: {
       run: async (request) => {
@@ -125,7 +151,7 @@ export async function startFixture(context: test.TestContext, change: Partial<Ap
     version: "1.2.3",
     clock: { nowMs: () => 1_700_000_000_000, nowUnixNano: () => 0n, monotonicMs: () => performance.now() },
     log: { warn: log, error: log },
-    ...change,
+    ...others,
   };
   const api = await startApi(deps);
   context.after(() => api.close());
@@ -139,7 +165,7 @@ export async function startFixture(context: test.TestContext, change: Partial<Ap
 }
 
 /** Reads the batches that `acceptSpans` took. */
-function listReader(batches: () => SpanBatch[]): StoreReader {
+export function listReader(batches: () => SpanBatch[]): StoreReader {
   const select = (name: string | undefined) =>
     SERIES.filter(
       (labels) => name === undefined || labels.some((label) => label[0] === "__name__" && label[1] === name),

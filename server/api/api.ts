@@ -15,7 +15,8 @@ import { LiveFeed } from "./live-feed.ts";
 import { startOtlpGrpc } from "./otlp-grpc.ts";
 import { addOtlpRoutes } from "./otlp-http.ts";
 import { sendOwnError } from "./own-errors.ts";
-import { addPrometheusRoutes, sendError } from "./prometheus-routes.ts";
+import { type CorsRule, corsRule, sendError } from "./prometheus-answer.ts";
+import { addPrometheusRoutes } from "./prometheus-routes.ts";
 import type { BodyLimits } from "./request-body.ts";
 import { BODIES_BYTES_MAX, BODY_BYTES_MAX } from "./request-body.ts";
 import { isLoopbackName, refuseHost, refuseOrigin } from "./request-guard.ts";
@@ -62,14 +63,15 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
     budget: new ByteBudget(deps.bodiesBytesMax ?? BODIES_BYTES_MAX),
   };
   const feed = new LiveFeed();
-  const http = makeApp(deps, deps.listen.http.host, true);
+  const cors = corsRule(deps.prometheus.corsOrigin);
+  const http = makeApp(deps, deps.listen.http.host, true, cors);
   addOtlpRoutes(http, deps, limits);
-  addPrometheusRoutes(http, deps, limits);
+  addPrometheusRoutes(http, deps, limits, cors);
   addSqlRoutes(http, deps, limits);
   addTraceRoutes(http, deps);
   addStatusRoutes(http, deps, feed);
   addAssetRoutes(http, deps.assets);
-  const otlpHttp = makeApp(deps, deps.listen.otlpHttp.host, isLoopbackName(deps.listen.otlpHttp.host));
+  const otlpHttp = makeApp(deps, deps.listen.otlpHttp.host, isLoopbackName(deps.listen.otlpHttp.host), cors);
   addOtlpRoutes(otlpHttp, deps, limits);
   const close: (() => Promise<void>)[] = [];
   const stop = async () => {
@@ -96,7 +98,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
 }
 
 /** An app whose bodies stay unread, with the guards, limits and headers that all routes share. */
-function makeApp(deps: ApiDeps, bound: string, checkHost: boolean): FastifyInstance {
+function makeApp(deps: ApiDeps, bound: string, checkHost: boolean, cors: CorsRule): FastifyInstance {
   const app = fastify({
     logger: false,
     keepAliveTimeout: KEEP_ALIVE_MS,
@@ -110,8 +112,10 @@ function makeApp(deps: ApiDeps, bound: string, checkHost: boolean): FastifyInsta
     routerOptions: { maxParamLength: 1000 },
     // Routes here have no schemas; without these two, Fastify loads its validator at every start, a fifth of it.
     schemaController: { compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas } },
-    frameworkErrors: (error, _request, reply) => {
-      sendOwnError(reply, { status: 400, code: "bad_request", message: error.message, hint: "" });
+    frameworkErrors: (error, request, reply) => {
+      // Such as a label name in the path whose escaped bytes are no text.
+      if (request.url.startsWith("/api/v1/label/")) sendError(reply, 400, "bad_data", "invalid label name");
+      else sendOwnError(reply, { status: 400, code: "bad_request", message: error.message, hint: "" });
     },
   });
   app.server.maxConnections = CONNECTIONS_MAX;
@@ -121,7 +125,8 @@ function makeApp(deps: ApiDeps, bound: string, checkHost: boolean): FastifyInsta
     reply.header("x-content-type-options", "nosniff").header("referrer-policy", "same-origin");
     const rule = { bound, allowed: deps.allowedHosts };
     const refusal =
-      (checkHost ? refuseHost(request.headers.host, rule) : undefined) ?? refuseOrigin(request.method, request.headers);
+      (checkHost ? refuseHost(request.headers.host, rule) : undefined) ??
+      refuseOrigin(request.method, request.headers, cors);
     if (refusal === undefined) return undefined;
     reply.header("connection", "close");
     return sendOwnError(reply, { status: 403, code: "request_refused", message: refusal, hint: "" });
@@ -179,7 +184,7 @@ function clientErrorStatus(error: unknown): number | undefined {
 }
 
 function isPrometheusRoute(request: FastifyRequest): boolean {
-  return /^\/api\/v1\/(?:query|series|label|metadata|rules|alerts|status|format)/.test(request.url);
+  return "prometheus" in request.routeOptions.config;
 }
 
 function answerNotFound(request: FastifyRequest, reply: FastifyReply): FastifyReply {

@@ -29,11 +29,16 @@ test("refuseHost on loopback and on an address that others reach", () => {
 
 test("refuseOrigin", () => {
   const host = "127.0.0.1:8425";
-  assert.equal(refuseOrigin("POST", { host }), undefined);
-  assert.equal(refuseOrigin("POST", { host, origin: "http://127.0.0.1:8425" }), undefined);
-  assert.equal(refuseOrigin("POST", { host: "shop.example", origin: "https://shop.example" }), undefined);
-  assert.equal(refuseOrigin("GET", { host, origin: "http://evil.example" }), undefined);
-  assert.notEqual(refuseOrigin("POST", { host, origin: "http://127.0.0.1:9999" }), undefined);
-  assert.notEqual(refuseOrigin("DELETE", { host, origin: "null" }), undefined);
-  assert.notEqual(refuseOrigin("GET", { host, "sec-fetch-site": "cross-site" }), undefined);
+  const cors = { allows: (origin: string) => origin === "http://friend.example" };
+  const refused = (method: string, headers: Record<string, string>) => refuseOrigin(method, headers, cors);
+  assert.equal(refused("POST", { host }), undefined);
+  assert.equal(refused("POST", { host, origin: "http://127.0.0.1:8425" }), undefined);
+  assert.equal(refused("POST", { host: "shop.example", origin: "https://shop.example" }), undefined);
+  assert.equal(refused("GET", { host, origin: "http://evil.example" }), undefined);
+  assert.notEqual(refused("POST", { host, origin: "http://127.0.0.1:9999" }), undefined);
+  assert.notEqual(refused("DELETE", { host, origin: "null" }), undefined);
+  assert.notEqual(refused("GET", { host, "sec-fetch-site": "cross-site" }), undefined);
+  const friend = { host, origin: "http://friend.example", "sec-fetch-site": "cross-site" };
+  assert.equal(refused("POST", friend), undefined);
+  assert.equal(refused("OPTIONS", { ...friend, origin: "http://evil.example" }), undefined);
 });

@@ -28,12 +28,17 @@ export function refuseHost(host: string | undefined, rule: HostRule): Refusal {
   return `Host ${JSON.stringify(name.slice(0, 100))} is not a name of this server. Use its address, such as http://127.0.0.1:8425/.`;
 }
 
-/** Checks that a request which changes or costs something was not sent by a page of another site. */
+/**
+ * Checks that a request which changes or costs something was not sent by a page of another site, save those that `cors`
+ * allows. OPTIONS passes: it changes nothing and tells a browser what it may ask.
+ */
 export function refuseOrigin(
   method: string,
   headers: Readonly<Record<string, string | string[] | undefined>>,
+  cors: { allows(origin: string): boolean },
 ): Refusal {
   const { origin, host } = headers;
+  if (method === "OPTIONS" || (typeof origin === "string" && cors.allows(origin))) return undefined;
   if (headers["sec-fetch-site"] === "cross-site" && headers["sec-fetch-mode"] !== "navigate") {
     return "The request was made by a page of another site.";
   }

@@ -10,9 +10,9 @@ import type { SqlAnswer, SqlValue } from "../store/reader.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { sendOwnError } from "./own-errors.ts";
 import { parseSecondsOrDurationMs } from "./prometheus-parameters.ts";
-import { searchParameters } from "./prometheus-routes.ts";
 import type { BodyLimits } from "./request-body.ts";
 import { readBody } from "./request-body.ts";
+import { searchParameters } from "./search-parameters.ts";
 
 const TEXT_BYTES_MAX = 2 ** 20;
 const ROWS_MAX = 1_000_000;

@@ -8,7 +8,7 @@ import type { LiveFeed } from "./live-feed.ts";
 import { LIVE_CLIENTS_MAX, RING_ROWS_MAX } from "./live-feed.ts";
 import { sendOwnError } from "./own-errors.ts";
 import { parseSecondsOrDurationMs, parseTimeMs } from "./prometheus-parameters.ts";
-import { searchParameters } from "./prometheus-routes.ts";
+import { searchParameters } from "./search-parameters.ts";
 
 const GRAPH_WINDOW_MS = 15 * 60_000;
 const REQUESTS_AT_FIRST = 100;

@@ -8,7 +8,7 @@ import { normalizeTraceId, TRACE_SPANS_MAX } from "../query/trace.ts";
 import { encodeTempoTraceById, type TraceBody, traceJsonPieces, tracePieces } from "../wire/otlp-traces-encode.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { sendOwnError } from "./own-errors.ts";
-import { buildInfo } from "./prometheus-routes.ts";
+import { buildInfo } from "./prometheus-status.ts";
 
 /** Pieces of a common trace: opening, spans, closing. */
 const PIECES_AT_ONCE = 3;

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { type Agent, type AgentOptions, startAgent } from "../../agent/agent.ts";
 import type { AgentMode, AgentStatus } from "../../agent/agent-message.ts";
 import { type Api, startApi } from "../api/api.ts";
-import type { ApiDeps } from "../api/api-deps.ts";
+import type { ApiDeps, PrometheusDeps } from "../api/api-deps.ts";
 import type { Settings } from "../config/settings.ts";
 import type { Address, CaptureMode } from "../config/values.ts";
 import { type Ingest, openIngest } from "../ingest/ingest.ts";
@@ -20,6 +20,7 @@ import { systemClock } from "../platform/system-clock.ts";
 import type { PromqlDoor } from "../query/doors.ts";
 import { readGraph } from "../query/graph.ts";
 import { chooseFeatures } from "../query/promql/features.ts";
+import type { PromqlSettings } from "../query/promql/query.ts";
 import { openPromqlDoor } from "../query/promql-door.ts";
 import { openSqlDoor } from "../query/sql/sql-door.ts";
 import { openStore, type Store } from "../store/store.ts";
@@ -28,10 +29,13 @@ import { Telemetry } from "../telemetry/telemetry.ts";
 import { pageAssets } from "../web/page-assets.ts";
 import { memoryShares } from "./memory-shares.ts";
 import type { ProgramFiles } from "./program-files.ts";
+import { prometheusDeps, promqlSettings } from "./prometheus-deps.ts";
 import { chooseDataDirectory, type FileOwner, giveTree } from "./surroundings.ts";
 import { productVersion } from "./version.ts";
 
 const OWNERSHIP_EVERY_MS = 30_000;
+/** Names of `--enable-feature` that concern routes, not how PromQL is understood. */
+const API_FEATURES: ReadonlySet<string> = new Set(["search-api"]);
 const REPLAY = SPAN_SOURCES.indexOf("replay");
 const CAPTURE_NOT_STARTED = {
   tier: "off",
@@ -103,10 +107,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       pendingBytesMax: shares.pendingBytes,
     });
     undo.push(() => ingest.close());
-    const promql = openPromql({ settings, samplesMax: shares.querySamples, files, store, clock, log });
+    const understood = promqlSettings(settings, shares.querySamples);
+    const promql = openPromql({ settings, promqlSettings: understood, files, store, clock, log });
     undo.push(() => promql.close());
     const link: Link = { agent: undefined, api: undefined };
-    const parts: Parts = { settings, files, telemetry, log, clock, store, ingest, promql, link };
+    const facts = prometheusDeps({ settings, promqlSettings: understood, store, clock });
+    const parts: Parts = { settings, files, telemetry, log, clock, store, ingest, promql, prometheus: facts, link };
     const api = await startApi(apiDeps(parts, shares.bodiesBytes));
     link.api = api;
     undo.push(() => api.close());
@@ -151,6 +157,7 @@ interface Parts {
   readonly store: Store;
   readonly ingest: Ingest;
   readonly promql: PromqlDoor;
+  readonly prometheus: PrometheusDeps;
   readonly link: Link;
 }
 
@@ -161,26 +168,24 @@ interface Link {
 }
 
 /** Opens PromQL, and tells which of Prometheus' features that were asked for make no difference here. */
-function openPromql(options: Pick<Parts, "settings" | "files" | "store" | "clock" | "log"> & { samplesMax: number }) {
+function openPromql(
+  options: Pick<Parts, "settings" | "files" | "store" | "clock" | "log"> & { promqlSettings: PromqlSettings },
+): PromqlDoor {
   const { settings, files, store, clock, log } = options;
-  const features = chooseFeatures(settings.enableFeatures);
-  for (const feature of features.ignored) {
-    log.warn({ feature }, "this name of --enable-feature has no effect here");
+  for (const feature of chooseFeatures(settings.enableFeatures).ignored) {
+    if (!API_FEATURES.has(feature)) log.warn({ feature }, "this name of --enable-feature has no effect here");
   }
   return openPromqlDoor({
     reader: store.reader,
     clock,
     workerUrl: files.promqlWorkerUrl,
-    settings: {
-      samplesMax: Math.min(settings.querySamplesMax, options.samplesMax),
-      ...features.settings,
-    },
+    settings: options.promqlSettings,
     onWorkerFailure: (cause) => log.error({ error: cause }, "the PromQL worker died and was replaced"),
   });
 }
 
 function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
-  const { settings, files, telemetry, log, clock, store, ingest, promql, link } = parts;
+  const { settings, files, telemetry, log, clock, store, ingest, promql, prometheus, link } = parts;
   return {
     listen: { http: settings.listen, otlpHttp: settings.otlpHttp, otlpGrpc: settings.otlpGrpc },
     allowedHosts: settings.allowHosts,
@@ -192,6 +197,7 @@ function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
     },
     reader: store.reader,
     promql,
+    prometheus,
     sql: openSqlDoor({ reader: store.reader }),
     graph: (fromMs, toMs) => readGraph(store.reader, fromMs, toMs),
     captureStatus: () => link.agent?.status() ?? CAPTURE_NOT_STARTED,

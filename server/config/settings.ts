@@ -27,7 +27,17 @@ export interface Settings {
   readonly retentionMs: number;
   readonly memoryBytesMax: number;
   readonly querySamplesMax: number;
+  readonly queryTimeoutMs: number;
+  /** Queries that are evaluated at the same time; 0 leaves it to the number of processors. */
+  readonly queryConcurrency: number;
+  /** Queries that took longer are logged. */
+  readonly querySlowMs: number;
+  readonly queryLookbackMs: number;
+  /** RE2 expression of origins of other sites that may ask; empty for none. */
+  readonly corsOrigin: string;
   readonly logLevel: "debug" | "info" | "warn" | "error";
+  /** Every setting as text, by its flag without the dashes in front. */
+  readonly flags: Readonly<Record<string, string>>;
 }
 
 const MEMORY_BYTES_MIN = 256 * 2 ** 20;
@@ -72,9 +82,14 @@ export const SETTINGS: readonly SettingEntry[] = [
     fallback: "50000000",
     help: "values a PromQL query may hold, as far as --memory allows",
   },
+  { flag: "--query-timeout", takes: "AGE", fallback: "2m", help: "longest that a PromQL query may take" },
+  { flag: "--query-concurrency", takes: "N", fallback: "auto", help: "PromQL queries evaluated at the same time" },
+  { flag: "--query-slow", takes: "AGE", fallback: "10s", help: "PromQL queries that take longer are logged" },
+  { flag: "--query-lookback", takes: "AGE", fallback: "5m", help: "how long a sample stays the value of its series" },
   { flag: "--enable-feature", takes: "A,B", fallback: "", help: "Prometheus' own feature names" },
   { flag: "--allow-remote", takes: "", fallback: "", help: "accept addresses that other machines reach" },
   { flag: "--allow-host", takes: "A,B", fallback: "", help: "names such as a proxy's that a Host header may carry" },
+  { flag: "--cors-origin", takes: "REGEX", fallback: "", help: "origins of other sites that may ask, anchored RE2" },
   { flag: "--log-level", takes: "LEVEL", fallback: "info", help: "debug, info, warn or error" },
 ];
 
@@ -112,7 +127,14 @@ export function readSettings(
     retentionMs: readDurationMs("--retention", text("--retention")),
     memoryBytesMax: text("--memory") === "auto" ? defaults.memoryBytesMax : readMemory(text("--memory")),
     querySamplesMax: parseCount("--query-samples-max", text("--query-samples-max")),
+    queryTimeoutMs: readDurationMs("--query-timeout", text("--query-timeout")),
+    queryConcurrency:
+      text("--query-concurrency") === "auto" ? 0 : parseCount("--query-concurrency", text("--query-concurrency")),
+    querySlowMs: readDurationMs("--query-slow", text("--query-slow")),
+    queryLookbackMs: readDurationMs("--query-lookback", text("--query-lookback")),
+    corsOrigin: text("--cors-origin"),
     logLevel: oneOf("--log-level", text("--log-level"), ["debug", "info", "warn", "error"]),
+    flags: Object.fromEntries(SETTINGS.map(({ flag }) => [flag.slice(2), text(flag)])),
   };
   for (const [flag, address] of [
     ["--listen", settings.listen],

@@ -2,6 +2,7 @@
  * What the faces ask of the query room. Requests and answers are plain data, so that an engine can run in a worker.
  */
 
+import type { Labels } from "../model/series.ts";
 import type { SqlAnswer } from "../store/reader.ts";
 
 /** A whole HTTP answer, rendered where it was computed. */
@@ -11,20 +12,42 @@ export interface RenderedAnswer {
   readonly body: Uint8Array;
 }
 
+/** What both kinds of queries take beside their times. */
+export interface QueryOptions {
+  /** Above 0; no more than the server's own. */
+  readonly timeoutMs: number;
+  /** How far an instant selector looks back; the server's own where undefined. */
+  readonly lookbackMs?: number | undefined;
+  /** Whether rates read start timestamps; the server's own where undefined. */
+  readonly useStartTimestamps?: boolean | undefined;
+  /** Timings and counts of samples beside the result; `per_step` only where the server has its switch on. */
+  readonly stats: "none" | "totals" | "per_step";
+  /** A timed tree of the plan beside the result. */
+  readonly explain: boolean;
+}
+
+/** What a query's answer is cut to, and who waits for it. */
+export interface QueryCaller {
+  /** Series of the answer; more are left out, with a warning. */
+  readonly seriesMax: number;
+  /** Warnings to show beside those of the engine. */
+  readonly warnings: readonly string[];
+  /** Aborted when nobody waits any longer. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** `/api/v1/query`: times are Unix milliseconds. */
-export interface InstantRequest {
+export interface InstantRequest extends QueryOptions, QueryCaller {
   readonly query: string;
   readonly timeMs: number;
-  readonly timeoutMs: number;
 }
 
 /** `/api/v1/query_range`. */
-export interface RangeRequest {
+export interface RangeRequest extends QueryOptions, QueryCaller {
   readonly query: string;
   readonly startMs: number;
   readonly endMs: number;
   readonly stepMs: number;
-  readonly timeoutMs: number;
 }
 
 /** Evaluates PromQL in a worker; answers in Prometheus' own shape, errors included. */
@@ -32,6 +55,54 @@ export interface PromqlDoor {
   instant(request: InstantRequest): Promise<RenderedAnswer>;
   range(request: RangeRequest): Promise<RenderedAnswer>;
   close(): Promise<void>;
+}
+
+/** An alert that is pending or firing. Times are Unix milliseconds. */
+export interface ActiveAlert {
+  readonly labels: Labels;
+  readonly annotations: Labels;
+  readonly state: "pending" | "firing";
+  readonly activeAtMs: number;
+  /** Undefined unless the alert fires only because it is kept firing. */
+  readonly keepFiringSinceMs: number | undefined;
+  readonly value: number;
+}
+
+interface RuleStateBase {
+  readonly name: string;
+  /** The expression in canonical form. */
+  readonly query: string;
+  readonly labels: Labels;
+  readonly health: "unknown" | "ok" | "err";
+  /** Empty where the last evaluation succeeded. */
+  readonly lastError: string;
+  readonly evaluationSeconds: number;
+  /** Undefined before the first evaluation. */
+  readonly lastEvaluationMs: number | undefined;
+}
+
+/** A rule as `/api/v1/rules` shows it. */
+export type RuleState =
+  | (RuleStateBase & { readonly kind: "recording" })
+  | (RuleStateBase & {
+      readonly kind: "alerting";
+      readonly state: "unknown" | "inactive" | "pending" | "firing";
+      readonly holdSeconds: number;
+      readonly keepFiringSeconds: number;
+      readonly annotations: Labels;
+      readonly alerts: readonly ActiveAlert[];
+    });
+
+/** Rules that are evaluated together. */
+export interface RuleGroupState {
+  readonly name: string;
+  readonly file: string;
+  readonly intervalSeconds: number;
+  /** Alerts or series that a rule may have; 0 for any number. */
+  readonly limit: number;
+  readonly rules: readonly RuleState[];
+  readonly evaluationSeconds: number;
+  readonly lastEvaluationMs: number | undefined;
 }
 
 /** `POST /api/v1/sql`. */

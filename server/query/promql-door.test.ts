@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import type { Matcher, SeriesSamples } from "../model/series.ts";
-import type { PromqlDoor, RenderedAnswer } from "./doors.ts";
+import type { InstantRequest, PromqlDoor, RenderedAnswer } from "./doors.ts";
 import { openPromqlDoor, type PromqlDoorOptions } from "./promql-door.ts";
 
 const clock = { monotonicMs: () => performance.now() };
@@ -52,8 +52,15 @@ function text(answer: RenderedAnswer): string {
   return new TextDecoder().decode(answer.body);
 }
 
-function instant(door: PromqlDoor, query: string, timeoutMs = 10_000): Promise<RenderedAnswer> {
-  return door.instant({ query, timeMs: START_MS + 600_500, timeoutMs });
+const PLAIN = { stats: "none", explain: false, seriesMax: Number.POSITIVE_INFINITY, warnings: [] } as const;
+
+function instant(
+  door: PromqlDoor,
+  query: string,
+  timeoutMs = 10_000,
+  more: Partial<InstantRequest> = {},
+): Promise<RenderedAnswer> {
+  return door.instant({ query, timeMs: START_MS + 600_500, timeoutMs, ...PLAIN, ...more });
 }
 
 test("an instant query answers in Prometheus' shape", async () => {
@@ -63,7 +70,7 @@ test("an instant query answers in Prometheus' shape", async () => {
     assert.equal(
       text(answer),
       '{"status":"success","data":{"resultType":"vector","result":[' +
-        '{"metric":{"service":"c"},"value":[1700000600.5,"1800"]},{"metric":{"service":"d"},"value":[1700000600.5,"2400"]}]}}',
+        '{"metric":{"service":"c"},"value":[1700000600.500,"1800"]},{"metric":{"service":"d"},"value":[1700000600.500,"2400"]}]}}',
     );
     assert.equal(
       text(await instant(door, "1e-7")),
@@ -87,7 +94,7 @@ test("an instant query answers in Prometheus' shape", async () => {
 
 test("a range query answers with points, sorted by labels, and says what it wonders about", async () => {
   await withDoor(async (door) => {
-    const range = { startMs: START_MS, endMs: START_MS + 120_000, stepMs: 60_000, timeoutMs: 10_000 };
+    const range = { startMs: START_MS, endMs: START_MS + 120_000, stepMs: 60_000, timeoutMs: 10_000, ...PLAIN };
     const answer = JSON.parse(text(await door.range({ query: "-requests_total or vector(1e-7)", ...range })));
     assert.equal(answer.data.resultType, "matrix");
     assert.deepEqual(answer.data.result[0], {
@@ -108,6 +115,30 @@ test("a range query answers with points, sorted by labels, and says what it wond
     });
     const warned = JSON.parse(text(await door.range({ query: "sort(requests_total)", ...range })));
     assert.match(warned.warnings[0], /^PromQL warning: sort is ineffective.*\(1:1\)$/);
+  });
+});
+
+test("an answer is cut to its limit of series with a warning; warnings of the caller stand beside", async () => {
+  await withDoor(async (door) => {
+    const seriesOf = async (query: string, seriesMax: number) => {
+      const answer = JSON.parse(text(await instant(door, query, 10_000, { seriesMax, warnings: ["mind the step"] })));
+      return [answer.data.result.length, answer.warnings];
+    };
+    const cut = "results truncated due to limit";
+    assert.deepEqual(await seriesOf("requests_total", 4), [4, ["mind the step"]]);
+    assert.deepEqual(await seriesOf("requests_total", 3), [3, [cut, "mind the step"]]);
+    assert.deepEqual(await seriesOf("requests_total[1m]", 1), [1, [cut, "mind the step"]]);
+  });
+});
+
+test("a query may have its own lookback", async () => {
+  await withDoor(async (door) => {
+    const late = { timeMs: START_MS + 59 * 15_000 + 60_000 };
+    const count = async (more: Partial<InstantRequest>) =>
+      JSON.parse(text(await instant(door, "requests_total", 10_000, { ...late, ...more }))).data.result.length;
+    assert.equal(await count({}), 4);
+    assert.equal(await count({ lookbackMs: 60_000 }), 0);
+    assert.equal(await count({ lookbackMs: 60_001 }), 4);
   });
 });
 
@@ -134,7 +165,7 @@ test("refusals have Prometheus' status, kind and text", async () => {
         '[{__name__="requests_total", service="a"}, {__name__="requests_total", service="b"}]' +
         ";many-to-many matching not allowed: matching labels must be unique on one side",
     );
-    const range = { query: "up", startMs: 0, endMs: 1000, stepMs: 1000, timeoutMs: 1000 };
+    const range = { query: "up", startMs: 0, endMs: 1000, stepMs: 1000, timeoutMs: 1000, ...PLAIN };
     await bad(
       door.range({ ...range, endMs: -1 }),
       400,

@@ -9,11 +9,11 @@ import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
 import type { SeriesSamples } from "../model/series.ts";
 import type { StoreReader } from "../store/reader.ts";
-import type { InstantRequest, PromqlDoor, RangeRequest, RenderedAnswer } from "./doors.ts";
+import type { InstantRequest, PromqlDoor, QueryCaller, QueryOptions, RangeRequest, RenderedAnswer } from "./doors.ts";
 import { packedBuffers, packSamples } from "./promql/packed-samples.ts";
 import { PROMQL_DEFAULTS, type PromqlQuery, type PromqlSettings, planQuery } from "./promql/query.ts";
 import { samplesSize } from "./promql/query-budget.ts";
-import { renderError, renderFailure } from "./promql/render.ts";
+import { type AnswerCut, renderError, renderFailure } from "./promql/render.ts";
 import type { WorkerReply, WorkerRequest } from "./promql-worker.ts";
 
 /** Where the worker's code is in a clone; bundles say where theirs is. */
@@ -56,6 +56,7 @@ interface Slot {
 interface Job {
   readonly id: number;
   readonly query: PromqlQuery;
+  readonly cut: AnswerCut;
   readonly deadlineMs: number;
   readonly timer: NodeJS.Timeout;
   readonly resolve: (answer: RenderedAnswer) => void;
@@ -77,15 +78,24 @@ class WorkerDoor implements PromqlDoor {
   }
 
   instant(request: InstantRequest): Promise<RenderedAnswer> {
-    const { query, timeMs, timeoutMs } = request;
-    return this.#run({ text: query, startMs: timeMs, endMs: timeMs, stepMs: 0, timeoutMs, settings: this.#settings });
+    const { query, timeMs } = request;
+    return this.#run({ text: query, startMs: timeMs, endMs: timeMs, stepMs: 0, ...this.#shared(request) }, request);
   }
 
   range(request: RangeRequest): Promise<RenderedAnswer> {
     const refused = refuseRange(request);
     if (refused !== undefined) return Promise.resolve(refused);
-    const { query, startMs, endMs, stepMs, timeoutMs } = request;
-    return this.#run({ text: query, startMs, endMs, stepMs, timeoutMs, settings: this.#settings });
+    const { query, startMs, endMs, stepMs } = request;
+    return this.#run({ text: query, startMs, endMs, stepMs, ...this.#shared(request) }, request);
+  }
+
+  #shared({ timeoutMs, lookbackMs, useStartTimestamps }: QueryOptions): Pick<PromqlQuery, "timeoutMs" | "settings"> {
+    const settings = {
+      ...this.#settings,
+      lookbackMs: lookbackMs ?? this.#settings.lookbackMs,
+      useStartTimestamps: useStartTimestamps ?? this.#settings.useStartTimestamps,
+    };
+    return { timeoutMs, settings };
   }
 
   async close(): Promise<void> {
@@ -101,7 +111,7 @@ class WorkerDoor implements PromqlDoor {
     await Promise.all(stopping);
   }
 
-  #run(query: PromqlQuery): Promise<RenderedAnswer> {
+  #run(query: PromqlQuery, { seriesMax, warnings }: QueryCaller): Promise<RenderedAnswer> {
     if (this.#closed) return Promise.resolve(renderError("unavailable", "the server is stopping"));
     const running = this.#slots.filter((slot) => slot.job !== undefined).length;
     const waiting = this.#waiting.length;
@@ -113,6 +123,7 @@ class WorkerDoor implements PromqlDoor {
       const job: Job = {
         id: this.#nextId++,
         query,
+        cut: { seriesMax, warnings },
         deadlineMs: this.#options.clock.monotonicMs() + query.timeoutMs,
         timer: setTimeout(() => this.#expire(job), query.timeoutMs + TIMEOUT_GRACE_MS),
         resolve,
@@ -150,7 +161,7 @@ class WorkerDoor implements PromqlDoor {
     const samples = packSamples(await this.#select(query));
     if (slot.job !== job) return;
     slot.worker ??= this.#start(slot);
-    const request: WorkerRequest = { id: job.id, query, samples };
+    const request: WorkerRequest = { id: job.id, query, cut: job.cut, samples };
     slot.worker.postMessage(request, packedBuffers(samples));
   }
 

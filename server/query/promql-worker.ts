@@ -8,12 +8,13 @@ import { parentPort } from "node:worker_threads";
 import type { RenderedAnswer } from "./doors.ts";
 import { type PackedSamples, unpackSamples } from "./promql/packed-samples.ts";
 import { evaluateQuery, type PromqlQuery, planQuery } from "./promql/query.ts";
-import { renderFailure, renderOutcome } from "./promql/render.ts";
+import { type AnswerCut, renderFailure, renderOutcome } from "./promql/render.ts";
 
 /** A query with the samples that its plan asked for. */
 export interface WorkerRequest {
   readonly id: number;
   readonly query: PromqlQuery;
+  readonly cut: AnswerCut;
   readonly samples: PackedSamples;
 }
 
@@ -27,7 +28,7 @@ const clock = { monotonicMs: () => performance.now() };
 function answer(request: WorkerRequest): RenderedAnswer {
   try {
     const plan = planQuery(request.query);
-    return renderOutcome(evaluateQuery(request.query, plan, unpackSamples(request.samples), clock));
+    return renderOutcome(evaluateQuery(request.query, plan, unpackSamples(request.samples), clock), request.cut);
   } catch (cause) {
     const failure = renderFailure(cause);
     if (failure === undefined) throw cause; // a bug: the worker dies, the main thread answers and starts another

@@ -35,13 +35,13 @@ export function printBound(value: number): string {
   return /^-?\d+$/.test(text) ? `${text}.0` : text;
 }
 
-/** Unix milliseconds as the seconds of a JSON answer: up to three decimals, none that are zero. */
+/** Unix milliseconds as the seconds of a sample: three decimals, or none where the second is whole. */
 export function printSeconds(milliseconds: number): string {
-  const whole = Math.floor(milliseconds / 1000);
-  const rest = milliseconds - whole * 1000;
-  if (rest === 0) return String(whole);
-  if (whole < 0) return String(milliseconds / 1000);
-  return `${whole}.${String(rest).padStart(3, "0").replace(/0+$/, "")}`;
+  const size = Math.abs(milliseconds);
+  const whole = Math.floor(size / 1000);
+  const rest = size - whole * 1000;
+  const text = rest === 0 ? String(whole) : `${whole}.${String(rest).padStart(3, "0")}`;
+  return milliseconds < 0 ? `-${text}` : text;
 }
 
 /** Go's `%g` without a precision writes an exponent from 1e6 on. */

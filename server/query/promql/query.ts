@@ -1,6 +1,6 @@
 /** One PromQL query from text to result. */
 
-import { promqlType } from "../../../grammar/promql-check.ts";
+import { type CheckOptions, promqlType } from "../../../grammar/promql-check.ts";
 import { PromqlSyntaxError } from "../../../grammar/promql-error.ts";
 import { parsePromql } from "../../../grammar/promql-parse.ts";
 import type { PromqlExpression, PromqlSelector } from "../../../grammar/promql-tree.ts";
@@ -102,6 +102,11 @@ export interface PromqlOutcome {
   readonly samplesPeak: number;
 }
 
+/** What the parser has to know of the settings. */
+export function parseOptions(settings: PromqlSettings): CheckOptions {
+  return { regexMatchesEmpty, experimental: settings.experimentalFunctions };
+}
+
 /**
  * Parses, checks and plans a query.
  *
@@ -109,7 +114,7 @@ export interface PromqlOutcome {
  */
 export function planQuery(query: PromqlQuery): PlannedQuery {
   const { settings, text } = query;
-  const tree = parsePromql(text, { regexMatchesEmpty, experimental: settings.experimentalFunctions });
+  const tree = parsePromql(text, parseOptions(settings));
   refuseUnsupported(text, tree);
   const type = promqlType(tree);
   if (query.stepMs !== 0 && type !== "scalar" && type !== "vector") throw new RangeTypeError(type);

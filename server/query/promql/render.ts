@@ -13,6 +13,9 @@ import { FLOAT, histogramAt, type StepGrid, type StepSeries, stepTimeMs } from "
 /** Characters of a piece of JSON before it is turned into bytes. */
 const PIECE_LENGTH = 65_536;
 
+/** Prometheus' warning where an answer shows no more than `limit` series. */
+const TRUNCATED = "results truncated due to limit";
+
 /** Prometheus' kinds of errors that queries have. */
 export type PromqlErrorType = "bad_data" | "execution" | "timeout" | "canceled" | "internal";
 
@@ -24,13 +27,24 @@ const STATUS_OF: Readonly<Record<PromqlErrorType, number>> = {
   internal: 500,
 };
 
+/** What of a result is shown, and what is said beside it. */
+export interface AnswerCut {
+  /** Series that are shown; a warning says that there are more. */
+  readonly seriesMax: number;
+  /** Warnings beside those of the engine. */
+  readonly warnings: readonly string[];
+}
+
 /** A successful answer. */
-export function renderOutcome(outcome: PromqlOutcome): RenderedAnswer {
+export function renderOutcome(outcome: PromqlOutcome, cut: AnswerCut): RenderedAnswer {
   const json = new JsonBytes();
   json.add('{"status":"success","data":{"resultType":"');
-  renderResult(outcome.result, json);
+  const { result } = outcome;
+  renderResult(result, cut.seriesMax, json);
   json.add("}");
-  if (outcome.warnings.length > 0) json.add(`,"warnings":${JSON.stringify(outcome.warnings)}`);
+  const truncated = "series" in result && result.series.length > cut.seriesMax;
+  const warnings = [...outcome.warnings, ...(truncated ? [TRUNCATED] : []), ...cut.warnings];
+  if (warnings.length > 0) json.add(`,"warnings":${JSON.stringify(warnings)}`);
   if (outcome.infos.length > 0) json.add(`,"infos":${JSON.stringify(outcome.infos)}`);
   json.add("}");
   return { status: 200, body: json.finish() };
@@ -83,27 +97,27 @@ class JsonBytes {
   }
 }
 
-function renderResult(result: PromqlResult, json: JsonBytes): void {
+function renderResult(result: PromqlResult, seriesMax: number, json: JsonBytes): void {
   switch (result.kind) {
     case "scalar":
-      json.add(`scalar","result":[${printSeconds(result.timeMs)},"${printPlainNumber(result.value)}"]`);
+      json.add(`scalar","result":[${result.timeMs / 1000},"${printPlainNumber(result.value)}"]`);
       return;
     case "string":
-      json.add(`string","result":[${printSeconds(result.timeMs)},${JSON.stringify(result.value)}]`);
+      json.add(`string","result":[${result.timeMs / 1000},${JSON.stringify(result.value)}]`);
       return;
     case "vector":
       json.add('vector","result":[');
-      renderVector(result.series, result.timeMs, json);
+      renderVector(result.series.slice(0, seriesMax), result.timeMs, json);
       json.add("]");
       return;
     case "steps":
       json.add('matrix","result":[');
-      renderSteps(result.series, result.grid, json);
+      renderSteps(result.series.slice(0, seriesMax), result.grid, json);
       json.add("]");
       return;
     case "samples":
       json.add('matrix","result":[');
-      renderSamples(result.series, json);
+      renderSamples(result.series.slice(0, seriesMax), json);
       json.add("]");
   }
 }

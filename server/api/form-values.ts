@@ -1,0 +1,89 @@
+/**
+ * Parameters of an address or a form, read as Go's `net/url` reads them.
+ */
+
+import { quoteText } from "../query/promql-texts.ts";
+
+/** Named values in the order in which they came; a name may stand several times. */
+export interface FormValues {
+  /** The first value of a name; the empty text where there is none. */
+  get(name: string): string;
+  all(name: string): readonly string[];
+  has(name: string): boolean;
+  /** Go's words for the first pair that could not be read; such pairs are left out. */
+  readonly fault: string | undefined;
+}
+
+/** Reads `a=1&b=%20`. A pair with a semicolon or a broken escape is left out and told in `fault`. */
+export function parseFormValues(text: string): FormValues {
+  const pairs: [string, string][] = [];
+  let fault: string | undefined;
+  for (const pair of text.split("&")) {
+    if (pair === "") continue;
+    const refused = refusePair(pair);
+    if (refused !== undefined) {
+      fault ??= refused;
+      continue;
+    }
+    const equals = pair.indexOf("=");
+    pairs.push(equals < 0 ? [decode(pair), ""] : [decode(pair.slice(0, equals)), decode(pair.slice(equals + 1))]);
+  }
+  return formValues(pairs, fault);
+}
+
+/** The values of `first`, then those of `second`. */
+export function joinFormValues(first: FormValues, second: FormValues): FormValues {
+  return {
+    get: (name) => first.all(name)[0] ?? second.get(name),
+    all: (name) => [...first.all(name), ...second.all(name)],
+    has: (name) => first.has(name) || second.has(name),
+    fault: first.fault ?? second.fault,
+  };
+}
+
+/** Values that are pairs already. */
+export function formValues(pairs: Iterable<readonly [string, string]>, fault?: string): FormValues {
+  const byName = new Map<string, string[]>();
+  for (const [name, value] of pairs) {
+    const values = byName.get(name);
+    if (values === undefined) byName.set(name, [value]);
+    else values.push(value);
+  }
+  return {
+    get: (name) => byName.get(name)?.[0] ?? "",
+    all: (name) => byName.get(name) ?? [],
+    has: (name) => byName.has(name),
+    fault,
+  };
+}
+
+function refusePair(pair: string): string | undefined {
+  if (pair.includes(";")) return "invalid semicolon separator in query";
+  const broken = /%(?![0-9a-fA-F]{2}).{0,2}/s.exec(pair);
+  return broken === null ? undefined : `invalid URL escape ${quoteText(broken[0])}`;
+}
+
+/** Bytes that form no UTF-8 become U+FFFD, since text here is UTF-16. */
+function decode(text: string): string {
+  const spaced = text.replaceAll("+", " ");
+  return spaced.includes("%") ? decodeEscapes(spaced) : spaced;
+}
+
+function decodeEscapes(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    // Escaped bytes that are no UTF-8: decoded leniently, each broken one on its own.
+    const bytes = Buffer.from(text, "utf8");
+    const out: number[] = [];
+    for (let at = 0; at < bytes.length; at++) {
+      const byte = bytes[at] ?? 0;
+      if (byte !== 0x25) out.push(byte);
+      else {
+        out.push(Number.parseInt(bytes.toString("latin1", at + 1, at + 3), 16));
+        at += 2;
+      }
+    }
+    return Buffer.from(out).toString("utf8");
+  }
+}

@@ -1,0 +1,219 @@
+/**
+ * What all routes of Prometheus' HTTP API share: parameters, envelope, errors, compression, CORS, methods.
+ */
+
+import { promisify } from "node:util";
+import { deflate, gzip } from "node:zlib";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { ThalwegError } from "../model/errors.ts";
+import type { RenderedAnswer } from "../query/doors.ts";
+import { anchoredTest } from "../query/promql-texts.ts";
+import { type FormValues, formValues, joinFormValues, parseFormValues } from "./form-values.ts";
+import { ERROR_STATUS, PrometheusError, type PrometheusErrorType } from "./prometheus-parameters.ts";
+import type { BodyLimits } from "./request-body.ts";
+import { readBody } from "./request-body.ts";
+
+/** Largest form of a POST. */
+const FORM_BYTES_MAX = 4 * 2 ** 20;
+const FORM_TYPE = "application/x-www-form-urlencoded";
+const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] as const;
+const COMPRESSION_LEVEL = 1;
+const compressors = { gzip: promisify(gzip), deflate: promisify(deflate) };
+
+type Method = (typeof METHODS)[number];
+
+/** A request as handlers see it. */
+export interface PrometheusRequest {
+  /** Values of the body, then those of the address. */
+  readonly form: FormValues;
+  /** The one part of the path that is a parameter; empty where there is none. */
+  readonly name: string;
+  readonly headers: FastifyRequest["headers"];
+  /** Aborted when the client leaves before it has its answer. */
+  readonly signal: AbortSignal;
+}
+
+/** What a handler answers. */
+export type PrometheusAnswer =
+  | { readonly data: unknown; readonly warnings?: readonly string[]; readonly infos?: readonly string[] }
+  /** An answer rendered elsewhere. */
+  | RenderedAnswer
+  /** 204. */
+  | "empty";
+
+/** Answers a request. @throws PrometheusError for what the client is told. */
+export type PrometheusHandler = (request: PrometheusRequest) => PrometheusAnswer | Promise<PrometheusAnswer>;
+
+/** Adds a route under `/api/v1/`; other methods than those given are answered with 405. */
+export type AddRoute = (path: string, methods: readonly Method[], handler: PrometheusHandler) => void;
+
+/** Makes the way in which files of this room add their routes. */
+export function routeAdder(app: FastifyInstance, limits: BodyLimits, cors: CorsRule): AddRoute {
+  const formLimits = { ...limits, bytesMax: FORM_BYTES_MAX };
+  app.options("/api/v1/*", async (request, reply) => {
+    setCors(cors, request, reply);
+    return reply.code(204).send();
+  });
+  return (path, methods, handler) => {
+    const url = `/api/v1/${path}`;
+    const config = { prometheus: true };
+    app.route({
+      method: [...methods],
+      url,
+      config,
+      exposeHeadRoute: false,
+      handler: async (request, reply) => {
+        setCors(cors, request, reply);
+        return answer(request, reply, formLimits, handler);
+      },
+    });
+    const others = METHODS.filter((method) => !methods.includes(method));
+    const allow = [...methods, "OPTIONS"].sort().join(", ");
+    app.route({
+      method: others,
+      url,
+      config,
+      exposeHeadRoute: false,
+      handler: async (_request, reply) =>
+        reply.code(405).header("allow", allow).type("text/plain; charset=utf-8").send("Method Not Allowed\n"),
+    });
+  };
+}
+
+/** Which origins of other sites may read answers. */
+export interface CorsRule {
+  allows(origin: string): boolean;
+}
+
+/**
+ * The rule of an anchored regular expression; an empty one allows no other site.
+ *
+ * @throws ThalwegError `flag_invalid` where it is no regular expression.
+ */
+export function corsRule(pattern: string): CorsRule {
+  if (pattern === "") return { allows: () => false };
+  try {
+    return { allows: anchoredTest(pattern) };
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new ThalwegError("flag_invalid", { flag: "--cors-origin", value: pattern, why }, error);
+  }
+}
+
+/** Prometheus' headers; an origin that is not allowed gets no `Access-Control-Allow-Origin`. */
+function setCors(cors: CorsRule, request: FastifyRequest, reply: FastifyReply): void {
+  reply.header("vary", "Origin, Accept-Encoding");
+  const { origin } = request.headers;
+  if (origin === undefined || origin === "") return;
+  reply.header("access-control-allow-headers", "Accept, Authorization, Content-Type, Origin");
+  reply.header("access-control-allow-methods", "GET, POST, OPTIONS");
+  reply.header("access-control-expose-headers", "Date");
+  if (cors.allows(origin)) reply.header("access-control-allow-origin", origin);
+}
+
+async function answer(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  limits: BodyLimits,
+  handler: PrometheusHandler,
+): Promise<FastifyReply> {
+  try {
+    const form = await readForm(request, reply, limits);
+    if (form === undefined) return reply;
+    // Routes here have at most one parameter, called `name`.
+    const { name = "" } = request.params as { name?: string };
+    const result = await handler({ form, name, headers: request.headers, signal: untilLeft(reply) });
+    if (result === "empty") return reply.code(204).send();
+    if ("body" in result) return await send(request, reply, result.status, result.body);
+    return await send(request, reply, 200, JSON.stringify({ status: "success", ...result }));
+  } catch (error) {
+    if (!(error instanceof PrometheusError)) throw error;
+    const { errorType, message } = error;
+    return await send(request, reply, ERROR_STATUS[errorType], errorBody(errorType, message));
+  }
+}
+
+/** Aborted when the connection ends before the answer is written. */
+function untilLeft(reply: FastifyReply): AbortSignal {
+  const left = new AbortController();
+  const response = reply.raw;
+  response.once("close", () => {
+    if (!response.writableFinished) left.abort();
+  });
+  return left.signal;
+}
+
+/** Compresses whatever its size, as Prometheus does. */
+async function send(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  status: number,
+  body: string | Uint8Array,
+): Promise<FastifyReply> {
+  reply.code(status).type("application/json");
+  const encoding = contentEncoding(request.headers["accept-encoding"]);
+  const bytes = typeof body === "string" ? Buffer.from(body) : viewOf(body);
+  if (encoding === undefined) return reply.send(bytes);
+  reply.header("content-encoding", encoding);
+  return reply.send(await compressors[encoding](bytes, { level: COMPRESSION_LEVEL }));
+}
+
+function viewOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** The first of the two that the client names; weights are not read. */
+function contentEncoding(header: string | string[] | undefined): "gzip" | "deflate" | undefined {
+  for (const word of String(header ?? "").split(",")) {
+    const encoding = word.trim();
+    if (encoding === "gzip" || encoding === "deflate") return encoding;
+  }
+  return undefined;
+}
+
+/** Answers in Prometheus' error shape. */
+export function sendError(reply: FastifyReply, status: number, errorType: string, error: string): FastifyReply {
+  return reply.code(status).type("application/json").send(errorBody(errorType, error));
+}
+
+function errorBody(errorType: PrometheusErrorType | string, error: string): string {
+  return JSON.stringify({ status: "error", errorType, error });
+}
+
+/** Values of a request's address. */
+export function addressValues(request: FastifyRequest): FormValues {
+  const at = request.url.indexOf("?");
+  return parseFormValues(at < 0 ? "" : request.url.slice(at + 1));
+}
+
+/** Values of the body and the address together; undefined where the body was refused and answered. */
+async function readForm(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  limits: BodyLimits,
+): Promise<FormValues | undefined> {
+  const address = addressValues(request);
+  if (request.method !== "POST" && request.method !== "PUT") return address;
+  const body = await readBody(request.raw, limits);
+  if (body.kind === "refused") {
+    if (!request.raw.complete) reply.header("connection", "close");
+    sendError(reply, body.status, body.status === 503 ? "unavailable" : "bad_data", body.reason);
+    return undefined;
+  }
+  const form = await formOf(request.headers["content-type"] ?? "", body.bytes);
+  body.release();
+  return form === undefined ? address : joinFormValues(form, address);
+}
+
+async function formOf(contentType: string, bytes: Buffer): Promise<FormValues | undefined> {
+  const type = contentType.split(";", 1)[0]?.trim().toLowerCase();
+  if (type === FORM_TYPE) return parseFormValues(bytes.toString("utf8"));
+  if (type !== "multipart/form-data") return undefined;
+  try {
+    const form = await new Response(new Uint8Array(bytes), { headers: { "content-type": contentType } }).formData();
+    return formValues([...form].filter((pair): pair is [string, string] => typeof pair[1] === "string"));
+  } catch {
+    // What is no form brings no values; what the request lacks is then told by name.
+    return undefined;
+  }
+}

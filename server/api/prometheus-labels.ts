@@ -1,0 +1,146 @@
+/**
+ * Routes over series and what is known of metrics: `series`, `labels`, `label/{name}/values`, `metadata`.
+ */
+
+import type { Labels, Matcher, MetricMetadata } from "../model/series.ts";
+import { compareLabels, compareText } from "../query/promql/series-labels.ts";
+import { parseSelector, quoteText } from "../query/promql-texts.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import type { FormValues } from "./form-values.ts";
+import type { AddRoute, PrometheusAnswer, PrometheusRequest } from "./prometheus-answer.ts";
+import { invalid, PrometheusError, readLimit, readPlainLimit, readTimes } from "./prometheus-parameters.ts";
+import { visitSliced } from "./slices.ts";
+
+const TRUNCATED = "results truncated due to limit";
+const NO_MATCHERS: readonly (readonly Matcher[])[] = [[]];
+
+/** Adds the routes. */
+export function addLabelRoutes(add: AddRoute, deps: ApiDeps): void {
+  add("series", ["GET", "POST"], (request) => answerSeries(deps, request));
+  add("labels", ["GET", "POST"], (request) => answerLabels(deps, request));
+  add("label/:name/values", ["GET"], (request) => answerLabelValues(deps, request));
+  add("metadata", ["GET"], ({ form }) => answerMetadata(deps.reader.metadata(), form));
+}
+
+async function answerSeries(deps: ApiDeps, { form, signal }: PrometheusRequest): Promise<PrometheusAnswer> {
+  if (form.fault !== undefined) throw new PrometheusError("bad_data", `error parsing form values: ${form.fault}`);
+  if (!form.has("match[]")) throw new PrometheusError("bad_data", "no match[] parameter provided");
+  const limit = readLimit(form);
+  const times = readTimes(form);
+  let sets: readonly (readonly Matcher[])[];
+  try {
+    sets = readMatcherSets(deps, form);
+  } catch (error) {
+    if (error instanceof PrometheusError) throw invalid("match[]", error.message);
+    throw error;
+  }
+  const byKey = new Map<string, Labels>();
+  await visitSeries(deps, sets, times, signal, (labels) => byKey.set(JSON.stringify(labels), labels));
+  const sorted = [...byKey.values()].sort(compareLabels);
+  return limited(
+    sorted.slice(0, limit + 1).map((labels) => Object.fromEntries(labels)),
+    limit,
+  );
+}
+
+async function answerLabels(deps: ApiDeps, { form, signal }: PrometheusRequest): Promise<PrometheusAnswer> {
+  const limit = readLimit(form);
+  const times = readTimes(form);
+  const names = new Set<string>();
+  await visitSeries(deps, readMatcherSets(deps, form), times, signal, (labels) => {
+    for (const [name] of labels) names.add(name);
+  });
+  return limited([...names].sort(compareText), limit);
+}
+
+async function answerLabelValues(deps: ApiDeps, request: PrometheusRequest): Promise<PrometheusAnswer> {
+  const { form, signal } = request;
+  const wanted = unescapeLabelName(request.name);
+  if (wanted === "" || wanted.includes("\ufffd")) {
+    throw new PrometheusError("bad_data", `invalid label name: ${quoteText(wanted)}`);
+  }
+  const limit = readLimit(form);
+  const times = readTimes(form);
+  const values = new Set<string>();
+  await visitSeries(deps, readMatcherSets(deps, form), times, signal, (labels) => {
+    for (const [name, value] of labels) if (name === wanted) values.add(value);
+  });
+  return limited([...values].sort(compareText), limit);
+}
+
+/** Visits the labels of every series with samples between the times that one of the sets selects, some of them twice. */
+async function visitSeries(
+  deps: ApiDeps,
+  sets: readonly (readonly Matcher[])[],
+  times: { readonly startMs: number; readonly endMs: number },
+  signal: AbortSignal,
+  visit: (labels: Labels) => void,
+): Promise<void> {
+  if (times.endMs < times.startMs) return;
+  for (const matchers of sets) {
+    await visitSliced(await deps.reader.series(matchers, times.startMs, times.endMs), visit, signal);
+  }
+}
+
+/**
+ * Reads `match[]`; without any, one set that matches everything.
+ *
+ * @throws PrometheusError without the name of the parameter, which only some routes tell.
+ */
+export function readMatcherSets(deps: ApiDeps, form: FormValues): readonly (readonly Matcher[])[] {
+  const texts = form.all("match[]");
+  if (texts.length === 0) return NO_MATCHERS;
+  return texts.map((text) => {
+    const outcome = parseSelector(text, deps.prometheus.promql);
+    if (outcome.kind === "refused") throw new PrometheusError("bad_data", outcome.message);
+    if (outcome.kind === "matches_empty") {
+      throw new PrometheusError("bad_data", "match[] must contain at least one non-empty matcher");
+    }
+    return outcome.matchers;
+  });
+}
+
+function answerMetadata(metadata: readonly MetricMetadata[], form: FormValues): PrometheusAnswer {
+  const limit = readPlainLimit(form, "limit") ?? -1;
+  const perMetric = readPlainLimit(form, "limit_per_metric") ?? -1;
+  const metric = form.get("metric");
+  const byName = new Map<string, object[]>();
+  for (const { name, type, help, unit } of metadata) {
+    if (metric !== "" && name !== metric) continue;
+    const entries = byName.get(name) ?? [];
+    if (entries.length === 0 && limit >= 0 && byName.size >= limit) continue;
+    if (perMetric <= 0 || entries.length < perMetric) entries.push({ type, unit, help });
+    byName.set(name, entries);
+  }
+  return { data: Object.fromEntries(byName) };
+}
+
+function limited(found: readonly unknown[], limit: number): PrometheusAnswer {
+  if (found.length <= limit) return { data: found };
+  return { data: found.slice(0, limit), warnings: [TRUNCATED] };
+}
+
+/**
+ * Undoes Prometheus' `U__` escaping of names: `_2e_` is a dot, `__` an underscore; a name that is not so escaped stays.
+ *
+ * @see https://prometheus.io/docs/instrumenting/escaping_schemes/
+ */
+export function unescapeLabelName(name: string): string {
+  if (!name.startsWith("U__")) return name;
+  const escaped = name.slice(3);
+  let out = "";
+  for (let at = 0; at < escaped.length; at++) {
+    const character = escaped[at] ?? "";
+    if (character !== "_") {
+      out += character;
+      continue;
+    }
+    const code = /^_(?:_|([0-9a-fA-F]{1,5})_)/.exec(escaped.slice(at, at + 7));
+    if (code === null) return name;
+    const codePoint = Number.parseInt(code[1] ?? "5f", 16);
+    if (codePoint >= 0xd800 && codePoint < 0xe000) return name;
+    out += String.fromCodePoint(codePoint);
+    at += code[0].length - 1;
+  }
+  return out;
+}

@@ -1,0 +1,195 @@
+/**
+ * What the server says of itself in Prometheus' words, and routes about what it does not do: scraping and its targets.
+ */
+
+import type { Labels } from "../model/series.ts";
+import { type FeatureList, promqlFeatureList } from "../query/promql/feature-list.ts";
+import { parseSelector, quoteText } from "../query/promql-texts.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { parseIntGo } from "./go-values.ts";
+import type { AddRoute, PrometheusAnswer, PrometheusRequest } from "./prometheus-answer.ts";
+import { invalid, PrometheusError, readPlainLimit, TIME_MAX_MS, TIME_MIN_MS } from "./prometheus-parameters.ts";
+import { visitSliced } from "./slices.ts";
+
+/** The Prometheus whose API this is; clients choose by it what they may ask. */
+const PROMETHEUS_VERSION = "3.16.0";
+const TSDB_LIMIT = 10;
+const TSDB_LIMIT_MAX = 10_000;
+const GET = ["GET"] as const;
+
+/** Adds the routes. */
+export function addPrometheusStatusRoutes(add: AddRoute, deps: ApiDeps): void {
+  const { prometheus } = deps;
+  add("status/buildinfo", GET, () => ({ data: prometheusBuildInfo(deps.version) }));
+  add("status/runtimeinfo", GET, () => ({ data: runtimeInfo(deps) }));
+  add("status/flags", GET, () => ({ data: prometheus.flags }));
+  add("status/config", GET, () => ({ data: { yaml: prometheus.configYaml() } }));
+  add("status/tsdb", GET, (request) => answerTsdb(deps, request));
+  add("status/tsdb/blocks", GET, () => ({ data: { blocks: [] } }));
+  add("status/walreplay", GET, () => ({ data: { min: 0, max: 0, current: 0 } }));
+  add("features", GET, () => ({ data: featureList(deps) }));
+  add("notifications", GET, () => ({ data: [] }));
+  add("alertmanagers", GET, () => ({
+    data: { activeAlertmanagers: prometheus.alertmanagers().map((url) => ({ url })), droppedAlertmanagers: [] },
+  }));
+  addTargetRoutes(add, deps);
+  for (const action of ["delete_series", "clean_tombstones", "snapshot"]) {
+    add(`admin/tsdb/${action}`, ["POST", "PUT"], () => {
+      throw new PrometheusError("unavailable", "admin APIs disabled");
+    });
+  }
+}
+
+/** Nothing is scraped here, so these lists are empty; what is wrong in a request is told all the same. */
+function addTargetRoutes(add: AddRoute, deps: ApiDeps): void {
+  add("targets", GET, ({ form }) => {
+    const state = form.get("state").toLowerCase();
+    const dropped = state === "" || state === "any" || state === "dropped";
+    return { data: { activeTargets: [], droppedTargets: [], droppedTargetCounts: dropped ? {} : null } };
+  });
+  add("targets/metadata", GET, ({ form }) => {
+    readPlainLimit(form, "limit");
+    const text = form.get("match_target");
+    if (text !== "") {
+      const outcome = parseSelector(text, deps.prometheus.promql);
+      if (outcome.kind === "refused") throw invalid("match_target", outcome.message);
+    }
+    return { data: [] };
+  });
+  add("targets/relabel_steps", GET, ({ form }) => {
+    const pool = neededPool(form.get("scrapePool"));
+    if (form.get("labels") === "") throw new PrometheusError("bad_data", "no labels parameter provided");
+    throw noPool(pool);
+  });
+  add("scrape_pools", GET, () => ({ data: { scrapePools: [] } }));
+  add("scrape_pools/config", GET, ({ form }) => {
+    throw noPool(neededPool(form.get("scrapePool")));
+  });
+}
+
+function neededPool(pool: string): string {
+  if (pool === "") throw new PrometheusError("bad_data", "no scrapePool parameter provided");
+  return pool;
+}
+
+function noPool(pool: string): PrometheusError {
+  return new PrometheusError("bad_data", `error retrieving scrape config: scrape pool ${quoteText(pool)} not found`);
+}
+
+/** Which Prometheus this server speaks like; `revision` says what it is. */
+function prometheusBuildInfo(version: string): Readonly<Record<string, string>> {
+  return { ...buildInfo(PROMETHEUS_VERSION), revision: `thalweg-${version}` };
+}
+
+/** Prometheus' and Tempo's shape of build information. */
+export function buildInfo(version: string): Readonly<Record<string, string>> {
+  return { version, revision: "", branch: "", buildUser: "", buildDate: "", goVersion: "" };
+}
+
+/** What of Prometheus' API is on. */
+function featureList({ prometheus }: ApiDeps): Readonly<Record<string, FeatureList>> {
+  return {
+    api: {
+      admin: false,
+      exclude_alerts: true,
+      label_values_match: true,
+      lifecycle: false,
+      otlp_write_receiver: false,
+      query_cost: false,
+      query_stats: true,
+      query_warnings: true,
+      remote_write_receiver: true,
+      search: prometheus.searchApi,
+      time_range_labels: true,
+      time_range_series: true,
+    },
+    otlp_receiver: { delta_conversion: false, native_delta_ingestion: false },
+    prometheus: { agent_mode: false, auto_reload_config: false, server_mode: true },
+    ...promqlFeatureList(prometheus.promql),
+    rules: { concurrent_rule_eval: false, keep_firing_for: true, query_offset: true },
+  };
+}
+
+function runtimeInfo({ prometheus, clock }: ApiDeps): object {
+  const { runtime } = prometheus;
+  const startTime = new Date(runtime.startMs).toISOString();
+  return {
+    startTime,
+    CWD: runtime.workingDirectory,
+    hostname: runtime.hostname,
+    serverTime: new Date(clock.nowMs()).toISOString(),
+    reloadConfigSuccess: true,
+    lastConfigTime: startTime,
+    corruptionCount: prometheus.damageCount(),
+    goroutineCount: 0,
+    GOMAXPROCS: runtime.processors,
+    GOMEMLIMIT: runtime.memoryBytes,
+    GOGC: "",
+    GODEBUG: "",
+    storageRetention: runtime.retention,
+  };
+}
+
+/** Where the series lie: the largest by name, label and pair. */
+async function answerTsdb(deps: ApiDeps, { form, signal }: PrometheusRequest): Promise<PrometheusAnswer> {
+  const limit = readTsdbLimit(form.get("limit"));
+  const all = await deps.reader.series([], TIME_MIN_MS, TIME_MAX_MS);
+  const census: Census = { byMetric: new Map(), valuesOf: new Map(), bytesOf: new Map(), byPair: new Map() };
+  await visitSliced(all, (labels) => countSeries(census, labels), signal);
+  const { chunks, minMs, maxMs } = deps.prometheus.head();
+  return {
+    data: {
+      headStats: {
+        numSeries: all.length,
+        numLabelPairs: census.byPair.size,
+        chunkCount: chunks,
+        minTime: minMs,
+        maxTime: maxMs,
+      },
+      seriesCountByMetricName: largest(census.byMetric, limit),
+      labelValueCountByLabelName: largest(census.valuesOf, limit),
+      memoryInBytesByLabelName: largest(census.bytesOf, limit),
+      seriesCountByLabelValuePair: largest(census.byPair, limit),
+    },
+  };
+}
+
+interface Census {
+  /** Series of each metric. */
+  readonly byMetric: Map<string, number>;
+  /** Different values of each label. */
+  readonly valuesOf: Map<string, number>;
+  /** Bytes of the values of each label, counted once for every series. */
+  readonly bytesOf: Map<string, number>;
+  /** Series of each `name=value`. */
+  readonly byPair: Map<string, number>;
+}
+
+function countSeries(census: Census, labels: Labels): void {
+  for (const [name, value] of labels) {
+    if (name === "__name__") increase(census.byMetric, value, 1);
+    const pair = `${name}=${value}`;
+    if (!census.byPair.has(pair)) increase(census.valuesOf, name, 1);
+    increase(census.byPair, pair, 1);
+    increase(census.bytesOf, name, Buffer.byteLength(value));
+  }
+}
+
+function increase(counts: Map<string, number>, name: string, by: number): void {
+  counts.set(name, (counts.get(name) ?? 0) + by);
+}
+
+function largest(counts: ReadonlyMap<string, number>, limit: number): object[] {
+  const sorted = [...counts].sort((a, b) => b[1] - a[1]);
+  return sorted.slice(0, limit).map(([name, value]) => ({ name, value }));
+}
+
+function readTsdbLimit(text: string): number {
+  if (text === "") return TSDB_LIMIT;
+  const limit = parseIntGo(text);
+  if (limit.kind === "refused" || limit.value < 1) {
+    throw new PrometheusError("bad_data", "limit must be a positive number");
+  }
+  if (limit.value > TSDB_LIMIT_MAX) throw new PrometheusError("bad_data", `limit must not exceed ${TSDB_LIMIT_MAX}`);
+  return limit.value;
+}

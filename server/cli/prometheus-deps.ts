@@ -1,0 +1,55 @@
+/** What Prometheus' API says of this server. */
+
+import { availableParallelism, hostname } from "node:os";
+import type { PrometheusDeps } from "../api/api-deps.ts";
+import type { Settings } from "../config/settings.ts";
+import type { Clock } from "../model/clock.ts";
+import { printDurationMs } from "../model/duration.ts";
+import { chooseFeatures } from "../query/promql/features.ts";
+import { PROMQL_DEFAULTS, type PromqlSettings } from "../query/promql/query.ts";
+import type { Store } from "../store/store.ts";
+
+/** How PromQL is understood under these settings. */
+export function promqlSettings(settings: Settings, samplesMax: number): PromqlSettings {
+  return {
+    ...PROMQL_DEFAULTS,
+    lookbackMs: settings.queryLookbackMs,
+    samplesMax: Math.min(settings.querySamplesMax, samplesMax),
+    ...chooseFeatures(settings.enableFeatures).settings,
+  };
+}
+
+/** What the facts are read from. */
+export interface PrometheusParts {
+  readonly settings: Settings;
+  readonly promqlSettings: PromqlSettings;
+  readonly store: Store;
+  readonly clock: Clock;
+}
+
+/** Composes the facts. */
+export function prometheusDeps(parts: PrometheusParts): PrometheusDeps {
+  const { settings, store, clock } = parts;
+  const retention = printDurationMs(settings.retentionMs);
+  return {
+    queryTimeoutMs: settings.queryTimeoutMs,
+    promql: parts.promqlSettings,
+    corsOrigin: settings.corsOrigin,
+    flags: settings.flags,
+    searchApi: settings.enableFeatures.includes("search-api"),
+    runtime: {
+      startMs: clock.nowMs(),
+      workingDirectory: process.cwd(),
+      hostname: hostname(),
+      processors: availableParallelism(),
+      memoryBytes: settings.memoryBytesMax,
+      retention,
+    },
+    configYaml: () =>
+      `global:\n  evaluation_interval: 1m\nstorage:\n  tsdb:\n    retention:\n      time: ${retention}\n`,
+    damageCount: () => store.stats().damages,
+    head: () => ({ chunks: store.stats().metrics.series, minMs: 0, maxMs: 0 }),
+    ruleGroups: () => [],
+    alertmanagers: () => [],
+  };
+}
