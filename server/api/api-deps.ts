@@ -53,7 +53,7 @@ interface ApiLog {
 }
 
 /** What does not change while the server runs, told by `status/runtimeinfo`. */
-export interface RuntimeFacts {
+interface RuntimeFacts {
   readonly startMs: number;
   readonly workingDirectory: string;
   readonly hostname: string;
@@ -65,7 +65,7 @@ export interface RuntimeFacts {
 }
 
 /** What the store holds in memory; times are Unix milliseconds. */
-export interface HeadFacts {
+interface HeadFacts {
   readonly chunks: number;
   readonly minMs: number;
   readonly maxMs: number;

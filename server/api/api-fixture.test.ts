@@ -3,6 +3,7 @@
  */
 
 import assert from "node:assert/strict";
+import http from "node:http";
 import test from "node:test";
 import type { Labels, SeriesSamples } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
@@ -14,6 +15,37 @@ import { spansOf } from "../wire/trace-oracle.ts";
 import type { Api } from "./api.ts";
 import { startApi } from "./api.ts";
 import type { ApiDeps, PrometheusDeps, ReceivedSpans, SpansOutcome } from "./api-deps.ts";
+
+/** An answer as it came. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: http.IncomingHttpHeaders;
+  readonly bytes: Buffer;
+  readonly text: string;
+}
+
+/** A request that may carry any header and method, which fetch does not allow. */
+export function ask(url: string, options: http.RequestOptions = {}, body = ""): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const request = http.request(url, options, (response) => {
+      const chunks: Buffer[] = [];
+      response.on("data", (chunk: Buffer) => chunks.push(chunk));
+      response.on("end", () => {
+        const bytes = Buffer.concat(chunks);
+        const { statusCode: status = 0, headers } = response;
+        resolve({ status, headers, bytes, text: bytes.toString() });
+      });
+    });
+    request.on("error", reject);
+    request.end(body);
+  });
+}
+
+/** Status and parsed body. */
+export async function json(url: string, init?: RequestInit): Promise<{ status: number; body: unknown }> {
+  const answer = await fetch(url, init);
+  return { status: answer.status, body: await answer.json() };
+}
 
 /** What the faces were asked, and switches for what they are told. */
 export interface Fixture {

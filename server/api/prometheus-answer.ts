@@ -42,7 +42,7 @@ export type PrometheusAnswer =
   | "empty";
 
 /** Answers a request. @throws PrometheusError for what the client is told. */
-export type PrometheusHandler = (request: PrometheusRequest) => PrometheusAnswer | Promise<PrometheusAnswer>;
+type PrometheusHandler = (request: PrometheusRequest) => PrometheusAnswer | Promise<PrometheusAnswer>;
 
 /** Adds a route under `/api/v1/`; other methods than those given are answered with 405. */
 export type AddRoute = (path: string, methods: readonly Method[], handler: PrometheusHandler) => void;

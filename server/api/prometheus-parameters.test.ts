@@ -66,7 +66,7 @@ test("readRange: the limit of points is met exactly", () => {
   const range = (end: number) => readRange(form({ start: "0", end: String(end), step: "1" }));
   assert.deepEqual(range(11_000), { startMs: 0, endMs: 11_000_000, stepMs: 1000 });
   assert.deepEqual(range(11_000.999), { startMs: 0, endMs: 11_000_999, stepMs: 1000 });
-  assert.deepEqual(readRange(form({ start: "0", end: "1", step: "0.0015" })), { startMs: 0, endMs: 1000, stepMs: 1 });
+  assert.deepEqual(readRange(form({ start: "0", end: "1", step: "0.0015" })), { startMs: 0, endMs: 1000, stepMs: 1.5 });
   assert.throws(() => range(11_001), /11,000 points/);
 });
 

@@ -5,8 +5,8 @@
  */
 
 import { parseDurationMs } from "../model/duration.ts";
-import type { QueryOptions } from "../query/doors.ts";
-import { RANGE_STEPS_MAX } from "../query/promql-door.ts";
+import type { QueryOptions, RangeTimes } from "../query/doors.ts";
+import { rangeRefusal } from "../query/promql-door.ts";
 import { quoteText } from "../query/promql-texts.ts";
 import type { FormValues } from "./form-values.ts";
 import { parseBoolGo, parseFloatGo, parseIntGo, printDurationGo } from "./go-values.ts";
@@ -133,30 +133,18 @@ export function readTimeoutMs(form: FormValues, timeoutMsMax: number): number {
   return Math.min(timeoutMs, timeoutMsMax);
 }
 
-/** Start, end and step of a range query, in milliseconds. */
-export interface QueryRange {
-  readonly startMs: number;
-  readonly endMs: number;
-  readonly stepMs: number;
-}
-
 /** Reads `start`, `end` and `step`, all of which a range query needs. */
-export function readRange(form: FormValues): QueryRange {
+export function readRange(form: FormValues): RangeTimes {
   const startMs = neededTimeMs(form, "start");
   const endMs = neededTimeMs(form, "end");
-  if (endMs < startMs) throw invalid("end", "end timestamp must not be before start time");
+  // Its order is told before the step is read.
+  const disorder = rangeRefusal({ startMs, endMs, stepMs: Number.POSITIVE_INFINITY });
+  if (disorder !== undefined) throw new PrometheusError("bad_data", disorder);
   const stepMs = parseDuration(form.get("step"));
   if (typeof stepMs !== "number") throw invalid("step", stepMs.refused);
-  if (stepMs <= 0) {
-    const reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
-    throw invalid("step", reason);
-  }
-  if (Math.floor((endMs - startMs) / stepMs) > RANGE_STEPS_MAX) {
-    const reason =
-      "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
-    throw new PrometheusError("bad_data", reason);
-  }
-  return { startMs, endMs, stepMs: Math.max(1, Math.floor(stepMs)) };
+  const refused = rangeRefusal({ startMs, endMs, stepMs });
+  if (refused !== undefined) throw new PrometheusError("bad_data", refused);
+  return { startMs, endMs, stepMs };
 }
 
 function neededTimeMs(form: FormValues, name: string): number {

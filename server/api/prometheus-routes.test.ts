@@ -1,35 +1,8 @@
 import assert from "node:assert/strict";
-import http from "node:http";
 import test from "node:test";
 import { gunzipSync, inflateSync } from "node:zlib";
 import type { RuleGroupState } from "../query/doors.ts";
-import { listReader, startFixture } from "./api-fixture.test.ts";
-
-interface Answer {
-  readonly status: number;
-  readonly headers: http.IncomingHttpHeaders;
-  readonly bytes: Buffer;
-}
-
-/** A request that may carry any header and method, which fetch does not allow. */
-function ask(url: string, options: http.RequestOptions = {}, body = ""): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const request = http.request(url, options, (response) => {
-      const chunks: Buffer[] = [];
-      response.on("data", (chunk: Buffer) => chunks.push(chunk));
-      response.on("end", () => {
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, bytes: Buffer.concat(chunks) });
-      });
-    });
-    request.on("error", reject);
-    request.end(body);
-  });
-}
-
-async function json(url: string, init?: RequestInit): Promise<{ status: number; body: unknown }> {
-  const answer = await fetch(url, init);
-  return { status: answer.status, body: await answer.json() };
-}
+import { ask, json, listReader, startFixture } from "./api-fixture.test.ts";
 
 const ASKED = {
   timeoutMs: 120_000,
@@ -295,7 +268,7 @@ test("methods: 405 names those that are allowed, HEAD too; OPTIONS is answered e
   assert.deepEqual(await method("POST", "metadata"), [405, "GET, OPTIONS"]);
   assert.deepEqual(await method("POST", "label/a/values"), [405, "GET, OPTIONS"]);
   assert.deepEqual(await method("GET", "admin/tsdb/snapshot"), [405, "OPTIONS, POST, PUT"]);
-  assert.equal((await ask(`${url}/api/v1/query`, { method: "PUT" })).bytes.toString(), "Method Not Allowed\n");
+  assert.equal((await ask(`${url}/api/v1/query`, { method: "PUT" })).text, "Method Not Allowed\n");
   for (const path of ["query", "label/a/values", "nothing/here"]) {
     assert.deepEqual(await method("OPTIONS", path), [204, undefined], path);
   }

@@ -1,38 +1,11 @@
 import assert from "node:assert/strict";
-import http from "node:http";
+import type http from "node:http";
 import test from "node:test";
 import { ThalwegError } from "../model/errors.ts";
 import { oracleDecode, oracleEncode } from "../wire/trace-oracle.ts";
 import type { Fixture } from "./api-fixture.test.ts";
-import { startFixture } from "./api-fixture.test.ts";
+import { ask, json, startFixture } from "./api-fixture.test.ts";
 import { CONTENT_SECURITY_POLICY } from "./asset-routes.ts";
-
-interface Answer {
-  readonly status: number;
-  readonly headers: http.IncomingHttpHeaders;
-  readonly text: string;
-}
-
-/** A request that may carry any header, which fetch does not allow. */
-function ask(url: string, options: http.RequestOptions = {}, body = ""): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const request = http.request(url, options, (response) => {
-      let text = "";
-      response.setEncoding("utf8");
-      response.on("data", (chunk: string) => {
-        text += chunk;
-      });
-      response.on("end", () => resolve({ status: response.statusCode ?? 0, headers: response.headers, text }));
-    });
-    request.on("error", reject);
-    request.end(body);
-  });
-}
-
-async function json(url: string, init?: RequestInit): Promise<{ status: number; body: unknown }> {
-  const answer = await fetch(url, init);
-  return { status: answer.status, body: await answer.json() };
-}
 
 async function storeSpan(fixture: Fixture): Promise<string> {
   const span = {

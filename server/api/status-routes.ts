@@ -31,12 +31,26 @@ export function addStatusRoutes(app: FastifyInstance, deps: ApiDeps, feed: LiveF
     const state = deps.ready();
     return reply.code(state.ready ? 200 : 503).send(state);
   });
-  app.get("/-/healthy", async (_request, reply) => reply.type("text/plain").send("Thalweg is Healthy.\n"));
+  addLifecycleRoutes(app, deps);
+}
+
+/** Prometheus' probes, and its way to reload and quit, which is off. */
+function addLifecycleRoutes(app: FastifyInstance, deps: ApiDeps): void {
+  const type = "text/plain; charset=utf-8";
+  app.get("/-/healthy", async (_request, reply) => reply.type(type).send("Thalweg is Healthy.\n"));
   app.get("/-/ready", async (_request, reply) => {
     const { ready, reasons } = deps.ready();
-    reply.code(ready ? 200 : 503).type("text/plain");
+    reply.code(ready ? 200 : 503).type(type);
     return reply.send(ready ? "Thalweg is Ready.\n" : `Service Unavailable: ${reasons.join("; ")}\n`);
   });
+  for (const path of ["/-/reload", "/-/quit"]) {
+    app.route({
+      method: ["POST", "PUT"],
+      url: path,
+      handler: async (_request, reply) => reply.code(403).type(type).send("Lifecycle API is not enabled."),
+    });
+    app.get(path, async (_request, reply) => reply.code(405).type(type).send("Only POST or PUT requests allowed"));
+  }
 }
 
 async function answerGraph(deps: ApiDeps, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {

@@ -42,12 +42,17 @@ export interface InstantRequest extends QueryOptions, QueryCaller {
   readonly timeMs: number;
 }
 
-/** `/api/v1/query_range`. */
-export interface RangeRequest extends QueryOptions, QueryCaller {
-  readonly query: string;
+/** Start, end and step of a range query in milliseconds. */
+export interface RangeTimes {
   readonly startMs: number;
   readonly endMs: number;
+  /** Cut to whole milliseconds, at least one, after the points were counted. */
   readonly stepMs: number;
+}
+
+/** `/api/v1/query_range`. */
+export interface RangeRequest extends RangeTimes, QueryOptions, QueryCaller {
+  readonly query: string;
 }
 
 /** Evaluates PromQL in a worker; answers in Prometheus' own shape, errors included. */

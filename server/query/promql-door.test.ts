@@ -142,6 +142,17 @@ test("a query may have its own lookback", async () => {
   });
 });
 
+test("steps are counted before they are cut to whole milliseconds", async () => {
+  await withDoor(async (door) => {
+    const range = { query: "vector(1)", startMs: 0, timeoutMs: 10_000, ...PLAIN };
+    const points = async (endMs: number, stepMs: number) =>
+      JSON.parse(text(await door.range({ ...range, endMs, stepMs }))).data.result[0].values.length;
+    assert.equal(await points(6, 1.5), 7);
+    assert.equal(await points(11_000_999, 1000), 11_001);
+    assert.equal(await points(0, 0.1), 1);
+  });
+});
+
 test("refusals have Prometheus' status, kind and text", async () => {
   await withDoor(async (door) => {
     const bad = async (answer: Promise<RenderedAnswer>, status: number, errorType: string, error: string) => {

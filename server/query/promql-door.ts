@@ -9,7 +9,15 @@ import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
 import type { SeriesSamples } from "../model/series.ts";
 import type { StoreReader } from "../store/reader.ts";
-import type { InstantRequest, PromqlDoor, QueryCaller, QueryOptions, RangeRequest, RenderedAnswer } from "./doors.ts";
+import type {
+  InstantRequest,
+  PromqlDoor,
+  QueryCaller,
+  QueryOptions,
+  RangeRequest,
+  RangeTimes,
+  RenderedAnswer,
+} from "./doors.ts";
 import { packedBuffers, packSamples } from "./promql/packed-samples.ts";
 import { PROMQL_DEFAULTS, type PromqlQuery, type PromqlSettings, planQuery } from "./promql/query.ts";
 import { samplesSize } from "./promql/query-budget.ts";
@@ -83,9 +91,10 @@ class WorkerDoor implements PromqlDoor {
   }
 
   range(request: RangeRequest): Promise<RenderedAnswer> {
-    const refused = refuseRange(request);
-    if (refused !== undefined) return Promise.resolve(refused);
-    const { query, startMs, endMs, stepMs } = request;
+    const refused = rangeRefusal(request);
+    if (refused !== undefined) return Promise.resolve(renderError("bad_data", refused));
+    const { query, startMs, endMs } = request;
+    const stepMs = Math.max(1, Math.floor(request.stepMs));
     return this.#run({ text: query, startMs, endMs, stepMs, ...this.#shared(request) }, request);
   }
 
@@ -225,18 +234,15 @@ class WorkerDoor implements PromqlDoor {
   }
 }
 
-/** Parameters of a range query that Prometheus refuses, in its words. */
-function refuseRange(request: RangeRequest): RenderedAnswer | undefined {
-  const { startMs, endMs, stepMs } = request;
-  const bad = (parameter: string, why: string) => renderError("bad_data", `invalid parameter "${parameter}": ${why}`);
+/** What Prometheus refuses in the times of a range query, in its words; undefined where it refuses nothing. */
+export function rangeRefusal({ startMs, endMs, stepMs }: RangeTimes): string | undefined {
+  const bad = (parameter: string, why: string) => `invalid parameter "${parameter}": ${why}`;
   if (endMs < startMs) return bad("end", "end timestamp must not be before start time");
   if (!(stepMs > 0)) {
     return bad("step", "zero or negative query resolution step widths are not accepted. Try a positive integer");
   }
-  if ((endMs - startMs) / stepMs > RANGE_STEPS_MAX) {
-    const why =
-      "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
-    return renderError("bad_data", why);
+  if (Math.floor((endMs - startMs) / stepMs) > RANGE_STEPS_MAX) {
+    return "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
   }
   return undefined;
 }
