@@ -35,8 +35,10 @@ export interface AnswerCut {
   readonly warnings: readonly string[];
 }
 
+const WHOLE: AnswerCut = { seriesMax: Number.POSITIVE_INFINITY, warnings: [] };
+
 /** A successful answer. */
-export function renderOutcome(outcome: PromqlOutcome, cut: AnswerCut): RenderedAnswer {
+export function renderOutcome(outcome: PromqlOutcome, cut: AnswerCut = WHOLE): RenderedAnswer {
   const json = new JsonBytes();
   json.add('{"status":"success","data":{"resultType":"');
   const { result } = outcome;
