@@ -24,6 +24,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   crash: async () => (await import("./crash/suite.ts")).runCrash,
   field: async () => (await import("./field/suite.ts")).runField,
   promql: async () => (await import("./promql/suite.ts")).runPromql,
+  "promql-compliance": async () => (await import("./promql-compliance/suite.ts")).runPromqlCompliance,
   "promql-fuzz": async () => (await import("./promql-fuzz/suite.ts")).runPromqlFuzz,
   "see-it": async () => (await import("./see-it/suite.ts")).runSeeIt,
 };
