@@ -9,6 +9,7 @@ import type { SeriesSamples } from "../../model/series.ts";
 import { Annotations } from "./annotations.ts";
 import { evaluate } from "./evaluate.ts";
 import { type Evaluation, unwrapParens } from "./evaluation.ts";
+import { histogramStatistics, selectorsOfStatistics } from "./histogram-statistics.ts";
 import {
   planSelections,
   type QueryTimes,
@@ -158,8 +159,10 @@ export function evaluateQuery(
   const budget = new QueryBudget({ samplesMax: query.settings.samplesMax, timeoutMs: query.timeoutMs }, clock);
   const annotations = new Annotations(query.text);
   const samples = new Map<Selecting, readonly SeriesSamples[]>();
+  const ofStatistics: ReadonlySet<Selecting> = selectorsOfStatistics(plan.tree);
   for (const [index, { selector }] of plan.selections.entries()) {
-    const series = selected[index] ?? [];
+    const found = selected[index] ?? [];
+    const series = ofStatistics.has(selector) ? found.map(histogramStatistics) : found;
     for (const one of series) budget.hold(samplesSize(one));
     samples.set(
       selector,
