@@ -4,13 +4,14 @@ import { quoteGo } from "../../../grammar/promql-error.ts";
 import type { PromqlCall, PromqlExpression, PromqlModifiers, TextRange } from "../../../grammar/promql-tree.ts";
 import { warnQuantile } from "./aggregate.ts";
 import { type Evaluate, type Evaluation, mergeResults, unwrapParens, withoutName } from "./evaluation.ts";
+import { functionKernels, refuseMode } from "./extended-kernels.ts";
 import { histogramFunction } from "./histogram-functions.ts";
-import { histogramKernel } from "./histogram-kernels.ts";
-import { applyHistogramKernel, floatsOf, type WindowNotes } from "./histogram-window.ts";
+import { startOverlap } from "./histogram-messages.ts";
+import { applyHistogramKernel, floatsOf, seriesNotes } from "./histogram-window.ts";
 import { absentLabels, labelJoin, labelReplace } from "./label-functions.ts";
 import { pinnedMs, rangeMsOf, shiftedGrid, subqueryGrid } from "./plan.ts";
 import { PromqlExecutionError } from "./query-error.ts";
-import { NAME_KEEPING_KERNELS, RANGE_KERNELS } from "./range-kernels.ts";
+import { NAME_KEEPING_KERNELS } from "./range-kernels.ts";
 import {
   applyKernel,
   forgetResets,
@@ -36,6 +37,9 @@ import {
 } from "./step-vector.ts";
 import { DATE_KERNELS, MATH_KERNELS, maxOf, minOf, roundTo } from "./vector-kernels.ts";
 
+/** Functions for which start timestamps are resets. */
+const START_FUNCTIONS: ReadonlySet<string> = new Set(["rate", "increase", "irate", "resets"]);
+
 /** Functions of counters: the name of what they read should say so. */
 const COUNTER_FUNCTIONS: ReadonlySet<string> = new Set(["rate", "increase"]);
 const COUNTER_NAME = /_(?:total|sum|count|bucket)$/;
@@ -54,7 +58,8 @@ export function evaluateCall(node: PromqlCall, grid: StepGrid, evaluation: Evalu
     series.present.fill(FLOAT);
     return vector([series]);
   }
-  if (node.name === "timestamp") return vector(timestamps(node, grid, evaluation, evaluate));
+  if (node.name === "timestamp" || node.name === "start_timestamp")
+    return vector(timestamps(node, grid, evaluation, evaluate));
   if (DATE_KERNELS.has(node.name) && node.args.length === 0) {
     const series = makeSeries([], false, grid, evaluation.budget);
     series.present.fill(FLOAT);
@@ -130,20 +135,31 @@ interface RangeArgument {
 }
 
 function rangeArgument(
-  node: PromqlExpression,
+  node: PromqlCall,
+  index: number,
   grid: StepGrid,
   evaluation: Evaluation,
   evaluate: Evaluate,
 ): RangeArgument {
   const { times } = evaluation;
-  const inner = unwrapParens(node);
+  const inner = unwrapParens(argument(node, index));
   if (inner.kind === "range") {
     const { selector } = inner;
     const samples = evaluation.samples.get(selector) ?? [];
+    const usesStarts = evaluation.useStartTimestamps && START_FUNCTIONS.has(node.name);
     const series = (function* () {
-      for (const one of samples) yield withoutStale(one);
+      for (const one of samples) {
+        const kept = withoutStale(one);
+        yield usesStarts || kept.startsMs === undefined ? kept : { ...kept, startsMs: undefined };
+      }
     })();
-    return { series, ranges: rangeGrid(inner, selector, grid) };
+    const { lookbackMs } = times;
+    const ranges = {
+      ...rangeGrid(inner, selector, grid),
+      beforeMs: selector.mode === undefined ? 0 : lookbackMs,
+      afterMs: selector.mode === "smoothed" ? lookbackMs : 0,
+    };
+    return { series, ranges };
   }
   if (inner.kind !== "subquery") throw new Error("a range function wants a range");
   const innerGrid = subqueryGrid(inner, grid, times);
@@ -159,7 +175,8 @@ function rangeGrid(
   grid: StepGrid,
 ): RangeGrid {
   const isPinned = modifiers.at !== undefined;
-  return { grid, shifted: shiftedGrid(modifiers, grid), rangeMs: rangeMsOf(node), isPinned };
+  const shifted = shiftedGrid(modifiers, grid);
+  return { grid, shifted, rangeMs: rangeMsOf(node), isPinned, beforeMs: 0, afterMs: 0 };
 }
 
 /** Results of a range function, series by series; undefined where `node` is no such call. */
@@ -169,25 +186,27 @@ export function rangeCallStream(
   evaluation: Evaluation,
   evaluate: Evaluate,
 ): Iterable<StepSeries> | undefined {
-  const kernel = RANGE_KERNELS.get(node.name);
-  if (kernel === undefined) return undefined;
   const rangeAt = node.name === "quantile_over_time" ? 1 : 0;
+  const range = node.args[rangeAt];
+  const kernels = functionKernels(node.name, range?.kind === "range" ? range.selector.mode : undefined);
+  if (kernels === undefined) return undefined;
   const scalars = node.args.flatMap((_, index) =>
     index === rangeAt ? [] : [scalarArgument(node, index, grid, evaluate)],
   );
   const [first, second] = scalars;
-  const { series, ranges } = rangeArgument(argument(node, rangeAt), grid, evaluation, evaluate);
+  const { series, ranges } = rangeArgument(node, rangeAt, grid, evaluation, evaluate);
   checkScalars(node, first, second, evaluation);
   const keepsName = NAME_KEEPING_KERNELS.has(node.name);
   const position = firstPosition(node, rangeAt);
   return (function* () {
     for (const one of series) {
       const out = makeSeries(one.labels, one.dropName, grid, evaluation.budget);
-      if (one.histograms === undefined) applyKernel(one, kernel, ranges, { first, second }, out);
-      else {
-        applyKernel(floatsOf(one), kernel, ranges, { first, second }, out);
-        const notes = windowNotes(one, position, evaluation);
-        applyHistogramKernel(one, histogramKernel(node.name), ranges, out, { notes, budget: evaluation.budget });
+      const floats = one.histograms === undefined ? one : floatsOf(one);
+      const overlaps = applyKernel(floats, kernels.floats, ranges, { first, second }, out);
+      const notes = seriesNotes(one.labels, position, evaluation.annotations);
+      if (overlaps > 0) notes.warn(startOverlap(notes.metricName), { kind: "start_overlap", series: overlaps });
+      if (one.histograms !== undefined) {
+        applyHistogramKernel(one, kernels.histograms, ranges, out, { notes, budget: evaluation.budget });
       }
       if (COUNTER_FUNCTIONS.has(node.name) && out.present.includes(FLOAT)) {
         const name = labelValue(one.labels, METRIC_NAME);
@@ -206,14 +225,6 @@ export function rangeCallStream(
 function firstPosition(node: PromqlCall, rangeAt: number): TextRange {
   const first = unwrapParens(argument(node, 0));
   return rangeAt === 0 && first.kind === "subquery" ? { start: 0, end: 0 } : first.position;
-}
-
-function windowNotes({ labels }: RangeSeries, position: TextRange, { annotations }: Evaluation): WindowNotes {
-  return {
-    metricName: labelValue(labels, METRIC_NAME),
-    warn: (message, detail): undefined => annotations.warn(message, position, detail),
-    info: (message): undefined => annotations.info(message, position),
-  };
 }
 
 function checkScalars(
@@ -255,7 +266,8 @@ export function mayMeet(node: PromqlCall, evaluation: Evaluation): boolean {
 
 function absentOverTime(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries {
   const range = argument(node, 0);
-  const { series, ranges } = rangeArgument(range, grid, evaluation, evaluate);
+  const { series, ranges } = rangeArgument(node, 0, grid, evaluation, evaluate);
+  if (range.kind === "range" && range.selector.mode !== undefined) refuseMode(node.name, range.selector.mode);
   const out = makeSeries(absentLabels(range), false, grid, evaluation.budget);
   out.present.fill(FLOAT);
   out.values.fill(1);
@@ -270,13 +282,19 @@ function absentOverTime(node: PromqlCall, grid: StepGrid, evaluation: Evaluation
 }
 
 function timestamps(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries[] {
-  const inner = unwrapParens(argument(node, 0));
+  const inner = argument(node, 0);
+  const read = node.name === "timestamp" ? "time" : "start";
   let series: StepSeries[];
+  if (read === "start" && (inner.kind !== "selector" || !evaluation.useStartTimestamps)) {
+    // Only samples know since when they count; other values are evaluated for what they have to say.
+    vectorArgument(node, 0, grid, evaluate);
+    return [];
+  }
   if (inner.kind === "selector") {
     const pinned = pinnedMs(inner);
     // With `@` the offset only says which samples can be seen, as in Prometheus.
     const shifted = pinned === undefined ? shiftedGrid(inner, grid) : { ...grid, startMs: pinned, stepMs: 0 };
-    const options = { lookbackMs: evaluation.times.lookbackMs, sampleTime: true };
+    const options = { lookbackMs: evaluation.times.lookbackMs, read } as const;
     series = (evaluation.samples.get(inner) ?? []).map((one) =>
       selectInstant(one, shifted, options, evaluation.budget),
     );

@@ -7,8 +7,10 @@ import { operationOf, setOperation, vectorScalar, vectorVector } from "./binary.
 import { evaluateCall, mayMeet, rangeCallStream } from "./call.ts";
 import { type Evaluation, withoutName } from "./evaluation.ts";
 import { scaleHistogram } from "./histogram/float-histogram.ts";
+import { seriesNotes } from "./histogram-window.ts";
 import { instantGrid, shiftedGrid } from "./plan.ts";
 import { selectInstant } from "./select-steps.ts";
+import { selectSmoothed } from "./smoothed-select.ts";
 import {
   ABSENT,
   hasValues,
@@ -44,7 +46,7 @@ export function evaluate(node: PromqlExpression, grid: StepGrid, evaluation: Eva
     case "paren":
       return again(node.operand, grid);
     case "selector":
-      return { kind: "vector", series: [...selectorStream(node, grid, evaluation, false)].filter(hasValues) };
+      return { kind: "vector", series: [...selectorStream(node, grid, evaluation)].filter(hasValues) };
     case "unary":
       return evaluateUnary(again(node.operand, grid), node.op, evaluation);
     case "binary":
@@ -87,16 +89,15 @@ function repeated(value: StepValue, grid: StepGrid, evaluation: Evaluation): Ste
 }
 
 /** The series of an instant selector one after the other. */
-function* selectorStream(
-  node: PromqlSelector,
-  grid: StepGrid,
-  evaluation: Evaluation,
-  sampleTime: boolean,
-): Generator<StepSeries> {
+function* selectorStream(node: PromqlSelector, grid: StepGrid, evaluation: Evaluation): Generator<StepSeries> {
   const shifted = shiftedGrid(node, grid);
-  const { lookbackMs } = evaluation.times;
+  const { times, budget, annotations } = evaluation;
+  const { lookbackMs } = times;
   for (const samples of evaluation.samples.get(node) ?? []) {
-    yield selectInstant(samples, shifted, { lookbackMs, sampleTime }, evaluation.budget);
+    if (node.mode === "smoothed") {
+      const notes = seriesNotes(samples.labels, node.position, annotations);
+      yield selectSmoothed(samples, shifted, { lookbackMs, notes, budget });
+    } else yield selectInstant(samples, shifted, { lookbackMs, read: "value" }, budget);
   }
 }
 
@@ -160,7 +161,7 @@ function evaluateBinary(
 function operandStream(node: PromqlExpression, grid: StepGrid, evaluation: Evaluation): Iterable<StepSeries> {
   if (node.kind === "paren") return operandStream(node.operand, grid, evaluation);
   if (!grid.isInstant && evaluation.once.has(node)) return vectorOf(evaluate(node, grid, evaluation));
-  if (node.kind === "selector") return selectorStream(node, grid, evaluation, false);
+  if (node.kind === "selector") return selectorStream(node, grid, evaluation);
   const again = (inner: PromqlExpression, innerGrid: StepGrid) => evaluate(inner, innerGrid, evaluation);
   const streams = node.kind === "call" && !mayMeet(node, evaluation);
   const stream = streams ? rangeCallStream(node, grid, evaluation, again) : undefined;

@@ -29,7 +29,7 @@ import {
 import { startsOverlap } from "./start-timestamps.ts";
 
 /** What a rate is of. */
-interface RateKind {
+export interface RateKind {
   /** Falls are resets, and the value is never below zero. */
   readonly isCounter: boolean;
   /** Per second. */

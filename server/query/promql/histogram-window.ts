@@ -5,11 +5,14 @@
  * Where a window does hold histograms, a `HistogramKernel` decides what becomes of the step.
  */
 
+import type { TextRange } from "../../../grammar/promql-tree.ts";
 import type { NativeHistogram } from "../../model/histogram.ts";
-import type { AnnotationDetail } from "./annotations.ts";
+import type { Labels } from "../../model/series.ts";
+import type { AnnotationDetail, Annotations } from "./annotations.ts";
 import { isCounterReset } from "./histogram/histogram-reset.ts";
 import type { QueryBudget } from "./query-budget.ts";
 import type { RangeGrid } from "./select-steps.ts";
+import { labelValue, METRIC_NAME } from "./series-labels.ts";
 import { isStartReset } from "./start-timestamps.ts";
 import { ABSENT, FLOAT, putHistogram, type RangeSeries, type StepSeries, stepTimeMs } from "./step-vector.ts";
 
@@ -40,6 +43,15 @@ export interface WindowNotes {
   readonly metricName: string;
   warn(message: string, detail?: AnnotationDetail): undefined;
   info(message: string): undefined;
+}
+
+/** Notes about the series with these labels, at a place in the text. */
+export function seriesNotes(labels: Labels, position: TextRange, annotations: Annotations): WindowNotes {
+  return {
+    metricName: labelValue(labels, METRIC_NAME),
+    warn: (message, detail): undefined => annotations.warn(message, position, detail),
+    info: (message): undefined => annotations.info(message, position),
+  };
 }
 
 /** `float_result` leaves what the kernel for floats gave, be it a value or none; undefined means no result. */
@@ -119,8 +131,8 @@ export function applyHistogramKernel(
       const endMs = stepTimeMs(ranges.shifted, k);
       window.endMs = endMs;
       window.startMs = endMs - ranges.rangeMs;
-      slide(window.floats, window);
-      slide(window.histograms, window);
+      slide(window.floats, window.startMs - ranges.beforeMs, endMs + ranges.afterMs);
+      slide(window.histograms, window.startMs - ranges.beforeMs, endMs + ranges.afterMs);
       result = isEmpty(window.histograms) ? "float_result" : kernel(window, notes);
     }
     if (result === "float_result") continue;
@@ -136,8 +148,8 @@ function isEmpty({ low, high }: Samples): boolean {
   return low === high;
 }
 
-function slide(samples: Samples, { startMs, endMs }: { readonly startMs: number; readonly endMs: number }): void {
+function slide(samples: Samples, afterMs: number, untilMs: number): void {
   const { timestampsMs } = samples;
-  while (samples.high < timestampsMs.length && (timestampsMs[samples.high] ?? 0) <= endMs) samples.high++;
-  while (samples.low < samples.high && (timestampsMs[samples.low] ?? 0) <= startMs) samples.low++;
+  while (samples.high < timestampsMs.length && (timestampsMs[samples.high] ?? 0) <= untilMs) samples.high++;
+  while (samples.low < samples.high && (timestampsMs[samples.low] ?? 0) <= afterMs) samples.low++;
 }

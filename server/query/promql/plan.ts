@@ -195,7 +195,7 @@ class Planner {
   }
 }
 
-const UNSUPPORTED_CALLS: ReadonlySet<string> = new Set(["info", "start_timestamp"]);
+const UNSUPPORTED_CALLS: ReadonlySet<string> = new Set(["info"]);
 
 /** Refuses what the grammar knows and this engine does not evaluate, naming the place. */
 export function refuseUnsupported(text: string, root: PromqlExpression): void {
@@ -208,10 +208,8 @@ export function refuseUnsupported(text: string, root: PromqlExpression): void {
       case "string":
         return;
       case "selector":
-        if (node.mode !== undefined) refuse(node, `modifier ${node.mode}`);
-        return;
       case "range":
-        return visit(node.selector);
+        return;
       case "subquery":
       case "paren":
       case "unary":

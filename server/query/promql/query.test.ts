@@ -60,6 +60,5 @@ test("what is not evaluated is refused with its place", () => {
     return planQuery({ text, startMs: 0, endMs: 0, stepMs: 0, timeoutMs: 1, settings });
   };
   refused("1 + info(up)", "1:5: parse error: function info is not supported here");
-  refused("rate(up[5m] anchored)", "1:6: parse error: modifier anchored is not supported here");
   refused("a + fill(0) b", "1:1: parse error: modifier fill is not supported here");
 });

@@ -3,20 +3,23 @@
 import { type CheckOptions, promqlType } from "../../../grammar/promql-check.ts";
 import { PromqlSyntaxError } from "../../../grammar/promql-error.ts";
 import { parsePromql } from "../../../grammar/promql-parse.ts";
-import type { PromqlExpression, PromqlSelector } from "../../../grammar/promql-tree.ts";
+import type { PromqlExpression } from "../../../grammar/promql-tree.ts";
 import type { Clock } from "../../model/clock.ts";
 import type { SeriesSamples } from "../../model/series.ts";
 import { Annotations } from "./annotations.ts";
 import { evaluate } from "./evaluate.ts";
 import { type Evaluation, unwrapParens } from "./evaluation.ts";
+import { extendedRange } from "./extended-range.ts";
 import { histogramStatistics, selectorsOfStatistics } from "./histogram-statistics.ts";
 import {
   planSelections,
   type QueryTimes,
   queryGrid,
+  rangeMsOf,
   refuseUnsupported,
   type Selecting,
   type Selection,
+  shiftedGrid,
   subqueryGrid,
 } from "./plan.ts";
 import { type PreparedTree, prepareTree } from "./prepare.ts";
@@ -180,8 +183,8 @@ export function evaluateQuery(
 function resultOf(query: PromqlQuery, plan: PlannedQuery, evaluation: Evaluation): PromqlResult {
   const inner = unwrapParens(plan.tree);
   const timeMs = query.startMs;
-  if (inner.kind === "range") return rawSamples(inner.selector, evaluation);
   const grid = queryGrid(plan.times);
+  if (inner.kind === "range") return rawSamples(inner, grid, evaluation);
   if (inner.kind === "subquery") return subquerySamples(inner, grid, evaluation);
   const value = evaluate(plan.tree, grid, evaluation);
   if (value.kind === "string") return { kind: "string", timeMs, value: value.value };
@@ -196,10 +199,21 @@ function resultOf(query: PromqlQuery, plan: PlannedQuery, evaluation: Evaluation
   return { kind: "steps", grid, series: sortByLabels(series) };
 }
 
-/** The store was asked for exactly the window of the selector. */
-function rawSamples(selector: PromqlSelector, evaluation: Evaluation): PromqlResult {
-  const series = (evaluation.samples.get(selector) ?? []).map(withoutStale).filter((one) => one.values.length > 0);
-  return { kind: "samples", series };
+/** The store was asked for exactly the window of the selector, and for what its mode adds around it. */
+function rawSamples(
+  node: PromqlExpression & { readonly kind: "range" },
+  grid: StepGrid,
+  evaluation: Evaluation,
+): PromqlResult {
+  const { selector } = node;
+  const { mode } = selector;
+  let series: SampleSeries[] = (evaluation.samples.get(selector) ?? []).map(withoutStale);
+  if (mode !== undefined) {
+    const endMs = shiftedGrid(selector, grid).startMs;
+    const edges = { startMs: endMs - rangeMsOf(node), endMs, lookbackMs: evaluation.times.lookbackMs };
+    series = series.map((one) => extendedRange(one, mode, edges));
+  }
+  return { kind: "samples", series: series.filter((one) => one.values.length > 0) };
 }
 
 function subquerySamples(

@@ -6,17 +6,22 @@
 
 import { CompensatedMean, CompensatedSum } from "./compensated.ts";
 import { quantileOf } from "./quantile.ts";
+import { isStartReset, startsOverlap } from "./start-timestamps.ts";
 
 /** The window a kernel looks at; one object serves a whole query. */
 export interface RangeWindow {
   timestampsMs: Float64Array;
   values: Float64Array;
+  /** Since when each sample counts; undefined where that is unknown or not looked at. */
+  startsMs: Float64Array | undefined;
   /** First sample of the window, and the one after its last; a kernel is called only with at least one. */
   low: number;
   high: number;
   /** Edges of the window after offset and `@`: left one open. */
   startMs: number;
   endMs: number;
+  /** How far back samples may be: before the left edge for an anchored or smoothed range. */
+  earliestMs: number;
   /** Time of the step itself. */
   stepMs: number;
   /** Scalar arguments at this step. */
@@ -24,6 +29,8 @@ export interface RangeWindow {
   second: number;
   /** Whether the series has a sample smaller than the one before: set once for each series. */
   hasResets: boolean;
+  /** Kernels count here the windows in which a sample claims to count since before the one before it. */
+  overlaps: number;
   result: number;
 }
 
@@ -37,29 +44,64 @@ function at(values: Float64Array, index: number): number {
 /** Extrapolates the difference of the last and the first sample to the whole window. */
 function extrapolated(window: RangeWindow, isCounter: boolean, isRate: boolean): boolean {
   const { timestampsMs, values, low, high } = window;
-  if (high - low < 2) return false;
+  const steps = high - low - 1;
   const firstMs = at(timestampsMs, low);
   const lastMs = at(timestampsMs, high - 1);
+  const counterStartMs = isCounter ? (window.startsMs?.[low] ?? 0) : 0;
+  const startsInside = counterStartMs !== 0 && counterStartMs > window.startMs && counterStartMs < firstMs;
+  if (steps === 0 && !startsInside) return false;
   const first = at(values, low);
   let result = at(values, high - 1) - first;
-  if (isCounter && window.hasResets) {
-    for (let i = low + 1; i < high; i++) {
-      const before = at(values, i - 1);
-      if (at(values, i) < before) result += before;
-    }
-  }
-  const sampledSeconds = (lastMs - firstMs) / 1000;
-  const meanSeconds = sampledSeconds / (high - low - 1);
+  if (isCounter) result += lostToResets(window);
+  let sampledSeconds = (lastMs - firstMs) / 1000;
+  const meanSeconds = steps > 0 ? sampledSeconds / steps : 0;
   const threshold = meanSeconds * 1.1;
   let toStart = (firstMs - window.startMs) / 1000;
   let toEnd = (window.endMs - lastMs) / 1000;
-  if (toStart >= threshold) toStart = meanSeconds / 2;
-  if (isCounter && result > 0 && first >= 0) toStart = Math.min(toStart, sampledSeconds * (first / result));
+  if (startsInside) {
+    // The counter was zero when it started.
+    toStart = 0;
+    sampledSeconds = (lastMs - counterStartMs) / 1000;
+    result += first;
+  } else {
+    if (toStart >= threshold) toStart = meanSeconds / 2;
+    if (isCounter && result > 0 && first >= 0) {
+      const toZero = sampledSeconds * (first / result);
+      if (toZero < toStart) toStart = toZero;
+    }
+  }
   if (toEnd >= threshold) toEnd = meanSeconds / 2;
-  let factor = (sampledSeconds + toStart + toEnd) / sampledSeconds;
+  let factor = sampledSeconds === 0 ? 1 : (sampledSeconds + toStart + toEnd) / sampledSeconds;
   if (isRate) factor /= (window.endMs - window.startMs) / 1000;
   window.result = result * factor;
   return true;
+}
+
+/** What a counter had reached before each reset. */
+function lostToResets(window: RangeWindow): number {
+  const { values, startsMs, low, high } = window;
+  let lost = 0;
+  if (startsMs === undefined && !window.hasResets) return lost;
+  for (let i = low + 1; i < high; i++) {
+    const before = at(values, i - 1);
+    if (at(values, i) < before || isStartResetAt(window, i)) lost += before;
+  }
+  if (startsMs !== undefined && overlapsSomewhere(window, startsMs)) window.overlaps++;
+  return lost;
+}
+
+/** Whether the start timestamps say that a counter began anew before the sample at `index`. */
+function isStartResetAt({ timestampsMs, startsMs }: RangeWindow, index: number): boolean {
+  if (startsMs === undefined) return false;
+  const [beforeMs, timeMs] = [at(timestampsMs, index - 1), at(timestampsMs, index)];
+  return isStartReset(at(startsMs, index - 1), beforeMs, at(startsMs, index), timeMs);
+}
+
+function overlapsSomewhere({ timestampsMs, low, high }: RangeWindow, startsMs: Float64Array): boolean {
+  for (let i = low + 1; i < high; i++) {
+    if (startsOverlap(at(startsMs, i - 1), at(timestampsMs, i - 1), at(startsMs, i))) return true;
+  }
+  return false;
 }
 
 /** Difference of the last two samples. */
@@ -70,8 +112,9 @@ function instantaneous(window: RangeWindow, isRate: boolean): boolean {
   if (interval === 0) return false;
   const last = at(values, high - 1);
   const before = at(values, high - 2);
-  if (isRate) window.result = (last < before ? last : last - before) / (interval / 1000);
-  else window.result = last - before;
+  const isReset = isRate && (last < before || isStartResetAt(window, high - 1));
+  const difference = isReset ? last : last - before;
+  window.result = isRate ? difference / (interval / 1000) : difference;
   return true;
 }
 
@@ -204,9 +247,12 @@ export const RANGE_KERNELS: ReadonlyMap<string, RangeKernel> = new Map<string, R
   ],
   [
     "resets",
-    result(({ values, low, high }) => {
+    result((window) => {
+      const { values, low, high } = window;
       let resets = 0;
-      for (let i = low + 1; i < high; i++) if (at(values, i) < at(values, i - 1)) resets++;
+      for (let i = low + 1; i < high; i++) {
+        if (at(values, i) < at(values, i - 1) || isStartResetAt(window, i)) resets++;
+      }
       return resets;
     }),
   ],

@@ -21,8 +21,8 @@ import {
 /** What an instant selector gives for each step. */
 interface InstantOptions {
   readonly lookbackMs: number;
-  /** Give the time of the sample in seconds in place of its value. */
-  readonly sampleTime: boolean;
+  /** The value of the sample, or the seconds at which it is or since which it counts. */
+  readonly read: "value" | "time" | "start";
 }
 
 /** Newest sample in `(T - lookback, T]` for every step; a staleness marker there means no value. */
@@ -32,7 +32,8 @@ export function selectInstant(
   options: InstantOptions,
   budget: QueryBudget,
 ): StepSeries {
-  const { timestampsMs, values, histograms } = samples;
+  const { timestampsMs, values, histograms, startsMs } = samples;
+  const { read } = options;
   const out = makeSeries(samples.labels, false, grid, budget);
   const words = wordsOf(values);
   let next = 0;
@@ -42,13 +43,14 @@ export function selectInstant(
     const index = next - 1;
     const sampleMs = timestampsMs[index];
     if (sampleMs === undefined || sampleMs <= timeMs - options.lookbackMs || isStale(words, index)) continue;
-    const histogram = histograms === undefined || options.sampleTime ? undefined : histograms[index];
+    const histogram = histograms === undefined || read !== "value" ? undefined : histograms[index];
     if (histogram !== undefined) {
       putHistogram(out, k, histogram, budget);
       continue;
     }
     out.present[k] = FLOAT;
-    out.values[k] = options.sampleTime ? sampleMs / 1000 : (values[index] ?? Number.NaN);
+    if (read === "value") out.values[k] = values[index] ?? Number.NaN;
+    else out.values[k] = (read === "time" ? sampleMs : (startsMs?.[index] ?? 0)) / 1000;
   }
   return out;
 }
@@ -88,14 +90,17 @@ function makeWindow(): RangeWindow {
   return {
     timestampsMs: new Float64Array(0),
     values: new Float64Array(0),
+    startsMs: undefined,
     low: 0,
     high: 0,
     startMs: 0,
     endMs: 0,
+    earliestMs: 0,
     stepMs: 0,
     first: 0,
     second: 0,
     hasResets: false,
+    overlaps: 0,
     result: 0,
   };
 }
@@ -109,6 +114,9 @@ export interface RangeGrid {
   readonly rangeMs: number;
   /** By `@`: every step has the samples of the first one. */
   readonly isPinned: boolean;
+  /** How far an anchored or smoothed range looks beyond its edges. */
+  readonly beforeMs: number;
+  readonly afterMs: number;
 }
 
 /** Scalar arguments of a range function, one value a step. */
@@ -117,18 +125,23 @@ export interface KernelArguments {
   readonly second: Float64Array | undefined;
 }
 
-/** Runs a kernel over every window of one series: the edges slide, each sample is passed once. */
+/**
+ * Runs a kernel over every window of one series: the edges slide, each sample is passed once.
+ *
+ * @returns At how many steps start timestamps contradicted the samples before them.
+ */
 export function applyKernel(
   series: RangeSeries,
   kernel: RangeKernel,
   ranges: RangeGrid,
   args: KernelArguments,
   out: StepSeries,
-): void {
+): number {
   const { timestampsMs, values } = series;
   const window = makeWindow();
   window.timestampsMs = timestampsMs;
   window.values = values;
+  window.startsMs = series.startsMs;
   window.hasResets = fallsSomewhere(values);
   let low = 0;
   let high = 0;
@@ -136,14 +149,15 @@ export function applyKernel(
     const endMs = stepTimeMs(ranges.shifted, k);
     const startMs = endMs - ranges.rangeMs;
     if (k === 0 || !ranges.isPinned) {
-      while (high < timestampsMs.length && (timestampsMs[high] ?? 0) <= endMs) high++;
-      while (low < high && (timestampsMs[low] ?? 0) <= startMs) low++;
+      while (high < timestampsMs.length && (timestampsMs[high] ?? 0) <= endMs + ranges.afterMs) high++;
+      while (low < high && (timestampsMs[low] ?? 0) <= startMs - ranges.beforeMs) low++;
     }
     if (low === high) continue;
     window.low = low;
     window.high = high;
     window.startMs = startMs;
     window.endMs = endMs;
+    window.earliestMs = startMs - ranges.beforeMs;
     window.stepMs = stepTimeMs(ranges.grid, k);
     window.first = args.first?.[k] ?? 0;
     window.second = args.second?.[k] ?? 0;
@@ -151,6 +165,7 @@ export function applyKernel(
     out.present[k] = FLOAT;
     out.values[k] = window.result;
   }
+  return window.overlaps;
 }
 
 function fallsSomewhere(values: Float64Array): boolean {
