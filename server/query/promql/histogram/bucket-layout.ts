@@ -2,6 +2,7 @@
 
 import type { BucketSpan } from "../../../model/histogram.ts";
 import { carriedLoss } from "../compensated.ts";
+import { PromqlExecutionError } from "../query-error.ts";
 import { exponentialBound } from "./bucket-bounds.ts";
 
 /** The positive or the negative buckets. */
@@ -85,7 +86,7 @@ export function coarserIndex(index: number, shift: number): number {
 /**
  * Joins neighbouring buckets until they are those of a schema `shift` steps coarser.
  *
- * @throws RangeError where spans and counts do not fit, in Prometheus' words.
+ * @throws PromqlExecutionError where spans and counts do not fit, in Prometheus' words.
  */
 export function coarserSide(side: BucketSide, shift: number): BucketSide {
   const { spans, counts, lost } = side;
@@ -112,13 +113,15 @@ function checkSpans(spans: readonly BucketSpan[], have: number): void {
   let need = 0;
   spans.forEach(({ offset, length }, n) => {
     if (n > 0 && offset < 0) {
-      throw new RangeError(`span number ${n + 1} with offset ${offset}: histogram has a span whose offset is negative`);
+      throw new PromqlExecutionError(
+        `span number ${n + 1} with offset ${offset}: histogram has a span whose offset is negative`,
+      );
     }
     need += length;
   });
   if (need !== have) {
     const why = "histogram spans specify different number of buckets than provided";
-    throw new RangeError(`spans need ${need} buckets, have ${have} buckets: ${why}`);
+    throw new PromqlExecutionError(`spans need ${need} buckets, have ${have} buckets: ${why}`);
   }
 }
 

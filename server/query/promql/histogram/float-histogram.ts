@@ -46,7 +46,7 @@ export function compactHistogram(histogram: NativeHistogram): NativeHistogram {
 /**
  * The same observations in the buckets of a coarser exponential schema; itself where it has that schema.
  *
- * @throws RangeError for custom buckets, a finer schema, or spans and counts that do not fit.
+ * @throws RangeError for custom buckets or a finer schema, PromqlExecutionError for spans and counts that do not fit.
  */
 export function coarserHistogram(histogram: NativeHistogram, schema: number): NativeHistogram {
   if (schema === histogram.schema) return histogram;

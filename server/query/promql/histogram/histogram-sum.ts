@@ -41,7 +41,7 @@ export interface CompensatedHistogram {
  * `a + b`, in the coarser schema, the wider zero bucket or the shared custom bounds of the two; not compact.
  *
  * @returns undefined for exponential buckets with custom ones, which cannot be put together.
- * @throws RangeError where spans and counts of a histogram that must get coarser do not fit.
+ * @throws PromqlExecutionError where spans and counts of a histogram that must get coarser do not fit.
  */
 export function addHistograms(a: NativeHistogram, b: NativeHistogram): HistogramCombination | undefined {
   return combine(a, b, false);
@@ -93,7 +93,7 @@ export interface CompensatedCombination {
  * `a + b` with every number's loss carried on (Kahan and Neumaier), as in `sum` and `avg`.
  *
  * @returns undefined for exponential buckets with custom ones.
- * @throws RangeError where spans and counts of a histogram that must get coarser do not fit.
+ * @throws PromqlExecutionError where spans and counts of a histogram that must get coarser do not fit.
  */
 export function addCompensated(a: CompensatedHistogram, b: NativeHistogram): CompensatedCombination | undefined {
   const { histogram, loss } = a;
