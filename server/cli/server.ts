@@ -261,7 +261,7 @@ function renderStore(telemetry: Telemetry, store: Store): void {
   telemetry.set("thalweg_head_samples_total", {}, metrics.samplesAppended);
   telemetry.set("thalweg_head_forgotten_early_total", {}, metrics.forgottenEarly);
   for (const reason of ["out_of_order", "duplicate", "series_max", "timestamp"] as const) {
-    telemetry.set("thalweg_head_left_out_total", { reason }, metrics.leftOut[reason]);
+    telemetry.set("thalweg_head_left_out_total", { reason }, metrics.leftOut.get(reason) ?? 0);
   }
 }
 

@@ -1,28 +1,48 @@
 /**
- * Samples of one series in memory: a short open run of doubles, then sealed chunks of a few bytes a sample.
+ * One series of the head: its samples, those that came late apart, and what it remembers of the newest one.
  *
- * Invariants: times strictly grow over chunks and the open run; a sealed chunk is never changed.
+ * Invariants: times of samples in order strictly grow; late samples may lie anywhere below the newest.
  */
 
-import { ByteReader } from "../model/byte-reader.ts";
-import { ByteWriter } from "../model/byte-writer.ts";
+import type { NativeHistogram } from "../model/histogram.ts";
 import type { Labels } from "../model/series.ts";
+import { isStale, type SampleRun } from "./metric-chunk.ts";
+import { chunkEndOf, continuesChunk, histogramHash, withReadHint } from "./metric-hints.ts";
+import { joinRuns } from "./metric-runs.ts";
+import {
+  dropTrackBefore,
+  EMPTY_TRACK_BYTES,
+  emptyTrack,
+  insertSorted,
+  isEmptyTrack,
+  openSampleAt,
+  pushSample,
+  type Sample,
+  samplesByRun,
+  samplesInOrder,
+  type Track,
+  trackBytes,
+  trackHasIn,
+} from "./metric-track.ts";
 
-const CHUNK_SAMPLES = 120;
-const OPEN_SAMPLES_AT_FIRST = 4;
-/** Whole numbers up to here are stored as differences, which then fit a varint. */
-const INTEGER_MAX = 2 ** 50;
-const VALUES_INTEGER = 0;
-const VALUES_DOUBLE = 1;
 /** Memory that a series takes beside its samples: labels, index entries and this object. Measured, rounded up. */
-const SERIES_BYTES = 600;
+const SERIES_BYTES = 700;
 
-interface SealedChunk {
-  readonly count: number;
-  readonly minMs: number;
-  readonly maxMs: number;
-  readonly bytes: Uint8Array;
+const KIND_NONE = 0;
+const KIND_FLOAT = 1;
+const KIND_STALE = 2;
+const KIND_INTEGER_HISTOGRAM = 3;
+const KIND_FLOAT_HISTOGRAM = 4;
+
+/** The newest sample of a series, as far as a repeat must be told from a conflict. */
+export interface NewestSample {
+  readonly ms: number;
+  readonly kind: number;
+  /** The float, or a hash of the histogram. */
+  readonly identity: number;
 }
+
+const NO_SAMPLE: NewestSample = { ms: Number.NEGATIVE_INFINITY, kind: KIND_NONE, identity: 0 };
 
 /** One series of the head. Fields are the head's own; readers get copies. */
 export interface HeadSeries {
@@ -30,13 +50,17 @@ export interface HeadSeries {
   readonly labels: Labels;
   /** Text that tells the series from all others. */
   readonly key: string;
-  chunks: SealedChunk[];
-  openTimes: Float64Array;
-  openValues: Float64Array;
-  openCount: number;
-  /** Newest sample that went to the log, applied or not yet; `-Infinity` before the first. */
-  loggedMs: number;
-  loggedValue: number;
+  readonly inOrder: Track;
+  late: Track | undefined;
+  /** Newest sample that went to the log, applied or not yet. */
+  logged: NewestSample;
+  applied: NewestSample;
+  /** The newest sample where it is a histogram, and the end of Prometheus' chunk that it stands in. */
+  lastHistogram: NativeHistogram | undefined;
+  chunkEndMs: number;
+  /** Write that staged a sample last, and the newest sample before it. */
+  stagedBy: number;
+  beforeWrite: NewestSample;
   /** Log segment that declares this series; 0 where none does. */
   declaredIn: number;
   indexed: boolean;
@@ -48,21 +72,37 @@ export function emptySeries(ref: number, labels: Labels, key: string): HeadSerie
     ref,
     labels,
     key,
-    chunks: [],
-    openTimes: new Float64Array(OPEN_SAMPLES_AT_FIRST),
-    openValues: new Float64Array(OPEN_SAMPLES_AT_FIRST),
-    openCount: 0,
-    loggedMs: Number.NEGATIVE_INFINITY,
-    loggedValue: 0,
+    inOrder: emptyTrack(),
+    late: undefined,
+    logged: NO_SAMPLE,
+    applied: NO_SAMPLE,
+    lastHistogram: undefined,
+    chunkEndMs: Number.NEGATIVE_INFINITY,
+    stagedBy: 0,
+    beforeWrite: NO_SAMPLE,
     declaredIn: 0,
     indexed: false,
   };
 }
 
-/** Time of the newest applied sample; `-Infinity` where there is none. */
-export function newestMs(series: HeadSeries): number {
-  if (series.openCount > 0) return series.openTimes[series.openCount - 1] ?? Number.NEGATIVE_INFINITY;
-  return series.chunks[series.chunks.length - 1]?.maxMs ?? Number.NEGATIVE_INFINITY;
+/** What a series remembers of a sample that is its newest. */
+export function newestOf({ timestampMs: ms, value, histogram }: Sample): NewestSample {
+  if (histogram !== undefined) {
+    const kind = histogram.integer ? KIND_INTEGER_HISTOGRAM : KIND_FLOAT_HISTOGRAM;
+    return { ms, kind, identity: histogramHash(histogram) };
+  }
+  return isStale(value) ? { ms, kind: KIND_STALE, identity: 0 } : { ms, kind: KIND_FLOAT, identity: value };
+}
+
+/** Whether two samples of one time are the same. */
+export function isRepeat(a: NewestSample, b: NewestSample): boolean {
+  return a.kind === b.kind && Object.is(a.identity, b.identity);
+}
+
+/** The number that a sample is; undefined for a histogram. */
+export function numberOfSample({ kind, identity }: NewestSample): number | undefined {
+  if (kind === KIND_FLOAT) return identity;
+  return kind === KIND_STALE ? Number.NaN : undefined;
 }
 
 /**
@@ -70,21 +110,39 @@ export function newestMs(series: HeadSeries): number {
  *
  * @returns By how many bytes the memory of the series grew (negative when a chunk was sealed).
  */
-export function appendSample(series: HeadSeries, timestampMs: number, value: number): number {
-  let grew = 0;
-  if (series.openCount === CHUNK_SAMPLES) grew += sealOpenRun(series);
-  if (series.openCount === series.openTimes.length) grew += growOpenRun(series);
-  series.openTimes[series.openCount] = timestampMs;
-  series.openValues[series.openCount] = value;
-  series.openCount++;
-  return grew;
+export function appendSample(series: HeadSeries, sample: Sample): number {
+  const { timestampMs, histogram } = sample;
+  series.applied = newestOf(sample);
+  if (histogram === undefined) {
+    series.lastHistogram = undefined;
+    return pushSample(series.inOrder, sample);
+  }
+  const last = series.lastHistogram;
+  const continues = last !== undefined && timestampMs < series.chunkEndMs && continuesChunk(last, histogram);
+  if (!continues) series.chunkEndMs = chunkEndOf(timestampMs);
+  const stored = withReadHint(histogram, continues);
+  series.lastHistogram = stored;
+  return pushSample(series.inOrder, { ...sample, histogram: stored });
+}
+
+/**
+ * Adds a sample that is not newer than all others.
+ *
+ * @returns Bytes that the series grew by; or what the sample is to a late one of the same time.
+ */
+export function insertLate(series: HeadSeries, sample: Sample): number | "repeat" | "duplicate" {
+  const { histogram } = sample;
+  const there = series.late === undefined ? undefined : openSampleAt(series.late, sample.timestampMs);
+  if (there !== undefined) return isRepeat(newestOf(there), newestOf(sample)) ? "repeat" : "duplicate";
+  const isFirst = series.late === undefined;
+  series.late ??= emptyTrack();
+  const stored = histogram === undefined ? sample : { ...sample, histogram: withReadHint(histogram, false) };
+  return insertSorted(series.late, stored) + (isFirst ? EMPTY_TRACK_BYTES : 0);
 }
 
 /** Bytes of a series in memory. */
-export function seriesBytes(series: HeadSeries): number {
-  let bytes = SERIES_BYTES + 16 * series.openTimes.length;
-  for (const chunk of series.chunks) bytes += chunk.bytes.length;
-  return bytes;
+export function seriesBytes({ inOrder, late }: HeadSeries): number {
+  return SERIES_BYTES + trackBytes(inOrder) + (late === undefined ? 0 : trackBytes(late));
 }
 
 /**
@@ -93,139 +151,21 @@ export function seriesBytes(series: HeadSeries): number {
  * @returns Whether the series has no sample left.
  */
 export function dropBefore(series: HeadSeries, cutoffMs: number): boolean {
-  const first = series.chunks.findIndex((chunk) => chunk.maxMs >= cutoffMs);
-  if (first > 0) series.chunks = series.chunks.slice(first);
-  if (first < 0) series.chunks = [];
-  if (newestMs(series) >= cutoffMs) return false;
-  series.openCount = 0;
-  return true;
+  dropTrackBefore(series.inOrder, cutoffMs);
+  if (series.late !== undefined) dropTrackBefore(series.late, cutoffMs);
+  if (series.late !== undefined && isEmptyTrack(series.late)) series.late = undefined;
+  return isEmptyTrack(series.inOrder) && series.late === undefined;
 }
 
 /** Whether at least one sample lies in `[minMs, maxMs]`. */
-export function hasSampleIn(series: HeadSeries, minMs: number, maxMs: number): boolean {
-  const { openTimes, openCount } = series;
-  const at = lowerBound(openTimes, openCount, minMs);
-  if (at < openCount && (openTimes[at] ?? maxMs + 1) <= maxMs) return true;
-  for (const chunk of series.chunks) {
-    if (chunk.maxMs < minMs || chunk.minMs > maxMs) continue;
-    if (chunk.minMs >= minMs || chunk.maxMs <= maxMs) return true;
-    const times = new Float64Array(chunk.count);
-    decodeChunk(chunk, times, new Float64Array(chunk.count), 0);
-    const inside = lowerBound(times, chunk.count, minMs);
-    if (inside < chunk.count && (times[inside] ?? maxMs + 1) <= maxMs) return true;
-  }
-  return false;
+export function hasSampleIn({ inOrder, late }: HeadSeries, minMs: number, maxMs: number): boolean {
+  return trackHasIn(inOrder, minMs, maxMs) || (late !== undefined && trackHasIn(late, minMs, maxMs));
 }
 
 /** Samples in `[minMs, maxMs]` as the caller's own arrays; undefined where there are none. */
-export function samplesIn(
-  series: HeadSeries,
-  minMs: number,
-  maxMs: number,
-): { timestampsMs: Float64Array; values: Float64Array } | undefined {
-  const overlapping = series.chunks.filter((chunk) => chunk.maxMs >= minMs && chunk.minMs <= maxMs);
-  let count = series.openCount;
-  for (const chunk of overlapping) count += chunk.count;
-  const times = new Float64Array(count);
-  const values = new Float64Array(count);
-  let at = 0;
-  for (const chunk of overlapping) {
-    decodeChunk(chunk, times, values, at);
-    at += chunk.count;
-  }
-  times.set(series.openTimes.subarray(0, series.openCount), at);
-  values.set(series.openValues.subarray(0, series.openCount), at);
-  const from = lowerBound(times, count, minMs);
-  const to = upperBound(times, count, maxMs);
-  if (from >= to) return undefined;
-  return { timestampsMs: times.slice(from, to), values: values.slice(from, to) };
-}
-
-function growOpenRun(series: HeadSeries): number {
-  const length = Math.min(CHUNK_SAMPLES, series.openTimes.length * 2);
-  const grew = 16 * (length - series.openTimes.length);
-  const times = new Float64Array(length);
-  const values = new Float64Array(length);
-  times.set(series.openTimes);
-  values.set(series.openValues);
-  series.openTimes = times;
-  series.openValues = values;
-  return grew;
-}
-
-function sealOpenRun(series: HeadSeries): number {
-  const count = series.openCount;
-  const bytes = encodeChunk(series.openTimes, series.openValues, count);
-  series.chunks.push({ count, minMs: series.openTimes[0] ?? 0, maxMs: series.openTimes[count - 1] ?? 0, bytes });
-  series.openCount = 0;
-  return bytes.length;
-}
-
-const writer = new ByteWriter();
-
-function encodeChunk(times: Float64Array, values: Float64Array, count: number): Uint8Array {
-  let previousMs = 0;
-  let previousStepMs = 0;
-  for (let i = 0; i < count; i++) {
-    const stepMs = (times[i] ?? 0) - previousMs;
-    writer.signed(stepMs - previousStepMs);
-    previousMs += stepMs;
-    previousStepMs = stepMs;
-  }
-  let integers = true;
-  for (let i = 0; i < count && integers; i++) integers = isSmallInteger(values[i] ?? 0);
-  writer.byte(integers ? VALUES_INTEGER : VALUES_DOUBLE);
-  let previous = 0;
-  for (let i = 0; i < count; i++) {
-    const value = values[i] ?? 0;
-    if (integers) writer.signed(value - previous);
-    else writer.float64(value);
-    previous = value;
-  }
-  return writer.take();
-}
-
-function decodeChunk(chunk: SealedChunk, times: Float64Array, values: Float64Array, at: number): void {
-  const reader = new ByteReader(chunk.bytes);
-  let ms = 0;
-  let stepMs = 0;
-  for (let i = 0; i < chunk.count; i++) {
-    stepMs += reader.signed();
-    ms += stepMs;
-    times[at + i] = ms;
-  }
-  const integers = reader.byte() === VALUES_INTEGER;
-  let value = 0;
-  for (let i = 0; i < chunk.count; i++) {
-    value = integers ? value + reader.signed() : reader.float64();
-    values[at + i] = value;
-  }
-}
-
-function isSmallInteger(value: number): boolean {
-  return Number.isInteger(value) && Math.abs(value) < INTEGER_MAX && !Object.is(value, -0);
-}
-
-/** First index of `times[0..count)` whose time is at least `ms`. */
-function lowerBound(times: Float64Array, count: number, ms: number): number {
-  let low = 0;
-  let high = count;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((times[middle] ?? ms) < ms) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-/** First index of `times[0..count)` whose time is later than `ms`. */
-function upperBound(times: Float64Array, count: number, ms: number): number {
-  let low = 0;
-  let high = count;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((times[middle] ?? ms) <= ms) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+export function samplesIn({ inOrder, late }: HeadSeries, minMs: number, maxMs: number): SampleRun | undefined {
+  const run = samplesInOrder(inOrder, minMs, maxMs);
+  if (late === undefined) return run;
+  const lateRuns = samplesByRun(late, minMs, maxMs);
+  return joinRuns(run === undefined ? lateRuns : [run, ...lateRuns]);
 }

@@ -9,20 +9,32 @@
 import { ByteWriter } from "../model/byte-writer.ts";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
-import type { Labels, Matcher, MetricMetadata, SampleToAppend, SeriesSamples } from "../model/series.ts";
-import { LabelIndex } from "./metric-head-index.ts";
+import type {
+  Labels,
+  Matcher,
+  MetricMetadata,
+  SampleToAppend,
+  SeriesExemplars,
+  SeriesSamples,
+  SeriesToAppend,
+} from "../model/series.ts";
+import { ExemplarRing } from "./metric-exemplars.ts";
 import {
   appendSample,
   dropBefore,
-  emptySeries,
   type HeadSeries,
   hasSampleIn,
-  newestMs,
+  insertLate,
+  newestOf,
   samplesIn,
   seriesBytes,
 } from "./metric-head-series.ts";
 import { type LogDamage, type LogDurability, type MetricLog, openMetricLog } from "./metric-log.ts";
-import { writeDeclarations, writeSamples } from "./metric-log-record.ts";
+import { type OfSeries, writeDeclarations, writeExemplars, writeMetadata, writeSamples } from "./metric-log-record.ts";
+import { SeriesTable } from "./metric-series-table.ts";
+import { Stage, type Write } from "./metric-stage.ts";
+import type { Sample } from "./metric-track.ts";
+import type { AppendOutcome, SampleRefusal } from "./writer.ts";
 
 const SEGMENT_BYTES_MAX = 16 * 2 ** 20;
 const SERIES_MAX = 300_000;
@@ -32,8 +44,10 @@ const METADATA_MAX = 10_000;
 const SWEEP_EVERY_MS = 60_000;
 /** A wall clock that ran this far ahead of the monotonic one does not age samples. */
 const CLOCK_STEP_MAX_MS = 3_600_000;
-/** Time stamps further from 1970 than this cannot be told apart as whole milliseconds in the log. */
-const TIMESTAMP_MS_MAX = 2 ** 50;
+/** As many as Prometheus keeps unless told otherwise. */
+const EXEMPLARS_MAX = 100_000;
+/** Labels and object of an exemplar, and its place in two lists. */
+const EXEMPLAR_BYTES = 500;
 
 /** How to open a head. Limits not given take their defaults. */
 export interface MetricHeadOptions {
@@ -50,6 +64,8 @@ export interface MetricHeadOptions {
   readonly memoryBytesMax?: number;
   /** Called once for every damaged stretch found while opening. */
   readonly onDamage?: (damage: LogDamage) => void;
+  /** How much older than the newest sample of all a late one may be; 0, which takes none, unless given. */
+  readonly outOfOrderWindowMs?: number;
 }
 
 /** What the head holds and what it left out since it was opened. */
@@ -61,27 +77,16 @@ export interface MetricHeadStats {
   readonly logSegments: number;
   /** Times the log was synced. */
   readonly logSyncs: number;
-  readonly leftOut: Readonly<Record<SampleRefusal, number>>;
+  readonly leftOut: ReadonlyMap<SampleRefusal, number>;
   /** Times the oldest samples were forgotten early because memory was full. */
   readonly forgottenEarly: number;
 }
 
-/** Why a sample was left out. */
-export type SampleRefusal = "out_of_order" | "duplicate" | "series_max" | "timestamp";
-
 interface Waiting {
-  readonly samples: readonly SampleToAppend[];
-  readonly resolve: () => void;
+  readonly write: Write;
+  readonly samples: number;
+  readonly resolve: (outcome: AppendOutcome) => void;
   readonly reject: (error: unknown) => void;
-}
-
-/** Samples of one group that passed the checks, in columns. */
-interface Staged {
-  readonly series: HeadSeries[];
-  readonly timestampsMs: Float64Array;
-  /** A typed array, since a plain one of numbers changes the bits of a stale marker. */
-  readonly values: Float64Array;
-  maxMs: number;
 }
 
 /** Samples in memory. Reading is synchronous and gives copies. */
@@ -89,25 +94,28 @@ export class MetricHead {
   readonly #clock: Clock;
   readonly #retentionMs: number;
   readonly #seriesMax: number;
+  readonly #windowMs: number;
   readonly #memoryBytesMax: number;
   readonly #openedMs: number;
   readonly #openedMonotonicMs: number;
-  readonly #index = new LabelIndex();
-  readonly #byKey = new Map<string, HeadSeries>();
-  /** Callers append with the same `Labels` objects again and again; this spares them the key. */
-  #byLabels = new WeakMap<Labels, HeadSeries>();
+  readonly #series: SeriesTable;
+  readonly #exemplars: ExemplarRing<HeadSeries>;
   readonly #metadata = new Map<string, MetricMetadata>();
+  /** Announced since the last write to the log. */
+  readonly #announced = new Set<string>();
+  /** Segment that starts with all metadata. */
+  #describedIn = 0;
   readonly #out = new ByteWriter();
-  readonly #leftOut: Record<SampleRefusal, number> = { out_of_order: 0, duplicate: 0, series_max: 0, timestamp: 0 };
+  readonly #leftOut = new Map<SampleRefusal, number>();
   #log: MetricLog | undefined;
   #waiting: Waiting[] = [];
   #waitingSamples = 0;
   #draining: Promise<void> | undefined;
   #closed = false;
-  #nextRef = 1;
   #memoryBytes = 0;
   #samplesAppended = 0;
   #forgottenEarly = 0;
+  #newestMs = Number.NEGATIVE_INFINITY;
   #sweptMonotonicMs: number;
 
   /** Use `openMetricHead`. */
@@ -115,7 +123,11 @@ export class MetricHead {
     this.#clock = options.clock;
     this.#retentionMs = options.retentionMs;
     this.#seriesMax = options.seriesMax ?? SERIES_MAX;
+    this.#windowMs = options.outOfOrderWindowMs ?? 0;
     this.#memoryBytesMax = options.memoryBytesMax ?? MEMORY_BYTES_MAX;
+    this.#series = new SeriesTable(this.#seriesMax);
+    const exemplarsMax = Math.min(EXEMPLARS_MAX, Math.ceil(this.#memoryBytesMax / 8 / EXEMPLAR_BYTES));
+    this.#exemplars = new ExemplarRing(exemplarsMax, this.#windowMs);
     this.#openedMs = options.clock.nowMs();
     this.#openedMonotonicMs = options.clock.monotonicMs();
     this.#sweptMonotonicMs = this.#openedMonotonicMs;
@@ -136,16 +148,18 @@ export class MetricHead {
           declared = new Map();
         },
         declare: (ref, labels) => {
-          const series = this.#seriesOf(labels);
+          const series = this.#series.of(labels);
           if (series !== undefined) declared.set(ref, series);
         },
-        sample: (ref, timestampMs, value) => {
+        sample: (ref, sample) => {
           const series = declared.get(ref);
-          if (series === undefined || timestampMs <= series.loggedMs) return;
-          series.loggedMs = timestampMs;
-          series.loggedValue = value;
-          this.#apply(series, timestampMs, value);
+          if (series !== undefined) this.#replay(series, sample);
         },
+        exemplar: (ref, exemplar) => {
+          const series = declared.get(ref);
+          if (series !== undefined) this.#exemplars.add(series, exemplar);
+        },
+        metadata: (metadata) => this.#keepMetadata(metadata),
       },
     );
     this.#log = log;
@@ -159,24 +173,22 @@ export class MetricHead {
    * A sample that is not newer than its series' newest is left out and counted; one that repeats the newest is
    * left out in silence. Rejects with `store_unavailable` when the log cannot be written: then nothing was kept.
    */
-  append(samples: readonly SampleToAppend[]): Promise<void> {
-    if (this.#closed) return Promise.reject(new ThalwegError("store_unavailable", { why: "it is closed" }));
-    if (samples.length === 0) return Promise.resolve();
-    if (this.#waitingSamples + samples.length > WAITING_SAMPLES_MAX) {
-      const why = `${this.#waitingSamples} samples wait for the metric log; the limit is ${WAITING_SAMPLES_MAX}`;
-      return Promise.reject(new ThalwegError("store_unavailable", { why }));
-    }
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ samples, resolve, reject });
-      this.#waitingSamples += samples.length;
-      this.#draining ??= this.#drain();
-    });
+  async append(samples: readonly SampleToAppend[]): Promise<void> {
+    if (samples.length > 0) await this.#submit({ kind: "samples", samples }, samples.length);
+  }
+
+  /** Appends whole series as `append` does samples, and says what became of them. */
+  appendSeries(series: readonly SeriesToAppend[]): Promise<AppendOutcome> {
+    const samples = series.reduce((sum, { timestampsMs, exemplars }) => {
+      return sum + timestampsMs.length + (exemplars?.length ?? 0);
+    }, 0);
+    return this.#submit({ kind: "series", series }, samples);
   }
 
   /** Series that satisfy all matchers, with their samples in `[minMs, maxMs]`; those without any are left out. */
   select(matchers: readonly Matcher[], minMs: number, maxMs: number): SeriesSamples[] {
     const found: SeriesSamples[] = [];
-    for (const series of this.#index.match(matchers)) {
+    for (const series of this.#series.match(matchers)) {
       const samples = samplesIn(series, minMs, maxMs);
       if (samples !== undefined) found.push({ labels: series.labels, ...samples });
     }
@@ -186,17 +198,30 @@ export class MetricHead {
   /** Labels of series that satisfy all matchers and have a sample in `[minMs, maxMs]`. */
   series(matchers: readonly Matcher[], minMs: number, maxMs: number): Labels[] {
     const found: Labels[] = [];
-    for (const series of this.#index.match(matchers)) {
+    for (const series of this.#series.match(matchers)) {
       if (hasSampleIn(series, minMs, maxMs)) found.push(series.labels);
     }
     return found;
   }
 
-  /** Announces type, help and unit of a metric; kept in memory only, so announce again after a start. */
-  describe(metadata: MetricMetadata): void {
-    if (this.#metadata.size < METADATA_MAX || this.#metadata.has(metadata.name)) {
-      this.#metadata.set(metadata.name, metadata);
+  /** Exemplars in `[minMs, maxMs]` of series that satisfy all matchers; series without any are left out. */
+  exemplars(matchers: readonly Matcher[], minMs: number, maxMs: number): SeriesExemplars[] {
+    const found: SeriesExemplars[] = [];
+    for (const series of this.#series.match(matchers)) {
+      const exemplars = this.#exemplars.of(series, minMs, maxMs);
+      if (exemplars.length > 0) found.push({ labels: series.labels, exemplars });
     }
+    return found;
+  }
+
+  /** Announces type, help and unit of a metric; written to the log soon after. */
+  describe(metadata: MetricMetadata): void {
+    const known = this.#metadata.get(metadata.name);
+    const { type, help, unit } = metadata;
+    if (known !== undefined && known.type === type && known.help === help && known.unit === unit) return;
+    if (!this.#keepMetadata(metadata) || this.#closed) return;
+    this.#announced.add(metadata.name);
+    this.#draining ??= this.#drain();
   }
 
   metadata(): MetricMetadata[] {
@@ -205,13 +230,13 @@ export class MetricHead {
 
   stats(): MetricHeadStats {
     return {
-      series: this.#byKey.size,
+      series: this.#series.size,
       samplesAppended: this.#samplesAppended,
       memoryBytes: this.#memoryBytes,
       logBytes: this.#log?.bytes ?? 0,
       logSegments: this.#log?.segments ?? 0,
       logSyncs: this.#log?.syncs ?? 0,
-      leftOut: { ...this.#leftOut },
+      leftOut: new Map(this.#leftOut),
       forgottenEarly: this.#forgottenEarly,
     };
   }
@@ -223,119 +248,148 @@ export class MetricHead {
     await this.#log?.close();
   }
 
+  #submit(write: Write, samples: number): Promise<AppendOutcome> {
+    if (this.#closed) return Promise.reject(new ThalwegError("store_unavailable", { why: "it is closed" }));
+    if (this.#waitingSamples + samples > WAITING_SAMPLES_MAX) {
+      const why = `${this.#waitingSamples} samples wait for the metric log; the limit is ${WAITING_SAMPLES_MAX}`;
+      return Promise.reject(new ThalwegError("store_unavailable", { why }));
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ write, samples, resolve, reject });
+      this.#waitingSamples += samples;
+      this.#draining ??= this.#drain();
+    });
+  }
+
   async #drain(): Promise<void> {
     // Appends of one turn of the loop share one write: the first of them must not leave alone.
     await Promise.resolve();
-    while (this.#waiting.length > 0) {
+    while (this.#waiting.length > 0 || this.#announced.size > 0) {
       const group = this.#waiting;
       this.#waiting = [];
       this.#waitingSamples = 0;
       try {
-        await this.#writeGroup(group);
-        for (const { resolve } of group) resolve();
+        const outcomes = await this.#writeGroup(group.map(({ write }) => write));
+        for (const [i, { resolve }] of group.entries()) {
+          const outcome = outcomes[i];
+          if (outcome !== undefined) resolve(outcome);
+        }
       } catch (error) {
+        // Metadata is announced again by whoever sends it; a write alone for it is not tried again.
+        this.#announced.clear();
         for (const { reject } of group) reject(error);
       }
     }
     this.#draining = undefined;
   }
 
-  async #writeGroup(group: readonly Waiting[]): Promise<void> {
+  async #writeGroup(writes: readonly Write[]): Promise<AppendOutcome[]> {
     const log = this.#log;
     if (log === undefined) throw new Error("append before open");
-    const room = group.reduce((sum, { samples }) => sum + samples.length, 0);
-    const staged: Staged = {
-      series: [],
-      timestampsMs: new Float64Array(room),
-      values: new Float64Array(room),
-      maxMs: Number.NEGATIVE_INFINITY,
-    };
+    const stage = new Stage({
+      windowMs: this.#windowMs,
+      seriesMax: this.#seriesMax,
+      newestMs: this.#newestMs,
+      seriesOf: (labels) => this.#series.of(labels),
+      exemplars: this.#exemplars,
+    });
+    const outcomes = [];
     try {
       const segment = await log.ready();
-      for (const { samples } of group) for (const sample of samples) this.#stage(sample, staged);
-      if (staged.series.length > 0) await log.write(this.#encode(staged, segment), staged.maxMs);
+      for (const write of writes) outcomes.push(stage.add(write));
+      const bytes = this.#encode(stage, segment);
+      if (bytes.length > 0) await log.write(bytes, stage.maxMs);
+      this.#describedIn = segment;
+      this.#announced.clear();
     } catch (error) {
-      for (const series of staged.series) forgetLogged(series);
+      stage.rollBack();
       if (error instanceof ThalwegError) throw error;
       const why = error instanceof Error ? error.message : String(error);
       throw new ThalwegError("store_unavailable", { why: `the metric log cannot be written (${why})` }, error);
     }
-    for (const [i, series] of staged.series.entries()) {
-      this.#apply(series, staged.timestampsMs[i] ?? 0, staged.values[i] ?? 0);
-    }
-    this.#samplesAppended += staged.series.length;
+    this.#applyAll(stage);
     const monotonicMs = this.#clock.monotonicMs();
     if (monotonicMs - this.#sweptMonotonicMs >= SWEEP_EVERY_MS || this.#memoryBytes > this.#memoryBytesMax) {
       await this.#sweep(log);
     }
+    return outcomes.map((outcome) => this.#counted(outcome.outcome()));
   }
 
-  #stage(sample: SampleToAppend, staged: Staged): void {
-    const { timestampMs, value } = sample;
-    if (!Number.isInteger(timestampMs) || Math.abs(timestampMs) > TIMESTAMP_MS_MAX) {
-      this.#leftOut.timestamp++;
-      return;
-    }
-    const series = this.#seriesOf(sample.labels);
-    if (series === undefined) {
-      this.#leftOut.series_max++;
-      return;
-    }
-    if (timestampMs <= series.loggedMs) {
-      if (timestampMs < series.loggedMs) this.#leftOut.out_of_order++;
-      else if (!Object.is(value, series.loggedValue)) this.#leftOut.duplicate++;
-      return;
-    }
-    series.loggedMs = timestampMs;
-    series.loggedValue = value;
-    const at = staged.series.push(series) - 1;
-    staged.timestampsMs[at] = timestampMs;
-    staged.values[at] = value;
-    if (timestampMs > staged.maxMs) staged.maxMs = timestampMs;
-  }
-
-  #encode(staged: Staged, segment: number): Uint8Array {
+  #encode(stage: Stage, segment: number): Uint8Array {
     const undeclared: HeadSeries[] = [];
-    for (const series of staged.series) {
-      if (series.declaredIn === segment) continue;
+    const declare = ({ series }: OfSeries<unknown> & { readonly series: HeadSeries }) => {
+      if (series.declaredIn === segment) return;
       series.declaredIn = segment;
       undeclared.push(series);
-    }
+    };
+    stage.samples.forEach(declare);
+    stage.exemplars.forEach(declare);
     this.#out.clear();
+    const described = this.#describedIn === segment ? this.#announced : this.#metadata.keys();
+    const metadata = [...described].flatMap((name) => this.#metadata.get(name) ?? []);
+    if (metadata.length > 0) writeMetadata(this.#out, metadata);
     if (undeclared.length > 0) writeDeclarations(this.#out, undeclared);
-    writeSamples(this.#out, staged);
+    if (stage.samples.length > 0) writeSamples(this.#out, stage.samples);
+    if (stage.exemplars.length > 0) writeExemplars(this.#out, stage.exemplars);
     return this.#out.written();
   }
 
-  #apply(series: HeadSeries, timestampMs: number, value: number): void {
-    if (!series.indexed) {
-      series.indexed = true;
-      this.#index.add(series);
-      this.#memoryBytes += seriesBytes(series);
+  #applyAll(stage: Stage): void {
+    for (const { series, item, late, counted, outcome } of stage.samples) {
+      if (!late) this.#append(series, item);
+      else if (this.#insert(series, item) === "duplicate") outcome.takeBack(counted, "duplicate");
     }
-    this.#memoryBytes += appendSample(series, timestampMs, value);
+    this.#samplesAppended += stage.samples.length;
+    for (const { series, item, outcome } of stage.exemplars) {
+      const verdict = this.#exemplars.add(series, item);
+      if (verdict !== "new" && verdict !== "repeat") outcome.takeBack("exemplars", verdict);
+    }
   }
 
-  #seriesOf(labels: Labels): HeadSeries | undefined {
-    const known = this.#byLabels.get(labels);
-    if (known !== undefined) return known;
-    const key = keyOf(labels);
-    let series = this.#byKey.get(key);
-    if (series === undefined) {
-      if (this.#byKey.size >= this.#seriesMax) return undefined;
-      series = emptySeries(this.#nextRef++, labels, key);
-      this.#byKey.set(key, series);
+  /** What the log holds was accepted: a sample that is not the newest came late, or is there already. */
+  #replay(series: HeadSeries, sample: Sample): void {
+    const { logged } = series;
+    if (sample.timestampMs === logged.ms) return;
+    if (sample.timestampMs < logged.ms) {
+      this.#insert(series, sample);
+      return;
     }
-    this.#byLabels.set(labels, series);
-    return series;
+    series.logged = newestOf(sample);
+    this.#append(series, sample);
   }
 
-  /** Forgets what is older than retention, or more while memory is full. */
+  #append(series: HeadSeries, sample: Sample): void {
+    if (this.#series.index(series)) this.#memoryBytes += seriesBytes(series);
+    this.#memoryBytes += appendSample(series, sample);
+    if (sample.timestampMs > this.#newestMs) this.#newestMs = sample.timestampMs;
+  }
+
+  #insert(series: HeadSeries, sample: Sample): "new" | "repeat" | "duplicate" {
+    const grew = insertLate(series, sample);
+    if (typeof grew !== "number") return grew;
+    this.#memoryBytes += grew;
+    return "new";
+  }
+
+  #keepMetadata(metadata: MetricMetadata): boolean {
+    if (this.#metadata.size >= METADATA_MAX && !this.#metadata.has(metadata.name)) return false;
+    this.#metadata.set(metadata.name, metadata);
+    return true;
+  }
+
+  #counted(outcome: AppendOutcome): AppendOutcome {
+    for (const [reason, count] of outcome.refused) {
+      this.#leftOut.set(reason, (this.#leftOut.get(reason) ?? 0) + count);
+    }
+    return outcome;
+  }
+
+  /** Forgets what is older than retention, counted from the newest sample, or more while memory is full. */
   async #sweep(log: MetricLog): Promise<void> {
     this.#sweptMonotonicMs = this.#clock.monotonicMs();
     const elapsedMs = this.#sweptMonotonicMs - this.#openedMonotonicMs;
     const nowMs = Math.min(this.#clock.nowMs(), this.#openedMs + elapsedMs + CLOCK_STEP_MAX_MS);
-    await this.#forgetBefore(log, nowMs - this.#retentionMs);
+    await this.#forgetBefore(log, Math.min(nowMs, this.#newestMs) - this.#retentionMs);
     while (this.#memoryBytes > this.#memoryBytesMax) {
       const oldestMaxMs = log.oldestMaxMs();
       if (oldestMaxMs === undefined || !Number.isFinite(oldestMaxMs)) return;
@@ -345,20 +399,15 @@ export class MetricHead {
   }
 
   async #forgetBefore(log: MetricLog, cutoffMs: number): Promise<void> {
+    if (!Number.isFinite(cutoffMs)) return;
     await log.dropBefore(cutoffMs);
     this.#memoryBytes = 0;
-    let dropped = false;
-    for (const series of this.#byKey.values()) {
-      if (dropBefore(series, cutoffMs)) {
-        this.#byKey.delete(series.key);
-        dropped = true;
-      } else {
-        this.#memoryBytes += seriesBytes(series);
-      }
+    const empty: HeadSeries[] = [];
+    for (const series of this.#series.all()) {
+      if (dropBefore(series, cutoffMs)) empty.push(series);
+      else this.#memoryBytes += seriesBytes(series);
     }
-    if (!dropped) return;
-    this.#byLabels = new WeakMap();
-    this.#index.rebuild([...this.#byKey.values()].filter((series) => series.indexed));
+    this.#series.remove(empty);
   }
 }
 
@@ -371,16 +420,4 @@ export async function openMetricHead(options: MetricHeadOptions): Promise<Metric
   const head = new MetricHead(options);
   await head.open(options);
   return head;
-}
-
-/** After a failed write the newest logged sample is the newest applied one again. */
-function forgetLogged(series: HeadSeries): void {
-  series.loggedMs = newestMs(series);
-  series.loggedValue = series.openCount > 0 ? (series.openValues[series.openCount - 1] ?? 0) : 0;
-}
-
-function keyOf(labels: Labels): string {
-  let key = "";
-  for (const [name, value] of labels) key += `${name}\u0000${value}\u0001`;
-  return key;
 }

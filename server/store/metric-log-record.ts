@@ -9,29 +9,49 @@
 import { crc32 } from "node:zlib";
 import { type ByteReader, BytesEndError, ByteReader as Reader } from "../model/byte-reader.ts";
 import type { ByteWriter } from "../model/byte-writer.ts";
-import type { Labels } from "../model/series.ts";
+import type { NativeHistogram } from "../model/histogram.ts";
+import type { Exemplar, Labels, MetricMetadata, MetricType } from "../model/series.ts";
+import { readHistogram, writeHistogram } from "./metric-histogram-codec.ts";
+import type { Sample } from "./metric-track.ts";
 
 const FRAME_MAGIC = 0x4c4d_5754;
 const HEADER_BYTES = 16;
 const PAYLOAD_BYTES_MAX = 2 ** 28;
 const KIND_DECLARE = 1;
 const KIND_SAMPLES = 2;
-/** Whole numbers below this are written as varints with one bit for the tag. */
+const KIND_EXEMPLARS = 3;
+const KIND_METADATA = 4;
+/** Whole numbers below this are written as varints with one bit that tells them from a tag. */
 const INTEGER_MAX = 2 ** 51;
 const TAG_DOUBLE = 1;
+const TAG_HISTOGRAM = 3;
+/** A start timestamp, as far as it lies before the sample; the value follows. */
+const TAG_START = 5;
+/** Never reordered: its places are written. */
+const METRIC_TYPES: readonly MetricType[] = [
+  "unknown",
+  "counter",
+  "gauge",
+  "histogram",
+  "gaugehistogram",
+  "summary",
+  "info",
+  "stateset",
+];
 
 /** Receives what the log holds, in order. */
 export interface LogVisitor {
   /** `ref` names these labels until the segment ends. */
   declare(ref: number, labels: Labels): void;
-  sample(ref: number, timestampMs: number, value: number): void;
+  sample(ref: number, sample: Sample): void;
+  exemplar(ref: number, exemplar: Exemplar): void;
+  metadata(metadata: MetricMetadata): void;
 }
 
-/** Samples in columns, as the head hands them to the log; the columns may be longer than `series`. */
-export interface LogSamples {
-  readonly series: readonly { readonly ref: number }[];
-  readonly timestampsMs: Float64Array;
-  readonly values: Float64Array;
+/** Something of one series, as the head hands it to the log. */
+export interface OfSeries<T> {
+  readonly series: { readonly ref: number };
+  readonly item: T;
 }
 
 /** Appends a frame that declares series. */
@@ -44,34 +64,75 @@ export function writeDeclarations(
   out.varint(series.length);
   for (const { ref, labels } of series) {
     out.varint(ref);
-    out.varint(labels.length);
-    for (const [name, value] of labels) {
-      out.text(name);
-      out.text(value);
-    }
+    writeLabels(out, labels);
   }
   endFrame(out, start);
 }
 
+function writeLabels(out: ByteWriter, labels: Labels): void {
+  out.varint(labels.length);
+  for (const [name, value] of labels) {
+    out.text(name);
+    out.text(value);
+  }
+}
+
 /** Appends a frame of samples; neighbours with the same time or near refs take the fewest bytes. */
-export function writeSamples(out: ByteWriter, samples: LogSamples): void {
+export function writeSamples(out: ByteWriter, samples: readonly OfSeries<Sample>[]): void {
   const start = beginFrame(out);
   out.byte(KIND_SAMPLES);
-  out.varint(samples.series.length);
+  out.varint(samples.length);
   let previousRef = 0;
   let previousMs = 0;
-  for (const [i, { ref }] of samples.series.entries()) {
-    const timestampMs = samples.timestampsMs[i] ?? previousMs;
-    const value = samples.values[i] ?? 0;
-    out.signed(ref - previousRef);
+  let previousHistogram: NativeHistogram | undefined;
+  for (const { series, item } of samples) {
+    const { timestampMs, value, histogram, startMs } = item;
+    out.signed(series.ref - previousRef);
     out.signed(timestampMs - previousMs);
-    if (Number.isInteger(value) && value >= 0 && value < INTEGER_MAX && !Object.is(value, -0)) out.varint(value * 2);
-    else {
+    if (startMs !== 0) {
+      out.varint(TAG_START);
+      out.signed(timestampMs - startMs);
+    }
+    if (histogram !== undefined) {
+      out.varint(TAG_HISTOGRAM);
+      writeHistogram(out, histogram, previousHistogram);
+      previousHistogram = histogram;
+    } else if (Number.isInteger(value) && value >= 0 && value < INTEGER_MAX && !Object.is(value, -0)) {
+      out.varint(value * 2);
+    } else {
       out.varint(TAG_DOUBLE);
       out.float64(value);
     }
-    previousRef = ref;
+    previousRef = series.ref;
     previousMs = timestampMs;
+  }
+  endFrame(out, start);
+}
+
+/** Appends a frame of exemplars. */
+export function writeExemplars(out: ByteWriter, exemplars: readonly OfSeries<Exemplar>[]): void {
+  const start = beginFrame(out);
+  out.byte(KIND_EXEMPLARS);
+  out.varint(exemplars.length);
+  for (const { series, item } of exemplars) {
+    out.varint(series.ref);
+    out.signed(item.timestampMs);
+    out.float64(item.value);
+    writeLabels(out, item.labels);
+  }
+  endFrame(out, start);
+}
+
+/** Appends a frame of what is known of metrics. */
+export function writeMetadata(out: ByteWriter, metadata: readonly MetricMetadata[]): void {
+  const start = beginFrame(out);
+  out.byte(KIND_METADATA);
+  out.varint(metadata.length);
+  for (const { name, type, help, unit } of metadata) {
+    out.text(name);
+    out.byte(METRIC_TYPES.indexOf(type));
+    out.text(help);
+    out.text(unit);
   }
   endFrame(out, start);
 }
@@ -89,6 +150,8 @@ export function readPayload(payload: Uint8Array, visitor: LogVisitor, known: Kno
   const kind = reader.byte();
   if (kind === KIND_DECLARE) readDeclarations(reader, payload, visitor, known);
   else if (kind === KIND_SAMPLES) readSamples(reader, visitor);
+  else if (kind === KIND_EXEMPLARS) readExemplars(reader, visitor);
+  else if (kind === KIND_METADATA) readMetadata(reader, visitor);
   else throw new BytesEndError(0);
 }
 
@@ -172,10 +235,42 @@ function readLabels(reader: ByteReader, count: number): Labels {
 function readSamples(reader: ByteReader, visitor: LogVisitor): void {
   let ref = 0;
   let timestampMs = 0;
+  let previousHistogram: NativeHistogram | undefined;
   for (let left = reader.varint(); left > 0; left--) {
     ref += reader.signed();
     timestampMs += reader.signed();
-    const tagged = reader.varint();
-    visitor.sample(ref, timestampMs, tagged === TAG_DOUBLE ? reader.float64() : tagged / 2);
+    let tagged = reader.varint();
+    let startMs = 0;
+    if (tagged === TAG_START) {
+      startMs = timestampMs - reader.signed();
+      tagged = reader.varint();
+    }
+    let value = tagged / 2;
+    let histogram: NativeHistogram | undefined;
+    if (tagged === TAG_HISTOGRAM) {
+      value = Number.NaN;
+      histogram = readHistogram(reader, previousHistogram);
+      previousHistogram = histogram;
+    } else if (tagged === TAG_DOUBLE) value = reader.float64();
+    else if (tagged % 2 !== 0) throw new BytesEndError(reader.at);
+    visitor.sample(ref, { timestampMs, value, histogram, startMs });
+  }
+}
+
+function readExemplars(reader: ByteReader, visitor: LogVisitor): void {
+  for (let left = reader.varint(); left > 0; left--) {
+    const ref = reader.varint();
+    const timestampMs = reader.signed();
+    const value = reader.float64();
+    visitor.exemplar(ref, { labels: readLabels(reader, reader.varint()), timestampMs, value });
+  }
+}
+
+function readMetadata(reader: ByteReader, visitor: LogVisitor): void {
+  for (let left = reader.varint(); left > 0; left--) {
+    const name = reader.text();
+    const type = METRIC_TYPES[reader.byte()];
+    if (type === undefined) throw new BytesEndError(reader.at);
+    visitor.metadata({ name, type, help: reader.text(), unit: reader.text() });
   }
 }

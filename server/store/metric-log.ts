@@ -9,7 +9,6 @@
 import { type FileHandle, open, readdir, readFile, rename, truncate, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { BytesEndError } from "../model/byte-reader.ts";
-import type { Labels } from "../model/series.ts";
 import { makePrivateDirectory, renameDurably, syncDirectory } from "../platform/files.ts";
 import { type KnownLabels, type LogVisitor, readPayload, readStretches } from "./metric-log-record.ts";
 
@@ -34,11 +33,9 @@ export interface LogDamage {
 }
 
 /** What a reading of all segments tells. */
-export interface LogVisit {
+export interface LogVisit extends LogVisitor {
   /** Called before a segment's records. */
-  segment(): void;
-  declare(ref: number, labels: Labels): void;
-  sample(ref: number, timestampMs: number, value: number): void;
+  segment(number: number): void;
 }
 
 interface Segment {
@@ -245,12 +242,14 @@ async function readSegment(
   let tornAt: number | undefined;
   const visitor: LogVisitor = {
     declare: (ref, labels) => visit.declare(ref, labels),
-    sample: (ref, timestampMs, value) => {
-      if (timestampMs > maxMs) maxMs = timestampMs;
-      visit.sample(ref, timestampMs, value);
+    sample: (ref, sample) => {
+      if (sample.timestampMs > maxMs) maxMs = sample.timestampMs;
+      visit.sample(ref, sample);
     },
+    exemplar: (ref, exemplar) => visit.exemplar(ref, exemplar),
+    metadata: (metadata) => visit.metadata(metadata),
   };
-  visit.segment();
+  visit.segment(number);
   for (const stretch of readStretches(bytes)) {
     if (stretch.kind === "payload") {
       const why = readChecked(stretch.bytes, visitor, known);

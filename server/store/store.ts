@@ -36,6 +36,8 @@ export interface StoreOptions {
   readonly answerBytesMax?: number;
   /** Memory that samples may take; beyond it the oldest are forgotten early. */
   readonly headBytesMax?: number;
+  /** How much older than the newest sample of all a late one may be; none is taken unless given. */
+  readonly outOfOrderWindowMs?: number;
   /** When samples are acknowledged, `always` unless given; spans are on the disk before they are. */
   readonly durability?: "always" | "interval";
   /** Told of every damage that was set aside while the store opened or ran. */
@@ -127,6 +129,7 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
       clock: options.clock,
       retentionMs: options.retentionMs,
       durability: options.durability ?? "always",
+      outOfOrderWindowMs: options.outOfOrderWindowMs ?? 0,
       ...(options.headBytesMax === undefined ? {} : { memoryBytesMax: options.headBytesMax }),
       onDamage: (damage) => onDamage(new ThalwegError("data_damaged", { ...damage })),
     });
@@ -168,16 +171,14 @@ function doorsOf(engine: EngineHolder, head: MetricHead): Pick<Store, "writer" |
       loadDerived: async () => engine.open().loadDerived(),
       replaySpans: async (sequence, onBatch) => engine.open().replaySpans(sequence, onBatch),
       appendSamples: (samples) => head.append(samples),
-      appendSeries: async () => {
-        throw new ThalwegError("store_unavailable", { why: "writes of whole series are not taken" });
-      },
+      appendSeries: (series) => head.appendSeries(series),
       describe: (metadata) => head.describe(metadata),
     },
     reader: {
       sql: async (statement, limits) => engine.open().sql(statement, limits),
       trace: async (traceId, spansMax) => engine.open().trace(traceId, spansMax),
       select: async (matchers, minMs, maxMs) => head.select(matchers, minMs, maxMs),
-      exemplars: async () => [],
+      exemplars: async (matchers, minMs, maxMs) => head.exemplars(matchers, minMs, maxMs),
       series: async (matchers, minMs, maxMs) => head.series(matchers, minMs, maxMs),
       metadata: () => head.metadata(),
     },

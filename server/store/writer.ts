@@ -43,17 +43,28 @@ export type SampleRefusal =
   | "series_max"
   | "histogram_invalid"
   | "exemplar_out_of_order"
-  | "exemplar_duplicate"
-  | "exemplar_labels";
+  | "exemplar_labels"
+  | "exemplar_series";
 
-/** What became of one write. A sample that repeats the stored one exactly counts as kept. */
+/**
+ * What became of one write: every sample, histogram and exemplar is either kept or refused for one reason.
+ *
+ * What repeats a stored sample or exemplar exactly counts as kept.
+ */
 export interface AppendOutcome {
   readonly samples: number;
   readonly histograms: number;
   readonly exemplars: number;
   readonly refused: ReadonlyMap<SampleRefusal, number>;
-  /** The first refusal in Prometheus' words, with its series; undefined where nothing was refused. */
+  /**
+   * The part of `refused` that Prometheus drops without a word and tells the sender as written: where a write contradicts
+   * itself, since it looks only at what was stored before.
+   */
+  readonly unreported: { readonly samples: number; readonly histograms: number; readonly exemplars: number };
+  /** The first refusal of a sample or histogram in Prometheus' words, with its series; undefined where there is none to report. */
   readonly firstRefusal: string | undefined;
+  /** The same for exemplars. Remote write 1.0 does not report it, and neither version reports `exemplar_labels`. */
+  readonly firstExemplarRefusal: string | undefined;
 }
 
 /** Takes what ingest accepted. */

@@ -1,0 +1,109 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ByteReader, BytesEndError } from "../model/byte-reader.ts";
+import { ByteWriter } from "../model/byte-writer.ts";
+import { emptyColumns, readChunk, type SampleRun, STALE_NAN, sealChunk } from "./metric-chunk.ts";
+import { readXor, writeXor } from "./metric-double-codec.ts";
+import { anyDouble, anyHistogram, bitText, grown, linesOf, type Pick, random } from "./metric-fixture.ts";
+
+test("a double comes back bit by bit, whatever the one before", () => {
+  const pick = random(1);
+  for (let round = 0; round < 20_000; round++) {
+    const [value, previous] = [anyDouble(pick), anyDouble(pick)];
+    const out = new ByteWriter();
+    writeXor(out, value, previous);
+    assert.ok(out.length <= 9);
+    const reader = new ByteReader(out.take());
+    assert.equal(bitText(readXor(reader, previous)), bitText(value));
+    assert.equal(reader.left, 0);
+  }
+});
+
+function anyRun(pick: Pick): SampleRun {
+  const count = 1 + pick(40);
+  const columns = emptyColumns(count);
+  const numbers = pick(4);
+  const kinds = pick(4);
+  let ms = (pick(2) === 0 ? 1_768_478_400_000 : 0) - pick(2) * pick(10_000_000);
+  let histogram = anyHistogram(pick);
+  for (let i = 0; i < count; i++) {
+    columns.timestampsMs[i] = ms;
+    ms += pick(4) === 0 ? 1 + pick(2 ** 31) : 15_000;
+    columns.values[i] = [pick(1000), pick(10_000) / 100, anyDouble(pick), pick(1000) / 7][numbers] ?? 0;
+    if (kinds === 1 && pick(6) === 0) columns.values[i] = STALE_NAN;
+    if (kinds >= 2 && (kinds === 2 || pick(2) === 0)) {
+      histogram = pick(3) === 0 ? anyHistogram(pick) : grown(histogram, pick(5));
+      columns.histograms ??= [];
+      columns.histograms[i] = histogram;
+      columns.values[i] = Number.NaN;
+    }
+    if (pick(9) === 0) {
+      columns.startsMs ??= new Float64Array(count);
+      columns.startsMs[i] = ms - pick(100_000);
+    }
+  }
+  return columns;
+}
+
+const line = (run: SampleRun) => linesOf([{ labels: [], ...run }])[0];
+
+test("a chunk of any samples comes back bit by bit, also from the middle of longer columns", () => {
+  const pick = random(2);
+  for (let round = 0; round < 4000; round++) {
+    const run = anyRun(pick);
+    const chunk = sealChunk(run, 0, run.timestampsMs.length);
+    const read = emptyColumns(chunk.count);
+    readChunk(chunk, read, 0);
+    assert.equal(line(read), line(run), `round ${round}`);
+    assert.equal(chunk.minMs, run.timestampsMs[0]);
+    const from = pick(chunk.count);
+    const part = sealChunk(run, from, chunk.count);
+    const longer = emptyColumns(part.count + 7);
+    readChunk(part, longer, 7);
+    const { timestampsMs, values, histograms, startsMs } = longer;
+    const tail = {
+      timestampsMs: timestampsMs.slice(7),
+      values: values.slice(7),
+      histograms: histograms?.slice(7),
+      startsMs: startsMs?.slice(7),
+    };
+    const want = {
+      timestampsMs: run.timestampsMs.slice(from),
+      values: run.values.slice(from),
+      histograms: run.histograms?.slice(from),
+      startsMs: run.startsMs?.slice(from),
+    };
+    assert.equal(line(tail), line(want));
+  }
+});
+
+test("common series take few bytes a sample", () => {
+  const bytesOf = (value: (i: number) => number) => {
+    const columns = emptyColumns(120);
+    for (let i = 0; i < 120; i++) {
+      columns.timestampsMs[i] = 1_768_478_400_000 + 15_000 * i;
+      columns.values[i] = value(i);
+    }
+    return sealChunk(columns, 0, 120).bytes.length / 120;
+  };
+  const pick = random(3);
+  assert.ok(bytesOf(() => 1) < 2.2);
+  assert.ok(bytesOf((i) => i * 100 + pick(20)) < 3.2);
+  assert.ok(bytesOf(() => pick(10_000) / 100) < 4.2);
+  assert.ok(bytesOf(() => pick(2 ** 30) / 7) < 9.2);
+});
+
+test("damaged bytes throw BytesEndError or give samples, and never run on", () => {
+  const pick = random(4);
+  for (let round = 0; round < 5000; round++) {
+    const run = anyRun(pick);
+    const chunk = sealChunk(run, 0, run.timestampsMs.length);
+    const bytes = chunk.bytes.slice(0, pick(5) === 0 ? pick(chunk.bytes.length) : chunk.bytes.length);
+    for (let flips = 1 + pick(3); flips > 0 && bytes.length > 0; flips--) bytes[pick(bytes.length)] = pick(256);
+    try {
+      readChunk({ count: chunk.count, bytes }, emptyColumns(chunk.count), 0);
+    } catch (error) {
+      assert.ok(error instanceof BytesEndError, String(error));
+    }
+  }
+});

@@ -1,0 +1,85 @@
+/** Counts what becomes of one write, and words its first refusal as Prometheus does. */
+
+import type { Labels } from "../model/series.ts";
+import { type NewestSample, numberOfSample } from "./metric-head-series.ts";
+import type { Sample } from "./metric-track.ts";
+import type { AppendOutcome, SampleRefusal } from "./writer.ts";
+
+/** Kinds of things that are counted apart. */
+export type Counted = "samples" | "histograms" | "exemplars";
+
+const LEGACY_NAME = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
+
+/** The outcome of one write while it is being made up. */
+export class OutcomeCounter {
+  readonly #kept = { samples: 0, histograms: 0, exemplars: 0 };
+  readonly #unreported = { samples: 0, histograms: 0, exemplars: 0 };
+  readonly #refused = new Map<SampleRefusal, number>();
+  #firstRefusal: string | undefined;
+  #firstExemplarRefusal: string | undefined;
+
+  keep(counted: Counted): void {
+    this.#kept[counted]++;
+  }
+
+  /** @param text What the sender is told; undefined where Prometheus says nothing. */
+  refuse(counted: Counted, reason: SampleRefusal, text: string | undefined): void {
+    this.#refused.set(reason, (this.#refused.get(reason) ?? 0) + 1);
+    if (text === undefined) return;
+    if (counted === "exemplars") this.#firstExemplarRefusal ??= text;
+    else this.#firstRefusal ??= text;
+  }
+
+  /** Refuses what Prometheus would tell the sender as written. */
+  refuseUnreported(counted: Counted, reason: SampleRefusal): void {
+    this.refuse(counted, reason, undefined);
+    this.#unreported[counted]++;
+  }
+
+  /** Moves something that was kept to the refused. */
+  takeBack(counted: Counted, reason: SampleRefusal): void {
+    this.#kept[counted]--;
+    this.refuseUnreported(counted, reason);
+  }
+
+  outcome(): AppendOutcome {
+    return {
+      ...this.#kept,
+      refused: this.#refused,
+      unreported: this.#unreported,
+      firstRefusal: this.#firstRefusal,
+      firstExemplarRefusal: this.#firstExemplarRefusal,
+    };
+  }
+}
+
+/** Prometheus' words for a refusal by order. */
+export function orderRefusal(
+  reason: "out_of_order" | "too_old" | "duplicate",
+  sample: Sample,
+  newest: NewestSample,
+  labels: Labels,
+): string {
+  const why = {
+    out_of_order: "out of order sample",
+    too_old: "too old sample",
+    duplicate: duplicateText(sample, newest),
+  }[reason];
+  return `${why} for series ${labelsText(labels)}`;
+}
+
+/** Labels as Prometheus prints them: `{__name__="up", job="shop"}`. */
+export function labelsText(labels: Labels): string {
+  const pairs = labels.map(([name, value]) => {
+    const printed = LEGACY_NAME.test(name) ? name : JSON.stringify(name);
+    return `${printed}=${JSON.stringify(value)}`;
+  });
+  return `{${pairs.join(", ")}}`;
+}
+
+function duplicateText({ timestampMs, value, histogram }: Sample, newest: NewestSample): string {
+  if (histogram !== undefined || timestampMs === 0) return "duplicate sample for timestamp";
+  const number = numberOfSample(newest);
+  const existing = number === undefined ? "existing is a histogram" : `existing ${number}`;
+  return `duplicate sample for timestamp ${timestampMs}; overrides not allowed: ${existing}, new value ${value}`;
+}

@@ -1,0 +1,197 @@
+/**
+ * Judges what writes bring, as Prometheus' head does, and gathers what goes to the log as one group.
+ *
+ * A write is judged by what was accepted before it. What it says against itself is left out too, but not reported, since
+ * Prometheus drops that at its commit without a word.
+ */
+
+import { histogramFault } from "../model/histogram-validate.ts";
+import type { Exemplar, Labels, SampleToAppend, SeriesToAppend } from "../model/series.ts";
+import { isStale, STALE_NAN } from "./metric-chunk.ts";
+import { compareExemplars, type ExemplarRing } from "./metric-exemplars.ts";
+import { type HeadSeries, isRepeat, type NewestSample, newestOf } from "./metric-head-series.ts";
+import { type Counted, labelsText, OutcomeCounter, orderRefusal } from "./metric-outcome.ts";
+import type { Sample } from "./metric-track.ts";
+import type { SampleRefusal } from "./writer.ts";
+
+/** Time stamps further from 1970 than this cannot be told apart as whole milliseconds in the log. */
+const TIMESTAMP_MS_MAX = 2 ** 50;
+
+/** What one call to the writing door brings. */
+export type Write =
+  | { readonly kind: "samples"; readonly samples: readonly SampleToAppend[] }
+  | { readonly kind: "series"; readonly series: readonly SeriesToAppend[] };
+
+/** A sample that passed, with the write it came by. */
+export interface StagedSample {
+  readonly series: HeadSeries;
+  readonly item: Sample;
+  readonly late: boolean;
+  readonly counted: Counted;
+  readonly outcome: OutcomeCounter;
+}
+
+/** An exemplar that passed. */
+export interface StagedExemplar {
+  readonly series: HeadSeries;
+  readonly item: Exemplar;
+  readonly outcome: OutcomeCounter;
+}
+
+interface Incoming {
+  readonly labels: Labels;
+  readonly sample: Sample;
+  readonly counted: Counted;
+  readonly series?: HeadSeries | undefined;
+}
+
+/** What a stage needs of the head. */
+export interface StageRules {
+  /** How much older than the newest sample of all a late one may be; 0 takes none. */
+  readonly windowMs: number;
+  readonly seriesMax: number;
+  /** Newest sample of all when the group is staged. */
+  readonly newestMs: number;
+  /** The series with these labels, made where there is none; undefined where there are too many. */
+  readonly seriesOf: (labels: Labels) => HeadSeries | undefined;
+  readonly exemplars: ExemplarRing<HeadSeries>;
+}
+
+let writes = 0;
+
+/** One group of writes on its way to the log. */
+export class Stage {
+  readonly samples: StagedSample[] = [];
+  readonly exemplars: StagedExemplar[] = [];
+  maxMs = Number.NEGATIVE_INFINITY;
+  readonly #rules: StageRules;
+
+  constructor(rules: StageRules) {
+    this.#rules = rules;
+  }
+
+  /** Judges one write. @returns Its outcome so far; applying it may still take something back. */
+  add(write: Write): OutcomeCounter {
+    const outcome = new OutcomeCounter();
+    writes++;
+    if (write.kind === "samples") {
+      for (const { labels, timestampMs, value } of write.samples) {
+        const sample = { timestampMs, value, histogram: undefined, startMs: 0 };
+        this.#sample({ labels, sample, counted: "samples" }, outcome);
+      }
+    } else {
+      for (const series of write.series) this.#series(series, outcome);
+    }
+    return outcome;
+  }
+
+  /** Forgets the group: the newest logged sample of each series is the newest applied one again. */
+  rollBack(): void {
+    for (const { series } of this.samples) series.logged = series.applied;
+  }
+
+  #series(toAppend: SeriesToAppend, outcome: OutcomeCounter): void {
+    const { labels, timestampsMs, values, histograms, startsMs, exemplars } = toAppend;
+    let series: HeadSeries | undefined;
+    for (let i = 0; i < timestampsMs.length; i++) {
+      const histogram = histograms?.[i];
+      const stale = histogram !== undefined && isStale(histogram.sum);
+      const sample = {
+        timestampMs: timestampsMs[i] ?? 0,
+        value: stale ? STALE_NAN : histogram === undefined ? (values[i] ?? 0) : Number.NaN,
+        histogram: stale ? undefined : histogram,
+        startMs: knownStart(startsMs?.[i]),
+      };
+      const counted = histogram === undefined ? "samples" : "histograms";
+      series = this.#sample({ labels, sample, counted, series }, outcome);
+    }
+    if (exemplars === undefined || exemplars.length === 0) return;
+    series ??= this.#rules.seriesOf(labels);
+    for (const exemplar of [...exemplars].sort(compareExemplars)) this.#exemplar(series, exemplar, outcome);
+  }
+
+  /** @returns The sample's series, where it was looked for. */
+  #sample(incoming: Incoming, outcome: OutcomeCounter): HeadSeries | undefined {
+    const { labels, counted } = incoming;
+    const { timestampMs, histogram } = incoming.sample;
+    const fault = histogram === undefined ? undefined : histogramFault(histogram);
+    if (fault !== undefined) {
+      outcome.refuse(counted, "histogram_invalid", `${fault} for series ${labelsText(labels)}`);
+      return incoming.series;
+    }
+    if (!isTimestamp(timestampMs)) {
+      outcome.refuse(counted, "timestamp", `out of bounds for series ${labelsText(labels)}`);
+      return incoming.series;
+    }
+    const series = incoming.series ?? this.#rules.seriesOf(labels);
+    if (series !== undefined) this.#ordered(series, incoming, outcome);
+    else {
+      const why = `the limit of ${this.#rules.seriesMax} series is reached`;
+      outcome.refuse(counted, "series_max", `${why} for series ${labelsText(labels)}`);
+    }
+    return series;
+  }
+
+  #ordered(series: HeadSeries, { sample, counted }: Incoming, outcome: OutcomeCounter): void {
+    if (series.stagedBy !== writes) {
+      series.stagedBy = writes;
+      series.beforeWrite = series.logged;
+    }
+    const newest = newestOf(sample);
+    const verdict = this.#judge(newest, series.logged);
+    if (verdict === "repeat") {
+      outcome.keep(counted);
+    } else if (verdict === "append" || verdict === "late") {
+      outcome.keep(counted);
+      if (verdict === "append") series.logged = newest;
+      if (newest.ms > this.maxMs) this.maxMs = newest.ms;
+      this.samples.push({ series, item: sample, late: verdict === "late", counted, outcome });
+    } else if (isRefusal(this.#judge(newest, series.beforeWrite))) {
+      outcome.refuse(counted, verdict, orderRefusal(verdict, sample, series.beforeWrite, series.labels));
+    } else {
+      outcome.refuseUnreported(counted, verdict);
+    }
+  }
+
+  #judge(sample: NewestSample, stored: NewestSample): Verdict {
+    if (sample.ms > stored.ms) return "append";
+    if (sample.ms === stored.ms) return isRepeat(sample, stored) ? "repeat" : "duplicate";
+    const { windowMs, newestMs } = this.#rules;
+    if (windowMs === 0) return "out_of_order";
+    return sample.ms >= newestMs - windowMs ? "late" : "too_old";
+  }
+
+  #exemplar(series: HeadSeries | undefined, exemplar: Exemplar, outcome: OutcomeCounter): void {
+    const verdict = this.#judgeExemplar(series, exemplar);
+    if (verdict === "repeat") outcome.keep("exemplars");
+    else if (verdict === "new" && series !== undefined) {
+      outcome.keep("exemplars");
+      this.exemplars.push({ series, item: exemplar, outcome });
+    } else if (verdict !== "new") {
+      const told = verdict === "exemplar_out_of_order" && series !== undefined;
+      const text = told ? `out of order exemplar for series ${labelsText(series.labels)}` : undefined;
+      outcome.refuse("exemplars", verdict, text);
+    }
+  }
+
+  #judgeExemplar(series: HeadSeries | undefined, exemplar: Exemplar): "new" | "repeat" | SampleRefusal {
+    if (series === undefined || !Number.isFinite(series.logged.ms)) return "exemplar_series";
+    if (!isTimestamp(exemplar.timestampMs)) return "timestamp";
+    return this.#rules.exemplars.check(series, exemplar);
+  }
+}
+
+type Verdict = "append" | "late" | "repeat" | "out_of_order" | "too_old" | "duplicate";
+
+function isRefusal(verdict: Verdict): boolean {
+  return verdict === "out_of_order" || verdict === "too_old" || verdict === "duplicate";
+}
+
+function isTimestamp(ms: number): boolean {
+  return Number.isInteger(ms) && Math.abs(ms) <= TIMESTAMP_MS_MAX;
+}
+
+/** A start that is no time says nothing. */
+function knownStart(startMs: number | undefined): number {
+  return startMs !== undefined && isTimestamp(startMs) ? startMs : 0;
+}
