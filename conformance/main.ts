@@ -24,12 +24,13 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   crash: async () => (await import("./crash/suite.ts")).runCrash,
   field: async () => (await import("./field/suite.ts")).runField,
   promql: async () => (await import("./promql/suite.ts")).runPromql,
+  "promql-clients": async () => (await import("./promql-clients/suite.ts")).runPromqlClients,
   "promql-compliance": async () => (await import("./promql-compliance/suite.ts")).runPromqlCompliance,
   "promql-fuzz": async () => (await import("./promql-fuzz/suite.ts")).runPromqlFuzz,
   "see-it": async () => (await import("./see-it/suite.ts")).runSeeIt,
 };
 /** Suites that make their own input and need no directory. */
-const WITHOUT_FILES = new Set(["hops", "crash", "see-it", "promql-fuzz"]);
+const WITHOUT_FILES = new Set(["hops", "crash", "see-it", "promql-clients", "promql-fuzz"]);
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({

@@ -47,7 +47,7 @@ export class MemoryStore implements TestStore {
     const out: SeriesSamples[] = [];
     for (const kept of this.#series.values()) {
       if (!matchers.every((matcher) => matches(kept.labels, matcher))) continue;
-      kept.columns ??= columnsOf(kept.labels, kept.samples);
+      kept.columns ??= readColumns(kept);
       const part = cut(kept.columns, minMs, maxMs);
       if (part.values.length > 0) out.push(part);
     }
@@ -69,18 +69,17 @@ function matches(labels: Labels, { name, kind, value }: Matcher): boolean {
   }
 }
 
-/** Samples in the columns of the store's door; a staleness marker keeps its bits. */
-export function columnsOf(labels: Labels, samples: readonly LoadedSample[]): SeriesSamples {
+/** Samples in the columns of the store's door; a staleness marker keeps its bits, histograms the hints of the file. */
+export function columnsOf({ labels, samples }: LoadedSeries): SeriesSamples {
   const values = new Float64Array(samples.length);
   const bytes = new Uint8Array(values.buffer);
   const histograms: (NativeHistogram | undefined)[] = [];
-  const hints = hintsOf(samples);
   for (const [index, { value }] of samples.entries()) {
     if (value === "stale") bytes.set(STALE, index * 8);
     else if (typeof value === "number") values[index] = value;
     else {
       values[index] = Number.NaN;
-      histograms[index] = { ...toNative(value), resetHint: hints[index] ?? "unknown" };
+      histograms[index] = toNative(value);
     }
   }
   return {
@@ -92,6 +91,14 @@ export function columnsOf(labels: Labels, samples: readonly LoadedSample[]): Ser
       ? Float64Array.from(samples, (sample) => sample.startMs)
       : undefined,
   };
+}
+
+/** The columns as they are read again: with the hints that a store derives. */
+function readColumns(series: LoadedSeries): SeriesSamples {
+  const columns = columnsOf(series);
+  const hints = hintsOf(series.samples);
+  const histograms = columns.histograms?.map((one, index) => one && { ...one, resetHint: hints[index] ?? "unknown" });
+  return { ...columns, histograms };
 }
 
 function cut(columns: SeriesSamples, minMs: number, maxMs: number): SeriesSamples {
