@@ -8,6 +8,7 @@ import { functionKernels, refuseMode } from "./extended-kernels.ts";
 import { histogramFunction } from "./histogram-functions.ts";
 import { startOverlap } from "./histogram-messages.ts";
 import { applyHistogramKernel, floatsOf, seriesNotes } from "./histogram-window.ts";
+import { evaluateInfo } from "./info.ts";
 import { absentLabels, labelJoin, labelReplace } from "./label-functions.ts";
 import { pinnedMs, rangeMsOf, shiftedGrid, subqueryGrid } from "./plan.ts";
 import { PromqlExecutionError } from "./query-error.ts";
@@ -52,6 +53,7 @@ export function evaluateCall(node: PromqlCall, grid: StepGrid, evaluation: Evalu
   const stream = rangeCallStream(node, grid, evaluation, evaluate);
   if (stream !== undefined) return vector(mergeRangeResults([...stream], evaluation));
   if (node.name === "absent_over_time") return vector([absentOverTime(node, grid, evaluation, evaluate)]);
+  if (node.name === "info") return vector(evaluateInfo(node, grid, evaluation, evaluate));
   if (node.name === "vector") {
     const series = makeSeries([], false, grid, evaluation.budget);
     series.values.set(scalarArgument(node, 0, grid, evaluate));

@@ -3,7 +3,7 @@
 import { isSetOperator, promqlType } from "../../../grammar/promql-check.ts";
 import type { PromqlAggregate, PromqlBinary, PromqlExpression, PromqlSelector } from "../../../grammar/promql-tree.ts";
 import { countValues, foldAggregate, isFolding, pickAggregate, quantileAggregate } from "./aggregate.ts";
-import { operationOf, setOperation, vectorScalar, vectorVector } from "./binary.ts";
+import { operationOf, setOperation, vectorScalar } from "./binary.ts";
 import { evaluateCall, mayMeet, rangeCallStream } from "./call.ts";
 import { type Evaluation, withoutName } from "./evaluation.ts";
 import { scaleHistogram } from "./histogram/float-histogram.ts";
@@ -23,6 +23,7 @@ import {
   type StepSeries,
   type StepValue,
 } from "./step-vector.ts";
+import { vectorVector } from "./vector-match.ts";
 
 /**
  * Evaluates `node` at every step of `grid`.
@@ -150,7 +151,7 @@ function evaluateBinary(
     series = vectorScalar(node, left.series, { values: right.values, isLeft: false }, grid, evaluation);
   else if (isSetOperator(node.op)) series = setOperation(node, left.series, right.series, grid, evaluation);
   else {
-    series = vectorVector(node, left.series, right.series, grid, evaluation);
+    series = vectorVector({ node, left: left.series, right: right.series, grid }, evaluation);
     releaseSeries(left.series, evaluation.budget);
     releaseSeries(right.series, evaluation.budget);
   }

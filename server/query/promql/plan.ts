@@ -5,7 +5,6 @@
  * worker knows which answer belongs to which selector.
  */
 
-import { PromqlSyntaxError } from "../../../grammar/promql-error.ts";
 import type {
   PromqlCall,
   PromqlExpression,
@@ -193,43 +192,4 @@ class Planner {
       maxMs: lastMs,
     });
   }
-}
-
-const UNSUPPORTED_CALLS: ReadonlySet<string> = new Set(["info"]);
-
-/** Refuses what the grammar knows and this engine does not evaluate, naming the place. */
-export function refuseUnsupported(text: string, root: PromqlExpression): void {
-  const refuse = (node: PromqlExpression, what: string): never => {
-    throw new PromqlSyntaxError(text, node.position, `${what} is not supported here`);
-  };
-  const visit = (node: PromqlExpression): undefined => {
-    switch (node.kind) {
-      case "number":
-      case "string":
-        return;
-      case "selector":
-      case "range":
-        return;
-      case "subquery":
-      case "paren":
-      case "unary":
-        return visit(node.operand);
-      case "binary": {
-        let base: PromqlExpression = node;
-        for (; base.kind === "binary"; base = base.left) {
-          const { matching } = base;
-          if (matching.fillLeft !== undefined || matching.fillRight !== undefined) refuse(base, "modifier fill");
-          visit(base.right);
-        }
-        return visit(base);
-      }
-      case "aggregate":
-        if (node.parameter !== undefined) visit(node.parameter);
-        return visit(node.operand);
-      case "call":
-        if (UNSUPPORTED_CALLS.has(node.name)) refuse(node, `function ${node.name}`);
-        for (const argument of node.args) visit(argument);
-    }
-  };
-  visit(root);
 }

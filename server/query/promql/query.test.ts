@@ -52,13 +52,3 @@ test("a query holds no more values than it may", () => {
   );
   assert.equal(ask('count({__name__=~".+"})', { samplesMax: 60 }).length, 1);
 });
-
-test("what is not evaluated is refused with its place", () => {
-  const refused = (text: string, message: string) => assert.throws(() => planFor(text), { message });
-  const planFor = (text: string) => {
-    const settings = { ...PROMQL_DEFAULTS, experimentalFunctions: true };
-    return planQuery({ text, startMs: 0, endMs: 0, stepMs: 0, timeoutMs: 1, settings });
-  };
-  refused("1 + info(up)", "1:5: parse error: function info is not supported here");
-  refused("a + fill(0) b", "1:1: parse error: modifier fill is not supported here");
-});

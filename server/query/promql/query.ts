@@ -16,7 +16,6 @@ import {
   type QueryTimes,
   queryGrid,
   rangeMsOf,
-  refuseUnsupported,
   type Selecting,
   type Selection,
   shiftedGrid,
@@ -119,7 +118,6 @@ export function parseOptions(settings: PromqlSettings): CheckOptions {
 export function planQuery(query: PromqlQuery): PlannedQuery {
   const { settings, text } = query;
   const tree = parsePromql(text, parseOptions(settings));
-  refuseUnsupported(text, tree);
   const type = promqlType(tree);
   if (query.stepMs !== 0 && type !== "scalar" && type !== "vector") throw new RangeTypeError(type);
   const times: QueryTimes = {

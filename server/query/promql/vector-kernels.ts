@@ -3,11 +3,11 @@
 const DAY_MS = 86_400_000;
 
 function radians(degrees: number): number {
-  return (degrees * Math.PI) / 180;
+  return degrees * (Math.PI / 180);
 }
 
 function degrees(angle: number): number {
-  return (angle * 180) / Math.PI;
+  return angle * (180 / Math.PI);
 }
 
 function sign(value: number): number {

@@ -1,0 +1,247 @@
+/** Operators between two vectors: one-to-one, many-to-one, one-to-many, with values for a missing side. */
+
+import { isComparison } from "../../../grammar/promql-check.ts";
+import type { PromqlBinary } from "../../../grammar/promql-tree.ts";
+import type { NativeHistogram } from "../../model/histogram.ts";
+import type { Labels } from "../../model/series.ts";
+import { type Operation, operationOf } from "./binary.ts";
+import type { Evaluation } from "./evaluation.ts";
+import { isTrim, OperatorNotes, operateHistograms, sampleAt } from "./histogram-operators.ts";
+import { PromqlExecutionError, sameLabelsetError } from "./query-error.ts";
+import {
+  compareText,
+  dropMetricName,
+  filterLabels,
+  labelsKey,
+  labelValue,
+  partialKey,
+  printLabels,
+  setLabel,
+} from "./series-labels.ts";
+import { ABSENT, FLOAT, makeSeries, putHistogram, type StepGrid, type StepSeries } from "./step-vector.ts";
+import { bySignature, matchedBy, presence } from "./vector-signature.ts";
+
+/** Two vectors and where their operator stands. */
+interface Operands {
+  readonly node: PromqlBinary;
+  readonly left: readonly StepSeries[];
+  readonly right: readonly StepSeries[];
+  readonly grid: StepGrid;
+}
+
+/**
+ * Evaluates an operator, but a set operator, between two vectors.
+ *
+ * @throws PromqlExecutionError where the matching is ambiguous.
+ */
+export function vectorVector(operands: Operands, evaluation: Evaluation): StepSeries[] {
+  return new VectorMatcher(operands, evaluation).run();
+}
+
+/** Series that agree in the labels that take part. */
+interface MatchGroup {
+  /** Series of the one side. */
+  readonly ones: readonly StepSeries[];
+  /** Steps at which there was a match, filtered or not. */
+  readonly matched: Uint8Array;
+  /** For a grouping, by labels of the result: the steps at which they were matched. */
+  readonly written: Map<string, Uint8Array>;
+}
+
+/** One operation; the "one" side is the right one unless `group_right` says otherwise. */
+class VectorMatcher {
+  readonly #node: PromqlBinary;
+  readonly #grid: StepGrid;
+  readonly #evaluation: Evaluation;
+  readonly #oneIsLeft: boolean;
+  readonly #many: readonly StepSeries[];
+  readonly #one: readonly StepSeries[];
+  /** Values for a missing side. */
+  readonly #fillMany: number | undefined;
+  readonly #fillOne: number | undefined;
+  readonly #matched: (name: string) => boolean;
+  readonly #groups = new Map<string, MatchGroup>();
+  readonly #operate: Operation;
+  readonly #notes = new OperatorNotes();
+  readonly #out: StepSeries[] = [];
+  readonly #outByKey = new Map<string, StepSeries>();
+
+  constructor({ node, left, right, grid }: Operands, evaluation: Evaluation) {
+    const { matching } = node;
+    this.#node = node;
+    this.#grid = grid;
+    this.#evaluation = evaluation;
+    this.#oneIsLeft = matching.group === "right";
+    this.#many = this.#oneIsLeft ? right : left;
+    this.#one = this.#oneIsLeft ? left : right;
+    this.#fillMany = this.#oneIsLeft ? matching.fillRight : matching.fillLeft;
+    this.#fillOne = this.#oneIsLeft ? matching.fillLeft : matching.fillRight;
+    this.#matched = matchedBy(node);
+    this.#operate = operationOf(node);
+  }
+
+  run(): StepSeries[] {
+    for (const [key, ones] of bySignature(this.#one, this.#matched)) this.#groups.set(key, this.#group(ones));
+    this.#refuseDuplicates();
+    for (const many of this.#many) this.#matchMany(many);
+    if (this.#fillMany !== undefined) for (const one of this.#one) this.#matchAlone(one, this.#fillMany);
+    this.#notes.say(this.#evaluation.annotations, this.#node.position);
+    return this.#out;
+  }
+
+  #group(ones: readonly StepSeries[]): MatchGroup {
+    return { ones, matched: new Uint8Array(this.#grid.steps), written: new Map() };
+  }
+
+  #groupOf(series: StepSeries): MatchGroup {
+    const key = partialKey(series.labels, this.#matched);
+    const known = this.#groups.get(key);
+    if (known !== undefined) return known;
+    const made = this.#group([]);
+    this.#groups.set(key, made);
+    return made;
+  }
+
+  /** Two series of the one side in a match group are an error even where nothing of the many side matches them. */
+  #refuseDuplicates(): void {
+    const hasFill = this.#fillMany !== undefined || this.#fillOne !== undefined;
+    let manyAt: Uint8Array | undefined;
+    for (const { ones } of this.#groups.values()) {
+      if (ones.length < 2) continue;
+      manyAt ??= hasFill ? new Uint8Array(this.#grid.steps).fill(1) : presence(this.#many, this.#grid.steps);
+      const seen = new Int32Array(this.#grid.steps).fill(-1);
+      for (const [index, one] of ones.entries()) {
+        for (let k = 0; k < this.#grid.steps; k++) {
+          if (one.present[k] === ABSENT || manyAt[k] === 0) continue;
+          const before = ones[seen[k] ?? -1];
+          if (before !== undefined) this.#duplicateError(before, one);
+          seen[k] = index;
+        }
+      }
+    }
+  }
+
+  #duplicateError(first: StepSeries, second: StepSeries): never {
+    const group = printLabels(this.#matchLabels(first.labels));
+    const side = this.#oneIsLeft ? "left" : "right";
+    const both = [first, second].map(({ labels }) => printLabels(labels)).sort(compareText);
+    throw new PromqlExecutionError(
+      `found duplicate series for the match group ${group} on the ${side} hand-side of the operation: [${both.join(", ")}]` +
+        ";many-to-many matching not allowed: matching labels must be unique on one side",
+    );
+  }
+
+  #matchLabels(labels: Labels): Labels {
+    return filterLabels(labels, this.#matched);
+  }
+
+  #matchMany(many: StepSeries): void {
+    const group = this.#groupOf(many);
+    for (const one of group.ones) this.#pair(group, many, one);
+    if (this.#fillOne === undefined) return;
+    const taken = presence(group.ones, this.#grid.steps);
+    const filled = this.#filled(many, this.#fillOne, (step) => taken[step] === 1);
+    if (filled !== undefined) this.#pair(group, many, filled);
+  }
+
+  /** A series of the one side at the steps at which its group has had no match. */
+  #matchAlone(one: StepSeries, fill: number): void {
+    const group = this.#groupOf(one);
+    const filled = this.#filled(one, fill, (step) => group.matched[step] === 1);
+    if (filled !== undefined) this.#pair(group, filled, one);
+  }
+
+  /** The partner that `series` lacks at the steps at which it has a value and no match. */
+  #filled(series: StepSeries, fill: number, isMatched: (step: number) => boolean): StepSeries | undefined {
+    const present = new Uint8Array(this.#grid.steps);
+    for (let k = 0; k < present.length; k++) if (series.present[k] !== ABSENT && !isMatched(k)) present[k] = FLOAT;
+    if (!present.includes(FLOAT)) return undefined;
+    const values = new Float64Array(this.#grid.steps).fill(fill);
+    return { labels: this.#matchLabels(series.labels), dropName: false, values, present, histograms: undefined };
+  }
+
+  #pair(group: MatchGroup, many: StepSeries, one: StepSeries): void {
+    const isGrouping = this.#node.matching.group !== undefined;
+    let labels: Labels | undefined;
+    let key = "";
+    let written = group.matched;
+    let target: StepSeries | undefined;
+    for (let k = 0; k < this.#grid.steps; k++) {
+      if (many.present[k] === ABSENT || one.present[k] === ABSENT) continue;
+      const result = this.#resultAt(k, many, one);
+      if (result === "no_match") continue;
+      if (labels === undefined) {
+        labels = this.#resultLabels(many.labels, one.labels);
+        key = labelsKey(labels);
+        if (isGrouping) written = this.#writtenOf(group, key);
+      }
+      if (written[k] === 1) throw ambiguous(isGrouping);
+      written[k] = 1;
+      group.matched[k] = 1;
+      if (result === undefined) continue;
+      target ??= this.#target(labels, key);
+      this.#put(target, k, result);
+    }
+  }
+
+  #writtenOf({ written }: MatchGroup, key: string): Uint8Array {
+    const known = written.get(key);
+    if (known !== undefined) return known;
+    const made = new Uint8Array(this.#grid.steps);
+    written.set(key, made);
+    return made;
+  }
+
+  /** Results of several groups may have the same labels: one series, if only they never meet. */
+  #target(labels: Labels, key: string): StepSeries {
+    const { delayedNameRemoval, budget } = this.#evaluation;
+    const known = this.#grid.isInstant && delayedNameRemoval ? undefined : this.#outByKey.get(key);
+    if (known !== undefined) return known;
+    const made = makeSeries(labels, this.#node.bool && delayedNameRemoval, this.#grid, budget);
+    this.#outByKey.set(key, made);
+    this.#out.push(made);
+    return made;
+  }
+
+  #put(target: StepSeries, step: number, result: number | NativeHistogram): void {
+    if (target.present[step] !== ABSENT) throw sameLabelsetError();
+    if (typeof result === "number") {
+      target.present[step] = FLOAT;
+      target.values[step] = result;
+    } else putHistogram(target, step, result, this.#evaluation.budget);
+  }
+
+  /** Undefined where a comparison filters the two out, `no_match` where the operator does not take them. */
+  #resultAt(step: number, many: StepSeries, one: StepSeries): number | NativeHistogram | undefined | "no_match" {
+    const left = this.#oneIsLeft ? one : many;
+    const right = this.#oneIsLeft ? many : one;
+    if (many.present[step] === FLOAT && one.present[step] === FLOAT && !isTrim(this.#node.op)) {
+      return this.#operate(left.values[step] ?? Number.NaN, right.values[step] ?? Number.NaN);
+    }
+    const outcome = operateHistograms(this.#node.op, sampleAt(left, step), sampleAt(right, step));
+    this.#notes.note(step, outcome.note);
+    if (outcome.kind === "none") return "no_match";
+    if (this.#node.bool) return outcome.holds ? 1 : 0;
+    return outcome.holds ? outcome.histogram : undefined;
+  }
+
+  #resultLabels(many: Labels, one: Labels): Labels {
+    const { matching, op, bool } = this.#node;
+    let labels = many;
+    const dropsName = (!isComparison(op) && !isTrim(op)) || (bool && !this.#evaluation.delayedNameRemoval);
+    if (dropsName) labels = dropMetricName(labels);
+    if (matching.group === undefined) {
+      const names = new Set(matching.labels);
+      labels = filterLabels(labels, (name) => names.has(name) === matching.on);
+    }
+    for (const name of matching.include) labels = setLabel(labels, name, labelValue(one, name));
+    return labels;
+  }
+}
+
+function ambiguous(isGrouping: boolean): PromqlExecutionError {
+  const why = isGrouping
+    ? "grouping labels must ensure unique matches"
+    : "many-to-one matching must be explicit (group_left/group_right)";
+  return new PromqlExecutionError(`multiple matches for labels: ${why}`);
+}
