@@ -1,6 +1,6 @@
 /** Aggregations over the series of a vector, step by step. */
 
-import type { PromqlAggregate, TextRange } from "../../../grammar/promql-tree.ts";
+import type { PromqlAggregate } from "../../../grammar/promql-tree.ts";
 import type { Labels } from "../../model/series.ts";
 import { HistogramGroup } from "./aggregate-histograms.ts";
 import { CompensatedMean } from "./compensated.ts";
@@ -18,7 +18,6 @@ import {
   HISTOGRAM,
   histogramAt,
   makeSeries,
-  mergeEqualSeries,
   putHistogram,
   type StepGrid,
   type StepSeries,
@@ -250,8 +249,12 @@ export function quantileAggregate(
   grid: StepGrid,
   evaluation: Evaluation,
 ): StepSeries[] {
-  for (const value of parameter) warnQuantile(value, node.parameter ?? node, evaluation);
-  sayIgnored(node, series, unwrapParens(node.operand).position, evaluation);
+  const { least, most } = extremes(parameter);
+  for (const value of grid.steps === 0 ? [] : [least, most])
+    warnQuantile(value, unwrapParens(node.parameter ?? node), evaluation);
+  if (series.some((one) => one.histograms !== undefined && one.present.includes(HISTOGRAM))) {
+    evaluation.annotations.info(ignoredInAggregation(node.op), unwrapParens(node.operand).position);
+  }
   const keepsName = keptBy(node)(METRIC_NAME);
   const out: StepSeries[] = [];
   for (const { labels, members } of grouped(node, series).values()) {
@@ -269,17 +272,6 @@ export function quantileAggregate(
   return out;
 }
 
-/** Says that an aggregation over floats leaves histograms out. */
-function sayIgnored(
-  node: PromqlAggregate,
-  series: readonly StepSeries[],
-  position: TextRange,
-  { annotations }: Evaluation,
-): void {
-  const ignores = series.some((one) => one.histograms !== undefined && one.present.includes(HISTOGRAM));
-  if (ignores) annotations.info(ignoredInAggregation(node.op), position);
-}
-
 /** Warns of a quantile that is none. */
 export function warnQuantile(
   quantile: number,
@@ -291,7 +283,7 @@ export function warnQuantile(
   evaluation.annotations.warn(`quantile value should be between 0 and 1, got ${got}`, node.position);
 }
 
-/** `count_values("label", v)`: one series for each value. */
+/** `count_values("label", v)`: one series for each value. A name that was to be dropped stays, as in Prometheus. */
 export function countValues(
   node: PromqlAggregate,
   series: readonly StepSeries[],
@@ -303,7 +295,6 @@ export function countValues(
   const kept = keptBy(node);
   const byKey = new Map<string, StepSeries>();
   for (const one of series) {
-    const base = filterLabels(one.labels, kept);
     const known = new Map<string, StepSeries>();
     for (let k = 0; k < grid.steps; k++) {
       if (one.present[k] === ABSENT) continue;
@@ -311,9 +302,11 @@ export function countValues(
       const text = histogram === undefined ? printPlainNumber(one.values[k] ?? Number.NaN) : printHistogram(histogram);
       let target = known.get(text);
       if (target === undefined) {
-        const labels = setLabel(base, label, text);
+        const labels = node.without
+          ? filterLabels(setLabel(one.labels, label, text), kept)
+          : setLabel(filterLabels(one.labels, kept), label, text);
         const key = labelsKey(labels);
-        target = byKey.get(key) ?? makeSeries(labels, kept(METRIC_NAME) && one.dropName, grid, evaluation.budget);
+        target = byKey.get(key) ?? makeSeries(labels, false, grid, evaluation.budget);
         byKey.set(key, target);
         known.set(text, target);
       }
@@ -321,7 +314,7 @@ export function countValues(
       target.values[k] = (target.values[k] ?? 0) + 1;
     }
   }
-  return mergeEqualSeries([...byKey.values()]);
+  return [...byKey.values()];
 }
 
 /**
@@ -336,8 +329,13 @@ export function pickAggregate(
   grid: StepGrid,
   evaluation: Evaluation,
 ): StepSeries[] {
-  for (const value of parameter) checkPick(node, value, evaluation);
-  if (node.op === "topk" || node.op === "bottomk") sayIgnored(node, series, node.position, evaluation);
+  if (!picksAny(node, parameter, evaluation)) return [];
+  if (node.op === "topk" || node.op === "bottomk") {
+    const says = series.some(({ histograms, present }) => {
+      return histograms !== undefined && present.some((type, k) => type === HISTOGRAM && (parameter[k] ?? 0) >= 1);
+    });
+    if (says) evaluation.annotations.info(ignoredInAggregation(node.op), node.position);
+  }
   const out: StepSeries[] = [];
   for (const { members } of grouped(node, series).values()) {
     const picked = members.map((one) => makeSeries(one.labels, one.dropName, grid, evaluation.budget));
@@ -364,16 +362,39 @@ export function pickAggregate(
   return out;
 }
 
-function checkPick(node: PromqlAggregate, value: number, evaluation: Evaluation): void {
-  const ratio = node.op === "limit_ratio";
-  if (Number.isNaN(value)) throw new PromqlExecutionError(`${ratio ? "Ratio" : "Parameter"} value is NaN`);
-  if (ratio) {
-    if (Math.abs(value) <= 1) return;
-    const cap = value > 1 ? 1 : -1;
-    const text = `ratio value should be between -1 and 1, got ${printGeneral(value)}, capping to ${cap}`;
-    evaluation.annotations.warn(text, (node.parameter ?? node).position);
-  } else if (value >= 2 ** 63) throw new PromqlExecutionError(`Scalar value ${value} overflows int64`);
-  else if (value < -(2 ** 63)) throw new PromqlExecutionError(`Scalar value ${value} underflows int64`);
+/** The extremes of a parameter over the steps: NaN where one is NaN. */
+function extremes(parameter: Float64Array): { readonly least: number; readonly most: number } {
+  let least = Number.POSITIVE_INFINITY;
+  let most = Number.NEGATIVE_INFINITY;
+  for (const value of parameter) {
+    least = Math.min(least, value);
+    most = Math.max(most, value);
+  }
+  return { least, most };
+}
+
+/** Parameters of a pick from here on are no 64-bit integers. */
+const PICK_OVERFLOW = 2 ** 63 - 1024;
+const PICK_UNDERFLOW = -(2 ** 63);
+
+/** Checks the parameter of a pick; false where it picks nothing at any step. */
+function picksAny(node: PromqlAggregate, parameter: Float64Array, { annotations }: Evaluation): boolean {
+  const { least, most } = extremes(parameter);
+  if (node.op !== "limit_ratio") {
+    if (most < 1) return false;
+    if (Number.isNaN(most)) throw new PromqlExecutionError("Parameter value is NaN");
+    if (least <= PICK_UNDERFLOW) throw new PromqlExecutionError(`Scalar value ${printGeneral(least)} underflows int64`);
+    if (most >= PICK_OVERFLOW) throw new PromqlExecutionError(`Scalar value ${printGeneral(most)} overflows int64`);
+    return true;
+  }
+  if (most === 0 && least === 0) return false;
+  if (Number.isNaN(most)) throw new PromqlExecutionError("Ratio value is NaN");
+  const position = unwrapParens(node.parameter ?? node).position;
+  const cap = (ratio: number, to: number) =>
+    annotations.warn(`ratio value should be between -1 and 1, got ${printGeneral(ratio)}, capping to ${to}`, position);
+  if (most > 1) cap(most, 1);
+  if (least < -1) cap(least, -1);
+  return true;
 }
 
 /** Indexes of the members picked at a step, best first. */

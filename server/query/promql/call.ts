@@ -11,7 +11,6 @@ import { applyHistogramKernel, floatsOf, seriesNotes } from "./histogram-window.
 import { evaluateInfo } from "./info.ts";
 import { absentLabels, labelJoin, labelReplace } from "./label-functions.ts";
 import { pinnedMs, rangeMsOf, shiftedGrid, subqueryGrid } from "./plan.ts";
-import { PromqlExecutionError } from "./query-error.ts";
 import { NAME_KEEPING_KERNELS } from "./range-kernels.ts";
 import {
   applyKernel,
@@ -197,7 +196,6 @@ export function rangeCallStream(
   );
   const [first, second] = scalars;
   const { series, ranges } = rangeArgument(node, rangeAt, grid, evaluation, evaluate);
-  checkScalars(node, first, second, evaluation);
   const keepsName = NAME_KEEPING_KERNELS.has(node.name);
   const position = firstPosition(node, rangeAt);
   return (function* () {
@@ -205,6 +203,9 @@ export function rangeCallStream(
       const out = makeSeries(one.labels, one.dropName, grid, evaluation.budget);
       const floats = one.histograms === undefined ? one : floatsOf(one);
       const overlaps = applyKernel(floats, kernels.floats, ranges, { first, second }, out);
+      if (node.name === "quantile_over_time" && first !== undefined) {
+        warnQuantiles(first, out, argument(node, 0), evaluation);
+      }
       const notes = seriesNotes(one.labels, position, evaluation.annotations);
       if (overlaps > 0) notes.warn(startOverlap(notes.metricName), { kind: "start_overlap", series: overlaps });
       if (one.histograms !== undefined) {
@@ -229,25 +230,15 @@ function firstPosition(node: PromqlCall, rangeAt: number): TextRange {
   return rangeAt === 0 && first.kind === "subquery" ? { start: 0, end: 0 } : first.position;
 }
 
-function checkScalars(
-  node: PromqlCall,
-  first: Float64Array | undefined,
-  second: Float64Array | undefined,
+/** Warns of quantiles that are none, at steps at which there is something to take a quantile of. */
+function warnQuantiles(
+  quantiles: Float64Array,
+  { present }: StepSeries,
+  node: PromqlExpression,
   evaluation: Evaluation,
 ): void {
-  if (node.name === "quantile_over_time") {
-    for (const value of first ?? []) warnQuantile(value, argument(node, 0), evaluation);
-  }
-  if (node.name !== "double_exponential_smoothing") return;
-  for (const value of first ?? []) {
-    if (!(value > 0 && value < 1)) {
-      throw new PromqlExecutionError(`invalid smoothing factor. Expected: 0 < sf < 1, got: ${value}`);
-    }
-  }
-  for (const value of second ?? []) {
-    if (!(value > 0 && value < 1)) {
-      throw new PromqlExecutionError(`invalid trend factor. Expected: 0 < tf < 1, got: ${value}`);
-    }
+  for (let k = 0; k < present.length; k++) {
+    if (present[k] === FLOAT) warnQuantile(quantiles[k] ?? Number.NaN, node, evaluation);
   }
 }
 

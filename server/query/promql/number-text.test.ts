@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { printGeneral } from "./number-text.ts";
+import { printFixed, printGeneral } from "./number-text.ts";
 
 test("numbers as Go's %g writes them", () => {
   const prints = (value: number, text: string, digits?: number) => assert.equal(printGeneral(value, digits), text);
@@ -15,4 +15,11 @@ test("numbers as Go's %g writes them", () => {
   prints(Number.POSITIVE_INFINITY, "+Inf");
   prints(Number.NaN, "NaN");
   prints(-0, "-0");
+});
+
+test("numbers as Go's %f writes them", () => {
+  assert.equal(printFixed(2), "2.000000");
+  assert.equal(printFixed(-0.1234567), "-0.123457");
+  assert.equal(printFixed(1e22), "10000000000000000000000.000000");
+  assert.equal(printFixed(Number.NEGATIVE_INFINITY), "-Inf");
 });

@@ -94,3 +94,9 @@ export function parseGoNumber(text: string): number | undefined {
   }
   return Number.isFinite(value) ? value : undefined;
 }
+
+/** A number as Go's `%f` writes it: six decimals, never an exponent. */
+export function printFixed(value: number): string {
+  if (!Number.isFinite(value)) return printSample(value);
+  return Math.abs(value) < 1e21 ? value.toFixed(6) : `${BigInt(value)}.000000`;
+}

@@ -14,6 +14,7 @@ export function quantileOf(values: Float64Array, quantile: number): number {
   const low = Math.max(0, Math.floor(rank));
   const high = Math.min(values.length - 1, low + 1);
   const weight = rank - Math.floor(rank);
+  if (weight === 0) return values[low] ?? Number.NaN; // a neighbour may be infinite
   return (values[low] ?? Number.NaN) * (1 - weight) + (values[high] ?? Number.NaN) * weight;
 }
 

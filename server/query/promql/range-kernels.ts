@@ -5,7 +5,9 @@
  */
 
 import { CompensatedMean, CompensatedSum } from "./compensated.ts";
+import { printFixed } from "./number-text.ts";
 import { quantileOf } from "./quantile.ts";
+import { PromqlExecutionError } from "./query-error.ts";
 import { isStartReset, startsOverlap } from "./start-timestamps.ts";
 
 /** The window a kernel looks at; one object serves a whole query. */
@@ -276,9 +278,18 @@ export const RANGE_KERNELS: ReadonlyMap<string, RangeKernel> = new Map<string, R
   ["double_exponential_smoothing", smoothed],
 ]);
 
+/** Refuses a factor that is not between 0 and 1. */
+function checkFactor(factor: number, name: string, short: string): void {
+  if (factor > 0 && factor < 1) return;
+  if (Number.isNaN(factor)) return; // as Prometheus does
+  throw new PromqlExecutionError(`invalid ${name} factor. Expected: 0 < ${short} < 1, got: ${printFixed(factor)}`);
+}
+
 /** Holt and Winters: `first` smooths the level, `second` the trend. */
 function smoothed(window: RangeWindow): boolean {
   const { values, low, high, first: levelFactor, second: trendFactor } = window;
+  checkFactor(levelFactor, "smoothing", "sf");
+  checkFactor(trendFactor, "trend", "tf");
   if (high - low < 2) return false;
   let before = 0;
   let level = at(values, low);
