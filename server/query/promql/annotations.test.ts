@@ -8,8 +8,8 @@ test("a text is said once, with the last of its places, and details are added up
   const annotations = new Annotations("a +\nb");
   annotations.warn("one", at(0));
   annotations.warn("one", at(4));
-  annotations.warn("two", at(0), { kind: "start_overlap", series: 1 });
-  annotations.warn("two", at(0), { kind: "start_overlap", series: 1 });
+  annotations.warn("two", at(0), { kind: "start_overlap", occurrences: 1 });
+  annotations.warn("two", at(0), { kind: "start_overlap", occurrences: 1 });
   assert.deepEqual(annotations.warnings, ["PromQL warning: one (2:1)", "PromQL warning: two (2 occurrences) (1:1)"]);
   const lifted = { kind: "forced_monotonic", minBound: 0.1, maxBound: 0.5, maxDifference: 0.25, samples: 1 } as const;
   annotations.info("fixed", at(0), { ...lifted, minMs: 0, maxMs: 0 });

@@ -23,7 +23,7 @@ export type AnnotationDetail =
       readonly samples: number;
     }
   /** Start timestamps before the sample before. */
-  | { readonly kind: "start_overlap"; readonly series: number };
+  | { readonly kind: "start_overlap"; readonly occurrences: number };
 
 interface Annotation {
   readonly position: TextRange;
@@ -86,7 +86,8 @@ function add(
 }
 
 function join(a: AnnotationDetail, b: AnnotationDetail): AnnotationDetail {
-  if (a.kind === "start_overlap") return b.kind === a.kind ? { kind: a.kind, series: a.series + b.series } : b;
+  if (a.kind === "start_overlap")
+    return b.kind === a.kind ? { kind: a.kind, occurrences: a.occurrences + b.occurrences } : b;
   if (b.kind === "start_overlap") return b;
   return {
     kind: a.kind,
@@ -100,7 +101,7 @@ function join(a: AnnotationDetail, b: AnnotationDetail): AnnotationDetail {
 }
 
 function printDetail(detail: AnnotationDetail): string {
-  if (detail.kind === "start_overlap") return detail.series > 1 ? ` (${detail.series} occurrences)` : "";
+  if (detail.kind === "start_overlap") return detail.occurrences > 1 ? ` (${detail.occurrences} occurrences)` : "";
   const { minMs, maxMs, minBound, maxBound, maxDifference, samples } = detail;
   const bounds = `from buckets ${printGeneral(minBound)} to ${printGeneral(maxBound)}`;
   const difference = `with a max diff of ${printGeneral(maxDifference, 2)}`;

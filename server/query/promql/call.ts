@@ -202,15 +202,18 @@ export function rangeCallStream(
     for (const one of series) {
       const out = makeSeries(one.labels, one.dropName, grid, evaluation.budget);
       const floats = one.histograms === undefined ? one : floatsOf(one);
-      const overlaps = applyKernel(floats, kernels.floats, ranges, { first, second }, out);
+      const overlapping = applyKernel(floats, kernels.floats, ranges, { first, second }, out);
       if (node.name === "quantile_over_time" && first !== undefined) {
         warnQuantiles(first, out, argument(node, 0), evaluation);
       }
       const notes = seriesNotes(one.labels, position, evaluation.annotations);
-      if (overlaps > 0) notes.warn(startOverlap(notes.metricName), { kind: "start_overlap", series: overlaps });
+      let overlaps = overlapping.length;
       if (one.histograms !== undefined) {
-        applyHistogramKernel(one, kernels.histograms, ranges, out, { notes, budget: evaluation.budget });
+        const { budget } = evaluation;
+        const decided = applyHistogramKernel(one, kernels.histograms, ranges, out, { notes, budget });
+        overlaps = overlapping.filter((k) => decided[k] !== 1).length;
       }
+      if (overlaps > 0) notes.warn(startOverlap(notes.metricName), { kind: "start_overlap", occurrences: overlaps });
       if (COUNTER_FUNCTIONS.has(node.name) && out.present.includes(FLOAT)) {
         const name = labelValue(one.labels, METRIC_NAME);
         if (name !== "" && !COUNTER_NAME.test(name)) {

@@ -129,7 +129,7 @@ function counterDifference(window: HistogramWindow, notes: WindowNotes): NativeH
   if (gauges) notes.warn(notCounter(notes.metricName));
   if (difference.boundsReconciled) notes.info(boundsReconciled("subtraction"));
   if (reconciledInSum) notes.info(boundsReconciled("addition"));
-  if (overlapsSomewhere(window)) notes.warn(startOverlap(notes.metricName), { kind: "start_overlap", series: 1 });
+  if (overlapsSomewhere(window)) notes.warn(startOverlap(notes.metricName), { kind: "start_overlap", occurrences: 1 });
   return compactHistogram(withResetHint(sum, "gauge"));
 }
 

@@ -107,6 +107,7 @@ export function isResetAt(window: HistogramWindow, index: number): boolean {
  * Runs a kernel over every window that holds a histogram.
  *
  * @param out Holds what the kernel for floats gave for the floats of this series.
+ * @returns 1 for each step at which that was not the result.
  */
 export function applyHistogramKernel(
   series: RangeSeries,
@@ -114,7 +115,8 @@ export function applyHistogramKernel(
   ranges: RangeGrid,
   out: StepSeries,
   { notes, budget }: { readonly notes: WindowNotes; readonly budget: QueryBudget },
-): void {
+): Uint8Array {
+  const decided = new Uint8Array(ranges.grid.steps);
   const floats = pick(series, false);
   const histograms = pick(series, true);
   const values = (histograms.histograms ?? []).filter((histogram) => histogram !== undefined);
@@ -136,12 +138,14 @@ export function applyHistogramKernel(
       result = isEmpty(window.histograms) ? "float_result" : kernel(window, notes);
     }
     if (result === "float_result") continue;
+    decided[k] = 1;
     out.present[k] = ABSENT;
     if (typeof result === "number") {
       out.present[k] = FLOAT;
       out.values[k] = result;
     } else if (result !== undefined) putHistogram(out, k, result, budget);
   }
+  return decided;
 }
 
 function isEmpty({ low, high }: Samples): boolean {

@@ -31,8 +31,8 @@ export interface RangeWindow {
   second: number;
   /** Whether the series has a sample smaller than the one before: set once for each series. */
   hasResets: boolean;
-  /** Kernels count here the windows in which a sample claims to count since before the one before it. */
-  overlaps: number;
+  /** Kernels say here that a sample claims to count since before the one before it. */
+  overlaps: boolean;
   result: number;
 }
 
@@ -88,7 +88,7 @@ function lostToResets(window: RangeWindow): number {
     const before = at(values, i - 1);
     if (at(values, i) < before || isStartResetAt(window, i)) lost += before;
   }
-  if (startsMs !== undefined && overlapsSomewhere(window, startsMs)) window.overlaps++;
+  if (startsMs !== undefined && overlapsSomewhere(window, startsMs)) window.overlaps = true;
   return lost;
 }
 

@@ -100,7 +100,7 @@ function makeWindow(): RangeWindow {
     first: 0,
     second: 0,
     hasResets: false,
-    overlaps: 0,
+    overlaps: false,
     result: 0,
   };
 }
@@ -128,7 +128,7 @@ export interface KernelArguments {
 /**
  * Runs a kernel over every window of one series: the edges slide, each sample is passed once.
  *
- * @returns At how many steps start timestamps contradicted the samples before them.
+ * @returns Steps at which start timestamps contradicted the samples before them.
  */
 export function applyKernel(
   series: RangeSeries,
@@ -136,13 +136,14 @@ export function applyKernel(
   ranges: RangeGrid,
   args: KernelArguments,
   out: StepSeries,
-): number {
+): readonly number[] {
   const { timestampsMs, values } = series;
   const window = makeWindow();
   window.timestampsMs = timestampsMs;
   window.values = values;
   window.startsMs = series.startsMs;
   window.hasResets = fallsSomewhere(values);
+  const overlapping: number[] = [];
   let low = 0;
   let high = 0;
   for (let k = 0; k < ranges.grid.steps; k++) {
@@ -161,11 +162,14 @@ export function applyKernel(
     window.stepMs = stepTimeMs(ranges.grid, k);
     window.first = args.first?.[k] ?? 0;
     window.second = args.second?.[k] ?? 0;
-    if (!kernel(window)) continue;
+    window.overlaps = false;
+    const hasResult = kernel(window);
+    if (window.overlaps) overlapping.push(k);
+    if (!hasResult) continue;
     out.present[k] = FLOAT;
     out.values[k] = window.result;
   }
-  return window.overlaps;
+  return overlapping;
 }
 
 function fallsSomewhere(values: Float64Array): boolean {
