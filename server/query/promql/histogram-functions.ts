@@ -56,8 +56,10 @@ export function histogramFunction(
   if (simple !== undefined) return overNatives(args.vector(0), simple, grid, evaluation);
   switch (node.name) {
     case "histogram_quantile": {
-      const quantiles = quantileArgument(args, 0, evaluation);
-      const input = histogramsOf(args, 1, evaluation);
+      const quantiles = args.scalar(0);
+      const series = args.vector(1);
+      warnQuantiles(quantiles, args.node(0), evaluation);
+      const input = histogramsOf(series, args.node(1), evaluation);
       const result = overHistograms(
         input,
         quantileMethod(quantiles, input.position, grid, evaluation),
@@ -71,7 +73,7 @@ export function histogramFunction(
       return mergeResults(severalQuantiles(node, args, grid, evaluation), grid, evaluation);
     case "histogram_fraction": {
       const [lower, upper] = [args.scalar(0), args.scalar(1)];
-      const input = histogramsOf(args, 2, evaluation);
+      const input = histogramsOf(args.vector(2), args.node(2), evaluation);
       const result = overHistograms(input, fractionMethod(lower, upper, input.position, evaluation), grid, evaluation);
       input.release();
       return mergeResults(result, grid, evaluation);
@@ -112,10 +114,8 @@ interface HistogramMethod {
   readonly at?: (step: number) => boolean;
 }
 
-function quantileArgument(args: CallArguments, index: number, evaluation: Evaluation): Float64Array {
-  const quantiles = args.scalar(index);
-  for (const value of quantiles) warnQuantile(value, args.node(index), evaluation);
-  return quantiles;
+function warnQuantiles(quantiles: Float64Array, node: PromqlExpression, evaluation: Evaluation): void {
+  for (const value of quantiles) warnQuantile(value, node, evaluation);
 }
 
 function quantileMethod(
@@ -161,9 +161,11 @@ function fractionMethod(
 
 /** One series for each quantile, told apart by a label; a quantile that changes over the steps gives several. */
 function severalQuantiles(node: PromqlCall, args: CallArguments, grid: StepGrid, evaluation: Evaluation): StepSeries[] {
+  const series = args.vector(0);
   const label = args.text(1);
-  const all = node.args.slice(2).map((_, index) => quantileArgument(args, index + 2, evaluation));
-  const input = histogramsOf(args, 0, evaluation);
+  const all = node.args.slice(2).map((_, index) => args.scalar(index + 2));
+  for (const [index, quantiles] of all.entries()) warnQuantiles(quantiles, args.node(index + 2), evaluation);
+  const input = histogramsOf(series, args.node(0), evaluation);
   const out: StepSeries[] = [];
   for (const quantiles of all) {
     const method = quantileMethod(quantiles, input.position, grid, evaluation);
@@ -197,9 +199,7 @@ interface HistogramInput {
   readonly release: () => void;
 }
 
-function histogramsOf(args: CallArguments, index: number, evaluation: Evaluation): HistogramInput {
-  const series = args.vector(index);
-  const { position } = args.node(index);
+function histogramsOf(series: StepSeries[], { position }: PromqlExpression, evaluation: Evaluation): HistogramInput {
   const classics = new Map<string, ClassicHistogram>();
   for (const one of series) {
     if (!one.present.includes(FLOAT)) continue;

@@ -1,5 +1,7 @@
 /** Functions of one value at a time. */
 
+import { ln, log2, log10 } from "./go-math.ts";
+
 const DAY_MS = 86_400_000;
 
 function radians(degrees: number): number {
@@ -30,9 +32,9 @@ export const MATH_KERNELS: ReadonlyMap<string, (value: number) => number> = new 
   ["deg", degrees],
   ["exp", Math.exp],
   ["floor", Math.floor],
-  ["ln", Math.log],
-  ["log10", Math.log10],
-  ["log2", Math.log2],
+  ["ln", ln],
+  ["log10", log10],
+  ["log2", log2],
   ["rad", radians],
   ["sgn", sign],
   ["sin", Math.sin],
