@@ -272,13 +272,18 @@ export function quantileAggregate(
   return out;
 }
 
+/** Whether a number is a quantile. */
+export function isQuantile(quantile: number): boolean {
+  return quantile >= 0 && quantile <= 1;
+}
+
 /** Warns of a quantile that is none. */
 export function warnQuantile(
   quantile: number,
   node: { readonly position: { readonly start: number; readonly end: number } },
   evaluation: Evaluation,
 ): void {
-  if (quantile >= 0 && quantile <= 1) return;
+  if (isQuantile(quantile)) return;
   const got = printGeneral(quantile);
   evaluation.annotations.warn(`quantile value should be between 0 and 1, got ${got}`, node.position);
 }

@@ -13,7 +13,7 @@ test("a text is said once, with the last of its places, and details are added up
   assert.deepEqual(annotations.warnings, ["PromQL warning: one (2:1)", "PromQL warning: two (2 occurrences) (1:1)"]);
   const lifted = { kind: "forced_monotonic", minBound: 0.1, maxBound: 0.5, maxDifference: 0.25, samples: 1 } as const;
   annotations.info("fixed", at(0), { ...lifted, minMs: 0, maxMs: 0 });
-  annotations.info("fixed", at(0), { ...lifted, minMs: 60_999, maxMs: 60_999, maxBound: 2_000_000 });
+  annotations.info("fixed", at(4), { ...lifted, minMs: 60_999, maxMs: 60_999, maxBound: 2_000_000 });
   assert.deepEqual(annotations.infos, [
     "PromQL info: fixed, from buckets 0.1 to 2e+06, with a max diff of 0.25, over 2 samples from 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z (1:1)",
   ]);

@@ -30,7 +30,11 @@ interface Annotation {
   readonly detail: AnnotationDetail | undefined;
 }
 
-/** Collects what a query has to say beside its result, each text once; of equal ones the last place counts. */
+/**
+ * Collects what a query has to say beside its result, each text once.
+ *
+ * Of equal texts the last place counts; of those with details, which are added up, the first.
+ */
 export class Annotations {
   readonly #text: string;
   readonly #warnings = new Map<string, Annotation>();
@@ -80,8 +84,8 @@ function add(
 ): boolean {
   const before = into.get(message);
   if (before === undefined && into.size >= KEPT_MAX) return false;
-  const known = before?.detail;
-  into.set(message, { position, detail: known === undefined || detail === undefined ? detail : join(known, detail) });
+  if (before?.detail === undefined || detail === undefined) into.set(message, { position, detail });
+  else into.set(message, { position: before.position, detail: join(before.detail, detail) });
   return true;
 }
 

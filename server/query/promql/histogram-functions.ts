@@ -3,7 +3,7 @@
 import type { PromqlCall, PromqlExpression, TextRange } from "../../../grammar/promql-tree.ts";
 import type { NativeHistogram } from "../../model/histogram.ts";
 import type { Labels } from "../../model/series.ts";
-import { warnQuantile } from "./aggregate.ts";
+import { isQuantile, warnQuantile } from "./aggregate.ts";
 import { type Evaluation, mergeResults, withoutName } from "./evaluation.ts";
 import { type ClassicBuckets, classicFraction, classicQuantile } from "./histogram/classic-quantile.ts";
 import { histogramMean, histogramVariance } from "./histogram/histogram-moments.ts";
@@ -62,7 +62,7 @@ export function histogramFunction(
       const input = histogramsOf(series, args.node(1), evaluation);
       const result = overHistograms(
         input,
-        quantileMethod(quantiles, input.position, grid, evaluation),
+        quantileMethod(quantiles, { position: input.position, tells: () => true }, grid, evaluation),
         grid,
         evaluation,
       );
@@ -118,9 +118,10 @@ function warnQuantiles(quantiles: Float64Array, node: PromqlExpression, evaluati
   for (const value of quantiles) warnQuantile(value, node, evaluation);
 }
 
+/** @param notes Where notes belong, and whether this quantile tells at a step that buckets had to be lifted. */
 function quantileMethod(
   quantiles: Float64Array,
-  position: TextRange,
+  { position, tells }: { readonly position: TextRange; readonly tells: (step: number) => boolean },
   grid: StepGrid,
   { annotations }: Evaluation,
 ): HistogramMethod {
@@ -132,7 +133,7 @@ function quantileMethod(
     },
     classic: (buckets, step, name) => {
       const { value, lifted } = classicQuantile(quantiles[step] ?? Number.NaN, buckets);
-      if (lifted !== undefined) {
+      if (lifted !== undefined && tells(step)) {
         const timeMs = stepTimeMs(grid, step);
         const detail = { kind: "forced_monotonic", minMs: timeMs, maxMs: timeMs, samples: 1, ...lifted } as const;
         annotations.info(forcedMonotonic(name), position, detail);
@@ -167,8 +168,10 @@ function severalQuantiles(node: PromqlCall, args: CallArguments, grid: StepGrid,
   for (const [index, quantiles] of all.entries()) warnQuantiles(quantiles, args.node(index + 2), evaluation);
   const input = histogramsOf(series, args.node(0), evaluation);
   const out: StepSeries[] = [];
-  for (const quantiles of all) {
-    const method = quantileMethod(quantiles, input.position, grid, evaluation);
+  for (const [index, quantiles] of all.entries()) {
+    // Buckets that one quantile has lifted are in order for the next ones.
+    const tells = (step: number) => all.findIndex((one) => isQuantile(one[step] ?? Number.NaN)) === index;
+    const method = quantileMethod(quantiles, { position: input.position, tells }, grid, evaluation);
     for (const quantile of new Set(quantiles)) {
       const at = (step: number) =>
         quantiles[step] === quantile || (Number.isNaN(quantile) && Number.isNaN(quantiles[step]));

@@ -5,7 +5,7 @@ import type { Labels } from "../../model/series.ts";
 import { unwrapParens } from "./evaluation.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import { compileRegex } from "./regex.ts";
-import { labelValue, METRIC_NAME, setLabel } from "./series-labels.ts";
+import { isMetricLabel, labelValue, METRIC_NAME, setLabel } from "./series-labels.ts";
 import { mergeEqualSeries, type StepSeries } from "./step-vector.ts";
 
 /** Any text but the empty one names a label; bytes that were no UTF-8 arrive as U+FFFD. */
@@ -65,20 +65,18 @@ function relabel(series: StepSeries, target: string, value: string): void {
   if (target === METRIC_NAME) series.dropName = false;
 }
 
-/** Labels of `absent(v)`: those that the selector asks for by `=`, each once. */
+/** Labels of `absent(v)`: those that the selector asks for by `=`; one that is asked for again is left out. */
 export function absentLabels(node: PromqlExpression): Labels {
   const inner = unwrapParens(node);
   const selector = inner.kind === "range" ? inner.selector : inner;
   if (selector.kind !== "selector") return [];
   let labels: Labels = [];
   const seen = new Set<string>();
-  const twice = new Set<string>();
-  for (const { name } of selector.matchers) {
-    if (seen.has(name)) twice.add(name);
-    seen.add(name);
-  }
   for (const { name, kind, value } of selector.matchers) {
-    if (name !== METRIC_NAME && kind === "=" && !twice.has(name)) labels = setLabel(labels, name, value);
+    if (isMetricLabel(name)) continue;
+    const isFirst = kind === "=" && !seen.has(name);
+    labels = setLabel(labels, name, isFirst ? value : "");
+    if (isFirst) seen.add(name);
   }
   return labels;
 }
