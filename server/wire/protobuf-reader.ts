@@ -69,6 +69,40 @@ export function readVarint32(cursor: ProtobufCursor): number {
 
 /** Reads a varint as a signed 64-bit integer. */
 export function readInt64(cursor: ProtobufCursor): bigint {
+  readSeptets(cursor);
+  const { low, middle, high } = septets;
+  if (middle === 0 && high === 0) return BigInt(low);
+  return BigInt.asIntN(64, BigInt(low) | (BigInt(middle) << 28n) | (BigInt(high) << 56n));
+}
+
+/** Reads a varint as a signed 64-bit integer; beyond 2^53 the nearest double. */
+export function readInt64Number(cursor: ProtobufCursor): number {
+  readSeptets(cursor);
+  const { low, middle, high } = septets;
+  if (high < 0x80) return low + middle * 2 ** 28 + high * 2 ** 56;
+  return -((~low & LOW_28) + (~middle & LOW_28) * 2 ** 28 + (~high & 0xff) * 2 ** 56 + 1);
+}
+
+/** Reads a varint as an unsigned 64-bit integer; beyond 2^53 the nearest double. */
+export function readUint64Number(cursor: ProtobufCursor): number {
+  readSeptets(cursor);
+  return septets.low + septets.middle * 2 ** 28 + septets.high * 2 ** 56;
+}
+
+/** Reads a field of type sint64 or sint32; beyond 2^53 the nearest double. */
+export function readZigzagNumber(cursor: ProtobufCursor): number {
+  readSeptets(cursor);
+  const { low, middle, high } = septets;
+  const half = (low >>> 1) + ((middle & 1) === 1 ? 2 ** 27 : 0) + (middle >>> 1) * 2 ** 28;
+  const magnitude = half + ((high & 1) === 1 ? 2 ** 55 : 0) + (high >>> 1) * 2 ** 56;
+  return (low & 1) === 0 ? magnitude : -magnitude - 1;
+}
+
+const LOW_28 = 0xfff_ffff;
+/** The last varint read by `readSeptets`: bits 0 to 27, 28 to 55, 56 to 63. Kept here so that no read allocates. */
+const septets = { low: 0, middle: 0, high: 0 };
+
+function readSeptets(cursor: ProtobufCursor): void {
   const { bytes, end } = cursor;
   let low = 0;
   let middle = 0;
@@ -81,8 +115,10 @@ export function readInt64(cursor: ProtobufCursor): bigint {
     else if (index < 8) middle |= septet << (7 * (index - 4));
     else high |= septet << (7 * (index - 8));
     if (byte < 0x80) {
-      if (index < 4) return BigInt(low);
-      return BigInt.asIntN(64, BigInt(low) | (BigInt(middle) << 28n) | (BigInt(high) << 56n));
+      septets.low = low;
+      septets.middle = middle;
+      septets.high = high & 0xff;
+      return;
     }
   }
   throw new WireError("a varint is longer than 10 bytes", cursor.at);

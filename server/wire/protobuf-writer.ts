@@ -8,6 +8,7 @@
 import { WIRE_BYTES, WIRE_FIXED32, WIRE_FIXED64, WIRE_VARINT } from "./protobuf-reader.ts";
 
 const BYTES_AT_FIRST = 1024;
+const WORD = 2 ** 32;
 
 /** Appends fields in the order of calls; `take` hands out the bytes. Fields are written even when they hold defaults. */
 export class ProtobufWriter {
@@ -35,6 +36,41 @@ export class ProtobufWriter {
       rest >>= 7n;
     }
     this.#bytes[this.#at++] = Number(rest);
+  }
+
+  /** A field of type int64 or uint64 from a whole number within 2^63 of 0; exact up to 2^53. */
+  writeInt64Number(field: number, value: number): void {
+    this.#varint32(field * 8 + WIRE_VARINT);
+    this.#varint64(Math.floor(value / WORD) >>> 0, value >>> 0);
+  }
+
+  /** A field of type sint32 or sint64 from a whole number; exact up to 2^52. */
+  writeSint(field: number, value: number): void {
+    this.#varint32(field * 8 + WIRE_VARINT);
+    this.#sint(value);
+  }
+
+  /** A packed field of type sint64. */
+  writeSints(field: number, values: Float64Array): void {
+    const opened = this.openMessage(field);
+    for (const value of values) this.#sint(value);
+    this.closeMessage(opened);
+  }
+
+  /** A packed field of doubles. */
+  writeDoubles(field: number, values: Float64Array): void {
+    this.#varint32(field * 8 + WIRE_BYTES);
+    this.#varint32(8 * values.length);
+    this.#reserve(8 * values.length);
+    for (const value of values) this.#at = this.#bytes.writeDoubleLE(value, this.#at);
+  }
+
+  /** A double by its words, so that the bits of a NaN stay what they are. */
+  writeDoubleWords(field: number, low: number, high: number): void {
+    this.#varint32(field * 8 + WIRE_FIXED64);
+    this.#reserve(8);
+    this.#at = this.#bytes.writeUInt32LE(low, this.#at);
+    this.#at = this.#bytes.writeUInt32LE(high, this.#at);
   }
 
   /** A field of type fixed64; taken modulo 2^64. */
@@ -113,6 +149,23 @@ export class ProtobufWriter {
     while (rest > 0x7f) {
       this.#bytes[this.#at++] = (rest & 0x7f) | 0x80;
       rest >>>= 7;
+    }
+    this.#bytes[this.#at++] = rest;
+  }
+
+  #sint(value: number): void {
+    const folded = value >= 0 ? 2 * value : -2 * value - 1;
+    this.#varint64(Math.floor(folded / WORD) >>> 0, folded >>> 0);
+  }
+
+  #varint64(high: number, low: number): void {
+    this.#reserve(10);
+    let rest = low;
+    let above = high;
+    while (above > 0 || rest > 0x7f) {
+      this.#bytes[this.#at++] = (rest & 0x7f) | 0x80;
+      rest = ((rest >>> 7) | (above << 25)) >>> 0;
+      above >>>= 7;
     }
     this.#bytes[this.#at++] = rest;
   }

@@ -1,0 +1,159 @@
+/**
+ * Numbers for byte strings that come again and again.
+ *
+ * Senders repeat their strings in the same order from request to request. So the string after the one found last is
+ * compared first, and only where that fails a hash is looked up. Strings are compared whole: equal numbers mean equal
+ * bytes.
+ *
+ * Invariants: string `id` is `#arena[#ends[id - 1], #ends[id])`; `#slots` holds `id + 1` of each at its hash or one of
+ * the places after it, 0 where free, and is at most half full.
+ */
+
+const ARENA_BYTES_AT_FIRST = 4_096;
+const SLOTS_AT_FIRST = 256;
+/** A string whose places are all taken gets no number, so that chosen collisions cost little. */
+const PROBES_MAX = 64;
+
+/** Bytes and a view over the same bytes. */
+export interface ByteSource {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+
+/** How much an interner may hold. */
+export interface InternerLimits {
+  readonly stringsMax: number;
+  readonly bytesMax: number;
+}
+
+/** Gives each byte string a number from 0 on. Holds at most what its limits say; nothing is forgotten but by `clear`. */
+export class ByteInterner {
+  readonly #limits: InternerLimits;
+  #arena = new Uint8Array(ARENA_BYTES_AT_FIRST);
+  #view = new DataView(this.#arena.buffer);
+  #ends = new Uint32Array(SLOTS_AT_FIRST);
+  #slots = new Uint32Array(SLOTS_AT_FIRST);
+  #count = 0;
+  #bytes = 0;
+  /** The string expected next. */
+  #next = 0;
+
+  constructor(limits: InternerLimits) {
+    this.#limits = limits;
+  }
+
+  /** Strings with a number. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Whether a string of so many bytes may not find room any more. */
+  isFull(bytes: number): boolean {
+    return this.#count >= this.#limits.stringsMax || this.#bytes + bytes > this.#limits.bytesMax;
+  }
+
+  /** The number of `source.bytes[start, end)`, or -1. */
+  find(source: ByteSource, start: number, end: number): number {
+    const expected = this.#next;
+    if (expected < this.#count && this.#equals(expected, source, start, end)) {
+      this.#next = expected + 1;
+      return expected;
+    }
+    const mask = this.#slots.length - 1;
+    let slot = hashOf(source, start, end) & mask;
+    for (let probe = 0; probe < PROBES_MAX; probe++) {
+      const id = (this.#slots[slot] as number) - 1; // in range: `slot` is masked
+      if (id < 0) return -1;
+      if (this.#equals(id, source, start, end)) {
+        this.#next = id + 1;
+        return id;
+      }
+      slot = (slot + 1) & mask;
+    }
+    return -1;
+  }
+
+  /** Gives a string that `find` did not know the next number; -1 where there is no room. The bytes are copied. */
+  add(source: ByteSource, start: number, end: number): number {
+    if (this.isFull(end - start)) return -1;
+    if (2 * (this.#count + 1) > this.#slots.length) this.#widen();
+    const id = this.#count;
+    if (!this.#place(id, hashOf(source, start, end))) return -1;
+    this.#reserve(end - start);
+    this.#arena.set(source.bytes.subarray(start, end), this.#bytes);
+    this.#bytes += end - start;
+    this.#ends[id] = this.#bytes;
+    this.#count++;
+    this.#next = this.#count;
+    return id;
+  }
+
+  /** Forgets all strings; numbers start over. */
+  clear(): void {
+    this.#slots.fill(0);
+    this.#count = 0;
+    this.#bytes = 0;
+    this.#next = 0;
+  }
+
+  #equals(id: number, { bytes, view }: ByteSource, start: number, end: number): boolean {
+    const from = id === 0 ? 0 : (this.#ends[id - 1] as number); // in range: `id` has a number
+    const length = (this.#ends[id] as number) - from; // in range, as above
+    if (end - start !== length) return false;
+    const ours = this.#view;
+    let at = 0;
+    for (const last = length - 4; at <= last; at += 4) {
+      if (ours.getInt32(from + at, true) !== view.getInt32(start + at, true)) return false;
+    }
+    for (; at < length; at++) if (this.#arena[from + at] !== bytes[start + at]) return false;
+    return true;
+  }
+
+  #place(id: number, hash: number): boolean {
+    const mask = this.#slots.length - 1;
+    let slot = hash & mask;
+    for (let probe = 0; probe < PROBES_MAX; probe++) {
+      if (this.#slots[slot] === 0) {
+        this.#slots[slot] = id + 1;
+        return true;
+      }
+      slot = (slot + 1) & mask;
+    }
+    return false;
+  }
+
+  /** Doubles the table. A string that finds no place in the larger one keeps its number, but is not found by hash. */
+  #widen(): void {
+    this.#slots = new Uint32Array(this.#slots.length * 2);
+    const ends = new Uint32Array(this.#slots.length);
+    ends.set(this.#ends.subarray(0, this.#count));
+    this.#ends = ends;
+    const source = { bytes: this.#arena, view: this.#view };
+    let from = 0;
+    for (let id = 0; id < this.#count; id++) {
+      const end = this.#ends[id] as number; // in range: `id` has a number
+      this.#place(id, hashOf(source, from, end));
+      from = end;
+    }
+  }
+
+  #reserve(bytes: number): void {
+    const needed = this.#bytes + bytes;
+    if (needed <= this.#arena.length) return;
+    const larger = new Uint8Array(Math.max(needed, this.#arena.length * 2));
+    larger.set(this.#arena.subarray(0, this.#bytes));
+    this.#arena = larger;
+    this.#view = new DataView(larger.buffer);
+  }
+}
+
+function hashOf({ bytes, view }: ByteSource, start: number, end: number): number {
+  let hash = end - start;
+  let at = start;
+  for (const last = end - 4; at <= last; at += 4) {
+    hash = Math.imul(hash ^ view.getInt32(at, true), 0x9e37_79b1);
+    hash ^= hash >>> 15;
+  }
+  for (; at < end; at++) hash = Math.imul(hash ^ (bytes[at] as number), 0x0100_0193); // in range: the caller's bounds
+  return (hash ^ (hash >>> 13)) >>> 0;
+}

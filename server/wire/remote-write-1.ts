@@ -1,0 +1,267 @@
+/**
+ * Remote write 1.0: `prometheus.WriteRequest` → series to append.
+ *
+ * @see https://prometheus.io/docs/specs/prw/remote_write_spec/
+ */
+
+import type { Exemplar, SeriesToAppend } from "../model/series.ts";
+import {
+  cursorOver,
+  enterMessage,
+  leaveMessage,
+  type ProtobufCursor,
+  readDouble,
+  readInt64Number,
+  readTag,
+  readText,
+  readVarint32,
+  skipField,
+} from "./protobuf-reader.ts";
+import {
+  expectBytes,
+  outcomeOf,
+  type RemoteWrite,
+  type RemoteWriteOutcome,
+  readHistogramSample,
+  readSample,
+  seriesColumns,
+  seriesOf,
+  sortedExemplarLabels,
+  WriteGatherer,
+} from "./remote-write.ts";
+import { type CheckedLabels, checkLabels, KnownSeries } from "./series-labels.ts";
+import {
+  EXEMPLAR_UNITS,
+  HISTOGRAM_UNITS,
+  labelUnits,
+  SERIES_UNITS,
+  takeUnits,
+  type WireBudget,
+  wireBudget,
+} from "./wire-budget.ts";
+import { WireError } from "./wire-error.ts";
+
+/** Series whose labels are remembered from request to request, and the bytes that name them. */
+const KNOWN_SERIES = { stringsMax: 262_144, bytesMax: 48 * 2 ** 20 };
+
+/** Tags: field number times 8 plus wire type. */
+const REQUEST_SERIES = 10;
+const REQUEST_METADATA = 26;
+const REQUEST_RESERVED_FIELD = 2;
+const REQUEST_LAST_FIELD = 3;
+const SERIES_LABEL = 10;
+const SERIES_SAMPLE = 18;
+const SERIES_EXEMPLAR = 26;
+const SERIES_HISTOGRAM = 34;
+const SERIES_LAST_FIELD = 4;
+const LABEL_NAME = 10;
+const LABEL_VALUE = 18;
+const EXEMPLAR_LABEL = 10;
+const EXEMPLAR_VALUE = 17;
+const EXEMPLAR_TIMESTAMP = 24;
+const METADATA_TYPE = 8;
+const METADATA_NAME = 18;
+const METADATA_HELP = 34;
+const METADATA_UNIT = 42;
+
+/** Decodes requests, and remembers the labels of series between them. */
+export class RemoteWriteDecoder1 {
+  readonly #known = new KnownSeries<CheckedLabels>(KNOWN_SERIES);
+
+  /** Decodes a request. Nothing in the outcome refers to `bytes`. */
+  decode(bytes: Uint8Array): RemoteWriteOutcome {
+    if (this.#known.isFull(Math.min(bytes.length, KNOWN_SERIES.bytesMax / 2))) this.#known.clear();
+    return outcomeOf(() => this.#decode(cursorOver(bytes)));
+  }
+
+  #decode(cursor: ProtobufCursor): RemoteWrite {
+    const into = new WriteGatherer(1);
+    const budget = wireBudget();
+    countFields(cursor, budget);
+    while (cursor.at < cursor.end) {
+      const tag = readTag(cursor);
+      if (tag === REQUEST_SERIES) this.#readSeries(cursor, into, budget);
+      else if (tag === REQUEST_METADATA) readMetadata(cursor, into);
+      else skipField(cursor, tag);
+    }
+    return into.finish();
+  }
+
+  #readSeries(cursor: ProtobufCursor, into: WriteGatherer, budget: WireBudget): void {
+    const outer = enterMessage(cursor);
+    const shape = surveySeries(cursor, budget);
+    const { samples, histograms, exemplars } = shape;
+    into.receive(samples, histograms, exemplars);
+    const { labels, fault } = this.#labelsOf(cursor, shape, budget);
+    if (fault !== undefined) into.rejectSeries(fault, samples + histograms, exemplars);
+    if (samples + histograms + exemplars > 0) {
+      // Read even where it is left out: a request that cannot be decoded to its end is refused whole.
+      const series = readColumns(cursor, { shape, labels, into, budget });
+      if (fault === undefined) into.series.push(series);
+    }
+    leaveMessage(cursor, outer);
+  }
+
+  #labelsOf(cursor: ProtobufCursor, shape: SeriesShape, budget: WireBudget): CheckedLabels {
+    const { start, labelsEnd, isContiguous } = shape;
+    if (!isContiguous) return readLabels(cursor, { start, end: cursor.end, budget });
+    const known = this.#known.find(cursor, start, labelsEnd);
+    if (known !== undefined) return known;
+    const range = { start, end: labelsEnd, budget };
+    const read = readLabels(cursor, range);
+    this.#known.keep(cursor, range, read);
+    return read;
+  }
+}
+
+/** Takes the units of all series and metadata before any is built, and looks at the wire types. */
+function countFields(cursor: ProtobufCursor, budget: WireBudget): void {
+  const start = cursor.at;
+  while (cursor.at < cursor.end) {
+    const tag = readTag(cursor);
+    if (tag >>> 3 !== REQUEST_RESERVED_FIELD) expectBytes(tag, REQUEST_LAST_FIELD, cursor);
+    takeUnits(budget, SERIES_UNITS, cursor.at);
+    skipField(cursor, tag);
+  }
+  cursor.at = start;
+}
+
+/** Where the labels of a series stand, and how much else it has. */
+interface SeriesShape {
+  readonly start: number;
+  /** End of the labels that stand at the start. */
+  readonly labelsEnd: number;
+  /** False where labels come after other fields. */
+  readonly isContiguous: boolean;
+  readonly samples: number;
+  readonly histograms: number;
+  readonly exemplars: number;
+}
+
+/** Looks over a series, and takes the units of what it holds beside labels. */
+function surveySeries(cursor: ProtobufCursor, budget: WireBudget): SeriesShape {
+  const start = cursor.at;
+  let labelsEnd = start;
+  let isContiguous = true;
+  let samples = 0;
+  let histograms = 0;
+  let exemplars = 0;
+  while (cursor.at < cursor.end) {
+    const fieldAt = cursor.at;
+    const tag = readTag(cursor);
+    expectBytes(tag, SERIES_LAST_FIELD, cursor);
+    skipField(cursor, tag);
+    if (tag === SERIES_LABEL) {
+      if (labelsEnd === fieldAt) labelsEnd = cursor.at;
+      else isContiguous = false;
+    } else if (tag === SERIES_SAMPLE) {
+      takeUnits(budget, 1, cursor.at);
+      samples++;
+    } else if (tag === SERIES_EXEMPLAR) {
+      takeUnits(budget, EXEMPLAR_UNITS, cursor.at);
+      exemplars++;
+    } else if (tag === SERIES_HISTOGRAM) {
+      takeUnits(budget, HISTOGRAM_UNITS, cursor.at);
+      histograms++;
+    }
+  }
+  return { start, labelsEnd, isContiguous, samples, histograms, exemplars };
+}
+
+interface ColumnSink {
+  readonly shape: SeriesShape;
+  readonly labels: CheckedLabels["labels"];
+  readonly into: WriteGatherer;
+  readonly budget: WireBudget;
+}
+
+function readColumns(cursor: ProtobufCursor, { shape, labels, into, budget }: ColumnSink): SeriesToAppend {
+  const columns = seriesColumns(shape.samples, shape.histograms);
+  let exemplars: Exemplar[] | undefined;
+  cursor.at = shape.labelsEnd;
+  while (cursor.at < cursor.end) {
+    const tag = readTag(cursor);
+    if (tag === SERIES_SAMPLE) readSample(cursor, columns);
+    else if (tag === SERIES_HISTOGRAM) {
+      if (readHistogramSample(cursor, columns, budget)) into.staleHistograms++;
+    } else if (tag === SERIES_EXEMPLAR) {
+      exemplars ??= [];
+      exemplars.push(readExemplar(cursor, budget));
+    } else skipField(cursor, tag);
+  }
+  return seriesOf(labels, columns, exemplars);
+}
+
+interface LabelRange {
+  readonly start: number;
+  readonly end: number;
+  readonly budget: WireBudget;
+}
+
+/** Reads the labels among the fields in `[start, end)`. */
+function readLabels(cursor: ProtobufCursor, { start, end, budget }: LabelRange): CheckedLabels {
+  const outerEnd = cursor.end;
+  const repairedBefore = cursor.textRepaired;
+  cursor.at = start;
+  cursor.end = end;
+  const pairs: [string, string][] = [];
+  while (cursor.at < end) {
+    const tag = readTag(cursor);
+    if (tag !== SERIES_LABEL) skipField(cursor, tag);
+    else pairs.push(readLabel(cursor, budget));
+  }
+  cursor.end = outerEnd;
+  return checkLabels(pairs, cursor.textRepaired === repairedBefore);
+}
+
+function readLabel(cursor: ProtobufCursor, budget: WireBudget): [string, string] {
+  const outer = enterMessage(cursor);
+  takeUnits(budget, labelUnits(cursor.end - cursor.at), cursor.at);
+  const pair: [string, string] = ["", ""];
+  while (cursor.at < cursor.end) {
+    const tag = readTag(cursor);
+    if (tag === LABEL_NAME) pair[0] = readText(cursor);
+    else if (tag === LABEL_VALUE) pair[1] = readText(cursor);
+    else {
+      expectBytes(tag, 2, cursor);
+      skipField(cursor, tag);
+    }
+  }
+  leaveMessage(cursor, outer);
+  return pair;
+}
+
+function readExemplar(cursor: ProtobufCursor, budget: WireBudget): Exemplar {
+  const outer = enterMessage(cursor);
+  const pairs: [string, string][] = [];
+  let value = 0;
+  let timestampMs = 0;
+  while (cursor.at < cursor.end) {
+    const tag = readTag(cursor);
+    if (tag === EXEMPLAR_LABEL) pairs.push(readLabel(cursor, budget));
+    else if (tag === EXEMPLAR_VALUE) value = readDouble(cursor);
+    else if (tag === EXEMPLAR_TIMESTAMP) timestampMs = readInt64Number(cursor);
+    else if (tag >>> 3 <= 3) throw new WireError(`wire type ${tag & 7} in an exemplar`, cursor.at);
+    else skipField(cursor, tag);
+  }
+  leaveMessage(cursor, outer);
+  return { labels: sortedExemplarLabels(pairs), value, timestampMs };
+}
+
+function readMetadata(cursor: ProtobufCursor, into: WriteGatherer): void {
+  const outer = enterMessage(cursor);
+  let type = 0;
+  let name = "";
+  let help = "";
+  let unit = "";
+  while (cursor.at < cursor.end) {
+    const tag = readTag(cursor);
+    if (tag === METADATA_TYPE) type = readVarint32(cursor);
+    else if (tag === METADATA_NAME) name = readText(cursor);
+    else if (tag === METADATA_HELP) help = readText(cursor);
+    else if (tag === METADATA_UNIT) unit = readText(cursor);
+    else skipField(cursor, tag);
+  }
+  leaveMessage(cursor, outer);
+  into.describe(name, type, { help, unit });
+}

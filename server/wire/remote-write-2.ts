@@ -1,0 +1,390 @@
+/**
+ * Remote write 2.0: `io.prometheus.write.v2.Request` → series to append.
+ *
+ * @see https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/
+ */
+
+import { labelsText } from "../model/labels-text.ts";
+import type { Exemplar, Labels } from "../model/series.ts";
+import {
+  cursorOver,
+  enterMessage,
+  leaveMessage,
+  type ProtobufCursor,
+  readDouble,
+  readInt64Number,
+  readLength,
+  readTag,
+  readVarint32,
+  skipField,
+} from "./protobuf-reader.ts";
+import {
+  expectBytes,
+  outcomeOf,
+  type RemoteWrite,
+  type RemoteWriteOutcome,
+  readHistogramSample,
+  readSample,
+  type SeriesColumns,
+  seriesColumns,
+  seriesOf,
+  sortedExemplarLabels,
+  WriteGatherer,
+} from "./remote-write.ts";
+import { type CheckedLabels, checkLabels, KnownSeries, LABELS_MAX } from "./series-labels.ts";
+import { SymbolTable } from "./symbol-table.ts";
+import {
+  EXEMPLAR_UNITS,
+  HISTOGRAM_UNITS,
+  SERIES_UNITS,
+  takeUnits,
+  type WireBudget,
+  wireBudget,
+} from "./wire-budget.ts";
+import { WireError } from "./wire-error.ts";
+
+/** Series and strings that are remembered from request to request. */
+const KNOWN_SERIES = { stringsMax: 262_144, bytesMax: 24 * 2 ** 20 };
+const KNOWN_SYMBOLS = { stringsMax: 524_288, bytesMax: 24 * 2 ** 20 };
+/** References of a series that are kept; one that has more has too many labels. */
+const REFS_MAX = 2 * LABELS_MAX + 2;
+/** References that a message about them shows. */
+const REFS_SHOWN_MAX = 64;
+
+/** Tags: field number times 8 plus wire type. */
+const REQUEST_SYMBOL = 34;
+const REQUEST_SERIES = 42;
+const REQUEST_FIRST_FIELD = 4;
+const REQUEST_LAST_FIELD = 5;
+const SERIES_REFS = 10;
+const SERIES_REF = 8;
+const SERIES_SAMPLE = 18;
+const SERIES_HISTOGRAM = 26;
+const SERIES_EXEMPLAR = 34;
+const SERIES_METADATA = 42;
+const SERIES_LAST_FIELD = 5;
+const EXEMPLAR_REFS = 10;
+const EXEMPLAR_REF = 8;
+const EXEMPLAR_VALUE = 17;
+const EXEMPLAR_TIMESTAMP = 24;
+const METADATA_TYPE = 8;
+const METADATA_HELP = 24;
+const METADATA_UNIT = 32;
+
+/** Endings that the series of a metric carry, by its type. */
+const FAMILY_ENDINGS: Readonly<Record<number, RegExp>> = {
+  3: /_(?:bucket|count|sum)$/,
+  4: /_(?:bucket|gcount|gsum)$/,
+  5: /_(?:count|sum)$/,
+};
+
+/** A series that came before, and what was last said of its metric. */
+interface KnownEntry extends CheckedLabels {
+  type: number;
+  helpId: number;
+  unitId: number;
+}
+
+/** What stands in the fields of a series, before its labels are looked up. */
+interface SeriesFields {
+  samples: number;
+  histograms: number;
+  exemplars: number;
+  type: number;
+  helpRef: number;
+  unitRef: number;
+}
+
+/** Decodes requests, and remembers strings and series between them. */
+export class RemoteWriteDecoder2 {
+  readonly #symbols = new SymbolTable(KNOWN_SYMBOLS);
+  readonly #known = new KnownSeries<KnownEntry>(KNOWN_SERIES);
+  readonly #refs = new RefList();
+  readonly #exemplarRefs = new RefList();
+  readonly #ids = new Int32Array(REFS_MAX);
+  readonly #idBytes = { bytes: new Uint8Array(this.#ids.buffer), view: new DataView(this.#ids.buffer) };
+
+  /** Decodes a request. Nothing in the outcome refers to `bytes`. */
+  decode(bytes: Uint8Array): RemoteWriteOutcome {
+    const share = Math.min(bytes.length, KNOWN_SYMBOLS.bytesMax / 2);
+    if (this.#symbols.isFull(share) || this.#known.isFull(share)) {
+      this.#symbols.clear();
+      this.#known.clear();
+    }
+    const outcome = outcomeOf(() => this.#decode(cursorOver(bytes)));
+    this.#symbols.end();
+    return outcome;
+  }
+
+  #decode(cursor: ProtobufCursor): RemoteWrite {
+    const into = new WriteGatherer(2);
+    const budget = wireBudget();
+    this.#readSymbols(cursor, budget);
+    while (cursor.at < cursor.end) {
+      const tag = readTag(cursor);
+      if (tag === REQUEST_SERIES) this.#readSeries(cursor, into, budget);
+      else skipField(cursor, tag);
+    }
+    return into.finish();
+  }
+
+  /** Reads all strings, which may stand after the series, and takes the units of the series. */
+  #readSymbols(cursor: ProtobufCursor, budget: WireBudget): void {
+    this.#symbols.begin(cursor);
+    while (cursor.at < cursor.end) {
+      const tag = readTag(cursor);
+      if (tag >>> 3 >= REQUEST_FIRST_FIELD) expectBytes(tag, REQUEST_LAST_FIELD, cursor);
+      takeUnits(budget, tag === REQUEST_SERIES ? SERIES_UNITS : 1, cursor.at);
+      if (tag === REQUEST_SYMBOL) this.#symbols.read(cursor);
+      else skipField(cursor, tag);
+    }
+    cursor.at = 0;
+  }
+
+  #readSeries(cursor: ProtobufCursor, into: WriteGatherer, budget: WireBudget): void {
+    const outer = enterMessage(cursor);
+    const start = cursor.at;
+    const fields = this.#survey(cursor, budget);
+    const { samples, histograms, exemplars } = fields;
+    into.receive(samples, histograms, exemplars);
+    const columns = seriesColumns(samples, histograms);
+    const entry = this.#entryOf(fields, into, budget);
+    cursor.at = start;
+    const kept = this.#readColumns(cursor, { columns, labels: entry?.labels, into, budget });
+    if (entry !== undefined) {
+      into.series.push(seriesOf(entry.labels, columns, kept));
+      this.#describe(entry, fields, into);
+    }
+    leaveMessage(cursor, outer);
+  }
+
+  /** Looks over a series: gathers references and metadata, and takes the units of the rest. */
+  #survey(cursor: ProtobufCursor, budget: WireBudget): SeriesFields {
+    const fields = { samples: 0, histograms: 0, exemplars: 0, type: 0, helpRef: 0, unitRef: 0 };
+    this.#refs.clear();
+    while (cursor.at < cursor.end) {
+      const tag = readTag(cursor);
+      if (tag === SERIES_REFS) this.#refs.readPacked(cursor);
+      else if (tag === SERIES_REF) this.#refs.push(readVarint32(cursor));
+      else if (tag === SERIES_METADATA) readMetadata(cursor, fields);
+      else {
+        expectBytes(tag, SERIES_LAST_FIELD, cursor);
+        skipField(cursor, tag);
+        if (tag === SERIES_SAMPLE) {
+          takeUnits(budget, 1, cursor.at);
+          fields.samples++;
+        } else if (tag === SERIES_HISTOGRAM) {
+          takeUnits(budget, HISTOGRAM_UNITS, cursor.at);
+          fields.histograms++;
+        } else if (tag === SERIES_EXEMPLAR) {
+          takeUnits(budget, EXEMPLAR_UNITS, cursor.at);
+          fields.exemplars++;
+        }
+      }
+    }
+    return fields;
+  }
+
+  /** The series that a message is about; undefined where it has to be left out, which is then told. */
+  #entryOf(fields: SeriesFields, into: WriteGatherer, budget: WireBudget): KnownEntry | undefined {
+    const { samples, histograms, exemplars, helpRef, unitRef } = fields;
+    const leaveOut = (reason: "labels_invalid" | "metadata_invalid", text: string) => {
+      into.rejectSeries({ reason, text }, samples + histograms, exemplars);
+      return undefined;
+    };
+    const refs = this.#refs;
+    const fault = this.#faultOfRefs(refs);
+    if (fault !== "") return leaveOut("labels_invalid", `parsing labels for series ${refs.shown()}: ${fault}`);
+    const { count } = this.#symbols;
+    const outside = (name: string, ref: number) =>
+      leaveOut(
+        "metadata_invalid",
+        `parsing metadata for series ${refs.shown()}: metadata ${name} ${ref} outside of symbols table (size ${count})`,
+      );
+    if (unitRef >= count) return outside("unit_ref", unitRef);
+    if (helpRef >= count) return outside("help_ref", helpRef);
+    const entry = this.#lookUp(budget);
+    if (entry.fault !== undefined) {
+      into.rejectSeries(entry.fault, samples + histograms, exemplars);
+      return undefined;
+    }
+    if (samples + histograms > 0) return entry;
+    const text = `TimeSeries must contain at least one sample or histogram for series ${labelsText(entry.labels)}`;
+    into.rejectSeries({ reason: "labels_invalid", text }, 0, exemplars);
+    return undefined;
+  }
+
+  /** What is wrong with references to labels, in Prometheus' words; empty where nothing is. */
+  #faultOfRefs(refs: RefList): string {
+    const { count } = this.#symbols;
+    if (refs.count % 2 !== 0) return `invalid labelRefs length ${refs.count}`;
+    for (let at = 0; at < refs.keptCount; at += 2) {
+      const name = refs.at(at);
+      const value = refs.at(at + 1);
+      if (name >= count || value >= count) {
+        return `labelRefs ${name} (name) = ${value} (value) outside of symbols table (size ${count})`;
+      }
+    }
+    return "";
+  }
+
+  #lookUp(budget: WireBudget): KnownEntry {
+    const refs = this.#refs;
+    const count = refs.keptCount;
+    let isKnowable = true;
+    for (let at = 0; at < count; at++) {
+      const id = this.#symbols.id(refs.at(at));
+      if (id < 0) isKnowable = false;
+      this.#ids[at] = id;
+    }
+    const known = isKnowable ? this.#known.find(this.#idBytes, 0, 4 * count) : undefined;
+    if (known !== undefined) return known;
+    const made = this.#makeEntry(budget);
+    if (isKnowable) this.#known.keep(this.#idBytes, { start: 0, end: 4 * count }, made);
+    return made;
+  }
+
+  #makeEntry(budget: WireBudget): KnownEntry {
+    const refs = this.#refs;
+    takeUnits(budget, refs.keptCount / 2, 0);
+    const pairs: [string, string][] = [];
+    let isUtf8 = true;
+    for (let at = 0; at < refs.keptCount; at += 2) {
+      const name = this.#symbols.symbol(refs.at(at));
+      const value = this.#symbols.symbol(refs.at(at + 1));
+      if (!name.isUtf8 || !value.isUtf8) isUtf8 = false;
+      pairs.push([name.text, value.text]);
+    }
+    return { ...checkLabels(pairs, isUtf8), type: -1, helpId: -1, unitId: -1 };
+  }
+
+  /** Tells the metadata of a series where it is not what was told last. */
+  #describe(entry: KnownEntry, { type, helpRef, unitRef }: SeriesFields, into: WriteGatherer): void {
+    const helpId = this.#symbols.id(helpRef);
+    const unitId = this.#symbols.id(unitRef);
+    if (entry.type === type && entry.helpId === helpId && entry.unitId === unitId && helpId >= 0) return;
+    entry.type = type;
+    entry.helpId = helpId;
+    entry.unitId = unitId;
+    const help = this.#symbols.symbol(helpRef).text;
+    const unit = this.#symbols.symbol(unitRef).text;
+    if (type === 0 && help === "" && unit === "") return;
+    const ending = FAMILY_ENDINGS[type];
+    const name = entry.labels.find(([label]) => label === "__name__")?.[1] ?? "";
+    into.describe(ending === undefined ? name : name.replace(ending, ""), type, { help, unit });
+  }
+
+  #readColumns(cursor: ProtobufCursor, { columns, labels, into, budget }: ColumnSink): Exemplar[] | undefined {
+    let exemplars: Exemplar[] | undefined;
+    while (cursor.at < cursor.end) {
+      const tag = readTag(cursor);
+      if (tag === SERIES_SAMPLE) readSample(cursor, columns);
+      else if (tag === SERIES_HISTOGRAM) {
+        if (readHistogramSample(cursor, columns, budget)) into.staleHistograms++;
+      } else if (tag === SERIES_EXEMPLAR) {
+        const exemplar = this.#readExemplar(cursor, labels, { into, budget });
+        exemplars ??= [];
+        if (exemplar !== undefined) exemplars.push(exemplar);
+      } else skipField(cursor, tag);
+    }
+    return exemplars;
+  }
+
+  /** @param series Labels of the series it belongs to; undefined where that is left out anyway. */
+  #readExemplar(
+    cursor: ProtobufCursor,
+    series: Labels | undefined,
+    { into, budget }: ExemplarSink,
+  ): Exemplar | undefined {
+    const outer = enterMessage(cursor);
+    const refs = this.#exemplarRefs;
+    refs.clear();
+    let value = 0;
+    let timestampMs = 0;
+    while (cursor.at < cursor.end) {
+      const tag = readTag(cursor);
+      if (tag === EXEMPLAR_REFS) refs.readPacked(cursor);
+      else if (tag === EXEMPLAR_REF) refs.push(readVarint32(cursor));
+      else if (tag === EXEMPLAR_VALUE) value = readDouble(cursor);
+      else if (tag === EXEMPLAR_TIMESTAMP) timestampMs = readInt64Number(cursor);
+      else if (tag >>> 3 <= 3) throw new WireError(`wire type ${tag & 7} in an exemplar`, cursor.at);
+      else skipField(cursor, tag);
+    }
+    leaveMessage(cursor, outer);
+    if (series === undefined) return undefined;
+    const fault = refs.count > REFS_MAX ? "too many labels" : this.#faultOfRefs(refs);
+    if (fault !== "") {
+      into.rejectExemplar("labels_invalid", `parsing exemplar for series ${labelsText(series)}: ${fault}`);
+      return undefined;
+    }
+    takeUnits(budget, refs.keptCount / 2, cursor.at);
+    const pairs: [string, string][] = [];
+    for (let at = 0; at < refs.keptCount; at += 2) {
+      pairs.push([this.#symbols.symbol(refs.at(at)).text, this.#symbols.symbol(refs.at(at + 1)).text]);
+    }
+    return { labels: sortedExemplarLabels(pairs), value, timestampMs };
+  }
+}
+
+interface ExemplarSink {
+  readonly into: WriteGatherer;
+  readonly budget: WireBudget;
+}
+
+interface ColumnSink extends ExemplarSink {
+  readonly columns: SeriesColumns;
+  readonly labels: Labels | undefined;
+}
+
+function readMetadata(cursor: ProtobufCursor, fields: SeriesFields): void {
+  const outer = enterMessage(cursor);
+  while (cursor.at < cursor.end) {
+    const tag = readTag(cursor);
+    if (tag === METADATA_TYPE) fields.type = readVarint32(cursor);
+    else if (tag === METADATA_HELP) fields.helpRef = readVarint32(cursor);
+    else if (tag === METADATA_UNIT) fields.unitRef = readVarint32(cursor);
+    else skipField(cursor, tag);
+  }
+  leaveMessage(cursor, outer);
+}
+
+/** References of one message. Beyond `REFS_MAX` they are counted only. */
+class RefList {
+  readonly #kept = new Uint32Array(REFS_MAX);
+  #count = 0;
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get keptCount(): number {
+    return Math.min(this.#count, REFS_MAX);
+  }
+
+  at(index: number): number {
+    return this.#kept[index] ?? 0;
+  }
+
+  clear(): void {
+    this.#count = 0;
+  }
+
+  push(ref: number): void {
+    if (this.#count < REFS_MAX) this.#kept[this.#count] = ref;
+    this.#count++;
+  }
+
+  readPacked(cursor: ProtobufCursor): void {
+    const end = readLength(cursor);
+    const outer = cursor.end;
+    cursor.end = end;
+    while (cursor.at < end) this.push(readVarint32(cursor));
+    cursor.end = outer;
+  }
+
+  /** As Go prints a list. */
+  shown(): string {
+    const shown = Array.from(this.#kept.subarray(0, Math.min(this.#count, REFS_SHOWN_MAX)));
+    return `[${shown.join(" ")}${this.#count > REFS_SHOWN_MAX ? " ..." : ""}]`;
+  }
+}

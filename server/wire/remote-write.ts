@@ -1,0 +1,258 @@
+/**
+ * What remote write requests are decoded to, whatever their version, and what both versions share.
+ */
+
+import type { NativeHistogram } from "../model/histogram.ts";
+import type { Exemplar, Labels, MetricMetadata, MetricType, SeriesToAppend } from "../model/series.ts";
+import {
+  enterMessage,
+  leaveMessage,
+  type ProtobufCursor,
+  readInt64Number,
+  readTag,
+  skipField,
+  WIRE_BYTES,
+} from "./protobuf-reader.ts";
+import { readHistogram } from "./remote-histogram.ts";
+import type { LabelFault } from "./series-labels.ts";
+import type { WireBudget } from "./wire-budget.ts";
+import { WireError } from "./wire-error.ts";
+
+/** Sentences about single series that one answer carries; the rest is counted. */
+const FAULTS_MAX = 100;
+/** UTF-16 units of the help of a metric that are kept. */
+const HELP_UNITS_MAX = 4_096;
+/** UTF-16 units of names and units of metrics; others are passed over. */
+const METADATA_NAME_UNITS_MAX = 1_024;
+
+/** By the numbers of both versions' `MetricType`. */
+const METRIC_TYPES: readonly MetricType[] = [
+  "unknown",
+  "counter",
+  "gauge",
+  "histogram",
+  "gaugehistogram",
+  "summary",
+  "info",
+  "stateset",
+];
+
+/** How many of each kind. */
+interface SampleCounts {
+  readonly samples: number;
+  readonly histograms: number;
+  readonly exemplars: number;
+}
+
+/** A decoded request. */
+export interface RemoteWrite {
+  readonly version: 1 | 2;
+  /** Series with good labels, in the order of the request. A stale marker of a histogram is a float here. */
+  readonly series: readonly SeriesToAppend[];
+  /** Metadata that was not told before, as far as this process remembers. */
+  readonly metadata: readonly MetricMetadata[];
+  /** Everything in the request, the left out too. */
+  readonly received: SampleCounts;
+  /** Histograms of `received` that are floats in `series`, since they are stale markers. */
+  readonly staleHistograms: number;
+  /** Samples and histograms of series that were left out, by reason. */
+  readonly rejected: ReadonlyMap<string, number>;
+  /** Exemplars that were left out, by reason. */
+  readonly rejectedExemplars: ReadonlyMap<string, number>;
+  /** What to tell the sender of series that were left out. Empty where Prometheus, too, leaves them out in silence. */
+  readonly faults: readonly string[];
+}
+
+/** A request, or why it cannot be decoded at all. */
+export type RemoteWriteOutcome =
+  | { readonly kind: "decoded"; readonly write: RemoteWrite }
+  | { readonly kind: "malformed"; readonly reason: string; readonly offset: number };
+
+/** Turns what `decode` throws into a `malformed` outcome. */
+export function outcomeOf(decode: () => RemoteWrite): RemoteWriteOutcome {
+  try {
+    return { kind: "decoded", write: decode() };
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+    return { kind: "malformed", reason: error.message, offset: error.offset };
+  }
+}
+
+/** Gathers a request while it is decoded. */
+export class WriteGatherer {
+  readonly version: 1 | 2;
+  readonly series: SeriesToAppend[] = [];
+  readonly metadata: MetricMetadata[] = [];
+  readonly #rejected = new Map<string, number>();
+  readonly #rejectedExemplars = new Map<string, number>();
+  readonly #faults: string[] = [];
+  #faultsMore = 0;
+  #samples = 0;
+  #histograms = 0;
+  #exemplars = 0;
+  staleHistograms = 0;
+
+  constructor(version: 1 | 2) {
+    this.version = version;
+  }
+
+  /** Counts what a series brings, before it is known whether it is good. */
+  receive(samples: number, histograms: number, exemplars: number): void {
+    this.#samples += samples;
+    this.#histograms += histograms;
+    this.#exemplars += exemplars;
+  }
+
+  /** Leaves out a series whose labels are not good. In version 1 only limits of our own are told. */
+  rejectSeries(fault: LabelFault, samples: number, exemplars: number): void {
+    add(this.#rejected, fault.reason, samples);
+    add(this.#rejectedExemplars, fault.reason, exemplars);
+    if (this.version === 2 || fault.reason === "labels_limit") this.fault(fault.text);
+  }
+
+  rejectExemplar(reason: string, text: string): void {
+    add(this.#rejectedExemplars, reason, 1);
+    this.fault(text);
+  }
+
+  fault(text: string): void {
+    if (this.#faults.length < FAULTS_MAX) this.#faults.push(text);
+    else this.#faultsMore++;
+  }
+
+  /** Keeps metadata that can be kept. */
+  describe(name: string, type: number, texts: { readonly help: string; readonly unit: string }): void {
+    if (name === "" || name.length > METADATA_NAME_UNITS_MAX || texts.unit.length > METADATA_NAME_UNITS_MAX) return;
+    const help = texts.help.slice(0, HELP_UNITS_MAX);
+    this.metadata.push({ name, type: METRIC_TYPES[type] ?? "unknown", help, unit: texts.unit });
+  }
+
+  finish(): RemoteWrite {
+    const faults = this.#faults;
+    if (this.#faultsMore > 0) faults.push(`and ${this.#faultsMore} more`);
+    return {
+      version: this.version,
+      series: this.series,
+      metadata: this.metadata,
+      received: { samples: this.#samples, histograms: this.#histograms, exemplars: this.#exemplars },
+      staleHistograms: this.staleHistograms,
+      rejected: this.#rejected,
+      rejectedExemplars: this.#rejectedExemplars,
+      faults,
+    };
+  }
+}
+
+function add(counts: Map<string, number>, reason: string, count: number): void {
+  if (count > 0) counts.set(reason, (counts.get(reason) ?? 0) + count);
+}
+
+/** Columns of one series while they are filled: floats first, then histograms, each in the order of the message. */
+export interface SeriesColumns {
+  /** Where there is but one row, an array that series before it may hold too. */
+  timestampsMs: Float64Array;
+  readonly values: Float64Array;
+  startsMs: Float64Array | undefined;
+  histograms: (NativeHistogram | undefined)[] | undefined;
+  floatAt: number;
+  histogramAt: number;
+}
+
+/** Time stamp 0 alone; never written to. */
+const ZERO_ALONE = new Float64Array(1);
+/** The last array of a single time stamp. A request mostly brings one sample a series, all of the same moment. */
+let lastAlone = ZERO_ALONE;
+
+/** Columns with room for so many rows, all 0. */
+export function seriesColumns(samples: number, histograms: number): SeriesColumns {
+  const rows = samples + histograms;
+  return {
+    timestampsMs: rows === 1 ? ZERO_ALONE : new Float64Array(rows),
+    values: new Float64Array(rows),
+    startsMs: undefined,
+    histograms: undefined,
+    floatAt: 0,
+    histogramAt: samples,
+  };
+}
+
+/** The columns as a series. Exemplars are put in order of time. */
+export function seriesOf(labels: Labels, columns: SeriesColumns, exemplars: Exemplar[] | undefined): SeriesToAppend {
+  const { timestampsMs, values, startsMs, histograms } = columns;
+  if (exemplars !== undefined && exemplars.length > 1) {
+    exemplars.sort((left, right) => left.timestampMs - right.timestampMs || left.value - right.value);
+  }
+  return { labels, timestampsMs, values, histograms, startsMs, exemplars };
+}
+
+/** Labels of an exemplar in order of name, without empty values. */
+export function sortedExemplarLabels(pairs: [string, string][]): Labels {
+  const kept = pairs.filter(([, value]) => value !== "");
+  return kept.sort(([left], [right]) => (left < right ? -1 : left > right ? 1 : 0));
+}
+
+const SAMPLE_VALUE = 9;
+const SAMPLE_TIMESTAMP = 16;
+const SAMPLE_START = 24;
+const SAMPLE_LAST_FIELD = 2;
+
+/** Reads a length-delimited sample of either version. */
+export function readSample(cursor: ProtobufCursor, columns: SeriesColumns): void {
+  const outer = enterMessage(cursor);
+  const at = columns.floatAt++;
+  while (cursor.at < cursor.end) {
+    const tag = readTag(cursor);
+    if (tag === SAMPLE_VALUE) {
+      const from = cursor.at;
+      if (from + 8 > cursor.end) throw new WireError("a fixed-size value is cut short", from);
+      // Straight from the bytes to the array: the bits of a stale marker must come through.
+      columns.values[at] = cursor.view.getFloat64(from, true);
+      cursor.at = from + 8;
+    } else if (tag === SAMPLE_TIMESTAMP) {
+      setTimestamp(columns, at, readInt64Number(cursor));
+    } else if (tag === SAMPLE_START) {
+      setStart(columns, at, readInt64Number(cursor));
+    } else {
+      if (tag >>> 3 <= SAMPLE_LAST_FIELD) throw new WireError(`wire type ${tag & 7} in a sample`, cursor.at);
+      skipField(cursor, tag);
+    }
+  }
+  leaveMessage(cursor, outer);
+}
+
+/** Reads a length-delimited histogram of either version. @returns Whether it is a stale marker. */
+export function readHistogramSample(cursor: ProtobufCursor, columns: SeriesColumns, budget: WireBudget): boolean {
+  const { timestampMs, startMs, histogram, sumAt } = readHistogram(cursor, budget);
+  const at = columns.histogramAt++;
+  setTimestamp(columns, at, timestampMs);
+  if (startMs !== 0) setStart(columns, at, startMs);
+  if (histogram === undefined) {
+    columns.values[at] = cursor.view.getFloat64(sumAt, true);
+    return true;
+  }
+  columns.values[at] = Number.NaN;
+  columns.histograms ??= new Array(columns.values.length).fill(undefined);
+  columns.histograms[at] = histogram;
+  return false;
+}
+
+function setTimestamp(columns: SeriesColumns, at: number, timestampMs: number): void {
+  if (columns.values.length > 1) {
+    columns.timestampsMs[at] = timestampMs;
+    return;
+  }
+  if (lastAlone[0] !== timestampMs) lastAlone = Float64Array.of(timestampMs);
+  columns.timestampsMs = lastAlone;
+}
+
+function setStart(columns: SeriesColumns, at: number, startMs: number): void {
+  columns.startsMs ??= new Float64Array(columns.values.length);
+  columns.startsMs[at] = startMs;
+}
+
+/** Throws where a field of a message that is known is not length-delimited, as all those of series and requests are. */
+export function expectBytes(tag: number, lastField: number, cursor: ProtobufCursor): void {
+  if (tag >>> 3 <= lastField && (tag & 7) !== WIRE_BYTES) {
+    throw new WireError(`wire type ${tag & 7} for field ${tag >>> 3}`, cursor.at);
+  }
+}

@@ -1,0 +1,227 @@
+/**
+ * The block format of snappy: the length of what comes out, then literals and copies of what came before.
+ *
+ * @see https://github.com/google/snappy/blob/main/format_description.txt
+ */
+
+const TAG_LITERAL = 0;
+const TAG_COPY_1 = 1;
+const TAG_COPY_2 = 2;
+const LENGTH_BYTES_MAX = 5;
+/** A copy of three bytes gives at most 64: no `n` bytes of elements decode to more than `EXPANSION_MAX * n`. */
+const EXPANSION_MAX = 22;
+/** Longer stretches are moved by the runtime, shorter ones byte by byte. */
+const MOVED_BYTES_MIN = 24;
+
+/** Blocks are compressed in pieces, so that offsets of copies fit two bytes. */
+const PIECE_BYTES = 65_536;
+/** Shorter pieces are not searched for repeats; the search also stops so far before the end of a piece. */
+const MARGIN_BYTES = 15;
+const TABLE_BITS = 14;
+/** After 32 places without a repeat every second is tried, after 64 every third, and so on. */
+const SKIP_SHIFT = 5;
+const COPY_BYTES_MAX = 64;
+
+/** What a block claims to decode to, in bytes; undefined where it does not start with a length. Nothing is decoded. */
+export function snappyDecodedBytes(block: Uint8Array): number | undefined {
+  const header = headerBytes(block);
+  if (header === 0) return undefined;
+  let length = 0;
+  for (let at = header - 1; at >= 0; at--) length = length * 128 + ((block[at] ?? 0) & 0x7f);
+  return length > 0xffff_ffff ? undefined : length;
+}
+
+/**
+ * Decodes a block.
+ *
+ * A claim that the elements cannot fulfil, whatever they are, is refused before memory is asked for; check
+ * `snappyDecodedBytes` against a limit of your own first.
+ *
+ * @param room Takes the result where it is large enough; the answer is then a view of it.
+ * @returns The decoded bytes; undefined where the block is corrupt.
+ */
+export function decodeSnappy(block: Uint8Array, room?: Uint8Array): Uint8Array | undefined {
+  const length = snappyDecodedBytes(block);
+  const header = headerBytes(block);
+  if (length === undefined || length > (block.length - header) * EXPANSION_MAX) return undefined;
+  const out = room !== undefined && room.length >= length ? room.subarray(0, length) : Buffer.allocUnsafe(length);
+  return decodeElements(block, header, out) ? out : undefined;
+}
+
+function headerBytes(block: Uint8Array): number {
+  for (let at = 0; at < LENGTH_BYTES_MAX; at++) {
+    const byte = block[at];
+    if (byte === undefined) return 0;
+    if (byte < 0x80) return at + 1;
+  }
+  return 0;
+}
+
+/** Fills `out` exactly, or answers false. Bytes are only read inside `block` and only written inside `out`. */
+function decodeElements(block: Uint8Array, start: number, out: Uint8Array): boolean {
+  const end = block.length;
+  let from = start;
+  let to = 0;
+  while (from < end) {
+    const tag = block[from++] as number; // in range: checked by the loop
+    const kind = tag & 3;
+    let length = tag >>> 2;
+    if (kind === TAG_LITERAL) {
+      if (length >= 60) {
+        const extra = length - 59;
+        if (from + extra > end) return false;
+        length = littleEndian(block, from, extra);
+        from += extra;
+      }
+      length++;
+      if (length > end - from || length > out.length - to) return false;
+      if (length >= MOVED_BYTES_MIN) out.set(block.subarray(from, from + length), to);
+      else for (let at = 0; at < length; at++) out[to + at] = block[from + at] as number; // in range, as above
+      from += length;
+      to += length;
+      continue;
+    }
+    let offset: number;
+    if (kind === TAG_COPY_1) {
+      if (from >= end) return false;
+      length = (length & 7) + 4;
+      offset = ((tag >>> 5) << 8) | (block[from++] as number); // in range, as above
+    } else {
+      const wide = kind === TAG_COPY_2 ? 2 : 4;
+      if (from + wide > end) return false;
+      length++;
+      offset = littleEndian(block, from, wide);
+      from += wide;
+    }
+    if (offset === 0 || offset > to || length > out.length - to) return false;
+    if (length >= MOVED_BYTES_MIN && offset >= length) out.copyWithin(to, to - offset, to - offset + length);
+    // Byte by byte, since a copy may reach into what it writes: that is how runs are told.
+    else for (let at = to; at < to + length; at++) out[at] = out[at - offset] as number; // in range, as above
+    to += length;
+  }
+  return to === out.length;
+}
+
+function littleEndian(bytes: Uint8Array, at: number, count: number): number {
+  let value = 0;
+  for (let index = count - 1; index >= 0; index--) value = value * 256 + (bytes[at + index] as number); // caller checked
+  return value;
+}
+
+/** Compresses into one block. */
+export function encodeSnappy(bytes: Uint8Array): Uint8Array {
+  const out = Buffer.allocUnsafe(LENGTH_BYTES_MAX + elementsBytesMax(bytes.length));
+  return out.subarray(0, encodePieces(bytes, out, writeLength(out, bytes.length)));
+}
+
+/** The length that a block starts with. */
+export function snappyHeader(decodedBytes: number): Uint8Array {
+  const out = new Uint8Array(LENGTH_BYTES_MAX);
+  return out.subarray(0, writeLength(out, decodedBytes));
+}
+
+/** Elements for `bytes`, to stand after `snappyHeader` of the whole and the elements before. */
+export function encodeSnappyElements(bytes: Uint8Array): Uint8Array {
+  const out = Buffer.allocUnsafe(elementsBytesMax(bytes.length));
+  return out.subarray(0, encodePieces(bytes, out, 0));
+}
+
+/** Most bytes that `length` bytes can compress to. */
+function elementsBytesMax(length: number): number {
+  return 32 + length + Math.ceil(length / 6);
+}
+
+function encodePieces(bytes: Uint8Array, out: Uint8Array, start: number): number {
+  let to = start;
+  for (let from = 0; from < bytes.length; from += PIECE_BYTES) {
+    to = encodePiece(bytes.subarray(from, from + PIECE_BYTES), out, to);
+  }
+  return to;
+}
+
+function writeLength(out: Uint8Array, length: number): number {
+  let at = 0;
+  let rest = length;
+  while (rest >= 0x80) {
+    out[at++] = (rest % 128) | 0x80;
+    rest = Math.floor(rest / 128);
+  }
+  out[at++] = rest;
+  return at;
+}
+
+/** Place of the last four bytes with a hash, inside the piece that is compressed; wiped for every piece. */
+const table = new Uint16Array(1 << TABLE_BITS);
+
+/** Compresses at most `PIECE_BYTES` and returns where the elements end. */
+function encodePiece(piece: Uint8Array, out: Uint8Array, start: number): number {
+  if (piece.length <= MARGIN_BYTES) return writeLiteral(piece, 0, piece.length, { out, to: start });
+  const view = new DataView(piece.buffer, piece.byteOffset, piece.byteLength);
+  const sink: Sink = { out, to: start };
+  const last = piece.length - MARGIN_BYTES;
+  table.fill(0);
+  let literalFrom = 0;
+  let at = 1;
+  let misses = 1 << SKIP_SHIFT;
+  while (at < last) {
+    const word = view.getUint32(at, true);
+    const slot = Math.imul(word, 0x1e35_a7bd) >>> (32 - TABLE_BITS);
+    const candidate = table[slot] as number; // in range: `slot` has TABLE_BITS bits
+    table[slot] = at;
+    if (candidate >= at || view.getUint32(candidate, true) !== word) {
+      at += misses++ >>> SKIP_SHIFT;
+      continue;
+    }
+    if (at > literalFrom) writeLiteral(piece, literalFrom, at, sink);
+    let end = at + 4;
+    const back = at - candidate;
+    while (end < piece.length && piece[end] === piece[end - back]) end++;
+    writeCopy(back, end - at, sink);
+    at = end;
+    literalFrom = end;
+    misses = 1 << SKIP_SHIFT;
+  }
+  if (literalFrom < piece.length) writeLiteral(piece, literalFrom, piece.length, sink);
+  return sink.to;
+}
+
+interface Sink {
+  readonly out: Uint8Array;
+  to: number;
+}
+
+function writeLiteral(piece: Uint8Array, from: number, end: number, sink: Sink): number {
+  const { out } = sink;
+  const stored = end - from - 1;
+  if (stored < 60) out[sink.to++] = stored << 2;
+  else if (stored < 256) {
+    out[sink.to++] = 60 << 2;
+    out[sink.to++] = stored;
+  } else {
+    out[sink.to++] = 61 << 2;
+    out[sink.to++] = stored & 0xff;
+    out[sink.to++] = stored >>> 8;
+  }
+  if (stored + 1 >= MOVED_BYTES_MIN) out.set(piece.subarray(from, end), sink.to);
+  else for (let at = from; at < end; at++) out[sink.to + at - from] = piece[at] as number; // in range: inside the piece
+  sink.to += end - from;
+  return sink.to;
+}
+
+function writeCopy(back: number, length: number, sink: Sink): void {
+  const { out } = sink;
+  let left = length;
+  while (left > 0) {
+    // What is left over must have four bytes at least, the least that the short form can tell.
+    const now = left > COPY_BYTES_MAX ? Math.min(COPY_BYTES_MAX, left - 4) : left;
+    if (now >= 4 && now < 12 && back < 2_048) {
+      out[sink.to++] = ((back >>> 8) << 5) | ((now - 4) << 2) | TAG_COPY_1;
+      out[sink.to++] = back & 0xff;
+    } else {
+      out[sink.to++] = ((now - 1) << 2) | TAG_COPY_2;
+      out[sink.to++] = back & 0xff;
+      out[sink.to++] = back >>> 8;
+    }
+    left -= now;
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * How much one request may make of its bytes.
+ *
+ * Two bytes of protobuf can ask for an object of hundreds; so what is built is counted before it is built.
+ */
+
+import { WireError } from "./wire-error.ts";
+
+/** What one request may build, in units of a label: some 64 bytes and 50 ns. */
+const UNITS_MAX = 2_000_000;
+/** Buckets and bounds of all histograms of one request, eight bytes each. */
+const BUCKETS_MAX = 2_000_000;
+
+/** Units of what is more than a label. */
+export const SERIES_UNITS = 4;
+/** @see SERIES_UNITS */
+export const EXEMPLAR_UNITS = 2;
+/** @see SERIES_UNITS */
+export const HISTOGRAM_UNITS = 16;
+
+/** @see SERIES_UNITS */
+export const SPAN_UNITS = 4;
+/** A label shorter than this names nothing; it counts as many, since no honest request has more than a few. */
+const LABEL_BYTES_MIN = 6;
+const EMPTY_LABEL_UNITS = 8;
+
+/** Units of a label that takes so many bytes. */
+export function labelUnits(bytes: number): number {
+  return bytes < LABEL_BYTES_MIN ? EMPTY_LABEL_UNITS : 1;
+}
+
+/** What is left of both. */
+export interface WireBudget {
+  units: number;
+  buckets: number;
+}
+
+/** A budget for one request. */
+export function wireBudget(): WireBudget {
+  return { units: UNITS_MAX, buckets: BUCKETS_MAX };
+}
+
+/** Takes units, or throws `WireError` that names `at` as the place. */
+export function takeUnits(budget: WireBudget, units: number, at: number): void {
+  budget.units -= units;
+  if (budget.units < 0) throw new WireError("one request holds too many series, samples or labels", at);
+}
+
+/** Takes `count` buckets, or throws `WireError` that names `at` as the place. */
+export function takeBuckets(budget: WireBudget, count: number, at: number): void {
+  budget.buckets -= count;
+  if (budget.buckets < 0) throw new WireError(`one request holds more than ${BUCKETS_MAX} buckets`, at);
+}
