@@ -9,22 +9,11 @@ import { printHistogram } from "./histogram/histogram-text.ts";
 import { ignoredInAggregation } from "./histogram-messages.ts";
 import { isLabelName } from "./label-functions.ts";
 import { printGeneral, printPlainNumber } from "./number-text.ts";
+import { extremes } from "./pick-aggregate.ts";
 import { quantileOf } from "./quantile.ts";
 import { PromqlExecutionError } from "./query-error.ts";
-import { filterLabels, isMetricLabel, labelsKey, METRIC_NAME, partialKey, setLabel } from "./series-labels.ts";
-import {
-  ABSENT,
-  FLOAT,
-  HISTOGRAM,
-  histogramAt,
-  makeSeries,
-  putHistogram,
-  type StepGrid,
-  type StepSeries,
-} from "./step-vector.ts";
-
-/** For so many picked series the best so far are kept in order: most candidates are done after one comparison. */
-const INSERTED_MAX = 64;
+import { filterLabels, isMetricLabel, labelsKey, partialKey, setLabel } from "./series-labels.ts";
+import { ABSENT, FLOAT, HISTOGRAM, histogramAt, makeSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
 
 /** A group while it grows; what `a` to `c` mean depends on the operator. */
 interface Group {
@@ -32,6 +21,8 @@ interface Group {
   readonly counts: Float64Array;
   readonly lost: Float64Array;
   readonly running: Uint8Array;
+  /** The last step with a value: what is there then says whether the name goes. */
+  lastStep: number;
   /** Undefined while all of `sum` and `avg` are floats. */
   histograms: HistogramGroup | undefined;
 }
@@ -63,7 +54,6 @@ export function foldAggregate(
   done: (series: StepSeries) => void,
 ): StepSeries[] {
   const kept = keptBy(node);
-  const keepsName = kept(METRIC_NAME);
   const groups = new Map<string, Group>();
   for (const one of series) {
     const key = partialKey(one.labels, kept);
@@ -76,11 +66,12 @@ export function foldAggregate(
         counts: new Float64Array(extra),
         lost: new Float64Array(extra),
         running: new Uint8Array(node.op === "avg" ? grid.steps : 0),
+        lastStep: -1,
         histograms: undefined,
       };
       groups.set(key, group);
     }
-    if (one.dropName && keepsName) group.out.dropName = true;
+    noteName(group, one);
     if (one.histograms !== undefined || group.histograms !== undefined) foldHistograms(node, group, one, evaluation);
     foldInto(node.op, group, one);
     done(one);
@@ -93,6 +84,14 @@ export function foldAggregate(
     out.push(group.out);
   }
   return out;
+}
+
+/** Names that a member was to drop are dropped from the group too. */
+function noteName(group: Pick<Group, "out" | "lastStep">, one: StepSeries): void {
+  const last = one.present.findLastIndex((type) => type !== ABSENT);
+  if (last < group.lastStep) return;
+  group.out.dropName = one.dropName || (last === group.lastStep && group.out.dropName);
+  group.lastStep = last;
 }
 
 function foldInto(op: string, group: Group, one: StepSeries): void {
@@ -225,6 +224,11 @@ function finish(op: string, group: Group): void {
   }
 }
 
+/** The series of each group, in the order in which groups and series come. */
+export function seriesByGroup(node: PromqlAggregate, series: readonly StepSeries[]): StepSeries[][] {
+  return Array.from(grouped(node, series).values(), ({ members }) => members);
+}
+
 /** Series by group, in the order in which groups and series come. */
 function grouped(
   node: PromqlAggregate,
@@ -255,10 +259,11 @@ export function quantileAggregate(
   if (series.some((one) => one.histograms !== undefined && one.present.includes(HISTOGRAM))) {
     evaluation.annotations.info(ignoredInAggregation(node.op), unwrapParens(node.operand).position);
   }
-  const keepsName = keptBy(node)(METRIC_NAME);
   const out: StepSeries[] = [];
   for (const { labels, members } of grouped(node, series).values()) {
-    const result = makeSeries(labels, keepsName && members.some((one) => one.dropName), grid, evaluation.budget);
+    const result = makeSeries(labels, false, grid, evaluation.budget);
+    const group = { out: result, lastStep: -1 };
+    for (const one of members) noteName(group, one);
     const scratch = new Float64Array(members.length);
     for (let k = 0; k < grid.steps; k++) {
       let count = 0;
@@ -320,139 +325,4 @@ export function countValues(
     }
   }
   return [...byKey.values()];
-}
-
-/**
- * `topk`, `bottomk`, `limitk`, `limit_ratio`: picks series, step by step, and keeps their labels.
- *
- * Of an instant query the picked series come in order of value inside their group.
- */
-export function pickAggregate(
-  node: PromqlAggregate,
-  series: readonly StepSeries[],
-  parameter: Float64Array,
-  grid: StepGrid,
-  evaluation: Evaluation,
-): StepSeries[] {
-  if (!picksAny(node, parameter, evaluation)) return [];
-  if (node.op === "topk" || node.op === "bottomk") {
-    const says = series.some(({ histograms, present }) => {
-      return histograms !== undefined && present.some((type, k) => type === HISTOGRAM && (parameter[k] ?? 0) >= 1);
-    });
-    if (says) evaluation.annotations.info(ignoredInAggregation(node.op), node.position);
-  }
-  const out: StepSeries[] = [];
-  for (const { members } of grouped(node, series).values()) {
-    const picked = members.map((one) => makeSeries(one.labels, one.dropName, grid, evaluation.budget));
-    const order = new Map<StepSeries, number>();
-    for (let k = 0; k < grid.steps; k++) {
-      let place = 0;
-      for (const index of pickAt(node.op, members, k, parameter[k] ?? 0)) {
-        const target = picked[index];
-        const source = members[index];
-        if (target === undefined || source === undefined) continue;
-        const histogram = histogramAt(source, k);
-        if (histogram !== undefined) putHistogram(target, k, histogram, evaluation.budget);
-        else {
-          target.present[k] = FLOAT;
-          target.values[k] = source.values[k] ?? Number.NaN;
-        }
-        order.set(target, place++);
-      }
-    }
-    const chosen = picked.filter((one) => order.has(one));
-    if (grid.steps === 1) chosen.sort((a, b) => (order.get(a) ?? 0) - (order.get(b) ?? 0));
-    out.push(...chosen);
-  }
-  return out;
-}
-
-/** The extremes of a parameter over the steps: NaN where one is NaN. */
-function extremes(parameter: Float64Array): { readonly least: number; readonly most: number } {
-  let least = Number.POSITIVE_INFINITY;
-  let most = Number.NEGATIVE_INFINITY;
-  for (const value of parameter) {
-    least = Math.min(least, value);
-    most = Math.max(most, value);
-  }
-  return { least, most };
-}
-
-/** Parameters of a pick from here on are no 64-bit integers. */
-const PICK_OVERFLOW = 2 ** 63 - 1024;
-const PICK_UNDERFLOW = -(2 ** 63);
-
-/** Checks the parameter of a pick; false where it picks nothing at any step. */
-function picksAny(node: PromqlAggregate, parameter: Float64Array, { annotations }: Evaluation): boolean {
-  const { least, most } = extremes(parameter);
-  if (node.op !== "limit_ratio") {
-    if (most < 1) return false;
-    if (Number.isNaN(most)) throw new PromqlExecutionError("Parameter value is NaN");
-    if (least <= PICK_UNDERFLOW) throw new PromqlExecutionError(`Scalar value ${printGeneral(least)} underflows int64`);
-    if (most >= PICK_OVERFLOW) throw new PromqlExecutionError(`Scalar value ${printGeneral(most)} overflows int64`);
-    return true;
-  }
-  if (most === 0 && least === 0) return false;
-  if (Number.isNaN(most)) throw new PromqlExecutionError("Ratio value is NaN");
-  const position = unwrapParens(node.parameter ?? node).position;
-  const cap = (ratio: number, to: number) =>
-    annotations.warn(`ratio value should be between -1 and 1, got ${printGeneral(ratio)}, capping to ${to}`, position);
-  if (most > 1) cap(most, 1);
-  if (least < -1) cap(least, -1);
-  return true;
-}
-
-/** Indexes of the members picked at a step, best first. */
-function pickAt(op: string, members: readonly StepSeries[], step: number, parameter: number): readonly number[] {
-  const here: number[] = [];
-  const takesHistograms = op === "limitk" || op === "limit_ratio";
-  for (const [index, { present }] of members.entries()) {
-    if (present[step] === FLOAT || (takesHistograms && present[step] === HISTOGRAM)) here.push(index);
-  }
-  if (op === "limit_ratio") {
-    const ratio = Math.max(-1, Math.min(1, parameter));
-    return here.filter((index) => {
-      const share = labelShare(members[index]?.labels ?? []);
-      return ratio >= 0 ? share < ratio : share >= 1 + ratio;
-    });
-  }
-  const count = Math.trunc(parameter);
-  if (count < 1) return [];
-  if (op === "limitk") return here.slice(0, count);
-  const largest = op === "topk";
-  const atStep = (index: number) => members[index]?.values[step] ?? Number.NaN;
-  if (count > INSERTED_MAX) {
-    here.sort((a, b) => {
-      if (isBetter(atStep(a), atStep(b), largest)) return -1;
-      return isBetter(atStep(b), atStep(a), largest) ? 1 : a - b;
-    });
-    return here.slice(0, count);
-  }
-  const best: number[] = [];
-  for (const index of here) {
-    const value = atStep(index);
-    if (best.length === count && !isBetter(value, atStep(best[count - 1] ?? index), largest)) continue;
-    let at = best.length;
-    while (at > 0 && isBetter(value, atStep(best[at - 1] ?? index), largest)) at--;
-    best.splice(at, 0, index);
-    if (best.length > count) best.pop();
-  }
-  return best;
-}
-
-/** NaN is worse than any number; equal values keep their order. */
-function isBetter(value: number, than: number, largest: boolean): boolean {
-  if (Number.isNaN(value)) return false;
-  if (Number.isNaN(than)) return true;
-  return largest ? value > than : value < than;
-}
-
-/** A number in [0, 1) that depends on the labels only (FNV-1a, then mixed). */
-function labelShare(labels: Labels): number {
-  let hash = 0x811c9dc5;
-  const key = labelsKey(labels);
-  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return ((hash ^ (hash >>> 16)) >>> 0) / 2 ** 32;
 }

@@ -2,12 +2,13 @@
 
 import { isSetOperator, promqlType } from "../../../grammar/promql-check.ts";
 import type { PromqlAggregate, PromqlBinary, PromqlExpression, PromqlSelector } from "../../../grammar/promql-tree.ts";
-import { countValues, foldAggregate, isFolding, pickAggregate, quantileAggregate } from "./aggregate.ts";
+import { countValues, foldAggregate, isFolding, quantileAggregate, seriesByGroup } from "./aggregate.ts";
 import { operationOf, setOperation, vectorScalar } from "./binary.ts";
 import { evaluateCall, mayMeet, rangeCallStream } from "./call.ts";
 import { type Evaluation, withoutName } from "./evaluation.ts";
 import { scaleHistogram } from "./histogram/float-histogram.ts";
 import { seriesNotes } from "./histogram-window.ts";
+import { pickAggregate } from "./pick-aggregate.ts";
 import { instantGrid, shiftedGrid } from "./plan.ts";
 import { selectInstant } from "./select-steps.ts";
 import { selectSmoothed } from "./smoothed-select.ts";
@@ -187,7 +188,7 @@ function evaluateAggregate(node: PromqlAggregate, grid: StepGrid, evaluation: Ev
   if (parameter?.kind === "string") out = countValues(node, series, parameter.value, grid, evaluation);
   else if (parameter?.kind !== "scalar") throw new Error(`${node.op} wants a parameter`);
   else if (node.op === "quantile") out = quantileAggregate(node, series, parameter.values, grid, evaluation);
-  else out = pickAggregate(node, series, parameter.values, grid, evaluation);
+  else out = pickAggregate(node, seriesByGroup(node, series), parameter.values, grid, evaluation);
   releaseSeries(series, evaluation.budget);
   return out;
 }
