@@ -96,7 +96,7 @@ export class ExpressionMaker {
     const isInstant = random.chance(0.5);
     const times = this.#times(isInstant);
     this.#use(`query:${isInstant ? "instant" : "range"}`);
-    const text = random.chance(0.06) ? this.#special(isInstant) : this.#vector(random.whole(0, DEPTH_MAX), "any");
+    const text = random.chance(0.06) ? this.#special(isInstant) : this.#vector(random.whole(1, DEPTH_MAX), "any");
     return { text, ...times };
   }
 
@@ -136,20 +136,10 @@ export class ExpressionMaker {
     if (depth <= 0) return this.#selectors.instant(kind);
     const form = random.pick([
       "selector",
-      "function",
-      "function",
-      "function",
-      "function",
-      "range",
-      "range",
-      "range",
-      "range",
-      "aggregation",
-      "aggregation",
-      "aggregation",
-      "binary",
-      "binary",
-      "binary",
+      ...Array<"function">(8).fill("function"),
+      ...Array<"range">(5).fill("range"),
+      ...Array<"aggregation">(3).fill("aggregation"),
+      ...Array<"binary">(3).fill("binary"),
       "scalars",
       "unary",
       "paren",
@@ -324,7 +314,7 @@ export class ExpressionMaker {
       const strategy = random.pick(["", "", ", 0", ", 1", ", 2", ", 3", ", NaN"]);
       return `integral(${this.#range(depth, of)}${strategy})`;
     }
-    if (isOneOf(SMOOTHED_FUNCTIONS, name) && random.chance(0.25))
+    if (isOneOf(SMOOTHED_FUNCTIONS, name) && random.chance(0.4))
       return `${name}(${this.#selectors.range(of, "smoothed")})`;
     if (isOneOf(ANCHORED_FUNCTIONS, name) && random.chance(0.3))
       return `${name}(${this.#selectors.range(of, "anchored")})`;

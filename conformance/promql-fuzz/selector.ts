@@ -96,14 +96,18 @@ export class SelectorMaker {
   #selector(kind: Family["kind"] | "any"): string {
     const random = this.#random;
     const known = kind === "any" ? this.#world.families : this.#world.families.filter((family) => family.kind === kind);
-    const names = (known.length > 0 ? known : this.#world.families).map(({ name }) => name);
-    const [first = "", ...rest] = names;
-    const name = this.#tally.rarer(random, "metric", [first, ...rest]);
+    // A family whose label `kind` tells series of different nature apart counts as one metric for each.
+    const choices = (known.length > 0 ? known : this.#world.families).flatMap(({ name, labels }) =>
+      (labels["kind"] ?? [""]).map((one) => (one === "" ? name : `${name} ${one}`)),
+    );
+    const [first = "", ...rest] = choices;
+    const choice = this.#tally.rarer(random, "metric", [first, ...rest]);
+    const [name = "", nature = ""] = choice.split(" ");
     const family = this.#world.families.find((one) => one.name === name);
     if (family === undefined) return name;
-    this.#tally.add([`metric:${name}`]);
-    this.#tally.add([`kind:${family.kind}`]);
+    this.#tally.add([`metric:${choice}`, `kind:${family.kind}`]);
     const matchers = this.#matchers(family);
+    if (nature !== "" && random.chance(0.85)) matchers.push(`kind=${JSON.stringify(nature)}`);
     if (random.chance(0.06)) return this.#byPattern(matchers);
     const isPlain = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(name);
     const isBare = isPlain || random.chance(0.4);
@@ -133,17 +137,12 @@ export class SelectorMaker {
     const random = this.#random;
     const out: string[] = [];
     for (const [label, values] of Object.entries(family.labels)) {
-      // One kind of an odd metric at a time tells more than all of them together.
-      if (!random.chance(label === "kind" ? 0.75 : 0.2)) continue;
+      if (!random.chance(label === "kind" ? 0.05 : 0.2)) continue;
       const value = values[random.whole(0, values.length - 1)] ?? "";
       const other = values[random.whole(0, values.length - 1)] ?? "";
-      this.#tally.add([label === "kind" ? `${family.name}:${value}` : "matcher:label"]);
+      this.#tally.add(["matcher:label"]);
       const name = /^[a-zA-Z_][a-zA-Z0-9_]*$/.test(label) ? label : JSON.stringify(label);
       const quoted = (text: string) => text.replace(/[.?*+|(){}[\]^$\\]/g, "\\$&");
-      if (label === "kind" && random.chance(0.8)) {
-        out.push(`${name}=${JSON.stringify(value)}`);
-        continue;
-      }
       out.push(
         random.pick([
           `${name}=${JSON.stringify(value)}`,

@@ -1,13 +1,16 @@
 /** The suite `promql-fuzz`: random expressions over random series, answered by us and by a real Prometheus. */
 
+import { createHash } from "node:crypto";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Program } from "../program.ts";
 import { PROMQL_FEATURES, Prometheus } from "../prometheus.ts";
 import { MemoryStore } from "../promql/memory-store.ts";
 import { toNative } from "../promql/test-histogram.ts";
-import { type SentSeries, sendWrite, type WriteVersion } from "../remote-write.ts";
+import { readRecording, writeRecording } from "../recording.ts";
+import { encodeWrite, type SentSeries, sendWrite, type WriteVersion } from "../remote-write.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
-import { compareAnswers, type Difference } from "./answer.ts";
+import { type ApiAnswer, compareAnswers, type Difference } from "./answer.ts";
 import { ExpressionMaker, type FuzzQuery } from "./expression.ts";
 import { shrink } from "./shrink.ts";
 import { Tally } from "./tally.ts";
@@ -15,16 +18,22 @@ import { engineTarget, httpTarget, type Target } from "./target.ts";
 import { makeWorld, type World } from "./world.ts";
 
 const CASES_PER_WORLD = 2500;
+const CASES_DEFAULT = 20_000;
+/** So many times at least is each feature used in a run of `CASES_DEFAULT`. */
+const USES_MIN = 100;
 const ASKED_AT_ONCE = 4;
+/** Differences told with their least part; the rest are counted. */
 const SHOWN_MAX = 400;
 /** Differences that a case may have without failing: what both mean is the same. */
 const HARMLESS: ReadonlySet<Difference["kind"]> = new Set(["last digits", "wording"]);
 
-interface Pair {
-  readonly reference: Target;
-  readonly ours: Target;
-  readonly close: () => Promise<void>;
-}
+const RECORDING = join(import.meta.dirname, "recorded.ndjson.gz");
+const RECORDED_CASES = 1000;
+const RECORDED_SEEDS = [101, 102];
+/** Longer answers are left out of a recording. */
+const RECORDED_ANSWER_LENGTH_MAX = 20_000;
+/** An answer without series or error is shorter. */
+const RECORDED_ANSWER_LENGTH_MIN = 80;
 
 interface Run {
   readonly report: SuiteReport;
@@ -33,69 +42,100 @@ interface Run {
   shown: number;
 }
 
+/** Asks our side; `wanted` is what a Prometheus answers. */
+interface Pair {
+  readonly wanted: Target;
+  readonly ours: Target;
+}
+
+interface RecordedWorld {
+  readonly seed: number;
+  readonly startMs: number;
+  /** Of the samples as they are sent: tells a recording over other samples. */
+  readonly hash: string;
+}
+
+interface RecordedCase {
+  readonly seed: number;
+  readonly query: FuzzQuery;
+  readonly features: readonly string[];
+  readonly answer: ApiAnswer;
+}
+
 /**
- * Options behind the suite's name: `--prometheus PATH` asks that Prometheus, `--cases N` so many queries, `--seed N`
- * begins there, `--engine` asks the engine in this process in place of a server.
+ * Options behind the suite's name: `--prometheus PATH` asks that Prometheus in place of the recorded answers,
+ * `--cases N` so many queries, `--seed N` begins there, `--engine` asks the engine in this process in place of a
+ * server, `--record` writes a recording.
  */
 export async function runPromqlFuzz({ args = [] }: { args?: readonly string[] } = {}): Promise<SuiteOutcome> {
   const { values } = parseArgs({
     args: [...args],
     options: {
       prometheus: { type: "string" },
-      cases: { type: "string", default: "20000" },
+      cases: { type: "string", default: String(CASES_DEFAULT) },
       seed: { type: "string", default: "1" },
       engine: { type: "boolean", default: false },
+      record: { type: "boolean", default: false },
       dir: { type: "string" },
     },
     allowPositionals: true,
   });
   const run: Run = { report: new SuiteReport({ quiet: true }), tally: new Tally(), kinds: new Map(), shown: 0 };
-  if (values.prometheus === undefined) throw new Error("no recording");
-  const cases = Number(values.cases);
-  for (let done = 0; done < cases; done += CASES_PER_WORLD) {
-    const seed = Number(values.seed) + done / CASES_PER_WORLD;
-    // One world begins in 1970, the next one yesterday's year: times near 0 and negative ones, and long ones.
-    const world = makeWorld(seed, seed % 2 === 0 ? 0 : 1_700_000_040_000);
-    const pair = await openPair(values.prometheus, world, values.engine);
-    try {
-      await runWorld(run, world, pair, Math.min(CASES_PER_WORLD, cases - done));
-    } finally {
-      await pair.close();
-    }
-  }
+  const open = values.engine ? openEngine : openProgram;
+  if (values.prometheus === undefined) await replay(run, open);
+  else if (values.record) await record(values.prometheus);
+  else await runLive(run, values.prometheus, open, { seed: Number(values.seed), cases: Number(values.cases) });
   for (const line of run.tally.table()) process.stdout.write(`${line}\n`);
   const kinds = [...run.kinds].map(([kind, count]) => `${kind} ${count}`).join(", ");
   process.stdout.write(`differences: ${kinds || "none"}\n`);
   return run.report.outcome;
 }
 
-async function openPair(binary: string, world: World, isEngine: boolean): Promise<Pair> {
-  const version: WriteVersion = world.seed % 3 === 0 ? 1 : 2;
-  const sent = sentSeries(world);
-  const prometheus = await Prometheus.start(binary, { features: PROMQL_FEATURES });
+/** Opens what answers over the samples of a world. */
+type Opener = (world: World) => Promise<{ readonly target: Target; readonly close: () => Promise<void> }>;
+
+const openProgram: Opener = async (world) => {
+  const program = await Program.start(["--capture", "off", `--enable-feature=${PROMQL_FEATURES}`]);
   try {
-    await write(prometheus.http, sent, version);
-    const reference = httpTarget(prometheus.http);
-    if (isEngine) {
-      const store = new MemoryStore();
-      const withoutStarts = world.series.map(({ labels, samples }) => ({
-        labels,
-        samples: samples.map((sample) => ({ ...sample, startMs: version === 1 ? 0 : sample.startMs })),
-      }));
-      await store.load(withoutStarts);
-      return { reference, ours: engineTarget(store), close: () => prometheus.discard() };
-    }
-    const program = await Program.start(["--capture", "off", `--enable-feature=${PROMQL_FEATURES}`]);
-    const close = async () => {
-      await program.discard();
-      await prometheus.discard();
-    };
-    await write(program.http, sent, version);
-    return { reference, ours: httpTarget(program.http), close };
+    await write(program.http, world);
   } catch (cause) {
-    await prometheus.discard();
+    await program.discard();
     throw cause;
   }
+  return { target: httpTarget(program.http), close: () => program.discard() };
+};
+
+const openEngine: Opener = async (world) => {
+  const store = new MemoryStore();
+  const keepsStarts = writeVersion(world) === 2;
+  const series = world.series.map(({ labels, samples }) => ({
+    labels,
+    samples: keepsStarts ? samples : samples.map((sample) => ({ ...sample, startMs: 0 })),
+  }));
+  await store.load(series);
+  return { target: engineTarget(store), close: async () => undefined };
+};
+
+function openPrometheus(binary: string): Opener {
+  return async (world) => {
+    const prometheus = await Prometheus.start(binary, { features: PROMQL_FEATURES });
+    try {
+      await write(prometheus.http, world);
+    } catch (cause) {
+      await prometheus.discard();
+      throw cause;
+    }
+    return { target: httpTarget(prometheus.http), close: () => prometheus.discard() };
+  };
+}
+
+/** One world begins in 1970, the next one in 2023: times near 0 and negative ones, and long ones. */
+function worldOf(seed: number): World {
+  return makeWorld(seed, seed % 2 === 0 ? 0 : 1_700_000_040_000);
+}
+
+function writeVersion({ seed }: World): WriteVersion {
+  return seed % 3 === 0 ? 1 : 2;
 }
 
 function sentSeries({ series }: World): SentSeries[] {
@@ -109,22 +149,57 @@ function sentSeries({ series }: World): SentSeries[] {
   }));
 }
 
-async function write(base: string, series: readonly SentSeries[], version: WriteVersion): Promise<void> {
-  const { status, text } = await sendWrite(base, series, version);
+async function write(base: string, world: World): Promise<void> {
+  const { status, text } = await sendWrite(base, sentSeries(world), writeVersion(world));
   if (status >= 300) throw new Error(`${base} refused samples with ${status}: ${text}`);
 }
 
-async function runWorld(run: Run, world: World, pair: Pair, cases: number): Promise<void> {
-  const maker = new ExpressionMaker(world, world.seed, run.tally);
-  const queries = Array.from({ length: cases }, (_, index) => ({ query: maker.next(), index }));
+async function runLive(
+  run: Run,
+  binary: string,
+  open: Opener,
+  { seed, cases }: { readonly seed: number; readonly cases: number },
+): Promise<void> {
+  for (let done = 0; done < cases; done += CASES_PER_WORLD) {
+    const world = worldOf(seed + done / CASES_PER_WORLD);
+    const maker = new ExpressionMaker(world, world.seed, run.tally);
+    const count = Math.min(CASES_PER_WORLD, cases - done);
+    const queries = Array.from({ length: count }, (_, index) => ({
+      name: `${world.seed}.${index}`,
+      query: maker.next(),
+    }));
+    const reference = await openPrometheus(binary)(world);
+    try {
+      const ours = await open(world);
+      try {
+        await runCases(run, world, { wanted: reference.target, ours: ours.target }, queries);
+      } finally {
+        await ours.close();
+      }
+    } finally {
+      await reference.close();
+    }
+  }
+  if (cases < CASES_DEFAULT) return;
+  const rare = run.tally.below(USES_MIN);
+  run.report.add("coverage", rare.length === 0 ? "" : `used less than ${USES_MIN} times: ${rare.join(", ")}`);
+}
+
+async function runCases(
+  run: Run,
+  world: World,
+  pair: Pair,
+  cases: readonly { readonly name: string; readonly query: FuzzQuery }[],
+): Promise<void> {
   const startedMs = performance.now();
+  const waiting = [...cases];
   const worker = async () => {
-    for (let next = queries.shift(); next !== undefined; next = queries.shift())
-      await runCase(run, pair, next.query, `${world.seed}.${next.index}`);
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift())
+      await runCase(run, pair, next.query, next.name);
   };
   await Promise.all(Array.from({ length: ASKED_AT_ONCE }, worker));
   const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
-  process.stdout.write(`seed ${world.seed}: ${world.series.length} series, ${cases} queries in ${seconds} s\n`);
+  process.stdout.write(`seed ${world.seed}: ${world.series.length} series, ${cases.length} queries in ${seconds} s\n`);
 }
 
 async function runCase(run: Run, pair: Pair, query: FuzzQuery, name: string): Promise<void> {
@@ -151,7 +226,67 @@ async function runCase(run: Run, pair: Pair, query: FuzzQuery, name: string): Pr
   run.report.add(name, `${least.kind} ${at}: ${text}\n${least.text.slice(0, 1500)}${whole}`);
 }
 
-async function differenceOf({ reference, ours }: Pair, query: FuzzQuery): Promise<Difference | undefined> {
-  const [wanted, got] = await Promise.all([reference(query), ours(query)]);
-  return compareAnswers(wanted, got, /^\(*(?:sort|topk|bottomk)/.test(query.text));
+/** Undefined where both say the same, or where a recording does not know the query. */
+async function differenceOf({ wanted, ours }: Pair, query: FuzzQuery): Promise<Difference | undefined> {
+  const [right, left] = await Promise.all([wanted(query), ours(query)]);
+  return right === undefined || left === undefined
+    ? undefined
+    : compareAnswers(right, left, /^\(*(?:sort|topk|bottomk)/.test(query.text));
+}
+
+async function record(binary: string): Promise<void> {
+  const lines: (RecordedWorld | RecordedCase)[] = [];
+  for (const seed of RECORDED_SEEDS) {
+    const world = worldOf(seed);
+    const tally = new Tally();
+    const maker = new ExpressionMaker(world, seed, tally);
+    tally.takeRecent();
+    const reference = await openPrometheus(binary)(world);
+    try {
+      lines.push({ seed, startMs: world.startMs, hash: hashOf(world) });
+      for (let kept = 0; kept < RECORDED_CASES / RECORDED_SEEDS.length; ) {
+        const query = maker.next();
+        const features = tally.takeRecent();
+        const answer = await reference.target(query);
+        const length = JSON.stringify(answer).length;
+        if (answer === undefined || length > RECORDED_ANSWER_LENGTH_MAX) continue;
+        // Most that say hardly anything are left out: every fourth answer is empty, and one is as good as the other.
+        if (length < RECORDED_ANSWER_LENGTH_MIN && kept % 4 !== 0) continue;
+        lines.push({ seed, query, features, answer });
+        kept++;
+      }
+    } finally {
+      await reference.close();
+    }
+  }
+  process.stdout.write(`${lines.length} lines, ${writeRecording(RECORDING, lines)} bytes\n`);
+}
+
+async function replay(run: Run, open: Opener): Promise<void> {
+  const lines = readRecording<RecordedWorld | RecordedCase>(RECORDING) ?? [];
+  for (const line of lines) {
+    if (!("hash" in line)) continue;
+    const world = worldOf(line.seed);
+    if (hashOf(world) !== line.hash) {
+      run.report.add(`seed ${line.seed}`, "was recorded over other samples: record it anew");
+      continue;
+    }
+    const cases = lines.flatMap((one) => ("query" in one && one.seed === line.seed ? [one] : []));
+    const answers = new Map(cases.map(({ query, answer }) => [JSON.stringify(query), answer]));
+    for (const { features } of cases) run.tally.add(features);
+    const ours = await open(world);
+    try {
+      const wanted: Target = async (query) => answers.get(JSON.stringify(query));
+      const named = cases.map(({ query }, index) => ({ name: `${line.seed}.${index}`, query }));
+      await runCases(run, world, { wanted, ours: ours.target }, named);
+    } finally {
+      await ours.close();
+    }
+  }
+}
+
+function hashOf(world: World): string {
+  return createHash("sha256")
+    .update(encodeWrite(sentSeries(world), writeVersion(world)))
+    .digest("hex");
 }

@@ -5,6 +5,7 @@ import type { Random } from "./random.ts";
 /** Counts uses by `group:name`. */
 export class Tally {
   readonly #counts = new Map<string, number>();
+  #recent: string[] = [];
 
   /** Makes a feature show with 0 where it is never used. */
   announce(feature: string): void {
@@ -15,8 +16,16 @@ export class Tally {
     return this.#counts.get(feature) ?? 0;
   }
 
-  add(features: Iterable<string>): void {
+  add(features: readonly string[]): void {
     for (const feature of features) this.#counts.set(feature, this.count(feature) + 1);
+    this.#recent.push(...features);
+  }
+
+  /** What was used since the last call. */
+  takeRecent(): string[] {
+    const recent = this.#recent;
+    this.#recent = [];
+    return recent;
   }
 
   /** One of two random choices: the one used less so far. */

@@ -6,8 +6,8 @@ import type { TestStore } from "../promql/memory-store.ts";
 import type { ApiAnswer } from "./answer.ts";
 import type { FuzzQuery } from "./expression.ts";
 
-/** Answers one query. */
-export type Target = (query: FuzzQuery) => Promise<ApiAnswer>;
+/** Answers one query; undefined where it has no answer to it. */
+export type Target = (query: FuzzQuery) => Promise<ApiAnswer | undefined>;
 
 const ATTEMPTS_MAX = 3;
 
