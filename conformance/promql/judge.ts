@@ -29,18 +29,18 @@ export function judge(wanted: EvalCase, answer: Answer): string {
   );
 }
 
-/** The same query as a range query of three steps: the middle one must be what the instant query wants. */
-export function judgeMiddle(wanted: EvalCase, answer: Answer): string {
+/** The same query as a range query of three steps: the middle one, at `timeMs`, must be what the instant query wants. */
+export function judgeMiddle(wanted: EvalCase, answer: Answer, timeMs: number): string {
   if (answer.kind === "failed") return `as a range query it fails: ${answer.message}`;
   if (answer.type !== "matrix") return `as a range query it gives a ${answer.type}`;
   if (wanted.ordered) return "";
   const middle = answer.series
-    .map(({ labels, points }) => ({ labels, points: points.filter(({ timeMs }) => timeMs === wanted.startMs) }))
+    .map(({ labels, points }) => ({ labels, points: points.filter((point) => point.timeMs === timeMs) }))
     .filter(({ points }) => points.length > 0);
   const fault =
     wanted.wanted.kind === "scalar"
       ? judgePoint(wanted.wanted.value, middle[0]?.points[0])
-      : judgeSeries(atOneTime(wanted.wanted, wanted.startMs), middle);
+      : judgeSeries(atOneTime(wanted.wanted, timeMs), middle);
   return fault === "" ? "" : `as a range query, middle step: ${fault}`;
 }
 
@@ -90,7 +90,7 @@ function judgeResult({ wanted, stepMs, startMs, ordered }: EvalCase, answer: Ans
       if (stepMs === 0) {
         return (
           typeFault("vector") ||
-          judgeSeries(atOneTime(wanted, startMs), answer.series) ||
+          judgeSeries(atOneTime(wanted, answer.series[0]?.points[0]?.timeMs ?? startMs), answer.series) ||
           (ordered ? judgePlaces(wanted.series, answer.series) : "")
         );
       }

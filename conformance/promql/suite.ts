@@ -4,10 +4,25 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
-import { askEngine } from "./engine-answer.ts";
+import { type Asked, askEngine } from "./engine-answer.ts";
+import { fixedTimeQueries } from "./fixed-time.ts";
 import { hasMiddle, judge, judgeMiddle, printAnswer } from "./judge.ts";
 import { MemoryStore, type TestStore } from "./memory-store.ts";
+import { RealStore } from "./real-store.ts";
 import { type EvalCase, parseTestFile } from "./test-language.ts";
+
+/** Ways to run a file. */
+const RUNS: Readonly<Record<string, { readonly open: () => TestStore; readonly fixesTimes: boolean }>> = {
+  /** Samples in the head of the product's own store. */
+  head: { open: () => new RealStore(), fixesTimes: false },
+  /** The engine alone, fast. */
+  memory: { open: () => new MemoryStore(), fixesTimes: false },
+  /** The engine alone; each query is asked at other times too, bound to its own by `@`. */
+  fixed: { open: () => new MemoryStore(), fixesTimes: true },
+};
+const MINUTE_MS = 60_000;
+/** What runs unless `--run` says otherwise. */
+const RUNS_DEFAULT = ["head", "fixed"];
 
 /** What is run of a folder. */
 interface Choice {
@@ -21,12 +36,19 @@ interface Choice {
 /**
  * Runs every `*.test` file of a folder.
  *
- * Options behind the suite's name: `--file PART` (files whose name holds it), `--only REGEX` (queries), `--show`.
+ * Options behind the suite's name: `--file PART` (files whose name holds it), `--only REGEX` (queries), `--show`,
+ * `--run NAME` (`memory` is the fast one).
  */
 export async function runPromql({ dir, args = [] }: { dir: string; args?: readonly string[] }): Promise<SuiteOutcome> {
   const { values } = parseArgs({
     args: [...args],
-    options: { file: { type: "string" }, only: { type: "string" }, show: { type: "boolean" }, dir: { type: "string" } },
+    options: {
+      file: { type: "string" },
+      only: { type: "string" },
+      show: { type: "boolean" },
+      run: { type: "string" },
+      dir: { type: "string" },
+    },
     allowPositionals: true,
   });
   const report = new SuiteReport({ quiet: values.show !== true });
@@ -36,7 +58,12 @@ export async function runPromql({ dir, args = [] }: { dir: string; args?: readon
     superseded: supersededOf(dir),
   };
   const files = readdirSync(dir).filter((name) => name.endsWith(".test") && name.includes(values.file ?? ""));
-  for (const name of files) await runFile(join(dir, name), choice, new MemoryStore(), report);
+  for (const name of values.run === undefined ? RUNS_DEFAULT : [values.run]) {
+    const way = RUNS[name];
+    if (way === undefined) throw new Error(`there is no run '${name}'; there are ${Object.keys(RUNS).join(", ")}`);
+    for (const file of files)
+      await runFile(join(dir, file), { ...choice, run: name, fixesTimes: way.fixesTimes }, way.open(), report);
+  }
   return report.outcome;
 }
 
@@ -60,44 +87,73 @@ function identity(file: string, lines: readonly string[]): string {
   return `${file}\n${lines.map((line) => line.trim().replace(/\s+/g, " ")).join("\n")}`;
 }
 
-async function runFile(path: string, choice: Choice, store: TestStore, report: SuiteReport): Promise<void> {
-  const name = basename(path);
+async function runFile(
+  path: string,
+  choice: Choice & { readonly run: string; readonly fixesTimes: boolean },
+  store: TestStore,
+  report: SuiteReport,
+): Promise<void> {
+  const file = basename(path);
+  const commands = parseTestFile(readFileSync(path, "utf8"));
   let passed = 0;
   let failed = 0;
-  for (const command of parseTestFile(readFileSync(path, "utf8"))) {
-    if (command.kind === "clear") await store.clear();
-    else if (command.kind === "load") await store.load(command.series);
-    else if (command.kind === "malformed") {
-      failed++;
-      report.add(`${name}:${command.line} ${command.header}`, command.why);
-    } else {
-      if (choice.only?.test(command.query) === false) continue;
-      if (choice.superseded.has(identity(name, command.lines))) continue;
-      const fault = await faultOf(command, store, choice.show);
-      if (fault === "") passed++;
-      else failed++;
-      report.add(`${name}:${command.line} ${command.header}`, fault);
+  // Where a load went wrong, every eval over it would tell the same.
+  let loadFault = "";
+  const add = (line: number, header: string, fault: string) => {
+    if (fault === "") passed++;
+    else failed++;
+    report.add(`${file}:${line} ${choice.run} ${header}`, fault);
+  };
+  try {
+    for (const command of commands) {
+      switch (command.kind) {
+        case "clear":
+          await store.clear();
+          loadFault = "";
+          break;
+        case "load":
+          try {
+            await store.load(command.series);
+          } catch (cause) {
+            loadFault = `the load of line ${command.line}: ${cause instanceof Error ? cause.message : cause}`;
+          }
+          break;
+        case "malformed":
+          add(command.line, command.header, command.why);
+          break;
+        case "eval":
+          if (choice.only?.test(command.query) === false) break;
+          if (choice.superseded.has(identity(file, command.lines))) break;
+          add(command.line, command.header, loadFault || (await faultOf(command, store, choice)));
+      }
     }
+  } finally {
+    await store.clear();
   }
-  if (passed + failed > 0) process.stdout.write(`${name}: ${passed} passed, ${failed} failed\n`);
+  if (passed + failed > 0) process.stdout.write(`${file}, ${choice.run}: ${passed} passed, ${failed} failed\n`);
 }
 
-async function faultOf(wanted: EvalCase, store: TestStore, show: boolean): Promise<string> {
-  const answer = await askEngine(store, wanted);
-  let fault = judge(wanted, answer);
-  let shown = answer;
-  if (fault === "" && hasMiddle(wanted)) {
-    const minute = 60_000;
-    shown = await askEngine(store, {
-      query: wanted.query,
-      startMs: wanted.startMs - minute,
-      endMs: wanted.startMs + minute,
-      stepMs: minute,
-    });
-    fault = judgeMiddle(wanted, shown);
+async function faultOf(
+  wanted: EvalCase,
+  store: TestStore,
+  { show, fixesTimes }: { readonly show: boolean; readonly fixesTimes: boolean },
+): Promise<string> {
+  const asked: readonly Asked[] = [wanted, ...(fixesTimes ? fixedTimeQueries(wanted) : [])];
+  for (const one of asked) {
+    const answer = await askEngine(store, one);
+    let fault = judge(wanted, answer);
+    let shown = answer;
+    if (fault === "" && hasMiddle(wanted)) {
+      const times = { startMs: one.startMs - MINUTE_MS, endMs: one.startMs + MINUTE_MS, stepMs: MINUTE_MS };
+      shown = await askEngine(store, { query: one.query, ...times });
+      fault = judgeMiddle(wanted, shown, one.startMs);
+    }
+    if (fault === "") continue;
+    if (one !== wanted) fault = `asked at ${one.startMs / 1000} s as ${one.query}: ${fault}`;
+    if (!show) return fault;
+    const lines = wanted.lines.slice(1).map((line) => `  ${line}`);
+    const got = printAnswer(shown).replaceAll(/^/gm, "  ");
+    return [fault, "wanted", ...(lines.length === 0 ? ["  (empty)"] : lines), "got", got].join("\n");
   }
-  if (fault === "" || !show) return fault;
-  const lines = wanted.lines.slice(1).map((line) => `  ${line}`);
-  const got = printAnswer(shown).replaceAll(/^/gm, "  ");
-  return [fault, "wanted", ...(lines.length === 0 ? ["  (empty)"] : lines), "got", got].join("\n");
+  return "";
 }

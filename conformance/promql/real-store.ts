@@ -1,0 +1,50 @@
+/** The product's own store under the tests of the language: in a directory of its own, written and read through its doors. */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Matcher, SeriesSamples } from "../../server/model/series.ts";
+import { systemClock } from "../../server/platform/system-clock.ts";
+import { openStore, type Store } from "../../server/store/store.ts";
+import { columnsOf, type TestStore } from "./memory-store.ts";
+import type { LoadedSeries } from "./test-language.ts";
+
+const MEMORY_LIMIT_BYTES = 256 * 2 ** 20;
+/** As a server keeps them by default; the samples of the tests are of 1970. */
+const RETENTION_MS = 15 * 86_400_000;
+
+/** Opens when first written to; `clear` throws everything away. */
+export class RealStore implements TestStore {
+  #open: { readonly store: Store; readonly directory: string } | undefined;
+
+  async clear(): Promise<void> {
+    const open = this.#open;
+    this.#open = undefined;
+    if (open === undefined) return;
+    await open.store.close();
+    rmSync(open.directory, { recursive: true, force: true });
+  }
+
+  async load(series: readonly LoadedSeries[]): Promise<void> {
+    this.#open ??= await openFresh();
+    const { store } = this.#open;
+    const outcome = await store.writer.appendSeries(series.map(columnsOf).filter(({ values }) => values.length > 0));
+    if (outcome.refused.size > 0) throw new Error(`samples were refused: ${outcome.firstRefusal}`);
+  }
+
+  async select(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<SeriesSamples[]> {
+    return (await this.#open?.store.reader.select(matchers, minMs, maxMs)) ?? [];
+  }
+}
+
+async function openFresh(): Promise<{ store: Store; directory: string }> {
+  const directory = mkdtempSync(join(tmpdir(), "thalweg-promql-"));
+  const store = await openStore({
+    directory,
+    clock: systemClock(),
+    retentionMs: RETENTION_MS,
+    memoryLimitBytes: MEMORY_LIMIT_BYTES,
+    durability: "interval",
+  });
+  return { store, directory };
+}
