@@ -2,14 +2,18 @@
 
 import { quoteGo } from "../../../grammar/promql-error.ts";
 import type { PromqlCall, PromqlExpression, PromqlModifiers, TextRange } from "../../../grammar/promql-tree.ts";
+import type { Labels } from "../../model/series.ts";
 import { warnQuantile } from "./aggregate.ts";
+import { DATE_KERNELS } from "./date-kernels.ts";
 import { type Evaluate, type Evaluation, mergeResults, unwrapParens, withoutName } from "./evaluation.ts";
 import { functionKernels, refuseMode } from "./extended-kernels.ts";
 import { histogramFunction } from "./histogram-functions.ts";
 import { startOverlap } from "./histogram-messages.ts";
 import { applyHistogramKernel, floatsOf, seriesNotes } from "./histogram-window.ts";
 import { evaluateInfo } from "./info.ts";
+import { INTEGRAL_DEFAULT, isIntegralStrategy } from "./integral.ts";
 import { absentLabels, labelJoin, labelReplace } from "./label-functions.ts";
+import { printGeneral } from "./number-text.ts";
 import { pinnedMs, rangeMsOf, shiftedGrid, subqueryGrid } from "./plan.ts";
 import { NAME_KEEPING_KERNELS } from "./range-kernels.ts";
 import {
@@ -20,7 +24,15 @@ import {
   stepsToSamples,
   withoutStale,
 } from "./select-steps.ts";
-import { compareLabels, compareText, dropMetricName, labelsKey, labelValue, METRIC_NAME } from "./series-labels.ts";
+import {
+  compareLabels,
+  compareText,
+  dropMetricName,
+  labelsKey,
+  labelValue,
+  METRIC_NAME,
+  METRIC_TYPE,
+} from "./series-labels.ts";
 import {
   ABSENT,
   dropHistograms,
@@ -35,7 +47,7 @@ import {
   type StepValue,
   stepTimeMs,
 } from "./step-vector.ts";
-import { DATE_KERNELS, MATH_KERNELS, maxOf, minOf, roundTo } from "./vector-kernels.ts";
+import { MATH_KERNELS, maxOf, minOf, roundTo } from "./vector-kernels.ts";
 
 /** Functions for which start timestamps are resets. */
 const START_FUNCTIONS: ReadonlySet<string> = new Set(["rate", "increase", "irate", "resets"]);
@@ -194,7 +206,7 @@ export function rangeCallStream(
   const scalars = node.args.flatMap((_, index) =>
     index === rangeAt ? [] : [scalarArgument(node, index, grid, evaluate)],
   );
-  const [first, second] = scalars;
+  const [first = defaultArgument(node.name, grid), second] = scalars;
   const { series, ranges } = rangeArgument(node, rangeAt, grid, evaluation, evaluate);
   const keepsName = NAME_KEEPING_KERNELS.has(node.name);
   const position = firstPosition(node, rangeAt);
@@ -203,9 +215,7 @@ export function rangeCallStream(
       const out = makeSeries(one.labels, one.dropName, grid, evaluation.budget);
       const floats = one.histograms === undefined ? one : floatsOf(one);
       const overlapping = applyKernel(floats, kernels.floats, ranges, { first, second }, out);
-      if (node.name === "quantile_over_time" && first !== undefined) {
-        warnQuantiles(first, out, argument(node, 0), evaluation);
-      }
+      if (first !== undefined) warnArguments(node, first, out, evaluation);
       const notes = seriesNotes(one.labels, position, evaluation.annotations);
       let overlaps = overlapping.length;
       if (one.histograms !== undefined) {
@@ -215,11 +225,8 @@ export function rangeCallStream(
       }
       if (overlaps > 0) notes.warn(startOverlap(notes.metricName), { kind: "start_overlap", occurrences: overlaps });
       if (COUNTER_FUNCTIONS.has(node.name) && out.present.includes(FLOAT)) {
-        const name = labelValue(one.labels, METRIC_NAME);
-        if (name !== "" && !COUNTER_NAME.test(name)) {
-          const text = `metric might not be a counter, name does not end in _total/_sum/_count/_bucket: ${quoteGo(name)}`;
-          evaluation.annotations.info(text, position);
-        }
+        const doubt = counterDoubt(one.labels, evaluation.typeAndUnitLabels);
+        if (doubt !== undefined) evaluation.annotations.info(doubt, position);
       }
       if (!keepsName) withoutName(out, evaluation);
       yield out;
@@ -233,16 +240,37 @@ function firstPosition(node: PromqlCall, rangeAt: number): TextRange {
   return rangeAt === 0 && first.kind === "subquery" ? { start: 0, end: 0 } : first.position;
 }
 
-/** Warns of quantiles that are none, at steps at which there is something to take a quantile of. */
-function warnQuantiles(
-  quantiles: Float64Array,
-  { present }: StepSeries,
-  node: PromqlExpression,
-  evaluation: Evaluation,
-): void {
+/** The scalar that a call leaves out. */
+function defaultArgument(name: string, grid: StepGrid): Float64Array | undefined {
+  return name === "integral" ? new Float64Array(grid.steps).fill(INTEGRAL_DEFAULT) : undefined;
+}
+
+/** Warns of quantiles and strategies that are none, at steps at which there are floats to use them on. */
+function warnArguments(node: PromqlCall, values: Float64Array, { present }: StepSeries, evaluation: Evaluation): void {
+  if (node.name !== "quantile_over_time" && node.name !== "integral") return;
   for (let k = 0; k < present.length; k++) {
-    if (present[k] === FLOAT) warnQuantile(quantiles[k] ?? Number.NaN, node, evaluation);
+    if (present[k] !== FLOAT) continue;
+    const value = values[k] ?? Number.NaN;
+    if (node.name === "quantile_over_time") warnQuantile(value, argument(node, 0), evaluation);
+    else if (!isIntegralStrategy(value)) {
+      const text = `strategy should be 0, 1, or 2 (default), using 2, got ${printGeneral(value)}`;
+      evaluation.annotations.warn(text, argument(node, 1).position);
+    }
   }
+}
+
+/** Why a series may be no counter; undefined where its name, or its type where types are labels, says that it is one. */
+function counterDoubt(labels: Labels, hasTypes: boolean): string | undefined {
+  const name = labelValue(labels, METRIC_NAME);
+  if (name === "") return undefined;
+  if (hasTypes) {
+    const type = labelValue(labels, METRIC_TYPE);
+    if (type === "counter" || type === "histogram") return undefined;
+    const missing = `__type__ label is not set to "counter" or "histogram", got ${quoteGo(type)}`;
+    return `metric might not be a counter, ${missing}: ${quoteGo(name)}`;
+  }
+  if (COUNTER_NAME.test(name)) return undefined;
+  return `metric might not be a counter, name does not end in _total/_sum/_count/_bucket: ${quoteGo(name)}`;
 }
 
 /** Without names series may be equal: they are one where their values never meet. */

@@ -5,6 +5,7 @@
  */
 
 import { CompensatedMean, CompensatedSum } from "./compensated.ts";
+import { integral } from "./integral.ts";
 import { printFixed } from "./number-text.ts";
 import { quantileOf } from "./quantile.ts";
 import { PromqlExecutionError } from "./query-error.ts";
@@ -213,6 +214,7 @@ export const RANGE_KERNELS: ReadonlyMap<string, RangeKernel> = new Map<string, R
       return mean.value;
     }),
   ],
+  ["integral", result(integral)],
   ["count_over_time", result(({ low, high }) => high - low)],
   ["present_over_time", result(() => 1)],
   ["first_over_time", result(({ values, low }) => at(values, low))],

@@ -5,6 +5,8 @@ import type { Labels } from "../../model/series.ts";
 
 /** The label that holds a metric's name. */
 export const METRIC_NAME = "__name__";
+/** The label that holds what kind of metric it is, where types are labels. */
+export const METRIC_TYPE = "__type__";
 
 /** Cannot occur in text that was UTF-8, so keys of different label sets differ. */
 const AFTER_NAME = "\ud800";
@@ -37,7 +39,7 @@ export function filterLabels(labels: Labels, keep: (name: string) => boolean): L
 
 /** Labels that describe the metric itself: gone whenever a value no longer is that metric. */
 export function isMetricLabel(name: string): boolean {
-  return name === METRIC_NAME || name === "__type__" || name === "__unit__";
+  return name === METRIC_NAME || name === METRIC_TYPE || name === "__unit__";
 }
 
 /** Labels without the name. */

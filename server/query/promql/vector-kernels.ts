@@ -2,8 +2,6 @@
 
 import { ln, log2, log10 } from "./go-math.ts";
 
-const DAY_MS = 86_400_000;
-
 function radians(degrees: number): number {
   return degrees * (Math.PI / 180);
 }
@@ -42,25 +40,6 @@ export const MATH_KERNELS: ReadonlyMap<string, (value: number) => number> = new 
   ["sqrt", Math.sqrt],
   ["tan", Math.tan],
   ["tanh", Math.tanh],
-]);
-
-function ofDate(read: (date: Date) => number): (value: number) => number {
-  return (seconds) => read(new Date(Math.trunc(seconds) * 1000)); // NaN where no date holds it
-}
-
-/** Unix seconds in, a part of the UTC date out. */
-export const DATE_KERNELS: ReadonlyMap<string, (value: number) => number> = new Map<string, (value: number) => number>([
-  ["minute", ofDate((date) => date.getUTCMinutes())],
-  ["hour", ofDate((date) => date.getUTCHours())],
-  ["day_of_week", ofDate((date) => date.getUTCDay())],
-  ["day_of_month", ofDate((date) => date.getUTCDate())],
-  ["day_of_year", ofDate((date) => Math.floor((date.getTime() - Date.UTC(date.getUTCFullYear(), 0, 1)) / DAY_MS) + 1)],
-  [
-    "days_in_month",
-    ofDate((date) => new Date(Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + 1, 0)).getUTCDate()),
-  ],
-  ["month", ofDate((date) => date.getUTCMonth() + 1)],
-  ["year", ofDate((date) => date.getUTCFullYear())],
 ]);
 
 /** Go's minimum: minus infinity beats NaN, NaN any number, and -0 is less than 0. */
