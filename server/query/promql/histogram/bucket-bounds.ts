@@ -54,6 +54,14 @@ const EXPONENTIAL_BOUNDS: readonly number[] = [
   0.9892280131939752, 0.9919100824251095, 0.9945994234836328, 0.9972960560854698,
 ];
 
+/** `2 ** (k - 1074)`: all powers of two that are doubles, since computing one takes ten times as long. */
+const POWERS_OF_TWO = Float64Array.from({ length: 2098 }, (_, k) => 2 ** (k - 1074));
+
+function powerOfTwo(exponent: number): number {
+  if (exponent > 1023) return Number.POSITIVE_INFINITY;
+  return POWERS_OF_TWO[exponent + 1074] ?? 0;
+}
+
 /**
  * Upper bound of the exponential bucket `index`; its lower bound is that of `index - 1`.
  *
@@ -62,14 +70,14 @@ const EXPONENTIAL_BOUNDS: readonly number[] = [
 export function exponentialBound(index: number, schema: number): number {
   if (schema < 0) {
     const exponent = index * 2 ** -schema;
-    return exponent === 1024 ? Number.MAX_VALUE : 2 ** exponent;
+    return exponent === 1024 ? Number.MAX_VALUE : powerOfTwo(exponent);
   }
   const fraction = EXPONENTIAL_BOUNDS[(index & ((1 << schema) - 1)) << (EXPONENTIAL_SCHEMA_MAX - schema)];
   if (fraction === undefined) throw new Error(`no bounds of exponential schema ${schema}`);
   const exponent = (index >> schema) + 1;
   if (fraction === 0.5 && exponent === 1025) return Number.MAX_VALUE;
   // A power above 2 ** 1023 is no double, its product with the fraction may be.
-  return exponent > 1023 ? fraction * 2 * 2 ** (exponent - 1) : fraction * 2 ** exponent;
+  return exponent > 1023 ? fraction * 2 * powerOfTwo(exponent - 1) : fraction * powerOfTwo(exponent);
 }
 
 /** Upper bound of bucket `index` of either kind; custom buckets begin at -Inf (index -1) and end at +Inf. */

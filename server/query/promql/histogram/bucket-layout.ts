@@ -79,7 +79,7 @@ export function compactSide(side: BucketSide): BucketSide {
 }
 
 /** Index of the bucket of a coarser schema, `shift` steps down, that holds bucket `index`. */
-export function coarserIndex(index: number, shift: number): number {
+function coarserIndex(index: number, shift: number): number {
   return ((index - 1) >> shift) + 1;
 }
 
@@ -128,6 +128,9 @@ function checkSpans(spans: readonly BucketSpan[], have: number): void {
 /** Without the exponential buckets that end at or below `threshold`, which the zero bucket has counted. */
 export function sideAbove(side: BucketSide, schema: number, threshold: number): BucketSide {
   const { spans, counts, lost } = side;
+  const first = spans[0];
+  if (counts.length === 0 || first === undefined) return side;
+  if (first.length > 0 && exponentialBound(first.offset, schema) > threshold) return side;
   const indexes = bucketIndexes(spans, counts.length);
   let skipped = 0;
   while (skipped < indexes.length && exponentialBound(indexes[skipped] ?? 0, schema) <= threshold) skipped++;
@@ -139,18 +142,31 @@ export function sideAbove(side: BucketSide, schema: number, threshold: number): 
   };
 }
 
+/** How two sides are put together. */
+export interface MergeMode {
+  /** Take the second away. */
+  readonly subtract: boolean;
+  /** The counts of the first belong to the caller and are written over where the buckets are the same. */
+  readonly overwrite: boolean;
+}
+
 /**
- * `a` and `b` put together, or `b` taken away; what `a` loses to rounding is carried on where it keeps that.
+ * `a` and `b` put together; what `a` loses to rounding is carried on where it keeps that.
  *
- * Both have the same schema or custom bounds. Neither is changed.
+ * Both have the same schema or custom bounds. `b` is never changed.
  */
-export function mergeSides(a: BucketSide, b: BucketSide, subtract: boolean): BucketSide {
+export function mergeSides(a: BucketSide, b: BucketSide, { subtract, overwrite }: MergeMode): BucketSide {
   if (b.counts.length === 0) return a;
   const sign = subtract ? -1 : 1;
   if (a.counts.length !== b.counts.length || !sameSpans(a.spans, b.spans)) return interleave(a, b, sign);
-  const counts = a.counts.slice();
-  const lost = a.lost?.slice();
-  for (let k = 0; k < counts.length; k++) increase({ counts, lost }, k, sign * (b.counts[k] ?? 0), lossOf(b, k, sign));
+  const counts = overwrite ? a.counts : a.counts.slice();
+  const lost = overwrite ? a.lost : a.lost?.slice();
+  if (lost === undefined) {
+    for (let k = 0; k < counts.length; k++) counts[k] = (counts[k] ?? 0) + sign * (b.counts[k] ?? 0);
+  } else {
+    for (let k = 0; k < counts.length; k++) carry(counts, lost, k, sign * (b.counts[k] ?? 0));
+    for (let k = 0; k < (b.lost?.length ?? 0); k++) carry(counts, lost, k, sign * (b.lost?.[k] ?? 0));
+  }
   return { spans: a.spans, counts, lost };
 }
 
@@ -211,21 +227,19 @@ function closeOutput(out: Output, used: number): BucketSide {
 }
 
 /** Adds to a bucket, and then what the added count itself had lost. */
-function increase(out: Pick<Output, "counts" | "lost">, at: number, count: number, lost: number | undefined): void {
-  const { counts } = out;
-  let sum = counts[at] ?? 0;
-  if (out.lost !== undefined) {
-    let carried = carriedLoss(sum, count, out.lost[at] ?? 0);
-    if (lost !== undefined && lost !== 0) {
-      carried = carriedLoss(sum + count, lost, carried);
-      sum = sum + count + lost;
-      out.lost[at] = carried;
-      counts[at] = sum;
-      return;
-    }
-    out.lost[at] = carried;
+function increase({ counts, lost }: Output, at: number, count: number, lossOfCount: number | undefined): void {
+  if (lost === undefined) {
+    counts[at] = (counts[at] ?? 0) + count;
+    return;
   }
-  counts[at] = sum + count;
+  carry(counts, lost, at, count);
+  if (lossOfCount !== undefined) carry(counts, lost, at, lossOfCount);
+}
+
+function carry(counts: Float64Array, lost: Float64Array, at: number, value: number): void {
+  const sum = counts[at] ?? 0;
+  lost[at] = carriedLoss(sum, value, lost[at] ?? 0);
+  counts[at] = sum + value;
 }
 
 /**

@@ -61,28 +61,45 @@ export function coarserHistogram(histogram: NativeHistogram, schema: number): Na
 
 /** All counts and the sum times `factor`; a negative factor makes a gauge of it. */
 export function scaleHistogram(histogram: NativeHistogram, factor: number): NativeHistogram {
-  return mapCounts(histogram, (count) => count * factor, factor < 0);
+  return {
+    ...histogram,
+    zeroCount: usesCustomBuckets(histogram) ? 0 : histogram.zeroCount * factor, // 0 * NaN is no zero bucket
+    count: histogram.count * factor,
+    sum: histogram.sum * factor,
+    positiveCounts: scaled(histogram.positiveCounts, factor),
+    negativeCounts: scaled(histogram.negativeCounts, factor),
+    resetHint: factor < 0 ? "gauge" : histogram.resetHint,
+    integer: false,
+  };
 }
 
 /** All counts and the sum divided by `divisor`; a negative divisor makes a gauge of it, and zero leaves no buckets. */
 export function divideHistogram(histogram: NativeHistogram, divisor: number): NativeHistogram {
-  const divided = mapCounts(histogram, (count) => count / divisor, divisor < 0);
-  if (divisor !== 0) return divided;
-  const none = { spans: [], counts: new Float64Array() };
-  return withSides(divided, none, none);
-}
-
-function mapCounts(histogram: NativeHistogram, change: (count: number) => number, toGauge: boolean): NativeHistogram {
+  const keepsBuckets = divisor !== 0;
   return {
     ...histogram,
-    zeroCount: change(histogram.zeroCount),
-    count: change(histogram.count),
-    sum: change(histogram.sum),
-    positiveCounts: histogram.positiveCounts.map(change),
-    negativeCounts: histogram.negativeCounts.map(change),
-    resetHint: toGauge ? "gauge" : histogram.resetHint,
+    zeroCount: usesCustomBuckets(histogram) ? 0 : histogram.zeroCount / divisor,
+    count: histogram.count / divisor,
+    sum: histogram.sum / divisor,
+    positiveSpans: keepsBuckets ? histogram.positiveSpans : [],
+    positiveCounts: keepsBuckets ? divided(histogram.positiveCounts, divisor) : new Float64Array(),
+    negativeSpans: keepsBuckets ? histogram.negativeSpans : [],
+    negativeCounts: keepsBuckets ? divided(histogram.negativeCounts, divisor) : new Float64Array(),
+    resetHint: divisor < 0 ? "gauge" : histogram.resetHint,
     integer: false,
   };
+}
+
+function scaled(counts: Float64Array, factor: number): Float64Array {
+  const out = new Float64Array(counts.length);
+  for (let k = 0; k < out.length; k++) out[k] = (counts[k] ?? 0) * factor;
+  return out;
+}
+
+function divided(counts: Float64Array, divisor: number): Float64Array {
+  const out = new Float64Array(counts.length);
+  for (let k = 0; k < out.length; k++) out[k] = (counts[k] ?? 0) / divisor;
+  return out;
 }
 
 /**

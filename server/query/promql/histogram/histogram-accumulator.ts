@@ -44,7 +44,7 @@ export class HistogramSum {
       this.#sum = startCompensation(histogram);
       return;
     }
-    const next = addCompensated(this.#sum, histogram);
+    const next = addCompensated(this.#sum, histogram, true);
     if (next === undefined) {
       this.findings.incompatible = true;
       return;
@@ -77,7 +77,8 @@ export class HistogramMean {
       return;
     }
     if (!this.#isRunning) {
-      const sum = this.#combine(this.#total, histogram);
+      // Where the sum would leave the range of doubles it is still needed as it was.
+      const sum = this.#combine(this.#total, histogram, staysFinite(this.#total.histogram, histogram));
       if (sum === undefined) return;
       if (!hasInfinite(sum.histogram)) {
         this.#total = sum;
@@ -91,11 +92,15 @@ export class HistogramMean {
       histogram: scaleHistogram(this.#total.histogram, share),
       loss: mapLoss(this.#total.loss, (lost) => lost * share),
     };
-    this.#total = this.#combine(scaled, divideHistogram(histogram, this.#count)) ?? this.#total;
+    this.#total = this.#combine(scaled, divideHistogram(histogram, this.#count), true) ?? this.#total;
   }
 
-  #combine(total: CompensatedHistogram, histogram: NativeHistogram): CompensatedHistogram | undefined {
-    const next = addCompensated(total, histogram);
+  #combine(
+    total: CompensatedHistogram,
+    histogram: NativeHistogram,
+    overwrite: boolean,
+  ): CompensatedHistogram | undefined {
+    const next = addCompensated(total, histogram, overwrite);
     if (next === undefined) this.findings.incompatible = true;
     else this.findings.boundsReconciled ||= next.boundsReconciled;
     return next?.sum;
@@ -107,6 +112,20 @@ export class HistogramMean {
     if (this.#count === 1) return this.#total.histogram;
     return closeCompensation(this.#isRunning ? this.#total : divideCompensated(this.#total, this.#count));
   }
+}
+
+/** Whether no number of a sum can be infinite, seen from the largest of each. */
+function staysFinite(a: NativeHistogram, b: NativeHistogram): boolean {
+  return largest(a) + largest(b) < Number.POSITIVE_INFINITY && !hasInfinite(a) && !hasInfinite(b);
+}
+
+function largest({ zeroCount, count, sum, positiveCounts, negativeCounts }: NativeHistogram): number {
+  let most = Math.abs(zeroCount) + Math.abs(count) + (Number.isNaN(sum) ? 0 : Math.abs(sum));
+  // Buckets may be joined, so it is their sum that counts.
+  for (const counts of [positiveCounts, negativeCounts]) {
+    for (let k = 0; k < counts.length; k++) most += Math.abs(counts[k] ?? 0);
+  }
+  return most;
 }
 
 function divideCompensated({ histogram, loss }: CompensatedHistogram, divisor: number): CompensatedHistogram {

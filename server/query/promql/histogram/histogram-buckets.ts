@@ -1,6 +1,6 @@
 /** The buckets of a histogram with their bounds. */
 
-import type { NativeHistogram } from "../../../model/histogram.ts";
+import type { BucketSpan, NativeHistogram } from "../../../model/histogram.ts";
 import { bucketBound } from "./bucket-bounds.ts";
 import { bucketIndexes } from "./bucket-layout.ts";
 import { usesCustomBuckets } from "./float-histogram.ts";
@@ -14,30 +14,39 @@ export interface HistogramBucket {
   readonly count: number;
 }
 
+/** Positive bucket of an index; of a custom schema, any bucket. */
+function positiveBucket(histogram: NativeHistogram, index: number, count: number): HistogramBucket {
+  return {
+    lower: bucketBound(histogram, index - 1),
+    upper: bucketBound(histogram, index),
+    lowerInclusive: index === 0 && usesCustomBuckets(histogram),
+    upperInclusive: true,
+    count,
+  };
+}
+
+function negativeBucket(histogram: NativeHistogram, index: number, count: number): HistogramBucket {
+  return {
+    lower: -bucketBound(histogram, index),
+    upper: -bucketBound(histogram, index - 1),
+    lowerInclusive: true,
+    upperInclusive: false,
+    count,
+  };
+}
+
 /** Positive buckets from zero upwards, or all buckets of a custom schema; empty ones too. */
 export function positiveBuckets(histogram: NativeHistogram): HistogramBucket[] {
   const { positiveSpans, positiveCounts } = histogram;
-  const custom = usesCustomBuckets(histogram);
-  const out: HistogramBucket[] = [];
-  bucketIndexes(positiveSpans, positiveCounts.length).forEach((index, k) => {
-    const lower = bucketBound(histogram, index - 1);
-    const upper = bucketBound(histogram, index);
-    const lowerInclusive = custom && index === 0;
-    out.push({ lower, upper, lowerInclusive, upperInclusive: true, count: positiveCounts[k] ?? 0 });
-  });
-  return out;
+  const indexes = bucketIndexes(positiveSpans, positiveCounts.length);
+  return Array.from(indexes, (index, k) => positiveBucket(histogram, index, positiveCounts[k] ?? 0));
 }
 
 /** Negative buckets from zero downwards; empty ones too. */
 export function negativeBuckets(histogram: NativeHistogram): HistogramBucket[] {
   const { negativeSpans, negativeCounts } = histogram;
-  const out: HistogramBucket[] = [];
-  bucketIndexes(negativeSpans, negativeCounts.length).forEach((index, k) => {
-    const lower = -bucketBound(histogram, index);
-    const upper = -bucketBound(histogram, index - 1);
-    out.push({ lower, upper, lowerInclusive: true, upperInclusive: false, count: negativeCounts[k] ?? 0 });
-  });
-  return out;
+  const indexes = bucketIndexes(negativeSpans, negativeCounts.length);
+  return Array.from(indexes, (index, k) => negativeBucket(histogram, index, negativeCounts[k] ?? 0));
 }
 
 /** The zero bucket, as wide as the threshold on both sides. Custom buckets have none. */
@@ -52,26 +61,53 @@ export function zeroBucket(histogram: NativeHistogram): HistogramBucket {
   };
 }
 
-/**
- * All buckets from the lowest to the highest, empty ones too; the zero bucket only where it counts something.
- *
- * Where a bucket reaches into the zero bucket, it ends at its threshold.
- */
-export function ascendingBuckets(histogram: NativeHistogram): HistogramBucket[] {
-  const { zeroThreshold } = histogram;
-  const out = negativeBuckets(histogram).reverse();
-  if (histogram.zeroCount > 0) out.push(zeroBucket(histogram));
-  out.push(...positiveBuckets(histogram));
-  return out.map((bucket) => {
-    if (bucket.upper < 0 && bucket.upper > -zeroThreshold) return { ...bucket, upper: -zeroThreshold };
-    if (bucket.lower > 0 && bucket.lower < zeroThreshold) return { ...bucket, lower: zeroThreshold };
-    return bucket;
-  });
+/** All buckets of a histogram, of which one rarely needs more than counts and the bounds of a few. */
+export interface BucketColumn {
+  /** From the lowest bucket to the highest, empty ones too; the zero bucket only where it counts something. */
+  readonly counts: Float64Array;
+  /** Bucket `k` of `counts`; where it would reach into the zero bucket, it ends at the threshold. */
+  readonly bucketAt: (k: number) => HistogramBucket;
 }
 
-/** The same from the highest to the lowest. */
-export function descendingBuckets(histogram: NativeHistogram): HistogramBucket[] {
-  return ascendingBuckets(histogram).reverse();
+/** The buckets of a histogram from the lowest to the highest. */
+export function bucketColumn(histogram: NativeHistogram): BucketColumn {
+  const { positiveSpans, positiveCounts, negativeSpans, negativeCounts, zeroCount, zeroThreshold } = histogram;
+  const below = negativeCounts.length;
+  const zeros = zeroCount > 0 ? 1 : 0;
+  const counts = new Float64Array(below + zeros + positiveCounts.length);
+  for (let k = 0; k < below; k++) counts[below - 1 - k] = negativeCounts[k] ?? 0;
+  if (zeros === 1) counts[below] = zeroCount;
+  counts.set(positiveCounts, below + zeros);
+  const bucketAt = (k: number): HistogramBucket => {
+    const count = counts[k] ?? 0;
+    if (k < below) {
+      const bucket = negativeBucket(histogram, indexAt(negativeSpans, below - 1 - k), count);
+      return bucket.upper < 0 && bucket.upper > -zeroThreshold ? { ...bucket, upper: -zeroThreshold } : bucket;
+    }
+    if (k < below + zeros) return zeroBucket(histogram);
+    const bucket = positiveBucket(histogram, indexAt(positiveSpans, k - below - zeros), count);
+    return bucket.lower > 0 && bucket.lower < zeroThreshold ? { ...bucket, lower: zeroThreshold } : bucket;
+  };
+  return { counts, bucketAt };
+}
+
+/** Index of the bucket that count `at` belongs to. */
+function indexAt(spans: readonly BucketSpan[], at: number): number {
+  let index = 0;
+  let left = at;
+  for (const { offset, length } of spans) {
+    index += offset;
+    if (left < length) return index + left;
+    index += length;
+    left -= length;
+  }
+  return index;
+}
+
+/** All buckets from the lowest to the highest, as in `BucketColumn`. */
+export function ascendingBuckets(histogram: NativeHistogram): HistogramBucket[] {
+  const { counts, bucketAt } = bucketColumn(histogram);
+  return Array.from(counts, (_, k) => bucketAt(k));
 }
 
 /**

@@ -3,7 +3,7 @@
 import type { NativeHistogram } from "../../../model/histogram.ts";
 import { exp2, log2 } from "../go-math.ts";
 import { usesCustomBuckets } from "./float-histogram.ts";
-import { ascendingBuckets, type HistogramBucket } from "./histogram-buckets.ts";
+import { ascendingBuckets, bucketColumn, type HistogramBucket } from "./histogram-buckets.ts";
 
 /** An estimate, and what NaN observations, which lie in no bucket, did to it. */
 export interface QuantileEstimate {
@@ -27,10 +27,10 @@ export function histogramQuantile(quantile: number, histogram: NativeHistogram):
   // The nearer end counts up fewer buckets, so less rounding; NaN observations count as above all buckets.
   const hasNans = Number.isNaN(histogram.sum);
   const upwards = hasNans || quantile < 0.5;
-  const buckets = ascendingBuckets(histogram);
-  if (!upwards) buckets.reverse();
+  const { counts, bucketAt } = bucketColumn(histogram);
   const rank = (upwards ? quantile : 1 - quantile) * histogram.count;
-  const { found, reached, counted } = bucketOfRank(buckets, rank);
+  const { at, counted } = bucketOfRank(counts, rank, upwards);
+  const found = at < 0 ? NO_BUCKET : bucketAt(at);
   const bucket = oneSided(found, histogram);
   if (usesCustomBuckets(histogram)) {
     if (found.lower === Number.NEGATIVE_INFINITY && found.upper <= 0) return certain(found.upper);
@@ -43,24 +43,24 @@ export function histogramQuantile(quantile: number, histogram: NativeHistogram):
   const fraction = (upwards ? rank - (within - bucket.count) : within - rank) / bucket.count;
   const value = interpolate(bucket, fraction, usesCustomBuckets(histogram));
   if (!hasNans) return certain(value);
-  const all = buckets.slice(reached + 1).reduce((sum, { count }) => sum + count, within);
+  let all = within;
+  for (let k = at + 1; k < counts.length; k++) all += counts[k] ?? 0;
   return { value, nans: all < histogram.count ? "skew" : "none" };
 }
 
 const NO_BUCKET: HistogramBucket = { lower: 0, upper: 0, lowerInclusive: false, upperInclusive: false, count: 0 };
 
-/** The first bucket with which as many as `rank` are counted, or the last there is. */
-function bucketOfRank(
-  buckets: readonly HistogramBucket[],
-  rank: number,
-): { found: HistogramBucket; reached: number; counted: number } {
+/** The first bucket with which as many as `rank` are counted, or the last there is; -1 where there is none. */
+function bucketOfRank(counts: Float64Array, rank: number, upwards: boolean): { at: number; counted: number } {
   let counted = 0;
-  for (const [reached, found] of buckets.entries()) {
-    if (found.count === 0) continue;
-    counted += found.count;
-    if (counted >= rank) return { found, reached, counted };
+  for (let k = 0; k < counts.length; k++) {
+    const at = upwards ? k : counts.length - 1 - k;
+    const count = counts[at] ?? 0;
+    if (count === 0) continue;
+    counted += count;
+    if (counted >= rank) return { at, counted };
   }
-  return { found: buckets.at(-1) ?? NO_BUCKET, reached: buckets.length, counted };
+  return { at: upwards || counts.length === 0 ? counts.length - 1 : 0, counted };
 }
 
 /** Zero ends the zero bucket where all others are on one side, and begins the first custom bucket below a bound above it. */

@@ -1,8 +1,8 @@
 /** Whether a counter histogram began anew between two samples. */
 
-import type { NativeHistogram } from "../../../model/histogram.ts";
-import { bucketBound, exponentialBound } from "./bucket-bounds.ts";
-import { type BucketSide, bucketIndexes, coarserIndex } from "./bucket-layout.ts";
+import { CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../../../model/histogram.ts";
+import { bucketBound } from "./bucket-bounds.ts";
+import { type BucketSide, bucketIndexes, coarserSide, sameSpans, sideAbove } from "./bucket-layout.ts";
 import { negativeSide, positiveSide, sameBounds, usesCustomBuckets } from "./float-histogram.ts";
 import { widerZero, zeroedSides } from "./zero-bucket.ts";
 
@@ -26,45 +26,35 @@ export function isCounterReset(current: NativeHistogram, previous: NativeHistogr
   const before = widerZero(zeroedSides(previous), current.zeroThreshold);
   if (before.threshold !== current.zeroThreshold) return true;
   if (current.zeroCount < before.zeroCount) return true;
-  const shape = { schema: current.schema, threshold: current.zeroThreshold };
-  const shift = previous.schema - current.schema;
   return (
-    fell(positiveSide(current), positiveSide(previous), shift, shape) ||
-    fell(negativeSide(current), negativeSide(previous), shift, shape)
+    fell(current, previous, positiveSide(current), positiveSide(previous)) ||
+    fell(current, previous, negativeSide(current), negativeSide(previous))
   );
 }
 
-/** The counts of one side by bucket index in a coarser schema, without buckets inside the zero bucket. */
-function countsByIndex(
-  side: BucketSide,
-  shift: number,
-  { schema, threshold }: { schema: number; threshold: number },
-): Map<number, number> {
-  const counts = new Map<number, number>();
-  const isExponential = schema >= -4;
-  let reachedThreshold = threshold === 0 || !isExponential;
-  bucketIndexes(side.spans, side.counts.length).forEach((own, k) => {
-    const index = isExponential ? coarserIndex(own, shift) : own;
-    reachedThreshold ||= exponentialBound(index, schema) > threshold;
-    if (reachedThreshold) counts.set(index, (counts.get(index) ?? 0) + (side.counts[k] ?? 0));
-  });
-  return counts;
-}
-
+/** Whether a bucket of one side counts less than it did, outside of the zero bucket and in the schema of `current`. */
 function fell(
+  { schema, zeroThreshold }: NativeHistogram,
+  previous: NativeHistogram,
   current: BucketSide,
-  previous: BucketSide,
-  shift: number,
-  shape: { schema: number; threshold: number },
+  before: BucketSide,
 ): boolean {
-  const before = countsByIndex(previous, shift, shape);
-  if (before.size === 0) return false;
-  const now = countsByIndex(current, 0, shape);
-  for (const [index, count] of before) {
-    const here = now.get(index);
-    if (here === undefined ? count !== 0 : here < count) return true;
+  if (
+    schema === previous.schema &&
+    zeroThreshold === previous.zeroThreshold &&
+    sameSpans(current.spans, before.spans)
+  ) {
+    return before.counts.some((count, k) => (current.counts[k] ?? 0) < count);
   }
-  return false;
+  const older = previous.schema === schema ? before : coarserSide(before, previous.schema - schema);
+  const then = schema === CUSTOM_BUCKETS_SCHEMA ? older : sideAbove(older, schema, zeroThreshold);
+  const indexes = bucketIndexes(current.spans, current.counts.length);
+  let k = 0;
+  return bucketIndexes(then.spans, then.counts.length).some((index, at) => {
+    const count = then.counts[at] ?? 0;
+    while (k < indexes.length && (indexes[k] ?? 0) < index) k++;
+    return indexes[k] === index ? (current.counts[k] ?? 0) < count : count !== 0;
+  });
 }
 
 /** Whether the count up to some bound that both custom layouts have, from the one before it, fell. */

@@ -117,6 +117,7 @@ test("scaling and dividing", () => {
   const none = divideHistogram(one, 0);
   assert.deepEqual([none.count, none.sum, none.positiveCounts.length], [Infinity, Infinity, 0]);
   assert.equal(Number.isNaN(divideHistogram(exponential(0, {}), 0).count), true);
+  assert.equal(scaleHistogram(custom([1], { 0: 1 }), Number.NaN).zeroCount, 0);
 });
 
 test("any two histograms: sums commute, taking away undoes adding, nothing is lost", () => {

@@ -5,6 +5,7 @@ import { carriedLoss } from "../compensated.ts";
 import {
   type BucketSide,
   coarserSide,
+  type MergeMode,
   mergeCustomSides,
   mergeSides,
   sharedBounds,
@@ -57,7 +58,8 @@ export function subtractHistograms(a: NativeHistogram, b: NativeHistogram): Hist
 }
 
 function combine(a: NativeHistogram, b: NativeHistogram, subtract: boolean): HistogramCombination | undefined {
-  const merged = mergeBuckets(a, b, { positive: positiveSide(a), negative: negativeSide(a), zeroLost: 0 }, subtract);
+  const own = { positive: positiveSide(a), negative: negativeSide(a), zeroLost: 0 };
+  const merged = mergeBuckets(a, b, own, { subtract, overwrite: false });
   if (merged === undefined) return undefined;
   const sign = subtract ? -1 : 1;
   const { resetHint, collision } = combinedHint(a.resetHint, b.resetHint);
@@ -74,12 +76,16 @@ function combine(a: NativeHistogram, b: NativeHistogram, subtract: boolean): His
   return { histogram, resetCollision: collision, boundsReconciled: merged.boundsReconciled };
 }
 
-/** The histogram as a sum that has lost nothing. */
+/** The histogram as a sum that has lost nothing. Its counts are copies, which the sum may write over. */
 export function startCompensation(histogram: NativeHistogram): CompensatedHistogram {
-  const { positiveCounts, negativeCounts } = histogram;
+  const positiveCounts = histogram.positiveCounts.slice();
+  const negativeCounts = histogram.negativeCounts.slice();
   const positive = new Float64Array(positiveCounts.length);
   const negative = new Float64Array(negativeCounts.length);
-  return { histogram, loss: { zeroCount: 0, count: 0, sum: 0, positive, negative } };
+  return {
+    histogram: { ...histogram, positiveCounts, negativeCounts },
+    loss: { zeroCount: 0, count: 0, sum: 0, positive, negative },
+  };
 }
 
 /** A compensated sum of histograms with one more in it. */
@@ -92,14 +98,27 @@ export interface CompensatedCombination {
 /**
  * `a + b` with every number's loss carried on (Kahan and Neumaier), as in `sum` and `avg`.
  *
+ * @param overwrite The caller needs `a` no longer; its counts are written over where the buckets are the same.
  * @returns undefined for exponential buckets with custom ones.
  * @throws PromqlExecutionError where spans and counts of a histogram that must get coarser do not fit.
  */
-export function addCompensated(a: CompensatedHistogram, b: NativeHistogram): CompensatedCombination | undefined {
+export function addCompensated(
+  a: CompensatedHistogram,
+  b: NativeHistogram,
+  overwrite: boolean,
+): CompensatedCombination | undefined {
   const { histogram, loss } = a;
   const positive = { ...positiveSide(histogram), lost: loss.positive };
   const negative = { ...negativeSide(histogram), lost: loss.negative };
-  const merged = mergeBuckets(histogram, b, { positive, negative, zeroLost: loss.zeroCount }, false);
+  const merged = mergeBuckets(
+    histogram,
+    b,
+    { positive, negative, zeroLost: loss.zeroCount },
+    {
+      subtract: false,
+      overwrite,
+    },
+  );
   if (merged === undefined) return undefined;
   let { zeroCount, zeroLost } = merged;
   for (const more of [merged.otherZeroCount, merged.otherZeroLost]) {
@@ -135,10 +154,16 @@ export function closeCompensation({ histogram, loss }: CompensatedHistogram): Na
     zeroCount: histogram.zeroCount + loss.zeroCount,
     count: histogram.count + loss.count,
     sum: histogram.sum + loss.sum,
-    positiveCounts: histogram.positiveCounts.map((count, k) => count + (loss.positive[k] ?? 0)),
-    negativeCounts: histogram.negativeCounts.map((count, k) => count + (loss.negative[k] ?? 0)),
+    positiveCounts: sumOf(histogram.positiveCounts, loss.positive),
+    negativeCounts: sumOf(histogram.negativeCounts, loss.negative),
     integer: false,
   };
+}
+
+function sumOf(counts: Float64Array, lost: Float64Array): Float64Array {
+  const out = new Float64Array(counts.length);
+  for (let k = 0; k < out.length; k++) out[k] = (counts[k] ?? 0) + (lost[k] ?? 0);
+  return out;
 }
 
 /** The sides of the first operand, as they are or with their losses. */
@@ -159,10 +184,10 @@ function mergeBuckets(
   a: NativeHistogram,
   b: NativeHistogram,
   own: OwnSides,
-  subtract: boolean,
+  mode: MergeMode,
 ): MergedBuckets | undefined {
   if (usesCustomBuckets(a) !== usesCustomBuckets(b)) return undefined;
-  if (usesCustomBuckets(a)) return mergeCustom(a, b, own, subtract);
+  if (usesCustomBuckets(a)) return mergeCustom(a, b, own, mode);
   const shared = shareZero({ ...own, schema: a.schema, threshold: a.zeroThreshold, zeroCount: a.zeroCount }, b);
   let { positive, negative } = shared.own;
   const { threshold } = shared.own;
@@ -179,8 +204,8 @@ function mergeBuckets(
   return {
     ...shared.own,
     schema,
-    positive: mergeSides(positive, otherPositive, subtract),
-    negative: mergeSides(negative, otherNegative, subtract),
+    positive: mergeSides(positive, otherPositive, mode),
+    negative: mergeSides(negative, otherNegative, mode),
     otherZeroCount: shared.otherZeroCount,
     otherZeroLost: shared.otherZeroLost,
     customValues: a.customValues,
@@ -193,16 +218,21 @@ function keepingLoss(side: BucketSide, into: BucketSide): BucketSide {
   return into.lost === undefined ? side : { ...side, lost: new Float64Array(side.counts.length) };
 }
 
-function mergeCustom(a: NativeHistogram, b: NativeHistogram, own: OwnSides, subtract: boolean): MergedBuckets {
+function mergeCustom(a: NativeHistogram, b: NativeHistogram, own: OwnSides, mode: MergeMode): MergedBuckets {
   const boundsReconciled = !sameBounds(a.customValues, b.customValues);
   let positive: BucketSide;
   let customValues = a.customValues;
   if (boundsReconciled) {
     customValues = sharedBounds(a.customValues, b.customValues);
     const ownBuckets = { side: own.positive, bounds: a.customValues };
-    positive = mergeCustomSides(ownBuckets, { side: positiveSide(b), bounds: b.customValues }, customValues, subtract);
+    positive = mergeCustomSides(
+      ownBuckets,
+      { side: positiveSide(b), bounds: b.customValues },
+      customValues,
+      mode.subtract,
+    );
   } else {
-    positive = mergeSides(own.positive, positiveSide(b), subtract);
+    positive = mergeSides(own.positive, positiveSide(b), mode);
   }
   return {
     ...own,
