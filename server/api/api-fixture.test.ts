@@ -8,8 +8,9 @@ import test from "node:test";
 import type { Labels, SeriesSamples } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
-import type { InstantRequest, RangeRequest, SqlRequest } from "../query/doors.ts";
+import type { InstantRequest, PromqlDoor, RangeRequest, SqlRequest } from "../query/doors.ts";
 import { PROMQL_DEFAULTS } from "../query/promql/query.ts";
+import { readSelectors, renderText } from "../query/promql-text-answers.ts";
 import type { StoreReader } from "../store/reader.ts";
 import { spansOf } from "../wire/trace-oracle.ts";
 import type { Api } from "./api.ts";
@@ -76,6 +77,23 @@ const SERIES: readonly Labels[] = [
   ],
 ];
 
+const rendered = {
+  status: 200,
+  body: Buffer.from('{"status":"success","data":{"resultType":"vector","result":[]}}'),
+};
+
+/** A door without a worker: what is not given answers with an empty vector, or reads the text here. */
+export function promqlDoor(given: Partial<PromqlDoor>): PromqlDoor {
+  return {
+    instant: async () => rendered,
+    range: async () => rendered,
+    format: async (text) => renderText(text, "format", PROMQL_DEFAULTS),
+    selectors: async (text) => readSelectors(renderText(text, "selectors", PROMQL_DEFAULTS)),
+    close: async () => {},
+    ...given,
+  };
+}
+
 /** Starts faces on free ports and stops them when the test ends. */
 export async function startFixture(
   context: test.TestContext,
@@ -93,10 +111,6 @@ export async function startFixture(
     state.logged.push(values);
   };
   const loopback = { host: "127.0.0.1", port: 0 };
-  const rendered = {
-    status: 200,
-    body: Buffer.from('{"status":"success","data":{"resultType":"vector","result":[]}}'),
-  };
   const { prometheus, ...others } = change;
   const deps: ApiDeps = {
     listen: { http: loopback, otlpHttp: loopback, otlpGrpc: loopback },
@@ -110,7 +124,7 @@ export async function startFixture(
       return { kind: "stored", rejected: new Map() };
     },
     reader: listReader(() => state.received.map((received) => received.batch)),
-    promql: {
+    promql: promqlDoor({
       instant: async (request) => {
         state.asked.push(request);
         return rendered;
@@ -119,8 +133,7 @@ export async function startFixture(
         state.asked.push(request);
         return rendered;
       },
-      close: async () => {},
-    },
+    }),
     prometheus: {
       queryTimeoutMs: 120_000,
       promql: PROMQL_DEFAULTS,

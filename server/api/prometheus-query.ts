@@ -5,11 +5,9 @@
 import type { SeriesExemplars } from "../model/series.ts";
 import { printSample } from "../query/promql/number-text.ts";
 import { compareLabels } from "../query/promql/series-labels.ts";
-import { formatPromql, parseSelectors } from "../query/promql-texts.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AddRoute, PrometheusAnswer, PrometheusRequest } from "./prometheus-answer.ts";
 import {
-  invalid,
   PrometheusError,
   readLimit,
   readQueryOptions,
@@ -36,11 +34,7 @@ export function addQueryRoutes(add: AddRoute, deps: ApiDeps): void {
     return deps.promql.range({ query: form.get("query"), ...range, ...sharedOptions(deps, request, seriesMax) });
   });
   add("query_exemplars", BOTH, (request) => answerExemplars(deps, request));
-  add("format_query", BOTH, ({ form }) => {
-    const outcome = formatPromql(form.get("query"), deps.prometheus.promql);
-    if (outcome.kind === "refused") throw invalid("query", outcome.message);
-    return { data: outcome.text };
-  });
+  add("format_query", BOTH, ({ form, signal }) => deps.promql.format(form.get("query"), signal));
 }
 
 function sharedOptions(deps: ApiDeps, { form, headers, signal }: PrometheusRequest, seriesMax: number) {
@@ -55,10 +49,10 @@ function sharedOptions(deps: ApiDeps, { form, headers, signal }: PrometheusReque
 }
 
 /** A query without a selector is answered with nothing at all, as Prometheus does. */
-async function answerExemplars(deps: ApiDeps, { form }: PrometheusRequest): Promise<PrometheusAnswer> {
+async function answerExemplars(deps: ApiDeps, { form, signal }: PrometheusRequest): Promise<PrometheusAnswer> {
   const { startMs, endMs } = readTimes(form);
   if (endMs < startMs) throw new PrometheusError("bad_data", "end timestamp must not be before start timestamp");
-  const outcome = parseSelectors(form.get("query"), deps.prometheus.promql);
+  const outcome = await deps.promql.selectors(form.get("query"), signal);
   if (outcome.kind === "refused") throw new PrometheusError("bad_data", outcome.message);
   if (outcome.selectors.length === 0) return "empty";
   const bySeries = new Map<string, SeriesExemplars>();

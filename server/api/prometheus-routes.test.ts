@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { gunzipSync, inflateSync } from "node:zlib";
 import type { RuleGroupState } from "../query/doors.ts";
-import { ask, json, listReader, startFixture } from "./api-fixture.test.ts";
+import { ask, json, listReader, promqlDoor, startFixture } from "./api-fixture.test.ts";
 
 const ASKED = {
   timeoutMs: 120_000,
@@ -320,16 +320,14 @@ test("a client that leaves aborts what works for it", async (context) => {
   const left = Promise.withResolvers<void>();
   const entered = Promise.withResolvers<void>();
   const { url } = await startFixture(context, {
-    promql: {
+    promql: promqlDoor({
       instant: async ({ signal }) => {
         signal?.addEventListener("abort", () => left.resolve());
         entered.resolve();
         await left.promise;
         return { status: 499, body: Buffer.from("{}") };
       },
-      range: async () => ({ status: 200, body: Buffer.from("{}") }),
-      close: async () => {},
-    },
+    }),
   });
   const impatient = new AbortController();
   const asked = fetch(`${url}/api/v1/query?query=1`, { signal: impatient.signal });

@@ -4,7 +4,7 @@ import test from "node:test";
 import { ThalwegError } from "../model/errors.ts";
 import { oracleDecode, oracleEncode } from "../wire/trace-oracle.ts";
 import type { Fixture } from "./api-fixture.test.ts";
-import { ask, json, startFixture } from "./api-fixture.test.ts";
+import { ask, json, promqlDoor, startFixture } from "./api-fixture.test.ts";
 import { CONTENT_SECURITY_POLICY } from "./asset-routes.ts";
 
 async function storeSpan(fixture: Fixture): Promise<string> {
@@ -233,7 +233,7 @@ test("a failing part gives 500 without its words, in the route's own shape", asy
   };
   const fixture = await startFixture(context, {
     graph: fail,
-    promql: { instant: fail, range: fail, close: async () => {} },
+    promql: promqlDoor({ instant: fail }),
   });
   const graph = await json(`${fixture.url}/api/v1/graph`);
   assert.equal(graph.status, 500);
@@ -254,7 +254,7 @@ test("a taken port is named, and nothing stays open", async (context) => {
 
 test("large answers are compressed when asked for", async (context) => {
   const reply = { status: 200, body: Buffer.from(JSON.stringify({ status: "success", data: "x".repeat(5000) })) };
-  const promql = { instant: async () => reply, range: async () => reply, close: async () => {} };
+  const promql = promqlDoor({ instant: async () => reply });
   const { url } = await startFixture(context, { promql });
   const packed = await ask(`${url}/api/v1/query?query=up`, { headers: { "accept-encoding": "gzip" } });
   assert.equal(packed.headers["content-encoding"], "gzip");

@@ -6,18 +6,24 @@
  * | DuckDB | a quarter of the memory, 128 MiB to 2 GiB | `openStore` |
  * | rows of two SQL answers | a 16th each, 32 MiB to 1 GiB | `openStore` |
  * | metric head | an eighth, 48 to 384 MiB | `openStore` |
- * | values of PromQL queries | an eighth, 32 MiB to what `--query-samples-max` says | `openPromqlDoor` |
+ * | values of all PromQL queries, 16 bytes each | a 16th, from 32 MiB on | `openPromqlDoor` |
+ * | labels and texts of all PromQL queries, half of it for a million series | a 16th, 32 MiB to 2 GiB | `openPromqlDoor` |
+ * | one PromQL answer | a 32nd, 16 to 256 MiB | `openPromqlDoor` |
  * | bodies of requests being read | an eighth, 64 to 256 MiB | `startApi` |
  * | spans that wait for their commit | a 16th, 32 to 128 MiB | `openIngest` |
  * | Node itself, code and page | some 120 MiB | – |
  * | capture ring, connections, open spans | 16 MiB ring, counts in `agent/*` | the agent's thread, 512 MiB heap |
  *
- * Without the last line together 95 % of a GiB and less where there is more. Below some 600 MiB the least of each add up
+ * Without the last line together 97 % of a GiB and less where there is more. Below some 600 MiB the least of each add up
  * to more than there is, and so may the agent's heap, which usually takes a tenth of its limit.
  */
 
 const MIB = 2 ** 20;
-const SAMPLE_BYTES = 8;
+/** A value and its time. */
+const SAMPLE_BYTES = 16;
+/** A series on its way to a worker, without its samples. */
+const SERIES_BYTES = 1024;
+const SERIES_MAX = 1_000_000;
 
 /** Bytes of each part that takes a share. */
 export interface MemoryShares {
@@ -26,20 +32,29 @@ export interface MemoryShares {
   readonly headBytes: number;
   readonly bodiesBytes: number;
   readonly pendingBytes: number;
-  /** Values that PromQL may hold at a time. */
+  /** Values that all PromQL queries together may hold at a time. */
   readonly querySamples: number;
+  /** JavaScript's heap of all PromQL workers together. */
+  readonly queryHeapBytes: number;
+  readonly queryAnswerBytes: number;
+  /** Series that one PromQL query may select. */
+  readonly querySeries: number;
 }
 
 /** @param bytesAvailable Of the machine or control group. */
 export function memoryShares(bytesAvailable: number): MemoryShares {
   const share = (part: number, minMib: number, maxMib: number) =>
     Math.min(maxMib * MIB, Math.max(minMib * MIB, Math.floor(bytesAvailable / part)));
+  const queryHeapBytes = share(16, 32, 2_048);
   return {
     duckdbBytes: share(4, 128, 2_048),
     answerBytes: share(16, 32, 1_024),
     headBytes: share(8, 48, 384),
     bodiesBytes: share(8, 64, 256),
     pendingBytes: share(16, 32, 128),
-    querySamples: Math.floor(share(8, 32, 1_048_576) / SAMPLE_BYTES),
+    querySamples: Math.floor(share(16, 32, 1_048_576) / SAMPLE_BYTES),
+    queryHeapBytes,
+    queryAnswerBytes: share(32, 16, 256),
+    querySeries: Math.min(SERIES_MAX, Math.floor(queryHeapBytes / SERIES_BYTES)),
   };
 }

@@ -19,9 +19,6 @@ import { SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
 import { systemClock } from "../platform/system-clock.ts";
 import type { PromqlDoor } from "../query/doors.ts";
 import { readGraph } from "../query/graph.ts";
-import { chooseFeatures } from "../query/promql/features.ts";
-import type { PromqlSettings } from "../query/promql/query.ts";
-import { openPromqlDoor } from "../query/promql-door.ts";
 import { openSqlDoor } from "../query/sql/sql-door.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
@@ -30,12 +27,11 @@ import { pageAssets } from "../web/page-assets.ts";
 import { memoryShares } from "./memory-shares.ts";
 import type { ProgramFiles } from "./program-files.ts";
 import { prometheusDeps, promqlSettings } from "./prometheus-deps.ts";
+import { startPromql } from "./start-promql.ts";
 import { chooseDataDirectory, type FileOwner, giveTree } from "./surroundings.ts";
 import { productVersion } from "./version.ts";
 
 const OWNERSHIP_EVERY_MS = 30_000;
-/** Names of `--enable-feature` that concern routes, not how PromQL is understood. */
-const API_FEATURES: ReadonlySet<string> = new Set(["search-api"]);
 const REPLAY = SPAN_SOURCES.indexOf("replay");
 const CAPTURE_NOT_STARTED = {
   tier: "off",
@@ -108,11 +104,32 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     });
     undo.push(() => ingest.close());
     const understood = promqlSettings(settings, shares.querySamples);
-    const promql = openPromql({ settings, promqlSettings: understood, files, store, clock, log });
+    const promql = startPromql({
+      settings,
+      promqlSettings: understood,
+      shares,
+      workerUrl: files.promqlWorkerUrl,
+      dataDirectory: data.directory,
+      store,
+      clock,
+      telemetry,
+      log,
+    });
     undo.push(() => promql.close());
     const link: Link = { agent: undefined, api: undefined };
     const facts = prometheusDeps({ settings, promqlSettings: understood, store, clock });
-    const parts: Parts = { settings, files, telemetry, log, clock, store, ingest, promql, prometheus: facts, link };
+    const parts: Parts = {
+      settings,
+      files,
+      telemetry,
+      log,
+      clock,
+      store,
+      ingest,
+      promql: promql.door,
+      prometheus: facts,
+      link,
+    };
     const api = await startApi(apiDeps(parts, shares.bodiesBytes));
     link.api = api;
     undo.push(() => api.close());
@@ -165,23 +182,6 @@ interface Parts {
 interface Link {
   agent: Agent | undefined;
   api: Api | undefined;
-}
-
-/** Opens PromQL, and tells which of Prometheus' features that were asked for make no difference here. */
-function openPromql(
-  options: Pick<Parts, "settings" | "files" | "store" | "clock" | "log"> & { promqlSettings: PromqlSettings },
-): PromqlDoor {
-  const { settings, files, store, clock, log } = options;
-  for (const feature of chooseFeatures(settings.enableFeatures).ignored) {
-    if (!API_FEATURES.has(feature)) log.warn({ feature }, "this name of --enable-feature has no effect here");
-  }
-  return openPromqlDoor({
-    reader: store.reader,
-    clock,
-    workerUrl: files.promqlWorkerUrl,
-    settings: options.promqlSettings,
-    onWorkerFailure: (cause) => log.error({ error: cause }, "the PromQL worker died and was replaced"),
-  });
 }
 
 function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {

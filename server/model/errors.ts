@@ -61,6 +61,22 @@ const CATALOGUE = {
     message: "The query failed: {why}",
     httpStatus: 422,
   },
+  query_canceled: {
+    message: "The query was stopped: nobody waits for its answer.",
+    httpStatus: 499,
+  },
+  query_series_max: {
+    message: "Query selects more than {max} series. Narrow its selectors, or raise --memory.",
+    httpStatus: 422,
+  },
+  query_memory_max: {
+    message: "Query needs {asked} bytes for labels and texts; the limit is {max}. Narrow it, or raise --memory.",
+    httpStatus: 422,
+  },
+  query_answer_max: {
+    message: "The answer has more than {max} bytes. Ask for fewer series or points, or raise --memory.",
+    httpStatus: 422,
+  },
   query_samples_max: {
     message:
       "Query needs {asked} samples; the limit is {max}. Narrow the range, or raise --query-samples-max and --memory.",

@@ -2,14 +2,26 @@
  * What the faces ask of the query room. Requests and answers are plain data, so that an engine can run in a worker.
  */
 
-import type { Labels } from "../model/series.ts";
+import type { Labels, Matcher } from "../model/series.ts";
 import type { SqlAnswer } from "../store/reader.ts";
+
+/** Prometheus' kinds of errors that queries have. */
+export type PromqlErrorType =
+  | "bad_data"
+  | "execution"
+  | "cost_limit"
+  | "timeout"
+  | "canceled"
+  | "internal"
+  | "unavailable";
 
 /** A whole HTTP answer, rendered where it was computed. */
 export interface RenderedAnswer {
   readonly status: number;
   /** JSON in UTF-8. */
   readonly body: Uint8Array;
+  /** Undefined for a success. */
+  readonly errorType?: PromqlErrorType | undefined;
 }
 
 /** What both kinds of queries take beside their times. */
@@ -55,10 +67,19 @@ export interface RangeRequest extends RangeTimes, QueryOptions, QueryCaller {
   readonly query: string;
 }
 
+/** Matchers of every selector in a query, or what is wrong with the query. */
+export type SelectorsOutcome =
+  | { readonly kind: "selectors"; readonly selectors: readonly (readonly Matcher[])[] }
+  | { readonly kind: "refused"; readonly message: string };
+
 /** Evaluates PromQL in a worker; answers in Prometheus' own shape, errors included. */
 export interface PromqlDoor {
   instant(request: InstantRequest): Promise<RenderedAnswer>;
   range(request: RangeRequest): Promise<RenderedAnswer>;
+  /** `/api/v1/format_query`. */
+  format(text: string, signal?: AbortSignal): Promise<RenderedAnswer>;
+  /** Matchers of every selector of a query. */
+  selectors(text: string, signal?: AbortSignal): Promise<SelectorsOutcome>;
   close(): Promise<void>;
 }
 

@@ -1,13 +1,12 @@
 /**
- * PromQL for the faces: plans and selects here, evaluates and renders in a worker.
+ * PromQL for the faces: queues queries, gathers what they select here, evaluates and renders in workers.
  *
- * A worker answers one query at a time. One that outlives its time or dies is replaced; its query answers 503.
+ * A worker has one job at a time. A query is answered the moment its time is over or its client leaves; its worker is
+ * free again once it noticed, and is replaced where it does not.
  */
 
-import { Worker } from "node:worker_threads";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
-import type { SeriesSamples } from "../model/series.ts";
 import type { StoreReader } from "../store/reader.ts";
 import type {
   InstantRequest,
@@ -17,12 +16,16 @@ import type {
   RangeRequest,
   RangeTimes,
   RenderedAnswer,
+  SelectorsOutcome,
 } from "./doors.ts";
-import { packedBuffers, packSamples } from "./promql/packed-samples.ts";
-import { PROMQL_DEFAULTS, type PromqlQuery, type PromqlSettings, planQuery } from "./promql/query.ts";
-import { samplesSize } from "./promql/query-budget.ts";
-import { type AnswerCut, renderError, renderFailure } from "./promql/render.ts";
-import type { WorkerReply, WorkerRequest } from "./promql-worker.ts";
+import { packedBuffers } from "./promql/packed-samples.ts";
+import { PROMQL_DEFAULTS, type PromqlQuery, type PromqlSettings } from "./promql/query.ts";
+import { renderError, renderFailure } from "./promql/render.ts";
+import type { SelectionWindow, ToWorker, WorkerLimits } from "./promql-messages.ts";
+import { PromqlSlot, type SlotEvent } from "./promql-slot.ts";
+import { readSelectors } from "./promql-text-answers.ts";
+import { QueryCells } from "./query-cells.ts";
+import { feedQuery } from "./query-feed.ts";
 
 /** Where the worker's code is in a clone; bundles say where theirs is. */
 function workerOfClone(): URL {
@@ -35,19 +38,58 @@ export const RANGE_STEPS_MAX = 11_000;
 /** Queries that run or wait: a dashboard sends all of its panels at once, and nobody there tries again. */
 const QUERIES_MAX = 256;
 
-/** How long after its own deadline a worker may take to notice it. */
-const TIMEOUT_GRACE_MS = 250;
+/** How long a text may take that is only parsed. */
+const TEXT_TIMEOUT_MS = 10_000;
+
+/** The longest that a timer of Node waits; a longer one would fire at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+const STOPPING = "the server is stopping";
 
 /** What the door reads from and is bounded by. */
 export interface PromqlDoorOptions {
   readonly reader: Pick<StoreReader, "select">;
   readonly clock: Pick<Clock, "monotonicMs">;
   readonly workerUrl?: URL | undefined;
-  /** Threads that evaluate; one where two cores are. */
+  /** Threads that evaluate; one unless given. */
   readonly workers?: number | undefined;
   readonly settings?: Partial<PromqlSettings> | undefined;
+  readonly limits?: Partial<QueryLimits> | undefined;
+  /** Told when a query begins to run, and in which of the places 0 to `workers - 1`. */
+  readonly onBegin?: ((place: number, text: string) => void) | undefined;
+  /** Told when a place is free again. */
+  readonly onEnd?: ((place: number) => void) | undefined;
+  /** Told of every query once it is answered. */
+  readonly onAnswer?: ((report: QueryReport) => void) | undefined;
   /** Told of a worker that died of a bug: the error belongs in the log. */
   readonly onWorkerFailure?: ((cause: Error) => void) | undefined;
+}
+
+/** What all queries may take. */
+export interface QueryLimits extends WorkerLimits {
+  /** Series that one query may select. */
+  readonly seriesMax: number;
+}
+
+const LIMITS_DEFAULT: QueryLimits = {
+  valuesMax: 50_000_000,
+  heapBytesMax: 512 * 2 ** 20,
+  answerBytesMax: 256 * 2 ** 20,
+  seriesMax: 1_000_000,
+};
+
+/** How a query went. */
+export interface QueryReport {
+  readonly query: Pick<PromqlQuery, "text" | "startMs" | "endMs" | "stepMs">;
+  /** HTTP status of the answer. */
+  readonly status: number;
+  /** `ok`, or Prometheus' kind of error. */
+  readonly outcome: string;
+  readonly queueMs: number;
+  readonly totalMs: number;
+  readonly answerBytes: number;
+  /** The most values that were held at once; 0 where the worker did not say. */
+  readonly samplesPeak: number;
 }
 
 /** Opens the door; workers start with the first queries. */
@@ -55,39 +97,46 @@ export function openPromqlDoor(options: PromqlDoorOptions): PromqlDoor {
   return new WorkerDoor(options);
 }
 
-/** A thread and the query it is busy with. */
-interface Slot {
-  worker: Worker | undefined;
-  job: Job | undefined;
-}
-
 interface Job {
   readonly id: number;
-  readonly query: PromqlQuery;
-  readonly cut: AnswerCut;
+  /** Undefined for a text that is only parsed. */
+  readonly query: PromqlQuery | undefined;
+  readonly first: ToWorker;
+  readonly queuedMs: number;
   readonly deadlineMs: number;
   readonly timer: NodeJS.Timeout;
+  /** Aborted once the job is answered. */
+  readonly answered: AbortController;
   readonly resolve: (answer: RenderedAnswer) => void;
+  /** Where its worker is: it plans or evaluates while `busy`, and waits for samples while `fed`. */
+  state: "waiting" | "busy" | "fed";
+  beganMs: number;
 }
 
-/** Jobs wait in order of arrival; a slot without a job is free. */
+/** Jobs wait in order of arrival. */
 class WorkerDoor implements PromqlDoor {
   readonly #options: PromqlDoorOptions;
   readonly #settings: PromqlSettings;
-  readonly #slots: Slot[];
+  readonly #limits: QueryLimits;
+  readonly #cells: QueryCells;
+  readonly #slots: readonly PromqlSlot[];
+  readonly #running = new Map<number, { readonly job: Job; readonly slot: PromqlSlot }>();
   readonly #waiting: Job[] = [];
   #nextId = 1;
   #closed = false;
 
   constructor(options: PromqlDoorOptions) {
+    const workers = options.workers ?? 1;
     this.#options = options;
     this.#settings = { ...PROMQL_DEFAULTS, ...options.settings };
-    this.#slots = Array.from({ length: options.workers ?? 1 }, () => ({ worker: undefined, job: undefined }));
+    this.#limits = { ...LIMITS_DEFAULT, ...options.limits };
+    this.#cells = new QueryCells(workers);
+    this.#slots = Array.from({ length: workers }, (_, index) => this.#makeSlot(index));
   }
 
   instant(request: InstantRequest): Promise<RenderedAnswer> {
     const { query, timeMs } = request;
-    return this.#run({ text: query, startMs: timeMs, endMs: timeMs, stepMs: 0, ...this.#shared(request) }, request);
+    return this.#query({ text: query, startMs: timeMs, endMs: timeMs, stepMs: 0, ...this.#shared(request) }, request);
   }
 
   range(request: RangeRequest): Promise<RenderedAnswer> {
@@ -95,7 +144,27 @@ class WorkerDoor implements PromqlDoor {
     if (refused !== undefined) return Promise.resolve(renderError("bad_data", refused));
     const { query, startMs, endMs } = request;
     const stepMs = Math.max(1, Math.floor(request.stepMs));
-    return this.#run({ text: query, startMs, endMs, stepMs, ...this.#shared(request) }, request);
+    return this.#query({ text: query, startMs, endMs, stepMs, ...this.#shared(request) }, request);
+  }
+
+  format(text: string, signal?: AbortSignal): Promise<RenderedAnswer> {
+    const id = this.#nextId++;
+    const first = { kind: "text", id, text, wish: "format", settings: this.#settings } as const;
+    return this.#submit({ query: undefined, first, timeoutMs: TEXT_TIMEOUT_MS, signal });
+  }
+
+  async selectors(text: string, signal?: AbortSignal): Promise<SelectorsOutcome> {
+    const id = this.#nextId++;
+    const first = { kind: "text", id, text, wish: "selectors", settings: this.#settings } as const;
+    return readSelectors(await this.#submit({ query: undefined, first, timeoutMs: TEXT_TIMEOUT_MS, signal }));
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const job of this.#waiting.splice(0)) this.#settle(job, renderError("unavailable", STOPPING));
+    for (const { job } of this.#running.values()) this.#settle(job, renderError("unavailable", STOPPING));
+    await Promise.all(this.#slots.map((slot) => slot.close()));
+    this.#running.clear();
   }
 
   #shared({ timeoutMs, lookbackMs, useStartTimestamps }: QueryOptions): Pick<PromqlQuery, "timeoutMs" | "settings"> {
@@ -107,126 +176,169 @@ class WorkerDoor implements PromqlDoor {
     return { timeoutMs, settings };
   }
 
-  async close(): Promise<void> {
-    this.#closed = true;
-    for (const job of this.#waiting.splice(0)) this.#settle(job, renderError("unavailable", "the server is stopping"));
-    const stopping = this.#slots.map(async (slot) => {
-      const { job, worker } = slot;
-      slot.job = undefined;
-      slot.worker = undefined;
-      if (job !== undefined) this.#settle(job, renderError("unavailable", "the server is stopping"));
-      await worker?.terminate();
-    });
-    await Promise.all(stopping);
+  #query(query: PromqlQuery, { seriesMax, warnings, signal }: QueryCaller): Promise<RenderedAnswer> {
+    const id = this.#nextId++;
+    const first = { kind: "plan", id, query, show: { seriesMax, warnings } } as const;
+    return this.#submit({ query, first, timeoutMs: query.timeoutMs, signal });
   }
 
-  #run(query: PromqlQuery, { seriesMax, warnings }: QueryCaller): Promise<RenderedAnswer> {
-    if (this.#closed) return Promise.resolve(renderError("unavailable", "the server is stopping"));
-    const running = this.#slots.filter((slot) => slot.job !== undefined).length;
+  #submit(asked: {
+    readonly query: PromqlQuery | undefined;
+    readonly first: ToWorker;
+    readonly timeoutMs: number;
+    readonly signal: AbortSignal | undefined;
+  }): Promise<RenderedAnswer> {
+    if (this.#closed) return Promise.resolve(renderError("unavailable", STOPPING));
+    const running = this.#running.size;
     const waiting = this.#waiting.length;
     if (running + waiting >= QUERIES_MAX) {
       const busy = new ThalwegError("query_busy", { running, waiting, max: QUERIES_MAX });
       return Promise.resolve(renderError("unavailable", busy.message));
     }
     return new Promise((resolve) => {
+      const nowMs = this.#options.clock.monotonicMs();
       const job: Job = {
-        id: this.#nextId++,
-        query,
-        cut: { seriesMax, warnings },
-        deadlineMs: this.#options.clock.monotonicMs() + query.timeoutMs,
-        timer: setTimeout(() => this.#expire(job), query.timeoutMs + TIMEOUT_GRACE_MS),
+        id: asked.first.id,
+        query: asked.query,
+        first: asked.first,
+        queuedMs: nowMs,
+        deadlineMs: nowMs + asked.timeoutMs,
+        timer: setTimeout(() => this.#giveUp(job, "timeout"), Math.min(asked.timeoutMs, TIMER_MS_MAX)),
+        answered: new AbortController(),
         resolve,
+        state: "waiting",
+        beganMs: nowMs,
       };
+      asked.signal?.addEventListener("abort", () => this.#giveUp(job, "canceled"), { signal: job.answered.signal });
       this.#waiting.push(job);
       this.#next();
     });
   }
 
-  #settle(job: Job, answer: RenderedAnswer): void {
-    clearTimeout(job.timer);
-    job.resolve(answer);
+  #makeSlot(index: number): PromqlSlot {
+    return new PromqlSlot({
+      index,
+      workerUrl: this.#options.workerUrl ?? workerOfClone(),
+      start: { cells: this.#cells.buffer, slot: index, limits: this.#limits },
+      cells: this.#cells,
+      onEvent: (id, event) => this.#hear(id, event),
+    });
   }
 
-  /** Gives the first waiting job to a free slot. */
+  /** Gives waiting jobs to free slots. */
   #next(): void {
-    const slot = this.#slots.find((one) => one.job === undefined);
-    const job = slot === undefined ? undefined : this.#waiting.shift();
-    if (slot === undefined || job === undefined) return;
-    slot.job = job;
-    this.#send(slot, job).catch((cause: unknown) => {
-      if (slot.job !== job) return; // it ended while its series were gathered
-      slot.job = undefined;
+    if (this.#closed) return;
+    for (const slot of this.#slots) {
+      if (!slot.isFree) continue;
+      const job = this.#waiting.shift();
+      if (job === undefined) return;
+      job.state = "busy";
+      job.beganMs = this.#options.clock.monotonicMs();
+      this.#running.set(job.id, { job, slot });
+      if (job.query !== undefined) this.#options.onBegin?.(slot.index, job.query.text);
+      slot.begin(job.id, job.first);
+    }
+  }
+
+  #hear(id: number, event: SlotEvent): void {
+    const running = this.#running.get(id);
+    if (running === undefined) return;
+    const { job, slot } = running;
+    if (event.kind === "selections") {
+      job.state = "fed";
+      if (job.answered.signal.aborted) this.#abandon(job, slot);
+      else this.#feed(job, slot, event.selections).catch((cause: unknown) => this.#fail(job, slot, cause));
+      return;
+    }
+    this.#end(job, slot);
+    if (event.kind === "answer") this.#settle(job, event.answer, event.samplesPeak);
+    else this.#lose(job, event.cause);
+    this.#next();
+  }
+
+  async #feed(job: Job, slot: PromqlSlot, selections: readonly SelectionWindow[]): Promise<void> {
+    const { clock, reader } = this.#options;
+    const sinceMs = clock.monotonicMs();
+    await feedQuery({
+      reader,
+      selections,
+      samplesMax: Math.min(this.#settings.samplesMax, Math.max(0, this.#limits.valuesMax - this.#cells.values)),
+      seriesMax: this.#limits.seriesMax,
+      signal: job.answered.signal,
+      onPart: (selection, samples) => {
+        slot.send({ kind: "samples", id: job.id, selection, samples }, packedBuffers(samples));
+      },
+    });
+    if (job.answered.signal.aborted) return;
+    const nowMs = clock.monotonicMs();
+    const timeoutMs = job.deadlineMs - nowMs;
+    job.state = "busy";
+    slot.send({
+      kind: "evaluate",
+      id: job.id,
+      timeoutMs,
+      queueMs: job.beganMs - job.queuedMs,
+      selectMs: nowMs - sinceMs,
+    });
+  }
+
+  /** Its samples could not be gathered. */
+  #fail(job: Job, slot: PromqlSlot, cause: unknown): void {
+    if (!job.answered.signal.aborted) {
       const failure = renderFailure(cause);
       if (failure === undefined) this.#report(cause);
       this.#settle(job, failure ?? renderError("internal", "the query failed; the log says why"));
-      this.#next();
-    });
-  }
-
-  async #send(slot: Slot, job: Job): Promise<void> {
-    const timeoutMs = job.deadlineMs - this.#options.clock.monotonicMs();
-    if (timeoutMs <= 0) throw new ThalwegError("query_timeout", { timeoutMs: job.query.timeoutMs });
-    const query = { ...job.query, timeoutMs };
-    const samples = packSamples(await this.#select(query));
-    if (slot.job !== job) return;
-    slot.worker ??= this.#start(slot);
-    const request: WorkerRequest = { id: job.id, query, cut: job.cut, samples };
-    slot.worker.postMessage(request, packedBuffers(samples));
-  }
-
-  async #select(query: PromqlQuery): Promise<SeriesSamples[][]> {
-    let asked = 0;
-    const selected: SeriesSamples[][] = [];
-    for (const { matchers, minMs, maxMs } of planQuery(query).selections) {
-      const series = await this.#options.reader.select(matchers, minMs, maxMs);
-      for (const one of series) asked += samplesSize(one);
-      if (asked > query.settings.samplesMax) {
-        throw new ThalwegError("query_samples_max", { asked, max: query.settings.samplesMax });
-      }
-      selected.push(series);
     }
-    return selected;
+    if (this.#running.has(job.id)) this.#abandon(job, slot);
   }
 
-  #start(slot: Slot): Worker {
-    const worker = new Worker(this.#options.workerUrl ?? workerOfClone(), { name: "promql" });
-    worker.on("message", (reply: WorkerReply) => {
-      const { job } = slot;
-      if (slot.worker !== worker || job === undefined || job.id !== reply.id) return;
-      slot.job = undefined;
-      this.#settle(job, { status: reply.status, body: reply.body });
-      this.#next();
-    });
-    worker.on("error", (cause) => this.#report(cause));
-    worker.on("exit", () => this.#lose(slot, worker));
-    worker.unref();
-    return worker;
+  /** Its worker waits for samples that will not come. */
+  #abandon(job: Job, slot: PromqlSlot): void {
+    slot.forget(job.id);
+    this.#end(job, slot);
+    this.#next();
   }
 
-  /** A worker ended by itself: what it was busy with is lost, and the next job starts another. */
-  #lose(slot: Slot, worker: Worker): void {
-    if (slot.worker !== worker) return;
-    const { job } = slot;
-    slot.worker = undefined;
-    slot.job = undefined;
-    if (job !== undefined) {
-      this.#settle(job, renderError("unavailable", "the query worker stopped while it ran this query; try again"));
-    }
-    if (!this.#closed) this.#next();
-  }
-
-  #expire(job: Job): void {
+  /** Answers a job before its time, and has its worker stop. */
+  #giveUp(job: Job, why: "timeout" | "canceled"): void {
+    const where = job.state === "waiting" ? "query queue" : "expression evaluation";
+    const words = why === "timeout" ? `query timed out in ${where}` : `query was canceled in ${where}`;
+    this.#settle(job, renderError(why, words));
     const waitingAt = this.#waiting.indexOf(job);
     if (waitingAt !== -1) this.#waiting.splice(waitingAt, 1);
-    const slot = this.#slots.find((one) => one.job === job);
-    if (slot !== undefined) {
-      const { worker } = slot;
-      slot.worker = undefined;
-      slot.job = undefined;
-      worker?.terminate().catch((cause: unknown) => this.#report(cause));
-    }
-    this.#settle(job, renderError("timeout", "query timed out in query execution"));
-    this.#next();
+    const slot = this.#running.get(job.id)?.slot;
+    if (slot === undefined) return;
+    if (job.state === "fed") this.#abandon(job, slot);
+    else slot.stop(job.id);
+  }
+
+  #lose(job: Job, cause: Error | undefined): void {
+    if (cause !== undefined) this.#report(cause);
+    this.#settle(job, renderError("unavailable", "the query worker stopped while it ran this query; try again"));
+  }
+
+  #end(job: Job, slot: PromqlSlot): void {
+    this.#running.delete(job.id);
+    if (job.query !== undefined) this.#options.onEnd?.(slot.index);
+  }
+
+  /** The first answer counts. */
+  #settle(job: Job, answer: RenderedAnswer, samplesPeak = 0): void {
+    if (job.answered.signal.aborted) return;
+    clearTimeout(job.timer);
+    job.answered.abort();
+    job.resolve(answer);
+    if (job.query === undefined) return;
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#options.onAnswer?.({
+      query: job.query,
+      status: answer.status,
+      outcome: answer.errorType ?? "ok",
+      queueMs: (job.state === "waiting" ? nowMs : job.beganMs) - job.queuedMs,
+      totalMs: nowMs - job.queuedMs,
+      answerBytes: answer.body.length,
+      samplesPeak,
+    });
   }
 
   #report(cause: unknown): void {

@@ -9,6 +9,7 @@ import { tokenizePromql } from "../../grammar/promql-token.ts";
 import type { PromqlExpression, PromqlSelector } from "../../grammar/promql-tree.ts";
 import { describeUnexpected } from "../../grammar/promql-unexpected.ts";
 import type { Matcher } from "../model/series.ts";
+import type { SelectorsOutcome } from "./doors.ts";
 import { type PromqlSettings, parseOptions } from "./promql/query.ts";
 import { compileRegex } from "./promql/regex.ts";
 
@@ -20,11 +21,6 @@ export type SelectorOutcome =
   | { readonly kind: "matchers"; readonly matchers: readonly Matcher[] }
   /** Every matcher is satisfied by an absent label. */
   | { readonly kind: "matches_empty" }
-  | { readonly kind: "refused"; readonly message: string };
-
-/** Matchers of every selector in a query, or what is wrong with the query. */
-export type SelectorsOutcome =
-  | { readonly kind: "selectors"; readonly selectors: readonly (readonly Matcher[])[] }
   | { readonly kind: "refused"; readonly message: string };
 
 /** A PromQL text in canonical form, or what is wrong with it. */

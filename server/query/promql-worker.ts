@@ -1,43 +1,149 @@
 /**
- * The thread in which PromQL is evaluated and answers are rendered.
+ * The thread in which PromQL is parsed, planned and evaluated, and answers are rendered.
  *
- * It gets plain data and gives bytes; it knows neither store nor clock of the main thread.
+ * It gets plain data and gives bytes; it knows neither store nor clock of the main thread. One job at a time: plan,
+ * samples, evaluate, answer.
  */
 
-import { parentPort } from "node:worker_threads";
+import { getHeapStatistics, setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { parentPort, workerData } from "node:worker_threads";
+import { ThalwegError } from "../model/errors.ts";
+import type { Labels, SeriesSamples } from "../model/series.ts";
+import { lowerThreadPriority } from "../platform/thread-priority.ts";
 import type { RenderedAnswer } from "./doors.ts";
-import { type PackedSamples, unpackSamples } from "./promql/packed-samples.ts";
-import { evaluateQuery, type PromqlQuery, planQuery } from "./promql/query.ts";
-import { type AnswerCut, renderFailure, renderOutcome } from "./promql/render.ts";
+import { unpackSamples } from "./promql/packed-samples.ts";
+import { evaluateQuery, type PlannedQuery, type PromqlQuery, planQuery } from "./promql/query.ts";
+import type { QueryWatch } from "./promql/query-budget.ts";
+import { type AnswerShow, renderFailure, renderOutcome } from "./promql/render.ts";
+import type { FromWorker, ToWorker, WorkerStart } from "./promql-messages.ts";
+import { renderText } from "./promql-text-answers.ts";
+import { QueryCells } from "./query-cells.ts";
 
-/** A query with the samples that its plan asked for. */
-export interface WorkerRequest {
+/** The heap is measured once for so many looks at the budget. */
+const HEAP_EVERY = 32;
+/** Garbage is collected at most so often while a query runs. */
+const COLLECT_EVERY_MS = 1000;
+/** Beyond this, heap and buffers together, garbage is collected before the next query. */
+const COLLECT_BYTES = 64 * 2 ** 20;
+
+/** The query that is planned, while its samples arrive. */
+interface Job {
   readonly id: number;
   readonly query: PromqlQuery;
-  readonly cut: AnswerCut;
-  readonly samples: PackedSamples;
+  readonly show: AnswerShow;
+  readonly plan: PlannedQuery;
+  readonly planMs: number;
+  readonly selected: SeriesSamples[][];
+  readonly pairs: Labels[number][];
 }
 
-/** The rendered answer to the request of that id. */
-export interface WorkerReply extends RenderedAnswer {
-  readonly id: number;
+// The door makes workers with exactly this.
+const { cells: buffer, slot, limits } = workerData as WorkerStart;
+const cells = new QueryCells(buffer);
+let job: Job | undefined;
+const startHeapBytes = getHeapStatistics().used_heap_size;
+let collectedMs = Number.NEGATIVE_INFINITY;
+
+setFlagsFromString("--expose-gc");
+// A context made after the flag was set has the function, and V8 has no other name for it.
+const collectGarbage = runInNewContext("gc") as () => void;
+
+/** Tells the others what this worker holds, and stops the query where they have no room, or where nobody waits. */
+function watchOf(id: number): QueryWatch {
+  let looks = 0;
+  return {
+    monotonicMs: () => performance.now(),
+    check: (held) => {
+      if (cells.isStopped(slot, id)) throw new ThalwegError("query_canceled", {});
+      const values = cells.holdValues(slot, held);
+      if (values.total > limits.valuesMax && values.isLargest) {
+        throw new ThalwegError("query_samples_max", { asked: values.total, max: limits.valuesMax });
+      }
+      if (looks++ % HEAP_EVERY === 0) checkHeap();
+    },
+  };
 }
 
-const clock = { monotonicMs: () => performance.now() };
-
-function answer(request: WorkerRequest): RenderedAnswer {
-  try {
-    const plan = planQuery(request.query);
-    return renderOutcome(evaluateQuery(request.query, plan, unpackSamples(request.samples), clock), request.cut);
-  } catch (cause) {
-    const failure = renderFailure(cause);
-    if (failure === undefined) throw cause; // a bug: the worker dies, the main thread answers and starts another
-    return failure;
+/** What V8 has not collected yet counts only once a collection did not help. */
+function checkHeap(): void {
+  const { heapBytesMax } = limits;
+  const measure = () => cells.holdHeap(slot, Math.max(0, getHeapStatistics().used_heap_size - startHeapBytes));
+  let { total, isLargest } = measure();
+  if (total <= heapBytesMax || !isLargest) return;
+  const nowMs = performance.now();
+  if (nowMs - collectedMs > COLLECT_EVERY_MS) {
+    collectGarbage();
+    ({ total, isLargest } = measure());
+    collectedMs = performance.now();
+  }
+  if (total > heapBytesMax && isLargest) {
+    throw new ThalwegError("query_memory_max", { asked: total, max: heapBytesMax });
   }
 }
 
-parentPort?.on("message", (request: WorkerRequest) => {
-  const { status, body } = answer(request);
-  const reply: WorkerReply = { id: request.id, status, body };
-  parentPort?.postMessage(reply, [body.buffer as ArrayBuffer]); // made by the renderer
-});
+function plan(message: ToWorker & { readonly kind: "plan" }): void {
+  const { id, query, show } = message;
+  attempt(id, () => {
+    const sinceMs = performance.now();
+    const planned = planQuery(query);
+    const planMs = performance.now() - sinceMs;
+    job = { id, query, show, plan: planned, planMs, selected: planned.selections.map(() => []), pairs: [] };
+    const selections = planned.selections.map(({ matchers, minMs, maxMs }) => ({ matchers, minMs, maxMs }));
+    send({ kind: "selections", id, selections });
+    return undefined;
+  });
+}
+
+function evaluate(message: ToWorker & { readonly kind: "evaluate" }, { query, ...rest }: Job): void {
+  const { id, timeoutMs } = message;
+  attempt(id, () => {
+    const outcome = evaluateQuery({ ...query, timeoutMs }, rest.plan, rest.selected, watchOf(id));
+    const answer = renderOutcome(outcome, { ...rest.show, bytesMax: limits.answerBytesMax });
+    return { answer, samplesPeak: outcome.samplesPeak };
+  });
+}
+
+/** Sends what `run` gives, or the answer to what it throws. A bug ends the worker, and the main thread answers. */
+function attempt(id: number, run: () => { answer: RenderedAnswer; samplesPeak: number } | undefined): void {
+  try {
+    const outcome = run();
+    if (outcome !== undefined) finish(id, outcome.answer, outcome.samplesPeak);
+  } catch (cause) {
+    const failure = renderFailure(cause);
+    if (failure === undefined) throw cause;
+    finish(id, failure, 0);
+  }
+}
+
+function finish(id: number, answer: RenderedAnswer, samplesPeak: number): void {
+  send({ kind: "answer", id, answer, samplesPeak }, [answer.body.buffer as ArrayBuffer]); // made by the renderer
+  leave();
+}
+
+/** Lets go of the job and of all that it held. */
+function leave(): void {
+  job = undefined;
+  const { used_heap_size: heapBytes, external_memory: bufferBytes } = getHeapStatistics();
+  if (heapBytes + bufferBytes > COLLECT_BYTES) collectGarbage();
+}
+
+function send(message: FromWorker, transfer: ArrayBuffer[] = []): void {
+  parentPort?.postMessage(message, transfer);
+}
+
+function receive(message: ToWorker): void {
+  if (message.kind === "plan") plan(message);
+  else if (message.kind === "text") {
+    const { id, text, wish, settings } = message;
+    attempt(id, () => ({ answer: renderText(text, wish, settings), samplesPeak: 0 }));
+  }
+  // A job that was answered or forgotten may still have parts on their way.
+  else if (message.id !== job?.id) return;
+  else if (message.kind === "forget") leave();
+  else if (message.kind === "evaluate") evaluate(message, job);
+  else job.selected[message.selection]?.push(...unpackSamples(message.samples, job.pairs));
+}
+
+lowerThreadPriority();
+parentPort?.on("message", receive);

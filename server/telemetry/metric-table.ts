@@ -81,6 +81,12 @@ export const METRICS = {
   thalweg_store_damage_total: counter("Damaged parts of files that were set aside.", {
     reason: ["span_file", "span_log", "metric_log", "derived_state", OTHER],
   }),
+  thalweg_promql_queries_total: counter("PromQL queries that were answered, by how.", {
+    outcome: ["ok", "bad_data", "execution", "cost_limit", "timeout", "canceled", "internal", "unavailable", OTHER],
+  }),
+  thalweg_promql_seconds_total: counter("Time from the arrival of PromQL queries to their answers."),
+  thalweg_promql_queue_seconds_total: counter("Part of that time in which queries waited for a worker."),
+  thalweg_promql_slow_total: counter("PromQL queries that took longer than --query-slow."),
   thalweg_http_requests_total: counter("Answers over HTTP and gRPC.", {
     route: { distinctMax: 128 },
     code: { distinctMax: 64 },

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../../model/histogram.ts";
 import type { SeriesSamples } from "../../model/series.ts";
-import { packedBuffers, packSamples, unpackSamples } from "./packed-samples.ts";
+import { packedBuffers, packSamples, SentPairs, unpackSamples } from "./packed-samples.ts";
 
 const exponential: NativeHistogram = {
   schema: 2,
@@ -60,11 +60,17 @@ test("samples arrive as they were sent: floats, histograms, start timestamps", (
     startsMs: undefined,
   };
   const alone: SeriesSamples = { ...floats, histograms: [custom, custom, custom, custom], values };
-  const selected = [[floats, mixed], [], [alone]];
-  const packed = packSamples(selected);
-  const moved = structuredClone(packed, { transfer: packedBuffers(packed) });
-  const unpacked = unpackSamples(moved);
-  assert.deepEqual(unpacked, selected);
-  const histograms = unpacked[0]?.[1]?.histograms;
+  const sent = new SentPairs();
+  const known: [string, string][] = [];
+  const arrive = (series: readonly SeriesSamples[]) => {
+    const packed = packSamples(series, sent);
+    return unpackSamples(structuredClone(packed, { transfer: packedBuffers(packed) }), known);
+  };
+  const unpacked = arrive([floats, mixed]);
+  assert.deepEqual(unpacked, [floats, mixed]);
+  assert.deepEqual(arrive([]), []);
+  assert.deepEqual(arrive([alone]), [alone]);
+  assert.deepEqual(known, [...floats.labels, ...mixed.labels]); // a pair is sent once
+  const histograms = unpacked[1]?.histograms;
   assert.equal(histograms?.[0]?.positiveSpans, histograms?.[2]?.positiveSpans); // equal layouts are one
 });

@@ -8,11 +8,13 @@
 import type { BucketSpan, CounterResetHint, NativeHistogram } from "../../model/histogram.ts";
 import type { Labels, SeriesSamples } from "../../model/series.ts";
 
-/** Series of several selections, one after the other. */
+/** Some series of a selection. */
 export interface PackedSamples {
-  /** How many series each selection has. */
-  readonly counts: readonly number[];
-  readonly labels: readonly Labels[];
+  /** Names and values of label pairs that were not sent before; pairs are numbered in the order in which they are sent. */
+  readonly pairs: readonly string[];
+  /** For each series, how many of the pairs below are its own. */
+  readonly pairCounts: Uint32Array;
+  readonly pairNumbers: Uint32Array;
   /** For each series: where its samples begin and how many they are. */
   readonly timesFrom: Uint32Array;
   readonly valuesFrom: Uint32Array;
@@ -29,9 +31,33 @@ export interface PackedSamples {
   readonly layouts: Float64Array;
 }
 
+/** A name with its value. */
+type LabelPair = Labels[number];
+
+/** Label pairs that went to the worker for a query: each goes once, and is one object there. */
+export class SentPairs {
+  readonly #numbers = new Map<string, Map<string, number>>();
+  #count = 0;
+
+  /** The number of a pair; one that was not sent yet is added to `unsent`. */
+  numberOf([name, value]: LabelPair, unsent: string[]): number {
+    let values = this.#numbers.get(name);
+    if (values === undefined) {
+      values = new Map();
+      this.#numbers.set(name, values);
+    }
+    let number = values.get(value);
+    if (number === undefined) {
+      number = this.#count++;
+      values.set(value, number);
+      unsent.push(name, value);
+    }
+    return number;
+  }
+}
+
 /** Copies samples together; time stamps that several series share are copied once. */
-export function packSamples(selected: readonly (readonly SeriesSamples[])[]): PackedSamples {
-  const all = selected.flat();
+export function packSamples(all: readonly SeriesSamples[], sent: SentPairs): PackedSamples {
   const shared = new Map<Float64Array, number>();
   let times = 0;
   let values = 0;
@@ -45,8 +71,7 @@ export function packSamples(selected: readonly (readonly SeriesSamples[])[]): Pa
   }
   const histograms = packHistograms(all);
   const packed: PackedSamples = {
-    counts: selected.map((series) => series.length),
-    labels: all.map((series) => series.labels),
+    ...packLabels(all, sent),
     timesFrom: new Uint32Array(all.length),
     valuesFrom: new Uint32Array(all.length),
     lengths: new Uint32Array(all.length),
@@ -73,36 +98,57 @@ export function packSamples(selected: readonly (readonly SeriesSamples[])[]): Pa
   return packed;
 }
 
+function packLabels(
+  all: readonly SeriesSamples[],
+  sent: SentPairs,
+): Pick<PackedSamples, "pairs" | "pairCounts" | "pairNumbers"> {
+  const pairs: string[] = [];
+  const pairCounts = new Uint32Array(all.length);
+  let total = 0;
+  for (const { labels } of all) total += labels.length;
+  const pairNumbers = new Uint32Array(total);
+  let at = 0;
+  for (const [index, { labels }] of all.entries()) {
+    pairCounts[index] = labels.length;
+    for (const pair of labels) pairNumbers[at++] = sent.numberOf(pair, pairs);
+  }
+  return { pairs, pairCounts, pairNumbers };
+}
+
 /** Buffers to transfer, so that nothing is copied twice. */
 export function packedBuffers(packed: PackedSamples): ArrayBuffer[] {
-  const { timesFrom, valuesFrom, lengths, timestampsMs, values, startsFrom, startsMs } = packed;
-  const { histogramsFrom, histogramCounts, histograms, layouts } = packed;
-  const all = [timesFrom, valuesFrom, lengths, timestampsMs, values, startsFrom, startsMs];
+  const { pairCounts, pairNumbers, timesFrom, valuesFrom, lengths, timestampsMs, values } = packed;
+  const { startsFrom, startsMs, histogramsFrom, histogramCounts, histograms, layouts } = packed;
+  const all = [pairCounts, pairNumbers, timesFrom, valuesFrom, lengths, timestampsMs, values, startsFrom, startsMs];
   // Each array was made above and owns its buffer.
   return [...all, histogramsFrom, histogramCounts, histograms, layouts].map((array) => array.buffer as ArrayBuffer);
 }
 
-/** Series of each selection again, as views on the buffers. */
-export function unpackSamples(packed: PackedSamples): SeriesSamples[][] {
-  const out: SeriesSamples[][] = [];
+/**
+ * The series again, as views on the buffers.
+ *
+ * @param known Pairs of earlier parts in order of their numbers; those of this part are added.
+ */
+export function unpackSamples(packed: PackedSamples, known: LabelPair[]): SeriesSamples[] {
+  for (let i = 0; i < packed.pairs.length; i += 2) known.push([packed.pairs[i] ?? "", packed.pairs[i + 1] ?? ""]);
+  const out: SeriesSamples[] = [];
   const layouts = new Map<number, Layout>();
-  let index = 0;
-  for (const count of packed.counts) {
-    const series: SeriesSamples[] = [];
-    for (let i = 0; i < count; i++, index++) {
-      const timesFrom = packed.timesFrom[index] ?? 0;
-      const valuesFrom = packed.valuesFrom[index] ?? 0;
-      const length = packed.lengths[index] ?? 0;
-      const startsFrom = packed.startsFrom[index] ?? 0;
-      series.push({
-        labels: packed.labels[index] ?? [],
-        timestampsMs: packed.timestampsMs.subarray(timesFrom, timesFrom + length),
-        values: packed.values.subarray(valuesFrom, valuesFrom + length),
-        startsMs: startsFrom === 0 ? undefined : packed.startsMs.subarray(startsFrom - 1, startsFrom - 1 + length),
-        histograms: unpackHistograms(packed, index, length, layouts),
-      });
-    }
-    out.push(series);
+  let pairAt = 0;
+  for (let index = 0; index < packed.lengths.length; index++) {
+    const labels: LabelPair[] = [];
+    const pairEnd = pairAt + (packed.pairCounts[index] ?? 0);
+    for (; pairAt < pairEnd; pairAt++) labels.push(known[packed.pairNumbers[pairAt] ?? 0] ?? ["", ""]);
+    const timesFrom = packed.timesFrom[index] ?? 0;
+    const valuesFrom = packed.valuesFrom[index] ?? 0;
+    const length = packed.lengths[index] ?? 0;
+    const startsFrom = packed.startsFrom[index] ?? 0;
+    out.push({
+      labels,
+      timestampsMs: packed.timestampsMs.subarray(timesFrom, timesFrom + length),
+      values: packed.values.subarray(valuesFrom, valuesFrom + length),
+      startsMs: startsFrom === 0 ? undefined : packed.startsMs.subarray(startsFrom - 1, startsFrom - 1 + length),
+      histograms: unpackHistograms(packed, index, length, layouts),
+    });
   }
   return out;
 }

@@ -24,16 +24,25 @@ export function samplesSize(series: SeriesSamples): number {
   return size;
 }
 
+/** What a running query looks at now and then. */
+export interface QueryWatch extends Pick<Clock, "monotonicMs"> {
+  /** Told how many values the query holds; throws where the server has no room for them, or where nobody waits. */
+  readonly check?: (held: number) => void;
+}
+
+/** Characters of a text that count for a value. */
+const UNITS_PER_VALUE = 8;
+
 /** Counts values held by a query and looks at the clock. */
 export class QueryBudget {
   readonly #samplesMax: number;
-  readonly #clock: Pick<Clock, "monotonicMs">;
+  readonly #clock: QueryWatch;
   readonly #deadlineMs: number;
   readonly #timeoutMs: number;
   #held = 0;
   #peak = 0;
 
-  constructor(limits: { readonly samplesMax: number; readonly timeoutMs: number }, clock: Pick<Clock, "monotonicMs">) {
+  constructor(limits: { readonly samplesMax: number; readonly timeoutMs: number }, clock: QueryWatch) {
     this.#samplesMax = limits.samplesMax;
     this.#clock = clock;
     this.#timeoutMs = limits.timeoutMs;
@@ -52,6 +61,17 @@ export class QueryBudget {
     if (this.#held > this.#samplesMax) {
       throw new ThalwegError("query_samples_max", { asked: this.#held, max: this.#samplesMax });
     }
+    this.look();
+  }
+
+  /** Takes room for a text that is made; throws as `hold`. */
+  holdText(units: number): void {
+    this.hold(Math.ceil(units / UNITS_PER_VALUE));
+  }
+
+  /** Goes on where there is time and somebody waits; throws as `hold`. For work that takes no room. */
+  look(): void {
+    this.#clock.check?.(this.#held);
     if (this.#clock.monotonicMs() > this.#deadlineMs)
       throw new ThalwegError("query_timeout", { timeoutMs: this.#timeoutMs });
   }

@@ -4,7 +4,6 @@ import { type CheckOptions, promqlType } from "../../../grammar/promql-check.ts"
 import { PromqlSyntaxError } from "../../../grammar/promql-error.ts";
 import { parsePromql } from "../../../grammar/promql-parse.ts";
 import type { PromqlExpression } from "../../../grammar/promql-tree.ts";
-import type { Clock } from "../../model/clock.ts";
 import type { SeriesSamples } from "../../model/series.ts";
 import { Annotations } from "./annotations.ts";
 import { evaluate } from "./evaluate.ts";
@@ -22,7 +21,7 @@ import {
   subqueryGrid,
 } from "./plan.ts";
 import { type PreparedTree, prepareTree } from "./prepare.ts";
-import { QueryBudget, samplesSize } from "./query-budget.ts";
+import { QueryBudget, type QueryWatch, samplesSize } from "./query-budget.ts";
 import { PromqlDurationError } from "./query-error.ts";
 import { regexMatchesEmpty } from "./regex.ts";
 import { stepsToSamples, withoutStale } from "./select-steps.ts";
@@ -155,9 +154,9 @@ export function evaluateQuery(
   query: PromqlQuery,
   plan: PlannedQuery,
   selected: readonly (readonly SeriesSamples[])[],
-  clock: Pick<Clock, "monotonicMs">,
+  watch: QueryWatch,
 ): PromqlOutcome {
-  const budget = new QueryBudget({ samplesMax: query.settings.samplesMax, timeoutMs: query.timeoutMs }, clock);
+  const budget = new QueryBudget({ samplesMax: query.settings.samplesMax, timeoutMs: query.timeoutMs }, watch);
   const annotations = new Annotations(query.text);
   const samples = new Map<Selecting, readonly SeriesSamples[]>();
   const ofStatistics: ReadonlySet<Selecting> = selectorsOfStatistics(plan.tree);

@@ -3,7 +3,7 @@
 import { ThalwegError } from "../../model/errors.ts";
 import type { NativeHistogram } from "../../model/histogram.ts";
 import type { Labels } from "../../model/series.ts";
-import type { RenderedAnswer } from "../doors.ts";
+import type { PromqlErrorType, RenderedAnswer } from "../doors.ts";
 import { jsonBuckets } from "./histogram/histogram-buckets.ts";
 import { printPlainNumber, printSample, printSeconds } from "./number-text.ts";
 import { isBadQuery, type PromqlOutcome, type PromqlResult, type SampleSeries } from "./query.ts";
@@ -16,36 +16,48 @@ const PIECE_LENGTH = 65_536;
 /** Prometheus' warning where an answer shows no more than `limit` series. */
 const TRUNCATED = "results truncated due to limit";
 
-/** Prometheus' kinds of errors that queries have. */
-export type PromqlErrorType = "bad_data" | "execution" | "timeout" | "canceled" | "internal";
+/** Prometheus' words for queries that are too large; ours with the figures follow. */
+const TOO_MANY_SAMPLES = "query processing would load too many samples into memory in query execution";
+const TOO_MANY_SERIES = "query would load too many series into memory in query execution";
 
 const STATUS_OF: Readonly<Record<PromqlErrorType, number>> = {
   bad_data: 400,
   execution: 422,
+  cost_limit: 422,
   timeout: 503,
   canceled: 499,
   internal: 500,
+  unavailable: 503,
 };
 
 /** What of a result is shown, and what is said beside it. */
-export interface AnswerCut {
+export interface AnswerShow {
   /** Series that are shown; a warning says that there are more. */
   readonly seriesMax: number;
   /** Warnings beside those of the engine. */
   readonly warnings: readonly string[];
 }
 
-const WHOLE: AnswerCut = { seriesMax: Number.POSITIVE_INFINITY, warnings: [] };
+/** Bounds of the rendered answer. */
+export interface AnswerLimits {
+  readonly bytesMax: number;
+}
 
-/** A successful answer. */
-export function renderOutcome(outcome: PromqlOutcome, cut: AnswerCut = WHOLE): RenderedAnswer {
-  const json = new JsonBytes();
+const WHOLE: AnswerShow & AnswerLimits = { seriesMax: Number.POSITIVE_INFINITY, warnings: [], bytesMax: 2 ** 30 };
+
+/**
+ * A successful answer.
+ *
+ * @throws ThalwegError `query_answer_max` where it is longer than its limit.
+ */
+export function renderOutcome(outcome: PromqlOutcome, show: AnswerShow & AnswerLimits = WHOLE): RenderedAnswer {
+  const json = new JsonBytes(show.bytesMax);
   json.add('{"status":"success","data":{"resultType":"');
   const { result } = outcome;
-  renderResult(result, cut.seriesMax, json);
+  renderResult(result, show.seriesMax, json);
   json.add("}");
-  const truncated = "series" in result && result.series.length > cut.seriesMax;
-  const warnings = [...outcome.warnings, ...(truncated ? [TRUNCATED] : []), ...cut.warnings];
+  const truncated = "series" in result && result.series.length > show.seriesMax;
+  const warnings = [...outcome.warnings, ...(truncated ? [TRUNCATED] : []), ...show.warnings];
   if (warnings.length > 0) json.add(`,"warnings":${JSON.stringify(warnings)}`);
   if (outcome.infos.length > 0) json.add(`,"infos":${JSON.stringify(outcome.infos)}`);
   json.add("}");
@@ -53,27 +65,53 @@ export function renderOutcome(outcome: PromqlOutcome, cut: AnswerCut = WHOLE): R
 }
 
 /** An error answer; `status` where it is not the usual one of its kind. */
-export function renderError(type: PromqlErrorType | "unavailable", message: string, status?: number): RenderedAnswer {
-  const body = JSON.stringify({ status: "error", errorType: type, error: message });
-  return { status: status ?? (type === "unavailable" ? 503 : STATUS_OF[type]), body: new TextEncoder().encode(body) };
+export function renderError(errorType: PromqlErrorType, error: string): RenderedAnswer {
+  const body = JSON.stringify({ status: "error", errorType, error });
+  return { status: STATUS_OF[errorType], body: new TextEncoder().encode(body), errorType };
 }
 
 /** The answer to a query that threw; undefined where the error is a bug of ours. */
 export function renderFailure(cause: unknown): RenderedAnswer | undefined {
   if (isBadQuery(cause)) return renderError("bad_data", `invalid parameter "query": ${cause.message}`);
   if (cause instanceof PromqlExecutionError) return renderError("execution", cause.message);
+  if (cause instanceof RangeError) return renderRangeError(cause);
   if (!(cause instanceof ThalwegError)) return undefined;
-  if (cause.code === "query_timeout") return renderError("timeout", "query timed out in query execution");
-  if (cause.code === "query_busy") return renderError("unavailable", cause.message);
-  return renderError("execution", cause.message);
+  switch (cause.code) {
+    case "query_timeout":
+      return renderError("timeout", "query timed out in expression evaluation");
+    case "query_canceled":
+      return renderError("canceled", "query was canceled in expression evaluation");
+    case "query_busy":
+      return renderError("unavailable", cause.message);
+    case "query_series_max":
+      return renderError("cost_limit", `${TOO_MANY_SERIES}: ${cause.message}`);
+    case "query_samples_max":
+    case "query_memory_max":
+    case "query_answer_max":
+      return renderError("execution", `${TOO_MANY_SAMPLES}: ${cause.message}`);
+    default:
+      return renderError("execution", cause.message);
+  }
+}
+
+/** What the engine of JavaScript cannot do: too long a text or array, too deep a recursion. Anything else is a bug. */
+function renderRangeError({ message }: RangeError): RenderedAnswer | undefined {
+  if (/call stack/.test(message)) return renderError("execution", "the expression nests too deeply to be evaluated");
+  if (!/Invalid (?:string|array|typed array|array buffer) length|allocation failed/i.test(message)) return undefined;
+  return renderError("execution", `${TOO_MANY_SAMPLES}: ${message}`);
 }
 
 /** Grows by pieces, so that no string becomes as long as the answer. */
 class JsonBytes {
+  readonly #bytesMax: number;
   readonly #encoder = new TextEncoder();
   readonly #pieces: Uint8Array[] = [];
   #text = "";
   #length = 0;
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
 
   add(text: string): void {
     this.#text += text;
@@ -85,6 +123,7 @@ class JsonBytes {
     this.#pieces.push(piece);
     this.#length += piece.length;
     this.#text = "";
+    if (this.#length > this.#bytesMax) throw new ThalwegError("query_answer_max", { max: this.#bytesMax });
   }
 
   finish(): Uint8Array {

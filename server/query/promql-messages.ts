@@ -1,0 +1,74 @@
+/** What main thread and PromQL worker tell each other: plain data, and buffers that are handed over. */
+
+import type { Matcher } from "../model/series.ts";
+import type { RenderedAnswer } from "./doors.ts";
+import type { PackedSamples } from "./promql/packed-samples.ts";
+import type { PromqlQuery, PromqlSettings } from "./promql/query.ts";
+import type { AnswerShow } from "./promql/render.ts";
+
+/** What a worker is made with. */
+export interface WorkerStart {
+  /** Buffer of `QueryCells`. */
+  readonly cells: SharedArrayBuffer;
+  /** Which worker of the door this is. */
+  readonly slot: number;
+  readonly limits: WorkerLimits;
+}
+
+/** What workers may hold. */
+export interface WorkerLimits {
+  /** Values of all queries together. */
+  readonly valuesMax: number;
+  /** JavaScript's heap of all workers together: labels, texts, what is in between. */
+  readonly heapBytesMax: number;
+  /** Bytes of one answer. */
+  readonly answerBytesMax: number;
+}
+
+/** What is wanted of a text that is not evaluated. */
+export type TextWish = "format" | "selectors";
+
+/** Main thread to worker. Everything of one job carries its id; a job ends with an answer or with `forget`. */
+export type ToWorker =
+  | { readonly kind: "plan"; readonly id: number; readonly query: PromqlQuery; readonly show: AnswerShow }
+  /** Some series of the selection of that index. */
+  | {
+      readonly kind: "samples";
+      readonly id: number;
+      readonly selection: number;
+      readonly samples: PackedSamples;
+    }
+  /** All series are there. */
+  | {
+      readonly kind: "evaluate";
+      readonly id: number;
+      readonly timeoutMs: number;
+      readonly queueMs: number;
+      readonly selectMs: number;
+    }
+  | { readonly kind: "forget"; readonly id: number }
+  | {
+      readonly kind: "text";
+      readonly id: number;
+      readonly text: string;
+      readonly wish: TextWish;
+      readonly settings: PromqlSettings;
+    };
+
+/** Which series a query needs, from when to when, both ends included. */
+export interface SelectionWindow {
+  readonly matchers: readonly Matcher[];
+  readonly minMs: number;
+  readonly maxMs: number;
+}
+
+/** Worker to main thread. */
+export type FromWorker =
+  | { readonly kind: "selections"; readonly id: number; readonly selections: readonly SelectionWindow[] }
+  | {
+      readonly kind: "answer";
+      readonly id: number;
+      readonly answer: RenderedAnswer;
+      /** The most values that were held at once. */
+      readonly samplesPeak: number;
+    };

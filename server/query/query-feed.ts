@@ -1,0 +1,73 @@
+/** Gathers what a query selects and hands it on in parts, so that the main thread turns in between. */
+
+import { setImmediate } from "node:timers/promises";
+import { ThalwegError } from "../model/errors.ts";
+import type { SeriesSamples } from "../model/series.ts";
+import type { StoreReader } from "../store/reader.ts";
+import { type PackedSamples, packSamples, SentPairs } from "./promql/packed-samples.ts";
+import { samplesSize } from "./promql/query-budget.ts";
+import type { SelectionWindow } from "./promql-messages.ts";
+
+/** A part ends with the series that reaches one of these. */
+const PART_SERIES = 256;
+const PART_VALUES = 65_536;
+/** How long parts are packed before other work gets a turn. */
+const SLICE_MS = 2;
+
+/** What to gather, within which bounds, and for whom. */
+export interface QueryFeed {
+  readonly reader: Pick<StoreReader, "select">;
+  readonly selections: readonly SelectionWindow[];
+  readonly samplesMax: number;
+  readonly seriesMax: number;
+  /** Aborted when nobody waits any longer. */
+  readonly signal: AbortSignal;
+  /** Takes some series of the selection of that index, and may hand their buffers over. */
+  readonly onPart: (selection: number, part: PackedSamples) => void;
+}
+
+/**
+ * Gathers all selections.
+ *
+ * @throws ThalwegError where a bound is reached; the signal's reason once it is aborted.
+ */
+export async function feedQuery(feed: QueryFeed): Promise<void> {
+  const { reader, selections, signal } = feed;
+  const sent = new SentPairs();
+  const room = { samples: feed.samplesMax, series: feed.seriesMax };
+  let sinceMs = performance.now();
+  for (const [index, { matchers, minMs, maxMs }] of selections.entries()) {
+    const limits = { samplesMax: room.samples, seriesMax: room.series, signal };
+    const found = await reader.select(matchers, minMs, maxMs, limits);
+    signal.throwIfAborted();
+    room.series -= found.length;
+    if (room.series < 0) throw new ThalwegError("query_series_max", { max: feed.seriesMax });
+    sinceMs = performance.now();
+    while (found.length > 0) {
+      const { part, size } = takePart(found);
+      room.samples -= size;
+      if (room.samples < 0) {
+        const asked = feed.samplesMax - room.samples;
+        throw new ThalwegError("query_samples_max", { asked, max: feed.samplesMax });
+      }
+      feed.onPart(index, packSamples(part, sent));
+      if (performance.now() - sinceMs < SLICE_MS) continue;
+      await setImmediate();
+      sinceMs = performance.now();
+      signal.throwIfAborted();
+    }
+  }
+}
+
+/** Takes series from the end, where they leave the list without moving the others; their order means nothing. */
+function takePart(found: SeriesSamples[]): { readonly part: SeriesSamples[]; readonly size: number } {
+  const part: SeriesSamples[] = [];
+  let size = 0;
+  while (part.length < PART_SERIES && size < PART_VALUES) {
+    const series = found.pop();
+    if (series === undefined) break;
+    part.push(series);
+    size += samplesSize(series);
+  }
+  return { part, size };
+}
