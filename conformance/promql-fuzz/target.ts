@@ -1,5 +1,6 @@
 /** Who answers queries: a server over HTTP, or the engine of this process over samples in memory. */
 
+import type { PromqlSettings } from "../../server/query/promql/query.ts";
 import { sleep } from "../program.ts";
 import { type Asked, renderEngine } from "../promql/engine-answer.ts";
 import type { TestStore } from "../promql/memory-store.ts";
@@ -39,10 +40,10 @@ function seconds(ms: number): string {
 }
 
 /** The engine without a server around it. */
-export function engineTarget(store: TestStore): Target {
+export function engineTarget(store: TestStore, settings: PromqlSettings): Target {
   return async ({ text, startMs, endMs, stepMs }) => {
     const asked: Asked = { query: text, startMs, endMs, stepMs };
-    const { status, body } = await renderEngine(store, asked);
+    const { status, body } = await renderEngine(store, asked, settings);
     return { code: status, ...JSON.parse(new TextDecoder().decode(body)) };
   };
 }

@@ -2,6 +2,7 @@
 
 import type { Labels } from "../../server/model/series.ts";
 import type { RenderedAnswer } from "../../server/query/doors.ts";
+import { chooseFeatures } from "../../server/query/promql/features.ts";
 import {
   evaluateQuery,
   isBadQuery,
@@ -21,17 +22,14 @@ import {
   type StepSeries,
   stepTimeMs,
 } from "../../server/query/promql/step-vector.ts";
+import { PROMQL_FEATURES } from "../prometheus.ts";
 import type { TestStore } from "./memory-store.ts";
 import { fromNative, type TestHistogram } from "./test-histogram.ts";
 
 /** Everything that the tests take for granted and a server has behind switches. */
-const SETTINGS: PromqlSettings = {
+export const TEST_SETTINGS: PromqlSettings = {
   ...PROMQL_DEFAULTS,
-  experimentalFunctions: true,
-  delayedNameRemoval: true,
-  fillModifiers: true,
-  unquotedUtf8Names: true,
-  useStartTimestamps: true,
+  ...chooseFeatures(PROMQL_FEATURES.split(",")).settings,
 };
 
 const TIMEOUT_MS = 100_000;
@@ -73,7 +71,7 @@ export interface Asked {
 /** Asks the engine over what a store holds. */
 export async function askEngine(store: TestStore, asked: Asked): Promise<Answer> {
   try {
-    const { result, warnings, infos } = await outcomeOf(store, asked);
+    const { result, warnings, infos } = await outcomeOf(store, asked, TEST_SETTINGS);
     return { kind: "answered", ...pointsOf(result), warnings, infos };
   } catch (cause) {
     const isBug = !(isBadQuery(cause) || cause instanceof PromqlExecutionError);
@@ -83,17 +81,21 @@ export async function askEngine(store: TestStore, asked: Asked): Promise<Answer>
 }
 
 /** The answer as the query API renders it; a bug of the engine answers 500 with its stack. */
-export async function renderEngine(store: TestStore, asked: Asked): Promise<RenderedAnswer> {
+export async function renderEngine(store: TestStore, asked: Asked, settings: PromqlSettings): Promise<RenderedAnswer> {
   try {
-    return renderOutcome(await outcomeOf(store, asked));
+    return renderOutcome(await outcomeOf(store, asked, settings));
   } catch (cause) {
     const stack = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
     return renderFailure(cause) ?? renderError("internal", stack);
   }
 }
 
-async function outcomeOf(store: TestStore, { query, startMs, endMs, stepMs }: Asked): Promise<PromqlOutcome> {
-  const asked = { text: query, startMs, endMs, stepMs, timeoutMs: TIMEOUT_MS, settings: SETTINGS };
+async function outcomeOf(
+  store: TestStore,
+  { query, startMs, endMs, stepMs }: Asked,
+  settings: PromqlSettings,
+): Promise<PromqlOutcome> {
+  const asked = { text: query, startMs, endMs, stepMs, timeoutMs: TIMEOUT_MS, settings };
   const plan = planQuery(asked);
   const selected = await Promise.all(
     plan.selections.map(({ matchers, minMs, maxMs }) => store.select(matchers, minMs, maxMs)),
