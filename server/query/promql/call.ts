@@ -24,15 +24,8 @@ import {
   stepsToSamples,
   withoutStale,
 } from "./select-steps.ts";
-import {
-  compareLabels,
-  compareText,
-  dropMetricName,
-  labelsKey,
-  labelValue,
-  METRIC_NAME,
-  METRIC_TYPE,
-} from "./series-labels.ts";
+import { dropMetricName, labelsKey, labelValue, METRIC_NAME, METRIC_TYPE } from "./series-labels.ts";
+import { sortByLabelValues, sortByValue } from "./sort-functions.ts";
 import {
   ABSENT,
   dropHistograms,
@@ -441,43 +434,8 @@ function sorted(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evalua
     evaluation.annotations.warn(text, node.position);
     return series;
   }
-  if (byLabel) {
-    const labels = node.args.slice(1).map((_, index) => stringArgument(node, index + 1));
-    const sign = node.name === "sort_by_label" ? 1 : -1;
-    return series.toSorted((a, b) => {
-      for (const label of labels) {
-        const order = compareNatural(labelValue(a.labels, label), labelValue(b.labels, label));
-        if (order !== 0) return sign * order;
-      }
-      return sign * compareLabels(a.labels, b.labels);
-    });
-  }
-  const sign = node.name === "sort" ? 1 : -1;
-  return series.toSorted((a, b) => {
-    const left = a.values[0] ?? Number.NaN;
-    const right = b.values[0] ?? Number.NaN;
-    if (Number.isNaN(left)) return Number.isNaN(right) ? 0 : 1;
-    if (Number.isNaN(right)) return -1;
-    return sign * (left === right ? 0 : left < right ? -1 : 1);
-  });
-}
-
-/** Runs of digits count as numbers. */
-function compareNatural(a: string, b: string): number {
-  const left = a.match(/\d+|\D+/g) ?? [];
-  const right = b.match(/\d+|\D+/g) ?? [];
-  for (let i = 0; i < Math.min(left.length, right.length); i++) {
-    const one = left[i] ?? "";
-    const other = right[i] ?? "";
-    const numeric = /^\d/.test(one) && /^\d/.test(other);
-    const order = numeric ? compareDigits(one, other) : compareText(one, other);
-    if (order !== 0) return order;
-  }
-  return left.length - right.length;
-}
-
-function compareDigits(a: string, b: string): number {
-  const left = a.replace(/^0+/, "");
-  const right = b.replace(/^0+/, "");
-  return left.length - right.length || compareText(left, right);
+  const isDescending = node.name.endsWith("_desc");
+  if (!byLabel) return sortByValue(series, isDescending);
+  const labels = node.args.slice(1).map((_, index) => stringArgument(node, index + 1));
+  return sortByLabelValues(series, labels, isDescending);
 }
