@@ -153,6 +153,32 @@ test("steps are counted before they are cut to whole milliseconds", async () => 
   });
 });
 
+test("explain tells of each part: series, samples, time", async () => {
+  await withDoor(async (door) => {
+    const explained = async (query: string) =>
+      JSON.parse(text(await instant(door, query, 10_000, { explain: true }))).data.explain;
+    const { plan, ...phases } = await explained(
+      "sum by (service) (rate(requests_total[5m])) + on (service) requests_total",
+    );
+    assert.deepEqual(Object.keys(phases), ["queue_ms", "plan_ms", "select_ms", "evaluate_ms"]);
+    const shape = (node: { node: string; series: number; samples: number; calls: number; children: [] }): unknown => [
+      [node.node, node.series, node.samples, node.calls].join(" | "),
+      ...node.children.map(shape),
+    ];
+    assert.deepEqual(shape(plan), [
+      "sum by (service) (rate(requests_total[5m])) + on (service) requests_total | 4 | 4 | 1",
+      [
+        "sum by (service) (rate(requests_total[5m])) | 4 | 4 | 1",
+        ["rate(requests_total[5m]) | 4 | 4 | 1", ["requests_total[5m] | 4 | 80 | 0"]],
+      ],
+      ["requests_total | 4 | 80 | 1"],
+    ]);
+    assert.ok(plan.ms > 0 && plan.ms <= phases.evaluate_ms);
+    assert.equal((await explained("1 + 1")).plan.samples, 1);
+    assert.equal(JSON.parse(text(await instant(door, "1"))).data.explain, undefined);
+  });
+});
+
 test("refusals have Prometheus' status, kind and text", async () => {
   await withDoor(async (door) => {
     const bad = async (answer: Promise<RenderedAnswer>, status: number, errorType: string, error: string) => {

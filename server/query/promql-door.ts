@@ -167,13 +167,14 @@ class WorkerDoor implements PromqlDoor {
     this.#running.clear();
   }
 
-  #shared({ timeoutMs, lookbackMs, useStartTimestamps }: QueryOptions): Pick<PromqlQuery, "timeoutMs" | "settings"> {
+  #shared(options: QueryOptions): Pick<PromqlQuery, "timeoutMs" | "settings" | "explain"> {
+    const { timeoutMs, lookbackMs, useStartTimestamps, explain } = options;
     const settings = {
       ...this.#settings,
       lookbackMs: lookbackMs ?? this.#settings.lookbackMs,
       useStartTimestamps: useStartTimestamps ?? this.#settings.useStartTimestamps,
     };
-    return { timeoutMs, settings };
+    return { timeoutMs, settings, explain };
   }
 
   #query(query: PromqlQuery, { seriesMax, warnings, signal }: QueryCaller): Promise<RenderedAnswer> {

@@ -96,10 +96,12 @@ function plan(message: ToWorker & { readonly kind: "plan" }): void {
 }
 
 function evaluate(message: ToWorker & { readonly kind: "evaluate" }, { query, ...rest }: Job): void {
-  const { id, timeoutMs } = message;
+  const { id, timeoutMs, queueMs, selectMs } = message;
   attempt(id, () => {
+    const sinceMs = performance.now();
     const outcome = evaluateQuery({ ...query, timeoutMs }, rest.plan, rest.selected, watchOf(id));
-    const answer = renderOutcome(outcome, { ...rest.show, bytesMax: limits.answerBytesMax });
+    const timings = { queueMs, planMs: rest.planMs, selectMs, evaluateMs: performance.now() - sinceMs };
+    const answer = renderOutcome(outcome, { ...rest.show, bytesMax: limits.answerBytesMax, timings });
     return { answer, samplesPeak: outcome.samplesPeak };
   });
 }

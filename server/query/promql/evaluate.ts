@@ -35,9 +35,15 @@ import { vectorVector } from "./vector-match.ts";
  * @throws PromqlExecutionError, or ThalwegError where a limit of the budget is reached.
  */
 export function evaluate(node: PromqlExpression, grid: StepGrid, evaluation: Evaluation): StepValue {
+  const { profile } = evaluation;
+  if (profile === undefined) return evaluateNode(node, grid, evaluation);
+  return profile.measure(node, () => evaluateNode(node, grid, evaluation));
+}
+
+function evaluateNode(node: PromqlExpression, grid: StepGrid, evaluation: Evaluation): StepValue {
   if (grid.steps === 0) return nothing(node);
   if (!grid.isInstant && evaluation.once.has(node)) {
-    return repeated(evaluate(node, instantGrid(grid.startMs), evaluation), grid, evaluation);
+    return repeated(evaluateNode(node, instantGrid(grid.startMs), evaluation), grid, evaluation);
   }
   const again = (inner: PromqlExpression, innerGrid: StepGrid) => evaluate(inner, innerGrid, evaluation);
   switch (node.kind) {
@@ -163,11 +169,13 @@ function evaluateBinary(
 function operandStream(node: PromqlExpression, grid: StepGrid, evaluation: Evaluation): Iterable<StepSeries> {
   if (node.kind === "paren") return operandStream(node.operand, grid, evaluation);
   if (!grid.isInstant && evaluation.once.has(node)) return vectorOf(evaluate(node, grid, evaluation));
-  if (node.kind === "selector") return selectorStream(node, grid, evaluation);
+  const { profile } = evaluation;
+  const measured = (stream: Iterable<StepSeries>) => profile?.measureStream(node, stream) ?? stream;
+  if (node.kind === "selector") return measured(selectorStream(node, grid, evaluation));
   const again = (inner: PromqlExpression, innerGrid: StepGrid) => evaluate(inner, innerGrid, evaluation);
   const streams = node.kind === "call" && !mayMeet(node, evaluation);
   const stream = streams ? rangeCallStream(node, grid, evaluation, again) : undefined;
-  return stream ?? vectorOf(evaluate(node, grid, evaluation));
+  return stream === undefined ? vectorOf(evaluate(node, grid, evaluation)) : measured(stream);
 }
 
 function vectorOf(value: StepValue): StepSeries[] {

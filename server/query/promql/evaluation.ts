@@ -3,6 +3,7 @@
 import type { PromqlExpression } from "../../../grammar/promql-tree.ts";
 import type { SeriesSamples } from "../../model/series.ts";
 import type { Annotations } from "./annotations.ts";
+import type { QueryProfile } from "./explain.ts";
 import type { QueryTimes, Selecting } from "./plan.ts";
 import type { QueryBudget } from "./query-budget.ts";
 import { dropMetricName } from "./series-labels.ts";
@@ -23,6 +24,8 @@ export interface Evaluation {
   readonly once: ReadonlySet<PromqlExpression>;
   /** Series of each selector and of each `info()`, sorted by labels. */
   readonly samples: ReadonlyMap<Selecting, readonly SeriesSamples[]>;
+  /** Measures the parts of the query; undefined where nobody asked. */
+  readonly profile: QueryProfile | undefined;
 }
 
 /** Evaluates a node over a grid; parts that hold operands call it. */

@@ -8,6 +8,7 @@ import type { SeriesSamples } from "../../model/series.ts";
 import { Annotations } from "./annotations.ts";
 import { evaluate } from "./evaluate.ts";
 import { type Evaluation, unwrapParens } from "./evaluation.ts";
+import { type ExplainNode, QueryProfile } from "./explain.ts";
 import { extendedRange } from "./extended-range.ts";
 import { histogramStatistics, selectorsOfStatistics } from "./histogram-statistics.ts";
 import {
@@ -73,6 +74,8 @@ export interface PromqlQuery {
   readonly stepMs: number;
   readonly timeoutMs: number;
   readonly settings: PromqlSettings;
+  /** Tells where the time went. */
+  readonly explain?: boolean | undefined;
 }
 
 /** A checked query and what it needs from the store. */
@@ -102,6 +105,8 @@ export interface PromqlOutcome {
   readonly infos: readonly string[];
   /** The most values held at the same time. */
   readonly samplesPeak: number;
+  /** Where the time went, for queries that ask for it. */
+  readonly explained?: ExplainNode | undefined;
 }
 
 /** What the parser has to know of the settings. */
@@ -172,9 +177,11 @@ export function evaluateQuery(
   const { delayedNameRemoval, useStartTimestamps, typeAndUnitLabels } = query.settings;
   const { times, once } = plan;
   const switches = { delayedNameRemoval, useStartTimestamps, typeAndUnitLabels };
-  const evaluation: Evaluation = { times, budget, annotations, ...switches, once, samples };
+  const profile = query.explain === true ? new QueryProfile(watch.monotonicMs) : undefined;
+  const evaluation: Evaluation = { times, budget, annotations, ...switches, once, samples, profile };
   const result = resultOf(query, plan, evaluation);
-  return { result, warnings: annotations.warnings, infos: annotations.infos, samplesPeak: budget.peak };
+  const { warnings, infos } = annotations;
+  return { result, warnings, infos, samplesPeak: budget.peak, explained: profile?.tree(plan.tree, samples) };
 }
 
 function resultOf(query: PromqlQuery, plan: PlannedQuery, evaluation: Evaluation): PromqlResult {

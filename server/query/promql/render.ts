@@ -38,23 +38,42 @@ export interface AnswerShow {
   readonly warnings: readonly string[];
 }
 
+/** How long a query took until it was evaluated, in milliseconds. */
+export interface QueryTimings {
+  /** Waiting for a worker. */
+  readonly queueMs: number;
+  /** Parsing and planning. */
+  readonly planMs: number;
+  /** Gathering samples. */
+  readonly selectMs: number;
+  readonly evaluateMs: number;
+}
+
 /** Bounds of the rendered answer. */
 export interface AnswerLimits {
   readonly bytesMax: number;
 }
 
-const WHOLE: AnswerShow & AnswerLimits = { seriesMax: Number.POSITIVE_INFINITY, warnings: [], bytesMax: 2 ** 30 };
+/** What an answer is made with beside the outcome. */
+export interface AnswerOptions extends AnswerShow, AnswerLimits {
+  readonly timings?: QueryTimings | undefined;
+}
+
+const WHOLE: AnswerOptions = { seriesMax: Number.POSITIVE_INFINITY, warnings: [], bytesMax: 2 ** 30 };
 
 /**
  * A successful answer.
  *
  * @throws ThalwegError `query_answer_max` where it is longer than its limit.
  */
-export function renderOutcome(outcome: PromqlOutcome, show: AnswerShow & AnswerLimits = WHOLE): RenderedAnswer {
+export function renderOutcome(outcome: PromqlOutcome, show: AnswerOptions = WHOLE): RenderedAnswer {
   const json = new JsonBytes(show.bytesMax);
   json.add('{"status":"success","data":{"resultType":"');
   const { result } = outcome;
   renderResult(result, show.seriesMax, json);
+  if (outcome.explained !== undefined) {
+    json.add(`,"explain":${JSON.stringify({ ...explainTimings(show.timings), plan: outcome.explained })}`);
+  }
   json.add("}");
   const truncated = "series" in result && result.series.length > show.seriesMax;
   const warnings = [...outcome.warnings, ...(truncated ? [TRUNCATED] : []), ...show.warnings];
@@ -62,6 +81,15 @@ export function renderOutcome(outcome: PromqlOutcome, show: AnswerShow & AnswerL
   if (outcome.infos.length > 0) json.add(`,"infos":${JSON.stringify(outcome.infos)}`);
   json.add("}");
   return { status: 200, body: json.finish() };
+}
+
+function explainTimings(timings: QueryTimings | undefined): object {
+  if (timings === undefined) return {};
+  const { queueMs, planMs, selectMs, evaluateMs } = timings;
+  const [queue_ms, plan_ms, select_ms, evaluate_ms] = [queueMs, planMs, selectMs, evaluateMs].map(
+    (ms) => Math.round(ms * 1000) / 1000,
+  );
+  return { queue_ms, plan_ms, select_ms, evaluate_ms };
 }
 
 /** An error answer; `status` where it is not the usual one of its kind. */
