@@ -26,6 +26,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   promql: async () => (await import("./promql/suite.ts")).runPromql,
   "promql-clients": async () => (await import("./promql-clients/suite.ts")).runPromqlClients,
   "promql-compliance": async () => (await import("./promql-compliance/suite.ts")).runPromqlCompliance,
+  "promql-parser": async () => (await import("./promql-parser/suite.ts")).runPromqlParser,
   "promql-fuzz": async () => (await import("./promql-fuzz/suite.ts")).runPromqlFuzz,
   "see-it": async () => (await import("./see-it/suite.ts")).runSeeIt,
 };

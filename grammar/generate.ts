@@ -12,10 +12,18 @@ import peggy from "peggy";
 /** Grammars by the name of their file, with the functions they export. */
 export const GRAMMARS: readonly string[] = ["promql", "sql"];
 
+/** Rules of a grammar from which a text may be read, where there is more than one. */
+const STARTS: Readonly<Record<string, string[]>> = { promql: ["start", "metric_selector"] };
+
 /** Text of the parser module made from one grammar. */
 export function generateParser(name: string): string {
   const grammar = readFileSync(grammarPath(name), "utf8");
-  const source = peggy.generate(grammar, { output: "source", format: "es", cache: false });
+  const source = peggy.generate(grammar, {
+    output: "source",
+    format: "es",
+    cache: false,
+    allowedStartRules: STARTS[name] ?? ["start"],
+  });
   return [
     "// @ts-nocheck",
     `// Generated from ${name}.peggy by generate.ts. Change the grammar, not this file.`,

@@ -1,13 +1,14 @@
 /** Types and rules of a PromQL tree, checked in the order of the text. */
 
-import type { PromqlRefusal } from "./promql-build.ts";
 import { quoteGo } from "./promql-error.ts";
 import { promqlFunction } from "./promql-function.ts";
+import type { PromqlRefusal } from "./promql-refusal.ts";
 import type {
   PromqlAggregate,
   PromqlBinary,
   PromqlCall,
   PromqlExpression,
+  PromqlMatcher,
   PromqlSelector,
   PromqlType,
 } from "./promql-tree.ts";
@@ -22,13 +23,10 @@ type RegexMatchesEmpty = (pattern: string) => boolean;
 /** What the checks need to know. */
 export interface CheckOptions {
   readonly regexMatchesEmpty: RegexMatchesEmpty;
-  /** Allows what Prometheus keeps behind promql-experimental-functions. */
-  readonly experimental: boolean;
 }
 
 const COMPARISONS: ReadonlySet<string> = new Set(["==", "!=", "<", ">", "<=", ">="]);
 const SET_OPERATORS: ReadonlySet<string> = new Set(["and", "or", "unless"]);
-const EXPERIMENTAL_AGGREGATIONS: ReadonlySet<string> = new Set(["limitk", "limit_ratio"]);
 
 /** Whether an operator compares. */
 export function isComparison(op: string): boolean {
@@ -60,6 +58,11 @@ export function promqlType(node: PromqlExpression): PromqlType {
     case "aggregate":
       return "vector";
   }
+}
+
+/** Result type of an operation on these. */
+export function joinedType(left: PromqlType, right: PromqlType): PromqlType {
+  return left === "scalar" && right === "scalar" ? "scalar" : "vector";
 }
 
 /** Walks the left spine in a loop: a long run of operators is a deep tree. */
@@ -151,7 +154,7 @@ class PromqlChecker {
     if (node.bool && !compares) refuseOp("bool modifier can only be used on comparison operators");
     if (compares && !node.bool && scalars) refuseOp("comparisons between scalars must use BOOL modifier");
     if (matching.on) {
-      const twice = matching.include.find((label) => matching.labels.includes(label));
+      const twice = matching.labels.find((label) => matching.include.includes(label));
       if (twice !== undefined) refuseOp(`label ${quoteGo(twice)} must not occur in ON and GROUP clause at once`);
     }
     for (const [side, type] of [
@@ -162,14 +165,19 @@ class PromqlChecker {
         this.#refuse(side, "binary expression must contain only scalar and instant vector types");
       }
     }
+    const fills = matching.fillLeft !== undefined || matching.fillRight !== undefined;
     if (left !== "vector" || right !== "vector") {
       if (matching.labels.length > 0) this.#refuse(node, "vector matching only allowed between instant vectors");
-      const oneIsScalar = left === "scalar" || right === "scalar";
-      if (isSet && oneIsScalar)
-        this.#refuse(node, `set operator ${quoteGo(node.op)} not allowed in binary scalar expression`);
-    } else if (isSet && matching.group !== undefined) {
-      this.#refuse(node, `no grouping allowed for ${quoteGo(node.op)} operation`);
-      this.#refuse(node, "set operations must always be many-to-many");
+      if (fills) this.#refuse(node, "filling in missing series only allowed between instant vectors");
+    } else if (isSet) {
+      if (matching.group !== undefined) {
+        this.#refuse(node, `no grouping allowed for ${quoteGo(node.op)} operation`);
+        this.#refuse(node, "set operations must always be many-to-many");
+      }
+      if (fills) this.#refuse(node, "filling in missing series not allowed for set operators");
+    }
+    if (isSet && (left === "scalar" || right === "scalar")) {
+      this.#refuse(node, `set operator ${quoteGo(node.op)} not allowed in binary scalar expression`);
     }
     return result;
   }
@@ -181,11 +189,6 @@ class PromqlChecker {
   }
 
   #aggregate(node: PromqlAggregate): void {
-    if (EXPERIMENTAL_AGGREGATIONS.has(node.op) && !this.#options.experimental) {
-      const reason = `${node.op}() is experimental and must be enabled with --enable-feature=promql-experimental-functions`;
-      this.#refuse(node, reason);
-      return;
-    }
     this.#expect(node.operand, "vector", "aggregation expression");
     if (node.parameter === undefined) return;
     this.#expect(node.parameter, node.op === "count_values" ? "string" : "scalar", "aggregation parameter");
@@ -193,17 +196,7 @@ class PromqlChecker {
 
   #call(node: PromqlCall): PromqlType {
     const signature = promqlFunction(node.name);
-    if (signature === undefined) {
-      const position = { start: node.position.start, end: node.position.start + node.name.length };
-      this.refusals.push({ position, reason: `unknown function with name ${quoteGo(node.name)}` });
-      return "vector";
-    }
-    if (signature.experimental && !this.#options.experimental) {
-      const position = { start: node.position.start, end: node.position.start + node.name.length };
-      const reason = `function ${quoteGo(node.name)} is not enabled`;
-      this.refusals.push({ position, reason });
-      return signature.returns;
-    }
+    if (signature === undefined) throw new Error(`function ${node.name} was not refused`);
     const { args, optional } = signature;
     const got = node.args.length;
     const called = `argument(s) in call to ${quoteGo(node.name)}, got ${got}`;
@@ -213,31 +206,54 @@ class PromqlChecker {
     else if (typeof optional === "number" && optional > 0 && got > least + optional) {
       this.#refuse(node, `expected at most ${least + optional} ${called}`);
     }
+    if (node.name === "info") this.#infoSelector(node);
     node.args.forEach((argument, index) => {
+      if (optional === 0 && index >= args.length) return;
       const want = args[Math.min(index, args.length - 1)];
       if (want === undefined) return;
-      if (node.name === "info" && index === 1 && argument.kind === "selector" && argument.metric !== "") {
-        this.#refuse(argument, "expected label selectors only, got vector selector instead");
-      }
-      if (node.name === "info" && index === 1 && argument.kind === "selector") return;
-      this.#expect(argument, want, `call to function ${quoteGo(node.name)}`);
+      if (node.name === "info" && index === 1 && argument.kind === "selector") this.#selector(argument, true);
+      else this.#expect(argument, want, `call to function ${quoteGo(node.name)}`);
     });
     return signature.returns;
   }
 
-  #selector(node: PromqlSelector): void {
-    let selects = false;
-    for (const { kind, value } of node.matchers) {
-      if (kind === "=~" || kind === "!~") {
-        try {
-          const matchesEmpty = this.#options.regexMatchesEmpty(value);
-          selects ||= (kind === "=~") !== matchesEmpty;
-        } catch (cause) {
-          this.#refuse(node, cause instanceof Error ? cause.message : String(cause));
-        }
-      } else selects ||= (kind === "=") !== (value === "");
+  /** The second argument of `info` names labels only, and may match everything. */
+  #infoSelector(node: PromqlCall): void {
+    const [, argument] = node.args;
+    if (argument === undefined) return;
+    const type = promqlType(argument);
+    if (type !== "vector") {
+      this.#refuse(node, `expected type instant vector in call to function "info", got ${documentedType(type)}`);
     }
-    if (!selects) this.#refuse(node, "vector selector must contain at least one non-empty matcher");
+    if (argument.kind !== "selector") this.#refuse(argument, "expected label selectors only");
+    else if (argument.metric !== "") {
+      this.#refuse(argument, "expected label selectors only, got vector selector instead");
+    }
+  }
+
+  #selector(node: PromqlSelector, mayMatchAll = false): void {
+    if (node.metric !== "") {
+      for (const { name, value } of node.matchers.slice(0, -1)) {
+        if (name !== "__name__") continue;
+        this.#refuse(node, `metric name must not be set twice: ${quoteGo(node.metric)} or ${quoteGo(value)}`);
+      }
+      return;
+    }
+    if (mayMatchAll || node.matchers.some((matcher) => !this.#matchesEmpty(matcher))) return;
+    this.#refuse(node, "vector selector must contain at least one non-empty matcher");
+  }
+
+  #matchesEmpty({ kind, value }: PromqlMatcher): boolean {
+    switch (kind) {
+      case "=":
+        return value === "";
+      case "!=":
+        return value !== "";
+      case "=~":
+        return this.#options.regexMatchesEmpty(value);
+      case "!~":
+        return !this.#options.regexMatchesEmpty(value);
+    }
   }
 }
 

@@ -14,7 +14,8 @@ export class PromqlSyntaxError extends Error {
 
   constructor(text: string, position: TextRange, reason: string) {
     const at = lineColumnAt(text, position.start);
-    super(`${at.line}:${at.column}: parse error: ${reason}`);
+    const place = text === "" ? "unknown position" : `${at.line}:${at.column}`;
+    super(`${place}: parse error: ${reason}`);
     this.name = "PromqlSyntaxError";
     this.reason = reason;
     this.position = position;
@@ -23,27 +24,47 @@ export class PromqlSyntaxError extends Error {
   }
 }
 
-/** Quotes as Go's `%q`: printable characters stand, everything else is escaped. */
+/** Quotes as Go's `%q`: printable characters stand, everything else is escaped. A lone byte (see `promql-string.ts`) is `\x..`. */
 export function quoteGo(text: string): string {
   let out = '"';
-  for (const character of text) {
-    const code = character.codePointAt(0) ?? 0;
-    if (character === '"' || character === "\\") out += `\\${character}`;
-    else if (character === "\n") out += "\\n";
-    else if (character === "\t") out += "\\t";
-    else if (character === "\r") out += "\\r";
-    else if (character === "\x07") out += "\\a";
-    else if (character === "\b") out += "\\b";
-    else if (character === "\f") out += "\\f";
-    else if (character === "\v") out += "\\v";
-    else if (code < 0x20 || code === 0x7f) out += `\\x${code.toString(16).padStart(2, "0")}`;
-    else if (code >= 0x80 && !isPrintable(character)) {
-      out += code > 0xffff ? `\\U${code.toString(16).padStart(8, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
-    } else out += character;
-  }
+  for (const character of text) out += character === '"' ? '\\"' : escapeGo(character);
   return `${out}"`;
 }
 
+/** One character in single quotes, as Go's `%q` of a rune; `undefined` is the end of the text. */
+export function quoteGoCharacter(character: string | undefined): string {
+  if (character === undefined) return "'\ufffd'";
+  return `'${character === "'" ? "\\'" : escapeGo(character)}'`;
+}
+
+/** `U+0063 'c'`, as Go's `%#U`; without the character where it is not printable. */
+export function describeCodePoint(character: string): string {
+  const code = character.codePointAt(0) ?? 0;
+  const name = `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
+  return isPrintable(character) ? `${name} '${character}'` : name;
+}
+
+const SHORT_ESCAPES: Readonly<Record<string, string>> = {
+  "\\": "\\\\",
+  "\n": "\\n",
+  "\t": "\\t",
+  "\r": "\\r",
+  "\x07": "\\a",
+  "\b": "\\b",
+  "\f": "\\f",
+  "\v": "\\v",
+};
+
+function escapeGo(character: string): string {
+  const short = SHORT_ESCAPES[character];
+  if (short !== undefined) return short;
+  if (isPrintable(character)) return character;
+  const code = character.codePointAt(0) ?? 0;
+  if (code < 0x20 || code === 0x7f) return `\\x${code.toString(16).padStart(2, "0")}`;
+  if (code >= 0xdc80 && code <= 0xdcff) return `\\x${(code - 0xdc00).toString(16)}`;
+  return code > 0xffff ? `\\U${code.toString(16).padStart(8, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+}
+
 function isPrintable(character: string): boolean {
-  return /^[\p{L}\p{M}\p{N}\p{P}\p{S}]$/u.test(character);
+  return /^[ \p{L}\p{M}\p{N}\p{P}\p{S}]$/u.test(character);
 }

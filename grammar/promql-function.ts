@@ -1,4 +1,4 @@
-/** Names, arguments and results of PromQL's functions, as Prometheus 3.14 declares them. */
+/** Names, arguments and results of PromQL's functions, as Prometheus 3.16 declares them. */
 
 import type { PromqlType } from "./promql-tree.ts";
 
@@ -6,7 +6,7 @@ import type { PromqlType } from "./promql-tree.ts";
 export interface PromqlFunction {
   readonly name: string;
   readonly args: readonly PromqlType[];
-  /** How many arguments may be left out at the end (from 0), or `many` where the last one repeats. */
+  /** 0 where every argument is needed; else how many may stand from the last one on (none included), or `many`. */
   readonly optional: number | "many";
   readonly returns: PromqlType;
   /** Behind Prometheus' switch promql-experimental-functions. */
@@ -38,8 +38,12 @@ const FUNCTIONS: ReadonlyMap<string, PromqlFunction> = new Map(
     ...each("double_exponential_smoothing", ["matrix", "scalar", "scalar"], "vector", { experimental: true }),
     ...each("histogram_fraction", ["scalar", "scalar", "vector"], "vector"),
     ...each("histogram_quantile", ["scalar", "vector"], "vector"),
-    ...each("histogram_quantiles", ["vector", "string", "scalar"], "vector", { optional: 9, experimental: true }),
+    ...each("histogram_quantiles", ["vector", "string", "scalar", "scalar"], "vector", {
+      optional: 9,
+      experimental: true,
+    }),
     ...each("info", ["vector", "vector"], "vector", { optional: 1, experimental: true }),
+    ...each("integral", ["matrix", "scalar"], "vector", { optional: 1, experimental: true }),
     ...each("label_join", ["vector", "string", "string", "string"], "vector", { optional: "many" }),
     ...each("label_replace", ["vector", "string", "string", "string", "string"], "vector"),
     ...each("pi time", [], "scalar"),

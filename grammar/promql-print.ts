@@ -1,8 +1,10 @@
 /** Prints a PromQL tree on one line, in Prometheus' canonical form: parsing it gives the same tree. */
 
+import { joinedType, promqlType } from "./promql-check.ts";
 import { printDuration } from "./promql-duration.ts";
-import { printSeconds } from "./promql-duration-tree.ts";
 import { quoteGo } from "./promql-error.ts";
+import { nameNeedsQuotes } from "./promql-name.ts";
+import { printPlainNumber, printShortNumber } from "./promql-number.ts";
 import type {
   PromqlAggregate,
   PromqlBinary,
@@ -12,123 +14,151 @@ import type {
   PromqlSelector,
 } from "./promql-tree.ts";
 
-const SIMPLE_LABEL = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
-const SIMPLE_METRIC = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
-
-/** Words that cannot stand as a metric name. */
-const RESERVED_METRICS = /^(?:atan2|bool|on|ignoring|group_left|group_right|inf|nan)$/i;
-
-/** Words that cannot stand bare in a grouping list. */
-const RESERVED_LABELS = /^(?:without|inf|nan)$/i;
+/** How names are printed. */
+export interface PrintOptions {
+  /** Names with letters of any script, and dots inside, stand without quotes: promql-unquoted-utf8-names. */
+  readonly unquotedUtf8Names: boolean;
+}
 
 /** One line of text. */
-export function printPromql(node: PromqlExpression): string {
-  switch (node.kind) {
-    case "number":
-      return node.isDuration ? printDurationNumber(node.value) : printNumber(node.value);
-    case "string":
-      return quoteGo(node.value);
-    case "selector":
-      return printSelector(node, "");
-    case "range":
-      return printSelector(node.selector, `[${printDurationTree(node.range)}]`);
-    case "subquery": {
-      const step = node.step === undefined ? "" : printDurationTree(node.step);
-      return `${printPromql(node.operand)}[${printDurationTree(node.range)}:${step}]${printModifiers(node)}`;
+export function printPromql(node: PromqlExpression, options: PrintOptions): string {
+  return new PromqlPrinter(options).print(node);
+}
+
+/** The printer, for those that print parts: `promql-pretty.ts`. */
+export class PromqlPrinter {
+  readonly #unquoted: boolean;
+
+  constructor(options: PrintOptions) {
+    this.#unquoted = options.unquotedUtf8Names;
+  }
+
+  print(node: PromqlExpression): string {
+    switch (node.kind) {
+      case "number":
+        return node.isDuration ? printSeconds(node.value) : printPlainNumber(node.value);
+      case "string":
+        return quoteGo(node.value);
+      case "selector":
+        return this.#selector(node) + printAt(node) + printMode(node) + printOffset(node);
+      case "range": {
+        const { selector } = node;
+        const bracket = `[${printDurationTree(node.range)}]`;
+        return this.#selector(selector) + bracket + printMode(selector) + printAt(selector) + printOffset(selector);
+      }
+      case "subquery":
+        return this.print(node.operand) + subqueryTail(node);
+      case "unary":
+        return `${node.op}${this.print(node.operand)}`;
+      case "paren":
+        return `(${this.print(node.operand)})`;
+      case "binary":
+        return this.#spine(node);
+      case "aggregate": {
+        const parameter = node.parameter === undefined ? "" : `${this.print(node.parameter)}, `;
+        return `${this.aggregateHead(node)}(${parameter}${this.print(node.operand)})`;
+      }
+      case "call":
+        return `${node.name}(${node.args.map((argument) => this.print(argument)).join(", ")})`;
     }
-    case "unary":
-      return `${node.op}${printPromql(node.operand)}`;
-    case "paren":
-      return `(${printPromql(node.operand)})`;
-    case "binary":
-      return printSpine(node);
-    case "aggregate":
-      return printAggregate(node);
-    case "call":
-      return `${node.name}(${node.args.map(printPromql).join(", ")})`;
+  }
+
+  #spine(node: PromqlBinary): string {
+    const { base, spine } = leftSpine(node);
+    const parts = [this.print(base)];
+    let type = promqlType(base);
+    for (const binary of spine) {
+      const right = promqlType(binary.right);
+      const matches = type === "vector" && right === "vector";
+      parts.push(` ${this.operator(binary, matches)} ${this.print(binary.right)}`);
+      type = joinedType(type, right);
+    }
+    return parts.join("");
+  }
+
+  /** An operator with what stands after it; matching means nothing unless both sides are vectors. */
+  operator(node: PromqlBinary, matches: boolean): string {
+    let out: string = node.op;
+    if (node.bool) out += " bool";
+    if (!matches) return out;
+    const { on, labels, group, include, fillLeft, fillRight } = node.matching;
+    if (on || labels.length > 0 || group !== undefined) {
+      out += ` ${on ? "on" : "ignoring"} (${this.#labels(labels)})`;
+    }
+    if (group !== undefined) out += ` group_${group} (${this.#labels(include)})`;
+    if (fillLeft !== undefined && fillLeft === fillRight) return `${out} fill (${printShortNumber(fillLeft)})`;
+    if (fillLeft !== undefined) out += ` fill_left (${printShortNumber(fillLeft)})`;
+    if (fillRight !== undefined) out += ` fill_right (${printShortNumber(fillRight)})`;
+    return out;
+  }
+
+  /** `sum by (a) `, up to the bracket. */
+  aggregateHead(node: PromqlAggregate): string {
+    if (node.without) return `${node.op} without (${this.#labels(node.grouping)}) `;
+    return node.grouping.length > 0 ? `${node.op} by (${this.#labels(node.grouping)}) ` : node.op;
+  }
+
+  #name(name: string): string {
+    return nameNeedsQuotes(name, this.#unquoted) ? quoteGo(name) : name;
+  }
+
+  #labels(labels: readonly string[]): string {
+    return labels.map((label) => this.#name(label)).join(", ");
+  }
+
+  /** Conditions sorted by their bytes; the name before the braces is not repeated inside. */
+  #selector(node: PromqlSelector): string {
+    const conditions = node.matchers
+      .filter(({ name, kind, value }) => name !== "__name__" || kind !== "=" || value !== node.metric || value === "")
+      .map(({ name, kind, value }) => `${this.#name(name)}${kind}${quoteGo(value)}`);
+    return conditions.length === 0 ? node.metric : `${node.metric}{${conditions.sort(compareUtf8).join(",")}}`;
   }
 }
 
-function printSpine(node: PromqlBinary): string {
+/** A run of operators as the leftmost operand and the operations from the inside out. */
+export function leftSpine(node: PromqlBinary): {
+  readonly base: PromqlExpression;
+  readonly spine: readonly PromqlBinary[];
+} {
   const spine: PromqlBinary[] = [];
   let base: PromqlExpression = node;
   while (base.kind === "binary") {
     spine.push(base);
     base = base.left;
   }
-  const parts = [printPromql(base)];
-  for (const binary of spine.toReversed()) parts.push(` ${printOperator(binary)} ${printPromql(binary.right)}`);
-  return parts.join("");
+  return { base, spine: spine.reverse() };
 }
 
-function printOperator(node: PromqlBinary): string {
-  const { matching } = node;
-  let out: string = node.op;
-  if (node.bool) out += " bool";
-  if (matching.on) out += ` on (${printLabels(matching.labels)})`;
-  else if (matching.labels.length > 0 || matching.group !== undefined) {
-    out += ` ignoring (${printLabels(matching.labels)})`;
-  }
-  if (matching.group !== undefined) out += ` group_${matching.group} (${printLabels(matching.include)})`;
-  const { fillLeft, fillRight } = matching;
-  if (fillLeft !== undefined && Object.is(fillLeft, fillRight)) return `${out} fill (${printNumber(fillLeft)})`;
-  if (fillLeft !== undefined) out += ` fill_left (${printNumber(fillLeft)})`;
-  if (fillRight !== undefined) out += ` fill_right (${printNumber(fillRight)})`;
-  return out;
+/** `[5m:1m] @ 0.000 offset 1m`. */
+export function subqueryTail(node: PromqlExpression & { readonly kind: "subquery" }): string {
+  const step = node.step === undefined ? "" : printDurationTree(node.step);
+  return `[${printDurationTree(node.range)}:${step}]${printAt(node)}${printOffset(node)}`;
 }
 
-function printAggregate(node: PromqlAggregate): string {
-  let out = node.op;
-  if (node.without) out += ` without (${printLabels(node.grouping)}) `;
-  else if (node.grouping.length > 0) out += ` by (${printLabels(node.grouping)}) `;
-  const parameter = node.parameter === undefined ? "" : `${printPromql(node.parameter)}, `;
-  return `${out}(${parameter}${printPromql(node.operand)})`;
-}
-
-function printLabels(labels: readonly string[]): string {
-  return labels
-    .map((label) => (SIMPLE_LABEL.test(label) && !RESERVED_LABELS.test(label) ? label : quoteGo(label)))
-    .join(", ");
-}
-
-function printSelector(node: PromqlSelector, bracket: string): string {
-  const named = node.matchers.slice(0, -1).some((matcher) => matcher.name === "__name__" && matcher.kind === "=");
-  const bare = SIMPLE_METRIC.test(node.metric) && !RESERVED_METRICS.test(node.metric) && !named;
-  const inside: string[] = [];
-  if (node.metric !== "" && !bare) inside.push(quoteGo(node.metric));
-  const matchers = node.metric === "" ? node.matchers : node.matchers.slice(0, -1);
-  for (const { name, kind, value } of matchers) {
-    inside.push(`${SIMPLE_LABEL.test(name) ? name : quoteGo(name)}${kind}${quoteGo(value)}`);
-  }
-  const braces = inside.length > 0 ? `{${inside.join(",")}}` : "";
-  const mode = node.mode === undefined ? "" : ` ${node.mode}`;
-  return `${bare ? node.metric : ""}${braces}${bracket}${mode}${printModifiers(node)}`;
-}
-
-function printModifiers(node: PromqlModifiers): string {
-  let out = "";
-  if (node.at?.kind === "time") out += ` @ ${printAt(node.at.timestampMs)}`;
-  else if (node.at !== undefined) out += ` @ ${node.at.kind}()`;
-  if (node.offset !== undefined) out += ` offset ${printDurationTree(node.offset)}`;
-  return out;
+function printMode(node: PromqlSelector): string {
+  return node.mode === undefined ? "" : ` ${node.mode}`;
 }
 
 /** Seconds with three decimals. */
-function printAt(timestampMs: number): string {
-  const whole = Math.trunc(Math.abs(timestampMs) / 1000);
-  const rest = Math.abs(timestampMs) - whole * 1000;
-  return `${timestampMs < 0 ? "-" : ""}${BigInt(whole)}.${String(rest).padStart(3, "0")}`;
+function printAt({ at }: PromqlModifiers): string {
+  if (at === undefined) return "";
+  return at.kind === "time" ? ` @ ${(at.timestampMs / 1000).toFixed(3)}` : ` @ ${at.kind}()`;
 }
 
+function printOffset({ offset }: PromqlModifiers): string {
+  return offset === undefined ? "" : ` offset ${printDurationTree(offset)}`;
+}
+
+/** Prints a duration and its arithmetic. */
 function printDurationTree(node: PromqlDuration): string {
   switch (node.kind) {
     case "seconds":
-      return node.isDuration ? printSeconds(node.seconds) : printNumber(node.seconds);
+      return node.isDuration ? printSeconds(node.seconds) : printPlainNumber(node.seconds);
     case "step":
     case "range":
       return `${node.kind}()`;
     case "sign":
-      return `${node.op}${printDurationTree(node.operand)}`;
+      return `${node.op === "-" ? "-" : ""}${printDurationTree(node.operand)}`;
     case "paren":
       return `(${printDurationTree(node.operand)})`;
     case "arithmetic": {
@@ -142,13 +172,26 @@ function printDurationTree(node: PromqlDuration): string {
   }
 }
 
-function printDurationNumber(seconds: number): string {
-  return printDuration(Math.round(seconds * 1000));
+/**
+ * Seconds rounded to nanoseconds, then cut to milliseconds.
+ *
+ * Prometheus does not round every literal, and prints `1s1ms` as `1s`; a canonical text must not change the meaning.
+ */
+function printSeconds(seconds: number): string {
+  const milliseconds = Math.trunc(Math.round(Math.abs(seconds) * 1e9) / 1e6);
+  return `${seconds < 0 ? "-" : ""}${printDuration(milliseconds)}`;
 }
 
-/** A number as Prometheus prints a literal: shortest digits, `+Inf`, `-Inf`, `NaN`. */
-function printNumber(value: number): string {
-  if (Number.isNaN(value)) return "NaN";
-  if (!Number.isFinite(value)) return value > 0 ? "+Inf" : "-Inf";
-  return Object.is(value, -0) ? "-0" : String(value).replace(/e([+-])(\d)$/, "e$10$2");
+/** Order of the UTF-8 bytes, which differs from that of UTF-16 where surrogates meet U+E000 and above. */
+function compareUtf8(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    const left = a.charCodeAt(i);
+    const right = b.charCodeAt(i);
+    if (left === right) continue;
+    const leftHigh = left >= 0xd800 && left <= 0xdfff;
+    const rightHigh = right >= 0xd800 && right <= 0xdfff;
+    return leftHigh === rightHigh ? left - right : leftHigh ? 1 : -1;
+  }
+  return a.length - b.length;
 }

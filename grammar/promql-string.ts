@@ -1,4 +1,11 @@
-/** String literals of PromQL: Go's escapes inside `'…'` and `"…"`, none inside back quotes. */
+/**
+ * String literals of PromQL: Go's escapes inside `'…'` and `"…"`, none inside back quotes.
+ *
+ * A byte that belongs to no UTF-8 sequence, which only an escape can write, is held as the lone surrogate
+ * U+DC00 + byte: it equals no text that is stored, and prints as `\x..` again.
+ */
+
+import { describeCodePoint } from "./promql-error.ts";
 
 /** The value of a literal, or the reason why it has none. */
 export type StringOutcome =
@@ -19,9 +26,7 @@ const SIMPLE_ESCAPES: Readonly<Record<string, number>> = {
 };
 
 /**
- * Decodes a literal with its quotes.
- *
- * `\x` and octal escapes are bytes; bytes that form no UTF-8 become U+FFFD, since text here is UTF-16.
+ * Decodes a literal with its quotes; `\x` and octal escapes are bytes.
  */
 export function decodeStringLiteral(literal: string): StringOutcome {
   const quote = literal[0];
@@ -30,7 +35,7 @@ export function decodeStringLiteral(literal: string): StringOutcome {
   let value = "";
   let bytes: number[] = [];
   const flush = () => {
-    if (bytes.length > 0) value += new TextDecoder().decode(Uint8Array.from(bytes));
+    if (bytes.length > 0) value += decodeBytes(bytes);
     bytes = [];
   };
   for (let at = 0; at < inner.length; ) {
@@ -69,13 +74,14 @@ export function escapeDigits(
 ): { readonly code: number; readonly end: number; readonly isByte: boolean } | string {
   const octal = letter >= "0" && letter <= "7";
   const length = octal ? 3 : letter === "x" ? 2 : letter === "u" ? 4 : letter === "U" ? 8 : 0;
-  if (length === 0) return `unknown escape sequence ${describeCodePoint(text, at)}`;
+  if (letter === "") return "escape sequence not terminated";
+  if (length === 0) return `unknown escape sequence ${describeCodePoint(characterAt(text, at))}`;
   const from = octal ? at : at + 1;
   for (let i = from; i < from + length; i++) {
     const digit = text[i] ?? "";
     if (digit === "" || !(octal ? /^[0-7]$/ : /^[0-9a-fA-F]$/).test(digit)) {
       if (digit === "") return "escape sequence not terminated";
-      return `illegal character ${describeCodePoint(text, i)} in escape sequence`;
+      return `illegal character ${describeCodePoint(characterAt(text, i))} in escape sequence`;
     }
   }
   const code = Number.parseInt(text.slice(from, from + length), octal ? 8 : 16);
@@ -86,8 +92,33 @@ export function escapeDigits(
   return { code, end: from + length, isByte };
 }
 
-/** `U+0063 'c'`, as Go's `%#U`. */
-function describeCodePoint(text: string, at: number): string {
-  const code = text.codePointAt(at) ?? 0;
-  return `U+${code.toString(16).toUpperCase().padStart(4, "0")} '${String.fromCodePoint(code)}'`;
+function characterAt(text: string, at: number): string {
+  return String.fromCodePoint(text.codePointAt(at) ?? 0);
+}
+
+/** UTF-8 where the bytes form it; each other byte alone. */
+function decodeBytes(bytes: readonly number[]): string {
+  const array = Uint8Array.from(bytes);
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(array);
+  } catch {
+    return decodeDamaged(array);
+  }
+}
+
+function decodeDamaged(bytes: Uint8Array): string {
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  let out = "";
+  for (let at = 0; at < bytes.length; ) {
+    const first = bytes[at] ?? 0;
+    const length = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    try {
+      out += decoder.decode(bytes.subarray(at, at + length));
+      at += length;
+    } catch {
+      out += String.fromCharCode(0xdc00 + first); // never below 0x80: those decode
+      at++;
+    }
+  }
+  return out;
 }

@@ -6,8 +6,8 @@
  * reported first, as in Prometheus.
  */
 
-import { parseDuration } from "./promql-duration.ts";
-import { quoteGo } from "./promql-error.ts";
+import { quoteGo, quoteGoCharacter } from "./promql-error.ts";
+import { durationValue, numberValue, scanLiteral } from "./promql-number.ts";
 import { decodeStringLiteral, escapeDigits } from "./promql-string.ts";
 
 /** Kinds that are not simply their own text. */
@@ -45,8 +45,6 @@ const KEYWORD_KINDS: ReadonlyMap<string, string> = new Map([
   ["offset", "F"],
   ["start", "S"],
   ["end", "E"],
-  ["step", "P"],
-  ["range", "Q"],
   ["anchored", "A"],
   ["smoothed", "Z"],
   ...[
@@ -94,98 +92,120 @@ export interface PromqlToken {
   /** Of a number; seconds where it was a duration. */
   readonly number: number;
   readonly isDuration: boolean;
-  /** Of a string: its decoded value. Of an `error`: the reason. */
+  /** Of a string: its decoded value. */
   readonly value: string;
+  /** Of an `error`: why. Of a number: why it means nothing; the parser may still get past it. */
+  readonly reason: string | undefined;
 }
 
-/** Tokens in order, without white space and comments. */
-export function tokenizePromql(text: string): readonly PromqlToken[] {
-  return new PromqlTokenizer(text).run();
+/** What a token means beyond its kind. */
+type TokenMeaning = Partial<Pick<PromqlToken, "number" | "isDuration" | "value" | "reason">>;
+
+const NO_MEANING: TokenMeaning = {};
+
+/** Words that may be used in a duration expression. */
+const DURATION_WORDS: ReadonlyMap<string, string> = new Map([
+  ["step", "P"],
+  ["range", "Q"],
+  ["min_of", TOKEN_KIND.extreme],
+  ["max_of", TOKEN_KIND.extreme],
+]);
+
+/** Tokens in order, without white space and comments. `unquotedUtf8Names` lets names hold any letter, and dots inside. */
+export function tokenizePromql(text: string, unquotedUtf8Names: boolean): readonly PromqlToken[] {
+  return new PromqlTokenizer(text, unquotedUtf8Names).run();
 }
 
-/** Position in the text, and the brackets that are open there: what a word means depends on them. */
+/**
+ * Position in the text, and the brackets that are open there: what a character means depends on them.
+ *
+ * After `[` and until the first literal, only durations, signs and parentheses are known (`#inDuration`); after that
+ * most of the language is, and the grammar refuses what does not fit, as Prometheus does.
+ */
 class PromqlTokenizer {
   readonly #text: string;
+  readonly #unquoted: boolean;
   readonly #tokens: PromqlToken[] = [];
   #at = 0;
   #parens = 0;
   #inBraces = false;
   #inBrackets = false;
+  #inDuration = false;
   #colonSeen = false;
+  #durationSeen = false;
   #failed = false;
 
-  constructor(text: string) {
+  constructor(text: string, unquoted: boolean) {
     this.#text = text;
+    this.#unquoted = unquoted;
   }
 
   run(): readonly PromqlToken[] {
     while (!this.#failed) {
       this.#skipBlank();
-      if (this.#at >= this.#text.length) {
+      const character = this.#text[this.#at];
+      if (character === undefined) {
         this.#finish();
         break;
       }
-      if (this.#inBraces) this.#inBracesToken();
-      else this.#token();
+      if (this.#inBraces) this.#inBracesToken(character);
+      else if (this.#inDuration) this.#durationToken(character);
+      else this.#token(character);
     }
     return this.#tokens;
   }
 
   #finish(): undefined {
-    const end = this.#text.length;
-    if (this.#inBraces) this.#fail(end, end, "unexpected end of input inside braces");
-    else if (this.#inBrackets) this.#fail(end, end, "unexpected end of input in duration expression");
-    else if (this.#parens > 0) this.#fail(end, end, "unclosed left parenthesis");
+    if (this.#inBraces) return this.#fail("unexpected end of input inside braces");
+    if (this.#inDuration) return this.#fail("unexpected end of input in duration expression");
+    if (this.#parens > 0) return this.#fail("unclosed left parenthesis");
+    if (this.#inBrackets) return this.#fail("unclosed left bracket");
   }
 
   #skipBlank(): undefined {
     for (;;) {
       const character = this.#text[this.#at];
-      if (character === " " || character === "\t" || character === "\n" || character === "\r") this.#at++;
-      else if (character === "#") {
-        const newline = this.#text.indexOf("\n", this.#at);
-        this.#at = newline === -1 ? this.#text.length : newline;
+      if (isBlank(character)) this.#at++;
+      else if (character === "#" && !this.#inDuration) {
+        while (this.#at < this.#text.length && !"\r\n".includes(this.#text.charAt(this.#at))) this.#at++;
       } else return;
     }
   }
 
-  #push(kind: string, length: number): undefined {
+  #push(kind: string, length: number, more: TokenMeaning = NO_MEANING): undefined {
     const start = this.#at;
-    this.#at += length;
-    const text = this.#text.slice(start, this.#at);
-    this.#tokens.push({ kind, text, start, end: this.#at, number: 0, isDuration: false, value: "" });
+    const end = start + length;
+    this.#at = end;
+    const { number = 0, isDuration = false, value = "", reason } = more;
+    this.#tokens.push({ kind, text: this.#text.slice(start, end), start, end, number, isDuration, value, reason });
   }
 
-  #fail(start: number, end: number, reason: string): undefined {
+  /** Ends the run with an error that spans the next `length` UTF-16 units. */
+  #fail(reason: string, length = 0): undefined {
     this.#failed = true;
-    const text = this.#text.slice(start, end);
-    this.#tokens.push({ kind: TOKEN_KIND.error, text, start, end, number: 0, isDuration: false, value: reason });
+    this.#push(TOKEN_KIND.error, Math.min(length, this.#text.length - this.#at), { reason });
   }
 
-  #failCharacter(reason: string): undefined {
-    this.#fail(this.#at, this.#at + this.#character().length, `${reason}: '${this.#character()}'`);
+  #characterAt(at: number): string | undefined {
+    const code = this.#text.codePointAt(at);
+    return code === undefined ? undefined : String.fromCodePoint(code);
   }
 
-  #character(): string {
-    return String.fromCodePoint(this.#text.codePointAt(this.#at) ?? 0);
+  /** Fails at the character `ahead` of here, which ends the reason. */
+  #failAt(ahead: number, reason: string, more = ""): undefined {
+    const character = this.#characterAt(this.#at + ahead);
+    this.#fail(`${reason} ${quoteGoCharacter(character)}${more}`, ahead + (character ?? "").length);
   }
 
-  #token(): undefined {
-    const character = this.#text[this.#at] ?? "";
-    const code = character.charCodeAt(0);
-    if (this.#inBrackets && this.#bracketToken(character, code)) return;
-    if (isDigit(code) || (character === "." && isDigit(this.#text.charCodeAt(this.#at + 1)))) return this.#number();
-    if (isWordStart(code) || character === ":") return this.#word();
+  #token(character: string): undefined {
+    if (isDigit(character) || (character === "." && isDigit(this.#text[this.#at + 1]))) return this.#literal();
+    if (character === ":" || this.#startsName(this.#at))
+      return this.#inBrackets ? this.#bracketWord(character) : this.#word();
     if (character === '"' || character === "'" || character === "`") return this.#string(character);
     const two = OPERATOR_KINDS.get(this.#text.slice(this.#at, this.#at + 2));
-    if (two !== undefined && two !== TOKEN_KIND.regexMatch) return this.#push(two, 2);
-    if (two === TOKEN_KIND.regexMatch) {
-      return this.#fail(this.#at, this.#at + 2, "unexpected character after '=': '~'");
-    }
-    if (character === "!") {
-      const next = this.#text[this.#at + 1] ?? "";
-      return this.#fail(this.#at, this.#at + 2, `unexpected character after '!': '${next}'`);
-    }
+    if (two === TOKEN_KIND.regexMatch) return this.#failAt(1, "unexpected character after '=':");
+    if (two !== undefined) return this.#push(two, 2);
+    if (character === "!") return this.#failAt(1, "unexpected character after '!':");
     if ("+-*/%^<>=,@".includes(character)) return this.#push(character, 1);
     this.#bracket(character);
   }
@@ -196,49 +216,73 @@ class PromqlTokenizer {
         this.#parens++;
         return this.#push(character, 1);
       case ")":
-        if (this.#parens === 0) {
-          return this.#fail(this.#at + 1, this.#at + 1, "unexpected right parenthesis ')'");
-        }
         this.#parens--;
-        return this.#push(character, 1);
+        if (this.#parens >= 0) return this.#push(character, 1);
+        this.#at++;
+        return this.#fail("unexpected right parenthesis ')'");
       case "{":
         this.#inBraces = true;
         return this.#push(character, 1);
       case "[":
+        if (this.#inBrackets) return this.#failAt(0, "unexpected left bracket");
         this.#inBrackets = true;
+        this.#inDuration = true;
         this.#colonSeen = false;
+        this.#durationSeen = false;
         return this.#push(character, 1);
       case "]":
-        return this.#fail(this.#at, this.#at + 1, "unexpected right bracket ']'");
+        if (!this.#inBrackets) return this.#failAt(0, "unexpected right bracket");
+        this.#inBrackets = false;
+        this.#inDuration = false;
+        return this.#push(character, 1);
       default:
-        return this.#failCharacter("unexpected character");
+        return this.#failAt(0, "unexpected character:");
     }
   }
 
-  /** Inside `[…]`: arithmetic on durations. */
-  #bracketToken(character: string, code: number): boolean {
-    if (character === "]") {
-      this.#inBrackets = false;
-      this.#push(character, 1);
-    } else if (character === ":") {
-      if (this.#colonSeen) this.#fail(this.#at, this.#at + 1, "unexpected second ':' in duration expression");
-      this.#colonSeen = true;
-      if (!this.#failed) this.#push(character, 1);
-    } else if (isDigit(code) || "+-*/%^(),.".includes(character)) {
-      return false;
-    } else if (isWordStart(code)) {
-      const word = this.#wordAt(this.#at, false).toLowerCase();
-      if (word === "step" || word === "range" || isExtreme(word)) return false;
-      this.#fail(this.#at, this.#at + 1, `unexpected character: '${character}', expected ':'`);
-    } else this.#failCharacter("unexpected character in duration expression");
-    return true;
+  /** Inside `[…]`, before the first literal after the bracket. */
+  #durationToken(character: string): undefined {
+    if (isDigit(character) || (character === "." && isDigit(this.#text[this.#at + 1]))) {
+      this.#durationSeen = true;
+      this.#inDuration = false;
+      return this.#literal();
+    }
+    if ("()]".includes(character)) return this.#bracket(character);
+    if ("+-*/%^,".includes(character)) return this.#push(character, 1);
+    if (character === ":") {
+      if (this.#durationSeen && !this.#colonSeen) {
+        this.#colonSeen = true;
+        return this.#push(character, 1);
+      }
+      this.#at++;
+      return this.#fail(
+        this.#durationSeen
+          ? "unexpected repeated colon in duration expression"
+          : "unexpected colon before duration in duration expression",
+      );
+    }
+    const kind = DURATION_WORDS.get(this.#lettersAt().toLowerCase());
+    if (kind === undefined) return this.#failAt(0, "unexpected character in duration expression:");
+    this.#durationSeen = true;
+    this.#push(kind, this.#lettersAt().length);
   }
 
-  #inBracesToken(): undefined {
-    const character = this.#text[this.#at] ?? "";
-    const code = character.charCodeAt(0);
-    if (isWordStart(code)) return this.#push(TOKEN_KIND.identifier, this.#wordAt(this.#at, false).length);
-    const next = this.#text[this.#at + 1] ?? "";
+  /** Inside `[…]`, after a literal. */
+  #bracketWord(character: string): undefined {
+    if (character === ":") {
+      if (this.#colonSeen) return this.#failAt(0, "unexpected colon");
+      this.#colonSeen = true;
+      return this.#push(character, 1);
+    }
+    const letters = this.#lettersAt();
+    const kind = DURATION_WORDS.get(letters.toLowerCase());
+    if (kind === undefined) return this.#failAt(0, "unexpected character:", ", expected ':'");
+    this.#push(kind, letters.length);
+  }
+
+  #inBracesToken(character: string): undefined {
+    if (this.#startsName(this.#at)) return this.#push(TOKEN_KIND.identifier, this.#nameLength(false));
+    const next = this.#text[this.#at + 1];
     switch (character) {
       case ",":
         return this.#push(character, 1);
@@ -251,72 +295,73 @@ class PromqlTokenizer {
       case "!":
         if (next === "~") return this.#push(TOKEN_KIND.regexNotMatch, 2);
         if (next === "=") return this.#push(TOKEN_KIND.notEqual, 2);
-        return this.#fail(this.#at, this.#at + 2, `unexpected character after '!' inside braces: '${next}'`);
+        return this.#failAt(1, "unexpected character after '!' inside braces:");
+      case "{":
+        return this.#failAt(0, "unexpected left brace");
       case "}":
         this.#inBraces = false;
         return this.#push(character, 1);
       default:
-        return this.#failCharacter("unexpected character inside braces");
+        return this.#failAt(0, "unexpected character inside braces:");
     }
   }
 
-  #wordAt(start: number, colons: boolean): string {
-    let end = start;
-    while (end < this.#text.length) {
-      const code = this.#text.charCodeAt(end);
-      if (!isWordStart(code) && !isDigit(code) && !(colons && code === 58)) break;
-      end++;
+  #startsName(at: number): boolean {
+    const code = this.#text.charCodeAt(at);
+    if (isLetter(code)) return true;
+    return this.#unquoted && code >= 0x80 && /^\p{L}$/u.test(this.#characterAt(at) ?? "");
+  }
+
+  #nameLength(colons: boolean): number {
+    let at = this.#at;
+    for (;;) {
+      const character = this.#text[at];
+      const continues =
+        isDigit(character) ||
+        (colons && character === ":") ||
+        (this.#unquoted && character === ".") ||
+        this.#startsName(at);
+      if (character === undefined || !continues) return at - this.#at;
+      at += (this.#text.codePointAt(at) ?? 0) > 0xffff ? 2 : 1;
     }
-    return this.#text.slice(start, end);
+  }
+
+  /** ASCII letters and underscores from here on. */
+  #lettersAt(): string {
+    let end = this.#at;
+    while (isLetter(this.#text.charCodeAt(end))) end++;
+    return this.#text.slice(this.#at, end);
   }
 
   #word(): undefined {
-    const word = this.#wordAt(this.#at, !this.#inBrackets);
-    const lower = word.toLowerCase();
+    const length = this.#nameLength(true);
+    const word = this.#text.slice(this.#at, this.#at + length);
+    const lower = isAscii(word) ? word.toLowerCase() : "";
     if (lower === "inf" || lower === "nan") {
-      this.#pushNumber(word.length, lower === "inf" ? Number.POSITIVE_INFINITY : Number.NaN, false);
-      return;
+      return this.#push(TOKEN_KIND.number, length, { number: numberValue(lower).value });
     }
     const fill = FILL_KINDS.get(lower);
-    if (
-      fill !== undefined &&
-      /^[ \t\r\n]*\(/.test(this.#text.slice(this.#at + word.length, this.#at + word.length + 64))
-    ) {
-      this.#push(fill, word.length);
-      return;
+    if (fill !== undefined) {
+      return this.#push(this.#parenFollows(this.#at + length) ? fill : TOKEN_KIND.identifier, length);
     }
-    const keyword = isExtreme(lower) ? TOKEN_KIND.extreme : KEYWORD_KINDS.get(lower);
+    const keyword = DURATION_WORDS.get(lower) ?? KEYWORD_KINDS.get(lower);
     const plain = word.includes(":") ? TOKEN_KIND.metricIdentifier : TOKEN_KIND.identifier;
-    this.#push(keyword ?? plain, word.length);
+    this.#push(keyword ?? plain, length);
   }
 
-  #pushNumber(length: number, number: number, isDuration: boolean): undefined {
-    const start = this.#at;
-    this.#at += length;
-    const text = this.#text.slice(start, this.#at);
-    this.#tokens.push({ kind: TOKEN_KIND.number, text, start, end: this.#at, number, isDuration, value: "" });
+  #parenFollows(from: number): boolean {
+    let at = from;
+    while (isBlank(this.#text[at])) at++;
+    return this.#text[at] === "(";
   }
 
-  /** A number or a duration; on failure the text shown ends with the character that does not fit. */
-  #number(): undefined {
-    const scan = scanNumber(this.#text, this.#at);
-    if (scan.fits) {
-      const literal = this.#text.slice(this.#at, scan.end);
-      const value = numberValue(literal);
-      if (Number.isFinite(value)) return this.#pushNumber(literal.length, value, false);
-      const reason = `error parsing number: strconv.ParseFloat: parsing ${quoteGo(literal)}: value out of range`;
-      return this.#fail(this.#at, scan.end, reason);
-    }
-    const duration = scanDuration(this.#text, this.#at);
-    if (!duration.fits) {
-      const end = Math.min(Math.max(scan.end, duration.end) + 1, this.#text.length);
-      const reason = `bad number or duration syntax: ${quoteGo(this.#text.slice(this.#at, end))}`;
-      return this.#fail(this.#at, end, reason);
-    }
-    const literal = this.#text.slice(this.#at, duration.end);
-    const outcome = parseDuration(literal);
-    if (outcome.kind === "refused") return this.#fail(this.#at, duration.end, outcome.reason);
-    this.#pushNumber(literal.length, outcome.milliseconds / 1000, true);
+  #literal(): undefined {
+    const { kind, end } = scanLiteral(this.#text, this.#at);
+    const literal = this.#text.slice(this.#at, end);
+    if (kind === "bad") return this.#fail(`bad number or duration syntax: ${quoteGo(literal)}`, literal.length);
+    const isDuration = kind === "duration";
+    const { value, reason } = isDuration ? durationValue(literal) : numberValue(literal);
+    this.#push(TOKEN_KIND.number, literal.length, { number: value, isDuration, reason });
   }
 
   #string(quote: string): undefined {
@@ -324,32 +369,21 @@ class PromqlTokenizer {
     for (let at = start + 1; ; at++) {
       const character = this.#text[at];
       if (character === undefined || (character === "\n" && quote !== "`")) {
-        const end = Math.min(at, this.#text.length);
-        return this.#fail(start, end, quote === "`" ? "unterminated raw string" : "unterminated quoted string");
+        return this.#fail(quote === "`" ? "unterminated raw string" : "unterminated quoted string", at - start);
       }
+      if (character === "\ufffd") return this.#fail("invalid UTF-8 rune", at - start);
       if (character === quote) {
         const literal = this.#text.slice(start, at + 1);
         const outcome = decodeStringLiteral(literal);
-        if (outcome.kind === "refused") return this.#fail(start, at + 1, outcome.reason);
-        this.#at = at + 1;
-        this.#tokens.push({
-          kind: TOKEN_KIND.string,
-          text: literal,
-          start,
-          end: at + 1,
-          number: 0,
-          isDuration: false,
-          value: outcome.value,
-        });
-        return;
+        if (outcome.kind === "refused") return this.#fail(outcome.reason, literal.length);
+        return this.#push(TOKEN_KIND.string, literal.length, { value: outcome.value });
       }
       if (character === "\\" && quote !== "`") {
         const letter = this.#text[at + 1] ?? "";
-        if ("abfnrtv\\".includes(letter) && letter !== "") at++;
-        else if (letter === quote) at++;
+        if (letter === quote || ("abfnrtv\\".includes(letter) && letter !== "")) at++;
         else {
           const digits = escapeDigits(this.#text, at + 1, letter);
-          if (typeof digits === "string") return this.#fail(start, at + 2, digits);
+          if (typeof digits === "string") return this.#fail(digits, at + 2 - start);
           at = digits.end - 1;
         }
       }
@@ -357,82 +391,20 @@ class PromqlTokenizer {
   }
 }
 
-interface Scan {
-  readonly fits: boolean;
-  readonly end: number;
+function isBlank(character: string | undefined): boolean {
+  return character === " " || character === "\t" || character === "\n" || character === "\r";
 }
 
-/** Decimal, octal or hexadecimal with single `_` between digits; nothing alphanumeric and no dot may follow. */
-function scanNumber(text: string, start: number): Scan {
-  let at = start;
-  const hex = text[at] === "0" && (text[at + 1] === "x" || text[at + 1] === "X");
-  if (hex) at += 2;
-  const digits = (): void => {
-    let last = -1;
-    while (at < text.length) {
-      const code = text.charCodeAt(at);
-      if (code === 95 && last === at - 1 && at > start) {
-        at++;
-        continue;
-      }
-      if (!isDigit(code) && !(hex && isHexLetter(code))) return;
-      last = at;
-      at++;
-    }
-  };
-  digits();
-  if (text.charCodeAt(at - 1) === 95) return { fits: false, end: at - 1 };
-  if (!hex) {
-    if (text[at] === ".") {
-      at++;
-      if (text[at] === "_") return { fits: false, end: at };
-      digits();
-    }
-    if (text[at] === "e" || text[at] === "E") {
-      at++;
-      if (text[at] === "+" || text[at] === "-") at++;
-      if (!isDigit(text.charCodeAt(at))) return { fits: false, end: at };
-      digits();
-    }
-  } else if (at === start + 2) return { fits: false, end: at };
-  const next = text.charCodeAt(at);
-  if (text.charCodeAt(at - 1) === 95) return { fits: false, end: at - 1 };
-  return { fits: !(isWordStart(next) || isDigit(next) || next === 46), end: at };
+function isDigit(character: string | undefined): boolean {
+  return character !== undefined && character >= "0" && character <= "9";
 }
 
-function scanDuration(text: string, start: number): Scan {
-  let at = start;
-  while (at < text.length) {
-    const digitsAt = at;
-    while (isDigit(text.charCodeAt(at))) at++;
-    if (at === digitsAt) break;
-    if (!"smhdwy".includes(text[at] ?? "?")) return { fits: false, end: Math.max(digitsAt, at - 1) };
-    at++;
-    if (text[at] === "s") at++; // parseDuration refuses units other than ms
-  }
-  const next = text.charCodeAt(at);
-  return { fits: at > start && !(isWordStart(next) || isDigit(next) || next === 46), end: at };
-}
-
-function numberValue(literal: string): number {
-  const plain = literal.replaceAll("_", "");
-  if (/^0[0-7]+$/.test(plain)) return Number.parseInt(plain, 8);
-  return Number(plain);
-}
-
-function isExtreme(word: string): boolean {
-  return word === "min_of" || word === "max_of";
-}
-
-function isDigit(code: number): boolean {
-  return code >= 48 && code <= 57;
-}
-
-function isHexLetter(code: number): boolean {
-  return (code >= 97 && code <= 102) || (code >= 65 && code <= 70);
+function isAscii(text: string): boolean {
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) >= 0x80) return false;
+  return true;
 }
 
 /** ASCII letters and the underscore. */
-function isWordStart(code: number): boolean {
+function isLetter(code: number): boolean {
   return (code >= 97 && code <= 122) || (code >= 65 && code <= 90) || code === 95;
 }

@@ -16,10 +16,12 @@ export async function shrink(text: string, differs: (part: string) => Promise<bo
   return text;
 }
 
+const SYNTAX = { experimentalFunctions: true, fillModifiers: true, unquotedUtf8Names: false };
+
 function partsOf(text: string): string[] {
   let tree: PromqlExpression;
   try {
-    tree = parsePromql(text, { regexMatchesEmpty, experimental: true });
+    tree = parsePromql(text, { regexMatchesEmpty, ...SYNTAX });
   } catch {
     // What does not parse has no parts; the whole is then told.
     return [];

@@ -8,6 +8,8 @@
 
 
 import * as build from "../promql-build.ts";
+import * as durations from "../promql-build-duration.ts";
+import * as named from "../promql-build-named.ts";
 
 class peg$SyntaxError extends SyntaxError {
   constructor(message, expected, found, location) {
@@ -167,153 +169,162 @@ function peg$parse(input, options) {
 
   const peg$startRuleFunctions = {
     start: peg$parsestart,
+    metric_selector: peg$parsemetric_selector,
   };
   let peg$startRuleFunction = peg$parsestart;
 
-  const peg$c0 = "o";
-  const peg$c1 = "^";
-  const peg$c2 = "b";
-  const peg$c3 = "(";
-  const peg$c4 = ")";
-  const peg$c5 = ",";
-  const peg$c6 = "[";
-  const peg$c7 = "]";
-  const peg$c8 = "F";
-  const peg$c9 = "@";
-  const peg$c10 = ":";
-  const peg$c11 = "s";
-  const peg$c12 = "G";
-  const peg$c13 = "{";
-  const peg$c14 = "}";
-  const peg$c15 = "i";
-  const peg$c16 = "M";
-  const peg$c17 = "n";
+  const peg$c0 = "b";
+  const peg$c1 = "(";
+  const peg$c2 = "f";
+  const peg$c3 = "y";
+  const peg$c4 = "z";
+  const peg$c5 = ")";
+  const peg$c6 = ",";
+  const peg$c7 = "[";
+  const peg$c8 = "]";
+  const peg$c9 = "F";
+  const peg$c10 = "@";
+  const peg$c11 = ":";
+  const peg$c12 = "s";
+  const peg$c13 = "G";
+  const peg$c14 = "{";
+  const peg$c15 = "}";
+  const peg$c16 = "i";
+  const peg$c17 = "M";
+  const peg$c18 = "n";
 
-  const peg$r0 = /^[au]/;
-  const peg$r1 = /^[exlg<>jk]/;
+  const peg$r0 = /^[imGSEPQMBWFAZaoufyz]/;
+  const peg$r1 = /^[oauexlg<>jk+*\/%t\^\-]/;
   const peg$r2 = /^[+\-]/;
-  const peg$r3 = /^[*\/%t]/;
+  const peg$r3 = /^[fyz]/;
   const peg$r4 = /^[OI]/;
   const peg$r5 = /^[LR]/;
-  const peg$r6 = /^[fyz]/;
-  const peg$r7 = /^[imsGMaoutbBOILRFSEPQAZfyz]/;
+  const peg$r6 = /^[imsGMaoutbBOILRFSEPQAZfyz]/;
+  const peg$r7 = /^[[F@]/;
   const peg$r8 = /^[AZ]/;
   const peg$r9 = /^[SE]/;
   const peg$r10 = /^[iSEPQM]/;
-  const peg$r11 = /^[mBWFAZaou]/;
+  const peg$r11 = /^[mBWFAZaoufyz]/;
   const peg$r12 = /^[BW]/;
-  const peg$r13 = /^[=x~!]/;
-  const peg$r14 = /^[*\/%]/;
-  const peg$r15 = /^[PQ]/;
+  const peg$r13 = /^[(BW]/;
+  const peg$r14 = /^[nsGMiSEPQmBWFAZaoufyz({+\-]/;
+  const peg$r15 = /^[=x~!]/;
+  const peg$r16 = /^[+*\/%\^\-]/;
+  const peg$r17 = /^[PQ]/;
 
-  const peg$e0 = peg$literalExpectation("o", false);
-  const peg$e1 = peg$classExpectation(["a", "u"], false, false, false);
-  const peg$e2 = peg$classExpectation(["e", "x", "l", "g", "<", ">", "j", "k"], false, false, false);
-  const peg$e3 = peg$classExpectation(["+", "-"], false, false, false);
-  const peg$e4 = peg$classExpectation(["*", "/", "%", "t"], false, false, false);
-  const peg$e5 = peg$literalExpectation("^", false);
-  const peg$e6 = peg$literalExpectation("b", false);
-  const peg$e7 = peg$classExpectation(["O", "I"], false, false, false);
-  const peg$e8 = peg$classExpectation(["L", "R"], false, false, false);
-  const peg$e9 = peg$classExpectation(["f", "y", "z"], false, false, false);
-  const peg$e10 = peg$literalExpectation("(", false);
+  const peg$e0 = peg$classExpectation(["i", "m", "G", "S", "E", "P", "Q", "M", "B", "W", "F", "A", "Z", "a", "o", "u", "f", "y", "z"], false, false, false);
+  const peg$e1 = peg$classExpectation(["o", "a", "u", "e", "x", "l", "g", "<", ">", "j", "k", "+", "*", "/", "%", "t", "^", "-"], false, false, false);
+  const peg$e2 = peg$classExpectation(["+", "-"], false, false, false);
+  const peg$e3 = peg$literalExpectation("b", false);
+  const peg$e4 = peg$classExpectation(["f", "y", "z"], false, false, false);
+  const peg$e5 = peg$classExpectation(["O", "I"], false, false, false);
+  const peg$e6 = peg$classExpectation(["L", "R"], false, false, false);
+  const peg$e7 = peg$literalExpectation("(", false);
+  const peg$e8 = peg$literalExpectation("f", false);
+  const peg$e9 = peg$literalExpectation("y", false);
+  const peg$e10 = peg$literalExpectation("z", false);
   const peg$e11 = peg$literalExpectation(")", false);
   const peg$e12 = peg$literalExpectation(",", false);
   const peg$e13 = peg$classExpectation(["i", "m", "s", "G", "M", "a", "o", "u", "t", "b", "B", "O", "I", "L", "R", "F", "S", "E", "P", "Q", "A", "Z", "f", "y", "z"], false, false, false);
-  const peg$e14 = peg$literalExpectation("[", false);
-  const peg$e15 = peg$literalExpectation("]", false);
-  const peg$e16 = peg$literalExpectation("F", false);
-  const peg$e17 = peg$literalExpectation("@", false);
-  const peg$e18 = peg$classExpectation(["A", "Z"], false, false, false);
-  const peg$e19 = peg$literalExpectation(":", false);
-  const peg$e20 = peg$classExpectation(["S", "E"], false, false, false);
-  const peg$e21 = peg$literalExpectation("s", false);
-  const peg$e22 = peg$literalExpectation("G", false);
-  const peg$e23 = peg$classExpectation(["i", "S", "E", "P", "Q", "M"], false, false, false);
-  const peg$e24 = peg$classExpectation(["m", "B", "W", "F", "A", "Z", "a", "o", "u"], false, false, false);
-  const peg$e25 = peg$classExpectation(["B", "W"], false, false, false);
+  const peg$e14 = peg$classExpectation(["[", "F", "@"], false, false, false);
+  const peg$e15 = peg$literalExpectation("[", false);
+  const peg$e16 = peg$literalExpectation("]", false);
+  const peg$e17 = peg$literalExpectation("F", false);
+  const peg$e18 = peg$literalExpectation("@", false);
+  const peg$e19 = peg$classExpectation(["A", "Z"], false, false, false);
+  const peg$e20 = peg$literalExpectation(":", false);
+  const peg$e21 = peg$classExpectation(["S", "E"], false, false, false);
+  const peg$e22 = peg$literalExpectation("s", false);
+  const peg$e23 = peg$literalExpectation("G", false);
+  const peg$e24 = peg$classExpectation(["i", "S", "E", "P", "Q", "M"], false, false, false);
+  const peg$e25 = peg$classExpectation(["m", "B", "W", "F", "A", "Z", "a", "o", "u", "f", "y", "z"], false, false, false);
   const peg$e26 = peg$literalExpectation("{", false);
-  const peg$e27 = peg$literalExpectation("}", false);
-  const peg$e28 = peg$literalExpectation("i", false);
-  const peg$e29 = peg$classExpectation(["=", "x", "~", "!"], false, false, false);
-  const peg$e30 = peg$classExpectation(["*", "/", "%"], false, false, false);
-  const peg$e31 = peg$classExpectation(["P", "Q"], false, false, false);
-  const peg$e32 = peg$literalExpectation("M", false);
-  const peg$e33 = peg$literalExpectation("n", false);
+  const peg$e27 = peg$classExpectation(["B", "W"], false, false, false);
+  const peg$e28 = peg$classExpectation(["(", "B", "W"], false, false, false);
+  const peg$e29 = peg$classExpectation(["n", "s", "G", "M", "i", "S", "E", "P", "Q", "m", "B", "W", "F", "A", "Z", "a", "o", "u", "f", "y", "z", "(", "{", "+", "-"], false, false, false);
+  const peg$e30 = peg$literalExpectation("}", false);
+  const peg$e31 = peg$literalExpectation("i", false);
+  const peg$e32 = peg$classExpectation(["=", "x", "~", "!"], false, false, false);
+  const peg$e33 = peg$classExpectation(["+", "*", "/", "%", "^", "-"], false, false, false);
+  const peg$e34 = peg$classExpectation(["P", "Q"], false, false, false);
+  const peg$e35 = peg$literalExpectation("M", false);
+  const peg$e36 = peg$literalExpectation("n", false);
 
   function peg$f0(e) {    return e  }
-  function peg$f1(head, op, m, r) {    return [op, m, r]  }
-  function peg$f2(head, tail) {    return build.fold(options, head, tail)  }
-  function peg$f3(head, op, m, r) {    return [op, m, r]  }
-  function peg$f4(head, tail) {    return build.fold(options, head, tail)  }
-  function peg$f5(head, op, m, r) {    return [op, m, r]  }
-  function peg$f6(head, tail) {    return build.fold(options, head, tail)  }
-  function peg$f7(head, op, m, r) {    return [op, m, r]  }
-  function peg$f8(head, tail) {    return build.fold(options, head, tail)  }
-  function peg$f9(head, op, m, r) {    return [op, m, r]  }
-  function peg$f10(head, tail) {    return build.fold(options, head, tail)  }
-  function peg$f11(signs, e) {    return build.unary(options, signs, e)  }
-  function peg$f12(base, op, m, r) {    return [op, m, r]  }
-  function peg$f13(base, tail) {    return build.fold(options, base, tail === null ? [] : [tail])  }
-  function peg$f14() {    return offset()  }
-  function peg$f15() {    return offset()  }
-  function peg$f16() {    return offset()  }
-  function peg$f17() {    return offset()  }
-  function peg$f18() {    return offset()  }
-  function peg$f19() {    return offset()  }
-  function peg$f20() {    return offset()  }
-  function peg$f21(bool, matching, fills) {    return build.modifiers(to(), bool !== null, matching, fills)  }
-  function peg$f22(kind, labels, group) {    return { kind, labels, group }  }
-  function peg$f23(side, labels) {    return { side, labels: labels ?? [] }  }
-  function peg$f24(kind, signs, n) {    return { kind, value: build.signed(options, signs, n) }  }
-  function peg$f25(labels) {    return labels ?? []  }
-  function peg$f26(head, tail) {    return [head, ...tail]  }
-  function peg$f27(l) {    return l  }
-  function peg$f28() {    return build.label(options, offset())  }
-  function peg$f29(base, tail) {    return build.postfix(options, base, tail)  }
-  function peg$f30(range, step) {    return { kind: "bracket", range, step, from: from(), to: to() }  }
-  function peg$f31(value) {    return { kind: "offset", value, from: from(), to: to() }  }
-  function peg$f32(at) {    return { kind: "at", at, from: from(), to: to() }  }
-  function peg$f33(mode) {    return { kind: "mode", mode: mode === "A" ? "anchored" : "smoothed", from: from(), to: to() }  }
-  function peg$f34(d) {    return { duration: d }  }
-  function peg$f35(signs, n) {    return build.atTime(options, signs, n)  }
-  function peg$f36(which) {    return { kind: which === "S" ? "start" : "end" }  }
-  function peg$f37(n) {    return build.number(options, n)  }
-  function peg$f38() {    return build.string(options, offset())  }
-  function peg$f39(e) {    return build.paren(options, from(), to(), e)  }
-  function peg$f40(m) {    return build.selector(options, from(), to(), undefined, m)  }
-  function peg$f41(rest) {    return build.named(options, from(), to(), rest)  }
-  function peg$f42(rest) {    return build.named(options, from(), to(), rest)  }
-  function peg$f43(rest) {    return build.named(options, from(), to(), rest)  }
-  function peg$f44(m) {    return { kind: "selector", matchers: m ?? [] }  }
-  function peg$f45(args) {    return { kind: "call", args }  }
-  function peg$f46(args, by) {    return { kind: "aggregate", args, by }  }
-  function peg$f47(by, args) {    return { kind: "aggregate", args, by }  }
-  function peg$f48(kind, labels) {    return { without: kind === "W", labels }  }
-  function peg$f49(args) {    return args ?? []  }
-  function peg$f50(head, tail, comma) {    return [head, ...tail]  }
-  function peg$f51(e) {    return e  }
-  function peg$f52() {    build.refuseTrailingComma(options, offset())  }
-  function peg$f53(list) {    return list ?? []  }
-  function peg$f54(head, tail) {    return [head, ...tail]  }
-  function peg$f55(m) {    return m  }
-  function peg$f56(name, op) {    return build.matcher(options, offset(), op)  }
-  function peg$f57(name, condition) {    return build.matcher(options, offset(), condition)  }
-  function peg$f58(op) {    return op  }
-  function peg$f59(head, op, r) {    return [op, r]  }
-  function peg$f60(head, tail) {    return build.foldDuration(options, head, tail)  }
-  function peg$f61(head, op, r) {    return [op, r]  }
-  function peg$f62(head, tail) {    return build.foldDuration(options, head, tail)  }
-  function peg$f63() {    return offset()  }
-  function peg$f64(signs, d) {    return build.signDuration(options, signs, d)  }
-  function peg$f65(base, op, r) {    return [op, r]  }
-  function peg$f66(base, tail) {    return build.foldDuration(options, base, tail === null ? [] : [tail])  }
-  function peg$f67(n) {    return build.seconds(options, n)  }
-  function peg$f68(kind) {    return build.durationVariable(options, from(), to(), kind)  }
-  function peg$f69(l, r) {    return build.durationExtreme(options, from(), to(), l, r)  }
-  function peg$f70(d) {    return build.parenDuration(options, from(), to(), d)  }
-  function peg$f71(signs, d) {    return build.signDuration(options, signs, d)  }
-  function peg$f72() {    return offset()  }
+  function peg$f1(m) {    return named.selector(options, from(), to(), undefined, m)  }
+  function peg$f2(rest) {    return named.named(options, from(), to(), rest)  }
+  function peg$f3(signs, head) {    return build.open(signs, head)  }
+  function peg$f4(signs, head, run) {    return build.operator(options, run, offset())  }
+  function peg$f5(signs, head, run, op, m, more, right) {    build.operand(options, run, op, m, more, right)  }
+  function peg$f6(signs, head, run) {    return build.close(options, run, to())  }
+  function peg$f7() {    return offset()  }
+  function peg$f8(bool, matching) {    return null  }
+  function peg$f9(bool, matching, fills) {    return build.modifiers(to(), bool !== null, matching, fills)  }
+  function peg$f10(kind, labels, group) {    return { kind, labels, group }  }
+  function peg$f11(side) {    return []  }
+  function peg$f12(side, labels) {    return { side, labels }  }
+  function peg$f13(value) {    return { left: value, right: value }  }
+  function peg$f14(left, v) {    return v  }
+  function peg$f15(left) {    return null  }
+  function peg$f16(left, right) {    return { left, right: right ?? undefined }  }
+  function peg$f17(right, v) {    return v  }
+  function peg$f18(right) {    return null  }
+  function peg$f19(right, left) {    return { left: left ?? undefined, right }  }
+  function peg$f20(sign, n) {    return build.signed(options, sign, n)  }
+  function peg$f21(labels) {    return labels ?? []  }
+  function peg$f22(head, tail) {    return [head, ...tail]  }
+  function peg$f23(l) {    return l  }
+  function peg$f24() {    return named.label(options, offset())  }
+  function peg$f25(base) {    return { node: base }  }
+  function peg$f26(base, box, p) {    box.node = build.postfix(options, box.node, p)  }
+  function peg$f27(base, box) {    return box.node  }
+  function peg$f28(range, step) {    return { kind: "bracket", range, step, from: from(), to: to() }  }
+  function peg$f29(value) {    return { kind: "offset", ...value, from: from(), to: to() }  }
+  function peg$f30(at) {    return { kind: "at", at, from: from(), to: to() }  }
+  function peg$f31(mode) {    return { kind: "mode", mode: mode === "A" ? "anchored" : "smoothed", from: from(), to: to() }  }
+  function peg$f32(d) {    return { duration: d }  }
+  function peg$f33(sign, n) {    return { kind: "time", seconds: build.signed(options, sign, n) }  }
+  function peg$f34(which) {    return { kind: which === "S" ? "start" : "end" }  }
+  function peg$f35(n) {    return build.number(options, n)  }
+  function peg$f36() {    return build.string(options, offset())  }
+  function peg$f37(e) {    return build.paren(options, from(), to(), e)  }
+  function peg$f38(m) {    return named.selector(options, from(), to(), undefined, m)  }
+  function peg$f39(rest) {    return named.named(options, from(), to(), rest)  }
+  function peg$f40(rest) {    return named.named(options, from(), to(), rest)  }
+  function peg$f41(rest) {    return named.named(options, from(), to(), rest)  }
+  function peg$f42() {    return []  }
+  function peg$f43(m) {    return { kind: "selector", matchers: m }  }
+  function peg$f44(args) {    return { kind: "call", args }  }
+  function peg$f45(r) {    return r  }
+  function peg$f46(args) {    return null  }
+  function peg$f47(args, by) {    return { kind: "aggregate", args, by, waits: by === null }  }
+  function peg$f48(by, args) {    return { kind: "aggregate", args, by, waits: false }  }
+  function peg$f49(r) {    return r  }
+  function peg$f50(kind, labels) {    return { without: kind === "W", labels }  }
+  function peg$f51(args) {    return args ?? []  }
+  function peg$f52(head, tail) {    return [head, ...tail.flat()]  }
+  function peg$f53(e) {    return [e]  }
+  function peg$f54() {    named.refuseTrailingComma(options, offset()); return []  }
+  function peg$f55(list) {    return list ?? []  }
+  function peg$f56(head, tail) {    return [head, ...tail]  }
+  function peg$f57(m) {    return m  }
+  function peg$f58(op) {    return named.matcher(options, offset(), op)  }
+  function peg$f59(condition) {    return named.matcher(options, offset(), condition)  }
+  function peg$f60(op) {    return op  }
+  function peg$f61(d) {    return durations.positive(options, d, to())  }
+  function peg$f62(signs, head) {    return durations.open(signs, head)  }
+  function peg$f63(signs, head, run) {    return durations.operator(options, run, offset())  }
+  function peg$f64(signs, head, run, op, more, right) {    durations.operand(options, run, op, more, right)  }
+  function peg$f65(signs, head, run) {    return durations.close(options, run, to())  }
+  function peg$f66(d) {    return durations.paren(options, from(), to(), d)  }
+  function peg$f67(n) {    return durations.seconds(options, n)  }
+  function peg$f68(kind) {    return durations.variable(options, from(), to(), kind)  }
+  function peg$f69(l, r) {    return durations.extreme(options, from(), to(), l, r)  }
+  function peg$f70(sign, d) {    return { value: durations.signOffset(options, sign, d), waits: false }  }
+  function peg$f71(sign, d) {    return { value: durations.signParen(options, sign, to(), d), waits: false }  }
+  function peg$f72(d) {    return { value: d, waits: true }  }
+  function peg$f73(n) {    return durations.seconds(options, n, durations.signBefore(options, n))  }
+  function peg$f74() {    return offset()  }
   let peg$currPos = options.peg$currPos | 0;
   let peg$savedPos = peg$currPos;
   const peg$posDetailsCache = [{ line: 1, column: 1 }];
@@ -488,7 +499,7 @@ function peg$parse(input, options) {
     let s0, s1;
 
     s0 = peg$currPos;
-    s1 = peg$parseor_expr();
+    s1 = peg$parseexpr();
     if (s1 !== peg$FAILED) {
       peg$savedPos = s0;
       s1 = peg$f0(s1);
@@ -498,268 +509,45 @@ function peg$parse(input, options) {
     return s0;
   }
 
-  function peg$parseor_expr() {
-    let s0, s1, s2, s3, s4, s5, s6;
-
-    s0 = peg$currPos;
-    s1 = peg$parseand_expr();
-    if (s1 !== peg$FAILED) {
-      s2 = [];
-      s3 = peg$currPos;
-      s4 = peg$parseoperator_or();
-      if (s4 !== peg$FAILED) {
-        s5 = peg$parsemodifiers();
-        s6 = peg$parseand_expr();
-        if (s6 !== peg$FAILED) {
-          peg$savedPos = s3;
-          s3 = peg$f1(s1, s4, s5, s6);
-        } else {
-          peg$currPos = s3;
-          s3 = peg$FAILED;
-        }
-      } else {
-        peg$currPos = s3;
-        s3 = peg$FAILED;
-      }
-      while (s3 !== peg$FAILED) {
-        s2.push(s3);
-        s3 = peg$currPos;
-        s4 = peg$parseoperator_or();
-        if (s4 !== peg$FAILED) {
-          s5 = peg$parsemodifiers();
-          s6 = peg$parseand_expr();
-          if (s6 !== peg$FAILED) {
-            peg$savedPos = s3;
-            s3 = peg$f1(s1, s4, s5, s6);
-          } else {
-            peg$currPos = s3;
-            s3 = peg$FAILED;
-          }
-        } else {
-          peg$currPos = s3;
-          s3 = peg$FAILED;
-        }
-      }
-      peg$savedPos = s0;
-      s0 = peg$f2(s1, s2);
-    } else {
-      peg$currPos = s0;
-      s0 = peg$FAILED;
-    }
-
-    return s0;
-  }
-
-  function peg$parseand_expr() {
-    let s0, s1, s2, s3, s4, s5, s6;
-
-    s0 = peg$currPos;
-    s1 = peg$parsecmp_expr();
-    if (s1 !== peg$FAILED) {
-      s2 = [];
-      s3 = peg$currPos;
-      s4 = peg$parseoperator_and();
-      if (s4 !== peg$FAILED) {
-        s5 = peg$parsemodifiers();
-        s6 = peg$parsecmp_expr();
-        if (s6 !== peg$FAILED) {
-          peg$savedPos = s3;
-          s3 = peg$f3(s1, s4, s5, s6);
-        } else {
-          peg$currPos = s3;
-          s3 = peg$FAILED;
-        }
-      } else {
-        peg$currPos = s3;
-        s3 = peg$FAILED;
-      }
-      while (s3 !== peg$FAILED) {
-        s2.push(s3);
-        s3 = peg$currPos;
-        s4 = peg$parseoperator_and();
-        if (s4 !== peg$FAILED) {
-          s5 = peg$parsemodifiers();
-          s6 = peg$parsecmp_expr();
-          if (s6 !== peg$FAILED) {
-            peg$savedPos = s3;
-            s3 = peg$f3(s1, s4, s5, s6);
-          } else {
-            peg$currPos = s3;
-            s3 = peg$FAILED;
-          }
-        } else {
-          peg$currPos = s3;
-          s3 = peg$FAILED;
-        }
-      }
-      peg$savedPos = s0;
-      s0 = peg$f4(s1, s2);
-    } else {
-      peg$currPos = s0;
-      s0 = peg$FAILED;
-    }
-
-    return s0;
-  }
-
-  function peg$parsecmp_expr() {
-    let s0, s1, s2, s3, s4, s5, s6;
-
-    s0 = peg$currPos;
-    s1 = peg$parseadd_expr();
-    if (s1 !== peg$FAILED) {
-      s2 = [];
-      s3 = peg$currPos;
-      s4 = peg$parseoperator_cmp();
-      if (s4 !== peg$FAILED) {
-        s5 = peg$parsemodifiers();
-        s6 = peg$parseadd_expr();
-        if (s6 !== peg$FAILED) {
-          peg$savedPos = s3;
-          s3 = peg$f5(s1, s4, s5, s6);
-        } else {
-          peg$currPos = s3;
-          s3 = peg$FAILED;
-        }
-      } else {
-        peg$currPos = s3;
-        s3 = peg$FAILED;
-      }
-      while (s3 !== peg$FAILED) {
-        s2.push(s3);
-        s3 = peg$currPos;
-        s4 = peg$parseoperator_cmp();
-        if (s4 !== peg$FAILED) {
-          s5 = peg$parsemodifiers();
-          s6 = peg$parseadd_expr();
-          if (s6 !== peg$FAILED) {
-            peg$savedPos = s3;
-            s3 = peg$f5(s1, s4, s5, s6);
-          } else {
-            peg$currPos = s3;
-            s3 = peg$FAILED;
-          }
-        } else {
-          peg$currPos = s3;
-          s3 = peg$FAILED;
-        }
-      }
-      peg$savedPos = s0;
-      s0 = peg$f6(s1, s2);
-    } else {
-      peg$currPos = s0;
-      s0 = peg$FAILED;
-    }
-
-    return s0;
-  }
-
-  function peg$parseadd_expr() {
-    let s0, s1, s2, s3, s4, s5, s6;
-
-    s0 = peg$currPos;
-    s1 = peg$parsemul_expr();
-    if (s1 !== peg$FAILED) {
-      s2 = [];
-      s3 = peg$currPos;
-      s4 = peg$parseoperator_add();
-      if (s4 !== peg$FAILED) {
-        s5 = peg$parsemodifiers();
-        s6 = peg$parsemul_expr();
-        if (s6 !== peg$FAILED) {
-          peg$savedPos = s3;
-          s3 = peg$f7(s1, s4, s5, s6);
-        } else {
-          peg$currPos = s3;
-          s3 = peg$FAILED;
-        }
-      } else {
-        peg$currPos = s3;
-        s3 = peg$FAILED;
-      }
-      while (s3 !== peg$FAILED) {
-        s2.push(s3);
-        s3 = peg$currPos;
-        s4 = peg$parseoperator_add();
-        if (s4 !== peg$FAILED) {
-          s5 = peg$parsemodifiers();
-          s6 = peg$parsemul_expr();
-          if (s6 !== peg$FAILED) {
-            peg$savedPos = s3;
-            s3 = peg$f7(s1, s4, s5, s6);
-          } else {
-            peg$currPos = s3;
-            s3 = peg$FAILED;
-          }
-        } else {
-          peg$currPos = s3;
-          s3 = peg$FAILED;
-        }
-      }
-      peg$savedPos = s0;
-      s0 = peg$f8(s1, s2);
-    } else {
-      peg$currPos = s0;
-      s0 = peg$FAILED;
-    }
-
-    return s0;
-  }
-
-  function peg$parsemul_expr() {
-    let s0, s1, s2, s3, s4, s5, s6;
-
-    s0 = peg$currPos;
-    s1 = peg$parseunary_expr();
-    if (s1 !== peg$FAILED) {
-      s2 = [];
-      s3 = peg$currPos;
-      s4 = peg$parseoperator_mul();
-      if (s4 !== peg$FAILED) {
-        s5 = peg$parsemodifiers();
-        s6 = peg$parseunary_expr();
-        if (s6 !== peg$FAILED) {
-          peg$savedPos = s3;
-          s3 = peg$f9(s1, s4, s5, s6);
-        } else {
-          peg$currPos = s3;
-          s3 = peg$FAILED;
-        }
-      } else {
-        peg$currPos = s3;
-        s3 = peg$FAILED;
-      }
-      while (s3 !== peg$FAILED) {
-        s2.push(s3);
-        s3 = peg$currPos;
-        s4 = peg$parseoperator_mul();
-        if (s4 !== peg$FAILED) {
-          s5 = peg$parsemodifiers();
-          s6 = peg$parseunary_expr();
-          if (s6 !== peg$FAILED) {
-            peg$savedPos = s3;
-            s3 = peg$f9(s1, s4, s5, s6);
-          } else {
-            peg$currPos = s3;
-            s3 = peg$FAILED;
-          }
-        } else {
-          peg$currPos = s3;
-          s3 = peg$FAILED;
-        }
-      }
-      peg$savedPos = s0;
-      s0 = peg$f10(s1, s2);
-    } else {
-      peg$currPos = s0;
-      s0 = peg$FAILED;
-    }
-
-    return s0;
-  }
-
-  function peg$parseunary_expr() {
+  function peg$parsemetric_selector() {
     let s0, s1, s2;
+
+    s0 = peg$currPos;
+    s1 = peg$parsebraces();
+    if (s1 !== peg$FAILED) {
+      peg$savedPos = s0;
+      s1 = peg$f1(s1);
+    }
+    s0 = s1;
+    if (s0 === peg$FAILED) {
+      s0 = peg$currPos;
+      s1 = input.charAt(peg$currPos);
+      if (peg$r0.test(s1)) {
+        peg$currPos++;
+      } else {
+        s1 = peg$FAILED;
+        if (peg$silentFails === 0) { peg$fail(peg$e0); }
+      }
+      if (s1 !== peg$FAILED) {
+        s2 = peg$parsename_rest();
+        if (s2 !== peg$FAILED) {
+          peg$savedPos = s0;
+          s0 = peg$f2(s2);
+        } else {
+          peg$currPos = s0;
+          s0 = peg$FAILED;
+        }
+      } else {
+        peg$currPos = s0;
+        s0 = peg$FAILED;
+      }
+    }
+
+    return s0;
+  }
+
+  function peg$parseexpr() {
+    let s0, s1, s2, s3, s4, s5, s6, s7, s8, s9;
 
     s0 = peg$currPos;
     s1 = [];
@@ -768,45 +556,100 @@ function peg$parse(input, options) {
       s1.push(s2);
       s2 = peg$parsesign();
     }
-    s2 = peg$parsepow_expr();
+    s2 = peg$parsepostfix_expr();
     if (s2 !== peg$FAILED) {
-      peg$savedPos = s0;
-      s0 = peg$f11(s1, s2);
-    } else {
-      peg$currPos = s0;
-      s0 = peg$FAILED;
-    }
-
-    return s0;
-  }
-
-  function peg$parsepow_expr() {
-    let s0, s1, s2, s3, s4, s5;
-
-    s0 = peg$currPos;
-    s1 = peg$parsepostfix_expr();
-    if (s1 !== peg$FAILED) {
-      s2 = peg$currPos;
-      s3 = peg$parseoperator_pow();
-      if (s3 !== peg$FAILED) {
-        s4 = peg$parsemodifiers();
-        s5 = peg$parseunary_expr();
-        if (s5 !== peg$FAILED) {
-          peg$savedPos = s2;
-          s2 = peg$f12(s1, s3, s4, s5);
+      s3 = peg$currPos;
+      s4 = '';
+      peg$savedPos = s3;
+      s4 = peg$f3(s1, s2);
+      s3 = s4;
+      s4 = [];
+      s5 = peg$currPos;
+      s6 = peg$currPos;
+      s7 = peg$parseoperator();
+      if (s7 !== peg$FAILED) {
+        peg$savedPos = s6;
+        s7 = peg$f4(s1, s2, s3);
+      }
+      s6 = s7;
+      if (s6 !== peg$FAILED) {
+        s7 = peg$parsemodifiers();
+        if (s7 !== peg$FAILED) {
+          s8 = [];
+          s9 = peg$parsesign();
+          while (s9 !== peg$FAILED) {
+            s8.push(s9);
+            s9 = peg$parsesign();
+          }
+          s9 = peg$parsepostfix_expr();
+          if (s9 !== peg$FAILED) {
+            peg$savedPos = s5;
+            s5 = peg$f5(s1, s2, s3, s6, s7, s8, s9);
+          } else {
+            peg$currPos = s5;
+            s5 = peg$FAILED;
+          }
         } else {
-          peg$currPos = s2;
-          s2 = peg$FAILED;
+          peg$currPos = s5;
+          s5 = peg$FAILED;
         }
       } else {
-        peg$currPos = s2;
-        s2 = peg$FAILED;
+        peg$currPos = s5;
+        s5 = peg$FAILED;
       }
-      if (s2 === peg$FAILED) {
-        s2 = null;
+      while (s5 !== peg$FAILED) {
+        s4.push(s5);
+        s5 = peg$currPos;
+        s6 = peg$currPos;
+        s7 = peg$parseoperator();
+        if (s7 !== peg$FAILED) {
+          peg$savedPos = s6;
+          s7 = peg$f4(s1, s2, s3);
+        }
+        s6 = s7;
+        if (s6 !== peg$FAILED) {
+          s7 = peg$parsemodifiers();
+          if (s7 !== peg$FAILED) {
+            s8 = [];
+            s9 = peg$parsesign();
+            while (s9 !== peg$FAILED) {
+              s8.push(s9);
+              s9 = peg$parsesign();
+            }
+            s9 = peg$parsepostfix_expr();
+            if (s9 !== peg$FAILED) {
+              peg$savedPos = s5;
+              s5 = peg$f5(s1, s2, s3, s6, s7, s8, s9);
+            } else {
+              peg$currPos = s5;
+              s5 = peg$FAILED;
+            }
+          } else {
+            peg$currPos = s5;
+            s5 = peg$FAILED;
+          }
+        } else {
+          peg$currPos = s5;
+          s5 = peg$FAILED;
+        }
       }
-      peg$savedPos = s0;
-      s0 = peg$f13(s1, s2);
+      s5 = peg$currPos;
+      peg$silentFails++;
+      s6 = peg$parseoperator();
+      peg$silentFails--;
+      if (s6 === peg$FAILED) {
+        s5 = undefined;
+      } else {
+        peg$currPos = s5;
+        s5 = peg$FAILED;
+      }
+      if (s5 !== peg$FAILED) {
+        peg$savedPos = s0;
+        s0 = peg$f6(s1, s2, s3);
+      } else {
+        peg$currPos = s0;
+        s0 = peg$FAILED;
+      }
     } else {
       peg$currPos = s0;
       s0 = peg$FAILED;
@@ -815,122 +658,16 @@ function peg$parse(input, options) {
     return s0;
   }
 
-  function peg$parseoperator_or() {
-    let s0, s1;
+  function peg$parseoperator() {
+    let s0;
 
-    s0 = peg$currPos;
-    if (input.charCodeAt(peg$currPos) === 111) {
-      s1 = peg$c0;
+    s0 = input.charAt(peg$currPos);
+    if (peg$r1.test(s0)) {
       peg$currPos++;
     } else {
-      s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e0); }
-    }
-    if (s1 !== peg$FAILED) {
-      peg$savedPos = s0;
-      s1 = peg$f14();
-    }
-    s0 = s1;
-
-    return s0;
-  }
-
-  function peg$parseoperator_and() {
-    let s0, s1;
-
-    s0 = peg$currPos;
-    s1 = input.charAt(peg$currPos);
-    if (peg$r0.test(s1)) {
-      peg$currPos++;
-    } else {
-      s1 = peg$FAILED;
+      s0 = peg$FAILED;
       if (peg$silentFails === 0) { peg$fail(peg$e1); }
     }
-    if (s1 !== peg$FAILED) {
-      peg$savedPos = s0;
-      s1 = peg$f15();
-    }
-    s0 = s1;
-
-    return s0;
-  }
-
-  function peg$parseoperator_cmp() {
-    let s0, s1;
-
-    s0 = peg$currPos;
-    s1 = input.charAt(peg$currPos);
-    if (peg$r1.test(s1)) {
-      peg$currPos++;
-    } else {
-      s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e2); }
-    }
-    if (s1 !== peg$FAILED) {
-      peg$savedPos = s0;
-      s1 = peg$f16();
-    }
-    s0 = s1;
-
-    return s0;
-  }
-
-  function peg$parseoperator_add() {
-    let s0, s1;
-
-    s0 = peg$currPos;
-    s1 = input.charAt(peg$currPos);
-    if (peg$r2.test(s1)) {
-      peg$currPos++;
-    } else {
-      s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e3); }
-    }
-    if (s1 !== peg$FAILED) {
-      peg$savedPos = s0;
-      s1 = peg$f17();
-    }
-    s0 = s1;
-
-    return s0;
-  }
-
-  function peg$parseoperator_mul() {
-    let s0, s1;
-
-    s0 = peg$currPos;
-    s1 = input.charAt(peg$currPos);
-    if (peg$r3.test(s1)) {
-      peg$currPos++;
-    } else {
-      s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e4); }
-    }
-    if (s1 !== peg$FAILED) {
-      peg$savedPos = s0;
-      s1 = peg$f18();
-    }
-    s0 = s1;
-
-    return s0;
-  }
-
-  function peg$parseoperator_pow() {
-    let s0, s1;
-
-    s0 = peg$currPos;
-    if (input.charCodeAt(peg$currPos) === 94) {
-      s1 = peg$c1;
-      peg$currPos++;
-    } else {
-      s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e5); }
-    }
-    if (s1 !== peg$FAILED) {
-      peg$savedPos = s0;
-      s1 = peg$f19();
-    }
-    s0 = s1;
 
     return s0;
   }
@@ -944,11 +681,11 @@ function peg$parse(input, options) {
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e3); }
+      if (peg$silentFails === 0) { peg$fail(peg$e2); }
     }
     if (s1 !== peg$FAILED) {
       peg$savedPos = s0;
-      s1 = peg$f20();
+      s1 = peg$f7();
     }
     s0 = s1;
 
@@ -956,15 +693,15 @@ function peg$parse(input, options) {
   }
 
   function peg$parsemodifiers() {
-    let s0, s1, s2, s3, s4;
+    let s0, s1, s2, s3, s4, s5;
 
     s0 = peg$currPos;
     if (input.charCodeAt(peg$currPos) === 98) {
-      s1 = peg$c2;
+      s1 = peg$c0;
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e6); }
+      if (peg$silentFails === 0) { peg$fail(peg$e3); }
     }
     if (s1 === peg$FAILED) {
       s1 = null;
@@ -973,14 +710,38 @@ function peg$parse(input, options) {
     if (s2 === peg$FAILED) {
       s2 = null;
     }
-    s3 = [];
-    s4 = peg$parsefill();
-    while (s4 !== peg$FAILED) {
-      s3.push(s4);
-      s4 = peg$parsefill();
+    s3 = peg$parsefills();
+    if (s3 === peg$FAILED) {
+      s3 = peg$currPos;
+      s4 = peg$currPos;
+      peg$silentFails++;
+      s5 = input.charAt(peg$currPos);
+      if (peg$r3.test(s5)) {
+        peg$currPos++;
+      } else {
+        s5 = peg$FAILED;
+        if (peg$silentFails === 0) { peg$fail(peg$e4); }
+      }
+      peg$silentFails--;
+      if (s5 === peg$FAILED) {
+        s4 = undefined;
+      } else {
+        peg$currPos = s4;
+        s4 = peg$FAILED;
+      }
+      if (s4 !== peg$FAILED) {
+        peg$savedPos = s3;
+        s4 = peg$f8(s1, s2);
+      }
+      s3 = s4;
     }
-    peg$savedPos = s0;
-    s0 = peg$f21(s1, s2, s3);
+    if (s3 !== peg$FAILED) {
+      peg$savedPos = s0;
+      s0 = peg$f9(s1, s2, s3);
+    } else {
+      peg$currPos = s0;
+      s0 = peg$FAILED;
+    }
 
     return s0;
   }
@@ -994,7 +755,7 @@ function peg$parse(input, options) {
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e7); }
+      if (peg$silentFails === 0) { peg$fail(peg$e5); }
     }
     if (s1 !== peg$FAILED) {
       s2 = peg$parsegrouping();
@@ -1004,7 +765,7 @@ function peg$parse(input, options) {
           s3 = null;
         }
         peg$savedPos = s0;
-        s0 = peg$f22(s1, s2, s3);
+        s0 = peg$f10(s1, s2, s3);
       } else {
         peg$currPos = s0;
         s0 = peg$FAILED;
@@ -1018,7 +779,7 @@ function peg$parse(input, options) {
   }
 
   function peg$parsegroup() {
-    let s0, s1, s2;
+    let s0, s1, s2, s3, s4;
 
     s0 = peg$currPos;
     s1 = input.charAt(peg$currPos);
@@ -1026,15 +787,41 @@ function peg$parse(input, options) {
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e8); }
+      if (peg$silentFails === 0) { peg$fail(peg$e6); }
     }
     if (s1 !== peg$FAILED) {
       s2 = peg$parsegrouping();
       if (s2 === peg$FAILED) {
-        s2 = null;
+        s2 = peg$currPos;
+        s3 = peg$currPos;
+        peg$silentFails++;
+        if (input.charCodeAt(peg$currPos) === 40) {
+          s4 = peg$c1;
+          peg$currPos++;
+        } else {
+          s4 = peg$FAILED;
+          if (peg$silentFails === 0) { peg$fail(peg$e7); }
+        }
+        peg$silentFails--;
+        if (s4 === peg$FAILED) {
+          s3 = undefined;
+        } else {
+          peg$currPos = s3;
+          s3 = peg$FAILED;
+        }
+        if (s3 !== peg$FAILED) {
+          peg$savedPos = s2;
+          s3 = peg$f11(s1);
+        }
+        s2 = s3;
       }
-      peg$savedPos = s0;
-      s0 = peg$f23(s1, s2);
+      if (s2 !== peg$FAILED) {
+        peg$savedPos = s0;
+        s0 = peg$f12(s1, s2);
+      } else {
+        peg$currPos = s0;
+        s0 = peg$FAILED;
+      }
     } else {
       peg$currPos = s0;
       s0 = peg$FAILED;
@@ -1043,48 +830,208 @@ function peg$parse(input, options) {
     return s0;
   }
 
-  function peg$parsefill() {
+  function peg$parsefills() {
     let s0, s1, s2, s3, s4, s5;
 
     s0 = peg$currPos;
-    s1 = input.charAt(peg$currPos);
-    if (peg$r6.test(s1)) {
+    if (input.charCodeAt(peg$currPos) === 102) {
+      s1 = peg$c2;
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e9); }
+      if (peg$silentFails === 0) { peg$fail(peg$e8); }
     }
     if (s1 !== peg$FAILED) {
-      if (input.charCodeAt(peg$currPos) === 40) {
-        s2 = peg$c3;
+      s2 = peg$parsefill_value();
+      if (s2 !== peg$FAILED) {
+        peg$savedPos = s0;
+        s0 = peg$f13(s2);
+      } else {
+        peg$currPos = s0;
+        s0 = peg$FAILED;
+      }
+    } else {
+      peg$currPos = s0;
+      s0 = peg$FAILED;
+    }
+    if (s0 === peg$FAILED) {
+      s0 = peg$currPos;
+      if (input.charCodeAt(peg$currPos) === 121) {
+        s1 = peg$c3;
         peg$currPos++;
       } else {
-        s2 = peg$FAILED;
-        if (peg$silentFails === 0) { peg$fail(peg$e10); }
+        s1 = peg$FAILED;
+        if (peg$silentFails === 0) { peg$fail(peg$e9); }
       }
-      if (s2 !== peg$FAILED) {
-        s3 = [];
-        s4 = peg$parsesign();
-        while (s4 !== peg$FAILED) {
-          s3.push(s4);
-          s4 = peg$parsesign();
-        }
-        s4 = peg$parsenumber_at();
-        if (s4 !== peg$FAILED) {
-          if (input.charCodeAt(peg$currPos) === 41) {
-            s5 = peg$c4;
+      if (s1 !== peg$FAILED) {
+        s2 = peg$parsefill_value();
+        if (s2 !== peg$FAILED) {
+          s3 = peg$currPos;
+          if (input.charCodeAt(peg$currPos) === 122) {
+            s4 = peg$c4;
             peg$currPos++;
           } else {
-            s5 = peg$FAILED;
-            if (peg$silentFails === 0) { peg$fail(peg$e11); }
+            s4 = peg$FAILED;
+            if (peg$silentFails === 0) { peg$fail(peg$e10); }
           }
-          if (s5 !== peg$FAILED) {
+          if (s4 !== peg$FAILED) {
+            s5 = peg$parsefill_value();
+            if (s5 !== peg$FAILED) {
+              peg$savedPos = s3;
+              s3 = peg$f14(s2, s5);
+            } else {
+              peg$currPos = s3;
+              s3 = peg$FAILED;
+            }
+          } else {
+            peg$currPos = s3;
+            s3 = peg$FAILED;
+          }
+          if (s3 === peg$FAILED) {
+            s3 = peg$currPos;
+            s4 = peg$currPos;
+            peg$silentFails++;
+            if (input.charCodeAt(peg$currPos) === 122) {
+              s5 = peg$c4;
+              peg$currPos++;
+            } else {
+              s5 = peg$FAILED;
+              if (peg$silentFails === 0) { peg$fail(peg$e10); }
+            }
+            peg$silentFails--;
+            if (s5 === peg$FAILED) {
+              s4 = undefined;
+            } else {
+              peg$currPos = s4;
+              s4 = peg$FAILED;
+            }
+            if (s4 !== peg$FAILED) {
+              peg$savedPos = s3;
+              s4 = peg$f15(s2);
+            }
+            s3 = s4;
+          }
+          if (s3 !== peg$FAILED) {
             peg$savedPos = s0;
-            s0 = peg$f24(s1, s3, s4);
+            s0 = peg$f16(s2, s3);
           } else {
             peg$currPos = s0;
             s0 = peg$FAILED;
           }
+        } else {
+          peg$currPos = s0;
+          s0 = peg$FAILED;
+        }
+      } else {
+        peg$currPos = s0;
+        s0 = peg$FAILED;
+      }
+      if (s0 === peg$FAILED) {
+        s0 = peg$currPos;
+        if (input.charCodeAt(peg$currPos) === 122) {
+          s1 = peg$c4;
+          peg$currPos++;
+        } else {
+          s1 = peg$FAILED;
+          if (peg$silentFails === 0) { peg$fail(peg$e10); }
+        }
+        if (s1 !== peg$FAILED) {
+          s2 = peg$parsefill_value();
+          if (s2 !== peg$FAILED) {
+            s3 = peg$currPos;
+            if (input.charCodeAt(peg$currPos) === 121) {
+              s4 = peg$c3;
+              peg$currPos++;
+            } else {
+              s4 = peg$FAILED;
+              if (peg$silentFails === 0) { peg$fail(peg$e9); }
+            }
+            if (s4 !== peg$FAILED) {
+              s5 = peg$parsefill_value();
+              if (s5 !== peg$FAILED) {
+                peg$savedPos = s3;
+                s3 = peg$f17(s2, s5);
+              } else {
+                peg$currPos = s3;
+                s3 = peg$FAILED;
+              }
+            } else {
+              peg$currPos = s3;
+              s3 = peg$FAILED;
+            }
+            if (s3 === peg$FAILED) {
+              s3 = peg$currPos;
+              s4 = peg$currPos;
+              peg$silentFails++;
+              if (input.charCodeAt(peg$currPos) === 121) {
+                s5 = peg$c3;
+                peg$currPos++;
+              } else {
+                s5 = peg$FAILED;
+                if (peg$silentFails === 0) { peg$fail(peg$e9); }
+              }
+              peg$silentFails--;
+              if (s5 === peg$FAILED) {
+                s4 = undefined;
+              } else {
+                peg$currPos = s4;
+                s4 = peg$FAILED;
+              }
+              if (s4 !== peg$FAILED) {
+                peg$savedPos = s3;
+                s4 = peg$f18(s2);
+              }
+              s3 = s4;
+            }
+            if (s3 !== peg$FAILED) {
+              peg$savedPos = s0;
+              s0 = peg$f19(s2, s3);
+            } else {
+              peg$currPos = s0;
+              s0 = peg$FAILED;
+            }
+          } else {
+            peg$currPos = s0;
+            s0 = peg$FAILED;
+          }
+        } else {
+          peg$currPos = s0;
+          s0 = peg$FAILED;
+        }
+      }
+    }
+
+    return s0;
+  }
+
+  function peg$parsefill_value() {
+    let s0, s1, s2, s3, s4;
+
+    s0 = peg$currPos;
+    if (input.charCodeAt(peg$currPos) === 40) {
+      s1 = peg$c1;
+      peg$currPos++;
+    } else {
+      s1 = peg$FAILED;
+      if (peg$silentFails === 0) { peg$fail(peg$e7); }
+    }
+    if (s1 !== peg$FAILED) {
+      s2 = peg$parsesign();
+      if (s2 === peg$FAILED) {
+        s2 = null;
+      }
+      s3 = peg$parsenumber_at();
+      if (s3 !== peg$FAILED) {
+        if (input.charCodeAt(peg$currPos) === 41) {
+          s4 = peg$c5;
+          peg$currPos++;
+        } else {
+          s4 = peg$FAILED;
+          if (peg$silentFails === 0) { peg$fail(peg$e11); }
+        }
+        if (s4 !== peg$FAILED) {
+          peg$savedPos = s0;
+          s0 = peg$f20(s2, s3);
         } else {
           peg$currPos = s0;
           s0 = peg$FAILED;
@@ -1106,11 +1053,11 @@ function peg$parse(input, options) {
 
     s0 = peg$currPos;
     if (input.charCodeAt(peg$currPos) === 40) {
-      s1 = peg$c3;
+      s1 = peg$c1;
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e10); }
+      if (peg$silentFails === 0) { peg$fail(peg$e7); }
     }
     if (s1 !== peg$FAILED) {
       s2 = peg$parselabel_list();
@@ -1118,7 +1065,7 @@ function peg$parse(input, options) {
         s2 = null;
       }
       if (input.charCodeAt(peg$currPos) === 41) {
-        s3 = peg$c4;
+        s3 = peg$c5;
         peg$currPos++;
       } else {
         s3 = peg$FAILED;
@@ -1126,7 +1073,7 @@ function peg$parse(input, options) {
       }
       if (s3 !== peg$FAILED) {
         peg$savedPos = s0;
-        s0 = peg$f25(s2);
+        s0 = peg$f21(s2);
       } else {
         peg$currPos = s0;
         s0 = peg$FAILED;
@@ -1152,7 +1099,7 @@ function peg$parse(input, options) {
         s3 = peg$parselabel_tail();
       }
       if (input.charCodeAt(peg$currPos) === 44) {
-        s3 = peg$c5;
+        s3 = peg$c6;
         peg$currPos++;
       } else {
         s3 = peg$FAILED;
@@ -1162,7 +1109,7 @@ function peg$parse(input, options) {
         s3 = null;
       }
       peg$savedPos = s0;
-      s0 = peg$f26(s1, s2);
+      s0 = peg$f22(s1, s2);
     } else {
       peg$currPos = s0;
       s0 = peg$FAILED;
@@ -1176,7 +1123,7 @@ function peg$parse(input, options) {
 
     s0 = peg$currPos;
     if (input.charCodeAt(peg$currPos) === 44) {
-      s1 = peg$c5;
+      s1 = peg$c6;
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
@@ -1186,7 +1133,7 @@ function peg$parse(input, options) {
       s2 = peg$parselabel();
       if (s2 !== peg$FAILED) {
         peg$savedPos = s0;
-        s0 = peg$f27(s2);
+        s0 = peg$f23(s2);
       } else {
         peg$currPos = s0;
         s0 = peg$FAILED;
@@ -1204,7 +1151,7 @@ function peg$parse(input, options) {
 
     s0 = peg$currPos;
     s1 = input.charAt(peg$currPos);
-    if (peg$r7.test(s1)) {
+    if (peg$r6.test(s1)) {
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
@@ -1212,7 +1159,7 @@ function peg$parse(input, options) {
     }
     if (s1 !== peg$FAILED) {
       peg$savedPos = s0;
-      s1 = peg$f28();
+      s1 = peg$f24();
     }
     s0 = s1;
 
@@ -1220,19 +1167,57 @@ function peg$parse(input, options) {
   }
 
   function peg$parsepostfix_expr() {
-    let s0, s1, s2, s3;
+    let s0, s1, s2, s3, s4, s5;
 
     s0 = peg$currPos;
     s1 = peg$parseprimary_expr();
     if (s1 !== peg$FAILED) {
-      s2 = [];
-      s3 = peg$parsepostfix();
-      while (s3 !== peg$FAILED) {
-        s2.push(s3);
-        s3 = peg$parsepostfix();
+      s2 = peg$currPos;
+      s3 = '';
+      peg$savedPos = s2;
+      s3 = peg$f25(s1);
+      s2 = s3;
+      s3 = [];
+      s4 = peg$currPos;
+      s5 = peg$parsepostfix();
+      if (s5 !== peg$FAILED) {
+        peg$savedPos = s4;
+        s5 = peg$f26(s1, s2, s5);
       }
-      peg$savedPos = s0;
-      s0 = peg$f29(s1, s2);
+      s4 = s5;
+      while (s4 !== peg$FAILED) {
+        s3.push(s4);
+        s4 = peg$currPos;
+        s5 = peg$parsepostfix();
+        if (s5 !== peg$FAILED) {
+          peg$savedPos = s4;
+          s5 = peg$f26(s1, s2, s5);
+        }
+        s4 = s5;
+      }
+      s4 = peg$currPos;
+      peg$silentFails++;
+      s5 = input.charAt(peg$currPos);
+      if (peg$r7.test(s5)) {
+        peg$currPos++;
+      } else {
+        s5 = peg$FAILED;
+        if (peg$silentFails === 0) { peg$fail(peg$e14); }
+      }
+      peg$silentFails--;
+      if (s5 === peg$FAILED) {
+        s4 = undefined;
+      } else {
+        peg$currPos = s4;
+        s4 = peg$FAILED;
+      }
+      if (s4 !== peg$FAILED) {
+        peg$savedPos = s0;
+        s0 = peg$f27(s1, s2);
+      } else {
+        peg$currPos = s0;
+        s0 = peg$FAILED;
+      }
     } else {
       peg$currPos = s0;
       s0 = peg$FAILED;
@@ -1246,29 +1231,29 @@ function peg$parse(input, options) {
 
     s0 = peg$currPos;
     if (input.charCodeAt(peg$currPos) === 91) {
-      s1 = peg$c6;
+      s1 = peg$c7;
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e14); }
+      if (peg$silentFails === 0) { peg$fail(peg$e15); }
     }
     if (s1 !== peg$FAILED) {
-      s2 = peg$parseduration();
+      s2 = peg$parsepositive();
       if (s2 !== peg$FAILED) {
         s3 = peg$parsestep_part();
         if (s3 === peg$FAILED) {
           s3 = null;
         }
         if (input.charCodeAt(peg$currPos) === 93) {
-          s4 = peg$c7;
+          s4 = peg$c8;
           peg$currPos++;
         } else {
           s4 = peg$FAILED;
-          if (peg$silentFails === 0) { peg$fail(peg$e15); }
+          if (peg$silentFails === 0) { peg$fail(peg$e16); }
         }
         if (s4 !== peg$FAILED) {
           peg$savedPos = s0;
-          s0 = peg$f30(s2, s3);
+          s0 = peg$f28(s2, s3);
         } else {
           peg$currPos = s0;
           s0 = peg$FAILED;
@@ -1284,17 +1269,17 @@ function peg$parse(input, options) {
     if (s0 === peg$FAILED) {
       s0 = peg$currPos;
       if (input.charCodeAt(peg$currPos) === 70) {
-        s1 = peg$c8;
+        s1 = peg$c9;
         peg$currPos++;
       } else {
         s1 = peg$FAILED;
-        if (peg$silentFails === 0) { peg$fail(peg$e16); }
+        if (peg$silentFails === 0) { peg$fail(peg$e17); }
       }
       if (s1 !== peg$FAILED) {
         s2 = peg$parseoffset_value();
         if (s2 !== peg$FAILED) {
           peg$savedPos = s0;
-          s0 = peg$f31(s2);
+          s0 = peg$f29(s2);
         } else {
           peg$currPos = s0;
           s0 = peg$FAILED;
@@ -1306,17 +1291,17 @@ function peg$parse(input, options) {
       if (s0 === peg$FAILED) {
         s0 = peg$currPos;
         if (input.charCodeAt(peg$currPos) === 64) {
-          s1 = peg$c9;
+          s1 = peg$c10;
           peg$currPos++;
         } else {
           s1 = peg$FAILED;
-          if (peg$silentFails === 0) { peg$fail(peg$e17); }
+          if (peg$silentFails === 0) { peg$fail(peg$e18); }
         }
         if (s1 !== peg$FAILED) {
           s2 = peg$parseat_value();
           if (s2 !== peg$FAILED) {
             peg$savedPos = s0;
-            s0 = peg$f32(s2);
+            s0 = peg$f30(s2);
           } else {
             peg$currPos = s0;
             s0 = peg$FAILED;
@@ -1332,11 +1317,11 @@ function peg$parse(input, options) {
             peg$currPos++;
           } else {
             s1 = peg$FAILED;
-            if (peg$silentFails === 0) { peg$fail(peg$e18); }
+            if (peg$silentFails === 0) { peg$fail(peg$e19); }
           }
           if (s1 !== peg$FAILED) {
             peg$savedPos = s0;
-            s1 = peg$f33(s1);
+            s1 = peg$f31(s1);
           }
           s0 = s1;
         }
@@ -1351,19 +1336,19 @@ function peg$parse(input, options) {
 
     s0 = peg$currPos;
     if (input.charCodeAt(peg$currPos) === 58) {
-      s1 = peg$c10;
+      s1 = peg$c11;
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e19); }
+      if (peg$silentFails === 0) { peg$fail(peg$e20); }
     }
     if (s1 !== peg$FAILED) {
-      s2 = peg$parseduration();
+      s2 = peg$parsepositive();
       if (s2 === peg$FAILED) {
         s2 = null;
       }
       peg$savedPos = s0;
-      s0 = peg$f34(s2);
+      s0 = peg$f32(s2);
     } else {
       peg$currPos = s0;
       s0 = peg$FAILED;
@@ -1376,16 +1361,14 @@ function peg$parse(input, options) {
     let s0, s1, s2, s3;
 
     s0 = peg$currPos;
-    s1 = [];
-    s2 = peg$parsesign();
-    while (s2 !== peg$FAILED) {
-      s1.push(s2);
-      s2 = peg$parsesign();
+    s1 = peg$parsesign();
+    if (s1 === peg$FAILED) {
+      s1 = null;
     }
     s2 = peg$parsenumber_at();
     if (s2 !== peg$FAILED) {
       peg$savedPos = s0;
-      s0 = peg$f35(s1, s2);
+      s0 = peg$f33(s1, s2);
     } else {
       peg$currPos = s0;
       s0 = peg$FAILED;
@@ -1397,19 +1380,19 @@ function peg$parse(input, options) {
         peg$currPos++;
       } else {
         s1 = peg$FAILED;
-        if (peg$silentFails === 0) { peg$fail(peg$e20); }
+        if (peg$silentFails === 0) { peg$fail(peg$e21); }
       }
       if (s1 !== peg$FAILED) {
         if (input.charCodeAt(peg$currPos) === 40) {
-          s2 = peg$c3;
+          s2 = peg$c1;
           peg$currPos++;
         } else {
           s2 = peg$FAILED;
-          if (peg$silentFails === 0) { peg$fail(peg$e10); }
+          if (peg$silentFails === 0) { peg$fail(peg$e7); }
         }
         if (s2 !== peg$FAILED) {
           if (input.charCodeAt(peg$currPos) === 41) {
-            s3 = peg$c4;
+            s3 = peg$c5;
             peg$currPos++;
           } else {
             s3 = peg$FAILED;
@@ -1417,7 +1400,7 @@ function peg$parse(input, options) {
           }
           if (s3 !== peg$FAILED) {
             peg$savedPos = s0;
-            s0 = peg$f36(s1);
+            s0 = peg$f34(s1);
           } else {
             peg$currPos = s0;
             s0 = peg$FAILED;
@@ -1442,37 +1425,37 @@ function peg$parse(input, options) {
     s1 = peg$parsenumber_at();
     if (s1 !== peg$FAILED) {
       peg$savedPos = s0;
-      s1 = peg$f37(s1);
+      s1 = peg$f35(s1);
     }
     s0 = s1;
     if (s0 === peg$FAILED) {
       s0 = peg$currPos;
       if (input.charCodeAt(peg$currPos) === 115) {
-        s1 = peg$c11;
+        s1 = peg$c12;
         peg$currPos++;
       } else {
         s1 = peg$FAILED;
-        if (peg$silentFails === 0) { peg$fail(peg$e21); }
+        if (peg$silentFails === 0) { peg$fail(peg$e22); }
       }
       if (s1 !== peg$FAILED) {
         peg$savedPos = s0;
-        s1 = peg$f38();
+        s1 = peg$f36();
       }
       s0 = s1;
       if (s0 === peg$FAILED) {
         s0 = peg$currPos;
         if (input.charCodeAt(peg$currPos) === 40) {
-          s1 = peg$c3;
+          s1 = peg$c1;
           peg$currPos++;
         } else {
           s1 = peg$FAILED;
-          if (peg$silentFails === 0) { peg$fail(peg$e10); }
+          if (peg$silentFails === 0) { peg$fail(peg$e7); }
         }
         if (s1 !== peg$FAILED) {
-          s2 = peg$parseor_expr();
+          s2 = peg$parseexpr();
           if (s2 !== peg$FAILED) {
             if (input.charCodeAt(peg$currPos) === 41) {
-              s3 = peg$c4;
+              s3 = peg$c5;
               peg$currPos++;
             } else {
               s3 = peg$FAILED;
@@ -1480,7 +1463,7 @@ function peg$parse(input, options) {
             }
             if (s3 !== peg$FAILED) {
               peg$savedPos = s0;
-              s0 = peg$f39(s2);
+              s0 = peg$f37(s2);
             } else {
               peg$currPos = s0;
               s0 = peg$FAILED;
@@ -1498,23 +1481,23 @@ function peg$parse(input, options) {
           s1 = peg$parsebraces();
           if (s1 !== peg$FAILED) {
             peg$savedPos = s0;
-            s1 = peg$f40(s1);
+            s1 = peg$f38(s1);
           }
           s0 = s1;
           if (s0 === peg$FAILED) {
             s0 = peg$currPos;
             if (input.charCodeAt(peg$currPos) === 71) {
-              s1 = peg$c12;
+              s1 = peg$c13;
               peg$currPos++;
             } else {
               s1 = peg$FAILED;
-              if (peg$silentFails === 0) { peg$fail(peg$e22); }
+              if (peg$silentFails === 0) { peg$fail(peg$e23); }
             }
             if (s1 !== peg$FAILED) {
               s2 = peg$parseaggregate_rest();
               if (s2 !== peg$FAILED) {
                 peg$savedPos = s0;
-                s0 = peg$f41(s2);
+                s0 = peg$f39(s2);
               } else {
                 peg$currPos = s0;
                 s0 = peg$FAILED;
@@ -1530,13 +1513,13 @@ function peg$parse(input, options) {
                 peg$currPos++;
               } else {
                 s1 = peg$FAILED;
-                if (peg$silentFails === 0) { peg$fail(peg$e23); }
+                if (peg$silentFails === 0) { peg$fail(peg$e24); }
               }
               if (s1 !== peg$FAILED) {
                 s2 = peg$parsecall_rest();
                 if (s2 !== peg$FAILED) {
                   peg$savedPos = s0;
-                  s0 = peg$f42(s2);
+                  s0 = peg$f40(s2);
                 } else {
                   peg$currPos = s0;
                   s0 = peg$FAILED;
@@ -1552,12 +1535,17 @@ function peg$parse(input, options) {
                   peg$currPos++;
                 } else {
                   s1 = peg$FAILED;
-                  if (peg$silentFails === 0) { peg$fail(peg$e24); }
+                  if (peg$silentFails === 0) { peg$fail(peg$e25); }
                 }
                 if (s1 !== peg$FAILED) {
                   s2 = peg$parsename_rest();
-                  peg$savedPos = s0;
-                  s0 = peg$f43(s2);
+                  if (s2 !== peg$FAILED) {
+                    peg$savedPos = s0;
+                    s0 = peg$f41(s2);
+                  } else {
+                    peg$currPos = s0;
+                    s0 = peg$FAILED;
+                  }
                 } else {
                   peg$currPos = s0;
                   s0 = peg$FAILED;
@@ -1573,49 +1561,127 @@ function peg$parse(input, options) {
   }
 
   function peg$parsename_rest() {
-    let s0, s1;
+    let s0, s1, s2, s3;
 
     s0 = peg$currPos;
     s1 = peg$parsebraces();
     if (s1 === peg$FAILED) {
-      s1 = null;
+      s1 = peg$currPos;
+      s2 = peg$currPos;
+      peg$silentFails++;
+      if (input.charCodeAt(peg$currPos) === 123) {
+        s3 = peg$c14;
+        peg$currPos++;
+      } else {
+        s3 = peg$FAILED;
+        if (peg$silentFails === 0) { peg$fail(peg$e26); }
+      }
+      peg$silentFails--;
+      if (s3 === peg$FAILED) {
+        s2 = undefined;
+      } else {
+        peg$currPos = s2;
+        s2 = peg$FAILED;
+      }
+      if (s2 !== peg$FAILED) {
+        peg$savedPos = s1;
+        s2 = peg$f42();
+      }
+      s1 = s2;
     }
-    peg$savedPos = s0;
-    s1 = peg$f44(s1);
+    if (s1 !== peg$FAILED) {
+      peg$savedPos = s0;
+      s1 = peg$f43(s1);
+    }
     s0 = s1;
 
     return s0;
   }
 
   function peg$parsecall_rest() {
-    let s0, s1;
+    let s0, s1, s2;
 
     s0 = peg$currPos;
     s1 = peg$parsearguments();
     if (s1 !== peg$FAILED) {
       peg$savedPos = s0;
-      s1 = peg$f45(s1);
+      s1 = peg$f44(s1);
     }
     s0 = s1;
     if (s0 === peg$FAILED) {
-      s0 = peg$parsename_rest();
+      s0 = peg$currPos;
+      s1 = peg$currPos;
+      peg$silentFails++;
+      if (input.charCodeAt(peg$currPos) === 40) {
+        s2 = peg$c1;
+        peg$currPos++;
+      } else {
+        s2 = peg$FAILED;
+        if (peg$silentFails === 0) { peg$fail(peg$e7); }
+      }
+      peg$silentFails--;
+      if (s2 === peg$FAILED) {
+        s1 = undefined;
+      } else {
+        peg$currPos = s1;
+        s1 = peg$FAILED;
+      }
+      if (s1 !== peg$FAILED) {
+        s2 = peg$parsename_rest();
+        if (s2 !== peg$FAILED) {
+          peg$savedPos = s0;
+          s0 = peg$f45(s2);
+        } else {
+          peg$currPos = s0;
+          s0 = peg$FAILED;
+        }
+      } else {
+        peg$currPos = s0;
+        s0 = peg$FAILED;
+      }
     }
 
     return s0;
   }
 
   function peg$parseaggregate_rest() {
-    let s0, s1, s2;
+    let s0, s1, s2, s3, s4;
 
     s0 = peg$currPos;
     s1 = peg$parsearguments();
     if (s1 !== peg$FAILED) {
       s2 = peg$parseby_part();
       if (s2 === peg$FAILED) {
-        s2 = null;
+        s2 = peg$currPos;
+        s3 = peg$currPos;
+        peg$silentFails++;
+        s4 = input.charAt(peg$currPos);
+        if (peg$r12.test(s4)) {
+          peg$currPos++;
+        } else {
+          s4 = peg$FAILED;
+          if (peg$silentFails === 0) { peg$fail(peg$e27); }
+        }
+        peg$silentFails--;
+        if (s4 === peg$FAILED) {
+          s3 = undefined;
+        } else {
+          peg$currPos = s3;
+          s3 = peg$FAILED;
+        }
+        if (s3 !== peg$FAILED) {
+          peg$savedPos = s2;
+          s3 = peg$f46(s1);
+        }
+        s2 = s3;
       }
-      peg$savedPos = s0;
-      s0 = peg$f46(s1, s2);
+      if (s2 !== peg$FAILED) {
+        peg$savedPos = s0;
+        s0 = peg$f47(s1, s2);
+      } else {
+        peg$currPos = s0;
+        s0 = peg$FAILED;
+      }
     } else {
       peg$currPos = s0;
       s0 = peg$FAILED;
@@ -1627,7 +1693,7 @@ function peg$parse(input, options) {
         s2 = peg$parsearguments();
         if (s2 !== peg$FAILED) {
           peg$savedPos = s0;
-          s0 = peg$f47(s1, s2);
+          s0 = peg$f48(s1, s2);
         } else {
           peg$currPos = s0;
           s0 = peg$FAILED;
@@ -1637,7 +1703,36 @@ function peg$parse(input, options) {
         s0 = peg$FAILED;
       }
       if (s0 === peg$FAILED) {
-        s0 = peg$parsename_rest();
+        s0 = peg$currPos;
+        s1 = peg$currPos;
+        peg$silentFails++;
+        s2 = input.charAt(peg$currPos);
+        if (peg$r13.test(s2)) {
+          peg$currPos++;
+        } else {
+          s2 = peg$FAILED;
+          if (peg$silentFails === 0) { peg$fail(peg$e28); }
+        }
+        peg$silentFails--;
+        if (s2 === peg$FAILED) {
+          s1 = undefined;
+        } else {
+          peg$currPos = s1;
+          s1 = peg$FAILED;
+        }
+        if (s1 !== peg$FAILED) {
+          s2 = peg$parsename_rest();
+          if (s2 !== peg$FAILED) {
+            peg$savedPos = s0;
+            s0 = peg$f49(s2);
+          } else {
+            peg$currPos = s0;
+            s0 = peg$FAILED;
+          }
+        } else {
+          peg$currPos = s0;
+          s0 = peg$FAILED;
+        }
       }
     }
 
@@ -1653,13 +1748,13 @@ function peg$parse(input, options) {
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e25); }
+      if (peg$silentFails === 0) { peg$fail(peg$e27); }
     }
     if (s1 !== peg$FAILED) {
       s2 = peg$parsegrouping();
       if (s2 !== peg$FAILED) {
         peg$savedPos = s0;
-        s0 = peg$f48(s1, s2);
+        s0 = peg$f50(s1, s2);
       } else {
         peg$currPos = s0;
         s0 = peg$FAILED;
@@ -1677,11 +1772,11 @@ function peg$parse(input, options) {
 
     s0 = peg$currPos;
     if (input.charCodeAt(peg$currPos) === 40) {
-      s1 = peg$c3;
+      s1 = peg$c1;
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e10); }
+      if (peg$silentFails === 0) { peg$fail(peg$e7); }
     }
     if (s1 !== peg$FAILED) {
       s2 = peg$parseargument_list();
@@ -1689,7 +1784,7 @@ function peg$parse(input, options) {
         s2 = null;
       }
       if (input.charCodeAt(peg$currPos) === 41) {
-        s3 = peg$c4;
+        s3 = peg$c5;
         peg$currPos++;
       } else {
         s3 = peg$FAILED;
@@ -1697,7 +1792,7 @@ function peg$parse(input, options) {
       }
       if (s3 !== peg$FAILED) {
         peg$savedPos = s0;
-        s0 = peg$f49(s2);
+        s0 = peg$f51(s2);
       } else {
         peg$currPos = s0;
         s0 = peg$FAILED;
@@ -1714,7 +1809,7 @@ function peg$parse(input, options) {
     let s0, s1, s2, s3;
 
     s0 = peg$currPos;
-    s1 = peg$parseor_expr();
+    s1 = peg$parseexpr();
     if (s1 !== peg$FAILED) {
       s2 = [];
       s3 = peg$parseargument_tail();
@@ -1722,12 +1817,8 @@ function peg$parse(input, options) {
         s2.push(s3);
         s3 = peg$parseargument_tail();
       }
-      s3 = peg$parsetrailing_comma();
-      if (s3 === peg$FAILED) {
-        s3 = null;
-      }
       peg$savedPos = s0;
-      s0 = peg$f50(s1, s2, s3);
+      s0 = peg$f52(s1, s2);
     } else {
       peg$currPos = s0;
       s0 = peg$FAILED;
@@ -1741,17 +1832,63 @@ function peg$parse(input, options) {
 
     s0 = peg$currPos;
     if (input.charCodeAt(peg$currPos) === 44) {
-      s1 = peg$c5;
+      s1 = peg$c6;
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
       if (peg$silentFails === 0) { peg$fail(peg$e12); }
     }
     if (s1 !== peg$FAILED) {
-      s2 = peg$parseor_expr();
+      s2 = peg$parseexpr();
       if (s2 !== peg$FAILED) {
         peg$savedPos = s0;
-        s0 = peg$f51(s2);
+        s0 = peg$f53(s2);
+      } else {
+        peg$currPos = s0;
+        s0 = peg$FAILED;
+      }
+    } else {
+      peg$currPos = s0;
+      s0 = peg$FAILED;
+    }
+    if (s0 === peg$FAILED) {
+      s0 = peg$parsetrailing_comma();
+    }
+
+    return s0;
+  }
+
+  function peg$parsetrailing_comma() {
+    let s0, s1, s2, s3;
+
+    s0 = peg$currPos;
+    if (input.charCodeAt(peg$currPos) === 44) {
+      s1 = peg$c6;
+      peg$currPos++;
+    } else {
+      s1 = peg$FAILED;
+      if (peg$silentFails === 0) { peg$fail(peg$e12); }
+    }
+    if (s1 !== peg$FAILED) {
+      s2 = peg$currPos;
+      peg$silentFails++;
+      s3 = input.charAt(peg$currPos);
+      if (peg$r14.test(s3)) {
+        peg$currPos++;
+      } else {
+        s3 = peg$FAILED;
+        if (peg$silentFails === 0) { peg$fail(peg$e29); }
+      }
+      peg$silentFails--;
+      if (s3 === peg$FAILED) {
+        s2 = undefined;
+      } else {
+        peg$currPos = s2;
+        s2 = peg$FAILED;
+      }
+      if (s2 !== peg$FAILED) {
+        peg$savedPos = s0;
+        s0 = peg$f54();
       } else {
         peg$currPos = s0;
         s0 = peg$FAILED;
@@ -1764,32 +1901,12 @@ function peg$parse(input, options) {
     return s0;
   }
 
-  function peg$parsetrailing_comma() {
-    let s0, s1;
-
-    s0 = peg$currPos;
-    if (input.charCodeAt(peg$currPos) === 44) {
-      s1 = peg$c5;
-      peg$currPos++;
-    } else {
-      s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e12); }
-    }
-    if (s1 !== peg$FAILED) {
-      peg$savedPos = s0;
-      s1 = peg$f52();
-    }
-    s0 = s1;
-
-    return s0;
-  }
-
   function peg$parsebraces() {
     let s0, s1, s2, s3;
 
     s0 = peg$currPos;
     if (input.charCodeAt(peg$currPos) === 123) {
-      s1 = peg$c13;
+      s1 = peg$c14;
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
@@ -1801,15 +1918,15 @@ function peg$parse(input, options) {
         s2 = null;
       }
       if (input.charCodeAt(peg$currPos) === 125) {
-        s3 = peg$c14;
+        s3 = peg$c15;
         peg$currPos++;
       } else {
         s3 = peg$FAILED;
-        if (peg$silentFails === 0) { peg$fail(peg$e27); }
+        if (peg$silentFails === 0) { peg$fail(peg$e30); }
       }
       if (s3 !== peg$FAILED) {
         peg$savedPos = s0;
-        s0 = peg$f53(s2);
+        s0 = peg$f55(s2);
       } else {
         peg$currPos = s0;
         s0 = peg$FAILED;
@@ -1835,7 +1952,7 @@ function peg$parse(input, options) {
         s3 = peg$parsematcher_tail();
       }
       if (input.charCodeAt(peg$currPos) === 44) {
-        s3 = peg$c5;
+        s3 = peg$c6;
         peg$currPos++;
       } else {
         s3 = peg$FAILED;
@@ -1845,7 +1962,7 @@ function peg$parse(input, options) {
         s3 = null;
       }
       peg$savedPos = s0;
-      s0 = peg$f54(s1, s2);
+      s0 = peg$f56(s1, s2);
     } else {
       peg$currPos = s0;
       s0 = peg$FAILED;
@@ -1859,7 +1976,7 @@ function peg$parse(input, options) {
 
     s0 = peg$currPos;
     if (input.charCodeAt(peg$currPos) === 44) {
-      s1 = peg$c5;
+      s1 = peg$c6;
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
@@ -1869,7 +1986,7 @@ function peg$parse(input, options) {
       s2 = peg$parsematcher();
       if (s2 !== peg$FAILED) {
         peg$savedPos = s0;
-        s0 = peg$f55(s2);
+        s0 = peg$f57(s2);
       } else {
         peg$currPos = s0;
         s0 = peg$FAILED;
@@ -1887,31 +2004,31 @@ function peg$parse(input, options) {
 
     s0 = peg$currPos;
     if (input.charCodeAt(peg$currPos) === 105) {
-      s1 = peg$c15;
+      s1 = peg$c16;
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e28); }
+      if (peg$silentFails === 0) { peg$fail(peg$e31); }
     }
     if (s1 !== peg$FAILED) {
       s2 = input.charAt(peg$currPos);
-      if (peg$r13.test(s2)) {
+      if (peg$r15.test(s2)) {
         peg$currPos++;
       } else {
         s2 = peg$FAILED;
-        if (peg$silentFails === 0) { peg$fail(peg$e29); }
+        if (peg$silentFails === 0) { peg$fail(peg$e32); }
       }
       if (s2 !== peg$FAILED) {
         if (input.charCodeAt(peg$currPos) === 115) {
-          s3 = peg$c11;
+          s3 = peg$c12;
           peg$currPos++;
         } else {
           s3 = peg$FAILED;
-          if (peg$silentFails === 0) { peg$fail(peg$e21); }
+          if (peg$silentFails === 0) { peg$fail(peg$e22); }
         }
         if (s3 !== peg$FAILED) {
           peg$savedPos = s0;
-          s0 = peg$f56(s1, s2);
+          s0 = peg$f58(s2);
         } else {
           peg$currPos = s0;
           s0 = peg$FAILED;
@@ -1927,11 +2044,11 @@ function peg$parse(input, options) {
     if (s0 === peg$FAILED) {
       s0 = peg$currPos;
       if (input.charCodeAt(peg$currPos) === 115) {
-        s1 = peg$c11;
+        s1 = peg$c12;
         peg$currPos++;
       } else {
         s1 = peg$FAILED;
-        if (peg$silentFails === 0) { peg$fail(peg$e21); }
+        if (peg$silentFails === 0) { peg$fail(peg$e22); }
       }
       if (s1 !== peg$FAILED) {
         s2 = peg$parsematcher_condition();
@@ -1939,7 +2056,7 @@ function peg$parse(input, options) {
           s2 = null;
         }
         peg$savedPos = s0;
-        s0 = peg$f57(s1, s2);
+        s0 = peg$f59(s2);
       } else {
         peg$currPos = s0;
         s0 = peg$FAILED;
@@ -1954,23 +2071,23 @@ function peg$parse(input, options) {
 
     s0 = peg$currPos;
     s1 = input.charAt(peg$currPos);
-    if (peg$r13.test(s1)) {
+    if (peg$r15.test(s1)) {
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e29); }
+      if (peg$silentFails === 0) { peg$fail(peg$e32); }
     }
     if (s1 !== peg$FAILED) {
       if (input.charCodeAt(peg$currPos) === 115) {
-        s2 = peg$c11;
+        s2 = peg$c12;
         peg$currPos++;
       } else {
         s2 = peg$FAILED;
-        if (peg$silentFails === 0) { peg$fail(peg$e21); }
+        if (peg$silentFails === 0) { peg$fail(peg$e22); }
       }
       if (s2 !== peg$FAILED) {
         peg$savedPos = s0;
-        s0 = peg$f58(s1);
+        s0 = peg$f60(s1);
       } else {
         peg$currPos = s0;
         s0 = peg$FAILED;
@@ -1983,128 +2100,22 @@ function peg$parse(input, options) {
     return s0;
   }
 
-  function peg$parseduration() {
-    let s0, s1, s2, s3, s4, s5;
-
-    s0 = peg$currPos;
-    s1 = peg$parseduration_mul();
-    if (s1 !== peg$FAILED) {
-      s2 = [];
-      s3 = peg$currPos;
-      s4 = peg$parseoperator_add();
-      if (s4 !== peg$FAILED) {
-        s5 = peg$parseduration_mul();
-        if (s5 !== peg$FAILED) {
-          peg$savedPos = s3;
-          s3 = peg$f59(s1, s4, s5);
-        } else {
-          peg$currPos = s3;
-          s3 = peg$FAILED;
-        }
-      } else {
-        peg$currPos = s3;
-        s3 = peg$FAILED;
-      }
-      while (s3 !== peg$FAILED) {
-        s2.push(s3);
-        s3 = peg$currPos;
-        s4 = peg$parseoperator_add();
-        if (s4 !== peg$FAILED) {
-          s5 = peg$parseduration_mul();
-          if (s5 !== peg$FAILED) {
-            peg$savedPos = s3;
-            s3 = peg$f59(s1, s4, s5);
-          } else {
-            peg$currPos = s3;
-            s3 = peg$FAILED;
-          }
-        } else {
-          peg$currPos = s3;
-          s3 = peg$FAILED;
-        }
-      }
-      peg$savedPos = s0;
-      s0 = peg$f60(s1, s2);
-    } else {
-      peg$currPos = s0;
-      s0 = peg$FAILED;
-    }
-
-    return s0;
-  }
-
-  function peg$parseduration_mul() {
-    let s0, s1, s2, s3, s4, s5;
-
-    s0 = peg$currPos;
-    s1 = peg$parseduration_unary();
-    if (s1 !== peg$FAILED) {
-      s2 = [];
-      s3 = peg$currPos;
-      s4 = peg$parseduration_mul_op();
-      if (s4 !== peg$FAILED) {
-        s5 = peg$parseduration_unary();
-        if (s5 !== peg$FAILED) {
-          peg$savedPos = s3;
-          s3 = peg$f61(s1, s4, s5);
-        } else {
-          peg$currPos = s3;
-          s3 = peg$FAILED;
-        }
-      } else {
-        peg$currPos = s3;
-        s3 = peg$FAILED;
-      }
-      while (s3 !== peg$FAILED) {
-        s2.push(s3);
-        s3 = peg$currPos;
-        s4 = peg$parseduration_mul_op();
-        if (s4 !== peg$FAILED) {
-          s5 = peg$parseduration_unary();
-          if (s5 !== peg$FAILED) {
-            peg$savedPos = s3;
-            s3 = peg$f61(s1, s4, s5);
-          } else {
-            peg$currPos = s3;
-            s3 = peg$FAILED;
-          }
-        } else {
-          peg$currPos = s3;
-          s3 = peg$FAILED;
-        }
-      }
-      peg$savedPos = s0;
-      s0 = peg$f62(s1, s2);
-    } else {
-      peg$currPos = s0;
-      s0 = peg$FAILED;
-    }
-
-    return s0;
-  }
-
-  function peg$parseduration_mul_op() {
+  function peg$parsepositive() {
     let s0, s1;
 
     s0 = peg$currPos;
-    s1 = input.charAt(peg$currPos);
-    if (peg$r14.test(s1)) {
-      peg$currPos++;
-    } else {
-      s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e30); }
-    }
+    s1 = peg$parseduration();
     if (s1 !== peg$FAILED) {
       peg$savedPos = s0;
-      s1 = peg$f63();
+      s1 = peg$f61(s1);
     }
     s0 = s1;
 
     return s0;
   }
 
-  function peg$parseduration_unary() {
-    let s0, s1, s2;
+  function peg$parseduration() {
+    let s0, s1, s2, s3, s4, s5, s6, s7, s8;
 
     s0 = peg$currPos;
     s1 = [];
@@ -2113,10 +2124,88 @@ function peg$parse(input, options) {
       s1.push(s2);
       s2 = peg$parsesign();
     }
-    s2 = peg$parseduration_pow();
+    s2 = peg$parseduration_primary();
     if (s2 !== peg$FAILED) {
-      peg$savedPos = s0;
-      s0 = peg$f64(s1, s2);
+      s3 = peg$currPos;
+      s4 = '';
+      peg$savedPos = s3;
+      s4 = peg$f62(s1, s2);
+      s3 = s4;
+      s4 = [];
+      s5 = peg$currPos;
+      s6 = peg$currPos;
+      s7 = peg$parseduration_operator();
+      if (s7 !== peg$FAILED) {
+        peg$savedPos = s6;
+        s7 = peg$f63(s1, s2, s3);
+      }
+      s6 = s7;
+      if (s6 !== peg$FAILED) {
+        s7 = [];
+        s8 = peg$parsesign();
+        while (s8 !== peg$FAILED) {
+          s7.push(s8);
+          s8 = peg$parsesign();
+        }
+        s8 = peg$parseduration_primary();
+        if (s8 !== peg$FAILED) {
+          peg$savedPos = s5;
+          s5 = peg$f64(s1, s2, s3, s6, s7, s8);
+        } else {
+          peg$currPos = s5;
+          s5 = peg$FAILED;
+        }
+      } else {
+        peg$currPos = s5;
+        s5 = peg$FAILED;
+      }
+      while (s5 !== peg$FAILED) {
+        s4.push(s5);
+        s5 = peg$currPos;
+        s6 = peg$currPos;
+        s7 = peg$parseduration_operator();
+        if (s7 !== peg$FAILED) {
+          peg$savedPos = s6;
+          s7 = peg$f63(s1, s2, s3);
+        }
+        s6 = s7;
+        if (s6 !== peg$FAILED) {
+          s7 = [];
+          s8 = peg$parsesign();
+          while (s8 !== peg$FAILED) {
+            s7.push(s8);
+            s8 = peg$parsesign();
+          }
+          s8 = peg$parseduration_primary();
+          if (s8 !== peg$FAILED) {
+            peg$savedPos = s5;
+            s5 = peg$f64(s1, s2, s3, s6, s7, s8);
+          } else {
+            peg$currPos = s5;
+            s5 = peg$FAILED;
+          }
+        } else {
+          peg$currPos = s5;
+          s5 = peg$FAILED;
+        }
+      }
+      s5 = peg$currPos;
+      peg$silentFails++;
+      s6 = peg$parseduration_operator();
+      peg$silentFails--;
+      if (s6 === peg$FAILED) {
+        s5 = undefined;
+      } else {
+        peg$currPos = s5;
+        s5 = peg$FAILED;
+      }
+      if (s5 !== peg$FAILED) {
+        peg$savedPos = s0;
+        s0 = peg$f65(s1, s2, s3);
+      } else {
+        peg$currPos = s0;
+        s0 = peg$FAILED;
+      }
     } else {
       peg$currPos = s0;
       s0 = peg$FAILED;
@@ -2125,41 +2214,64 @@ function peg$parse(input, options) {
     return s0;
   }
 
-  function peg$parseduration_pow() {
-    let s0, s1, s2, s3, s4;
+  function peg$parseduration_operator() {
+    let s0;
 
-    s0 = peg$currPos;
-    s1 = peg$parseduration_primary();
-    if (s1 !== peg$FAILED) {
-      s2 = peg$currPos;
-      s3 = peg$parseoperator_pow();
-      if (s3 !== peg$FAILED) {
-        s4 = peg$parseduration_unary();
-        if (s4 !== peg$FAILED) {
-          peg$savedPos = s2;
-          s2 = peg$f65(s1, s3, s4);
-        } else {
-          peg$currPos = s2;
-          s2 = peg$FAILED;
-        }
-      } else {
-        peg$currPos = s2;
-        s2 = peg$FAILED;
-      }
-      if (s2 === peg$FAILED) {
-        s2 = null;
-      }
-      peg$savedPos = s0;
-      s0 = peg$f66(s1, s2);
+    s0 = input.charAt(peg$currPos);
+    if (peg$r16.test(s0)) {
+      peg$currPos++;
     } else {
-      peg$currPos = s0;
       s0 = peg$FAILED;
+      if (peg$silentFails === 0) { peg$fail(peg$e33); }
     }
 
     return s0;
   }
 
   function peg$parseduration_primary() {
+    let s0, s1, s2, s3;
+
+    s0 = peg$parseduration_atom();
+    if (s0 === peg$FAILED) {
+      s0 = peg$currPos;
+      if (input.charCodeAt(peg$currPos) === 40) {
+        s1 = peg$c1;
+        peg$currPos++;
+      } else {
+        s1 = peg$FAILED;
+        if (peg$silentFails === 0) { peg$fail(peg$e7); }
+      }
+      if (s1 !== peg$FAILED) {
+        s2 = peg$parseduration();
+        if (s2 !== peg$FAILED) {
+          if (input.charCodeAt(peg$currPos) === 41) {
+            s3 = peg$c5;
+            peg$currPos++;
+          } else {
+            s3 = peg$FAILED;
+            if (peg$silentFails === 0) { peg$fail(peg$e11); }
+          }
+          if (s3 !== peg$FAILED) {
+            peg$savedPos = s0;
+            s0 = peg$f66(s2);
+          } else {
+            peg$currPos = s0;
+            s0 = peg$FAILED;
+          }
+        } else {
+          peg$currPos = s0;
+          s0 = peg$FAILED;
+        }
+      } else {
+        peg$currPos = s0;
+        s0 = peg$FAILED;
+      }
+    }
+
+    return s0;
+  }
+
+  function peg$parseduration_atom() {
     let s0, s1;
 
     s0 = peg$currPos;
@@ -2170,34 +2282,34 @@ function peg$parse(input, options) {
     }
     s0 = s1;
     if (s0 === peg$FAILED) {
-      s0 = peg$parseduration_function();
+      s0 = peg$parseduration_call();
     }
 
     return s0;
   }
 
-  function peg$parseduration_function() {
+  function peg$parseduration_call() {
     let s0, s1, s2, s3, s4, s5, s6;
 
     s0 = peg$currPos;
     s1 = input.charAt(peg$currPos);
-    if (peg$r15.test(s1)) {
+    if (peg$r17.test(s1)) {
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e31); }
+      if (peg$silentFails === 0) { peg$fail(peg$e34); }
     }
     if (s1 !== peg$FAILED) {
       if (input.charCodeAt(peg$currPos) === 40) {
-        s2 = peg$c3;
+        s2 = peg$c1;
         peg$currPos++;
       } else {
         s2 = peg$FAILED;
-        if (peg$silentFails === 0) { peg$fail(peg$e10); }
+        if (peg$silentFails === 0) { peg$fail(peg$e7); }
       }
       if (s2 !== peg$FAILED) {
         if (input.charCodeAt(peg$currPos) === 41) {
-          s3 = peg$c4;
+          s3 = peg$c5;
           peg$currPos++;
         } else {
           s3 = peg$FAILED;
@@ -2221,25 +2333,25 @@ function peg$parse(input, options) {
     if (s0 === peg$FAILED) {
       s0 = peg$currPos;
       if (input.charCodeAt(peg$currPos) === 77) {
-        s1 = peg$c16;
+        s1 = peg$c17;
         peg$currPos++;
       } else {
         s1 = peg$FAILED;
-        if (peg$silentFails === 0) { peg$fail(peg$e32); }
+        if (peg$silentFails === 0) { peg$fail(peg$e35); }
       }
       if (s1 !== peg$FAILED) {
         if (input.charCodeAt(peg$currPos) === 40) {
-          s2 = peg$c3;
+          s2 = peg$c1;
           peg$currPos++;
         } else {
           s2 = peg$FAILED;
-          if (peg$silentFails === 0) { peg$fail(peg$e10); }
+          if (peg$silentFails === 0) { peg$fail(peg$e7); }
         }
         if (s2 !== peg$FAILED) {
           s3 = peg$parseduration();
           if (s3 !== peg$FAILED) {
             if (input.charCodeAt(peg$currPos) === 44) {
-              s4 = peg$c5;
+              s4 = peg$c6;
               peg$currPos++;
             } else {
               s4 = peg$FAILED;
@@ -2249,7 +2361,7 @@ function peg$parse(input, options) {
               s5 = peg$parseduration();
               if (s5 !== peg$FAILED) {
                 if (input.charCodeAt(peg$currPos) === 41) {
-                  s6 = peg$c4;
+                  s6 = peg$c5;
                   peg$currPos++;
                 } else {
                   s6 = peg$FAILED;
@@ -2282,28 +2394,51 @@ function peg$parse(input, options) {
         peg$currPos = s0;
         s0 = peg$FAILED;
       }
-      if (s0 === peg$FAILED) {
-        s0 = peg$currPos;
+    }
+
+    return s0;
+  }
+
+  function peg$parseoffset_value() {
+    let s0, s1, s2, s3, s4;
+
+    s0 = peg$currPos;
+    s1 = peg$parsesign();
+    if (s1 === peg$FAILED) {
+      s1 = null;
+    }
+    s2 = peg$parseoffset_atom();
+    if (s2 !== peg$FAILED) {
+      peg$savedPos = s0;
+      s0 = peg$f70(s1, s2);
+    } else {
+      peg$currPos = s0;
+      s0 = peg$FAILED;
+    }
+    if (s0 === peg$FAILED) {
+      s0 = peg$currPos;
+      s1 = peg$parsesign();
+      if (s1 !== peg$FAILED) {
         if (input.charCodeAt(peg$currPos) === 40) {
-          s1 = peg$c3;
+          s2 = peg$c1;
           peg$currPos++;
         } else {
-          s1 = peg$FAILED;
-          if (peg$silentFails === 0) { peg$fail(peg$e10); }
+          s2 = peg$FAILED;
+          if (peg$silentFails === 0) { peg$fail(peg$e7); }
         }
-        if (s1 !== peg$FAILED) {
-          s2 = peg$parseduration();
-          if (s2 !== peg$FAILED) {
+        if (s2 !== peg$FAILED) {
+          s3 = peg$parseduration();
+          if (s3 !== peg$FAILED) {
             if (input.charCodeAt(peg$currPos) === 41) {
-              s3 = peg$c4;
+              s4 = peg$c5;
               peg$currPos++;
             } else {
-              s3 = peg$FAILED;
+              s4 = peg$FAILED;
               if (peg$silentFails === 0) { peg$fail(peg$e11); }
             }
-            if (s3 !== peg$FAILED) {
+            if (s4 !== peg$FAILED) {
               peg$savedPos = s0;
-              s0 = peg$f70(s2);
+              s0 = peg$f71(s1, s3);
             } else {
               peg$currPos = s0;
               s0 = peg$FAILED;
@@ -2316,29 +2451,36 @@ function peg$parse(input, options) {
           peg$currPos = s0;
           s0 = peg$FAILED;
         }
+      } else {
+        peg$currPos = s0;
+        s0 = peg$FAILED;
+      }
+      if (s0 === peg$FAILED) {
+        s0 = peg$currPos;
+        s1 = peg$parseduration();
+        if (s1 !== peg$FAILED) {
+          peg$savedPos = s0;
+          s1 = peg$f72(s1);
+        }
+        s0 = s1;
       }
     }
 
     return s0;
   }
 
-  function peg$parseoffset_value() {
-    let s0, s1, s2;
+  function peg$parseoffset_atom() {
+    let s0, s1;
 
     s0 = peg$currPos;
-    s1 = [];
-    s2 = peg$parsesign();
-    while (s2 !== peg$FAILED) {
-      s1.push(s2);
-      s2 = peg$parsesign();
-    }
-    s2 = peg$parseduration_primary();
-    if (s2 !== peg$FAILED) {
+    s1 = peg$parsenumber_at();
+    if (s1 !== peg$FAILED) {
       peg$savedPos = s0;
-      s0 = peg$f71(s1, s2);
-    } else {
-      peg$currPos = s0;
-      s0 = peg$FAILED;
+      s1 = peg$f73(s1);
+    }
+    s0 = s1;
+    if (s0 === peg$FAILED) {
+      s0 = peg$parseduration_call();
     }
 
     return s0;
@@ -2349,15 +2491,15 @@ function peg$parse(input, options) {
 
     s0 = peg$currPos;
     if (input.charCodeAt(peg$currPos) === 110) {
-      s1 = peg$c17;
+      s1 = peg$c18;
       peg$currPos++;
     } else {
       s1 = peg$FAILED;
-      if (peg$silentFails === 0) { peg$fail(peg$e33); }
+      if (peg$silentFails === 0) { peg$fail(peg$e36); }
     }
     if (s1 !== peg$FAILED) {
       peg$savedPos = s0;
-      s1 = peg$f72();
+      s1 = peg$f74();
     }
     s0 = s1;
 
@@ -2403,7 +2545,8 @@ function peg$parse(input, options) {
 }
 
 const peg$allowedStartRules = [
-  "start"
+  "start",
+  "metric_selector"
 ];
 
 export {

@@ -1,20 +1,16 @@
 /**
- * What the faces ask of PromQL texts without evaluating them: selectors, canonical form, order of names.
+ * What the faces ask of PromQL texts without evaluating them: selectors, canonical form, the tree, order of names.
  */
 
 import { PromqlSyntaxError, quoteGo } from "../../grammar/promql-error.ts";
-import { parsePromql } from "../../grammar/promql-parse.ts";
-import { printPromql } from "../../grammar/promql-print.ts";
-import { tokenizePromql } from "../../grammar/promql-token.ts";
+import { promqlJson } from "../../grammar/promql-json.ts";
+import { parseMetricSelector, parsePromql } from "../../grammar/promql-parse.ts";
+import { PrettyTooLongError, prettyPromql } from "../../grammar/promql-pretty.ts";
 import type { PromqlExpression, PromqlSelector } from "../../grammar/promql-tree.ts";
-import { describeUnexpected } from "../../grammar/promql-unexpected.ts";
 import type { Matcher } from "../model/series.ts";
 import type { SelectorsOutcome } from "./doors.ts";
 import { type PromqlSettings, parseOptions } from "./promql/query.ts";
 import { compileRegex } from "./promql/regex.ts";
-
-/** The grammar's reason for a selector that would select everything. */
-const MATCHES_EMPTY = "vector selector must contain at least one non-empty matcher";
 
 /** Matchers of one `match[]` selector, or what is wrong with it in Prometheus' words. */
 export type SelectorOutcome =
@@ -23,60 +19,40 @@ export type SelectorOutcome =
   | { readonly kind: "matches_empty" }
   | { readonly kind: "refused"; readonly message: string };
 
-/** A PromQL text in canonical form, or what is wrong with it. */
+/** A PromQL text in canonical form or its tree as JSON text, or what is wrong with it. */
 export type FormatOutcome =
   | { readonly kind: "text"; readonly text: string }
   | { readonly kind: "refused"; readonly message: string };
 
 /** Parses a series selector such as `up{job="a"}`, without range, offset or `@`. */
 export function parseSelector(text: string, settings: PromqlSettings): SelectorOutcome {
-  let tree: PromqlExpression;
-  try {
-    tree = parsePromql(text, parseOptions(settings));
-  } catch (error) {
-    if (!(error instanceof PromqlSyntaxError)) throw error;
-    if (error.reason === MATCHES_EMPTY) return { kind: "matches_empty" };
-    return { kind: "refused", message: selectorRefusal(text, settings) ?? error.message };
-  }
-  if (tree.kind !== "selector" || tree.offset !== undefined || tree.at !== undefined || tree.mode !== undefined) {
-    const message = selectorRefusal(text, settings);
-    return { kind: "refused", message: message ?? "1:1: parse error: expected a series selector" };
-  }
-  return { kind: "matchers", matchers: tree.matchers };
-}
-
-/** What follows, or stands in place of, a selector; undefined where the selector itself is wrong. */
-function selectorRefusal(text: string, settings: PromqlSettings): string | undefined {
-  const tokens = tokenizePromql(text);
-  if (tokens.length === 0) return "unknown position: parse error: unexpected end of input";
-  const closing = tokens.findIndex((token) => token.kind === "}");
-  const end = tokens[1]?.kind === "{" || tokens[0]?.kind === "{" ? closing + 1 : 1;
-  if (end === 0) return undefined;
-  const head = text.slice(0, tokens[end - 1]?.end);
-  let unexpected = end;
-  try {
-    if (parsePromql(head, parseOptions(settings)).kind !== "selector") unexpected = 0;
-  } catch {
-    if (end > 1) return undefined;
-    unexpected = 0;
-  }
-  const { position, reason } = describeUnexpected(text, tokens, unexpected);
-  return new PromqlSyntaxError(text, position, reason).message;
+  const outcome = refusing(() => parseMetricSelector(text, parseOptions(settings)));
+  if (outcome.kind === "refused") return outcome;
+  const matchers = outcome.value;
+  return matchers.every((matcher) => matcherTest(matcher)(""))
+    ? { kind: "matches_empty" }
+    : { kind: "matchers", matchers };
 }
 
 /** Parses a query and lists the matchers of each of its selectors in the order of the text. */
 export function parseSelectors(text: string, settings: PromqlSettings): SelectorsOutcome {
-  const tree = parse(text, settings);
-  if (typeof tree === "string") return { kind: "refused", message: tree };
+  const outcome = refusing(() => parsePromql(text, parseOptions(settings)));
+  if (outcome.kind === "refused") return outcome;
   const selectors: PromqlSelector[] = [];
-  collectSelectors(tree, selectors);
+  collectSelectors(outcome.value, selectors);
   return { kind: "selectors", selectors: selectors.map((selector) => selector.matchers) };
 }
 
-/** Prints a text in canonical form. */
+/** Prints a text in canonical form, over several lines where it is long: `data` of `/api/v1/format_query`. */
 export function formatPromql(text: string, settings: PromqlSettings): FormatOutcome {
-  const tree = parse(text, settings);
-  return typeof tree === "string" ? { kind: "refused", message: tree } : { kind: "text", text: printPromql(tree) };
+  const outcome = refusing(() => prettyPromql(parsePromql(text, parseOptions(settings)), settings));
+  return outcome.kind === "refused" ? outcome : { kind: "text", text: outcome.value };
+}
+
+/** The tree of a text as JSON text: `data` of `/api/v1/parse_query`. */
+export function promqlTreeJson(text: string, settings: PromqlSettings): FormatOutcome {
+  const outcome = refusing(() => promqlJson(parsePromql(text, parseOptions(settings))));
+  return outcome.kind === "refused" ? outcome : { kind: "text", text: outcome.value };
 }
 
 /** A test of a label's value; the empty text where the label is absent. @throws Error for a regular expression that is none. */
@@ -110,11 +86,16 @@ export function anchoredTest(pattern: string): (text: string) => boolean {
   return (text) => regex.testExact(text);
 }
 
-function parse(text: string, settings: PromqlSettings): PromqlExpression | string {
+/** What `make` gives, or what it says is wrong with the text. */
+function refusing<Value>(
+  make: () => Value,
+): { readonly kind: "value"; readonly value: Value } | { readonly kind: "refused"; readonly message: string } {
   try {
-    return parsePromql(text, parseOptions(settings));
+    return { kind: "value", value: make() };
   } catch (error) {
-    if (error instanceof PromqlSyntaxError) return error.message;
+    if (error instanceof PromqlSyntaxError || error instanceof PrettyTooLongError) {
+      return { kind: "refused", message: error.message };
+    }
     throw error;
   }
 }

@@ -5,10 +5,12 @@ import type { NativeHistogram } from "../../model/histogram.ts";
 import { histogramStatistics, selectorsOfStatistics } from "./histogram-statistics.ts";
 import { regexMatchesEmpty } from "./regex.ts";
 
+const SYNTAX = { experimentalFunctions: true, fillModifiers: true, unquotedUtf8Names: false };
+
 test("buckets are left behind where nothing above a selector looks at them", () => {
   const names = (text: string) =>
     Array.from(
-      selectorsOfStatistics(parsePromql(text, { regexMatchesEmpty, experimental: true })),
+      selectorsOfStatistics(parsePromql(text, { regexMatchesEmpty, ...SYNTAX })),
       ({ matchers }) => matchers[0]?.value,
     ).sort();
   assert.deepEqual(names("histogram_count(a)"), ["a"]);

@@ -14,8 +14,10 @@ const TIMES: QueryTimes = {
   defaultStepMs: 60_000,
 };
 
+const SYNTAX = { experimentalFunctions: true, fillModifiers: true, unquotedUtf8Names: false };
+
 function prepare(text: string): PreparedTree {
-  return prepareTree(text, parsePromql(text, { regexMatchesEmpty, experimental: true }), TIMES);
+  return prepareTree(text, parsePromql(text, { regexMatchesEmpty, ...SYNTAX }), TIMES);
 }
 
 function textOf(text: string, { position }: PromqlExpression): string {

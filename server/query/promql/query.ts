@@ -1,8 +1,8 @@
 /** One PromQL query from text to result. */
 
-import { type CheckOptions, promqlType } from "../../../grammar/promql-check.ts";
+import { promqlType } from "../../../grammar/promql-check.ts";
 import { PromqlSyntaxError } from "../../../grammar/promql-error.ts";
-import { parsePromql } from "../../../grammar/promql-parse.ts";
+import { type ParseOptions, parsePromql } from "../../../grammar/promql-parse.ts";
 import type { PromqlExpression } from "../../../grammar/promql-tree.ts";
 import type { SeriesSamples } from "../../model/series.ts";
 import { Annotations } from "./annotations.ts";
@@ -110,8 +110,8 @@ export interface PromqlOutcome {
 }
 
 /** What the parser has to know of the settings. */
-export function parseOptions(settings: PromqlSettings): CheckOptions {
-  return { regexMatchesEmpty, experimental: settings.experimentalFunctions };
+export function parseOptions(settings: PromqlSettings): ParseOptions {
+  return { ...settings, regexMatchesEmpty };
 }
 
 /**

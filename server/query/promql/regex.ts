@@ -17,6 +17,7 @@ export function compileRegex(pattern: string): RE2JS {
   if (known !== undefined) return known;
   let regex: RE2JS;
   try {
+    RE2JS.compile(pattern); // alone first: what is wrong is told of the text that the user wrote
     regex = RE2JS.compile(`^(?s:${pattern})$`);
   } catch (cause) {
     throw new Error(cause instanceof Error ? cause.message : String(cause), { cause });
