@@ -1,7 +1,7 @@
 /** Why a PromQL text is refused, in Prometheus' own words. */
 
 import type { TextRange } from "./promql-tree.ts";
-import { lineColumnAt } from "./text-position.ts";
+import { lineColumnAt, offsetOfByte } from "./text-position.ts";
 
 /** A refused PromQL text. `message` is the whole line a user sees: `1:5: parse error: …`. */
 export class PromqlSyntaxError extends Error {
@@ -22,6 +22,25 @@ export class PromqlSyntaxError extends Error {
     this.line = at.line;
     this.column = at.column;
   }
+}
+
+/** Characters of a line that are shown around a mistake. */
+const FRAME_COLUMNS = 100;
+
+/**
+ * The line that a refusal names (`2:7: parse error: …`) with a caret under the place: two lines, for a fixed-width font.
+ *
+ * Of a long line only the part around the mistake is shown; control characters are spaces, so that columns agree. Undefined
+ * where the message names no place in the text.
+ */
+export function caretFrame(text: string, message: string): string | undefined {
+  const place = /(?:^|[^\d])(\d+):(\d+): parse error: /.exec(message);
+  const line = text.split("\n")[Number(place?.[1] ?? "0") - 1];
+  if (line === undefined) return undefined;
+  const at = offsetOfByte(line, Number(place?.[2]) - 1);
+  const from = Math.max(0, at - FRAME_COLUMNS / 2);
+  const shown = line.slice(from, from + FRAME_COLUMNS).replaceAll(/\p{Cc}/gu, " ");
+  return `${shown}\n${" ".repeat(at - from)}^`;
 }
 
 /** Quotes as Go's `%q`: printable characters stand, everything else is escaped. A lone byte (see `promql-string.ts`) is `\x..`. */

@@ -11,7 +11,7 @@ import type { PromqlBinary, PromqlExpression } from "./promql-tree.ts";
 import { utf8Length } from "./text-position.ts";
 
 /** Characters of the longest text that is made. */
-export const PRETTY_LENGTH_MAX = 16 * 2 ** 20;
+const PRETTY_LENGTH_MAX = 16 * 2 ** 20;
 
 /** UTF-8 bytes of a line, as Prometheus has it. */
 const LINE_BYTES = 100;

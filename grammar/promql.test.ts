@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PromqlSyntaxError } from "./promql-error.ts";
+import { caretFrame, PromqlSyntaxError } from "./promql-error.ts";
 import { promqlJson } from "./promql-json.ts";
 import { PROMQL_TEXT_LENGTH_MAX, parseMetricSelector, parsePromql } from "./promql-parse.ts";
 import { PrettyTooLongError, prettyPromql } from "./promql-pretty.ts";
@@ -98,6 +98,22 @@ test("names in any script need no quotes where the switch is on", () => {
   assert.equal(printed('{"http.requests"}'), '{__name__="http.requests"}');
   assert.throws(() => parsePromql("sum by (a:b) (c)", unquoted), /invalid label name for grouping: "a:b"/);
   assert.equal(printPromql(parse("sum by (a:b) (c)"), options), 'sum by ("a:b") (c)');
+});
+
+test("a frame shows the line and where in it the mistake is", () => {
+  const frame = (text: string) => {
+    try {
+      parse(text);
+      return undefined;
+    } catch (cause) {
+      return cause instanceof PromqlSyntaxError ? caretFrame(text, `invalid: ${cause.message}`) : String(cause);
+    }
+  };
+  assert.equal(frame("a\n\t+ rate(up)\n"), " + rate(up)\n        ^");
+  assert.equal(frame("sum("), "sum(\n    ^");
+  assert.equal(frame("'é😀' b"), "'é😀' b\n      ^");
+  assert.equal(frame(`${"a + ".repeat(100)}b c`)?.split("\n")[0]?.length, 51);
+  assert.equal(caretFrame("a", "query timed out"), undefined);
 });
 
 test("a selector alone may match everything, and nothing may follow it", () => {

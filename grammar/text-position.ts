@@ -32,3 +32,14 @@ export function lineColumnAt(text: string, offset: number): LineColumn {
   }
   return { line, column: utf8Length(text, lineStart, end) + 1 };
 }
+
+/** UTF-16 offset of the UTF-8 byte `byte` of a line; its length where the line is shorter. */
+export function offsetOfByte(line: string, byte: number): number {
+  let at = 0;
+  for (let bytes = 0; at < line.length && bytes < byte; ) {
+    const width = (line.codePointAt(at) ?? 0) > 0xffff ? 2 : 1;
+    bytes += utf8Length(line, at, at + width);
+    at += width;
+  }
+  return at;
+}

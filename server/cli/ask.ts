@@ -4,6 +4,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { caretFrame } from "../../grammar/promql-error.ts";
 import { durationText, renderSpanTree, type TreeSpan } from "./span-tree.ts";
 import { defaultDataDirectory, runsFromClone } from "./surroundings.ts";
 import { renderTable } from "./text-table.ts";
@@ -38,7 +39,10 @@ export async function askPromql(args: readonly string[]): Promise<number> {
   const answer = await fetchAnswer(question, `/api/v1/query?query=${encodeURIComponent(question.text)}`);
   if (answer === undefined) return 1;
   const body = JSON.parse(answer.text);
-  if (body.status !== "success") return refuse(`${body.errorType}: ${body.error}`);
+  if (body.status !== "success") {
+    const frame = caretFrame(question.text, String(body.error));
+    return refuse(`${body.errorType}: ${body.error}${frame === undefined ? "" : `\n${frame}`}`);
+  }
   if (question.format !== "table") {
     process.stdout.write(`${JSON.stringify(body.data)}\n`);
     return 0;
