@@ -26,6 +26,9 @@ const TIME_FUNCTIONS: ReadonlySet<string> = new Set([
   "year",
 ]);
 
+/** What the files of the language use. */
+const SYNTAX = { experimentalFunctions: true, fillModifiers: true, unquotedUtf8Names: true };
+
 /**
  * The instant queries that must answer as `wanted` does: every selector and outermost sub-query without an `@` gets one,
  * and the whole is asked at other times. None where the result would depend on them.
@@ -34,13 +37,13 @@ export function fixedTimeQueries({ query, startMs, stepMs }: EvalCase): Asked[] 
   if (stepMs !== 0) return [];
   let tree: PromqlExpression;
   try {
-    tree = parsePromql(query, { regexMatchesEmpty, experimental: true });
+    tree = parsePromql(query, { regexMatchesEmpty, ...SYNTAX });
   } catch {
     // A query that must fail is judged as it stands.
     return [];
   }
   if (callsTimeFunction(tree)) return [];
-  const text = printPromql(fixTimes(tree, { kind: "time", timestampMs: startMs }));
+  const text = printPromql(fixTimes(tree, { kind: "time", timestampMs: startMs }), SYNTAX);
   const times = startMs === 0 ? [-1000, 0, 1000] : [-10 * startMs, 0, Math.trunc(startMs / 5), startMs, 10 * startMs];
   return times.map((timeMs) => ({ query: text, startMs: timeMs, endMs: timeMs, stepMs: 0 }));
 }

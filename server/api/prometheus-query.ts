@@ -1,5 +1,5 @@
 /**
- * Routes that take a PromQL text: `query`, `query_range`, `query_exemplars`, `format_query`.
+ * Routes that take a PromQL text: `query`, `query_range`, `query_exemplars`, `format_query`, `parse_query`.
  */
 
 import type { SeriesExemplars } from "../model/series.ts";
@@ -35,6 +35,7 @@ export function addQueryRoutes(add: AddRoute, deps: ApiDeps): void {
   });
   add("query_exemplars", BOTH, (request) => answerExemplars(deps, request));
   add("format_query", BOTH, ({ form, signal }) => deps.promql.format(form.get("query"), signal));
+  add("parse_query", BOTH, ({ form, signal }) => deps.promql.tree(form.get("query"), signal));
 }
 
 function sharedOptions(deps: ApiDeps, { form, headers, signal }: PrometheusRequest, seriesMax: number) {

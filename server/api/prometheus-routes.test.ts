@@ -178,6 +178,21 @@ test("series, labels, values, metadata: shapes, limits, empty results", async (c
   assert.deepEqual(await data("query_exemplars?query=up"), []);
   assert.equal((await fetch(`${url}/api/v1/query_exemplars?query=1`)).status, 204);
   assert.equal(await data("format_query?query=sum(up)by(a)"), "sum by (a) (up)");
+  assert.deepEqual(await data("parse_query?query=-a"), {
+    type: "unaryExpr",
+    op: "-",
+    expr: {
+      type: "vectorSelector",
+      name: "a",
+      matchers: [{ name: "__name__", value: "a", type: "=" }],
+      offset: 0,
+      offsetExpr: null,
+      timestamp: null,
+      startOrEnd: null,
+      anchored: false,
+      smoothed: false,
+    },
+  });
   const cut = { status: "success", warnings: ["results truncated due to limit"] };
   assert.deepEqual(await whole("label/job/values?limit=1"), { ...cut, data: ["a"] });
   assert.deepEqual(await whole("series?match[]=up&limit=1"), { ...cut, data: [{ __name__: "up", job: "a" }] });

@@ -78,6 +78,8 @@ export interface PromqlDoor {
   range(request: RangeRequest): Promise<RenderedAnswer>;
   /** `/api/v1/format_query`. */
   format(text: string, signal?: AbortSignal): Promise<RenderedAnswer>;
+  /** `/api/v1/parse_query`. */
+  tree(text: string, signal?: AbortSignal): Promise<RenderedAnswer>;
   /** Matchers of every selector of a query. */
   selectors(text: string, signal?: AbortSignal): Promise<SelectorsOutcome>;
   close(): Promise<void>;

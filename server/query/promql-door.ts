@@ -21,7 +21,7 @@ import type {
 import { packedBuffers } from "./promql/packed-samples.ts";
 import { PROMQL_DEFAULTS, type PromqlQuery, type PromqlSettings } from "./promql/query.ts";
 import { renderError, renderFailure } from "./promql/render.ts";
-import type { SelectionWindow, ToWorker, WorkerLimits } from "./promql-messages.ts";
+import type { SelectionWindow, TextWish, ToWorker, WorkerLimits } from "./promql-messages.ts";
 import { PromqlSlot, type SlotEvent } from "./promql-slot.ts";
 import { readSelectors } from "./promql-text-answers.ts";
 import { QueryCells } from "./query-cells.ts";
@@ -148,15 +148,21 @@ class WorkerDoor implements PromqlDoor {
   }
 
   format(text: string, signal?: AbortSignal): Promise<RenderedAnswer> {
-    const id = this.#nextId++;
-    const first = { kind: "text", id, text, wish: "format", settings: this.#settings } as const;
-    return this.#submit({ query: undefined, first, timeoutMs: TEXT_TIMEOUT_MS, signal });
+    return this.#text(text, "format", signal);
+  }
+
+  tree(text: string, signal?: AbortSignal): Promise<RenderedAnswer> {
+    return this.#text(text, "tree", signal);
   }
 
   async selectors(text: string, signal?: AbortSignal): Promise<SelectorsOutcome> {
+    return readSelectors(await this.#text(text, "selectors", signal));
+  }
+
+  #text(text: string, wish: TextWish, signal: AbortSignal | undefined): Promise<RenderedAnswer> {
     const id = this.#nextId++;
-    const first = { kind: "text", id, text, wish: "selectors", settings: this.#settings } as const;
-    return readSelectors(await this.#submit({ query: undefined, first, timeoutMs: TEXT_TIMEOUT_MS, signal }));
+    const first = { kind: "text", id, text, wish, settings: this.#settings } as const;
+    return this.#submit({ query: undefined, first, timeoutMs: TEXT_TIMEOUT_MS, signal });
   }
 
   async close(): Promise<void> {

@@ -26,7 +26,7 @@ export interface WorkerLimits {
 }
 
 /** What is wanted of a text that is not evaluated. */
-export type TextWish = "format" | "selectors";
+export type TextWish = "format" | "tree" | "selectors";
 
 /** Main thread to worker. Everything of one job carries its id; a job ends with an answer or with `forget`. */
 export type ToWorker =

@@ -8,9 +8,9 @@ import { compileRegex } from "./regex.ts";
 import { isMetricLabel, labelValue, METRIC_NAME, setLabel } from "./series-labels.ts";
 import { mergeEqualSeries, type StepSeries } from "./step-vector.ts";
 
-/** Any text but the empty one names a label; bytes that were no UTF-8 arrive as U+FFFD. */
+/** Any text but the empty one names a label; a byte that belongs to no UTF-8 arrives as a lone surrogate. */
 export function isLabelName(name: string): boolean {
-  return name !== "" && !name.includes("\ufffd");
+  return name !== "" && name.isWellFormed();
 }
 
 /** Expands `$1`, `${name}` and `$$` as Go's regular expressions do: a name that is no group is empty. */
