@@ -78,7 +78,7 @@ export class QueryProfile {
       const entry = this.#entries.get(node) ?? { series: 0, samples: 0, calls: 0, ms: 0 };
       const children: ExplainNode[] = [];
       for (const part of partsOf(node)) if (room > 0) children.push(nodeOf(part));
-      const text = printPromql(node);
+      const text = printPromql(node, { unquotedUtf8Names: false });
       const shown = text.length > TEXT_LENGTH_MAX ? `${text.slice(0, TEXT_LENGTH_MAX).toWellFormed()}…` : text;
       const { calls, ms } = entry;
       return { node: shown, kind: node.kind, ...amountOf(node, entry, selected), calls, ms: rounded(ms), children };
