@@ -35,7 +35,7 @@ function write(node: PromqlExpression, out: string[]): void {
       out.push(`{"type":"numberLiteral","val":"${printPlainNumber(node.value)}"}`);
       return;
     case "string":
-      out.push(`{"type":"stringLiteral","val":${JSON.stringify(node.value)}}`);
+      out.push(`{"type":"stringLiteral","val":${JSON.stringify(node.value.toWellFormed())}}`);
       return;
     case "selector":
       out.push(`{"type":"vectorSelector",${selectorFields(node)}}`);
@@ -125,7 +125,11 @@ function writeCall(node: PromqlCall, out: string[]): void {
 }
 
 function selectorFields(node: PromqlSelector): string {
-  const matchers = node.matchers.map(({ name, kind, value }) => ({ name, value, type: kind }));
+  const matchers = node.matchers.map(({ name, kind, value }) => ({
+    name: name.toWellFormed(),
+    value: value.toWellFormed(),
+    type: kind,
+  }));
   const fields = `"name":${JSON.stringify(node.metric)},"matchers":${JSON.stringify(matchers)}`;
   const modes = `"anchored":${node.mode === "anchored"},"smoothed":${node.mode === "smoothed"}`;
   return `${fields},${modifierFields(node)},${modes}`;

@@ -172,7 +172,7 @@ function renderResult(result: PromqlResult, seriesMax: number, json: JsonBytes):
       json.add(`scalar","result":[${result.timeMs / 1000},"${printPlainNumber(result.value)}"]`);
       return;
     case "string":
-      json.add(`string","result":[${result.timeMs / 1000},${JSON.stringify(result.value)}]`);
+      json.add(`string","result":[${result.timeMs / 1000},${JSON.stringify(result.value.toWellFormed())}]`);
       return;
     case "vector":
       json.add('vector","result":[');
