@@ -54,7 +54,7 @@ const GENERAL_EXPONENT_FROM = 6;
  */
 export function printGeneral(value: number, digits?: number): string {
   if (!Number.isFinite(value) || value === 0) return printSample(value);
-  const scientific = digits === undefined ? value.toExponential() : value.toExponential(digits - 1);
+  const scientific = digits === undefined ? value.toExponential() : roundToEven(value, digits);
   const [mantissa = "", power = ""] = scientific.split("e");
   const exponent = Number(power);
   const short = mantissa.includes(".") ? mantissa.replace(/\.?0+$/, "") : mantissa;
@@ -63,6 +63,20 @@ export function printGeneral(value: number, digits?: number): string {
     return `${short}e${exponent < 0 ? "-" : "+"}${size < 10 ? "0" : ""}${size}`;
   }
   return printPlainNumber(Number(`${short}e${exponent}`));
+}
+
+/** Longest that `toExponential` writes; a number half-way between two short ones has fewer digits than that. */
+const EXACT_DIGITS = 100;
+
+/** `toExponential` with that many digits; half-way it takes the even last digit, where JavaScript takes the larger. */
+function roundToEven(value: number, digits: number): string {
+  const rounded = value.toExponential(digits - 1);
+  const [mantissa = "", power = ""] = value.toExponential(EXACT_DIGITS).split("e");
+  const all = mantissa.replace(/[-.]/g, "");
+  const isHalfWay = /^50*$/.test(all.slice(digits));
+  if (!isHalfWay || Number(all[digits - 1]) % 2 === 1) return rounded;
+  const kept = all.slice(0, digits);
+  return `${value < 0 ? "-" : ""}${kept.slice(0, 1)}${digits > 1 ? "." : ""}${kept.slice(1)}e${power}`;
 }
 
 const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;

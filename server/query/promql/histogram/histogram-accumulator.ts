@@ -11,7 +11,7 @@ import {
 } from "./histogram-sum.ts";
 
 /** What came up while histograms were put together; each is for a warning or info of the query. */
-export class HistogramFindings {
+class HistogramFindings {
   #reset = false;
   #notReset = false;
   /** Exponential buckets met custom ones: there is no result. */

@@ -78,7 +78,7 @@ function swallow(side: BucketSide, schema: number, zero: WiderZero): WiderZero {
 }
 
 /** With a zero bucket up to `threshold` or further: its buckets counted there, and gone from the sides. */
-export function widenZero(of: ZeroedSides, threshold: number): ZeroedSides {
+function widenZero(of: ZeroedSides, threshold: number): ZeroedSides {
   const zero = widerZero(of, threshold);
   return {
     schema: of.schema,
