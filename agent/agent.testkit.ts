@@ -4,6 +4,7 @@
 
 import { traceIdToHex } from "../server/model/hex.ts";
 import { SPAN_KINDS, SPAN_SOURCES, type SpanBatch } from "../server/model/span-batch.ts";
+import { textReader } from "../server/model/text-table.ts";
 import { type Agent, type AgentOptions, startAgent } from "./agent.ts";
 import type { AgentStatus } from "./agent-message.ts";
 
@@ -68,7 +69,7 @@ export async function observeAgent(options: Partial<AgentOptions>): Promise<Obse
 
 function plainSpans(batch: SpanBatch): PlainSpan[] {
   const rows: PlainSpan[] = [];
-  const text = (index: number | undefined) => batch.text[index ?? 0] ?? "";
+  const text = textReader(batch.text);
   for (let row = 0; row < batch.rows; row++) {
     rows.push({
       traceId: traceIdToHex(batch.traceId[2 * row] ?? 0n, batch.traceId[2 * row + 1] ?? 0n),

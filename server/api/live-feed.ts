@@ -9,6 +9,7 @@ import type { ServerResponse } from "node:http";
 import { spanIdToHex, traceIdToHex } from "../model/hex.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import { KIND_INTERNAL, SPAN_KINDS, SPAN_SOURCES, SPAN_STATUSES } from "../model/span-batch.ts";
+import { type TextReader, textReader } from "../model/text-table.ts";
 
 /** Newest requests that are kept. */
 export const RING_ROWS_MAX = 500;
@@ -123,14 +124,15 @@ export class LiveFeed {
 
 function newestRows(batch: SpanBatch): LiveRow[] {
   const rows: LiveRow[] = [];
+  const read = textReader(batch.text);
   for (let row = batch.rows - 1; row >= 0 && rows.length < RING_ROWS_MAX; row--) {
-    if ((batch.kind[row] ?? 0) > KIND_INTERNAL) rows.push(liveRow(batch, row));
+    if ((batch.kind[row] ?? 0) > KIND_INTERNAL) rows.push(liveRow(batch, row, read));
   }
   return rows.reverse();
 }
 
-function liveRow(batch: SpanBatch, row: number): LiveRow {
-  const text = (column: Uint32Array) => batch.text[column[row] ?? 0] ?? "";
+function liveRow(batch: SpanBatch, row: number, read: TextReader): LiveRow {
+  const text = (column: Uint32Array) => read(column[row]);
   const parent = batch.parentSpanId[row] ?? 0n;
   const startNs = batch.startNs[row] ?? 0n;
   return {

@@ -6,8 +6,8 @@ import type { PartialSuccess } from "../wire/otlp-responses.ts";
 import { GRPC_INVALID_ARGUMENT, GRPC_UNAVAILABLE } from "../wire/otlp-responses.ts";
 import { decodeTracesJson } from "../wire/otlp-traces-json.ts";
 import { decodeTraces } from "../wire/otlp-traces-protobuf.ts";
-import type { TraceRepairs } from "../wire/trace-decoding.ts";
-import { UNIX_NANO_MAX } from "../wire/trace-decoding.ts";
+import type { TraceRepairs } from "../wire/span-columns.ts";
+import { UNIX_NANO_MAX } from "../wire/span-columns.ts";
 import type { ApiDeps, SpanTransport } from "./api-deps.ts";
 
 /** Seconds after which a sender shall try again where the store gives no figure. */

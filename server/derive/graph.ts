@@ -23,6 +23,7 @@ import {
   type SpanBatch,
   STATUS_ERROR,
 } from "../model/span-batch.ts";
+import { type TextReader, textReader } from "../model/text-table.ts";
 import { type BatchHalves, durationNs, isKernelSource, isZero, startUnixNs } from "./batch-rows.ts";
 import type { Cadence } from "./cadence.ts";
 import { type EdgeCall, EdgeSeriesSet, type EdgeType, type MinuteRow } from "./edge-series.ts";
@@ -81,6 +82,7 @@ export interface GraphCounts {
 interface BatchInHand {
   readonly batch: SpanBatch;
   readonly rows: BatchHalves;
+  readonly text: TextReader;
   readonly peers: PeerNameReader;
   readonly services: readonly string[];
   /** By resource: it says which service it is. */
@@ -129,7 +131,8 @@ export class ServiceGraph {
     this.#appeared = false;
     const services = batch.resources.map(({ service }) => boundedValue(service));
     const named = batch.resources.map(isNamed);
-    const hand: BatchInHand = { batch, rows, peers: new PeerNameReader(batch), services, named, nowMs };
+    const text = textReader(batch.text);
+    const hand: BatchInHand = { batch, rows, text, peers: new PeerNameReader(batch, text), services, named, nowMs };
     for (let row = 0; row < batch.rows; row++) {
       const kind = batch.kind[row];
       if (kind === KIND_SERVER || kind === KIND_CONSUMER) this.#takeServer(hand, row, kind);
@@ -331,8 +334,8 @@ export class ServiceGraph {
     half.duplicateOf0 = rows.duplicateOf[2 * row] ?? 0;
     half.duplicateOf1 = rows.duplicateOf[2 * row + 1] ?? 0;
     const isKernel = isKernelSource(batch.source[row] ?? 0);
-    const isCarried = isKernel && CARRIED_REASONS.has(batch.text[batch.linkReason[row] ?? 0] ?? "");
-    half.connection = isCarried ? connectionHash(batch, row) : 0;
+    const isCarried = isKernel && CARRIED_REASONS.has(hand.text(batch.linkReason[row]));
+    half.connection = isCarried ? connectionHash(hand, row) : 0;
     half.kind = kind;
     half.flags =
       (isZero(rows.duplicateOf, row) ? 0 : FLAG_GHOST) |
@@ -466,16 +469,16 @@ function isKeyed(half: HalfEdge): boolean {
 }
 
 /** Hash of the client's end of a connection, never 0. */
-function connectionHash(batch: SpanBatch, row: number): number {
+function connectionHash({ batch, text }: BatchInHand, row: number): number {
   let hash = batch.clientPort[row] ?? 0;
-  const address = batch.text[batch.clientAddr[row] ?? 0] ?? "";
+  const address = text(batch.clientAddr[row]);
   for (let at = 0; at < address.length; at++) hash = Math.imul(hash ^ address.charCodeAt(at), 0x0100_0193);
   return hash === 0 ? 1 : hash;
 }
 
 /** Where attributes name no peer, what the agent saw of the connection does. */
-function peerOf({ batch }: BatchInHand, row: number, { peer }: PeerNames): string {
+function peerOf({ batch, text }: BatchInHand, row: number, { peer }: PeerNames): string {
   if (peer !== "" || !isKernelSource(batch.source[row] ?? 0)) return peer;
-  const address = batch.text[batch.serverAddr[row] ?? 0] ?? "";
+  const address = text(batch.serverAddr[row]);
   return address === "" ? "" : `${address.includes(":") ? `[${address}]` : address}:${batch.serverPort[row] ?? 0}`;
 }

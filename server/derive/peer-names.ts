@@ -5,6 +5,7 @@
  */
 
 import type { Resource, SpanBatch } from "../model/span-batch.ts";
+import type { TextReader } from "../model/text-table.ts";
 
 /** Attributes that are read, by the number that stands for each in the scratch array. */
 const KEYS = [
@@ -44,39 +45,55 @@ export interface PeerNames {
 /** Reads the rows of one batch. */
 export class PeerNameReader {
   readonly #batch: SpanBatch;
+  readonly #text: TextReader;
   /** By text index: number of the key plus one, `NOT_READ`, or `NOT_CLASSIFIED`. */
   readonly #classOf: Uint8Array;
-  readonly #values: string[] = KEYS.map(() => "");
+  /** Text index of each key's value; 0 where the row has none. */
+  readonly #found = new Uint32Array(KEYS.length);
+  #any = false;
   readonly #ofResource: (readonly string[] | undefined)[] = [];
   readonly #names: PeerNames = { peer: "", database: "" };
 
-  constructor(batch: SpanBatch) {
+  constructor(batch: SpanBatch, text: TextReader) {
     this.#batch = batch;
-    this.#classOf = new Uint8Array(batch.text.length);
+    this.#text = text;
+    this.#classOf = new Uint8Array(batch.text.lengths.length);
   }
 
   /** Names for a row; the object is reused by the next call. */
   read(row: number): PeerNames {
-    const values = this.#values.fill("");
-    const { attributeEnd, attributeKey, attributeValue, text } = this.#batch;
+    if (this.#any) this.#found.fill(0);
+    this.#any = false;
+    const { attributeEnd, attributeKey, attributeValue } = this.#batch;
     const end = attributeEnd[row] ?? 0;
     for (let at = row === 0 ? 0 : (attributeEnd[row - 1] ?? 0); at < end; at++) {
       const number = this.#numberOf(attributeKey[at] ?? 0);
-      if (number < KEYS.length && values[number] === "") values[number] = text[attributeValue[at] ?? 0] ?? "";
+      if (number >= KEYS.length || this.#found[number] !== 0) continue;
+      this.#found[number] = attributeValue[at] ?? 0;
+      this.#any = true;
     }
-    this.#names.peer = firstOf(values, PEER_KEYS);
-    this.#names.database = this.#database(row, values);
+    this.#names.peer = this.#first(PEER_KEYS);
+    this.#names.database = this.#database(row);
     return this.#names;
   }
 
-  #database(row: number, values: readonly string[]): string {
+  #database(row: number): string {
     const ofResource = this.#resourceValues(this.#batch.resource[row] ?? 0);
-    const found = firstOf(values, DATABASE_KEYS) || firstOf(ofResource, DATABASE_KEYS);
+    const found = this.#first(DATABASE_KEYS) || firstOf(ofResource, DATABASE_KEYS);
     if (found === "") return "";
-    const address = values[PEER_ADDRESS] ?? "";
-    const port = values[PEER_PORT] ?? "";
+    const address = this.#value(PEER_ADDRESS);
+    const port = this.#value(PEER_PORT);
     const peerAddress = address === "" || port === "" ? address : `${address}:${port}`;
-    return values[PEER_SERVICE] || values[SERVER_ADDRESS] || peerAddress || found;
+    return this.#value(PEER_SERVICE) || this.#value(SERVER_ADDRESS) || peerAddress || found;
+  }
+
+  #value(key: number): string {
+    return this.#text(this.#found[key]);
+  }
+
+  #first(keys: readonly number[]): string {
+    for (const key of keys) if (this.#found[key] !== 0) return this.#value(key);
+    return "";
   }
 
   #resourceValues(index: number): readonly string[] {
@@ -91,7 +108,7 @@ export class PeerNameReader {
   #numberOf(textIndex: number): number {
     let found = this.#classOf[textIndex] ?? NOT_READ;
     if (found === NOT_CLASSIFIED) {
-      const number = KEY_NUMBERS.get(this.#batch.text[textIndex] ?? "");
+      const number = KEY_NUMBERS.get(this.#text(textIndex));
       found = number === undefined ? NOT_READ : number + 1;
       this.#classOf[textIndex] = found;
     }

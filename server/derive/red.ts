@@ -10,6 +10,7 @@ import type { ByteWriter } from "../model/byte-writer.ts";
 import { logBucketOf } from "../model/log-histogram.ts";
 import type { MetricMetadata, SampleToAppend } from "../model/series.ts";
 import { SPAN_KINDS, SPAN_STATUSES, type SpanBatch } from "../model/span-batch.ts";
+import { textReader } from "../model/text-table.ts";
 import { type BatchHalves, durationNs, isZero } from "./batch-rows.ts";
 import { bornAt, type Cadence, markAllUnwritten, markChanged, pushDue, pushZeros, restoredAt } from "./cadence.ts";
 import {
@@ -102,7 +103,8 @@ export class RedMetrics {
    * @returns Whether a series was born.
    */
   observe(batch: SpanBatch, rows: BatchHalves, nowMs: number): boolean {
-    const names = batch.text.length;
+    const names = batch.text.lengths.length;
+    const text = textReader(batch.text);
     const known = new Map<number, RedSeries>();
     const services = batch.resources.map(({ service }) => boundedValue(service));
     const sizeBefore = this.#series.length;
@@ -115,7 +117,7 @@ export class RedMetrics {
       const localKey = ((resource * names + name) * KINDS + kind) * STATUSES + status;
       let series = known.get(localKey);
       if (series === undefined) {
-        series = this.#seriesOf(services[resource] ?? "", boundedValue(batch.text[name] ?? ""), kind, status, nowMs);
+        series = this.#seriesOf(services[resource] ?? "", boundedValue(text(name)), kind, status, nowMs);
         known.set(localKey, series);
         markChanged(series.cadence, nowMs);
       }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Attribute, SpanBatch } from "../model/span-batch.ts";
 import { EMPTY_SPAN, SpanBatchBuilder, type SpanToAppend } from "../model/span-batch-builder.ts";
+import { textReader } from "../model/text-table.ts";
 import { ATTRIBUTES_MAX, checkBatch, NAME_UNITS_MAX, VALUE_UNITS_MAX } from "./check-batch.ts";
 
 function batchOf(spans: readonly Partial<SpanToAppend>[], service = "shop"): SpanBatch {
@@ -17,7 +18,7 @@ function batchOf(spans: readonly Partial<SpanToAppend>[], service = "shop"): Spa
 function attributesOf(batch: SpanBatch, row: number): Attribute[] {
   const attributes: Attribute[] = [];
   for (let at = row === 0 ? 0 : (batch.attributeEnd[row - 1] ?? 0); at < (batch.attributeEnd[row] ?? 0); at++) {
-    const text = (index: number | undefined) => batch.text[index ?? 0] ?? "";
+    const text = textReader(batch.text);
     // The code is one that the builder wrote from an AttributeKind.
     const kind = String.fromCharCode(batch.attributeKind[at] ?? 0) as Attribute["kind"];
     attributes.push({ key: text(batch.attributeKey[at]), kind, value: text(batch.attributeValue[at]) });
@@ -52,10 +53,7 @@ test("rows without ids are left out, the rest keeps all its columns", () => {
     if (["text", "name", "attributeKey", "attributeValue"].includes(name)) continue;
     assert.deepEqual(batch[name as keyof SpanBatch], column, name);
   }
-  assert.deepEqual(
-    [...batch.name].map((index) => batch.text[index]),
-    ["kept", "kept too"],
-  );
+  assert.deepEqual([...batch.name].map(textReader(batch.text)), ["kept", "kept too"]);
   assert.deepEqual(attributesOf(batch, 0), [attribute("k", "v", "i")]);
   assert.deepEqual(attributesOf(batch, 1), []);
 });
@@ -79,7 +77,7 @@ test("long names and values are cut, attributes beyond the limit dropped", () =>
       { name: "short", attributes: many },
     ]),
   );
-  assert.equal(batch.text[batch.name[0] ?? 0], "a".repeat(NAME_UNITS_MAX - 1));
+  assert.equal(textReader(batch.text)(batch.name[0]), "a".repeat(NAME_UNITS_MAX - 1));
   const [first, second, third] = attributesOf(batch, 0);
   assert.equal(first?.key, "a".repeat(NAME_UNITS_MAX - 1));
   assert.equal(first?.value.length, VALUE_UNITS_MAX);

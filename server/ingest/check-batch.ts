@@ -5,6 +5,7 @@
  */
 
 import type { Attribute, Resource, SpanBatch } from "../model/span-batch.ts";
+import { extendTextTable, textReader } from "../model/text-table.ts";
 import { type Columns, selectRows } from "./select-rows.ts";
 
 /** UTF-16 units of a span's name, a service's name and an attribute's key. */
@@ -48,8 +49,7 @@ export function checkBatch(batch: SpanBatch): CheckedBatch {
 
 /** Rough bytes a batch takes in memory. */
 export function batchBytes(batch: SpanBatch): number {
-  let text = 0;
-  for (const value of batch.text) text += 2 * value.length;
+  const text = batch.text.bytes.length + 8 * batch.text.lengths.length;
   const perRow = 200 * batch.rows + 9 * batch.attributeKey.length;
   return perRow + text + batch.eventsBlob.length + batch.linksBlob.length;
 }
@@ -100,27 +100,31 @@ function mendText(batch: SpanBatch, columns: Columns, mended: Map<Mend, number>)
     from = end;
   }
   const shortened = new Map<number, number>();
-  if (batch.text.some((text) => text.length > NAME_UNITS_MAX)) {
-    const text = [...batch.text];
+  const { lengths } = batch.text;
+  if (hasLongText(lengths)) {
+    const added: string[] = [];
+    const read = textReader(batch.text);
     const short = (index: number, max: number): number => {
-      const value = batch.text[index] ?? "";
+      // A text has at most as many units as bytes.
+      if ((lengths[index] ?? 0) <= max) return index;
+      const value = read(index);
       if (value.length <= max) return index;
       const known = shortened.get(index * 2 + (max === NAME_UNITS_MAX ? 1 : 0));
       if (known !== undefined) return known;
-      const at = text.push(cut(value, max)) - 1;
+      const at = lengths.length + added.push(cut(value, max)) - 1;
       shortened.set(index * 2 + (max === NAME_UNITS_MAX ? 1 : 0), at);
       return at;
     };
     columns.name = batch.name.map((index) => short(index, NAME_UNITS_MAX));
     columns.attributeKey = batch.attributeKey.map((index) => short(index, NAME_UNITS_MAX));
     columns.attributeKind = batch.attributeKind.map((kind, at) =>
-      FORMED_KINDS.has(kind) && (batch.text[batch.attributeValue[at] ?? 0]?.length ?? 0) > VALUE_UNITS_MAX
+      FORMED_KINDS.has(kind) && short(batch.attributeValue[at] ?? 0, VALUE_UNITS_MAX) >= lengths.length
         ? KIND_TEXT
         : kind,
     );
     columns.attributeValue = batch.attributeValue.map((index) => short(index, VALUE_UNITS_MAX));
     columns.statusMessage = batch.statusMessage.map((index) => short(index, VALUE_UNITS_MAX));
-    columns.text = text;
+    if (added.length > 0) columns.text = extendTextTable(batch.text, added);
   }
   let resourcesMended = 0;
   const resources = batch.resources.map((resource) => {
@@ -132,6 +136,11 @@ function mendText(batch: SpanBatch, columns: Columns, mended: Map<Mend, number>)
   const count = shortened.size + resourcesMended;
   if (count > 0) mended.set("text_length", count);
   return { tooManyAttributes: attributesOver > 0, attributesOver };
+}
+
+function hasLongText(lengths: Uint32Array): boolean {
+  for (let index = 0; index < lengths.length; index++) if ((lengths[index] ?? 0) > NAME_UNITS_MAX) return true;
+  return false;
 }
 
 function isLong({ service, instance, attributes }: Resource): boolean {

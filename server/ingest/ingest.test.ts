@@ -6,6 +6,7 @@ import { type TestContext, test } from "node:test";
 import { batchOf, START_MS, type TestSpan } from "../derive/test-spans.ts";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
+import { textReader } from "../model/text-table.ts";
 import { openStore, type Store } from "../store/store.ts";
 import type { StoreWriter } from "../store/writer.ts";
 import { createLog } from "../telemetry/log.ts";
@@ -320,5 +321,5 @@ test("what live views are shown is what is stored: rows left out are missing, lo
     OTLP,
   );
   assert.deepEqual([stored, batch.rows], [1, 1]);
-  assert.equal(batch.text[batch.name[0] ?? 0]?.length, 1_024);
+  assert.equal(textReader(batch.text)(batch.name[0]).length, 1_024);
 });

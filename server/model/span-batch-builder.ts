@@ -6,6 +6,7 @@
  */
 
 import type { Attribute, Resource, Scope, SpanBatch } from "./span-batch.ts";
+import { textTableOf } from "./text-table.ts";
 
 /** One span as `append` takes it. Callers may reuse one object for all rows. */
 export interface SpanToAppend {
@@ -161,7 +162,7 @@ export class SpanBatchBuilder {
     const c = this.#columns;
     const batch: SpanBatch = {
       rows,
-      text: this.#text,
+      text: textTableOf(this.#text),
       resources: this.#resources,
       scopes: this.#scopes,
       resource: c.resource.slice(0, rows),

@@ -1,10 +1,12 @@
 /**
  * Spans in columns: what every source of spans produces and what derive and store consume.
  *
- * Invariants: every column has `rows` entries; `text[0]` is the empty string and stands for "absent";
+ * Invariants: every column has `rows` entries; text 0 is the empty one and stands for "absent";
  * attributes of row `r` are entries `attributeEnd[r-1] ?? 0` to `attributeEnd[r]` of the attribute columns.
  * A sealed batch is immutable, holds only plain data, and may cross a worker boundary.
  */
+
+import type { TextTable } from "./text-table.ts";
 
 /** `kind` column: OTLP's numbers. */
 export const SPAN_KINDS = ["unspecified", "internal", "server", "client", "producer", "consumer"] as const;
@@ -58,7 +60,7 @@ export interface Scope {
 /** Spans in columns. `Text` columns are indices into `text`. */
 export interface SpanBatch {
   readonly rows: number;
-  readonly text: readonly string[];
+  readonly text: TextTable;
   readonly resources: readonly Resource[];
   readonly scopes: readonly Scope[];
   /** Index into `resources`. */

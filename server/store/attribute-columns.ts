@@ -14,6 +14,9 @@ export const KIND_REPEAT = "+".charCodeAt(0);
 export const KIND_TYPED_FIRST = "A".charCodeAt(0);
 const KINDS = "sidbjxn";
 const INTEGER_MAX = 2_147_483_647;
+const INTEGER_DIGITS_MAX = 10;
+const ZERO = "0".charCodeAt(0);
+const MINUS = "-".charCodeAt(0);
 
 const typedByKey = new Map(TYPED_ATTRIBUTES.map(({ key }, index) => [key, index]));
 
@@ -23,14 +26,23 @@ export function typedIndexOf(key: string): number {
 }
 
 /**
- * Reads text as a 32-bit integer.
+ * Reads the text `bytes[start, start + length)` as a 32-bit integer.
  *
  * @returns undefined where printing the number would not give the same text.
  */
-export function canonicalInteger(text: string): number | undefined {
-  if (text.length === 0 || text.length > 11) return undefined;
-  const value = Number(text);
-  return Number.isInteger(value) && Math.abs(value) <= INTEGER_MAX && String(value) === text ? value : undefined;
+export function canonicalInteger(bytes: Uint8Array, start: number, length: number): number | undefined {
+  const negative = bytes[start] === MINUS && length > 0 ? 1 : 0;
+  const digits = length - negative;
+  const first = bytes[start + negative];
+  if (digits < 1 || digits > INTEGER_DIGITS_MAX || (first === ZERO && length > 1)) return undefined;
+  let value = 0;
+  for (let at = start + negative; at < start + length; at++) {
+    const digit = (bytes[at] ?? 0) - ZERO;
+    if (digit < 0 || digit > 9) return undefined;
+    value = 10 * value + digit;
+  }
+  if (value > INTEGER_MAX) return undefined;
+  return negative === 1 ? -value : value;
 }
 
 /** A row's attributes as they stand in the columns. */

@@ -10,8 +10,9 @@ import type duckdb from "@duckdb/node-bindings";
 import type { Attribute, Resource, SpanBatch } from "../model/span-batch.ts";
 import { SPAN_KINDS, SPAN_SOURCES, SPAN_STATUSES } from "../model/span-batch.ts";
 import { TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
+import { type TextReader, type TextTable, textReader } from "../model/text-table.ts";
 import { canonicalInteger, KIND_REPEAT, KIND_TYPED_FIRST, printRepeats, typedIndexOf } from "./attribute-columns.ts";
-import { type PlacedBytes, type PlacedText, placeBytes, placeText } from "./text-heap.ts";
+import { type PlacedBytes, type PlacedText, placeBytes, placeTable, placeText } from "./text-heap.ts";
 
 const TYPED_COUNT = TYPED_ATTRIBUTES.length;
 const KEY_UNKNOWN = -2;
@@ -19,6 +20,8 @@ const NO_KIND = 0;
 /** Bytes of a row in the columns of `SpanBatch` and `StagedBatch`. */
 const ROW_BYTES = 220;
 const ATTRIBUTE_BYTES = 10;
+/** Place of a text, and its string as DuckDB has it. */
+const TEXT_BYTES = 24;
 
 /** A resource of a batch with the id its content gives it. */
 interface StagedResource {
@@ -87,7 +90,7 @@ export function stageBatch(batch: SpanBatch, sequence: number): StagedBatch {
     batch,
     sequence,
     resources: batch.resources.map((resource) => ({ id: resourceIdOf(resource), resource })),
-    text: placeText(batch.text),
+    text: placeTable(batch.text),
     extra: placeText(texts),
     resourceTextAt,
     scopeTextAt,
@@ -100,10 +103,9 @@ export function stageBatch(batch: SpanBatch, sequence: number): StagedBatch {
 
 /** Columns and their staged companions; text and bytes stand once in JavaScript and once in native memory. */
 function memoryOf(batch: SpanBatch): number {
-  let characters = 0;
-  for (const text of batch.text) characters += text.length;
-  const blobs = batch.eventsBlob.length + batch.linksBlob.length;
-  return batch.rows * ROW_BYTES + batch.attributeKey.length * ATTRIBUTE_BYTES + 2 * (characters + blobs);
+  const { text, rows, attributeKey, eventsBlob, linksBlob } = batch;
+  const bytes = text.bytes.length + eventsBlob.length + linksBlob.length;
+  return rows * ROW_BYTES + attributeKey.length * ATTRIBUTE_BYTES + text.lengths.length * TEXT_BYTES + 2 * bytes;
 }
 
 /** Native memory that must outlive the INSERT of a batch. */
@@ -133,7 +135,7 @@ function stageAttributes(batch: SpanBatch, texts: string[]): StagedAttributes {
     for (let at = start; at < end; at++) {
       const letter = placeAttribute(batch, keys, staged, row, at);
       letters[at - start] = letter;
-      if (letter === KIND_REPEAT) repeats.push(attributeAt(batch, at));
+      if (letter === KIND_REPEAT) repeats.push(attributeAt(batch, keys.read, at));
     }
     staged.kinds[row] = patterns.indexOf(letters, end - start);
     if (repeats.length > 0) staged.repeats[row] = texts.push(printRepeats(repeats)) - 1;
@@ -146,26 +148,29 @@ function stageAttributes(batch: SpanBatch, texts: string[]): StagedAttributes {
 interface KeyTable {
   /** Typed column, -1 for none, `KEY_UNKNOWN` before the key was met. */
   readonly typed: Int8Array;
-  /** Text index under which equal keys are counted: keys that become equal in UTF-8 share one. */
+  /** Text index under which equal keys are counted. */
   readonly canonical: Uint32Array;
   /** Row + 1 in which the key was met last. */
   readonly lastRow: Uint32Array;
-  readonly byUtf8: Map<string, number>;
+  readonly byText: Map<string, number>;
+  readonly read: TextReader;
 }
 
-function keyTable(text: readonly string[]): KeyTable {
+function keyTable(text: TextTable): KeyTable {
+  const count = text.lengths.length;
   return {
-    typed: new Int8Array(text.length).fill(KEY_UNKNOWN),
-    canonical: new Uint32Array(text.length),
-    lastRow: new Uint32Array(text.length),
-    byUtf8: new Map(),
+    typed: new Int8Array(count).fill(KEY_UNKNOWN),
+    canonical: new Uint32Array(count),
+    lastRow: new Uint32Array(count),
+    byText: new Map(),
+    read: textReader(text),
   };
 }
 
-function learnKey(keys: KeyTable, textIndex: number, text: string): void {
-  const wellFormed = text.toWellFormed();
-  const canonical = keys.byUtf8.get(wellFormed) ?? textIndex;
-  keys.byUtf8.set(wellFormed, canonical);
+function learnKey(keys: KeyTable, textIndex: number): void {
+  const text = keys.read(textIndex);
+  const canonical = keys.byText.get(text) ?? textIndex;
+  keys.byText.set(text, canonical);
   keys.canonical[textIndex] = canonical;
   keys.typed[textIndex] = typedIndexOf(text);
 }
@@ -180,7 +185,7 @@ function placeAttribute(
 ): number {
   const key = batch.attributeKey[at] ?? 0;
   const kind = batch.attributeKind[at] ?? NO_KIND;
-  if (keys.typed[key] === KEY_UNKNOWN) learnKey(keys, key, batch.text[key] ?? "");
+  if (keys.typed[key] === KEY_UNKNOWN) learnKey(keys, key);
   const canonical = keys.canonical[key] ?? key;
   if (keys.lastRow[canonical] === row + 1) return KIND_REPEAT;
   keys.lastRow[canonical] = row + 1;
@@ -188,7 +193,7 @@ function placeAttribute(
   const spec = typed < 0 ? undefined : TYPED_ATTRIBUTES[typed];
   if (spec !== undefined && spec.kind.charCodeAt(0) === kind) {
     const value = batch.attributeValue[at] ?? 0;
-    const stored = spec.kind === "s" ? value : canonicalInteger(batch.text[value] ?? "");
+    const stored = spec.kind === "s" ? value : integerAt(batch.text, value);
     if (stored !== undefined) {
       staged.typed[row * TYPED_COUNT + typed] = stored;
       staged.typedSet[row * TYPED_COUNT + typed] = 1;
@@ -199,12 +204,16 @@ function placeAttribute(
   return kind;
 }
 
-function attributeAt(batch: SpanBatch, at: number): Attribute {
+function integerAt({ bytes, starts, lengths }: TextTable, index: number): number | undefined {
+  return canonicalInteger(bytes, starts[index] ?? 0, lengths[index] ?? 0);
+}
+
+function attributeAt(batch: SpanBatch, read: TextReader, at: number): Attribute {
   return {
-    key: batch.text[batch.attributeKey[at] ?? 0] ?? "",
+    key: read(batch.attributeKey[at]),
     // The column holds char codes of kinds.
     kind: String.fromCharCode(batch.attributeKind[at] ?? NO_KIND) as Attribute["kind"],
-    value: batch.text[batch.attributeValue[at] ?? 0] ?? "",
+    value: read(batch.attributeValue[at]),
   };
 }
 
@@ -252,6 +261,7 @@ function longestRow(batch: SpanBatch): number {
 /** Indices are followed into native memory later: a batch that breaks its invariants must not get there. */
 function checkBatch(batch: SpanBatch): void {
   const { rows, text } = batch;
+  checkTexts(text);
   checkEnds("attributeEnd", batch.attributeEnd, rows, batch.attributeKey.length);
   checkEnds("eventsEnd", batch.eventsEnd, rows, batch.eventsBlob.length);
   checkEnds("linksEnd", batch.linksEnd, rows, batch.linksBlob.length);
@@ -267,12 +277,19 @@ function checkBatch(batch: SpanBatch): void {
     ["attributeKey", batch.attributeKey, attributes],
     ["attributeValue", batch.attributeValue, attributes],
   ];
-  for (const [name, column, length] of textColumns) checkIndices(name, column, length, text.length);
+  for (const [name, column, length] of textColumns) checkIndices(name, column, length, text.lengths.length);
   checkIndices("resource", batch.resource, rows, batch.resources.length);
   checkIndices("scope", batch.scope, rows, batch.scopes.length);
   checkIndices("kind", batch.kind, rows, SPAN_KINDS.length);
   checkIndices("status", batch.status, rows, SPAN_STATUSES.length);
   checkIndices("source", batch.source, rows, SPAN_SOURCES.length);
+}
+
+function checkTexts({ bytes, starts, lengths }: TextTable): void {
+  for (let index = 0; index < lengths.length; index++) {
+    const end = (starts[index] ?? bytes.length) + (lengths[index] ?? 0);
+    if (end > bytes.length) throw new RangeError(`span batch: text ${index} ends at ${end} of ${bytes.length} bytes`);
+  }
 }
 
 function checkIndices(name: string, column: Uint32Array | Uint8Array, rows: number, below: number): void {

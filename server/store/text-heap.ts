@@ -7,6 +7,7 @@
  */
 
 import duckdb from "@duckdb/node-bindings";
+import type { TextTable } from "../model/text-table.ts";
 
 /** 32-bit words of one string. */
 export const STRING_WORDS = 4;
@@ -50,6 +51,18 @@ export function placeText(texts: readonly string[]): PlacedText {
     const end = ends[index] ?? start;
     writeString(words, wordBytes, index, placed, start, end);
     start = end;
+  }
+  return { words, keep: placed.keep };
+}
+
+/** Places the texts of a table. */
+export function placeTable({ bytes, starts, lengths }: TextTable): PlacedText {
+  const placed = placeBytes(bytes);
+  const words = new Uint32Array(lengths.length * STRING_WORDS);
+  const wordBytes = new Uint8Array(words.buffer);
+  for (let index = 0; index < lengths.length; index++) {
+    const start = starts[index] ?? 0;
+    writeString(words, wordBytes, index, placed, start, start + (lengths[index] ?? 0));
   }
   return { words, keep: placed.keep };
 }

@@ -27,11 +27,13 @@ import {
   readByteView,
   readDouble,
   readInt64,
+  readLength,
   readTag,
   readText,
   skipField,
 } from "./protobuf-reader.ts";
 import type { ProtobufWriter } from "./protobuf-writer.ts";
+import type { RequestTexts } from "./request-texts.ts";
 import { WireError } from "./wire-error.ts";
 
 /** Arrays and key-value lists inside each other within one attribute value. */
@@ -62,10 +64,76 @@ export function readKeyValue(cursor: ProtobufCursor): Attribute {
   return { key, kind: found.kind, value: found.value };
 }
 
+/** A value whose text is an index into the texts of the request. */
+export interface ValueColumns {
+  /** Char code of an `AttributeKind`. */
+  kind: number;
+  text: number;
+}
+
+const CODE = { s: 0x73, b: 0x62, i: 0x69, n: 0x6e } as const;
+const complex: AttributeValue = { kind: "n", value: "" };
+
+/** As `readAnyValue` for the value of an attribute, without a string where the bytes hold it as it is kept. */
+export function readValueColumns(cursor: ProtobufCursor, texts: RequestTexts, found: ValueColumns): void {
+  const outerEnd = enterMessage(cursor);
+  const start = cursor.at;
+  found.kind = CODE.n;
+  found.text = 0;
+  while (cursor.at < cursor.end) {
+    const tag = readTag(cursor);
+    if (tag === 10) {
+      const end = readLength(cursor);
+      found.kind = CODE.s;
+      found.text = texts.at(cursor.at, end);
+      cursor.at = end;
+    } else if (tag === 24) {
+      found.kind = CODE.i;
+      found.text = readDecimal(cursor, texts);
+    } else if (tag === 16) {
+      found.kind = CODE.b;
+      found.text = texts.shared(readInt64(cursor) === 0n ? "false" : "true");
+    } else if (tag === 33 || tag === 42 || tag === 50 || tag === 58) {
+      cursor.at = start;
+      readMembers(cursor, complex, 0);
+      found.kind = complex.kind.charCodeAt(0);
+      found.text = texts.shared(complex.value);
+    } else skipField(cursor, tag);
+  }
+  leaveMessage(cursor, outerEnd);
+}
+
+/** Most whole numbers are small and take one or two bytes. */
+function readDecimal(cursor: ProtobufCursor, texts: RequestTexts): number {
+  const start = cursor.at;
+  if (start + 3 <= cursor.end) {
+    const value = smallVarint(cursor);
+    if (value >= 0) return texts.decimal(value);
+  }
+  cursor.at = start;
+  return texts.of(readInt64(cursor).toString());
+}
+
+/** A varint of at most three bytes; -1 where it is longer. */
+function smallVarint(cursor: ProtobufCursor): number {
+  let value = 0;
+  for (let shift = 0; shift < 21; shift += 7) {
+    const byte = cursor.bytes[cursor.at++] ?? 0;
+    value |= (byte & 0x7f) << shift;
+    if (byte < 0x80) return value;
+  }
+  return -1;
+}
+
 /** Reads an AnyValue message into `found`; the last member of the oneof wins. The cursor stands before its length. */
 function readAnyValue(cursor: ProtobufCursor, found: AttributeValue, depth: number): void {
   if (depth > ATTRIBUTE_NESTING_MAX) throw nestingError(cursor.at);
   const outerEnd = enterMessage(cursor);
+  readMembers(cursor, found, depth);
+  leaveMessage(cursor, outerEnd);
+}
+
+function readMembers(cursor: ProtobufCursor, found: AttributeValue, depth: number): void {
   found.kind = "n";
   found.value = "";
   while (cursor.at < cursor.end) {
@@ -103,7 +171,6 @@ function readAnyValue(cursor: ProtobufCursor, found: AttributeValue, depth: numb
         skipField(cursor, tag);
     }
   }
-  leaveMessage(cursor, outerEnd);
 }
 
 /** JSON elements of an ArrayValue or KeyValueList, with commas between them. */

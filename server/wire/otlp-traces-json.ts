@@ -26,20 +26,11 @@ import {
   skipValue,
 } from "./json-reader.ts";
 import { ProtobufWriter } from "./protobuf-writer.ts";
-import type { DecodeOutcome, DraftId, SpanDraft, TraceDecoding } from "./trace-decoding.ts";
-import {
-  beginResource,
-  beginScope,
-  beginSpan,
-  endSpan,
-  finishTraceDecoding,
-  keepAttribute,
-  NO_SCOPE,
-  startTraceDecoding,
-} from "./trace-decoding.ts";
+import { type DecodeOutcome, NO_SCOPE, SpanColumns } from "./span-columns.ts";
 import { WireError } from "./wire-error.ts";
 
 const UINT64_MAX = 2n ** 64n - 1n;
+const LOW_HALF = 0xffff_ffffn;
 const INT32_MIN = -(2n ** 31n);
 const INT32_MAX = 2n ** 31n - 1n;
 const HEX = /^(?:[0-9a-fA-F]{2})*$/;
@@ -55,17 +46,18 @@ const KIND_NAMES = [
 ];
 const STATUS_NAMES = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
 
-/** A request's decoding with the writer that turns its events and links into protobuf. */
-interface JsonDecoding {
-  readonly traces: TraceDecoding;
-  readonly writer: ProtobufWriter;
-}
+/** One a thread: a request is decoded in one turn. */
+const spans = new SpanColumns();
+/** Turns events and links into protobuf. */
+const writer = new ProtobufWriter();
+const NO_BYTES = new Uint8Array(0);
 
 /** Decodes a whole request. Never throws on input; bytes that are not OTLP JSON give `malformed`. */
 export function decodeTracesJson(bytes: Uint8Array): DecodeOutcome {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const cursor = jsonCursorOver(buffer.toString("utf8"));
-  const decoding: JsonDecoding = { traces: startTraceDecoding(), writer: new ProtobufWriter() };
+  spans.begin(NO_BYTES);
+  writer.take();
   try {
     for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
       if (skipNull(cursor)) continue;
@@ -74,7 +66,7 @@ export function decodeTracesJson(bytes: Uint8Array): DecodeOutcome {
         continue;
       }
       for (let more = firstElement(cursor); more; more = nextElement(cursor)) {
-        if (!skipNull(cursor)) readResourceSpans(cursor, decoding);
+        if (!skipNull(cursor)) readResourceSpans(cursor);
       }
     }
     expectEnd(cursor);
@@ -82,84 +74,87 @@ export function decodeTracesJson(bytes: Uint8Array): DecodeOutcome {
     if (error instanceof WireError) return { kind: "malformed", reason: error.message, offset: error.offset };
     throw error;
   }
-  decoding.traces.repaired.text = cursor.textRepaired + (isUtf8(bytes) ? 0 : 1);
-  return finishTraceDecoding(decoding.traces);
+  spans.texts.repaired += cursor.textRepaired + (isUtf8(bytes) ? 0 : 1);
+  return spans.seal();
 }
 
 /** Spans that stand before their resource are passed over and read once the resource is known. */
-function readResourceSpans(cursor: JsonCursor, decoding: JsonDecoding): void {
+function readResourceSpans(cursor: JsonCursor): void {
   const later: number[] = [];
   let known = false;
   for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
     if (skipNull(cursor)) continue;
     if (name === "resource") {
-      beginResource(decoding.traces, readResource(cursor, decoding.traces));
+      spans.beginResource(readResource(cursor));
       known = true;
     } else if (name === "scopeSpans" && known) {
-      readScopeSpansList(cursor, decoding);
+      readScopeSpansList(cursor);
     } else {
       if (name === "scopeSpans") later.push(cursor.at);
       skipValue(cursor);
     }
   }
-  if (!known) beginResource(decoding.traces, []);
-  readLater(cursor, decoding, later, readScopeSpansList);
+  if (!known) spans.beginResource([]);
+  readLater(cursor, later, readScopeSpansList);
 }
 
-function readLater(
-  cursor: JsonCursor,
-  decoding: JsonDecoding,
-  starts: readonly number[],
-  read: (cursor: JsonCursor, decoding: JsonDecoding) => void,
-): void {
+function readLater(cursor: JsonCursor, starts: readonly number[], read: (cursor: JsonCursor) => void): void {
   if (starts.length === 0) return;
   const end = cursor.at;
   for (const start of starts) {
     cursor.at = start;
-    read(cursor, decoding);
+    read(cursor);
   }
   cursor.at = end;
 }
 
-function readResource(cursor: JsonCursor, traces: TraceDecoding): Attribute[] {
+function readResource(cursor: JsonCursor): Attribute[] {
   const attributes: Attribute[] = [];
   for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
     if (skipNull(cursor)) continue;
-    if (name === "attributes") readAttributes(cursor, traces, attributes);
+    if (name === "attributes") readResourceAttributes(cursor, attributes);
     else skipValue(cursor);
   }
   return attributes;
 }
 
-function readAttributes(cursor: JsonCursor, traces: TraceDecoding, attributes: Attribute[]): void {
+function readResourceAttributes(cursor: JsonCursor, attributes: Attribute[]): void {
   for (let more = firstElement(cursor); more; more = nextElement(cursor)) {
-    if (!skipNull(cursor)) keepAttribute(traces, attributes, readKeyValueJson(cursor));
+    if (!skipNull(cursor)) spans.keepResourceAttribute(attributes, readKeyValueJson(cursor));
   }
 }
 
-function readScopeSpansList(cursor: JsonCursor, decoding: JsonDecoding): void {
+function readSpanAttributes(cursor: JsonCursor): void {
   for (let more = firstElement(cursor); more; more = nextElement(cursor)) {
-    if (!skipNull(cursor)) readScopeSpans(cursor, decoding);
+    if (skipNull(cursor)) continue;
+    const { key, kind, value } = readKeyValueJson(cursor);
+    spans.attribute(spans.keys.of(key), kind.charCodeAt(0), spans.texts.shared(value));
   }
 }
 
-function readScopeSpans(cursor: JsonCursor, decoding: JsonDecoding): void {
+function readScopeSpansList(cursor: JsonCursor): void {
+  for (let more = firstElement(cursor); more; more = nextElement(cursor)) {
+    if (!skipNull(cursor)) readScopeSpans(cursor);
+  }
+}
+
+function readScopeSpans(cursor: JsonCursor): void {
   const later: number[] = [];
   let known = false;
   for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
     if (skipNull(cursor)) continue;
     if (name === "scope") {
-      beginScope(decoding.traces, readScope(cursor));
+      spans.beginScope(readScope(cursor));
       known = true;
     } else if (name === "spans" && known) {
-      readSpans(cursor, decoding);
+      readSpans(cursor);
     } else {
       if (name === "spans") later.push(cursor.at);
       skipValue(cursor);
     }
   }
-  if (!known) beginScope(decoding.traces, NO_SCOPE);
-  readLater(cursor, decoding, later, readSpans);
+  if (!known) spans.beginScope(NO_SCOPE);
+  readLater(cursor, later, readSpans);
 }
 
 function readScope(cursor: JsonCursor): Scope {
@@ -174,74 +169,84 @@ function readScope(cursor: JsonCursor): Scope {
   return { name: scopeName, version };
 }
 
-function readSpans(cursor: JsonCursor, decoding: JsonDecoding): void {
+function readSpans(cursor: JsonCursor): void {
   for (let more = firstElement(cursor); more; more = nextElement(cursor)) {
-    const draft = beginSpan(decoding.traces);
+    spans.beginSpan();
     if (!skipNull(cursor)) {
       for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
-        if (!skipNull(cursor)) readSpanMember(cursor, decoding, draft, name);
+        if (!skipNull(cursor)) readSpanMember(cursor, name);
       }
     }
-    endSpan(decoding.traces);
+    spans.endSpan();
   }
 }
 
-function readSpanMember(cursor: JsonCursor, decoding: JsonDecoding, draft: SpanDraft, name: string): void {
+function readSpanMember(cursor: JsonCursor, name: string): void {
   switch (name) {
-    case "traceId":
-      readHexId(cursor, draft.trace);
+    case "traceId": {
+      const id = readHexBytes(cursor);
+      spans.traceId(id, 0, id.length);
       return;
-    case "spanId":
-      readHexId(cursor, draft.span);
+    }
+    case "spanId": {
+      const id = readHexBytes(cursor);
+      spans.spanId(id, 0, id.length);
       return;
-    case "parentSpanId":
-      readHexId(cursor, draft.parent);
+    }
+    case "parentSpanId": {
+      const id = readHexBytes(cursor);
+      spans.parentSpanId(id, 0, id.length);
       return;
+    }
     case "traceState":
-      draft.traceState = readString(cursor);
+      spans.traceState(spans.texts.shared(readString(cursor)));
       return;
     case "name":
-      draft.name = readString(cursor);
+      spans.name(spans.texts.shared(readString(cursor)));
       return;
     case "kind":
-      draft.kind = readEnum(cursor, KIND_NAMES);
+      spans.kind(readEnum(cursor, KIND_NAMES));
       return;
-    case "startTimeUnixNano":
-      draft.startNs = readBigInt(cursor, 0n, UINT64_MAX);
+    case "startTimeUnixNano": {
+      const time = readBigInt(cursor, 0n, UINT64_MAX);
+      spans.start(Number(time & LOW_HALF), Number(time >> 32n));
       return;
-    case "endTimeUnixNano":
-      draft.endNs = readBigInt(cursor, 0n, UINT64_MAX);
+    }
+    case "endTimeUnixNano": {
+      const time = readBigInt(cursor, 0n, UINT64_MAX);
+      spans.end(Number(time & LOW_HALF), Number(time >> 32n));
       return;
+    }
     case "attributes":
-      readAttributes(cursor, decoding.traces, draft.attributes);
+      readSpanAttributes(cursor);
       return;
     case "events":
-      readEvents(cursor, decoding, draft);
+      readEvents(cursor);
       return;
     case "links":
-      readLinks(cursor, decoding, draft);
+      readLinks(cursor);
       return;
     case "status":
-      readStatus(cursor, draft);
+      readStatus(cursor);
       return;
     case "flags":
-      draft.flags = readUint32Json(cursor);
+      spans.flags(readUint32Json(cursor));
       return;
     default:
       skipValue(cursor);
   }
 }
 
-function readStatus(cursor: JsonCursor, draft: SpanDraft): void {
+function readStatus(cursor: JsonCursor): void {
   for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
     if (skipNull(cursor)) continue;
-    if (name === "message") draft.statusMessage = readString(cursor);
-    else if (name === "code") draft.status = readEnum(cursor, STATUS_NAMES);
+    if (name === "message") spans.statusMessage(spans.texts.shared(readString(cursor)));
+    else if (name === "code") spans.status(readEnum(cursor, STATUS_NAMES));
     else skipValue(cursor);
   }
 }
 
-function readEvents(cursor: JsonCursor, { writer }: JsonDecoding, draft: SpanDraft): void {
+function readEvents(cursor: JsonCursor): void {
   for (let more = firstElement(cursor); more; more = nextElement(cursor)) {
     const event = writer.openMessage(11);
     if (!skipNull(cursor)) {
@@ -256,10 +261,10 @@ function readEvents(cursor: JsonCursor, { writer }: JsonDecoding, draft: SpanDra
     }
     writer.closeMessage(event);
   }
-  if (writer.length > 0) draft.eventParts.push(writer.take());
+  if (writer.length > 0) spans.event(writer.take());
 }
 
-function readLinks(cursor: JsonCursor, { writer }: JsonDecoding, draft: SpanDraft): void {
+function readLinks(cursor: JsonCursor): void {
   for (let more = firstElement(cursor); more; more = nextElement(cursor)) {
     const link = writer.openMessage(13);
     if (!skipNull(cursor)) {
@@ -276,23 +281,12 @@ function readLinks(cursor: JsonCursor, { writer }: JsonDecoding, draft: SpanDraf
     }
     writer.closeMessage(link);
   }
-  if (writer.length > 0) draft.linkParts.push(writer.take());
+  if (writer.length > 0) spans.link(writer.take());
 }
 
 function writeAttributes(cursor: JsonCursor, writer: ProtobufWriter, field: number): void {
   for (let more = firstElement(cursor); more; more = nextElement(cursor)) {
     if (!skipNull(cursor)) writeKeyValue(writer, field, readKeyValueJson(cursor));
-  }
-}
-
-function readHexId(cursor: JsonCursor, id: DraftId): void {
-  const text = readHexText(cursor);
-  id.bytes = text.length / 2;
-  if (id.bytes === 16) {
-    id.high = BigInt(`0x${text.slice(0, 16)}`);
-    id.low = BigInt(`0x${text.slice(16)}`);
-  } else if (id.bytes === 8) {
-    id.low = BigInt(`0x${text}`);
   }
 }
 

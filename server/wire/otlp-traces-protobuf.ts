@@ -5,14 +5,13 @@
  */
 
 import type { Attribute, Scope } from "../model/span-batch.ts";
-import { readKeyValue } from "./any-value.ts";
+import { readKeyValue, readValueColumns, type ValueColumns } from "./any-value.ts";
 import type { ProtobufCursor } from "./protobuf-reader.ts";
 import {
   cursorOver,
   enterMessage,
   leaveMessage,
   readFixed32,
-  readFixed64,
   readLength,
   readTag,
   readText,
@@ -20,73 +19,67 @@ import {
   skipField,
 } from "./protobuf-reader.ts";
 import { EVENT_SHAPE, LINK_SHAPE, readRawField } from "./raw-message.ts";
-import type { DecodeOutcome, DraftId, SpanDraft, TraceDecoding } from "./trace-decoding.ts";
-import {
-  beginResource,
-  beginScope,
-  beginSpan,
-  endSpan,
-  finishTraceDecoding,
-  keepAttribute,
-  NO_SCOPE,
-  startTraceDecoding,
-} from "./trace-decoding.ts";
+import { type DecodeOutcome, NO_SCOPE, SpanColumns } from "./span-columns.ts";
 import { WireError } from "./wire-error.ts";
+
+/** One a thread: a request is decoded in one turn. */
+const spans = new SpanColumns();
+const value: ValueColumns = { kind: 0, text: 0 };
 
 /**
  * Decodes a whole request. Never throws on input; bytes that are not protobuf give `malformed`.
  *
- * Unknown fields are skipped, also known ones of another wire type. Nothing of `bytes` is kept.
+ * Unknown fields are skipped, also known ones of another wire type. The batch holds a copy of `bytes`.
  */
 export function decodeTraces(bytes: Uint8Array): DecodeOutcome {
-  const decoding = startTraceDecoding();
   const cursor = cursorOver(bytes);
+  spans.begin(bytes);
   try {
     while (cursor.at < cursor.end) {
       const tag = readTag(cursor);
-      if (tag === 10) readResourceSpans(cursor, decoding);
+      if (tag === 10) readResourceSpans(cursor);
       else skipField(cursor, tag);
     }
   } catch (error) {
     if (error instanceof WireError) return { kind: "malformed", reason: error.message, offset: error.offset };
     throw error;
   }
-  decoding.repaired.text = cursor.textRepaired;
-  return finishTraceDecoding(decoding);
+  spans.texts.repaired += cursor.textRepaired;
+  return spans.seal();
 }
 
 /** Fields may come in any order, so the resource is looked for before the spans are read. */
-function readResourceSpans(cursor: ProtobufCursor, decoding: TraceDecoding): void {
+function readResourceSpans(cursor: ProtobufCursor): void {
   const outerEnd = enterMessage(cursor);
   const start = cursor.at;
   const attributes: Attribute[] = [];
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
-    if (tag === 10) readAttributes(cursor, decoding, attributes);
+    if (tag === 10) readAttributes(cursor, attributes);
     else skipField(cursor, tag);
   }
-  beginResource(decoding, attributes);
+  spans.beginResource(attributes);
   cursor.at = start;
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
-    if (tag === 18) readScopeSpans(cursor, decoding);
+    if (tag === 18) readScopeSpans(cursor);
     else skipField(cursor, tag);
   }
   leaveMessage(cursor, outerEnd);
 }
 
 /** Attributes of a Resource (field 1). */
-function readAttributes(cursor: ProtobufCursor, decoding: TraceDecoding, attributes: Attribute[]): void {
+function readAttributes(cursor: ProtobufCursor, attributes: Attribute[]): void {
   const outerEnd = enterMessage(cursor);
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
-    if (tag === 10) keepAttribute(decoding, attributes, readKeyValue(cursor));
+    if (tag === 10) spans.keepResourceAttribute(attributes, readKeyValue(cursor));
     else skipField(cursor, tag);
   }
   leaveMessage(cursor, outerEnd);
 }
 
-function readScopeSpans(cursor: ProtobufCursor, decoding: TraceDecoding): void {
+function readScopeSpans(cursor: ProtobufCursor): void {
   const outerEnd = enterMessage(cursor);
   const start = cursor.at;
   let scope = NO_SCOPE;
@@ -95,11 +88,11 @@ function readScopeSpans(cursor: ProtobufCursor, decoding: TraceDecoding): void {
     if (tag === 10) scope = readScope(cursor);
     else skipField(cursor, tag);
   }
-  beginScope(decoding, scope);
+  spans.beginScope(scope);
   cursor.at = start;
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
-    if (tag === 18) readSpan(cursor, decoding);
+    if (tag === 18) readSpan(cursor);
     else skipField(cursor, tag);
   }
   leaveMessage(cursor, outerEnd);
@@ -119,93 +112,108 @@ function readScope(cursor: ProtobufCursor): Scope {
   return { name, version };
 }
 
-function readSpan(cursor: ProtobufCursor, decoding: TraceDecoding): void {
+function readSpan(cursor: ProtobufCursor): void {
   const outerEnd = enterMessage(cursor);
-  const draft = beginSpan(decoding);
-  while (cursor.at < cursor.end) {
-    const tagStart = cursor.at;
-    readSpanField(cursor, decoding, draft, tagStart);
-  }
+  spans.beginSpan();
+  while (cursor.at < cursor.end) readSpanField(cursor);
   leaveMessage(cursor, outerEnd);
-  endSpan(decoding);
+  spans.endSpan();
 }
 
-function readSpanField(cursor: ProtobufCursor, decoding: TraceDecoding, draft: SpanDraft, tagStart: number): void {
+function readSpanField(cursor: ProtobufCursor): void {
+  const tagStart = cursor.at;
   const tag = readTag(cursor);
   switch (tag) {
     case 10:
-      readId(cursor, draft.trace);
-      return;
     case 18:
-      readId(cursor, draft.span);
+    case 34:
+      readId(cursor, tag);
       return;
     case 26:
-      draft.traceState = readText(cursor);
+      spans.traceState(readTextIndex(cursor));
       return;
-    case 34:
-      readId(cursor, draft.parent);
+    case 42: {
+      const end = readLength(cursor);
+      spans.name(spans.texts.nameAt(cursor.at, end));
+      cursor.at = end;
       return;
-    case 42:
-      draft.name = readText(cursor);
-      return;
+    }
     case 48:
-      draft.kind = readVarint32(cursor);
+      spans.kind(readVarint32(cursor));
       return;
-    case 57:
-      draft.startNs = readFixed64(cursor);
+    case 57: {
+      const low = readFixed32(cursor);
+      spans.start(low, readFixed32(cursor));
       return;
-    case 65:
-      draft.endNs = readFixed64(cursor);
+    }
+    case 65: {
+      const low = readFixed32(cursor);
+      spans.end(low, readFixed32(cursor));
       return;
+    }
     case 74:
-      keepAttribute(decoding, draft.attributes, readKeyValue(cursor));
+      readAttribute(cursor);
       return;
     case 90:
-      addPart(draft.eventParts, readRawField(cursor, tagStart, tag, EVENT_SHAPE));
+      spans.event(readRawField(cursor, tagStart, tag, EVENT_SHAPE));
       return;
     case 106:
-      addPart(draft.linkParts, readRawField(cursor, tagStart, tag, LINK_SHAPE));
+      spans.link(readRawField(cursor, tagStart, tag, LINK_SHAPE));
       return;
     case 122:
-      readStatus(cursor, draft);
+      readStatus(cursor);
       return;
     case 133:
-      draft.flags = readFixed32(cursor);
+      spans.flags(readFixed32(cursor));
       return;
     default:
       skipField(cursor, tag);
   }
 }
 
-function readStatus(cursor: ProtobufCursor, draft: SpanDraft): void {
+/** Reads a KeyValue of a span. */
+function readAttribute(cursor: ProtobufCursor): void {
+  const outerEnd = enterMessage(cursor);
+  let keyStart = 0;
+  let keyEnd = 0;
+  value.kind = "n".charCodeAt(0);
+  value.text = 0;
+  while (cursor.at < cursor.end) {
+    const tag = readTag(cursor);
+    if (tag === 10) {
+      keyEnd = readLength(cursor);
+      keyStart = cursor.at;
+      cursor.at = keyEnd;
+    } else if (tag === 18) readValueColumns(cursor, spans.texts, value);
+    else skipField(cursor, tag);
+  }
+  leaveMessage(cursor, outerEnd);
+  spans.attribute(spans.keys.at(keyStart, keyEnd), value.kind, value.text);
+}
+
+function readTextIndex(cursor: ProtobufCursor): number {
+  const end = readLength(cursor);
+  const start = cursor.at;
+  cursor.at = end;
+  return spans.texts.at(start, end);
+}
+
+function readStatus(cursor: ProtobufCursor): void {
   const outerEnd = enterMessage(cursor);
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
-    if (tag === 18) draft.statusMessage = readText(cursor);
-    else if (tag === 24) draft.status = readVarint32(cursor);
+    if (tag === 18) spans.statusMessage(readTextIndex(cursor));
+    else if (tag === 24) spans.status(readVarint32(cursor));
     else skipField(cursor, tag);
   }
   leaveMessage(cursor, outerEnd);
 }
 
-function readId(cursor: ProtobufCursor, id: DraftId): void {
+function readId(cursor: ProtobufCursor, tag: number): void {
   const end = readLength(cursor);
-  id.bytes = end - cursor.at;
-  if (id.bytes === 16) {
-    id.high = cursor.view.getBigUint64(cursor.at);
-    id.low = cursor.view.getBigUint64(cursor.at + 8);
-  } else if (id.bytes === 8) {
-    id.low = cursor.view.getBigUint64(cursor.at);
-  }
+  const length = end - cursor.at;
+  if (tag === 10) spans.traceId(cursor.bytes, cursor.at, length);
+  else if (tag === 18) spans.spanId(cursor.bytes, cursor.at, length);
+  else spans.parentSpanId(cursor.bytes, cursor.at, length);
   cursor.at = end;
-}
-
-/** Adds a field to `parts`; without a copy where it follows the last one in the body. */
-function addPart(parts: Uint8Array[], field: Uint8Array): void {
-  const last = parts.at(-1);
-  if (last !== undefined && last.buffer === field.buffer && last.byteOffset + last.length === field.byteOffset) {
-    parts[parts.length - 1] = new Uint8Array(last.buffer, last.byteOffset, last.length + field.length);
-  } else {
-    parts.push(field);
-  }
 }

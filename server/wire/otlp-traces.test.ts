@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { SpanBatch } from "../model/span-batch.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
+import { textReader } from "../model/text-table.ts";
 import { encodeTempoTraceById, type TraceBody, traceJsonPieces, tracePieces } from "./otlp-traces-encode.ts";
 import { decodeTracesJson } from "./otlp-traces-json.ts";
 import { decodeTraces } from "./otlp-traces-protobuf.ts";
-import type { DecodeOutcome } from "./trace-decoding.ts";
+import type { DecodeOutcome } from "./span-columns.ts";
 import { attributesOf, oracleDecode, oracleEncode, randomTraces, seededRandom, spansOf } from "./trace-oracle.ts";
 
 const TRACE_ID = Buffer.from("5b8efff798038103d269b633813fc60c", "hex");
@@ -24,7 +25,7 @@ function oneSpan(span: object, resource: object[] = []): Uint8Array {
 }
 
 function text(batch: SpanBatch, column: Uint32Array, row = 0): string | undefined {
-  return batch.text[column[row] ?? -1];
+  return textReader(batch.text)(column[row]);
 }
 
 function bytesOf(spans: readonly StoredSpan[]): Uint8Array {

@@ -7,6 +7,7 @@ import { spanIdToHex, traceIdToHex } from "../model/hex.ts";
 import type { Attribute, SpanBatch } from "../model/span-batch.ts";
 import { SPAN_SOURCES } from "../model/span-batch.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
+import { textReader } from "../model/text-table.ts";
 
 /** Written from the OTLP field tables; only the messages that these tests need. */
 const SCHEMA = `
@@ -162,7 +163,8 @@ export function spansOf(batch: SpanBatch): StoredSpan[] {
 
 function spanOf(batch: SpanBatch, row: number): StoredSpan {
   const at = (column: ArrayLike<number>) => column[row] ?? Number.NaN;
-  const text = (column: ArrayLike<number>) => batch.text[at(column)] ?? "missing";
+  const read = textReader(batch.text);
+  const text = (column: ArrayLike<number>) => read(at(column));
   const long = (column: ArrayLike<bigint>, index = row) => column[index] ?? -1n;
   const slice = (blob: Uint8Array, end: Uint32Array) => blob.subarray(row === 0 ? 0 : end[row - 1], end[row]);
   const scope = batch.scopes[at(batch.scope)];
@@ -196,13 +198,14 @@ function spanOf(batch: SpanBatch, row: number): StoredSpan {
 /** Attributes of one row. */
 export function attributesOf(batch: SpanBatch, row: number): Attribute[] {
   const attributes: Attribute[] = [];
+  const text = textReader(batch.text);
   const start = row === 0 ? 0 : (batch.attributeEnd[row - 1] ?? 0);
   for (let at = start; at < (batch.attributeEnd[row] ?? 0); at++) {
     attributes.push({
-      key: batch.text[batch.attributeKey[at] ?? -1] ?? "missing",
+      key: text(batch.attributeKey[at]),
       // The column holds the char code of an AttributeKind.
       kind: String.fromCharCode(batch.attributeKind[at] ?? 0) as Attribute["kind"],
-      value: batch.text[batch.attributeValue[at] ?? -1] ?? "missing",
+      value: text(batch.attributeValue[at]),
     });
   }
   return attributes;

@@ -7,17 +7,6 @@
  */
 
 import type { Attribute } from "../model/span-batch.ts";
-import { KIND_CONSUMER, KIND_SERVER } from "../model/span-batch.ts";
-
-/** What `fillColumns` sets; a part of `SpanToAppend`. */
-export interface AddressColumns {
-  kind: number;
-  protocol: string;
-  clientAddr: string;
-  clientPort: number;
-  serverAddr: string;
-  serverPort: number;
-}
 
 const CLIENT_ADDR = 0;
 const CLIENT_PORT = 1;
@@ -73,34 +62,102 @@ const SOURCES: ReadonlyMap<string, Source> = new Map([
   ["http.flavor", both(VERSION, 2)],
 ]);
 
-/** Value and rank per column of the span at hand; only used within one call of `fillColumns`. */
-const found: string[] = new Array(COLUMNS).fill("");
-const rankOf = new Uint8Array(COLUMNS);
+/** Stands for a key that names no address. */
+export const NO_ADDRESS = 0;
+
+const SOURCE_LIST = [...SOURCES.values()];
+const SOURCE_NUMBERS: ReadonlyMap<string, number> = new Map([...SOURCES.keys()].map((key, at) => [key, at + 1]));
+
+/** Number that stands for what a key names, for `AddressFinder.see`; `NO_ADDRESS` for most keys. */
+export function addressSourceOf(key: string): number {
+  return SOURCE_NUMBERS.get(key) ?? NO_ADDRESS;
+}
+
+/** Texts of one request by index. */
+interface Texts {
+  read(index: number): string;
+  /** The whole number that a text is; -1 for other texts. */
+  wholeNumber(index: number): number;
+  /** Index of a text that this program writes. */
+  shared(text: string): number;
+}
+
+/** The columns that attributes fill; texts are indices, 0 where no attribute names one. */
+interface AddressTexts {
+  protocol: Uint32Array;
+  clientAddr: Uint32Array;
+  clientPort: Uint16Array;
+  serverAddr: Uint32Array;
+  serverPort: Uint16Array;
+}
 
 /**
- * Sets the columns of `span` from its attributes; what no attribute names becomes empty or 0.
+ * Finds the columns of one span after the other: `begin`, `see` each attribute, `fill`.
  *
  * `protocol` is the RPC, database or messaging system where one is named, else `http1`, `http2`, `http3` or `http`.
  */
-export function fillColumns(span: AddressColumns, attributes: readonly Attribute[]): void {
-  const onServer = span.kind === KIND_SERVER || span.kind === KIND_CONSUMER;
-  found.fill("");
-  rankOf.fill(RANK_NONE);
-  for (const attribute of attributes) {
-    const source = SOURCES.get(attribute.key);
-    if (source === undefined) continue;
-    const column = onServer ? source.onServer : source.onClient;
-    if (column === NO_COLUMN || attribute.value === "" || source.rank >= at(rankOf, column)) continue;
-    rankOf[column] = source.rank;
-    found[column] = attribute.value;
+export class AddressFinder {
+  readonly #texts: Texts;
+  /** Text index and rank per column of the span at hand. */
+  readonly #found = new Uint32Array(COLUMNS);
+  readonly #rank = new Uint8Array(COLUMNS);
+  #onServer = false;
+  #any = false;
+
+  constructor(texts: Texts) {
+    this.#texts = texts;
   }
-  span.clientAddr = at(found, CLIENT_ADDR);
-  span.clientPort = portOf(at(found, CLIENT_PORT));
-  const server = at(found, SERVER_ADDR);
-  span.serverAddr = at(rankOf, SERVER_ADDR) === RANK_HTTP_HOST ? hostOf(server) : server;
-  span.serverPort = portOf(at(found, SERVER_PORT));
-  const http = at(found, HTTP) === "" ? "" : httpProtocol(at(found, VERSION));
-  span.protocol = at(found, RPC) || at(found, DATABASE) || at(found, MESSAGING) || http;
+
+  /** Starts on a span; `onServer` for those that answer or consume. */
+  begin(onServer: boolean): void {
+    this.#onServer = onServer;
+    if (!this.#any) return;
+    this.#any = false;
+    this.#found.fill(0);
+  }
+
+  /** Looks at an attribute whose key is `source`. */
+  see(source: number, text: number): void {
+    const known = SOURCE_LIST[source - 1];
+    if (known === undefined || text === 0) return;
+    const column = this.#onServer ? known.onServer : known.onClient;
+    if (column === NO_COLUMN) return;
+    if (!this.#any) {
+      this.#any = true;
+      this.#rank.fill(RANK_NONE);
+    }
+    if (known.rank >= at(this.#rank, column)) return;
+    this.#rank[column] = known.rank;
+    this.#found[column] = text;
+  }
+
+  /** Sets the columns of a row. */
+  fill(columns: AddressTexts, row: number): void {
+    const found = this.#found;
+    columns.clientAddr[row] = at(found, CLIENT_ADDR);
+    columns.clientPort[row] = this.#port(at(found, CLIENT_PORT));
+    columns.serverAddr[row] = this.#server();
+    columns.serverPort[row] = this.#port(at(found, SERVER_PORT));
+    columns.protocol[row] =
+      at(found, RPC) || at(found, DATABASE) || at(found, MESSAGING) || (at(found, HTTP) === 0 ? 0 : this.#http());
+  }
+
+  #server(): number {
+    const text = at(this.#found, SERVER_ADDR);
+    if (text === 0 || at(this.#rank, SERVER_ADDR) !== RANK_HTTP_HOST) return text;
+    return this.#texts.shared(hostOf(this.#texts.read(text)));
+  }
+
+  #port(text: number): number {
+    if (text === 0) return 0;
+    const port = this.#texts.wholeNumber(text);
+    return port > 0 && port <= 0xffff ? port : 0;
+  }
+
+  #http(): number {
+    const version = at(this.#found, VERSION);
+    return this.#texts.shared(httpProtocol(version === 0 ? "" : this.#texts.read(version)));
+  }
 }
 
 /** Pid that a resource names in `process.pid`; 0 where it names none. */
@@ -123,12 +180,6 @@ function sides(onClient: number, onServer: number, rank: number): Source {
 
 function at<T>(column: ArrayLike<T>, index: number): T {
   return column[index] as T; // in range: the index is one of the constants above
-}
-
-function portOf(text: string): number {
-  if (text === "") return 0;
-  const port = Number(text);
-  return Number.isInteger(port) && port > 0 && port <= 0xffff ? port : 0;
 }
 
 /** Host of `host:port`, without brackets. */
