@@ -7,6 +7,7 @@ import type { SpanBatch } from "../model/span-batch.ts";
 import type { GraphAnswer, PromqlDoor, RuleGroupState, SqlDoor } from "../query/doors.ts";
 import type { PromqlSettings } from "../query/promql/query.ts";
 import type { StoreReader } from "../store/reader.ts";
+import type { DecodeOutcome } from "../wire/span-columns.ts";
 
 /** Where a listener is bound; port 0 asks for any free one. */
 export interface ListenAddress {
@@ -102,6 +103,8 @@ export interface ApiDeps {
   readonly allowedHosts: readonly string[];
   /** Bytes of all bodies that may lie in memory at a time; at least one of the largest must fit. */
   readonly bodiesBytesMax?: number;
+  /** Decodes an OTLP export of traces; the bytes must not be used afterwards. */
+  decodeTraces(bytes: Uint8Array, encoding: "protobuf" | "json"): Promise<DecodeOutcome>;
   /** Counts, checks and stores; resolves once the spans are durable. May reject: then nothing was kept. */
   acceptSpans(received: ReceivedSpans): Promise<SpansOutcome>;
   readonly reader: StoreReader;

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import http from "node:http";
 import test from "node:test";
+import { openTraceDecoder } from "../ingest/trace-decoder.ts";
 import type { Labels, SeriesSamples } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
@@ -113,9 +114,12 @@ export async function startFixture(
   };
   const loopback = { host: "127.0.0.1", port: 0 };
   const { prometheus, ...others } = change;
+  const decoder = openTraceDecoder();
+  context.after(() => decoder.close());
   const deps: ApiDeps = {
     listen: { http: loopback, otlpHttp: loopback, otlpGrpc: loopback },
     allowedHosts: ["proxy.example"],
+    decodeTraces: (bytes, encoding) => decoder.decode(bytes, encoding),
     acceptSpans: async (received) => {
       // A moment passes, so that requests overlap.
       await new Promise((resolve) => setTimeout(resolve, 1));

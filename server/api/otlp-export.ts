@@ -4,9 +4,7 @@
 
 import type { PartialSuccess } from "../wire/otlp-responses.ts";
 import { GRPC_INVALID_ARGUMENT, GRPC_UNAVAILABLE } from "../wire/otlp-responses.ts";
-import { decodeTracesJson } from "../wire/otlp-traces-json.ts";
-import { decodeTraces } from "../wire/otlp-traces-protobuf.ts";
-import type { TraceRepairs } from "../wire/span-columns.ts";
+import type { DecodeOutcome, TraceRepairs } from "../wire/span-columns.ts";
 import { UNIX_NANO_MAX } from "../wire/span-columns.ts";
 import type { ApiDeps, SpanTransport } from "./api-deps.ts";
 
@@ -33,7 +31,9 @@ export async function exportTraces(
   encoding: TraceEncoding,
   transport: SpanTransport,
 ): Promise<ExportOutcome> {
-  const decoded = encoding === "json" ? decodeTracesJson(body) : decodeTraces(body);
+  const decoded = await decode(deps, body, encoding);
+  if (decoded === undefined)
+    return unavailable("The request could not be decoded. Send it again.", RETRY_AFTER_SECONDS);
   if (decoded.kind === "malformed") {
     const message = `The body is not an ExportTraceServiceRequest in ${encoding}: ${decoded.reason} at ${decoded.offset}.`;
     return { kind: "failed", grpcCode: GRPC_INVALID_ARGUMENT, message, retryAfterSeconds: undefined };
@@ -47,6 +47,15 @@ export async function exportTraces(
   } catch (error) {
     deps.log.error({ err: error }, "spans could not be stored");
     return unavailable("The spans could not be stored. Send them again.", RETRY_AFTER_SECONDS);
+  }
+}
+
+async function decode(deps: ApiDeps, body: Uint8Array, encoding: TraceEncoding): Promise<DecodeOutcome | undefined> {
+  try {
+    return await deps.decodeTraces(body, encoding);
+  } catch (error) {
+    deps.log.error({ err: error }, "the decoder failed");
+    return undefined;
   }
 }
 

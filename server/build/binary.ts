@@ -87,6 +87,7 @@ function stageNatives(stage: string): StagedNative[] {
     join(stage, "agent-worker.cjs"),
     join(stage, "syn-thread.cjs"),
     join(stage, "promql-worker.cjs"),
+    join(stage, "decode-worker.cjs"),
   ];
   const digest = createHash("sha256");
   const staged: StagedNative[] = [];

@@ -15,6 +15,7 @@ const ENTRIES = {
   "agent-worker": "agent/agent-worker.ts",
   "syn-thread": "agent/capture/syn-thread.ts",
   "promql-worker": "server/query/promql-worker.ts",
+  "decode-worker": "server/ingest/decode-worker.ts",
 } as const;
 
 /** DuckDB's bindings pick a package by platform; the executable loads the one file it carries. */

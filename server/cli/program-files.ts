@@ -26,6 +26,8 @@ export interface ProgramFiles {
   /** The thread that looks up owners of new connections for the packet rung. */
   readonly synThread: ThreadSource;
   readonly promqlWorkerUrl: URL;
+  /** The thread that decodes large OTLP requests. */
+  readonly decodeWorkerUrl: URL;
   /** Bytes of a file of the page. */
   readonly pageAsset: (name: string) => Uint8Array;
   /** The recorded shop. */
@@ -47,6 +49,7 @@ function filesOfClone(root: string): ProgramFiles {
     agentWorker: thread(join(root, "agent", "agent-worker.ts")),
     synThread: thread(join(root, "agent", "capture", "syn-thread.ts")),
     promqlWorkerUrl: pathToFileURL(join(root, "server", "query", "promql-worker.ts")),
+    decodeWorkerUrl: pathToFileURL(join(root, "server", "ingest", "decode-worker.ts")),
     pageAsset: (name) => readFileSync(join(root, "server", "web", "assets", name)),
     replayFile: join(root, "conformance", "replays", "shop.twcap"),
     self: [process.execPath, "--disable-warning=ExperimentalWarning", join(root, "server", "cli", "main.ts")],
@@ -59,6 +62,7 @@ function filesOfPackage(root: string): ProgramFiles {
     agentWorker: thread(join(root, "dist", "agent-worker.mjs")),
     synThread: thread(join(root, "dist", "syn-thread.mjs")),
     promqlWorkerUrl: pathToFileURL(join(root, "dist", "promql-worker.mjs")),
+    decodeWorkerUrl: pathToFileURL(join(root, "dist", "decode-worker.mjs")),
     pageAsset: (name) => readFileSync(join(root, "server", "web", "assets", name)),
     replayFile: join(root, "conformance", "replays", "shop.twcap"),
     self: [process.execPath, join(root, "dist", "thalweg.mjs")],
@@ -72,6 +76,7 @@ function filesOfExecutable(): ProgramFiles {
     agentWorker: thread(join(directory, "agent-worker.cjs")),
     synThread: thread(join(directory, "syn-thread.cjs")),
     promqlWorkerUrl: pathToFileURL(join(directory, "promql-worker.cjs")),
+    decodeWorkerUrl: pathToFileURL(join(directory, "decode-worker.cjs")),
     pageAsset: (name) => new Uint8Array(getRawAsset(`page/${name}`)),
     replayFile: join(directory, "shop.twcap"),
     self: [process.execPath],

@@ -14,6 +14,7 @@ import type { ApiDeps, PrometheusDeps } from "../api/api-deps.ts";
 import type { Settings } from "../config/settings.ts";
 import type { Address, CaptureMode } from "../config/values.ts";
 import { type Ingest, openIngest } from "../ingest/ingest.ts";
+import { openTraceDecoder, type TraceDecoder } from "../ingest/trace-decoder.ts";
 import type { Clock } from "../model/clock.ts";
 import { SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
 import { systemClock } from "../platform/system-clock.ts";
@@ -103,6 +104,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       pendingBytesMax: shares.pendingBytes,
     });
     undo.push(() => ingest.close());
+    const decoder = openTraceDecoder(files.decodeWorkerUrl);
+    undo.push(() => decoder.close());
     const understood = promqlSettings(settings, shares.querySamples);
     const promql = startPromql({
       settings,
@@ -126,6 +129,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       clock,
       store,
       ingest,
+      decoder,
       promql: promql.door,
       prometheus: facts,
       link,
@@ -173,6 +177,7 @@ interface Parts {
   readonly clock: Clock;
   readonly store: Store;
   readonly ingest: Ingest;
+  readonly decoder: TraceDecoder;
   readonly promql: PromqlDoor;
   readonly prometheus: PrometheusDeps;
   readonly link: Link;
@@ -185,11 +190,12 @@ interface Link {
 }
 
 function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
-  const { settings, files, telemetry, log, clock, store, ingest, promql, prometheus, link } = parts;
+  const { settings, files, telemetry, log, clock, store, ingest, decoder, promql, prometheus, link } = parts;
   return {
     listen: { http: settings.listen, otlpHttp: settings.otlpHttp, otlpGrpc: settings.otlpGrpc },
     allowedHosts: settings.allowHosts,
     bodiesBytesMax,
+    decodeTraces: (bytes, encoding) => decoder.decode(bytes, encoding),
     acceptSpans: async (received) => {
       const outcome = await ingest.receive(received);
       if (outcome.kind === "stored") link.api?.publishLive(outcome.batch);

@@ -1,0 +1,96 @@
+/**
+ * Decodes OTLP traces: small requests at once, large ones in a thread of their own, so that no body holds the loop.
+ */
+
+import { Worker } from "node:worker_threads";
+import { decodeTracesJson } from "../wire/otlp-traces-json.ts";
+import { decodeTraces } from "../wire/otlp-traces-protobuf.ts";
+import type { DecodeOutcome } from "../wire/span-columns.ts";
+import type { DecodeReply, DecodeRequest } from "./decode-worker.ts";
+
+/** Decoding so many bytes takes a tenth of a millisecond, which is what handing them over costs. */
+const AT_ONCE_BYTES_MAX = 16 * 1024;
+
+/** Decodes a request's body, which must not be used afterwards. Rejects where the decoder itself failed. */
+export interface TraceDecoder {
+  decode(bytes: Uint8Array, encoding: "protobuf" | "json"): Promise<DecodeOutcome>;
+  close(): Promise<void>;
+}
+
+interface Waiting {
+  readonly resolve: (outcome: DecodeOutcome) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Where the worker's code is in a clone; bundles say where theirs is. */
+function workerOfClone(): URL {
+  return new URL("./decode-worker.ts", import.meta.url);
+}
+
+/** Opens a decoder; its thread starts with the first large request and again after it failed. */
+export function openTraceDecoder(workerUrl: URL = workerOfClone()): TraceDecoder {
+  return new ThreadDecoder(workerUrl);
+}
+
+/** How many bodies wait is bounded by whoever holds them: the budget of all bodies. */
+class ThreadDecoder implements TraceDecoder {
+  readonly #workerUrl: URL;
+  readonly #waiting = new Map<number, Waiting>();
+  #worker: Worker | undefined;
+  #nextId = 1;
+
+  constructor(workerUrl: URL) {
+    this.#workerUrl = workerUrl;
+  }
+
+  async decode(bytes: Uint8Array, encoding: "protobuf" | "json"): Promise<DecodeOutcome> {
+    if (bytes.length <= AT_ONCE_BYTES_MAX) return encoding === "json" ? decodeTracesJson(bytes) : decodeTraces(bytes);
+    const worker = this.#worker ?? this.#start();
+    const own = ownBytes(bytes);
+    const request: DecodeRequest = { id: this.#nextId++, bytes: own, encoding };
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(request.id, { resolve, reject });
+      worker.postMessage(request, [own.buffer]);
+    });
+  }
+
+  async close(): Promise<void> {
+    const worker = this.#worker;
+    this.#worker = undefined;
+    this.#failAll(new Error("the decoder is stopping"));
+    await worker?.terminate();
+  }
+
+  #start(): Worker {
+    const worker = new Worker(this.#workerUrl, { name: "otlp" });
+    this.#worker = worker;
+    worker.on("message", ({ id, outcome }: DecodeReply) => {
+      const waiting = this.#waiting.get(id);
+      this.#waiting.delete(id);
+      waiting?.resolve(outcome);
+    });
+    worker.on("error", (cause) => this.#lose(worker, cause instanceof Error ? cause : new Error(String(cause))));
+    worker.on("exit", () => this.#lose(worker, new Error("the decoder's thread ended")));
+    worker.unref();
+    return worker;
+  }
+
+  #lose(worker: Worker, cause: Error): void {
+    if (this.#worker !== worker) return;
+    this.#worker = undefined;
+    this.#failAll(cause);
+  }
+
+  #failAll(cause: Error): void {
+    const waiting = [...this.#waiting.values()];
+    this.#waiting.clear();
+    for (const { reject } of waiting) reject(cause);
+  }
+}
+
+/** Bytes whose buffer holds nothing else; a copy where they share one. */
+function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const { buffer } = bytes;
+  const alone = buffer instanceof ArrayBuffer && buffer.byteLength === bytes.byteLength;
+  return alone ? new Uint8Array(buffer) : new Uint8Array(bytes);
+}
