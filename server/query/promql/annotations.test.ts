@@ -11,7 +11,7 @@ test("a text is said once, with the last of its places, and details are added up
   annotations.warn("two", at(0), { kind: "start_overlap", occurrences: 1 });
   annotations.warn("two", at(0), { kind: "start_overlap", occurrences: 1 });
   assert.deepEqual(annotations.warnings, ["PromQL warning: one (2:1)", "PromQL warning: two (2 occurrences) (1:1)"]);
-  const lifted = { kind: "forced_monotonic", minBound: 0.1, maxBound: 0.5, maxDifference: 0.25, samples: 1 } as const;
+  const lifted = { kind: "forced_monotonic", minBound: 0.1, maxBound: 0.5, maxDifference: 0.25, samples: 1n } as const;
   annotations.info("fixed", at(0), { ...lifted, minMs: 0, maxMs: 0 });
   annotations.info("fixed", at(4), { ...lifted, minMs: 60_999, maxMs: 60_999, maxBound: 2_000_000 });
   assert.deepEqual(annotations.infos, [

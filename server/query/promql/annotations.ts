@@ -20,7 +20,7 @@ export type AnnotationDetail =
       readonly minBound: number;
       readonly maxBound: number;
       readonly maxDifference: number;
-      readonly samples: number;
+      readonly samples: bigint;
     }
   /** Start timestamps before the sample before. */
   | { readonly kind: "start_overlap"; readonly occurrences: number };

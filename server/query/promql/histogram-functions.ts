@@ -8,13 +8,8 @@ import { type Evaluation, mergeResults, withoutName } from "./evaluation.ts";
 import { type ClassicBuckets, classicFraction, classicQuantile } from "./histogram/classic-quantile.ts";
 import { histogramMean, histogramVariance } from "./histogram/histogram-moments.ts";
 import { histogramFraction, histogramQuantile } from "./histogram/histogram-quantile.ts";
-import {
-  badBucketLabel,
-  forcedMonotonic,
-  fractionNans,
-  mixedClassicNative,
-  quantileNans,
-} from "./histogram-messages.ts";
+import { badBucketLabel, fractionNans, mixedClassicNative, quantileNans } from "./histogram-messages.ts";
+import { LiftedTally } from "./lifted-tally.ts";
 import { parseGoNumber, printBound } from "./number-text.ts";
 import { filterLabels, labelsKey, labelValue, METRIC_NAME, setLabel } from "./series-labels.ts";
 import {
@@ -25,7 +20,6 @@ import {
   releaseSeries,
   type StepGrid,
   type StepSeries,
-  stepTimeMs,
 } from "./step-vector.ts";
 
 /** Evaluated arguments of a call, by their place. */
@@ -60,12 +54,10 @@ export function histogramFunction(
       const series = args.vector(1);
       warnQuantiles(quantiles, args.node(0), evaluation);
       const input = histogramsOf(series, args.node(1), evaluation);
-      const result = overHistograms(
-        input,
-        quantileMethod(quantiles, { position: input.position, tells: () => true }, grid, evaluation),
-        grid,
-        evaluation,
-      );
+      const lifted = new LiftedTally(grid);
+      const method = quantileMethod(quantiles, { position: input.position, lifted, tells: () => true }, evaluation);
+      const result = overHistograms(input, method, grid, evaluation);
+      lifted.say(evaluation.annotations, input.position);
       input.release();
       return mergeResults(result, grid, evaluation);
     }
@@ -118,11 +110,17 @@ function warnQuantiles(quantiles: Float64Array, node: PromqlExpression, evaluati
   for (const value of quantiles) warnQuantile(value, node, evaluation);
 }
 
-/** @param notes Where notes belong, and whether this quantile tells at a step that buckets had to be lifted. */
+/** What a quantile tells. */
+interface QuantileNotes {
+  readonly position: TextRange;
+  readonly lifted: LiftedTally;
+  /** Whether this quantile tells at a step that buckets had to be lifted. */
+  readonly tells: (step: number) => boolean;
+}
+
 function quantileMethod(
   quantiles: Float64Array,
-  { position, tells }: { readonly position: TextRange; readonly tells: (step: number) => boolean },
-  grid: StepGrid,
+  { position, lifted: tally, tells }: QuantileNotes,
   { annotations }: Evaluation,
 ): HistogramMethod {
   return {
@@ -133,11 +131,7 @@ function quantileMethod(
     },
     classic: (buckets, step, name) => {
       const { value, lifted } = classicQuantile(quantiles[step] ?? Number.NaN, buckets);
-      if (lifted !== undefined && tells(step)) {
-        const timeMs = stepTimeMs(grid, step);
-        const detail = { kind: "forced_monotonic", minMs: timeMs, maxMs: timeMs, samples: 1, ...lifted } as const;
-        annotations.info(forcedMonotonic(name), position, detail);
-      }
+      if (lifted !== undefined && tells(step)) tally.note(step, name, lifted);
       return value;
     },
   };
@@ -168,10 +162,11 @@ function severalQuantiles(node: PromqlCall, args: CallArguments, grid: StepGrid,
   for (const [index, quantiles] of all.entries()) warnQuantiles(quantiles, args.node(index + 2), evaluation);
   const input = histogramsOf(series, args.node(0), evaluation);
   const out: StepSeries[] = [];
+  const lifted = new LiftedTally(grid);
   for (const [index, quantiles] of all.entries()) {
     // Buckets that one quantile has lifted are in order for the next ones.
     const tells = (step: number) => all.findIndex((one) => isQuantile(one[step] ?? Number.NaN)) === index;
-    const method = quantileMethod(quantiles, { position: input.position, tells }, grid, evaluation);
+    const method = quantileMethod(quantiles, { position: input.position, lifted, tells }, evaluation);
     for (const quantile of new Set(quantiles)) {
       const at = (step: number) =>
         quantiles[step] === quantile || (Number.isNaN(quantile) && Number.isNaN(quantiles[step]));
@@ -181,6 +176,7 @@ function severalQuantiles(node: PromqlCall, args: CallArguments, grid: StepGrid,
       }
     }
   }
+  lifted.say(evaluation.annotations, input.position);
   input.release();
   return out;
 }

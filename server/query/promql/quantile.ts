@@ -19,11 +19,17 @@ export function quantileOf(values: Float64Array, quantile: number): number {
 }
 
 function sortNanFirst(values: Float64Array): void {
+  const zeros = values.some(isNegativeZero) ? values.filter((value) => value === 0) : undefined;
   values.sort(); // typed arrays sort by number, NaN last
+  if (zeros !== undefined) values.set(zeros, values.indexOf(0)); // both zeros are equal, and stay as they came
   let nans = 0;
   while (nans < values.length && Number.isNaN(values[values.length - 1 - nans])) nans++;
   if (nans > 0) {
     values.copyWithin(nans, 0, values.length - nans);
     values.fill(Number.NaN, 0, nans);
   }
+}
+
+function isNegativeZero(value: number): boolean {
+  return Object.is(value, -0);
 }
