@@ -12,6 +12,10 @@ import { invalid, PrometheusError, readLimit, readPlainLimit, readTimes } from "
 import { visitSliced } from "./slices.ts";
 
 const TRUNCATED = "results truncated due to limit";
+/** Characters of all selectors of a request: they are parsed on the thread that answers everybody. */
+const MATCH_LENGTH_MAX = 65_536;
+/** The longest that a timer of Node waits. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
 const NO_MATCHERS: readonly (readonly Matcher[])[] = [[]];
 
 /** Adds the routes. */
@@ -73,12 +77,21 @@ async function visitSeries(
   deps: ApiDeps,
   sets: readonly (readonly Matcher[])[],
   times: { readonly startMs: number; readonly endMs: number },
-  signal: AbortSignal,
+  left: AbortSignal,
   visit: (labels: Labels) => void,
 ): Promise<void> {
   if (times.endMs < times.startMs) return;
-  for (const matchers of sets) {
-    await visitSliced(await deps.reader.series(matchers, times.startMs, times.endMs), visit, signal);
+  const timeUp = AbortSignal.timeout(Math.min(deps.prometheus.queryTimeoutMs, TIMER_MS_MAX));
+  const signal = AbortSignal.any([left, timeUp]);
+  try {
+    for (const matchers of sets) {
+      signal.throwIfAborted();
+      await visitSliced(await deps.reader.series(matchers, times.startMs, times.endMs), visit, signal);
+    }
+  } catch (error) {
+    if (left.aborted) throw new PrometheusError("canceled", "the request was canceled while series were gathered");
+    if (timeUp.aborted) throw new PrometheusError("timeout", "the request timed out while series were gathered");
+    throw error;
   }
 }
 
@@ -90,6 +103,11 @@ async function visitSeries(
 export function readMatcherSets(deps: ApiDeps, form: FormValues): readonly (readonly Matcher[])[] {
   const texts = form.all("match[]");
   if (texts.length === 0) return NO_MATCHERS;
+  const length = texts.reduce((sum, text) => sum + text.length, 0);
+  if (length > MATCH_LENGTH_MAX) {
+    const message = `match[] has ${length} characters together; the limit is ${MATCH_LENGTH_MAX}`;
+    throw new PrometheusError("bad_data", message);
+  }
   return texts.map((text) => {
     const outcome = parseSelector(text, deps.prometheus.promql);
     if (outcome.kind === "refused") throw new PrometheusError("bad_data", outcome.message);

@@ -199,6 +199,30 @@ test("series, labels, values, metadata: shapes, limits, empty results", async (c
   assert.deepEqual(await whole("labels?limit=3"), { status: "success", data: ["__name__", "a.b", "job"] });
 });
 
+test("selectors are bounded in length, and gathering series in time", async (context) => {
+  const { url } = await startFixture(context, { prometheus: { queryTimeoutMs: 20 } });
+  const body = new URLSearchParams([["match[]", `{a="${"x".repeat(65_536)}"}`]]);
+  const long = await json(`${url}/api/v1/series`, { method: "POST", body });
+  assert.deepEqual(long.body, {
+    status: "error",
+    errorType: "bad_data",
+    error: 'invalid parameter "match[]": match[] has 65542 characters together; the limit is 65536',
+  });
+  const slow = await startFixture(context, {
+    prometheus: { queryTimeoutMs: 20 },
+    reader: {
+      ...listReader(() => []),
+      series: async () => {
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        return [];
+      },
+    },
+  });
+  const { status, body: timedOut } = await json(`${slow.url}/api/v1/labels?match[]=a&match[]=b`);
+  assert.equal(status, 503);
+  assert.equal((timedOut as { errorType: string }).errorType, "timeout");
+});
+
 test("exemplars of every selector, each series once, values as text", async (context) => {
   const labels = (name: string): [string, string][] => [["__name__", name]];
   const one = { labels: [["trace_id", "ab"]] as [string, string][], timestampMs: 1_600_000_000_479, value: 1e-7 };

@@ -5,7 +5,7 @@
 import { setImmediate } from "node:timers/promises";
 
 /** How long one slice may hold the loop. */
-const SLICE_MS = 10;
+const SLICE_MS = 5;
 /** The clock is read once for so many. */
 const CLOCK_EVERY = 256;
 

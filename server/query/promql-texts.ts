@@ -7,6 +7,7 @@ import { promqlJson } from "../../grammar/promql-json.ts";
 import { parseMetricSelector, parsePromql } from "../../grammar/promql-parse.ts";
 import { PrettyTooLongError, prettyPromql } from "../../grammar/promql-pretty.ts";
 import type { PromqlExpression, PromqlSelector } from "../../grammar/promql-tree.ts";
+import { regexLiterals } from "../model/regex-shape.ts";
 import type { Matcher } from "../model/series.ts";
 import type { SelectorsOutcome } from "./doors.ts";
 import { type PromqlSettings, parseOptions } from "./promql/query.ts";
@@ -82,6 +83,8 @@ export function quoteText(text: string): string {
  * @throws Error where it is no regular expression.
  */
 export function anchoredTest(pattern: string): (text: string) => boolean {
+  const literals = regexLiterals(pattern);
+  if (literals !== undefined) return (text) => literals.has(text);
   const regex = compileRegex(pattern);
   return (text) => regex.testExact(text);
 }

@@ -380,11 +380,13 @@ function vectorFunction(node: PromqlCall, grid: StepGrid, evaluation: Evaluation
       return labelReplace(
         vectorArgument(node, 0, grid, evaluate),
         node.args.slice(1).map((_, i) => stringArgument(node, i + 1)),
+        evaluation.budget,
       );
     case "label_join":
       return labelJoin(
         vectorArgument(node, 0, grid, evaluate),
         node.args.slice(1).map((_, i) => stringArgument(node, i + 1)),
+        evaluation.budget,
       );
     case "sort":
     case "sort_desc":

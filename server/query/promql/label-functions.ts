@@ -3,6 +3,7 @@
 import type { PromqlExpression } from "../../../grammar/promql-tree.ts";
 import type { Labels } from "../../model/series.ts";
 import { unwrapParens } from "./evaluation.ts";
+import type { QueryBudget } from "./query-budget.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import { compileRegex } from "./regex.ts";
 import { isMetricLabel, labelValue, METRIC_NAME, setLabel } from "./series-labels.ts";
@@ -21,21 +22,33 @@ function expandTemplate(template: string, groupOf: (name: string) => string): st
   });
 }
 
-/** `label_replace(v, target, replacement, source, regex)`. */
-export function labelReplace(series: readonly StepSeries[], args: readonly string[]): StepSeries[] {
+/**
+ * `label_replace(v, target, replacement, source, regex)`.
+ *
+ * Room for a text is taken before it is made: it may be many times as long as the one it is made of.
+ */
+export function labelReplace(
+  series: readonly StepSeries[],
+  args: readonly string[],
+  budget: QueryBudget,
+): StepSeries[] {
   const [target = "", replacement = "", source = "", pattern = ""] = args;
   let regex: ReturnType<typeof compileRegex>;
   try {
     regex = compileRegex(pattern);
-  } catch (cause) {
-    throw new PromqlExecutionError(`invalid regular expression in label_replace(): ${pattern}: ${String(cause)}`);
+  } catch {
+    // What is wrong with it is not told, as Prometheus does not.
+    throw new PromqlExecutionError(`invalid regular expression in label_replace(): ${pattern}`);
   }
   if (!isLabelName(target))
     throw new PromqlExecutionError(`invalid destination label name in label_replace(): ${target}`);
   const names = regex.namedGroups();
+  const references = replacement.split("$").length - 1;
   for (const one of series) {
-    const matcher = regex.matcher(labelValue(one.labels, source));
+    const text = labelValue(one.labels, source);
+    const matcher = regex.matcher(text);
     if (!matcher.matches()) continue;
+    budget.holdText(replacement.length + references * text.length);
     const value = expandTemplate(replacement, (name) => {
       const index = /^\d+$/.test(name) ? Number(name) : names[name];
       if (index === undefined || index > regex.groupCount()) return "";
@@ -46,15 +59,19 @@ export function labelReplace(series: readonly StepSeries[], args: readonly strin
   return mergeEqualSeries(series);
 }
 
-/** `label_join(v, target, separator, source…)`. */
-export function labelJoin(series: readonly StepSeries[], args: readonly string[]): StepSeries[] {
+/** `label_join(v, target, separator, source…)`; takes room as `labelReplace`. */
+export function labelJoin(series: readonly StepSeries[], args: readonly string[], budget: QueryBudget): StepSeries[] {
   const [target = "", separator = "", ...sources] = args;
   if (!isLabelName(target)) throw new PromqlExecutionError(`invalid destination label name in label_join(): ${target}`);
   for (const source of sources) {
     if (!isLabelName(source)) throw new PromqlExecutionError(`invalid source label name in label_join(): ${source}`);
   }
   for (const one of series) {
-    relabel(one, target, sources.map((source) => labelValue(one.labels, source)).join(separator));
+    const parts = sources.map((source) => labelValue(one.labels, source));
+    let units = separator.length * parts.length;
+    for (const part of parts) units += part.length;
+    budget.holdText(units);
+    relabel(one, target, parts.join(separator));
   }
   return mergeEqualSeries(series);
 }

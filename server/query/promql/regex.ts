@@ -1,6 +1,7 @@
-/** Regular expressions of users: RE2, linear in time, `.` matches newlines, anchored at both ends. */
+/** Regular expressions of users: RE2, linear in time, bounded in size, `.` matches newlines, anchored at both ends. */
 
 import { RE2JS } from "re2js";
+import { REGEX_SIZE_MAX, regexLiterals, regexSize } from "../../model/regex-shape.ts";
 
 /** Compiled expressions that are kept. */
 const COMPILED_MAX = 256;
@@ -15,6 +16,7 @@ const compiled = new Map<string, RE2JS>();
 export function compileRegex(pattern: string): RE2JS {
   const known = compiled.get(pattern);
   if (known !== undefined) return known;
+  if (regexSize(pattern) > REGEX_SIZE_MAX) throw new Error("error parsing regexp: expression too large");
   let regex: RE2JS;
   try {
     RE2JS.compile(pattern); // alone first: what is wrong is told of the text that the user wrote
@@ -28,7 +30,7 @@ export function compileRegex(pattern: string): RE2JS {
   return regex;
 }
 
-/** Whether an anchored expression matches the empty string; throws as `compileRegex`. */
+/** Whether an anchored expression matches the empty string; throws as `compileRegex`. A list of texts may be long. */
 export function regexMatchesEmpty(pattern: string): boolean {
-  return compileRegex(pattern).testExact("");
+  return regexLiterals(pattern)?.has("") ?? compileRegex(pattern).testExact("");
 }
