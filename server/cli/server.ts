@@ -265,10 +265,11 @@ function renderStore(telemetry: Telemetry, store: Store): void {
   telemetry.set("thalweg_head_series", {}, metrics.series);
   telemetry.set("thalweg_head_memory_bytes", {}, metrics.memoryBytes);
   telemetry.set("thalweg_head_samples_total", {}, metrics.samplesAppended);
-  telemetry.set("thalweg_head_forgotten_early_total", {}, metrics.forgottenEarly);
-  for (const reason of ["out_of_order", "duplicate", "series_max", "timestamp"] as const) {
-    telemetry.set("thalweg_head_left_out_total", { reason }, metrics.leftOut.get(reason) ?? 0);
-  }
+  telemetry.set("thalweg_head_seals_total", {}, metrics.seals);
+  telemetry.set("thalweg_head_seal_failures_total", {}, metrics.failures);
+  telemetry.set("thalweg_metric_blocks", {}, metrics.blocks);
+  telemetry.set("thalweg_metric_block_bytes", {}, metrics.blockBytes);
+  for (const [reason, count] of metrics.leftOut) telemetry.set("thalweg_head_left_out_total", { reason }, count);
 }
 
 function makeLog(settings: Settings, telemetry: Telemetry, monotonicMs: () => number): Log {

@@ -79,6 +79,11 @@ export class ByteReader {
     this.#take(this.varint());
   }
 
+  /** Passes over bytes. */
+  skip(bytes: number): void {
+    this.#take(bytes);
+  }
+
   /** Bytes from `from` to where the reader stands, one character each: a key for equal bytes. */
   latin1Since(from: number): string {
     this.#buffer ??= Buffer.from(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);

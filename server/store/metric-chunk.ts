@@ -94,6 +94,28 @@ export function readChunk(chunk: Pick<SealedChunk, "count" | "bytes">, columns: 
   if (kinds.histograms > 0) readHistograms(reader, columns, at, kinds);
 }
 
+/** Decodes chunks into as few runs as there are that are each in order, as far as neighbours go. */
+export function readChunks(chunks: readonly SealedChunk[]): RunColumns[] {
+  const runs: RunColumns[] = [];
+  for (let first = 0; first < chunks.length; ) {
+    let count = chunks[first]?.count ?? 0;
+    let end = first + 1;
+    while (end < chunks.length && (chunks[end]?.minMs ?? 0) > (chunks[end - 1]?.maxMs ?? 0)) {
+      count += chunks[end]?.count ?? 0;
+      end++;
+    }
+    const columns = emptyColumns(count);
+    let at = 0;
+    for (const chunk of chunks.slice(first, end)) {
+      readChunk(chunk, columns, at);
+      at += chunk.count;
+    }
+    runs.push(columns);
+    first = end;
+  }
+  return runs;
+}
+
 function writeTimes(timesMs: Float64Array, from: number, to: number): void {
   let previousMs = 0;
   let previousStepMs = 0;

@@ -34,6 +34,10 @@ export class ExemplarRing<S extends object> {
     this.#windowMs = windowMs;
   }
 
+  get size(): number {
+    return this.#ring.length;
+  }
+
   /** All of them, first come first. */
   *entries(): Generator<Entry<S>> {
     for (let i = 0; i < this.#ring.length; i++) {

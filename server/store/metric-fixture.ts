@@ -1,9 +1,85 @@
-/** What the tests of the metric store share: seeded numbers of every class, histograms of every kind, labels. */
+/** What the tests of the metric store share: stores, seeded numbers of every class, histograms of every kind, texts. */
 
-import type { NativeHistogram } from "../model/histogram.ts";
-import { CUSTOM_BUCKETS_SCHEMA } from "../model/histogram.ts";
-import type { Labels, SeriesSamples } from "../model/series.ts";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import type { Clock } from "../model/clock.ts";
+import { CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../model/histogram.ts";
+import type { Labels, Matcher, SeriesSamples, SeriesToAppend } from "../model/series.ts";
 import { bitsOf, doubleOf } from "./metric-double-codec.ts";
+import { MetricStore, type MetricStoreOptions } from "./metric-store.ts";
+
+/** Where `TestClock` starts. */
+export const START_MS = 1_768_478_400_000;
+export const EVERYTHING: readonly Matcher[] = [{ name: "__name__", kind: "=~", value: ".+" }];
+const TIME_MAX_MS = 2 ** 52;
+
+/** Wall and monotonic time that stand until a test moves both. */
+export class TestClock implements Clock {
+  ms = START_MS;
+
+  nowMs(): number {
+    return this.ms;
+  }
+
+  nowUnixNano(): bigint {
+    return BigInt(this.ms) * 1_000_000n;
+  }
+
+  monotonicMs(): number {
+    return this.ms - START_MS;
+  }
+}
+
+/** A directory that is removed when the test ends. */
+export async function metricDirectory(t: TestContext): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), "thalweg-metrics-"));
+  t.after(() => rm(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+/** A metric store whose damage fails the test unless it says otherwise. */
+export function openMetrics(directory: string, more: Partial<MetricStoreOptions> = {}): Promise<MetricStore> {
+  const onDamage = (damage: Error) => {
+    throw damage;
+  };
+  return MetricStore.open({ directory, clock: new TestClock(), retentionMs: 86_400_000, onDamage, ...more });
+}
+
+/** A float or histogram at a time, with the time since which it counts. */
+export type TestSample = readonly [ms: number, value: number | NativeHistogram, startMs?: number];
+
+/** Samples as a write brings them. */
+export function seriesOf(l: Labels, samples: readonly TestSample[]): SeriesToAppend {
+  const histograms: (NativeHistogram | undefined)[] = [];
+  const values = new Float64Array(samples.length);
+  for (const [i, [, value]] of samples.entries()) {
+    if (typeof value === "number") values[i] = value;
+    else {
+      values[i] = Number.NaN;
+      histograms[i] = value;
+    }
+  }
+  return {
+    labels: l,
+    timestampsMs: Float64Array.from(samples, ([ms]) => ms),
+    values,
+    histograms: histograms.length > 0 ? histograms : undefined,
+    startsMs: Float64Array.from(samples, ([, , startMs = 0]) => startMs),
+  };
+}
+
+/** All samples of a store, a line each series. */
+export async function allOf(metrics: MetricStore, matchers = EVERYTHING): Promise<string[]> {
+  return linesOf(await metrics.reader.select(matchers, -TIME_MAX_MS, TIME_MAX_MS));
+}
+
+/** Times and values of the only series there is. */
+export async function valuesOf(metrics: MetricStore): Promise<string> {
+  const [found] = await metrics.reader.select(EVERYTHING, -TIME_MAX_MS, TIME_MAX_MS);
+  return [...(found?.timestampsMs ?? [])].map((ms, i) => `${ms}:${found?.values[i]}`).join(" ");
+}
 
 /** A small generator with a seed, so that a failure can be played again: whole numbers from 0 to `below - 1`. */
 export type Pick = (below: number) => number;

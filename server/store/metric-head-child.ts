@@ -1,10 +1,10 @@
-/** A process for the crash test: appends samples to a head as fast as it can, and prints what was acknowledged. */
+/** A process for the crash test: appends samples to a store as fast as it can, seals them now and then, and prints what was acknowledged. */
 
 import { systemClock } from "../platform/system-clock.ts";
-import { openMetricHead } from "./metric-head.ts";
+import { MetricStore } from "./metric-store.ts";
 
 const [directory = "", start = "0"] = process.argv.slice(2);
-const head = await openMetricHead({
+const metrics = await MetricStore.open({
   directory,
   clock: systemClock(),
   retentionMs: 86_400_000,
@@ -20,6 +20,7 @@ const series = Array.from(
 );
 for (let step = Number(start); ; step++) {
   const timestampMs = Date.now() - 3_600_000 + step;
-  await head.append(series.map((labels) => ({ labels, timestampMs, value: step })));
+  if (step % 30 === 29) void metrics.sealAll();
+  await metrics.append(series.map((labels) => ({ labels, timestampMs, value: step })));
   process.stdout.write(`${step} ${timestampMs}\n`);
 }

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { systemClock } from "../platform/system-clock.ts";
-import { openMetricHead } from "./metric-head.ts";
+import { MetricStore } from "./metric-store.ts";
 
 const CHILD = fileURLToPath(import.meta.resolve("./metric-head-child.ts"));
 
@@ -37,19 +37,20 @@ test("kill -9 in the middle of appends loses no acknowledged sample", { timeout:
   for (const forMs of [40, 150, 90, 300]) {
     const start = acknowledged.size === 0 ? 0 : Math.max(...acknowledged.keys()) + 100;
     for (const [step, ms] of await runAndKill(directory, start, forMs)) acknowledged.set(step, ms);
-    const head = await openMetricHead({
+    const metrics = await MetricStore.open({
       directory,
       clock: systemClock(),
       retentionMs: 86_400_000,
-      onDamage: (damage) => assert.fail(`${damage.file} at ${damage.offset}: ${damage.why}`),
+      onDamage: (damage) => assert.fail(damage.message),
     });
-    const found = head.select([{ name: "__name__", kind: "=", value: "m" }], 0, Number.MAX_SAFE_INTEGER);
+    const matchers = [{ name: "__name__", kind: "=", value: "m" }] as const;
+    const found = await metrics.reader.select(matchers, 0, Number.MAX_SAFE_INTEGER);
     assert.equal(found.length, 50);
     for (const { timestampsMs, values } of found) {
       const stored = new Map([...values].map((value, at) => [value, timestampsMs[at]]));
       for (const [step, ms] of acknowledged) assert.equal(stored.get(step), ms, `step ${step}`);
     }
-    await head.close();
+    await metrics.close();
   }
   assert.ok(acknowledged.size > 20, `${acknowledged.size} acknowledged steps prove something`);
 });

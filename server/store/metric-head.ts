@@ -1,85 +1,52 @@
 /**
- * The metric head: all samples within retention, in memory, behind a log that survives a crash.
+ * The metric head: takes what comes, writes it to a log that survives a crash, and keeps it in memory until it is sealed
+ * into a block.
  *
- * Invariants: a sample is applied, and so visible, only after the log holds it, durably unless durability is
- * `interval`; within retention, memory is what a reading of the log gives; one group is written at a time, and what
- * arrives meanwhile forms the next.
+ * Invariants: a sample is applied, and so visible, only after the log holds it, durably unless durability is `interval`;
+ * one group is written at a time, and what arrives meanwhile forms the next; work that must see the log and the memory
+ * agree runs between groups.
  */
 
 import { ByteWriter } from "../model/byte-writer.ts";
-import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
-import type {
-  Labels,
-  Matcher,
-  MetricMetadata,
-  SampleToAppend,
-  SeriesExemplars,
-  SeriesSamples,
-  SeriesToAppend,
-} from "../model/series.ts";
+import type { Exemplar, MetricMetadata } from "../model/series.ts";
 import { ExemplarRing } from "./metric-exemplars.ts";
-import {
-  appendSample,
-  dropBefore,
-  type HeadSeries,
-  hasSampleIn,
-  insertLate,
-  newestOf,
-  samplesIn,
-  seriesBytes,
-} from "./metric-head-series.ts";
 import { type LogDamage, type LogDurability, type MetricLog, openMetricLog } from "./metric-log.ts";
 import { type OfSeries, writeDeclarations, writeExemplars, writeMetadata, writeSamples } from "./metric-log-record.ts";
-import { SeriesTable } from "./metric-series-table.ts";
+import { appendSample, insertLate, type MetricSeries, newestOf, SERIES_BYTES } from "./metric-series.ts";
+import type { SeriesTable } from "./metric-series-table.ts";
 import { Stage, type Write } from "./metric-stage.ts";
 import type { Sample } from "./metric-track.ts";
 import type { AppendOutcome, SampleRefusal } from "./writer.ts";
 
-const SEGMENT_BYTES_MAX = 16 * 2 ** 20;
-const SERIES_MAX = 300_000;
-const MEMORY_BYTES_MAX = 384 * 2 ** 20;
 const WAITING_SAMPLES_MAX = 1_000_000;
 const METADATA_MAX = 10_000;
-const SWEEP_EVERY_MS = 60_000;
-/** A wall clock that ran this far ahead of the monotonic one does not age samples. */
-const CLOCK_STEP_MAX_MS = 3_600_000;
-/** As many as Prometheus keeps unless told otherwise. */
-const EXEMPLARS_MAX = 100_000;
 /** Labels and object of an exemplar, and its place in two lists. */
 const EXEMPLAR_BYTES = 500;
 
-/** How to open a head. Limits not given take their defaults. */
-export interface MetricHeadOptions {
+/** What a head needs. */
+export interface HeadOptions {
   /** Directory of the log; made when missing, for its owner only. */
-  readonly directory: string;
-  readonly clock: Clock;
-  /** Samples older than this are forgotten. */
-  readonly retentionMs: number;
-  readonly segmentBytesMax?: number;
-  readonly seriesMax?: number;
-  /** `always` unless given. */
-  readonly durability?: LogDurability;
-  /** Beyond this the oldest segment's samples are forgotten before their time. */
-  readonly memoryBytesMax?: number;
-  /** Called once for every damaged stretch found while opening. */
-  readonly onDamage?: (damage: LogDamage) => void;
-  /** How much older than the newest sample of all a late one may be; 0, which takes none, unless given. */
-  readonly outOfOrderWindowMs?: number;
-}
-
-/** What the head holds and what it left out since it was opened. */
-export interface MetricHeadStats {
-  readonly series: number;
-  readonly samplesAppended: number;
-  readonly memoryBytes: number;
-  readonly logBytes: number;
-  readonly logSegments: number;
-  /** Times the log was synced. */
-  readonly logSyncs: number;
-  readonly leftOut: ReadonlyMap<SampleRefusal, number>;
-  /** Times the oldest samples were forgotten early because memory was full. */
-  readonly forgottenEarly: number;
+  readonly logDirectory: string;
+  readonly table: SeriesTable;
+  readonly seriesMax: number;
+  readonly exemplarsMax: number;
+  readonly segmentBytesMax: number;
+  readonly durability: LogDurability;
+  readonly outOfOrderWindowMs: number;
+  /** Beyond this nothing is taken until `relief` has made room. */
+  readonly memoryBytesMax: number;
+  /** Unix milliseconds of now, for the names of files set aside. */
+  readonly nowMs: number;
+  /** Number of the first log segment to write at least. */
+  readonly firstSegment: number;
+  /** Samples before this time that a log segment holds are in blocks. */
+  readonly sealedBelowMs: (segment: number) => number;
+  readonly onDamage: (damage: LogDamage) => void;
+  /** Called after every group, when it is applied. */
+  readonly onGroup: () => void;
+  /** Makes room in memory; undefined where there is no way to. */
+  readonly relief: () => Promise<unknown> | undefined;
 }
 
 interface Waiting {
@@ -89,17 +56,10 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-/** Samples in memory. Reading is synchronous and gives copies. */
+/** Samples in memory behind their log. */
 export class MetricHead {
-  readonly #clock: Clock;
-  readonly #retentionMs: number;
-  readonly #seriesMax: number;
-  readonly #windowMs: number;
-  readonly #memoryBytesMax: number;
-  readonly #openedMs: number;
-  readonly #openedMonotonicMs: number;
-  readonly #series: SeriesTable;
-  readonly #exemplars: ExemplarRing<HeadSeries>;
+  readonly #options: HeadOptions;
+  readonly exemplars: ExemplarRing<MetricSeries>;
   readonly #metadata = new Map<string, MetricMetadata>();
   /** Announced since the last write to the log. */
   readonly #announced = new Set<string>();
@@ -107,111 +67,96 @@ export class MetricHead {
   #describedIn = 0;
   readonly #out = new ByteWriter();
   readonly #leftOut = new Map<SampleRefusal, number>();
-  #log: MetricLog | undefined;
+  #openLog: MetricLog | undefined;
   #waiting: Waiting[] = [];
   #waitingSamples = 0;
+  #turns: (() => Promise<void>)[] = [];
+  #wake: (() => void) | undefined;
   #draining: Promise<void> | undefined;
   #closed = false;
-  #memoryBytes = 0;
   #samplesAppended = 0;
-  #forgottenEarly = 0;
-  #newestMs = Number.NEGATIVE_INFINITY;
-  #sweptMonotonicMs: number;
+  /** Bytes of samples in memory. */
+  sampleBytes = 0;
+  /** Newest sample ever applied, also in blocks. */
+  newestMs = Number.NEGATIVE_INFINITY;
+  /** No sample in memory is older. */
+  oldestMs = Number.POSITIVE_INFINITY;
 
   /** Use `openMetricHead`. */
-  constructor(options: MetricHeadOptions) {
-    this.#clock = options.clock;
-    this.#retentionMs = options.retentionMs;
-    this.#seriesMax = options.seriesMax ?? SERIES_MAX;
-    this.#windowMs = options.outOfOrderWindowMs ?? 0;
-    this.#memoryBytesMax = options.memoryBytesMax ?? MEMORY_BYTES_MAX;
-    this.#series = new SeriesTable(this.#seriesMax);
-    const exemplarsMax = Math.min(EXEMPLARS_MAX, Math.ceil(this.#memoryBytesMax / 8 / EXEMPLAR_BYTES));
-    this.#exemplars = new ExemplarRing(exemplarsMax, this.#windowMs);
-    this.#openedMs = options.clock.nowMs();
-    this.#openedMonotonicMs = options.clock.monotonicMs();
-    this.#sweptMonotonicMs = this.#openedMonotonicMs;
+  constructor(options: HeadOptions) {
+    this.#options = options;
+    this.exemplars = new ExemplarRing(options.exemplarsMax, options.outOfOrderWindowMs);
   }
 
   /** Reads the log; called once by `openMetricHead`. */
-  async open(options: MetricHeadOptions): Promise<void> {
-    let declared = new Map<number, HeadSeries>();
+  async open(): Promise<void> {
+    const { logDirectory, table, segmentBytesMax, durability, nowMs, firstSegment, sealedBelowMs } = this.#options;
+    let declared = new Map<number, MetricSeries>();
+    let sealedBelow = Number.NEGATIVE_INFINITY;
     const { log, damage } = await openMetricLog(
+      { directory: logDirectory, segmentBytesMax, durability, nowMs, firstSegment },
       {
-        directory: options.directory,
-        segmentBytesMax: options.segmentBytesMax ?? SEGMENT_BYTES_MAX,
-        durability: options.durability ?? "always",
-        nowMs: this.#openedMs,
-      },
-      {
-        segment: () => {
+        segment: (number) => {
           declared = new Map();
+          sealedBelow = sealedBelowMs(number);
         },
         declare: (ref, labels) => {
-          const series = this.#series.of(labels);
+          const series = table.of(labels);
           if (series !== undefined) declared.set(ref, series);
         },
         sample: (ref, sample) => {
           const series = declared.get(ref);
-          if (series !== undefined) this.#replay(series, sample);
+          if (series !== undefined && sample.timestampMs >= sealedBelow) this.#replay(series, sample);
         },
         exemplar: (ref, exemplar) => {
           const series = declared.get(ref);
-          if (series !== undefined) this.#exemplars.add(series, exemplar);
+          if (series !== undefined) this.exemplars.add(series, exemplar);
         },
         metadata: (metadata) => this.#keepMetadata(metadata),
       },
     );
-    this.#log = log;
-    for (const found of damage) options.onDamage?.(found);
-    await this.#sweep(log);
+    this.#openLog = log;
+    for (const found of damage) this.#options.onDamage(found);
   }
 
-  /**
-   * Appends samples; resolves after they are durable and visible.
-   *
-   * A sample that is not newer than its series' newest is left out and counted; one that repeats the newest is
-   * left out in silence. Rejects with `store_unavailable` when the log cannot be written: then nothing was kept.
-   */
-  async append(samples: readonly SampleToAppend[]): Promise<void> {
-    if (samples.length > 0) await this.#submit({ kind: "samples", samples }, samples.length);
-  }
-
-  /** Appends whole series as `append` does samples, and says what became of them. */
-  appendSeries(series: readonly SeriesToAppend[]): Promise<AppendOutcome> {
-    const samples = series.reduce((sum, { timestampsMs, exemplars }) => {
-      return sum + timestampsMs.length + (exemplars?.length ?? 0);
-    }, 0);
-    return this.#submit({ kind: "series", series }, samples);
-  }
-
-  /** Series that satisfy all matchers, with their samples in `[minMs, maxMs]`; those without any are left out. */
-  select(matchers: readonly Matcher[], minMs: number, maxMs: number): SeriesSamples[] {
-    const found: SeriesSamples[] = [];
-    for (const series of this.#series.match(matchers)) {
-      const samples = samplesIn(series, minMs, maxMs);
-      if (samples !== undefined) found.push({ labels: series.labels, ...samples });
+  /** Writes samples or series. @throws ThalwegError `store_unavailable` where nothing of it was kept. */
+  submit(write: Write): Promise<AppendOutcome> {
+    const samples = sizeOf(write);
+    if (this.#closed) return Promise.reject(new ThalwegError("store_unavailable", { why: "it is closed" }));
+    if (this.#waitingSamples + samples > WAITING_SAMPLES_MAX) {
+      const why = `${this.#waitingSamples} samples wait for the metric log; the limit is ${WAITING_SAMPLES_MAX}`;
+      return Promise.reject(new ThalwegError("store_unavailable", { why }));
     }
-    return found;
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ write, samples, resolve, reject });
+      this.#waitingSamples += samples;
+      this.#startDraining();
+    });
   }
 
-  /** Labels of series that satisfy all matchers and have a sample in `[minMs, maxMs]`. */
-  series(matchers: readonly Matcher[], minMs: number, maxMs: number): Labels[] {
-    const found: Labels[] = [];
-    for (const series of this.#series.match(matchers)) {
-      if (hasSampleIn(series, minMs, maxMs)) found.push(series.labels);
-    }
-    return found;
+  /** Runs `work` when no group is being written; groups wait for it. */
+  exclusively<T>(work: (log: MetricLog) => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#turns.push(async () => {
+        try {
+          resolve(await work(this.#log()));
+        } catch (error) {
+          reject(error);
+        }
+      });
+      this.#startDraining();
+      this.#wake?.();
+    });
   }
 
-  /** Exemplars in `[minMs, maxMs]` of series that satisfy all matchers; series without any are left out. */
-  exemplars(matchers: readonly Matcher[], minMs: number, maxMs: number): SeriesExemplars[] {
-    const found: SeriesExemplars[] = [];
-    for (const series of this.#series.match(matchers)) {
-      const exemplars = this.#exemplars.of(series, minMs, maxMs);
-      if (exemplars.length > 0) found.push({ labels: series.labels, exemplars });
-    }
-    return found;
+  /** Writes metadata and exemplars once more, so that older segments can go. To be called `exclusively`. */
+  async carryOver(log: MetricLog): Promise<void> {
+    const segment = await log.ready();
+    const exemplars = [...this.exemplars.entries()].map(({ series, exemplar }) => ({ series, item: exemplar }));
+    const bytes = this.#encode({ samples: [], exemplars }, segment);
+    if (bytes.length > 0) await log.write(bytes, Number.NEGATIVE_INFINITY);
+    await log.sync();
+    this.#describedIn = segment;
   }
 
   /** Announces type, help and unit of a metric; written to the log soon after. */
@@ -221,77 +166,109 @@ export class MetricHead {
     if (known !== undefined && known.type === type && known.help === help && known.unit === unit) return;
     if (!this.#keepMetadata(metadata) || this.#closed) return;
     this.#announced.add(metadata.name);
-    this.#draining ??= this.#drain();
+    this.#startDraining();
   }
 
   metadata(): MetricMetadata[] {
     return [...this.#metadata.values()];
   }
 
-  stats(): MetricHeadStats {
+  /** Memory of samples, series and exemplars. */
+  get memoryBytes(): number {
+    const { table } = this.#options;
+    return this.sampleBytes + table.size * SERIES_BYTES + this.exemplars.size * EXEMPLAR_BYTES;
+  }
+
+  stats() {
+    const log = this.#openLog;
     return {
-      series: this.#series.size,
       samplesAppended: this.#samplesAppended,
-      memoryBytes: this.#memoryBytes,
-      logBytes: this.#log?.bytes ?? 0,
-      logSegments: this.#log?.segments ?? 0,
-      logSyncs: this.#log?.syncs ?? 0,
-      leftOut: new Map(this.#leftOut),
-      forgottenEarly: this.#forgottenEarly,
+      memoryBytes: this.memoryBytes,
+      logBytes: log?.bytes ?? 0,
+      logSegments: log?.segments ?? 0,
+      /** Times the log was synced. */
+      logSyncs: log?.syncs ?? 0,
+      leftOut: new Map(this.#leftOut) as ReadonlyMap<SampleRefusal, number>,
     };
   }
 
-  /** Writes what waits, then closes the log. Later appends are refused. */
+  /** Writes what waits, then closes the log. Later writes are refused. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.#draining;
-    await this.#log?.close();
+    await this.#openLog?.close();
   }
 
-  #submit(write: Write, samples: number): Promise<AppendOutcome> {
-    if (this.#closed) return Promise.reject(new ThalwegError("store_unavailable", { why: "it is closed" }));
-    if (this.#waitingSamples + samples > WAITING_SAMPLES_MAX) {
-      const why = `${this.#waitingSamples} samples wait for the metric log; the limit is ${WAITING_SAMPLES_MAX}`;
-      return Promise.reject(new ThalwegError("store_unavailable", { why }));
-    }
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ write, samples, resolve, reject });
-      this.#waitingSamples += samples;
-      this.#draining ??= this.#drain();
-    });
+  #log(): MetricLog {
+    if (this.#openLog === undefined) throw new Error("the metric log is not open");
+    return this.#openLog;
+  }
+
+  #startDraining(): void {
+    this.#draining ??= this.#drain();
   }
 
   async #drain(): Promise<void> {
     // Appends of one turn of the loop share one write: the first of them must not leave alone.
     await Promise.resolve();
-    while (this.#waiting.length > 0 || this.#announced.size > 0) {
-      const group = this.#waiting;
-      this.#waiting = [];
-      this.#waitingSamples = 0;
-      try {
-        const outcomes = await this.#writeGroup(group.map(({ write }) => write));
-        for (const [i, { resolve }] of group.entries()) {
-          const outcome = outcomes[i];
-          if (outcome !== undefined) resolve(outcome);
-        }
-      } catch (error) {
-        // Metadata is announced again by whoever sends it; a write alone for it is not tried again.
-        this.#announced.clear();
-        for (const { reject } of group) reject(error);
-      }
+    for (;;) {
+      const turn = this.#turns.shift();
+      if (turn !== undefined) await turn();
+      else if (this.#waiting.length === 0 && this.#announced.size === 0) break;
+      else if (this.#waiting.length === 0 || (await this.#hasRoom())) await this.#takeGroup();
     }
     this.#draining = undefined;
   }
 
+  /** Waits for room in memory. @returns Whether a group may be written; false where something else comes first. */
+  async #hasRoom(): Promise<boolean> {
+    const { memoryBytesMax, relief } = this.#options;
+    if (this.memoryBytes <= memoryBytesMax) return true;
+    const relieved = relief();
+    if (relieved === undefined) {
+      const why = `${this.memoryBytes} bytes of samples and series are in memory; the limit is ${memoryBytesMax}`;
+      this.#refuseAll(new ThalwegError("store_unavailable", { why }));
+      return false;
+    }
+    const woken = new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+    // Making room takes turns between groups itself. A failure is told where room is asked for the next time.
+    if (this.#turns.length === 0) await Promise.race([relieved.catch(() => undefined), woken]);
+    this.#wake = undefined;
+    return false;
+  }
+
+  async #takeGroup(): Promise<void> {
+    const group = this.#waiting;
+    this.#waiting = [];
+    this.#waitingSamples = 0;
+    try {
+      const outcomes = await this.#writeGroup(group.map(({ write }) => write));
+      for (const [i, outcome] of outcomes.entries()) group[i]?.resolve(outcome);
+    } catch (error) {
+      // Metadata is announced again by whoever sends it; a write alone for it is not tried again.
+      this.#announced.clear();
+      for (const { reject } of group) reject(error);
+    }
+  }
+
+  #refuseAll(error: ThalwegError): void {
+    const group = this.#waiting;
+    this.#waiting = [];
+    this.#waitingSamples = 0;
+    for (const { reject } of group) reject(error);
+  }
+
   async #writeGroup(writes: readonly Write[]): Promise<AppendOutcome[]> {
-    const log = this.#log;
-    if (log === undefined) throw new Error("append before open");
+    const log = this.#log();
+    const { outOfOrderWindowMs, seriesMax, table } = this.#options;
     const stage = new Stage({
-      windowMs: this.#windowMs,
-      seriesMax: this.#seriesMax,
-      newestMs: this.#newestMs,
-      seriesOf: (labels) => this.#series.of(labels),
-      exemplars: this.#exemplars,
+      windowMs: outOfOrderWindowMs,
+      seriesMax,
+      newestMs: this.newestMs,
+      seriesOf: (labels) => table.of(labels),
+      exemplars: this.exemplars,
     });
     const outcomes = [];
     try {
@@ -308,29 +285,26 @@ export class MetricHead {
       throw new ThalwegError("store_unavailable", { why: `the metric log cannot be written (${why})` }, error);
     }
     this.#applyAll(stage);
-    const monotonicMs = this.#clock.monotonicMs();
-    if (monotonicMs - this.#sweptMonotonicMs >= SWEEP_EVERY_MS || this.#memoryBytes > this.#memoryBytesMax) {
-      await this.#sweep(log);
-    }
+    this.#options.onGroup();
     return outcomes.map((outcome) => this.#counted(outcome.outcome()));
   }
 
-  #encode(stage: Stage, segment: number): Uint8Array {
-    const undeclared: HeadSeries[] = [];
-    const declare = ({ series }: OfSeries<unknown> & { readonly series: HeadSeries }) => {
+  #encode({ samples, exemplars }: ToLog, segment: number): Uint8Array {
+    const undeclared: MetricSeries[] = [];
+    const declare = ({ series }: { readonly series: MetricSeries }) => {
       if (series.declaredIn === segment) return;
       series.declaredIn = segment;
       undeclared.push(series);
     };
-    stage.samples.forEach(declare);
-    stage.exemplars.forEach(declare);
+    samples.forEach(declare);
+    exemplars.forEach(declare);
     this.#out.clear();
     const described = this.#describedIn === segment ? this.#announced : this.#metadata.keys();
     const metadata = [...described].flatMap((name) => this.#metadata.get(name) ?? []);
     if (metadata.length > 0) writeMetadata(this.#out, metadata);
     if (undeclared.length > 0) writeDeclarations(this.#out, undeclared);
-    if (stage.samples.length > 0) writeSamples(this.#out, stage.samples);
-    if (stage.exemplars.length > 0) writeExemplars(this.#out, stage.exemplars);
+    if (samples.length > 0) writeSamples(this.#out, samples);
+    if (exemplars.length > 0) writeExemplars(this.#out, exemplars);
     return this.#out.written();
   }
 
@@ -341,13 +315,13 @@ export class MetricHead {
     }
     this.#samplesAppended += stage.samples.length;
     for (const { series, item, outcome } of stage.exemplars) {
-      const verdict = this.#exemplars.add(series, item);
+      const verdict = this.exemplars.add(series, item);
       if (verdict !== "new" && verdict !== "repeat") outcome.takeBack("exemplars", verdict);
     }
   }
 
   /** What the log holds was accepted: a sample that is not the newest came late, or is there already. */
-  #replay(series: HeadSeries, sample: Sample): void {
+  #replay(series: MetricSeries, sample: Sample): void {
     const { logged } = series;
     if (sample.timestampMs === logged.ms) return;
     if (sample.timestampMs < logged.ms) {
@@ -358,16 +332,18 @@ export class MetricHead {
     this.#append(series, sample);
   }
 
-  #append(series: HeadSeries, sample: Sample): void {
-    if (this.#series.index(series)) this.#memoryBytes += seriesBytes(series);
-    this.#memoryBytes += appendSample(series, sample);
-    if (sample.timestampMs > this.#newestMs) this.#newestMs = sample.timestampMs;
+  #append(series: MetricSeries, sample: Sample): void {
+    this.sampleBytes += appendSample(series, sample);
+    const { timestampMs } = sample;
+    if (timestampMs > this.newestMs) this.newestMs = timestampMs;
+    if (timestampMs < this.oldestMs) this.oldestMs = timestampMs;
   }
 
-  #insert(series: HeadSeries, sample: Sample): "new" | "repeat" | "duplicate" {
+  #insert(series: MetricSeries, sample: Sample): "new" | "repeat" | "duplicate" {
     const grew = insertLate(series, sample);
     if (typeof grew !== "number") return grew;
-    this.#memoryBytes += grew;
+    this.sampleBytes += grew;
+    if (sample.timestampMs < this.oldestMs) this.oldestMs = sample.timestampMs;
     return "new";
   }
 
@@ -383,32 +359,19 @@ export class MetricHead {
     }
     return outcome;
   }
+}
 
-  /** Forgets what is older than retention, counted from the newest sample, or more while memory is full. */
-  async #sweep(log: MetricLog): Promise<void> {
-    this.#sweptMonotonicMs = this.#clock.monotonicMs();
-    const elapsedMs = this.#sweptMonotonicMs - this.#openedMonotonicMs;
-    const nowMs = Math.min(this.#clock.nowMs(), this.#openedMs + elapsedMs + CLOCK_STEP_MAX_MS);
-    await this.#forgetBefore(log, Math.min(nowMs, this.#newestMs) - this.#retentionMs);
-    while (this.#memoryBytes > this.#memoryBytesMax) {
-      const oldestMaxMs = log.oldestMaxMs();
-      if (oldestMaxMs === undefined || !Number.isFinite(oldestMaxMs)) return;
-      this.#forgottenEarly++;
-      await this.#forgetBefore(log, oldestMaxMs + 1);
-    }
-  }
+/** What a record of the log is made of. */
+interface ToLog {
+  readonly samples: readonly (OfSeries<Sample> & { readonly series: MetricSeries })[];
+  readonly exemplars: readonly (OfSeries<Exemplar> & { readonly series: MetricSeries })[];
+}
 
-  async #forgetBefore(log: MetricLog, cutoffMs: number): Promise<void> {
-    if (!Number.isFinite(cutoffMs)) return;
-    await log.dropBefore(cutoffMs);
-    this.#memoryBytes = 0;
-    const empty: HeadSeries[] = [];
-    for (const series of this.#series.all()) {
-      if (dropBefore(series, cutoffMs)) empty.push(series);
-      else this.#memoryBytes += seriesBytes(series);
-    }
-    this.#series.remove(empty);
-  }
+function sizeOf(write: Write): number {
+  if (write.kind === "samples") return write.samples.length;
+  let size = 0;
+  for (const { timestampsMs, exemplars } of write.series) size += timestampsMs.length + (exemplars?.length ?? 0);
+  return size;
 }
 
 /**
@@ -416,8 +379,8 @@ export class MetricHead {
  *
  * @throws The system's error where the directory cannot be made or read.
  */
-export async function openMetricHead(options: MetricHeadOptions): Promise<MetricHead> {
+export async function openMetricHead(options: HeadOptions): Promise<MetricHead> {
   const head = new MetricHead(options);
-  await head.open(options);
+  await head.open();
   return head;
 }

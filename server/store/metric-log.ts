@@ -50,6 +50,8 @@ interface LogOptions {
   readonly directory: string;
   readonly segmentBytesMax: number;
   readonly durability: LogDurability;
+  /** Number of the first segment to write at least. */
+  readonly firstSegment: number;
 }
 
 /** The open log. Calls of `write` must not overlap. */
@@ -109,6 +111,16 @@ export class MetricLog {
   }
 
   /**
+   * Closes the segment being written, so that the next write opens another.
+   *
+   * @returns The last segment that was written so far.
+   */
+  async rotate(): Promise<number> {
+    await this.#closeHandle();
+    return this.#nextNumber - 1;
+  }
+
+  /**
    * Appends whole frames and makes them durable, at once or within a second.
    *
    * @param maxMs Newest sample among them.
@@ -134,18 +146,27 @@ export class MetricLog {
     current.maxMs = Math.max(current.maxMs, maxMs);
   }
 
-  /** Deletes segments whose newest sample is older than `cutoffMs`; the one being written stays. */
-  async dropBefore(cutoffMs: number): Promise<void> {
-    for (const segment of this.#segments.slice(0, -1)) {
-      if (segment.maxMs >= cutoffMs) continue;
+  /** Whether there are segments that `drop` would delete. */
+  has(isSpare: (segment: number, maxMs: number) => boolean): boolean {
+    return this.#spare(isSpare).length > 0;
+  }
+
+  /** Deletes segments of which nothing is needed any more; the one being written stays. */
+  async drop(isSpare: (segment: number, maxMs: number) => boolean): Promise<void> {
+    for (const segment of this.#spare(isSpare)) {
       await unlink(segment.path);
       this.#segments.splice(this.#segments.indexOf(segment), 1);
     }
   }
 
-  /** Newest sample of the oldest segment that may be dropped; undefined where only the one being written is left. */
-  oldestMaxMs(): number | undefined {
-    return this.#segments.length > 1 ? this.#segments[0]?.maxMs : undefined;
+  #spare(isSpare: (segment: number, maxMs: number) => boolean): Segment[] {
+    const current = this.#handle === undefined ? undefined : this.#segments[this.#segments.length - 1];
+    return this.#segments.filter((segment) => segment !== current && isSpare(segment.number, segment.maxMs));
+  }
+
+  /** Makes what was written durable, whatever the durability. */
+  async sync(): Promise<void> {
+    if (this.#handle !== undefined) await this.#sync(this.#handle);
   }
 
   async close(): Promise<void> {
@@ -214,11 +235,11 @@ export async function openMetricLog(
   const segments: Segment[] = [];
   const damage: LogDamage[] = [];
   const known: KnownLabels = new Map();
-  let nextNumber = 1;
+  let nextNumber = options.firstSegment;
   for (const name of (await readdir(directory)).sort()) {
     const number = Number(SEGMENT_NAME.exec(name)?.[1] ?? 0);
     if (number === 0) continue;
-    nextNumber = number + 1;
+    nextNumber = Math.max(nextNumber, number + 1);
     const segment = await readSegment({ number, path: join(directory, name), nowMs, known }, visit, damage);
     if (segment.bytes === 0) await unlink(segment.path);
     else segments.push(segment);

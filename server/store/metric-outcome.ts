@@ -1,7 +1,7 @@
 /** Counts what becomes of one write, and words its first refusal as Prometheus does. */
 
 import type { Labels } from "../model/series.ts";
-import { type NewestSample, numberOfSample } from "./metric-head-series.ts";
+import { type NewestSample, numberOfSample } from "./metric-series.ts";
 import type { Sample } from "./metric-track.ts";
 import type { AppendOutcome, SampleRefusal } from "./writer.ts";
 

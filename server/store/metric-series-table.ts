@@ -1,16 +1,27 @@
-/** All series of the head, by labels. */
+/** All series of memory and blocks, by labels. */
 
+import { createHash } from "node:crypto";
 import type { Labels, Matcher } from "../model/series.ts";
-import { LabelIndex } from "./metric-head-index.ts";
-import { emptySeries, type HeadSeries } from "./metric-head-series.ts";
+import { LabelIndex } from "./metric-label-index.ts";
+import { emptySeries, type MetricSeries } from "./metric-series.ts";
 
-/** Series by their labels. Invariant: the index holds a series once it has a sample that is applied. */
+const HASH_PRIME = 0x0100_0193;
+const HASH_START = 0x811c_9dc5;
+
+/**
+ * Series by their labels.
+ *
+ * Invariants: the index holds all of them, also one that has no sample yet; equal names and values are one pair in memory,
+ * since series share most of them.
+ */
 export class SeriesTable {
   readonly #max: number;
-  readonly #byKey = new Map<string, HeadSeries>();
-  /** Callers append with the same `Labels` objects again and again; this spares them the key. */
-  #byLabels = new WeakMap<Labels, HeadSeries>();
+  /** Series by a hash of their labels; few share one. */
+  readonly #byHash = new Map<number, MetricSeries | MetricSeries[]>();
+  /** Callers append with the same `Labels` objects again and again; this spares them the hash. */
+  readonly #byLabels = new WeakMap<Labels, MetricSeries>();
   readonly #index = new LabelIndex();
+  #size = 0;
   #nextRef = 1;
 
   /** @param max Series at most. */
@@ -19,57 +30,106 @@ export class SeriesTable {
   }
 
   get size(): number {
-    return this.#byKey.size;
+    return this.#size;
   }
 
-  /** All series, in order of appearance. */
-  all(): IterableIterator<HeadSeries> {
-    return this.#byKey.values();
+  get index(): LabelIndex {
+    return this.#index;
+  }
+
+  /** All series. */
+  *all(): Generator<MetricSeries> {
+    for (const entry of this.#byHash.values()) {
+      if (Array.isArray(entry)) yield* entry;
+      else yield entry;
+    }
   }
 
   /** The series with these labels, made where there is none; undefined where there are too many. */
-  of(labels: Labels): HeadSeries | undefined {
+  of(labels: Labels): MetricSeries | undefined {
     const known = this.#byLabels.get(labels);
-    if (known !== undefined) return known;
-    const key = keyOf(labels);
-    let series = this.#byKey.get(key);
+    if (known !== undefined && !known.removed) return known;
+    const hash = hashOf(labels);
+    const entry = this.#byHash.get(hash);
+    let series = Array.isArray(entry)
+      ? entry.find((other) => sameLabels(other.labels, labels))
+      : entry !== undefined && sameLabels(entry.labels, labels)
+        ? entry
+        : undefined;
     if (series === undefined) {
-      if (this.#byKey.size >= this.#max) return undefined;
-      series = emptySeries(this.#nextRef++, labels, key);
-      this.#byKey.set(key, series);
+      if (this.#size >= this.#max) return undefined;
+      series = this.#make(labels, hash);
     }
     this.#byLabels.set(labels, series);
     return series;
   }
 
-  /** Lets readers find a series; does nothing where they can. @returns Whether they could not. */
-  index(series: HeadSeries): boolean {
-    if (series.indexed) return false;
-    series.indexed = true;
+  /** A series that is known not to be there, however many there are. */
+  adopt(labels: Labels): MetricSeries {
+    return this.#make(labels, hashOf(labels));
+  }
+
+  #make(labels: Labels, hash: number): MetricSeries {
+    const entry = this.#byHash.get(hash);
+    const series = emptySeries(this.#nextRef++, this.#index.shared(labels));
+    this.#byHash.set(hash, entry === undefined ? series : [entry, series].flat());
     this.#index.add(series);
-    return true;
+    this.#size++;
+    return series;
   }
 
   /**
-   * Indexed series that satisfy all matchers. An absent label matches as the empty string.
+   * Series that satisfy all matchers. An absent label matches as the empty string.
    *
    * @throws RE2JSException where a regular expression is not valid RE2 syntax.
    */
-  match(matchers: readonly Matcher[]): readonly HeadSeries[] {
+  match(matchers: readonly Matcher[]): readonly MetricSeries[] {
     return this.#index.match(matchers);
   }
 
   /** Forgets series. */
-  remove(series: readonly HeadSeries[]): void {
-    if (series.length === 0) return;
-    for (const { key } of series) this.#byKey.delete(key);
-    this.#byLabels = new WeakMap();
-    this.#index.rebuild([...this.#byKey.values()].filter(({ indexed }) => indexed));
+  remove(gone: readonly MetricSeries[]): void {
+    for (const series of gone) {
+      series.removed = true;
+      const hash = hashOf(series.labels);
+      const entry = this.#byHash.get(hash);
+      const others = Array.isArray(entry) ? entry.filter((other) => other !== series) : [];
+      const [only] = others;
+      if (only === undefined) this.#byHash.delete(hash);
+      else this.#byHash.set(hash, others.length === 1 ? only : others);
+      this.#size--;
+    }
+    this.#index.remove(gone);
   }
 }
 
-function keyOf(labels: Labels): string {
-  let key = "";
-  for (const [name, value] of labels) key += `${name}\u0000${value}\u0001`;
-  return key;
+/** Sixteen bytes that tell the labels of a series from all others, also from ones that somebody chose. */
+export function fingerprintOf(series: MetricSeries): string {
+  series.fingerprint ??= createHash("md5").update(JSON.stringify(series.labels)).digest().toString("latin1");
+  return series.fingerprint;
+}
+
+/** A whole number below 2^53 that depends on every unit of every name and value. */
+function hashOf(labels: Labels): number {
+  let a = HASH_START;
+  let b = HASH_START ^ labels.length;
+  for (const label of labels) {
+    for (const text of label) {
+      for (let i = 0; i < text.length; i++) {
+        const unit = text.charCodeAt(i);
+        a = Math.imul(a ^ unit, HASH_PRIME);
+        b = Math.imul(b ^ (unit + (a >>> 17)), HASH_PRIME);
+      }
+      a = Math.imul(a ^ 0xff, HASH_PRIME);
+    }
+  }
+  return (a >>> 0) * 2 ** 21 + (b >>> 11);
+}
+
+function sameLabels(a: Labels, b: Labels): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) {
+    if (a[i]?.[0] !== b[i]?.[0] || a[i]?.[1] !== b[i]?.[1]) return false;
+  }
+  return true;
 }

@@ -9,8 +9,8 @@ import { histogramFault } from "../model/histogram-validate.ts";
 import type { Exemplar, Labels, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import { isStale, STALE_NAN } from "./metric-chunk.ts";
 import { compareExemplars, type ExemplarRing } from "./metric-exemplars.ts";
-import { type HeadSeries, isRepeat, type NewestSample, newestOf } from "./metric-head-series.ts";
 import { type Counted, labelsText, OutcomeCounter, orderRefusal } from "./metric-outcome.ts";
+import { isRepeat, type MetricSeries, type NewestSample, newestOf } from "./metric-series.ts";
 import type { Sample } from "./metric-track.ts";
 import type { SampleRefusal } from "./writer.ts";
 
@@ -24,7 +24,7 @@ export type Write =
 
 /** A sample that passed, with the write it came by. */
 export interface StagedSample {
-  readonly series: HeadSeries;
+  readonly series: MetricSeries;
   readonly item: Sample;
   readonly late: boolean;
   readonly counted: Counted;
@@ -33,7 +33,7 @@ export interface StagedSample {
 
 /** An exemplar that passed. */
 export interface StagedExemplar {
-  readonly series: HeadSeries;
+  readonly series: MetricSeries;
   readonly item: Exemplar;
   readonly outcome: OutcomeCounter;
 }
@@ -42,7 +42,7 @@ interface Incoming {
   readonly labels: Labels;
   readonly sample: Sample;
   readonly counted: Counted;
-  readonly series?: HeadSeries | undefined;
+  readonly series?: MetricSeries | undefined;
 }
 
 /** What a stage needs of the head. */
@@ -53,8 +53,8 @@ export interface StageRules {
   /** Newest sample of all when the group is staged. */
   readonly newestMs: number;
   /** The series with these labels, made where there is none; undefined where there are too many. */
-  readonly seriesOf: (labels: Labels) => HeadSeries | undefined;
-  readonly exemplars: ExemplarRing<HeadSeries>;
+  readonly seriesOf: (labels: Labels) => MetricSeries | undefined;
+  readonly exemplars: ExemplarRing<MetricSeries>;
 }
 
 let writes = 0;
@@ -92,7 +92,7 @@ export class Stage {
 
   #series(toAppend: SeriesToAppend, outcome: OutcomeCounter): void {
     const { labels, timestampsMs, values, histograms, startsMs, exemplars } = toAppend;
-    let series: HeadSeries | undefined;
+    let series: MetricSeries | undefined;
     for (let i = 0; i < timestampsMs.length; i++) {
       const histogram = histograms?.[i];
       const stale = histogram !== undefined && isStale(histogram.sum);
@@ -111,7 +111,7 @@ export class Stage {
   }
 
   /** @returns The sample's series, where it was looked for. */
-  #sample(incoming: Incoming, outcome: OutcomeCounter): HeadSeries | undefined {
+  #sample(incoming: Incoming, outcome: OutcomeCounter): MetricSeries | undefined {
     const { labels, counted } = incoming;
     const { timestampMs, histogram } = incoming.sample;
     const fault = histogram === undefined ? undefined : histogramFault(histogram);
@@ -132,7 +132,7 @@ export class Stage {
     return series;
   }
 
-  #ordered(series: HeadSeries, { sample, counted }: Incoming, outcome: OutcomeCounter): void {
+  #ordered(series: MetricSeries, { sample, counted }: Incoming, outcome: OutcomeCounter): void {
     if (series.stagedBy !== writes) {
       series.stagedBy = writes;
       series.beforeWrite = series.logged;
@@ -161,7 +161,7 @@ export class Stage {
     return sample.ms >= newestMs - windowMs ? "late" : "too_old";
   }
 
-  #exemplar(series: HeadSeries | undefined, exemplar: Exemplar, outcome: OutcomeCounter): void {
+  #exemplar(series: MetricSeries | undefined, exemplar: Exemplar, outcome: OutcomeCounter): void {
     const verdict = this.#judgeExemplar(series, exemplar);
     if (verdict === "repeat") outcome.keep("exemplars");
     else if (verdict === "new" && series !== undefined) {
@@ -174,7 +174,7 @@ export class Stage {
     }
   }
 
-  #judgeExemplar(series: HeadSeries | undefined, exemplar: Exemplar): "new" | "repeat" | SampleRefusal {
+  #judgeExemplar(series: MetricSeries | undefined, exemplar: Exemplar): "new" | "repeat" | SampleRefusal {
     if (series === undefined || !Number.isFinite(series.logged.ms)) return "exemplar_series";
     if (!isTimestamp(exemplar.timestampMs)) return "timestamp";
     return this.#rules.exemplars.check(series, exemplar);

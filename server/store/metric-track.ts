@@ -22,8 +22,7 @@ const OPEN_HISTOGRAMS_MAX = 16;
 /** Memory of a sealed chunk beside its bytes, and of an open histogram beside its counts. Measured, rounded up. */
 const CHUNK_OBJECT_BYTES = 150;
 const HISTOGRAM_OBJECT_BYTES = 500;
-/** Memory of a track without samples. */
-export const EMPTY_TRACK_BYTES = 16 * OPEN_SAMPLES_AT_FIRST;
+const NO_COLUMN = new Float64Array(0);
 
 /** A sample on its way into a series. */
 export interface Sample {
@@ -57,8 +56,8 @@ export function emptyTrack(): Track {
   return {
     chunks: [],
     open: {
-      times: new Float64Array(OPEN_SAMPLES_AT_FIRST),
-      values: new Float64Array(OPEN_SAMPLES_AT_FIRST),
+      times: NO_COLUMN,
+      values: NO_COLUMN,
       histograms: undefined,
       starts: undefined,
       count: 0,
@@ -132,8 +131,46 @@ export function insertSorted(track: Track, sample: Sample): number {
 export function openSampleAt({ open }: Track, timestampMs: number): Sample | undefined {
   const at = lowerBound(open.times, open.count, timestampMs);
   if (at >= open.count || open.times[at] !== timestampMs) return undefined;
-  const value = open.values[at] ?? 0;
-  return { timestampMs, value, histogram: open.histograms?.[at], startMs: open.starts?.[at] ?? 0 };
+  return sampleAt(open, at);
+}
+
+/** Takes all samples before `belowMs` out of a track, as chunks. */
+export function takeBelow(track: Track, belowMs: number): SealedChunk[] {
+  const taken: SealedChunk[] = [];
+  const left: SealedChunk[] = [];
+  for (const chunk of track.chunks) {
+    if (chunk.maxMs < belowMs) taken.push(chunk);
+    else if (chunk.minMs >= belowMs) left.push(chunk);
+    else {
+      const columns = decode([chunk], chunk.count);
+      const at = lowerBound(columns.timestampsMs, chunk.count, belowMs);
+      taken.push(sealChunk(columns, 0, at));
+      left.push(sealChunk(columns, at, chunk.count));
+    }
+  }
+  track.chunks = left;
+  const { open } = track;
+  const at = lowerBound(open.times, open.count, belowMs);
+  if (at === 0) return taken;
+  const run = { timestampsMs: open.times, values: open.values, histograms: open.histograms, startsMs: open.starts };
+  taken.push(sealChunk(run, 0, at));
+  const rest: Sample[] = [];
+  for (let i = at; i < open.count; i++) rest.push(sampleAt(open, i));
+  clearOpenRun(open);
+  open.times = NO_COLUMN;
+  open.values = NO_COLUMN;
+  for (const sample of rest) pushSample(track, sample);
+  return taken;
+}
+
+function sampleAt(open: OpenRun, at: number): Sample {
+  const { times, values, histograms, starts } = open;
+  return {
+    timestampMs: times[at] ?? 0,
+    value: values[at] ?? 0,
+    histogram: histograms?.[at],
+    startMs: starts?.[at] ?? 0,
+  };
 }
 
 /** Whether at least one sample lies in `[minMs, maxMs]`. */
@@ -201,7 +238,7 @@ function columnBytes({ times, starts }: OpenRun): number {
 
 function growOpenRun(open: OpenRun): number {
   const before = columnBytes(open);
-  const length = Math.min(CHUNK_SAMPLES, open.times.length * 2);
+  const length = Math.min(CHUNK_SAMPLES, Math.max(OPEN_SAMPLES_AT_FIRST, open.times.length * 2));
   open.times = lengthened(open.times, length);
   open.values = lengthened(open.values, length);
   if (open.starts !== undefined) open.starts = lengthened(open.starts, length);
@@ -230,11 +267,4 @@ function clearOpenRun(open: OpenRun): void {
   open.starts = undefined;
   open.histogramBytes = 0;
   open.histogramCount = 0;
-}
-
-/** Forgets chunks, and the open run, that are wholly older than `cutoffMs`. */
-export function dropTrackBefore(track: Track, cutoffMs: number): void {
-  const { open } = track;
-  track.chunks = track.chunks.filter((chunk) => chunk.maxMs >= cutoffMs);
-  if (open.count > 0 && (open.times[open.count - 1] ?? cutoffMs) < cutoffMs) clearOpenRun(open);
 }

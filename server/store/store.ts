@@ -2,7 +2,7 @@
  * The store: opens a data directory, composes spans and metrics behind the two doors, and closes it again.
  *
  * Layout of the directory: `lock`, `db/` with day files (the only place DuckDB may open files in), `wal/` with the
- * metric head's log, `tmp/` for spilling, `secret/`, `quarantine/` once something was damaged.
+ * metric head's log, `blocks/` with older samples, `tmp/` for spilling, `secret/`, `quarantine/` once something was damaged.
  */
 
 import { join, resolve } from "node:path";
@@ -13,7 +13,7 @@ import { type HostIdentity, readHostIdentity } from "../platform/host-identity.t
 import { type HeldLock, takeLock } from "../platform/lock.ts";
 import { type DamageListener, isLockedElsewhere } from "./day-files.ts";
 import { type Engine, type EngineOptions, openEngine } from "./engine.ts";
-import { type MetricHead, type MetricHeadStats, openMetricHead } from "./metric-head.ts";
+import { MetricStore, type MetricStoreStats } from "./metric-store.ts";
 import type { StoreReader } from "./reader.ts";
 import type { SpanWriterStats } from "./span-writer.ts";
 import type { StoreWriter } from "./writer.ts";
@@ -34,7 +34,7 @@ export interface StoreOptions {
   readonly memoryLimitBytes: number;
   /** Memory that the rows of one SQL answer may take; two may be made at a time. */
   readonly answerBytesMax?: number;
-  /** Memory that samples may take; beyond it the oldest are forgotten early. */
+  /** Memory that samples and series may take; samples go to blocks before, and nothing is taken beyond it. */
   readonly headBytesMax?: number;
   /** How much older than the newest sample of all a late one may be; none is taken unless given. */
   readonly outOfOrderWindowMs?: number;
@@ -49,7 +49,7 @@ export interface StoreOptions {
 /** What the store holds and did since it was opened. */
 interface StoreStats {
   readonly spans: SpanWriterStats;
-  readonly metrics: MetricHeadStats;
+  readonly metrics: MetricStoreStats;
   /** Days with a file, oldest first; empty while the files are opened again. */
   readonly days: readonly string[];
   readonly damages: number;
@@ -64,8 +64,15 @@ export interface Store {
   readonly writer: StoreWriter;
   readonly reader: StoreReader;
   stats(): StoreStats;
-  /** Deletes the oldest day file if it is past retention; at most one a call, so that a wall clock that jumped costs one day at most. */
+  /**
+   * Deletes the oldest day file if it is past retention, and metric blocks past it; at most a day of each a call, so that a
+   * wall clock that jumped costs one day at most.
+   *
+   * @returns The day of the deleted file.
+   */
   enforceRetention(): Promise<string | undefined>;
+  /** Moves all samples in memory to a block, as happens by itself when they grow old; resolves when that is durable. */
+  sealMetrics(): Promise<void>;
   /** Stores what waits, then lets go of files and lock. */
   close(): Promise<void>;
 }
@@ -91,7 +98,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 }
 
 async function layOutDirectory(directory: string): Promise<void> {
-  for (const path of [directory, ...["db", "wal", "tmp", "secret"].map((name) => join(directory, name))]) {
+  for (const path of [directory, ...["db", "wal", "blocks", "tmp", "secret"].map((name) => join(directory, name))]) {
     await makePrivateDirectory(path);
   }
   await syncDirectory(directory);
@@ -122,22 +129,25 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
     answerBytesMax: options.answerBytesMax ?? ANSWER_BYTES_MAX,
     onDamage,
   });
-  let head: MetricHead;
+  let metrics: MetricStore;
   try {
-    head = await openMetricHead({
-      directory: join(options.directory, "wal"),
+    metrics = await MetricStore.open({
+      directory: options.directory,
       clock: options.clock,
       retentionMs: options.retentionMs,
       durability: options.durability ?? "always",
       outOfOrderWindowMs: options.outOfOrderWindowMs ?? 0,
       ...(options.headBytesMax === undefined ? {} : { memoryBytesMax: options.headBytesMax }),
-      onDamage: (damage) => onDamage(new ThalwegError("data_damaged", { ...damage })),
+      onDamage,
     });
   } catch (error) {
     await engine.close();
     throw error;
   }
-  const enforceRetention = async () => engine.open().enforceRetention();
+  const enforceRetention = async () => {
+    await metrics.enforceRetention();
+    return engine.open().enforceRetention();
+  };
   const timer = setInterval(() => {
     enforceRetention().catch((error: unknown) => process.emitWarning(`retention failed: ${String(error)}`));
   }, RETENTION_CHECK_MS);
@@ -147,15 +157,16 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
     clearInterval(timer);
     try {
       await engine.close();
-      await head.close();
+      await metrics.close();
     } finally {
       await lock.release();
     }
   };
   return {
-    ...doorsOf(engine, head),
-    stats: () => ({ ...engine.stats(), metrics: head.stats(), damages }),
+    ...doorsOf(engine, metrics),
+    stats: () => ({ ...engine.stats(), metrics: metrics.stats(), damages }),
     enforceRetention,
+    sealMetrics: () => metrics.sealAll(),
     close: () => {
       closing ??= close();
       return closing;
@@ -163,24 +174,25 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
   };
 }
 
-function doorsOf(engine: EngineHolder, head: MetricHead): Pick<Store, "writer" | "reader"> {
+function doorsOf(engine: EngineHolder, metrics: MetricStore): Pick<Store, "writer" | "reader"> {
+  const { reader } = metrics;
   return {
     writer: {
       commitSpans: async (batch) => engine.open().commit(batch),
       saveDerived: async (snapshot, edges) => engine.open().saveDerived(snapshot, edges),
       loadDerived: async () => engine.open().loadDerived(),
       replaySpans: async (sequence, onBatch) => engine.open().replaySpans(sequence, onBatch),
-      appendSamples: (samples) => head.append(samples),
-      appendSeries: (series) => head.appendSeries(series),
-      describe: (metadata) => head.describe(metadata),
+      appendSamples: (samples) => metrics.append(samples),
+      appendSeries: (series) => metrics.appendSeries(series),
+      describe: (metadata) => metrics.describe(metadata),
     },
     reader: {
       sql: async (statement, limits) => engine.open().sql(statement, limits),
       trace: async (traceId, spansMax) => engine.open().trace(traceId, spansMax),
-      select: async (matchers, minMs, maxMs) => head.select(matchers, minMs, maxMs),
-      exemplars: async (matchers, minMs, maxMs) => head.exemplars(matchers, minMs, maxMs),
-      series: async (matchers, minMs, maxMs) => head.series(matchers, minMs, maxMs),
-      metadata: () => head.metadata(),
+      select: (matchers, minMs, maxMs, limits) => reader.select(matchers, minMs, maxMs, limits),
+      exemplars: async (matchers, minMs, maxMs) => reader.exemplars(matchers, minMs, maxMs),
+      series: (matchers, minMs, maxMs) => reader.series(matchers, minMs, maxMs),
+      metadata: () => metrics.metadata(),
     },
   };
 }

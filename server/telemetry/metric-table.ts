@@ -29,6 +29,18 @@ const REJECT_REASONS = [
   "store_unavailable",
   OTHER,
 ] as const;
+/** Why the metric store leaves out a sample or exemplar. */
+const SAMPLE_REFUSALS = [
+  "out_of_order",
+  "too_old",
+  "duplicate",
+  "timestamp",
+  "series_max",
+  "histogram_invalid",
+  "exemplar_out_of_order",
+  "exemplar_labels",
+  "exemplar_series",
+] as const;
 const SPAN_KINDS = ["client", "server", "producer", "consumer"] as const;
 
 /** The table, in the order of `/metrics`. */
@@ -71,15 +83,18 @@ export const METRICS = {
   thalweg_head_memory_bytes: gauge("Bytes of samples in the metric head."),
   thalweg_head_samples_total: counter("Samples appended to the metric head."),
   thalweg_head_left_out_total: counter("Samples the metric head did not take.", {
-    reason: ["out_of_order", "duplicate", "series_max", "timestamp"],
+    reason: SAMPLE_REFUSALS,
   }),
-  thalweg_head_forgotten_early_total: counter("Times the oldest samples went before their time to free memory."),
+  thalweg_head_seals_total: counter("Times samples went from memory to a block."),
+  thalweg_head_seal_failures_total: counter("Times a block could not be written; its samples stayed in memory."),
+  thalweg_metric_blocks: gauge("Block files of samples."),
+  thalweg_metric_block_bytes: gauge("Bytes of block files of samples."),
   thalweg_store_resources_dropped_total: counter("Resources that were not kept since their day file was full."),
   thalweg_store_reopens_total: counter("Times the files were opened again because the engine refused all work."),
   thalweg_store_index_failures_total: counter("Blocks of the trace index that could not be built."),
   thalweg_live_rows_dropped_total: counter("Requests that live views were too slow to get."),
   thalweg_store_damage_total: counter("Damaged parts of files that were set aside.", {
-    reason: ["span_file", "span_log", "metric_log", "derived_state", OTHER],
+    reason: ["span_file", "span_log", "metric_log", "metric_block", "derived_state", OTHER],
   }),
   thalweg_promql_queries_total: counter("PromQL queries that were answered, by how.", {
     outcome: ["ok", "bad_data", "execution", "cost_limit", "timeout", "canceled", "internal", "unavailable", OTHER],

@@ -85,6 +85,7 @@ export class Telemetry {
 
 function damageReason(file: string): string {
   if (/metrics-\d+\.log/.test(file)) return "metric_log";
+  if (/block-\d+-\d+\.metrics/.test(file)) return "metric_block";
   if (file.includes(".wal")) return "span_log";
   return file.includes(".duckdb") ? "span_file" : OTHER;
 }

@@ -1,0 +1,228 @@
+/**
+ * The bytes of a block file: samples of many series over some hours, written once and never changed.
+ *
+ * head (magic, version), one extent a series (its chunks), the directory (one entry of fixed size a series, in the order of
+ * extents), the labels (deflated), the foot, the tail (length and check sum of the foot, magic). Extents, directory, labels
+ * and foot have check sums of their own. Numbers are lowest byte first.
+ */
+
+import { crc32 } from "node:zlib";
+import { ByteReader, BytesEndError } from "../model/byte-reader.ts";
+import { ByteWriter } from "../model/byte-writer.ts";
+import type { Labels } from "../model/series.ts";
+import type { SealedChunk } from "./metric-chunk.ts";
+import type { NewestSample } from "./metric-series.ts";
+
+const MAGIC = 0x4b42_5754;
+const VERSION = 1;
+/** Bytes before the first extent. */
+export const HEAD_BYTES = 8;
+/** Bytes of one entry of the directory. */
+export const ENTRY_BYTES = 64;
+/** Bytes at the end that tell where the foot starts. */
+export const TAIL_BYTES = 12;
+/** Bytes at the start of an entry that tell its series. */
+export const FINGERPRINT_BYTES = 16;
+/** More than the foot ever takes; a damaged length must not make a reader allocate. */
+const FOOT_BYTES_MAX = 4096;
+
+/** What a block says of itself. */
+export interface BlockFoot {
+  /** All samples before `cutMs` that segments of the log up to this one hold are in this block or in older ones. */
+  readonly coversSegment: number;
+  readonly cutMs: number;
+  readonly minMs: number;
+  readonly maxMs: number;
+  readonly series: number;
+  readonly samples: number;
+  readonly directoryOffset: number;
+  readonly directorySum: number;
+  readonly labelsOffset: number;
+  readonly labelsBytes: number;
+  /** Bytes of the labels once they are inflated. */
+  readonly labelsLength: number;
+  readonly labelsSum: number;
+}
+
+/** What the directory says of one series. */
+export interface BlockEntry {
+  readonly fingerprint: string;
+  readonly offset: number;
+  readonly bytes: number;
+  readonly sum: number;
+  readonly minMs: number;
+  readonly maxMs: number;
+  readonly samples: number;
+  /** The newest sample of the series when the block was written; of no kind where it was not in the block. */
+  readonly newest: NewestSample;
+}
+
+/** The first bytes of a file. */
+export function blockHead(): Uint8Array {
+  const out = new ByteWriter();
+  out.uint32(MAGIC);
+  out.uint32(VERSION);
+  return out.take();
+}
+
+/** Why these are not the first bytes of a block of this version; undefined where they are. */
+export function faultOfHead(bytes: Uint8Array): string | undefined {
+  const reader = new ByteReader(bytes);
+  if (reader.left < HEAD_BYTES || reader.uint32() !== MAGIC) return "it does not start as a block";
+  const version = reader.uint32();
+  return version === VERSION ? undefined : `its layout has version ${version}, this program knows ${VERSION}`;
+}
+
+/** Appends an extent. */
+export function writeExtent(out: ByteWriter, chunks: readonly SealedChunk[]): void {
+  out.varint(chunks.length);
+  for (const { count, minMs, maxMs, bytes } of chunks) {
+    out.varint(count);
+    out.signed(minMs);
+    out.varint(maxMs - minMs);
+    out.varint(bytes.length);
+    out.raw(bytes);
+  }
+}
+
+/** Chunks of an extent; their bytes are parts of `bytes`. Throws `BytesEndError` where it is none. */
+export function readExtent(bytes: Uint8Array): SealedChunk[] {
+  const reader = new ByteReader(bytes);
+  const chunks: SealedChunk[] = [];
+  for (let left = reader.varint(); left > 0; left--) {
+    const count = reader.varint();
+    const minMs = reader.signed();
+    const maxMs = minMs + reader.varint();
+    const length = reader.varint();
+    if (length > reader.left || count > 8 * length) throw new BytesEndError(reader.at);
+    chunks.push({ count, minMs, maxMs, bytes: bytes.subarray(reader.at, reader.at + length) });
+    reader.skip(length);
+  }
+  return chunks;
+}
+
+/** Appends an entry of the directory. */
+export function writeEntry(out: ByteWriter, entry: BlockEntry): void {
+  for (let i = 0; i < FINGERPRINT_BYTES; i++) out.byte(entry.fingerprint.charCodeAt(i));
+  out.float64(entry.offset);
+  out.uint32(entry.bytes);
+  out.uint32(entry.sum);
+  out.float64(entry.minMs);
+  out.float64(entry.maxMs);
+  out.uint32(entry.samples);
+  out.uint32(entry.newest.kind);
+  out.float64(entry.newest.identity);
+}
+
+/** Entry `place` of a stretch of the directory. */
+export function readEntry(directory: Uint8Array, place: number): BlockEntry {
+  const reader = new ByteReader(directory, place * ENTRY_BYTES);
+  reader.skip(FINGERPRINT_BYTES);
+  const fingerprint = reader.latin1Since(place * ENTRY_BYTES);
+  const offset = reader.float64();
+  const bytes = reader.uint32();
+  const sum = reader.uint32();
+  const minMs = reader.float64();
+  const maxMs = reader.float64();
+  const samples = reader.uint32();
+  const kind = reader.uint32();
+  const newest = { ms: maxMs, kind, identity: reader.float64() };
+  return { fingerprint, offset, bytes, sum, minMs, maxMs, samples, newest };
+}
+
+/** Foot and tail, the last bytes of a file. */
+export function blockFoot(foot: BlockFoot): Uint8Array {
+  const out = new ByteWriter();
+  out.varint(foot.coversSegment);
+  for (const ms of [foot.cutMs, foot.minMs, foot.maxMs]) out.float64(ms);
+  out.varint(foot.series);
+  out.varint(foot.samples);
+  out.varint(foot.directoryOffset);
+  out.uint32(foot.directorySum);
+  out.varint(foot.labelsOffset);
+  out.varint(foot.labelsBytes);
+  out.varint(foot.labelsLength);
+  out.uint32(foot.labelsSum);
+  const length = out.length;
+  const sum = crc32(out.written());
+  out.uint32(length);
+  out.uint32(sum);
+  out.uint32(MAGIC);
+  return out.take();
+}
+
+/** Bytes of the foot that this tail closes; undefined where it is none. */
+export function footBytesOf(tail: Uint8Array): number | undefined {
+  const reader = new ByteReader(tail);
+  const length = reader.uint32();
+  reader.uint32();
+  return reader.uint32() === MAGIC && length <= FOOT_BYTES_MAX ? length : undefined;
+}
+
+/** Reads foot and tail. @returns Undefined where the check sum fails. Throws `BytesEndError` where it makes no sense. */
+export function readFoot(bytes: Uint8Array): BlockFoot | undefined {
+  const length = bytes.length - TAIL_BYTES;
+  const tail = new ByteReader(bytes, length + 4);
+  if (tail.uint32() !== crc32(bytes.subarray(0, length))) return undefined;
+  const reader = new ByteReader(bytes);
+  return {
+    coversSegment: reader.varint(),
+    cutMs: reader.float64(),
+    minMs: reader.float64(),
+    maxMs: reader.float64(),
+    series: reader.varint(),
+    samples: reader.varint(),
+    directoryOffset: reader.varint(),
+    directorySum: reader.uint32(),
+    labelsOffset: reader.varint(),
+    labelsBytes: reader.varint(),
+    labelsLength: reader.varint(),
+    labelsSum: reader.uint32(),
+  };
+}
+
+/** Labels of many series, each text once. */
+export class LabelsWriter {
+  readonly #texts = new ByteWriter();
+  readonly #series = new ByteWriter();
+  readonly #known = new Map<string, number>();
+
+  add(labels: Labels): void {
+    this.#series.varint(labels.length);
+    for (const label of labels) for (const text of label) this.#series.varint(this.#numberOf(text));
+  }
+
+  /** All bytes. */
+  take(): Uint8Array {
+    const out = new ByteWriter();
+    out.varint(this.#known.size);
+    out.raw(this.#texts.written());
+    out.raw(this.#series.written());
+    return out.take();
+  }
+
+  #numberOf(text: string): number {
+    const known = this.#known.get(text);
+    if (known !== undefined) return known;
+    this.#known.set(text, this.#known.size);
+    this.#texts.text(text);
+    return this.#known.size - 1;
+  }
+}
+
+/** Reads what `LabelsWriter` wrote. Throws `BytesEndError` where it cannot have written that. */
+export function* readLabels(bytes: Uint8Array, count: number): Generator<Labels> {
+  const reader = new ByteReader(bytes);
+  const texts: string[] = [];
+  for (let left = reader.varint(); left > 0; left--) texts.push(reader.text());
+  const text = () => {
+    const found = texts[reader.varint()];
+    if (found === undefined) throw new BytesEndError(reader.at);
+    return found;
+  };
+  for (let done = 0; done < count; done++) {
+    const labels: [string, string][] = [];
+    for (let left = reader.varint(); left > 0; left--) labels.push([text(), text()]);
+    yield labels;
+  }
+}

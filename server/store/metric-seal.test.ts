@@ -1,0 +1,359 @@
+import assert from "node:assert/strict";
+import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ThalwegError } from "../model/errors.ts";
+import { isMissing } from "../platform/files.ts";
+import {
+  allOf,
+  anyDouble,
+  anyHistogram,
+  EVERYTHING,
+  grown,
+  labels,
+  linesOf,
+  metricDirectory,
+  openMetrics,
+  type Pick,
+  random,
+  START_MS,
+  seriesOf,
+  TestClock,
+  type TestSample,
+  valuesOf,
+} from "./metric-fixture.ts";
+import type { MetricStore } from "./metric-store.ts";
+
+const HOUR_MS = 3_600_000;
+const M = labels("m");
+
+/** What a kill at this moment would leave: first the log, then the blocks, since samples only go from the one to the other. */
+async function imageOf(directory: string, image: string): Promise<void> {
+  for (const folder of ["wal", "blocks"]) {
+    await mkdir(join(image, folder), { recursive: true });
+    for (const name of await readdir(join(directory, folder))) {
+      await cp(join(directory, folder, name), join(image, folder, name)).catch((error: unknown) => {
+        if (!isMissing(error)) throw error;
+      });
+    }
+  }
+}
+
+/** Everything that was stored, kept in the plainest way. */
+class Oracle {
+  readonly #series = new Map<string, { labels: ReturnType<typeof labels>; samples: Map<number, TestSample> }>();
+  newestMs = Number.NEGATIVE_INFINITY;
+
+  keep(l: ReturnType<typeof labels>, sample: TestSample): void {
+    const key = JSON.stringify(l);
+    const series = this.#series.get(key) ?? { labels: l, samples: new Map() };
+    this.#series.set(key, series);
+    series.samples.set(sample[0], sample);
+    this.newestMs = Math.max(this.newestMs, sample[0]);
+  }
+
+  lines(minMs: number, maxMs: number): string[] {
+    const found = [...this.#series.values()].map(({ labels: l, samples }) => {
+      const inside = [...samples.values()].filter(([ms]) => ms >= minMs && ms <= maxMs);
+      return seriesOf(
+        l,
+        inside.sort(([a], [b]) => a - b),
+      );
+    });
+    return linesOf(found.filter(({ timestampsMs }) => timestampsMs.length > 0)).map(withoutHints);
+  }
+}
+
+/** Hints depend on what stands where; the test of hints looks at them. */
+function withoutHints(line: string): string {
+  return line.replaceAll(/"resetHint":"(?:unknown|reset|not_reset)"/g, "");
+}
+
+async function linesIn(metrics: MetricStore, minMs: number, maxMs: number): Promise<string[]> {
+  return linesOf(await metrics.reader.select(EVERYTHING, minMs, maxMs)).map(withoutHints);
+}
+
+const WINDOW_MS = 600_000;
+
+/** One write of a few series, some in order and some late; all of it must be kept. */
+async function appendSome(metrics: MetricStore, oracle: Oracle, pick: Pick, nowMs: number): Promise<void> {
+  const writes = [];
+  let samples = 0;
+  for (let n = 1 + pick(6); n > 0; n--) {
+    const l = labels(`m${pick(3)}`, { n: String(n) });
+    const value = pick(3) === 0 ? grown(anyHistogram(pick), pick(3)) : anyDouble(pick);
+    // Late ones have odd times, each once, so that none contradicts another.
+    const isLate = pick(4) === 0 && Number.isFinite(oracle.newestMs);
+    const ms = isLate ? 2 * Math.floor(oracle.newestMs / 2) - 2 * pick(WINDOW_MS / 4) - 1 : nowMs;
+    const sample: TestSample = [ms, value, pick(5) === 0 ? ms - 1000 : 0];
+    writes.push({ l, sample });
+    samples++;
+  }
+  const outcome = await metrics.appendSeries(writes.map(({ l, sample }) => seriesOf(l, [sample])));
+  const refused = [...outcome.refused.values()].reduce((sum, count) => sum + count, 0);
+  assert.equal(outcome.samples + outcome.histograms + refused, samples);
+  if (refused === 0) for (const { l, sample } of writes) oracle.keep(l, sample);
+  else assert.ok(outcome.refused.has("duplicate"), JSON.stringify([...outcome.refused]));
+}
+
+test("random writes, seals, restarts and kills: what is read is what was stored", { timeout: 240_000 }, async (t) => {
+  for (const seed of [1, 2, 3]) {
+    const directory = await metricDirectory(t);
+    const pick = random(seed);
+    const oracle = new Oracle();
+    const options = { segmentBytesMax: 3000, outOfOrderWindowMs: WINDOW_MS };
+    let metrics = await openMetrics(directory, options);
+    let nowMs = 2 * Math.floor(START_MS / 2);
+    let sealing: Promise<void> = Promise.resolve();
+    const check = async (store: MetricStore, what: string) => {
+      const from = pick(3) === 0 ? START_MS + pick(nowMs - START_MS + 1) : 0;
+      const to = pick(3) === 0 ? from + pick(HOUR_MS) : nowMs + HOUR_MS;
+      assert.deepEqual(await linesIn(store, from, to), oracle.lines(from, to), `seed ${seed}: ${what}`);
+    };
+    for (let round = 0; round < 250; round++) {
+      nowMs += 2 * pick(60_000) + 2;
+      await appendSome(metrics, oracle, pick, nowMs);
+      if (pick(25) === 0) sealing = metrics.sealAll();
+      if (pick(30) === 0) await check(metrics, `round ${round}`);
+      if (pick(30) === 0) {
+        const image = await metricDirectory(t);
+        await imageOf(directory, image);
+        const copy = await openMetrics(image, options);
+        await check(copy, `image of round ${round}`);
+        await copy.close();
+      }
+      if (pick(40) === 0) {
+        await sealing;
+        await metrics.close();
+        metrics = await openMetrics(directory, options);
+        await check(metrics, `restart in round ${round}`);
+      }
+    }
+    await sealing;
+    assert.ok(metrics.stats().blocks > 2);
+    await check(metrics, "the end");
+    await metrics.close();
+  }
+});
+
+test("samples that grow old go to blocks by themselves, and their log segments go", async (t) => {
+  const directory = await metricDirectory(t);
+  const clock = new TestClock();
+  const metrics = await openMetrics(directory, { clock, segmentBytesMax: 4000 });
+  const start = Math.ceil(START_MS / (2 * HOUR_MS)) * 2 * HOUR_MS;
+  const steps = (10 * HOUR_MS) / 60_000;
+  for (let i = 0; i < steps; i++) {
+    clock.ms = start + i * 60_000;
+    const write = Array.from({ length: 5 }, (_, n) => seriesOf(labels("m", { n: String(n) }), [[clock.ms, i * n]]));
+    await metrics.appendSeries(write);
+    assert.equal((await linesIn(metrics, start, clock.ms)).length, 5);
+  }
+  await sleep(50);
+  const { blocks, logSegments, seals } = metrics.stats();
+  assert.ok(blocks >= 3 && blocks <= 4, `${blocks} blocks of two hours`);
+  assert.equal(seals, blocks);
+  assert.ok(logSegments <= 12, `${logSegments} segments for what is in memory`);
+  const before = await allOf(metrics);
+  assert.equal(before[0]?.split("@").length, steps + 1);
+  await metrics.close();
+  const again = await openMetrics(directory);
+  assert.deepEqual(await allOf(again), before);
+  assert.equal(again.stats().blocks, blocks);
+  await again.close();
+});
+
+test("after a crash between block and log nothing is read or sealed twice", async (t) => {
+  const directory = await metricDirectory(t);
+  const metrics = await openMetrics(directory, { outOfOrderWindowMs: HOUR_MS });
+  await metrics.appendSeries([
+    seriesOf(
+      M,
+      [...Array(300).keys()].map((i) => [START_MS + 1000 * i, i] as const),
+    ),
+  ]);
+  await metrics.appendSeries([seriesOf(M, [[START_MS + 1500, anyHistogram(random(1))]])]);
+  const before = await allOf(metrics);
+  const image = await metricDirectory(t);
+  await imageOf(directory, image);
+  await metrics.sealAll();
+  assert.deepEqual(await allOf(metrics), before);
+  assert.equal(metrics.stats().logSegments, 1, "nothing but what is carried over");
+  // The old log beside the new block: the process died before it deleted the segments.
+  await cp(join(directory, "blocks"), join(image, "blocks"), { recursive: true });
+  const again = await openMetrics(image, { outOfOrderWindowMs: HOUR_MS });
+  assert.deepEqual(await allOf(again), before);
+  await again.sealAll();
+  assert.equal(again.stats().blocks, 1, "there was nothing in memory to seal");
+  const { refused } = await again.appendSeries([seriesOf(M, [[START_MS + 299_000, 7]])]);
+  assert.deepEqual([...refused], [["duplicate", 1]]);
+  assert.equal((await again.appendSeries([seriesOf(M, [[START_MS + 299_000, 299]])])).samples, 1);
+  assert.equal((await again.appendSeries([seriesOf(M, [[START_MS + 300_000, 8]])])).samples, 1);
+  await again.close();
+  await metrics.close();
+});
+
+test("exemplars and metadata outlive the segments that held them", async (t) => {
+  const directory = await metricDirectory(t);
+  const metrics = await openMetrics(directory);
+  const exemplars = [{ labels: labels("x"), timestampMs: START_MS, value: 1 }];
+  await metrics.appendSeries([{ ...seriesOf(M, [[START_MS, 1]]), exemplars }]);
+  metrics.describe({ name: "m", type: "counter", help: "h", unit: "" });
+  await metrics.sealAll();
+  await metrics.sealAll();
+  await metrics.close();
+  const again = await openMetrics(directory);
+  assert.deepEqual(again.reader.exemplars(EVERYTHING, 0, 2 ** 52), [{ labels: M, exemplars }]);
+  assert.deepEqual(again.metadata(), [{ name: "m", type: "counter", help: "h", unit: "" }]);
+  await again.close();
+});
+
+test("a block that cannot be written leaves all in memory, and the next attempt takes it", async (t) => {
+  const directory = await metricDirectory(t);
+  const metrics = await openMetrics(directory, { outOfOrderWindowMs: HOUR_MS });
+  await metrics.appendSeries([
+    seriesOf(
+      M,
+      [...Array(200).keys()].map((i) => [START_MS + 10 * i, i] as const),
+    ),
+  ]);
+  await metrics.appendSeries([seriesOf(M, [[START_MS + 15, 7]])]);
+  const before = await allOf(metrics);
+  const bytes = metrics.stats().memoryBytes;
+  // The place to write is taken: a real error of the file system.
+  const blocker = join(directory, "blocks", "unfinished.metrics");
+  await mkdir(join(blocker, "x"), { recursive: true });
+  await assert.rejects(metrics.sealAll());
+  assert.equal(metrics.stats().failures, 1);
+  assert.deepEqual(await allOf(metrics), before);
+  assert.ok(Math.abs(metrics.stats().memoryBytes - bytes) < 1000, "what is in memory is counted as before");
+  await rm(blocker, { recursive: true });
+  await metrics.appendSeries([seriesOf(M, [[START_MS + 10_000, 8]])]);
+  await metrics.sealAll();
+  assert.equal((await valuesOf(metrics)).split(" ").length, 202);
+  await metrics.close();
+  const again = await openMetrics(directory);
+  assert.equal((await valuesOf(again)).split(" ").length, 202);
+  await again.close();
+});
+
+test("full memory goes to blocks, and nothing is lost", { timeout: 120_000 }, async (t) => {
+  const memoryBytesMax = 300_000;
+  const metrics = await openMetrics(await metricDirectory(t), { memoryBytesMax, segmentBytesMax: 20_000 });
+  for (let n = 0; n < 600; n++) {
+    const ms = START_MS + n * 1000;
+    const write = Array.from({ length: 60 }, (_, i) => seriesOf(labels("m", { i: String(i) }), [[ms, n / 7 + i]]));
+    await metrics.appendSeries(write);
+    assert.ok(metrics.stats().memoryBytes < 1.3 * memoryBytesMax, `${metrics.stats().memoryBytes}`);
+  }
+  assert.ok(metrics.stats().seals > 1);
+  const lines = await allOf(metrics);
+  assert.equal(lines.length, 60);
+  for (const line of lines) assert.equal(line.split("@").length, 601);
+  await metrics.close();
+});
+
+test("memory that is full of series refuses writes until it is not", async (t) => {
+  const metrics = await openMetrics(await metricDirectory(t), { memoryBytesMax: 20_000, seriesMax: 1000 });
+  const write = (from: number) =>
+    Array.from({ length: 80 }, (_, i) => seriesOf(labels("m", { i: String(from + i) }), [[START_MS, 1]]));
+  await metrics.appendSeries(write(0));
+  await assert.rejects(metrics.appendSeries(write(80)), { code: "store_unavailable" });
+  await metrics.close();
+});
+
+test("retention counts from the newest block: 1970 stays until there is something newer, then goes a day a call", async (t) => {
+  const clock = new TestClock();
+  const day = 24 * HOUR_MS;
+  const directory = await metricDirectory(t);
+  const metrics = await openMetrics(directory, { clock, retentionMs: 2 * day });
+  for (const days of [0, 0.5, 3]) {
+    await metrics.appendSeries([seriesOf(labels(`m${days * 2}`), [[days * day, 1]])]);
+    await metrics.sealAll();
+  }
+  assert.equal(await metrics.enforceRetention(), 2);
+  assert.deepEqual(await metrics.reader.series([], 0, START_MS), [labels("m6")]);
+  for (const days of [4, 5, 6]) {
+    await metrics.appendSeries([seriesOf(M, [[days * day, 1]])]);
+    await metrics.sealAll();
+  }
+  await metrics.appendSeries([seriesOf(M, [[START_MS, 1]])]);
+  await metrics.sealAll();
+  assert.equal(await metrics.enforceRetention(), 2, "a day of what is oldest");
+  assert.equal(await metrics.enforceRetention(), 2);
+  assert.equal(await metrics.enforceRetention(), 0);
+  assert.equal(await valuesOf(metrics), `${START_MS}:1`);
+  await metrics.close();
+  const again = await openMetrics(directory, { clock });
+  assert.equal(again.stats().series, 1);
+  await again.close();
+});
+
+test("a clock that jumps ahead costs nothing while the program runs", async (t) => {
+  const clock = new TestClock();
+  const jumped = { nowMs: () => clock.ms + 3650 * 24 * HOUR_MS, nowUnixNano: () => 0n, monotonicMs: () => 0 };
+  const jumping = { ...jumped, nowMs: () => (isJumped ? jumped.nowMs() : clock.ms) };
+  let isJumped = false;
+  const metrics = await openMetrics(await metricDirectory(t), { clock: jumping, retentionMs: 24 * HOUR_MS });
+  await metrics.appendSeries([seriesOf(M, [[clock.ms, 1]])]);
+  await metrics.sealAll();
+  isJumped = true;
+  await metrics.appendSeries([seriesOf(M, [[jumping.nowMs(), 2]])]);
+  await metrics.sealAll();
+  assert.equal(await metrics.enforceRetention(), 0);
+  await metrics.close();
+});
+
+test("a damaged block costs what the damage hit: a series, or the file, which is set aside", async (t) => {
+  const directory = await metricDirectory(t);
+  const metrics = await openMetrics(directory);
+  const names = ["a", "b", "c", "d"];
+  await metrics.appendSeries(
+    names.map((name) =>
+      seriesOf(
+        labels(name),
+        [...Array(200).keys()].map((i) => [START_MS + 1000 * i, i / 7] as const),
+      ),
+    ),
+  );
+  await metrics.sealAll();
+  await metrics.appendSeries([seriesOf(labels("a"), [[START_MS + HOUR_MS, 1]])]);
+  const before = await allOf(metrics);
+  await metrics.close();
+  const name = (await readdir(join(directory, "blocks")))[0] ?? "";
+  const whole = await readFile(join(directory, "blocks", name));
+  const pick = random(6);
+  const seen = { series: 0, file: 0 };
+  for (let round = 0; round < 80; round++) {
+    const at = pick(whole.length);
+    const flipped = round % 5 === 4 ? whole.subarray(0, at) : Buffer.from(whole);
+    if (round % 5 !== 4) flipped[at] = (flipped[at] ?? 0) ^ (1 << pick(8));
+    const image = await metricDirectory(t);
+    await cp(join(directory, "wal"), join(image, "wal"), { recursive: true });
+    await mkdir(join(image, "blocks"));
+    await writeFile(join(image, "blocks", name), flipped);
+    const damage: ThalwegError[] = [];
+    const opened = await openMetrics(image, { onDamage: (found) => damage.push(found) });
+    const left = await allOf(opened);
+    assert.deepEqual(await allOf(opened), left);
+    assert.ok(damage.length <= 1, "damage is reported once");
+    if (damage.length === 0) {
+      assert.deepEqual(left, before, `flip at ${at} was not seen`);
+    } else if (opened.stats().blocks === 1) {
+      seen.series++;
+      assert.ok(left.filter((line) => before.includes(line)).length >= 3, `flip at ${at}`);
+    } else {
+      seen.file++;
+      assert.deepEqual(await readFile(String(damage[0]?.values["quarantine"])), flipped);
+      assert.equal(left.length, 1);
+    }
+    // Life goes on, and no segment gets a number that the lost block covered.
+    await opened.appendSeries([seriesOf(labels("a"), [[START_MS + 2 * HOUR_MS, 2]])]);
+    const after = await allOf(opened);
+    await opened.close();
+    const again = await openMetrics(image, { onDamage: () => undefined });
+    assert.deepEqual(await allOf(again), after);
+    await again.close();
+  }
+  assert.ok(seen.series > 5 && seen.file > 5, JSON.stringify(seen));
+});

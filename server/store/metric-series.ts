@@ -1,0 +1,246 @@
+/**
+ * One series: labels, what it remembers of its newest sample, and its samples in memory while it has any there.
+ *
+ * Invariants: times of samples in order strictly grow; late samples may lie anywhere below the newest; what is being
+ * sealed stays here until its block can be read.
+ */
+
+import type { NativeHistogram } from "../model/histogram.ts";
+import type { Labels } from "../model/series.ts";
+import { isStale, type SampleRun, type SealedChunk } from "./metric-chunk.ts";
+import { chunkEndOf, continuesChunk, histogramHash, withReadHint } from "./metric-hints.ts";
+import {
+  emptyTrack,
+  insertSorted,
+  isEmptyTrack,
+  openSampleAt,
+  pushSample,
+  type Sample,
+  samplesByRun,
+  samplesInOrder,
+  type Track,
+  takeBelow,
+  trackBytes,
+  trackHasIn,
+} from "./metric-track.ts";
+
+/** Memory of a series that lies in blocks only: labels, index entries and this object. Measured, rounded up. */
+export const SERIES_BYTES = 500;
+/** What comes to it while it has samples in memory. */
+const HEAD_BYTES = 400;
+
+const KIND_NONE = 0;
+const KIND_FLOAT = 1;
+const KIND_STALE = 2;
+const KIND_INTEGER_HISTOGRAM = 3;
+const KIND_FLOAT_HISTOGRAM = 4;
+
+/** The newest sample of a series, as far as a repeat must be told from a conflict. */
+export interface NewestSample {
+  readonly ms: number;
+  readonly kind: number;
+  /** The float, or a hash of the histogram. */
+  readonly identity: number;
+}
+
+/** Before the first sample. */
+export const NO_SAMPLE: NewestSample = { ms: Number.NEGATIVE_INFINITY, kind: KIND_NONE, identity: 0 };
+
+/** Chunks on their way to a block; late ones may lie anywhere among those in order. */
+export interface TakenChunks {
+  readonly inOrder: readonly SealedChunk[];
+  readonly late: readonly SealedChunk[];
+}
+
+const NOTHING_TAKEN: TakenChunks = { inOrder: [], late: [] };
+
+/** Samples in memory. */
+export interface HeadSamples {
+  readonly inOrder: Track;
+  late: Track | undefined;
+  /** Taken for a block that cannot be read yet. */
+  sealing: TakenChunks | undefined;
+  /** The newest sample where it is a histogram, and the end of Prometheus' chunk that it stands in. */
+  lastHistogram: NativeHistogram | undefined;
+  chunkEndMs: number;
+}
+
+/** One series. Fields are the store's own; readers get copies. */
+export interface MetricSeries {
+  readonly ref: number;
+  readonly labels: Labels;
+  head: HeadSamples | undefined;
+  /** Blocks that hold samples of it. */
+  blocks: number;
+  /** Sixteen bytes that tell its labels from all others, one character each; made when first needed. */
+  fingerprint: string | undefined;
+  /** Newest sample that went to the log, applied or not yet. */
+  logged: NewestSample;
+  applied: NewestSample;
+  /** Write that staged a sample last, and the newest sample before it. */
+  stagedBy: number;
+  beforeWrite: NewestSample;
+  /** Log segment that declares this series; 0 where none does. */
+  declaredIn: number;
+  removed: boolean;
+}
+
+/** A series without samples. */
+export function emptySeries(ref: number, labels: Labels): MetricSeries {
+  return {
+    ref,
+    labels,
+    head: undefined,
+    blocks: 0,
+    fingerprint: undefined,
+    logged: NO_SAMPLE,
+    applied: NO_SAMPLE,
+    stagedBy: 0,
+    beforeWrite: NO_SAMPLE,
+    declaredIn: 0,
+    removed: false,
+  };
+}
+
+/** What a series remembers of a sample that is its newest. */
+export function newestOf({ timestampMs: ms, value, histogram }: Sample): NewestSample {
+  if (histogram !== undefined) {
+    const kind = histogram.integer ? KIND_INTEGER_HISTOGRAM : KIND_FLOAT_HISTOGRAM;
+    return { ms, kind, identity: histogramHash(histogram) };
+  }
+  return isStale(value) ? { ms, kind: KIND_STALE, identity: 0 } : { ms, kind: KIND_FLOAT, identity: value };
+}
+
+/** Whether two samples of one time are the same. */
+export function isRepeat(a: NewestSample, b: NewestSample): boolean {
+  return a.kind === b.kind && Object.is(a.identity, b.identity);
+}
+
+/** The number that a sample is; undefined for a histogram. */
+export function numberOfSample({ kind, identity }: NewestSample): number | undefined {
+  if (kind === KIND_FLOAT) return identity;
+  return kind === KIND_STALE ? Number.NaN : undefined;
+}
+
+/**
+ * Adds a sample newer than all others of the series.
+ *
+ * @returns By how many bytes the memory of the series grew (negative when a chunk was sealed).
+ */
+export function appendSample(series: MetricSeries, sample: Sample): number {
+  const { timestampMs, histogram } = sample;
+  const isFirst = series.head === undefined;
+  const head = headOf(series);
+  series.applied = newestOf(sample);
+  const atFirst = isFirst ? HEAD_BYTES : 0;
+  if (histogram === undefined) {
+    head.lastHistogram = undefined;
+    return atFirst + pushSample(head.inOrder, sample);
+  }
+  const last = head.lastHistogram;
+  const continues = last !== undefined && timestampMs < head.chunkEndMs && continuesChunk(last, histogram);
+  if (!continues) head.chunkEndMs = chunkEndOf(timestampMs);
+  const stored = withReadHint(histogram, continues);
+  head.lastHistogram = stored;
+  return atFirst + pushSample(head.inOrder, { ...sample, histogram: stored });
+}
+
+/**
+ * Adds a sample that is not newer than all others.
+ *
+ * @returns Bytes that the series grew by; or what the sample is to a late one of the same time.
+ */
+export function insertLate(series: MetricSeries, sample: Sample): number | "repeat" | "duplicate" {
+  const { histogram } = sample;
+  const known = series.head?.late;
+  const there = known === undefined ? undefined : openSampleAt(known, sample.timestampMs);
+  if (there !== undefined) return isRepeat(newestOf(there), newestOf(sample)) ? "repeat" : "duplicate";
+  const atFirst = series.head === undefined ? HEAD_BYTES : 0;
+  const head = headOf(series);
+  head.late ??= emptyTrack();
+  const stored = histogram === undefined ? sample : { ...sample, histogram: withReadHint(histogram, false) };
+  return atFirst + insertSorted(head.late, stored);
+}
+
+/** Takes late samples before `belowMs` for the block to come; readers still find them. @returns Whether there are any. */
+export function setLateAside({ head }: MetricSeries, belowMs: number): boolean {
+  if (head?.late === undefined) return false;
+  const late = takeBelow(head.late, belowMs);
+  if (isEmptyTrack(head.late)) head.late = undefined;
+  if (late.length > 0) head.sealing = { inOrder: [], late };
+  return late.length > 0;
+}
+
+/** Takes samples in order before `belowMs` too; readers still find them. */
+export function takeForBlock({ head }: MetricSeries, belowMs: number): TakenChunks {
+  if (head === undefined) return NOTHING_TAKEN;
+  head.sealing = { inOrder: takeBelow(head.inOrder, belowMs), late: head.sealing?.late ?? [] };
+  return head.sealing;
+}
+
+/** Takes back what was taken for a block that could not be written. */
+export function putBack({ head }: MetricSeries): void {
+  if (head?.sealing === undefined) return;
+  const { inOrder, late } = head.sealing;
+  head.sealing = undefined;
+  head.inOrder.chunks = [...inOrder, ...head.inOrder.chunks];
+  if (late.length === 0) return;
+  head.late ??= emptyTrack();
+  head.late.chunks = [...late, ...head.late.chunks];
+}
+
+/** Lets go of chunks that a block has taken over, and of all memory for samples where none is left. */
+export function forgetTaken(series: MetricSeries): void {
+  const { head } = series;
+  if (head === undefined) return;
+  head.sealing = undefined;
+  if (isEmptyTrack(head.inOrder) && head.late === undefined) series.head = undefined;
+}
+
+/** Time of the first sample in order that is in memory and not taken; `Infinity` where there is none. */
+export function firstInOrderMs({ inOrder }: HeadSamples): number {
+  const { chunks, open } = inOrder;
+  return chunks[0]?.minMs ?? (open.count > 0 ? open.times[0] : undefined) ?? Number.POSITIVE_INFINITY;
+}
+
+/** Whether at least one sample in memory lies in `[minMs, maxMs]`. */
+export function hasSampleIn(head: HeadSamples, minMs: number, maxMs: number): boolean {
+  return tracksOf(head).some((track) => trackHasIn(track, minMs, maxMs));
+}
+
+/** Samples of memory in `[minMs, maxMs]` as runs that are each in order, the caller's own. */
+export function runsIn(head: HeadSamples, minMs: number, maxMs: number): SampleRun[] {
+  const [inOrder, ...late] = tracksOf(head);
+  const run = inOrder === undefined ? undefined : samplesInOrder(inOrder, minMs, maxMs);
+  const lateRuns = late.flatMap((track) => samplesByRun(track, minMs, maxMs));
+  return run === undefined ? lateRuns : [run, ...lateRuns];
+}
+
+/** Bytes of the samples of a series in memory. */
+export function headBytes(head: HeadSamples | undefined): number {
+  if (head === undefined) return 0;
+  return tracksOf(head).reduce((sum, track) => sum + trackBytes(track), HEAD_BYTES);
+}
+
+/** What is in order, then what is late, with what is being sealed. */
+function tracksOf({ inOrder, late, sealing }: HeadSamples): Track[] {
+  const tracks = [sealing === undefined ? inOrder : withChunks(inOrder, sealing.inOrder)];
+  if (late !== undefined) tracks.push(late);
+  if (sealing !== undefined && sealing.late.length > 0) tracks.push(withChunks(emptyTrack(), sealing.late));
+  return tracks;
+}
+
+function withChunks(track: Track, chunks: readonly SealedChunk[]): Track {
+  return { chunks: [...chunks, ...track.chunks], open: track.open };
+}
+
+function headOf(series: MetricSeries): HeadSamples {
+  series.head ??= {
+    inOrder: emptyTrack(),
+    late: undefined,
+    sealing: undefined,
+    lastHistogram: undefined,
+    chunkEndMs: Number.NEGATIVE_INFINITY,
+  };
+  return series.head;
+}

@@ -1,0 +1,227 @@
+/**
+ * Metrics of a store: the head, its log and the blocks behind it, opened, sealed in time and forgotten in time.
+ */
+
+import { join } from "node:path";
+import type { Clock } from "../model/clock.ts";
+import { ThalwegError } from "../model/errors.ts";
+import type { MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
+import { type MetricBlocks, openBlocks } from "./metric-blocks.ts";
+import { type MetricHead, openMetricHead } from "./metric-head.ts";
+import type { LogDurability } from "./metric-log.ts";
+import { MetricReader } from "./metric-reader.ts";
+import { MetricSealer } from "./metric-sealer.ts";
+import { SERIES_BYTES } from "./metric-series.ts";
+import { SeriesTable } from "./metric-series-table.ts";
+import type { AppendOutcome } from "./writer.ts";
+
+const SEGMENT_BYTES_MAX = 16 * 2 ** 20;
+const SERIES_MAX = 300_000;
+const MEMORY_BYTES_MAX = 384 * 2 ** 20;
+/** As many as Prometheus keeps unless told otherwise. */
+const EXEMPLARS_MAX = 100_000;
+/** Blocks end at whole multiples of this, as Prometheus' do. */
+const BLOCK_RANGE_MS = 7_200_000;
+/** Samples in memory may span so much before the older ones are sealed. */
+const HEAD_RANGE_MS = 1.5 * BLOCK_RANGE_MS;
+/** Samples younger than this stay in memory, so that a block is not cut too early for some series. */
+const HEAD_KEEPS_MS = BLOCK_RANGE_MS / 2;
+/** Between two blocks cut for their age: samples of long ago that trickle in must not make a block each. */
+const SEAL_EVERY_MS = 600_000;
+/** Memory is made free from this part of the limit on. */
+const PRESSURE = 0.75;
+/** After a block could not be written. */
+const RETRY_MS = 10_000;
+/** A wall clock that ran this far ahead of the monotonic one does not age blocks. */
+const CLOCK_STEP_MAX_MS = 3_600_000;
+
+/** How to open the metrics of a store. Limits not given take their defaults. */
+export interface MetricStoreOptions {
+  /** Data directory; log and blocks lie in folders of it. */
+  readonly directory: string;
+  readonly clock: Clock;
+  /** Blocks whose newest sample is this much older than the newest of all go. */
+  readonly retentionMs: number;
+  readonly segmentBytesMax?: number;
+  readonly seriesMax?: number;
+  /** `always` unless given. */
+  readonly durability?: LogDurability;
+  readonly memoryBytesMax?: number;
+  /** How much older than the newest sample of all a late one may be; 0, which takes none, unless given. */
+  readonly outOfOrderWindowMs?: number;
+  readonly onDamage?: (damage: ThalwegError) => void;
+}
+
+/** What the metrics of a store hold and did since they were opened. */
+export type MetricStoreStats = ReturnType<MetricStore["stats"]>;
+
+interface Parts {
+  readonly table: SeriesTable;
+  readonly head: MetricHead;
+  readonly blocks: MetricBlocks;
+  readonly sealer: MetricSealer;
+}
+
+/** Metrics of one data directory. */
+export class MetricStore {
+  readonly #options: MetricStoreOptions;
+  readonly #memoryBytesMax: number;
+  readonly #parts: Parts;
+  readonly reader: MetricReader;
+  readonly #openedMs: number;
+  readonly #openedMonotonicMs: number;
+  #sealDueMs = Number.NEGATIVE_INFINITY;
+  #reliefFailedMs = Number.NEGATIVE_INFINITY;
+  #closed = false;
+
+  private constructor(options: MetricStoreOptions, memoryBytesMax: number, parts: Parts) {
+    this.#options = options;
+    this.#memoryBytesMax = memoryBytesMax;
+    this.#parts = parts;
+    this.reader = new MetricReader(parts);
+    this.#openedMs = options.clock.nowMs();
+    this.#openedMonotonicMs = options.clock.monotonicMs();
+  }
+
+  /**
+   * Opens log and blocks; damaged parts of both are set aside and reported.
+   *
+   * @throws The system's error where a directory cannot be made or read.
+   */
+  static async open(options: MetricStoreOptions): Promise<MetricStore> {
+    const { directory, clock, onDamage = () => undefined } = options;
+    const memoryBytesMax = options.memoryBytesMax ?? MEMORY_BYTES_MAX;
+    const seriesMax = options.seriesMax ?? Math.min(SERIES_MAX, Math.floor((0.6 * memoryBytesMax) / SERIES_BYTES));
+    const table = new SeriesTable(seriesMax);
+    const blocks = await openBlocks({
+      directory: join(directory, "blocks"),
+      quarantine: join(directory, "quarantine"),
+      table,
+      onDamage,
+    });
+    let store: MetricStore | undefined;
+    const head = await openMetricHead({
+      logDirectory: join(directory, "wal"),
+      table,
+      seriesMax,
+      exemplarsMax: Math.min(EXEMPLARS_MAX, Math.ceil(memoryBytesMax / 4096)),
+      segmentBytesMax: options.segmentBytesMax ?? SEGMENT_BYTES_MAX,
+      durability: options.durability ?? "always",
+      outOfOrderWindowMs: options.outOfOrderWindowMs ?? 0,
+      memoryBytesMax,
+      nowMs: clock.nowMs(),
+      firstSegment: blocks.coversMax + 1,
+      sealedBelowMs: (segment) => blocks.sealedBelowMs(segment),
+      onDamage: (damage) => onDamage(new ThalwegError("data_damaged", { ...damage })),
+      onGroup: () => store?.sealInTime(),
+      relief: () => store?.relief(),
+    });
+    for (const { foot } of blocks.all) head.newestMs = Math.max(head.newestMs, foot.maxMs);
+    table.remove([...table.all()].filter((series) => series.head === undefined && series.blocks === 0));
+    const sealer = new MetricSealer({ table, head, blocks });
+    store = new MetricStore(options, memoryBytesMax, { table, head, blocks, sealer });
+    return store;
+  }
+
+  /** @see StoreWriter */
+  async append(samples: readonly SampleToAppend[]): Promise<void> {
+    if (samples.length > 0) await this.#parts.head.submit({ kind: "samples", samples });
+  }
+
+  /** @see StoreWriter */
+  appendSeries(series: readonly SeriesToAppend[]): Promise<AppendOutcome> {
+    return this.#parts.head.submit({ kind: "series", series });
+  }
+
+  /** @see StoreWriter */
+  describe(metadata: MetricMetadata): void {
+    this.#parts.head.describe(metadata);
+  }
+
+  /** @see StoreReader */
+  metadata(): MetricMetadata[] {
+    return this.#parts.head.metadata();
+  }
+
+  /** Seals every sample that is in memory when it is called; resolves when it is in a durable block. */
+  async sealAll(): Promise<void> {
+    await this.#parts.sealer.seal(Number.POSITIVE_INFINITY);
+  }
+
+  /** Starts to seal older samples where memory holds enough of them, or too much of all. */
+  sealInTime(): void {
+    const { head, sealer } = this.#parts;
+    if (sealer.running !== undefined || this.#closed) return;
+    const nowMs = this.#options.clock.monotonicMs();
+    if (head.memoryBytes > PRESSURE * this.#memoryBytesMax) {
+      void this.relief();
+      return;
+    }
+    const cutMs = Math.floor((head.newestMs - HEAD_KEEPS_MS) / BLOCK_RANGE_MS) * BLOCK_RANGE_MS;
+    if (nowMs < this.#sealDueMs || head.newestMs - head.oldestMs <= HEAD_RANGE_MS || head.oldestMs >= cutMs) return;
+    this.#sealDueMs = nowMs + SEAL_EVERY_MS;
+    void this.#inBackground(sealer.seal(cutMs));
+  }
+
+  /** Seals all samples to make room; undefined where that would not help, or failed a moment ago. */
+  relief(): Promise<void> | undefined {
+    const { head, sealer } = this.#parts;
+    if (sealer.running !== undefined) return sealer.running;
+    const nowMs = this.#options.clock.monotonicMs();
+    const helps = head.sampleBytes > this.#memoryBytesMax / 8;
+    if (this.#closed || !helps || nowMs - this.#reliefFailedMs < RETRY_MS) return undefined;
+    return this.#inBackground(sealer.seal(Number.POSITIVE_INFINITY));
+  }
+
+  /**
+   * Deletes blocks past retention, counted from the newest block's newest sample, and at most a day of samples a call, so
+   * that a clock which jumped costs no more than that.
+   *
+   * @returns How many were deleted.
+   */
+  async enforceRetention(): Promise<number> {
+    const { blocks, table } = this.#parts;
+    const { clock, retentionMs } = this.#options;
+    const elapsedMs = clock.monotonicMs() - this.#openedMonotonicMs;
+    const nowMs = Math.min(clock.nowMs(), this.#openedMs + elapsedMs) + CLOCK_STEP_MAX_MS;
+    const newestMs = Math.min(nowMs, Math.max(...blocks.all.map(({ foot }) => foot.maxMs)));
+    const byAge = [...blocks.all].sort((a, b) => a.foot.maxMs - b.foot.maxMs);
+    const lastMs = Math.min(newestMs - retentionMs, (byAge[0]?.foot.maxMs ?? 0) + 86_400_000);
+    let dropped = 0;
+    for (const block of byAge) {
+      if (block.foot.maxMs > lastMs) break;
+      const left = await blocks.drop(block);
+      table.remove(left.filter((series) => series.head === undefined && series.blocks === 0));
+      dropped++;
+    }
+    return dropped;
+  }
+
+  stats() {
+    const { table, head, blocks, sealer } = this.#parts;
+    return {
+      ...head.stats(),
+      series: table.size,
+      oldestMs: Math.min(head.oldestMs, ...blocks.all.map(({ foot }) => foot.minMs)),
+      newestMs: head.newestMs,
+      blocks: blocks.all.length,
+      blockBytes: blocks.all.reduce((sum, { fileBytes }) => sum + fileBytes, 0),
+      ...sealer.stats,
+    };
+  }
+
+  /** Writes what waits, then closes the log. Later writes are refused. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#parts.sealer.running?.catch(() => undefined);
+    await this.#parts.head.close();
+  }
+
+  #inBackground(seal: Promise<void>): Promise<void> {
+    seal.catch((error: unknown) => {
+      this.#reliefFailedMs = this.#options.clock.monotonicMs();
+      process.emitWarning(`samples could not be moved from memory to a block: ${String(error)}`);
+    });
+    return seal;
+  }
+}
