@@ -2,11 +2,14 @@
  * What the faces need from the rest of the program: plain functions and doors, composed by the program's start.
  */
 
+import type { SeriesOutcome } from "../ingest/accept-series.ts";
 import type { Clock } from "../model/clock.ts";
+import type { Labels } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import type { GraphAnswer, PromqlDoor, RuleGroupState, SqlDoor } from "../query/doors.ts";
 import type { PromqlSettings } from "../query/promql/query.ts";
 import type { StoreReader } from "../store/reader.ts";
+import type { RemoteWrite } from "../wire/remote-write.ts";
 import type { DecodeOutcome } from "../wire/span-columns.ts";
 
 /** Where a listener is bound; port 0 asks for any free one. */
@@ -96,6 +99,14 @@ export interface PrometheusDeps {
   alertmanagers(): readonly string[];
 }
 
+/** Bounds and additions of remote read. */
+interface RemoteReadLimits {
+  /** Samples of one query in the form that is not streamed. */
+  readonly samplesMax: number;
+  /** Labels that every series gets which does not have them. */
+  readonly externalLabels: Labels;
+}
+
 /** Everything the faces call; they keep nothing of it but references. */
 export interface ApiDeps {
   readonly listen: { readonly http: ListenAddress; readonly otlpHttp: ListenAddress; readonly otlpGrpc: ListenAddress };
@@ -107,7 +118,11 @@ export interface ApiDeps {
   decodeTraces(bytes: Uint8Array, encoding: "protobuf" | "json"): Promise<DecodeOutcome>;
   /** Counts, checks and stores; resolves once the spans are durable. May reject: then nothing was kept. */
   acceptSpans(received: ReceivedSpans): Promise<SpansOutcome>;
+  /** Counts, checks and stores what remote write brought; resolves once it is durable. May reject: then nothing was kept. */
+  acceptSeries(write: RemoteWrite): Promise<SeriesOutcome>;
   readonly reader: StoreReader;
+  /** What remote read may answer with. */
+  readonly remoteRead: RemoteReadLimits;
   readonly promql: PromqlDoor;
   readonly prometheus: PrometheusDeps;
   readonly sql: SqlDoor;

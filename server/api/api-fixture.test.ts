@@ -128,6 +128,11 @@ export async function startFixture(
       state.received.push(received);
       return { kind: "stored", rejected: new Map() };
     },
+    acceptSeries: async (write) => {
+      const { samples, histograms, exemplars } = write.received;
+      return { kind: "written", samples, histograms, exemplars, faults: write.faults };
+    },
+    remoteRead: { samplesMax: 1_000, externalLabels: [] },
     reader: listReader(() => state.received.map((received) => received.batch)),
     promql: promqlDoor({
       instant: async (request) => {

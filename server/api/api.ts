@@ -17,6 +17,8 @@ import { addOtlpRoutes } from "./otlp-http.ts";
 import { sendOwnError } from "./own-errors.ts";
 import { type CorsRule, corsRule, sendError } from "./prometheus-answer.ts";
 import { addPrometheusRoutes } from "./prometheus-routes.ts";
+import { addRemoteReadRoute } from "./remote-read.ts";
+import { addRemoteWriteRoute } from "./remote-write.ts";
 import type { BodyLimits } from "./request-body.ts";
 import { BODIES_BYTES_MAX, BODY_BYTES_MAX } from "./request-body.ts";
 import { isLoopbackName, refuseHost, refuseOrigin } from "./request-guard.ts";
@@ -67,6 +69,8 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   const http = makeApp(deps, deps.listen.http.host, true, cors);
   addOtlpRoutes(http, deps, limits);
   addPrometheusRoutes(http, deps, limits, cors);
+  addRemoteWriteRoute(http, deps, limits);
+  addRemoteReadRoute(http, deps, limits);
   addSqlRoutes(http, deps, limits);
   addTraceRoutes(http, deps);
   addStatusRoutes(http, deps, feed);

@@ -50,6 +50,11 @@ const DECOMPRESSORS: ReadonlyMap<string, () => ReturnType<typeof createGunzip>> 
   ["zstd", () => createZstdDecompress({ chunkSize: CHUNK_BYTES })],
 ]);
 
+/** Reads a body as it came, whatever its encoding. Call `release` once the bytes are no longer needed. */
+export function readRawBody(request: IncomingMessage, limits: BodyLimits): Promise<BodyOutcome> {
+  return collect(request, limits);
+}
+
 async function collect(request: IncomingMessage, limits: BodyLimits): Promise<BodyOutcome> {
   const announced = Number(request.headers["content-length"] ?? "0");
   const outcome =

@@ -13,6 +13,7 @@ import { type Api, startApi } from "../api/api.ts";
 import type { ApiDeps, PrometheusDeps } from "../api/api-deps.ts";
 import type { Settings } from "../config/settings.ts";
 import type { Address, CaptureMode } from "../config/values.ts";
+import { acceptSeries } from "../ingest/accept-series.ts";
 import { type Ingest, openIngest } from "../ingest/ingest.ts";
 import { openTraceDecoder, type TraceDecoder } from "../ingest/trace-decoder.ts";
 import type { Clock } from "../model/clock.ts";
@@ -201,7 +202,9 @@ function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
       if (outcome.kind === "stored") link.api?.publishLive(outcome.batch);
       return outcome;
     },
+    acceptSeries: (write) => acceptSeries({ writer: store.writer, telemetry, clock }, write),
     reader: store.reader,
+    remoteRead: { samplesMax: prometheus.promql.samplesMax, externalLabels: settings.externalLabels },
     promql,
     prometheus,
     sql: openSqlDoor({ reader: store.reader }),

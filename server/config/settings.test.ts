@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { environmentName, readSettings } from "./settings.ts";
-import { parseAddress, parseBytes, parseCapture, readDurationMs } from "./values.ts";
+import { parseAddress, parseBytes, parseCapture, parseLabels, readDurationMs } from "./values.ts";
 
 const DEFAULTS = { dataDirectory: "/tmp/thalweg-test", memoryBytesMax: 2 ** 30 };
 
@@ -44,6 +44,15 @@ test("addresses, durations, sizes and capture modes", () => {
   assert.equal(parseBytes("--memory", "1GiB"), 2 ** 30);
   assert.equal(parseBytes("--memory", "512MB"), 512e6);
   assert.throws(() => parseBytes("--memory", "much"), /size/);
+  assert.deepEqual(parseLabels("--external-labels", "b=x=y, a=1"), [
+    ["a", "1"],
+    ["b", "x=y"],
+  ]);
+  assert.deepEqual(parseLabels("--external-labels", ""), []);
+  assert.throws(() => parseLabels("--external-labels", "a=1,a=2"), /a is there twice/);
+  for (const bad of ["a", "a=", "=b", "a=b,", "__name__=x", "1a=b"]) {
+    assert.throws(() => parseLabels("--external-labels", bad), /it takes labels/, bad);
+  }
   assert.deepEqual(parseCapture("packet"), { kind: "rung", rung: "packet" });
   assert.deepEqual(parseCapture("replay:a.twcap"), { kind: "replay", file: "a.twcap" });
 });

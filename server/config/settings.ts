@@ -5,7 +5,16 @@
  */
 
 import { ThalwegError } from "../model/errors.ts";
-import { type Address, type CaptureMode, parseAddress, parseBytes, parseCapture, readDurationMs } from "./values.ts";
+import type { Labels } from "../model/series.ts";
+import {
+  type Address,
+  type CaptureMode,
+  parseAddress,
+  parseBytes,
+  parseCapture,
+  parseLabels,
+  readDurationMs,
+} from "./values.ts";
 
 /** Settings of a running server. */
 export interface Settings {
@@ -33,6 +42,8 @@ export interface Settings {
   /** Queries that took longer are logged. */
   readonly querySlowMs: number;
   readonly queryLookbackMs: number;
+  /** Labels that what leaves this server gets, in order of name. */
+  readonly externalLabels: Labels;
   /** RE2 expression of origins of other sites that may ask; empty for none. */
   readonly corsOrigin: string;
   readonly logLevel: "debug" | "info" | "warn" | "error";
@@ -89,6 +100,7 @@ export const SETTINGS: readonly SettingEntry[] = [
   { flag: "--enable-feature", takes: "A,B", fallback: "", help: "Prometheus' own feature names" },
   { flag: "--allow-remote", takes: "", fallback: "", help: "accept addresses that other machines reach" },
   { flag: "--allow-host", takes: "A,B", fallback: "", help: "names such as a proxy's that a Host header may carry" },
+  { flag: "--external-labels", takes: "A=B,C=D", fallback: "", help: "labels for series that others read here" },
   { flag: "--cors-origin", takes: "REGEX", fallback: "", help: "origins of other sites that may ask, anchored RE2" },
   { flag: "--log-level", takes: "LEVEL", fallback: "info", help: "debug, info, warn or error" },
 ];
@@ -132,6 +144,7 @@ export function readSettings(
       text("--query-concurrency") === "auto" ? 0 : parseCount("--query-concurrency", text("--query-concurrency")),
     querySlowMs: readDurationMs("--query-slow", text("--query-slow")),
     queryLookbackMs: readDurationMs("--query-lookback", text("--query-lookback")),
+    externalLabels: parseLabels("--external-labels", text("--external-labels")),
     corsOrigin: text("--cors-origin"),
     logLevel: oneOf("--log-level", text("--log-level"), ["debug", "info", "warn", "error"]),
     flags: Object.fromEntries(SETTINGS.map(({ flag }) => [flag.slice(2), text(flag)])),

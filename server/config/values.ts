@@ -2,6 +2,7 @@
 
 import { parseDurationMs } from "../model/duration.ts";
 import { ThalwegError } from "../model/errors.ts";
+import type { Labels } from "../model/series.ts";
 
 /** A listening address; port 0 lets the system choose. */
 export interface Address {
@@ -46,6 +47,21 @@ export function readDurationMs(flag: string, value: string): number {
   }
   if (durationMs === 0) throw new ThalwegError("flag_invalid", { flag, value, why: "it must be longer than 0" });
   return durationMs;
+}
+
+/** Reads labels such as `cluster=a,replica=b`; the answer is in order of name. */
+export function parseLabels(flag: string, value: string): Labels {
+  const labels = new Map<string, string>();
+  for (const pair of value === "" ? [] : value.split(",")) {
+    const match = /^\s*([a-zA-Z_][a-zA-Z0-9_]*)=(.+)$/.exec(pair);
+    const [, name = "", content = ""] = match ?? [];
+    if (match === null || name === "__name__") {
+      throw new ThalwegError("flag_invalid", { flag, value, why: "it takes labels such as cluster=a,replica=b" });
+    }
+    if (labels.has(name)) throw new ThalwegError("flag_invalid", { flag, value, why: `${name} is there twice` });
+    labels.set(name, content);
+  }
+  return [...labels].sort(([left], [right]) => (left < right ? -1 : 1));
 }
 
 /** Reads sizes such as `512MB` or `1GiB`. */

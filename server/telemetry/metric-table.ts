@@ -13,8 +13,9 @@ export interface MetricDefinition {
   readonly labels: Readonly<Record<string, LabelValues>>;
 }
 
-const SIGNALS = ["traces", "metrics", "logs"] as const;
-const TRANSPORTS = ["grpc", "http", "capture", "replay"] as const;
+/** `metrics` counts samples and histograms that other programs wrote; their exemplars count apart. */
+const SIGNALS = ["traces", "metrics", "exemplars", "logs"] as const;
+const TRANSPORTS = ["grpc", "http", "remote_write", "capture", "replay"] as const;
 /** Stands for every value outside a label's list. */
 export const OTHER = "other";
 
@@ -27,6 +28,19 @@ const REJECT_REASONS = [
   "spans_max",
   "overload",
   "store_unavailable",
+  "labels_invalid",
+  "labels_duplicate",
+  "labels_limit",
+  "metadata_invalid",
+  "out_of_order",
+  "too_old",
+  "duplicate",
+  "timestamp",
+  "series_max",
+  "histogram_invalid",
+  "exemplar_out_of_order",
+  "exemplar_labels",
+  "exemplar_series",
   OTHER,
 ] as const;
 /** Why the metric store leaves out a sample or exemplar. */

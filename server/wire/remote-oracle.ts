@@ -131,7 +131,7 @@ export function randomHistogram(random: () => number, integer: boolean, hint: Co
     }));
   const positiveSpans = spans();
   const negativeSpans = isCustom ? [] : spans();
-  const bounds = Array.from({ length: 60 }, (_, at) => at * (random() < 0.5 ? 0.125 : 1 / 3)).sort((a, b) => a - b);
+  const bounds = Array.from({ length: 60 }, (_, at) => at + (random() < 0.5 ? 0.125 : 1 / 3));
   return grow(
     {
       schema: isCustom ? -53 : Math.floor(random() * 13) - 4,

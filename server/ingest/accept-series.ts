@@ -1,0 +1,195 @@
+/**
+ * The way in for series that other programs write: limit, store, count, and say what became of them.
+ *
+ * Invariant: `received = stored + rejected` holds in the counters of the signals `metrics` (samples and histograms) and
+ * `exemplars` whenever no write is under way.
+ */
+
+import type { Clock } from "../model/clock.ts";
+import { ThalwegError } from "../model/errors.ts";
+import { labelsText } from "../model/labels-text.ts";
+import type { SeriesToAppend } from "../model/series.ts";
+import type { AppendOutcome, StoreWriter } from "../store/writer.ts";
+import type { Telemetry } from "../telemetry/telemetry.ts";
+import type { RemoteWrite } from "../wire/remote-write.ts";
+import { isTooFine, reduceResolution } from "./reduce-resolution.ts";
+
+/** How far ahead of the clock a sample may be; the limit of Prometheus' receiver. */
+const AHEAD_MS_MAX = 10 * 60_000;
+const RETRY_AFTER_SECONDS = 2;
+const TRANSPORT = "remote_write";
+const EXEMPLAR_REASON = "exemplar_";
+
+/** The outcome of a write without series. */
+const NOTHING: AppendOutcome = {
+  samples: 0,
+  histograms: 0,
+  exemplars: 0,
+  refused: new Map(),
+  unreported: { samples: 0, histograms: 0, exemplars: 0 },
+  firstRefusal: undefined,
+  firstExemplarRefusal: undefined,
+};
+
+/** What accepting series needs. */
+export interface AcceptSeriesDeps {
+  readonly writer: StoreWriter;
+  readonly telemetry: Telemetry;
+  readonly clock: Clock;
+}
+
+/** What became of a write, as remote write tells it. */
+export type SeriesOutcome =
+  | {
+      /** Durable, but for what `faults` tell of. */
+      readonly kind: "written";
+      /** What the sender is told as written. */
+      readonly samples: number;
+      readonly histograms: number;
+      readonly exemplars: number;
+      /** Sentences about what was left out and must not be sent again; empty where nothing was. */
+      readonly faults: readonly string[];
+    }
+  | {
+      /** Nothing was kept; the sender shall try again after so long. */
+      readonly kind: "refused";
+      readonly reason: string;
+      readonly retryAfterSeconds: number;
+    };
+
+/** Stores what a write brought; resolves once it is durable. */
+export async function acceptSeries(deps: AcceptSeriesDeps, write: RemoteWrite): Promise<SeriesOutcome> {
+  const ledger = new Ledger(deps.telemetry, write);
+  for (const metadata of write.metadata) deps.writer.describe(metadata);
+  const faults = [...write.faults];
+  const series = withinTime(write.series, { maxMs: deps.clock.nowMs() + AHEAD_MS_MAX, ledger, faults });
+  const coarse = series.map(coarser);
+  let outcome: AppendOutcome;
+  try {
+    outcome = coarse.length === 0 ? NOTHING : await deps.writer.appendSeries(coarse);
+  } catch (error) {
+    ledger.refuseAll();
+    if (!(error instanceof ThalwegError) || error.code !== "store_unavailable") throw error;
+    return { kind: "refused", reason: error.message, retryAfterSeconds: RETRY_AFTER_SECONDS };
+  }
+  ledger.settle(outcome);
+  if (outcome.firstRefusal !== undefined) faults.push(outcome.firstRefusal);
+  // Version 1 says nothing of exemplars.
+  if (outcome.firstExemplarRefusal !== undefined && write.version === 2) faults.push(outcome.firstExemplarRefusal);
+  const { unreported } = outcome;
+  const floats = outcome.samples + unreported.samples;
+  const stale = Math.min(write.staleHistograms, floats);
+  return {
+    kind: "written",
+    samples: floats - stale,
+    histograms: outcome.histograms + unreported.histograms + stale,
+    exemplars: outcome.exemplars + unreported.exemplars,
+    faults,
+  };
+}
+
+/** Counts one write. What is neither left out before nor refused by the store is stored. */
+class Ledger {
+  readonly #telemetry: Telemetry;
+  /** Samples and histograms that are not accounted for yet. */
+  #samples: number;
+  #exemplars: number;
+
+  constructor(telemetry: Telemetry, write: RemoteWrite) {
+    this.#telemetry = telemetry;
+    this.#samples = write.received.samples + write.received.histograms;
+    this.#exemplars = write.received.exemplars;
+    const received = "thalweg_ingest_received_total";
+    telemetry.count(received, { signal: "metrics", transport: TRANSPORT }, this.#samples);
+    telemetry.count(received, { signal: "exemplars", transport: TRANSPORT }, this.#exemplars);
+    for (const [reason, count] of write.rejected) this.rejectSamples(reason, count);
+    for (const [reason, count] of write.rejectedExemplars) this.rejectExemplars(reason, count);
+  }
+
+  rejectSamples(reason: string, count: number): void {
+    this.#samples -= count;
+    this.#telemetry.count("thalweg_ingest_rejected_total", { signal: "metrics", reason }, count);
+  }
+
+  rejectExemplars(reason: string, count: number): void {
+    this.#exemplars -= count;
+    this.#telemetry.count("thalweg_ingest_rejected_total", { signal: "exemplars", reason }, count);
+  }
+
+  /** Nothing was kept. */
+  refuseAll(): void {
+    this.rejectSamples("store_unavailable", this.#samples);
+    this.rejectExemplars("store_unavailable", this.#exemplars);
+  }
+
+  settle(outcome: AppendOutcome): void {
+    let exemplarsLeft = this.#exemplars - outcome.exemplars;
+    for (const [reason, count] of outcome.refused) {
+      if (!reason.startsWith(EXEMPLAR_REASON)) continue;
+      this.rejectExemplars(reason, count);
+      exemplarsLeft -= count;
+    }
+    // Reasons of both kinds are counted together: what exemplars of their own reasons leave open is theirs.
+    for (const [reason, count] of outcome.refused) {
+      if (reason.startsWith(EXEMPLAR_REASON)) continue;
+      const ofExemplars = Math.min(count, exemplarsLeft);
+      exemplarsLeft -= ofExemplars;
+      if (ofExemplars > 0) this.rejectExemplars(reason, ofExemplars);
+      if (count > ofExemplars) this.rejectSamples(reason, count - ofExemplars);
+    }
+    this.#telemetry.count("thalweg_ingest_stored_total", { signal: "metrics" }, this.#samples);
+    this.#telemetry.count("thalweg_ingest_stored_total", { signal: "exemplars" }, this.#exemplars);
+  }
+}
+
+interface TimeLimit {
+  readonly maxMs: number;
+  readonly ledger: Ledger;
+  readonly faults: string[];
+}
+
+/** Leaves out what is too far ahead of the clock. */
+function withinTime(all: readonly SeriesToAppend[], limit: TimeLimit): readonly SeriesToAppend[] {
+  const { maxMs } = limit;
+  const isAhead = ({ timestampsMs, exemplars }: SeriesToAppend) =>
+    timestampsMs.some((ms) => ms > maxMs) || exemplars?.some(({ timestampMs }) => timestampMs > maxMs) === true;
+  if (!all.some(isAhead)) return all;
+  return all.map((series) => (isAhead(series) ? cutAhead(series, limit) : series));
+}
+
+function cutAhead(series: SeriesToAppend, { maxMs, ledger, faults }: TimeLimit): SeriesToAppend {
+  const { timestampsMs, values, histograms, startsMs, exemplars } = series;
+  const kept = Uint32Array.from(timestampsMs.keys()).filter((at) => (timestampsMs[at] ?? 0) <= maxMs);
+  const over = timestampsMs.length - kept.length;
+  if (over > 0) {
+    ledger.rejectSamples("timestamp", over);
+    faults.push(`out of bounds: timestamp is too far in the future for series ${labelsText(series.labels)}`);
+  }
+  const examples = exemplars?.filter(({ timestampMs }) => timestampMs <= maxMs);
+  ledger.rejectExemplars("timestamp", (exemplars?.length ?? 0) - (examples?.length ?? 0));
+  return {
+    labels: series.labels,
+    timestampsMs: picked(timestampsMs, kept),
+    values: picked(values, kept),
+    histograms: histograms === undefined ? undefined : Array.from(kept, (at) => histograms[at]),
+    startsMs: startsMs === undefined ? undefined : picked(startsMs, kept),
+    exemplars: examples,
+  };
+}
+
+/** Copied as bytes, so that stale markers stay what they are. */
+function picked(column: Float64Array, rows: Uint32Array): Float64Array {
+  const bits = new BigUint64Array(column.buffer, column.byteOffset, column.length);
+  const kept = new BigUint64Array(rows.length);
+  for (const [to, from] of rows.entries()) kept[to] = bits[from] as bigint; // in range: rows of the column
+  return new Float64Array(kept.buffer);
+}
+
+function coarser(series: SeriesToAppend): SeriesToAppend {
+  const { histograms } = series;
+  if (histograms?.some((each) => each !== undefined && isTooFine(each)) !== true) return series;
+  return {
+    ...series,
+    histograms: histograms.map((each) => (each !== undefined && isTooFine(each) ? reduceResolution(each) : each)),
+  };
+}
