@@ -235,6 +235,7 @@ export function listReader(batches: () => SpanBatch[]): StoreReader {
         .filter((span) => span.traceId === traceId)
         .slice(0, spansMax),
     select: async (): Promise<SeriesSamples[]> => [],
+    selectSeries: async (): Promise<SeriesSamples[]> => [],
     exemplars: async () => [],
     series: async (matchers) => select(matchers[0]?.value),
     metadata: () => [{ name: "up", type: "gauge", help: "Is it up?", unit: "" }],

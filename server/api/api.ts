@@ -17,7 +17,7 @@ import { addOtlpRoutes } from "./otlp-http.ts";
 import { sendOwnError } from "./own-errors.ts";
 import { type CorsRule, corsRule, sendError } from "./prometheus-answer.ts";
 import { addPrometheusRoutes } from "./prometheus-routes.ts";
-import { addRemoteReadRoute } from "./remote-read.ts";
+import { addRemoteReadRoute, REMOTE_READ_STREAM_TYPE } from "./remote-read.ts";
 import { addRemoteWriteRoute } from "./remote-write.ts";
 import type { BodyLimits } from "./request-body.ts";
 import { BODIES_BYTES_MAX, BODY_BYTES_MAX } from "./request-body.ts";
@@ -150,6 +150,8 @@ function noSchemas(): never {
 
 async function compress(request: FastifyRequest, reply: FastifyReply, payload: unknown): Promise<unknown> {
   if (reply.hasHeader("content-encoding") || request.method === "HEAD") return payload;
+  // Chunks are compressed by themselves.
+  if (reply.getHeader("content-type") === REMOTE_READ_STREAM_TYPE) return payload;
   if (!acceptsGzip(request.headers["accept-encoding"])) return payload;
   if (typeof payload === "string" || Buffer.isBuffer(payload)) {
     if (payload.length < COMPRESS_BYTES_MIN) return payload;

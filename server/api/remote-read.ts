@@ -30,7 +30,8 @@ const TYPE_NAMES: ReadonlyMap<number, string> = new Map([
   [STREAMED_XOR_CHUNKS, "STREAMED_XOR_CHUNKS"],
 ]);
 const SAMPLES_TYPE = "application/x-protobuf";
-const STREAM_TYPE = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
+/** Content-Type of the streamed form. */
+export const REMOTE_READ_STREAM_TYPE = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
 /** Work is laid down for others after so long. */
 const TURN_MS_MAX = 20;
 /** Bytes of an answer that are made ahead of its reader. */
@@ -113,7 +114,7 @@ async function answer(answering: Answering, { queries, responseTypes }: ReadRequ
     highWaterMark: STREAM_BYTES,
   });
   frames.once("error", (error) => deps.log.error({ err: error }, "a remote read broke off"));
-  return reply.code(200).type(STREAM_TYPE).send(frames);
+  return reply.code(200).type(REMOTE_READ_STREAM_TYPE).send(frames);
 }
 
 async function* framesOf(deps: ApiDeps, reads: readonly PlannedRead[]): AsyncGenerator<Uint8Array> {

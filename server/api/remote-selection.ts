@@ -11,7 +11,10 @@ import type { ReadQuery } from "../wire/remote-read.ts";
 /** The hint of one who wants to know which series there are. */
 const SERIES_FUNCTION = "series";
 const NO_SAMPLES = new Float64Array(0);
-const SERIES_MAX = 10_000_000;
+/** Series of the first batch; later ones are as large as to bring so many samples. */
+const BATCH_SERIES_AT_FIRST = 32;
+const BATCH_SERIES_MAX = 4_096;
+const BATCH_SAMPLES = 100_000;
 
 /** A selection that can be made. */
 export interface PlannedRead {
@@ -67,7 +70,11 @@ function withoutExternal(matcher: Matcher, external: ReadonlyMap<string, string>
   return isExternal ? { ...matcher, value: "" } : matcher;
 }
 
-/** Series of a selection in order of labels, with their samples unless only labels are asked for. */
+/**
+ * Series of a selection in order of labels, with their samples unless only labels are asked for.
+ *
+ * Samples are read a batch of series at a time, when they are asked for, so a large selection never lies in memory.
+ */
 export async function* selectSeries(
   reader: StoreReader,
   read: PlannedRead,
@@ -76,14 +83,20 @@ export async function* selectSeries(
   const { matchers, minMs, maxMs, labelsOnly } = read;
   // As in Prometheus, no matcher at all selects nothing.
   if (matchers.length === 0 || minMs > maxMs) return;
+  const found = (await reader.series(matchers, minMs, maxMs)).toSorted(compareLabels);
   if (labelsOnly) {
-    const found = await reader.series(matchers, minMs, maxMs);
-    for (const labels of found.toSorted(compareLabels)) yield { labels, timestampsMs: NO_SAMPLES, values: NO_SAMPLES };
+    for (const labels of found) yield { labels, timestampsMs: NO_SAMPLES, values: NO_SAMPLES };
     return;
   }
-  const found = await reader.select(matchers, minMs, maxMs, { samplesMax, seriesMax: SERIES_MAX });
-  found.sort((left, right) => compareLabels(left.labels, right.labels));
-  yield* found;
+  for (let at = 0, room = BATCH_SERIES_AT_FIRST; at < found.length; ) {
+    const batch = await reader.selectSeries(found.slice(at, at + room), minMs, maxMs, { samplesMax, seriesMax: room });
+    at += room;
+    let samples = 0;
+    for (const { timestampsMs } of batch) samples += timestampsMs.length;
+    const perSeries = samples / Math.max(1, batch.length);
+    room = Math.min(BATCH_SERIES_MAX, Math.max(1, Math.floor(BATCH_SAMPLES / Math.max(1, perSeries))));
+    yield* batch;
+  }
 }
 
 /** Labels of both in order of name; where both have one, that of the series. */

@@ -5,7 +5,7 @@ import http from "node:http";
 import test from "node:test";
 import { acceptSeries } from "../ingest/accept-series.ts";
 import { ThalwegError } from "../model/errors.ts";
-import type { Labels } from "../model/series.ts";
+import type { Labels, SeriesSamples } from "../model/series.ts";
 import { FakeClock, NOON_MS, openIn, temporaryDirectory } from "../store/store-fixture.ts";
 import { Telemetry } from "../telemetry/telemetry.ts";
 import { crc32c } from "../wire/crc32c.ts";
@@ -13,7 +13,7 @@ import { histogramMessage, randomHistogram, remoteDecode, remoteEncode } from ".
 import { decodeSnappy, encodeSnappy } from "../wire/snappy.ts";
 import { seededRandom } from "../wire/trace-oracle.ts";
 import { decodeXorChunk } from "../wire/xor-chunk.ts";
-import { type Answer, startFixture } from "./api-fixture.test.ts";
+import { type Answer, listReader, startFixture } from "./api-fixture.test.ts";
 
 const V1 = "application/x-protobuf";
 const V2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
@@ -504,4 +504,80 @@ test("read: ten at a time, and one who leaves makes room", async (context) => {
   for (const controller of controllers) controller.abort();
   await Promise.all(left);
   assert.equal(framesOf(await remote.read(request)).length, 5);
+});
+
+/** A reader of so many series with 10,000 samples of noise each, and the series it was asked for. */
+function noiseReader(seriesCount: number, failsAt = Number.POSITIVE_INFINITY) {
+  const random = seededRandom(3);
+  const words = Uint32Array.from({ length: 20_000 }, () => Math.floor(random() * 2 ** 32));
+  const columns = {
+    timestampsMs: Float64Array.from({ length: 10_000 }, (_, at) => at * 1_000),
+    values: new Float64Array(words.buffer),
+  };
+  const all = Array.from(
+    { length: seriesCount },
+    (_, at): Labels => [["__name__", `noise_${String(at).padStart(5, "0")}`]],
+  );
+  const asked = { series: 0 };
+  const reader = {
+    ...listReader(() => []),
+    series: async () => all,
+    selectSeries: async (labels: readonly Labels[]): Promise<SeriesSamples[]> => {
+      asked.series += labels.length;
+      if (asked.series > failsAt) throw new Error("a test says so");
+      return labels.map((each) => ({ labels: each, ...columns }));
+    },
+  };
+  return { reader, asked };
+}
+
+function noiseRequest(types: readonly number[]): Buffer {
+  return Buffer.from(
+    encodeSnappy(
+      remoteEncode("one", "ReadRequest", {
+        queries: [query(matcher("__name__", "x"))],
+        accepted_response_types: types,
+      }),
+    ),
+  );
+}
+
+test("read: a slow reader holds the store up, and memory with it", async (context) => {
+  const { reader, asked } = noiseReader(3_000);
+  const { url } = await startFixture(context, { reader });
+  const bytes = await new Promise<number>((resolve, reject) => {
+    const request = http.request(`${url}/api/v1/read`, { method: "POST" }, (response) => {
+      response.on("error", reject);
+      let read = 0;
+      response.on("data", (chunk: Buffer) => {
+        read += chunk.length;
+        if (read < 1_000_000 || response.isPaused()) return;
+        response.pause();
+        setTimeout(() => {
+          request.destroy();
+          resolve(read);
+        }, 500);
+      });
+    });
+    request.on("error", () => undefined);
+    request.end(noiseRequest([1]));
+  });
+  assert.ok(bytes < 30_000_000);
+  assert.ok(asked.series > 5 && asked.series < 600, `${asked.series} series of 3000`);
+  const before = asked.series;
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.ok(asked.series <= before + 32, "the store is asked on after the reader has gone");
+});
+
+test("read: a stream that fails in the middle breaks off, and one that fails at once is an error", async (context) => {
+  const { reader } = noiseReader(3_000, 400);
+  const fixture = await startFixture(context, { reader });
+  const cut = await fetch(`${fixture.url}/api/v1/read`, { method: "POST", body: noiseRequest([1]) });
+  assert.equal(cut.status, 200);
+  await assert.rejects(cut.arrayBuffer());
+  assert.equal(fixture.logged.length, 1);
+  const failing = await startFixture(context, { reader: noiseReader(10, 0).reader });
+  const answer = await fetch(`${failing.url}/api/v1/read`, { method: "POST", body: noiseRequest([0]) });
+  assert.equal(answer.status, 500);
+  assert.doesNotMatch(await answer.text(), /a test says so/);
 });

@@ -41,6 +41,29 @@ export class MetricReader {
     limits?: SelectLimits,
   ): Promise<SeriesSamples[]> {
     const matched = this.#match(matchers);
+    const runs = await this.#gather(matched, minMs, maxMs, limits);
+    return this.#joined(matched, runs, limits);
+  }
+
+  /** @see StoreReader */
+  async selectSeries(
+    labels: readonly Labels[],
+    minMs: number,
+    maxMs: number,
+    limits?: SelectLimits,
+  ): Promise<SeriesSamples[]> {
+    const asked = labels.map((each) => this.#parts.table.find(each)).filter((series) => series !== undefined);
+    const runs = await this.#gather(byReference(asked), minMs, maxMs, limits);
+    return this.#joined(asked, runs, limits);
+  }
+
+  /** @param matched In order of reference. */
+  async #gather(
+    matched: readonly MetricSeries[],
+    minMs: number,
+    maxMs: number,
+    limits: SelectLimits | undefined,
+  ): Promise<ReadonlyMap<MetricSeries, readonly SampleRun[]>> {
     const budget = new SelectBudget(limits);
     const runs = new Map<MetricSeries, SampleRun[]>();
     const add = (series: MetricSeries, found: readonly SampleRun[]) => {
@@ -66,8 +89,17 @@ export class MetricReader {
       });
       if (budget.isDue) await budget.pause();
     }
+    return runs;
+  }
+
+  async #joined(
+    wanted: readonly MetricSeries[],
+    runs: ReadonlyMap<MetricSeries, readonly SampleRun[]>,
+    limits: SelectLimits | undefined,
+  ): Promise<SeriesSamples[]> {
+    const budget = new SelectBudget(limits);
     const found: SeriesSamples[] = [];
-    for (const series of matched) {
+    for (const series of wanted) {
       const run = joinRuns(runs.get(series) ?? []);
       if (run !== undefined) found.push({ labels: series.labels, ...run });
       if (budget.isDue) await budget.pause();
@@ -130,7 +162,7 @@ export class MetricReader {
 
   /** Ordered by reference, as blocks are; a copy, since the index goes on. */
   #match(matchers: readonly Matcher[]): MetricSeries[] {
-    return [...this.#parts.table.match(matchers)].sort((a, b) => a.ref - b.ref);
+    return byReference(this.#parts.table.match(matchers));
   }
 
   #blocksIn(minMs: number, maxMs: number) {
@@ -141,6 +173,10 @@ export class MetricReader {
     const { head, blocks } = this.#parts;
     return minMs <= head.oldestMs && maxMs >= head.newestMs && blocks.all.every(({ foot }) => foot.minMs >= minMs);
   }
+}
+
+function byReference(series: readonly MetricSeries[]): MetricSeries[] {
+  return [...series].sort((a, b) => a.ref - b.ref);
 }
 
 /** Counts what a selection gathers, and lets others have their turn. */

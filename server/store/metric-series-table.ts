@@ -50,12 +50,7 @@ export class SeriesTable {
     const known = this.#byLabels.get(labels);
     if (known !== undefined && !known.removed) return known;
     const hash = hashOf(labels);
-    const entry = this.#byHash.get(hash);
-    let series = Array.isArray(entry)
-      ? entry.find((other) => sameLabels(other.labels, labels))
-      : entry !== undefined && sameLabels(entry.labels, labels)
-        ? entry
-        : undefined;
+    let series = this.#atHash(hash, labels);
     if (series === undefined) {
       if (this.#size >= this.#max) return undefined;
       series = this.#make(labels, hash);
@@ -64,9 +59,20 @@ export class SeriesTable {
     return series;
   }
 
+  /** The series with these labels, if there is one. */
+  find(labels: Labels): MetricSeries | undefined {
+    return this.#atHash(hashOf(labels), labels);
+  }
+
   /** A series that is known not to be there, however many there are. */
   adopt(labels: Labels): MetricSeries {
     return this.#make(labels, hashOf(labels));
+  }
+
+  #atHash(hash: number, labels: Labels): MetricSeries | undefined {
+    const entry = this.#byHash.get(hash);
+    if (Array.isArray(entry)) return entry.find((other) => sameLabels(other.labels, labels));
+    return entry !== undefined && sameLabels(entry.labels, labels) ? entry : undefined;
   }
 
   #make(labels: Labels, hash: number): MetricSeries {

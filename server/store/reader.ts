@@ -55,6 +55,17 @@ export interface StoreReader {
   trace(traceId: string, spansMax: number): Promise<StoredSpan[]>;
   /** Series that satisfy all matchers with their samples in `[minMs, maxMs]`, both ends included. Series without samples there are left out. */
   select(matchers: readonly Matcher[], minMs: number, maxMs: number, limits?: SelectLimits): Promise<SeriesSamples[]>;
+  /**
+   * As `select`, for series whose labels `series` gave. One that is gone meanwhile is left out, as is one without samples.
+   *
+   * So a large selection can be read a few series at a time. The order is that of `labels`.
+   */
+  selectSeries(
+    labels: readonly Labels[],
+    minMs: number,
+    maxMs: number,
+    limits?: SelectLimits,
+  ): Promise<SeriesSamples[]>;
   /** Labels of series with at least one sample in `[minMs, maxMs]`. */
   series(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<Labels[]>;
   /** Exemplars in `[minMs, maxMs]` of series that satisfy all matchers. */

@@ -190,6 +190,7 @@ function doorsOf(engine: EngineHolder, metrics: MetricStore): Pick<Store, "write
       sql: async (statement, limits) => engine.open().sql(statement, limits),
       trace: async (traceId, spansMax) => engine.open().trace(traceId, spansMax),
       select: (matchers, minMs, maxMs, limits) => reader.select(matchers, minMs, maxMs, limits),
+      selectSeries: (labels, minMs, maxMs, limits) => reader.selectSeries(labels, minMs, maxMs, limits),
       exemplars: async (matchers, minMs, maxMs) => reader.exemplars(matchers, minMs, maxMs),
       series: (matchers, minMs, maxMs) => reader.series(matchers, minMs, maxMs),
       metadata: () => metrics.metadata(),
