@@ -1,7 +1,7 @@
 /**
  * Bodies of OTLP exports whose traces never repeat: the data shape of Jaeger's benchmark.
  *
- * 512 spans a request, ten a trace over three services, 50 services, 2,000 names, 11 attributes. A fixed set of bodies is
+ * 512 spans a request, ten a trace over three services, 50 services, 40 names each, 11 attributes. A fixed set of bodies is
  * encoded once; each use writes fresh trace ids and times over the old ones, so that sending costs next to nothing.
  */
 
@@ -11,7 +11,7 @@ export const SPANS_PER_BODY = 512;
 const SPANS_PER_TRACE = 10;
 const SERVICES_PER_TRACE = 3;
 const SERVICES = 50;
-const NAMES = 2_000;
+const NAMES_PER_SERVICE = 40;
 const BODIES = 64;
 const KIND_SERVER = 2;
 const KIND_CLIENT = 3;
@@ -112,7 +112,9 @@ function writeSpan(writer: ProtobufWriter, body: number, index: number, shape: A
   const inTrace = index % SPANS_PER_TRACE;
   const number = body * SPANS_PER_BODY + index;
   const durationNs = BigInt(100_000 + ((number * 7919) % 50_000_000));
-  const name = (number * 31) % NAMES;
+  // Each service has names of its own.
+  const service = (body * SERVICES_PER_TRACE + (inTrace % SERVICES_PER_TRACE)) % SERVICES;
+  const name = service * NAMES_PER_SERVICE + ((number * 31) % NAMES_PER_SERVICE);
   const span = writer.openMessage(2);
   const traceId = Buffer.alloc(16, TRACE_MARK);
   traceId.writeUInt32BE(Math.floor(index / SPANS_PER_TRACE), 12);

@@ -20,6 +20,8 @@ const CLIENT_BYTES_MAX = 256 * 1024;
 const EVENT_ROWS_MAX = 100;
 const EVENT_EVERY_MS = 250;
 const KEEP_ALIVE_MS = 15_000;
+/** Of larger batches the rows are kept in place of the batch, which may hold much beside them. */
+const KEPT_BATCH_ROWS_MAX = 4_096;
 
 /** One request as the live list shows it. Nanoseconds are decimal strings, `parent_span_id` is null for a root. */
 export interface LiveRow {
@@ -38,7 +40,9 @@ export interface LiveRow {
 
 /** Takes stored batches and passes their requests on. */
 export class LiveFeed {
-  #ring: LiveRow[] = [];
+  /** What the ring is made of once somebody asks, oldest first, and how many requests it holds. */
+  #ring: { readonly source: SpanBatch | readonly LiveRow[]; readonly requests: number }[] = [];
+  #ringRequests = 0;
   #clients = new Map<ServerResponse, { dropped: number }>();
   #pending: LiveRow[] = [];
   #pendingDropped = 0;
@@ -51,12 +55,14 @@ export class LiveFeed {
     return this.#droppedTotal;
   }
 
-  /** Adds the requests of a batch: all spans that are not internal. Costs no more than the ring is long. */
+  /** Adds the requests of a batch: all spans that are not internal. Where nobody watches it only keeps the batch. */
   publish(batch: SpanBatch): void {
-    const rows = newestRows(batch);
-    if (rows.length === 0) return;
-    this.#ring = this.#ring.concat(rows).slice(-RING_ROWS_MAX);
+    const requests = countRequests(batch);
+    if (requests === 0) return;
+    this.#keep(batch.rows > KEPT_BATCH_ROWS_MAX ? newestRows(batch, RING_ROWS_MAX) : batch, requests);
     if (this.#clients.size === 0) return;
+    const rows = newestRows(batch, EVENT_ROWS_MAX);
+    this.#pendingDropped += requests - rows.length;
     this.#pending = this.#pending.concat(rows);
     const surplus = this.#pending.length - EVENT_ROWS_MAX;
     if (surplus > 0) {
@@ -68,7 +74,14 @@ export class LiveFeed {
 
   /** The newest requests, newest first. */
   newest(rowsMax: number): LiveRow[] {
-    return rowsMax <= 0 ? [] : this.#ring.slice(-rowsMax).reverse();
+    const newest: LiveRow[] = [];
+    for (const { source } of this.#ring.toReversed()) {
+      const missing = Math.min(rowsMax, RING_ROWS_MAX) - newest.length;
+      if (missing <= 0) break;
+      const rows = "rows" in source ? newestRows(source, missing) : source.slice(-missing);
+      newest.push(...rows.toReversed());
+    }
+    return newest;
   }
 
   /** Streams events to `response` until it closes; false where there are too many clients. */
@@ -88,6 +101,16 @@ export class LiveFeed {
     }
     clearTimeout(this.#timer);
     this.#timer = undefined;
+  }
+
+  #keep(source: SpanBatch | readonly LiveRow[], requests: number): void {
+    this.#ring.push({ source, requests });
+    this.#ringRequests += requests;
+    for (let oldest = this.#ring[0]; oldest !== undefined; oldest = this.#ring[0]) {
+      if (this.#ringRequests - oldest.requests < RING_ROWS_MAX) return;
+      this.#ringRequests -= oldest.requests;
+      this.#ring.shift();
+    }
   }
 
   #send(): void {
@@ -122,10 +145,16 @@ export class LiveFeed {
   }
 }
 
-function newestRows(batch: SpanBatch): LiveRow[] {
+function countRequests(batch: SpanBatch): number {
+  let requests = 0;
+  for (let row = 0; row < batch.rows; row++) if ((batch.kind[row] ?? 0) > KIND_INTERNAL) requests++;
+  return requests;
+}
+
+function newestRows(batch: SpanBatch, rowsMax: number): LiveRow[] {
   const rows: LiveRow[] = [];
   const read = textReader(batch.text);
-  for (let row = batch.rows - 1; row >= 0 && rows.length < RING_ROWS_MAX; row--) {
+  for (let row = batch.rows - 1; row >= 0 && rows.length < rowsMax; row--) {
     if ((batch.kind[row] ?? 0) > KIND_INTERNAL) rows.push(liveRow(batch, row, read));
   }
   return rows.reverse();

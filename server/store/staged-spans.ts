@@ -61,6 +61,10 @@ export const KIND_WORD_AT = 1;
 export const STATUS_WORD_AT = KIND_WORD_AT + SPAN_KINDS.length;
 export const SOURCE_WORD_AT = STATUS_WORD_AT + SPAN_STATUSES.length;
 
+/** Ids of resources by content: every request brings its resources anew. */
+const idsByContent = new Map<string, bigint>();
+const KNOWN_RESOURCES_MAX = 10_000;
+const KNOWN_CONTENT_LENGTH_MAX = 8_192;
 const resourceIds = new WeakMap<Resource, bigint>();
 
 /** 64 bits of the content's SHA-256: the same resource has the same id in every file and on every host. */
@@ -72,7 +76,12 @@ function resourceIdOf(resource: Resource): bigint {
     resource.instance,
     resource.attributes.map(({ key, kind, value }) => [key, kind, value]),
   ]);
-  const id = createHash("sha256").update(content).digest().readBigUInt64LE(0);
+  let id = idsByContent.get(content);
+  if (id === undefined) {
+    id = createHash("sha256").update(content).digest().readBigUInt64LE(0);
+    if (idsByContent.size >= KNOWN_RESOURCES_MAX) idsByContent.clear();
+    if (content.length <= KNOWN_CONTENT_LENGTH_MAX) idsByContent.set(content, id);
+  }
   resourceIds.set(resource, id);
   return id;
 }

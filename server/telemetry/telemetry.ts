@@ -5,7 +5,18 @@
  * from outside can add series without end.
  */
 
-import { type LabelValues, METRICS, type MetricDefinition, type MetricName, OTHER } from "./metric-table.ts";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import {
+  type LabelValues,
+  LOOP_QUANTILES,
+  METRICS,
+  type MetricDefinition,
+  type MetricName,
+  OTHER,
+} from "./metric-table.ts";
+
+/** How often the loop's delay is looked at; the figure includes it. */
+const LOOP_RESOLUTION_MS = 10;
 
 /** Label values of one metric, by label name. */
 export type LabelsOf<N extends MetricName> = Readonly<Record<keyof (typeof METRICS)[N]["labels"] & string, string>>;
@@ -23,11 +34,13 @@ interface Metric {
 export class Telemetry {
   readonly #metrics = new Map<string, Metric>();
   readonly #collectors: (() => void)[] = [];
+  readonly #loop = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
 
   constructor() {
     for (const [name, definition] of Object.entries<MetricDefinition>(METRICS)) {
       this.#metrics.set(name, emptyMetric(name, definition));
     }
+    this.#loop.enable();
     const startedSeconds = Date.now() / 1000 - process.uptime();
     this.set("process_start_time_seconds", {}, Math.round(startedSeconds * 1000) / 1000);
   }
@@ -66,6 +79,10 @@ export class Telemetry {
     for (const collect of this.#collectors) collect();
     const { user, system } = process.cpuUsage();
     this.set("process_cpu_seconds_total", {}, (user + system) / 1e6);
+    for (const quantile of LOOP_QUANTILES) {
+      this.set("thalweg_loop_delay_seconds", { quantile }, this.#loop.percentile(100 * Number(quantile)) / 1e9);
+    }
+    this.#loop.reset();
     this.set("process_resident_memory_bytes", {}, process.memoryUsage.rss());
     const lines: string[] = [];
     for (const { name, definition, values } of this.#metrics.values()) {
