@@ -68,13 +68,6 @@ interface RuntimeFacts {
   readonly retention: string;
 }
 
-/** What the store holds in memory; times are Unix milliseconds. */
-interface HeadFacts {
-  readonly chunks: number;
-  readonly minMs: number;
-  readonly maxMs: number;
-}
-
 /** What the routes of Prometheus' API say of the server and are bound by. */
 export interface PrometheusDeps {
   /** Longest that a query may run; a request can only lower it. */
@@ -92,7 +85,6 @@ export interface PrometheusDeps {
   configYaml(): string;
   /** Damaged files that were found so far. */
   damageCount(): number;
-  head(): HeadFacts;
   /** Rule groups in order of file and place. */
   ruleGroups(): readonly RuleGroupState[];
   /** Addresses that alerts are sent to. */

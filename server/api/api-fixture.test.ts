@@ -160,7 +160,6 @@ export async function startFixture(
       },
       configYaml: () => "global: {}\n",
       damageCount: () => 0,
-      head: () => ({ chunks: 3, minMs: 1, maxMs: 2 }),
       ruleGroups: () => [],
       alertmanagers: () => [],
       ...prometheus,
@@ -238,6 +237,31 @@ export function listReader(batches: () => SpanBatch[]): StoreReader {
     selectSeries: async (): Promise<SeriesSamples[]> => [],
     exemplars: async () => [],
     series: async (matchers) => select(matchers[0]?.value),
+    labelNames: async (matchers) => [
+      ...new Set(
+        select(matchers[0]?.value)
+          .flat()
+          .map(([name]) => name),
+      ),
+    ],
+    labelValues: async (wanted, matchers) => [
+      ...new Set(
+        select(matchers[0]?.value)
+          .flat()
+          .flatMap(([name, value]) => (name === wanted ? [value] : [])),
+      ),
+    ],
+    metricStatus: (limit) => ({
+      series: 3,
+      chunks: 4,
+      minMs: 1,
+      maxMs: undefined,
+      labelPairs: 5,
+      seriesByMetric: [{ name: "up", count: limit }],
+      valuesByLabel: [{ name: "job", count: 6 }],
+      bytesByLabel: [{ name: "job", count: 7 }],
+      seriesByPair: [{ name: "job=a", count: 8 }],
+    }),
     metadata: () => [{ name: "up", type: "gauge", help: "Is it up?", unit: "" }],
   };
 }

@@ -39,7 +39,10 @@ async function answerSeries(deps: ApiDeps, { form, signal }: PrometheusRequest):
     throw error;
   }
   const byKey = new Map<string, Labels>();
-  await visitSeries(deps, sets, times, signal, (labels) => byKey.set(JSON.stringify(labels), labels));
+  await visitSets(deps, { times, sets, left: signal }, async (matchers, stop) => {
+    const found = await deps.reader.series(matchers, times.startMs, times.endMs);
+    await visitSliced(found, (labels) => byKey.set(JSON.stringify(labels), labels), stop);
+  });
   const sorted = [...byKey.values()].sort(compareLabels);
   return limited(
     sorted.slice(0, limit + 1).map((labels) => Object.fromEntries(labels)),
@@ -51,8 +54,8 @@ async function answerLabels(deps: ApiDeps, { form, signal }: PrometheusRequest):
   const limit = readLimit(form);
   const times = readTimes(form);
   const names = new Set<string>();
-  await visitSeries(deps, readMatcherSets(deps, form), times, signal, (labels) => {
-    for (const [name] of labels) names.add(name);
+  await visitSets(deps, { times, sets: readMatcherSets(deps, form), left: signal }, async (matchers) => {
+    for (const name of await deps.reader.labelNames(matchers, times.startMs, times.endMs)) names.add(name);
   });
   return limited([...names].sort(compareText), limit);
 }
@@ -66,27 +69,33 @@ async function answerLabelValues(deps: ApiDeps, request: PrometheusRequest): Pro
   const limit = readLimit(form);
   const times = readTimes(form);
   const values = new Set<string>();
-  await visitSeries(deps, readMatcherSets(deps, form), times, signal, (labels) => {
-    for (const [name, value] of labels) if (name === wanted) values.add(value);
+  await visitSets(deps, { times, sets: readMatcherSets(deps, form), left: signal }, async (matchers) => {
+    for (const value of await deps.reader.labelValues(wanted, matchers, times.startMs, times.endMs)) values.add(value);
   });
   return limited([...values].sort(compareText), limit);
 }
 
-/** Visits the labels of every series with samples between the times that one of the sets selects, some of them twice. */
-async function visitSeries(
+/** Which series a request asks about. */
+interface Asked {
+  readonly times: { readonly startMs: number; readonly endMs: number };
+  readonly sets: readonly (readonly Matcher[])[];
+  /** Aborted when the client left. */
+  readonly left: AbortSignal;
+}
+
+/** Calls `ask` for each set of matchers in turn, until the time is up or the client left; not at all where no time is meant. */
+async function visitSets(
   deps: ApiDeps,
-  sets: readonly (readonly Matcher[])[],
-  times: { readonly startMs: number; readonly endMs: number },
-  left: AbortSignal,
-  visit: (labels: Labels) => void,
+  { times, sets, left }: Asked,
+  ask: (matchers: readonly Matcher[], stop: AbortSignal) => Promise<void>,
 ): Promise<void> {
   if (times.endMs < times.startMs) return;
   const timeUp = AbortSignal.timeout(Math.min(deps.prometheus.queryTimeoutMs, TIMER_MS_MAX));
-  const signal = AbortSignal.any([left, timeUp]);
+  const stop = AbortSignal.any([left, timeUp]);
   try {
     for (const matchers of sets) {
-      signal.throwIfAborted();
-      await visitSliced(await deps.reader.series(matchers, times.startMs, times.endMs), visit, signal);
+      stop.throwIfAborted();
+      await ask(matchers, stop);
     }
   } catch (error) {
     if (left.aborted) throw new PrometheusError("canceled", "the request was canceled while series were gathered");

@@ -2,19 +2,21 @@
  * What the server says of itself in Prometheus' words, and routes about what it does not do: scraping and its targets.
  */
 
-import type { Labels } from "../model/series.ts";
 import { type FeatureList, promqlFeatureList } from "../query/promql/feature-list.ts";
 import { parseSelector, quoteText } from "../query/promql-texts.ts";
+import type { NamedCount } from "../store/reader.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { parseIntGo } from "./go-values.ts";
 import type { AddRoute, PrometheusAnswer, PrometheusRequest } from "./prometheus-answer.ts";
-import { invalid, PrometheusError, readPlainLimit, TIME_MAX_MS, TIME_MIN_MS } from "./prometheus-parameters.ts";
-import { visitSliced } from "./slices.ts";
+import { invalid, PrometheusError, readPlainLimit } from "./prometheus-parameters.ts";
 
 /** The Prometheus whose API this is; clients choose by it what they may ask. */
 const PROMETHEUS_VERSION = "3.16.0";
 const TSDB_LIMIT = 10;
 const TSDB_LIMIT_MAX = 10_000;
+/** Prometheus' times of a head without samples, as JSON numbers hold them. */
+const NO_MIN_TIME = Number.MAX_SAFE_INTEGER;
+const NO_MAX_TIME = Number.MIN_SAFE_INTEGER;
 const GET = ["GET"] as const;
 
 /** Adds the routes. */
@@ -131,57 +133,27 @@ function runtimeInfo({ prometheus, clock }: ApiDeps): object {
 }
 
 /** Where the series lie: the largest by name, label and pair. */
-async function answerTsdb(deps: ApiDeps, { form, signal }: PrometheusRequest): Promise<PrometheusAnswer> {
-  const limit = readTsdbLimit(form.get("limit"));
-  const all = await deps.reader.series([], TIME_MIN_MS, TIME_MAX_MS);
-  const census: Census = { byMetric: new Map(), valuesOf: new Map(), bytesOf: new Map(), byPair: new Map() };
-  await visitSliced(all, (labels) => countSeries(census, labels), signal);
-  const { chunks, minMs, maxMs } = deps.prometheus.head();
+function answerTsdb(deps: ApiDeps, { form }: PrometheusRequest): PrometheusAnswer {
+  const status = deps.reader.metricStatus(readTsdbLimit(form.get("limit")));
   return {
     data: {
       headStats: {
-        numSeries: all.length,
-        numLabelPairs: census.byPair.size,
-        chunkCount: chunks,
-        minTime: minMs,
-        maxTime: maxMs,
+        numSeries: status.series,
+        numLabelPairs: status.labelPairs,
+        chunkCount: status.chunks,
+        minTime: status.minMs ?? NO_MIN_TIME,
+        maxTime: status.maxMs ?? NO_MAX_TIME,
       },
-      seriesCountByMetricName: largest(census.byMetric, limit),
-      labelValueCountByLabelName: largest(census.valuesOf, limit),
-      memoryInBytesByLabelName: largest(census.bytesOf, limit),
-      seriesCountByLabelValuePair: largest(census.byPair, limit),
+      seriesCountByMetricName: namedCounts(status.seriesByMetric),
+      labelValueCountByLabelName: namedCounts(status.valuesByLabel),
+      memoryInBytesByLabelName: namedCounts(status.bytesByLabel),
+      seriesCountByLabelValuePair: namedCounts(status.seriesByPair),
     },
   };
 }
 
-interface Census {
-  /** Series of each metric. */
-  readonly byMetric: Map<string, number>;
-  /** Different values of each label. */
-  readonly valuesOf: Map<string, number>;
-  /** Bytes of the values of each label, counted once for every series. */
-  readonly bytesOf: Map<string, number>;
-  /** Series of each `name=value`. */
-  readonly byPair: Map<string, number>;
-}
-
-function countSeries(census: Census, labels: Labels): void {
-  for (const [name, value] of labels) {
-    if (name === "__name__") increase(census.byMetric, value, 1);
-    const pair = `${name}=${value}`;
-    if (!census.byPair.has(pair)) increase(census.valuesOf, name, 1);
-    increase(census.byPair, pair, 1);
-    increase(census.bytesOf, name, Buffer.byteLength(value));
-  }
-}
-
-function increase(counts: Map<string, number>, name: string, by: number): void {
-  counts.set(name, (counts.get(name) ?? 0) + by);
-}
-
-function largest(counts: ReadonlyMap<string, number>, limit: number): object[] {
-  const sorted = [...counts].sort((a, b) => b[1] - a[1]);
-  return sorted.slice(0, limit).map(([name, value]) => ({ name, value }));
+function namedCounts(counts: readonly NamedCount[]): object[] {
+  return counts.map(({ name, count }) => ({ name, value: count }));
 }
 
 function readTsdbLimit(text: string): number {

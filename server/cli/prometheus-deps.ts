@@ -48,7 +48,6 @@ export function prometheusDeps(parts: PrometheusParts): PrometheusDeps {
     configYaml: () =>
       `global:\n  evaluation_interval: 1m\nstorage:\n  tsdb:\n    retention:\n      time: ${retention}\n`,
     damageCount: () => store.stats().damages,
-    head: () => ({ chunks: store.stats().metrics.series, minMs: 0, maxMs: 0 }),
     ruleGroups: () => [],
     alertmanagers: () => [],
   };

@@ -89,6 +89,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       answerBytesMax: shares.answerBytes,
       headBytesMax: shares.headBytes,
       durability: settings.durability,
+      outOfOrderWindowMs: settings.outOfOrderWindowMs,
       onDamage: (damage) => {
         telemetry.countDamage(String(damage.values["file"]));
         log.error({ code: damage.code, ...damage.values }, "data_damaged");

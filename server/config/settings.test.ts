@@ -41,6 +41,9 @@ test("addresses, durations, sizes and capture modes", () => {
   assert.throws(() => readDurationMs("--retention", "1m2h"), /duration/);
   assert.throws(() => readDurationMs("--retention", "5"), /duration/);
   assert.throws(() => readDurationMs("--retention", "0s"), /longer than 0/);
+  assert.equal(readSettings([], {}, { dataDirectory: "d", memoryBytesMax: 1 }).outOfOrderWindowMs, 0);
+  const late = readSettings(["--out-of-order-window=30m"], {}, { dataDirectory: "d", memoryBytesMax: 1 });
+  assert.equal(late.outOfOrderWindowMs, 1_800_000);
   assert.equal(parseBytes("--memory", "1GiB"), 2 ** 30);
   assert.equal(parseBytes("--memory", "512MB"), 512e6);
   assert.throws(() => parseBytes("--memory", "much"), /size/);

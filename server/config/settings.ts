@@ -14,6 +14,7 @@ import {
   parseCapture,
   parseLabels,
   readDurationMs,
+  readWindowMs,
 } from "./values.ts";
 
 /** Settings of a running server. */
@@ -30,6 +31,8 @@ export interface Settings {
   readonly allowHosts: readonly string[];
   /** `interval` acknowledges samples up to a second before they are on the disk. */
   readonly durability: "always" | "interval";
+  /** How much older than the newest sample of all a late one may be; 0 takes none. */
+  readonly outOfOrderWindowMs: number;
   /** Prometheus' names, known or not. */
   readonly enableFeatures: readonly string[];
   readonly redaction: "on" | "off";
@@ -86,6 +89,12 @@ export const SETTINGS: readonly SettingEntry[] = [
     fallback: "always",
     help: "interval syncs samples each second; spans always",
   },
+  {
+    flag: "--out-of-order-window",
+    takes: "AGE",
+    fallback: "0s",
+    help: "how late a sample may come; 0s takes them in order only",
+  },
   { flag: "--memory", takes: "BYTES", fallback: "auto", help: "memory to plan for; auto reads the cgroup" },
   {
     flag: "--query-samples-max",
@@ -133,6 +142,7 @@ export function readSettings(
     capture: parseCapture(text("--capture")),
     allowRemote: oneOf("--allow-remote", text("--allow-remote") || "false", ["true", "false"]) === "true",
     durability: oneOf("--durability", text("--durability"), ["always", "interval"]),
+    outOfOrderWindowMs: readWindowMs("--out-of-order-window", text("--out-of-order-window")),
     allowHosts: words(text("--allow-host").toLowerCase()),
     enableFeatures: words(text("--enable-feature")),
     redaction: oneOf("--redaction", text("--redaction"), ["on", "off"]),

@@ -41,11 +41,17 @@ export function parseAddress(flag: string, value: string): Address {
 
 /** Reads durations such as `15d` or `1h30m`, longer than 0. */
 export function readDurationMs(flag: string, value: string): number {
+  const durationMs = readWindowMs(flag, value);
+  if (durationMs === 0) throw new ThalwegError("flag_invalid", { flag, value, why: "it must be longer than 0" });
+  return durationMs;
+}
+
+/** Reads durations such as `15d`, `1h30m` or `0s`. */
+export function readWindowMs(flag: string, value: string): number {
   const durationMs = parseDurationMs(value);
   if (durationMs === undefined) {
     throw new ThalwegError("flag_invalid", { flag, value, why: "it takes a duration such as 15d or 1h30m" });
   }
-  if (durationMs === 0) throw new ThalwegError("flag_invalid", { flag, value, why: "it must be longer than 0" });
   return durationMs;
 }
 

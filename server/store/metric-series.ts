@@ -222,6 +222,16 @@ export function headBytes(head: HeadSamples | undefined): number {
   return tracksOf(head).reduce((sum, track) => sum + trackBytes(track), HEAD_BYTES);
 }
 
+/** Stretches that the samples of a series are kept in. */
+export function chunksIn({ inOrder, late, sealing }: HeadSamples): number {
+  const taken = sealing === undefined ? 0 : sealing.inOrder.length + sealing.late.length;
+  return taken + chunksOf(inOrder) + (late === undefined ? 0 : chunksOf(late));
+}
+
+function chunksOf({ chunks, open }: Track): number {
+  return chunks.length + (open.count > 0 ? 1 : 0);
+}
+
 /** What is in order, then what is late, with what is being sealed. */
 function tracksOf({ inOrder, late, sealing }: HeadSamples): Track[] {
   const tracks = [sealing === undefined ? inOrder : withChunks(inOrder, sealing.inOrder)];

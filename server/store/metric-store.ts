@@ -11,8 +11,10 @@ import { type MetricHead, openMetricHead } from "./metric-head.ts";
 import type { LogDurability } from "./metric-log.ts";
 import { MetricReader } from "./metric-reader.ts";
 import { MetricSealer } from "./metric-sealer.ts";
-import { SERIES_BYTES } from "./metric-series.ts";
+import { chunksIn, SERIES_BYTES } from "./metric-series.ts";
 import { SeriesTable } from "./metric-series-table.ts";
+import { censusOf } from "./metric-status.ts";
+import type { MetricStatus } from "./reader.ts";
 import type { AppendOutcome } from "./writer.ts";
 
 const SEGMENT_BYTES_MAX = 16 * 2 ** 20;
@@ -197,13 +199,27 @@ export class MetricStore {
     return dropped;
   }
 
+  /** @see StoreReader */
+  status(limit: number): MetricStatus {
+    const { table, head, blocks } = this.#parts;
+    let minMs = head.oldestMs;
+    for (const { foot } of blocks.all) minMs = Math.min(minMs, foot.minMs);
+    let chunks = 0;
+    for (const series of table.index.all) if (series.head !== undefined) chunks += chunksIn(series.head);
+    return {
+      series: table.size,
+      chunks,
+      minMs: Number.isFinite(minMs) ? minMs : undefined,
+      maxMs: Number.isFinite(head.newestMs) ? head.newestMs : undefined,
+      ...censusOf(table.index, limit),
+    };
+  }
+
   stats() {
     const { table, head, blocks, sealer } = this.#parts;
     return {
       ...head.stats(),
       series: table.size,
-      oldestMs: Math.min(head.oldestMs, ...blocks.all.map(({ foot }) => foot.minMs)),
-      newestMs: head.newestMs,
       blocks: blocks.all.length,
       blockBytes: blocks.all.reduce((sum, { fileBytes }) => sum + fileBytes, 0),
       ...sealer.stats,

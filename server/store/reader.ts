@@ -47,6 +47,31 @@ export interface SelectLimits {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A name and how many there are of it. */
+export interface NamedCount {
+  readonly name: string;
+  readonly count: number;
+}
+
+/** How many series there are, in memory and in blocks, and where they lie; lists are largest first. */
+export interface MetricStatus {
+  readonly series: number;
+  /** Stretches that the samples in memory are kept in. */
+  readonly chunks: number;
+  /** Oldest and newest sample, Unix milliseconds; undefined where there is none. */
+  readonly minMs: number | undefined;
+  readonly maxMs: number | undefined;
+  /** Different pairs of name and value. */
+  readonly labelPairs: number;
+  readonly seriesByMetric: readonly NamedCount[];
+  /** Different values of each label. */
+  readonly valuesByLabel: readonly NamedCount[];
+  /** Bytes that each label takes in all its series together. */
+  readonly bytesByLabel: readonly NamedCount[];
+  /** Names are `name=value`. */
+  readonly seriesByPair: readonly NamedCount[];
+}
+
 /** Reads what the writer committed. All times are Unix. */
 export interface StoreReader {
   /** Runs a checked statement in a read-only transaction. */
@@ -68,6 +93,12 @@ export interface StoreReader {
   ): Promise<SeriesSamples[]>;
   /** Labels of series with at least one sample in `[minMs, maxMs]`. */
   series(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<Labels[]>;
+  /** Names of the labels of those series, sorted. */
+  labelNames(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<string[]>;
+  /** Values that the label has in those series, sorted. */
+  labelValues(name: string, matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<string[]>;
+  /** @param limit Names at most in each list. */
+  metricStatus(limit: number): MetricStatus;
   /** Exemplars in `[minMs, maxMs]` of series that satisfy all matchers. */
   exemplars(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<SeriesExemplars[]>;
   metadata(): MetricMetadata[];

@@ -193,6 +193,9 @@ function doorsOf(engine: EngineHolder, metrics: MetricStore): Pick<Store, "write
       selectSeries: (labels, minMs, maxMs, limits) => reader.selectSeries(labels, minMs, maxMs, limits),
       exemplars: async (matchers, minMs, maxMs) => reader.exemplars(matchers, minMs, maxMs),
       series: (matchers, minMs, maxMs) => reader.series(matchers, minMs, maxMs),
+      labelNames: (matchers, minMs, maxMs) => reader.labelNames(matchers, minMs, maxMs),
+      labelValues: (name, matchers, minMs, maxMs) => reader.labelValues(name, matchers, minMs, maxMs),
+      metricStatus: (limit) => metrics.status(limit),
       metadata: () => metrics.metadata(),
     },
   };

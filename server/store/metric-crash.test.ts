@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { systemClock } from "../platform/system-clock.ts";
 import { MetricStore } from "./metric-store.ts";
 
-const CHILD = fileURLToPath(import.meta.resolve("./metric-head-child.ts"));
+const CHILD = fileURLToPath(import.meta.resolve("./metric-crash-child.ts"));
 
 /** Lets the child append for a while, kills it, and tells the last acknowledged step of each run. */
 async function runAndKill(directory: string, start: number, forMs: number): Promise<[step: number, ms: number][]> {
