@@ -75,10 +75,10 @@ export function printPlainNumber(value: number): string {
   return `${sign}${whole}${fraction.padEnd(exponent, "0")}`; // from 1e21 on: at most 17 digits, then zeros
 }
 
-/** Shortest digits as Go's `%v` prints them: an exponent below 1e-4 and from 1e21 on. */
+/** Shortest digits as Go's `%v` prints them: an exponent below 1e-4 and from 1e6 on. */
 export function printShortNumber(value: number): string {
   const magnitude = Math.abs(value);
-  if (!Number.isFinite(value) || magnitude === 0 || (magnitude >= 1e-4 && magnitude < 1e21)) {
+  if (!Number.isFinite(value) || magnitude === 0 || (magnitude >= 1e-4 && magnitude < 1e6)) {
     return printPlainNumber(value);
   }
   return value.toExponential().replace(/e([+-])(\d)$/, "e$10$2");

@@ -120,7 +120,7 @@ export class RandomTree {
     const labels = on || isSet ? this.#labels(0) : this.#labels(1);
     const group = isSet || this.#chance(2) ? undefined : this.#pick(["left", "right"] as const);
     const include = group === undefined ? [] : this.#labels(0).filter((label) => !labels.includes(label));
-    const fill = () => (isSet || this.#chance(2) ? undefined : this.#pick([0, -1.5, 1e-5, 1e21, -3]));
+    const fill = () => (isSet || this.#chance(2) ? undefined : this.#pick([0, -1.5, 1e-5, 1e6, 123_456, -3]));
     return { on, labels, group, include, fillLeft: fill(), fillRight: fill() };
   }
 

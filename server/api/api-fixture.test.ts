@@ -88,6 +88,7 @@ export function promqlDoor(given: Partial<PromqlDoor>): PromqlDoor {
   return {
     instant: async () => rendered,
     range: async () => rendered,
+    evaluate: async () => ({ kind: "samples", samples: [], warnings: [] }),
     format: async (text) => renderText(text, "format", PROMQL_DEFAULTS),
     tree: async (text) => renderText(text, "tree", PROMQL_DEFAULTS),
     selectors: async (text) => readSelectors(renderText(text, "selectors", PROMQL_DEFAULTS)),

@@ -2,6 +2,7 @@
  * What the faces ask of the query room. Requests and answers are plain data, so that an engine can run in a worker.
  */
 
+import type { NativeHistogram } from "../model/histogram.ts";
 import type { Labels, Matcher } from "../model/series.ts";
 import type { SqlAnswer } from "../store/reader.ts";
 
@@ -72,10 +73,34 @@ export type SelectorsOutcome =
   | { readonly kind: "selectors"; readonly selectors: readonly (readonly Matcher[])[] }
   | { readonly kind: "refused"; readonly message: string };
 
+/** An instant query whose result is wanted as values. */
+export interface EvaluateRequest {
+  readonly query: string;
+  /** Unix milliseconds. */
+  readonly timeMs: number;
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A value of an instant vector. */
+export interface EvaluatedSample {
+  readonly labels: Labels;
+  /** NaN where the sample is a histogram. */
+  readonly value: number;
+  readonly histogram: NativeHistogram | undefined;
+}
+
+/** An instant vector, a scalar as one sample without labels, or why there is none. */
+export type EvaluateOutcome =
+  | { readonly kind: "samples"; readonly samples: readonly EvaluatedSample[]; readonly warnings: readonly string[] }
+  | { readonly kind: "failed"; readonly errorType: PromqlErrorType; readonly message: string };
+
 /** Evaluates PromQL in a worker; answers in Prometheus' own shape, errors included. */
 export interface PromqlDoor {
   instant(request: InstantRequest): Promise<RenderedAnswer>;
   range(request: RangeRequest): Promise<RenderedAnswer>;
+  /** What an instant query gives, as values and not as an answer. */
+  evaluate(request: EvaluateRequest): Promise<EvaluateOutcome>;
   /** `/api/v1/format_query`. */
   format(text: string, signal?: AbortSignal): Promise<RenderedAnswer>;
   /** `/api/v1/parse_query`. */

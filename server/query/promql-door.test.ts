@@ -63,6 +63,28 @@ function instant(
   return door.instant({ query, timeMs: START_MS + 600_500, timeoutMs, ...PLAIN, ...more });
 }
 
+test("an instant query gives values to who wants no answer", async () => {
+  await withDoor(async (door) => {
+    const ask = (query: string) => door.evaluate({ query, timeMs: START_MS + 600_500, timeoutMs: 10_000 });
+    assert.deepEqual(await ask("sum(requests_total)"), {
+      kind: "samples",
+      samples: [{ labels: [], value: 6000, histogram: undefined }],
+      warnings: [],
+    });
+    const odd = await ask("vector(NaN)");
+    assert.ok(odd.kind === "samples" && Number.isNaN(odd.samples[0]?.value));
+    assert.deepEqual(await ask("1 + 1"), {
+      kind: "samples",
+      samples: [{ labels: [], value: 2, histogram: undefined }],
+      warnings: [],
+    });
+    const failed = (errorType: string, message: string) => ({ kind: "failed", errorType, message });
+    assert.deepEqual(await ask("'a'"), failed("execution", "rule result is not a vector or scalar"));
+    const bad = 'invalid parameter "query": 1:5: parse error: unclosed left parenthesis';
+    assert.deepEqual(await ask("sum("), failed("bad_data", bad));
+  });
+});
+
 test("an instant query answers in Prometheus' shape", async () => {
   await withDoor(async (door) => {
     const answer = await instant(door, "sum by (service) (max_over_time(requests_total[5m])) > 1200");

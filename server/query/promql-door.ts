@@ -9,6 +9,8 @@ import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
 import type { StoreReader } from "../store/reader.ts";
 import type {
+  EvaluateOutcome,
+  EvaluateRequest,
   InstantRequest,
   PromqlDoor,
   QueryCaller,
@@ -24,6 +26,7 @@ import { renderError, renderFailure } from "./promql/render.ts";
 import type { SelectionWindow, TextWish, ToWorker, WorkerLimits } from "./promql-messages.ts";
 import { PromqlSlot, type SlotEvent } from "./promql-slot.ts";
 import { readSelectors } from "./promql-text-answers.ts";
+import { readValues, type WorkerAnswer } from "./promql-values.ts";
 import { QueryCells } from "./query-cells.ts";
 import { feedQuery } from "./query-feed.ts";
 
@@ -107,7 +110,7 @@ interface Job {
   readonly timer: NodeJS.Timeout;
   /** Aborted once the job is answered. */
   readonly answered: AbortController;
-  readonly resolve: (answer: RenderedAnswer) => void;
+  readonly resolve: (answer: WorkerAnswer) => void;
   /** Where its worker is: it plans or evaluates while `busy`, and waits for samples while `fed`. */
   state: "waiting" | "busy" | "fed";
   beganMs: number;
@@ -145,6 +148,14 @@ class WorkerDoor implements PromqlDoor {
     const { query, startMs, endMs } = request;
     const stepMs = Math.max(1, Math.floor(request.stepMs));
     return this.#query({ text: query, startMs, endMs, stepMs, ...this.#shared(request) }, request);
+  }
+
+  async evaluate({ query: text, timeMs, timeoutMs, signal }: EvaluateRequest): Promise<EvaluateOutcome> {
+    const id = this.#nextId++;
+    const times = { startMs: timeMs, endMs: timeMs, stepMs: 0 };
+    const query = { text, ...times, timeoutMs, settings: this.#settings, explain: false };
+    const first = { kind: "plan", id, query, show: "values" } as const;
+    return readValues(await this.#submit({ query, first, timeoutMs, signal }));
   }
 
   format(text: string, signal?: AbortSignal): Promise<RenderedAnswer> {
@@ -194,7 +205,7 @@ class WorkerDoor implements PromqlDoor {
     readonly first: ToWorker;
     readonly timeoutMs: number;
     readonly signal: AbortSignal | undefined;
-  }): Promise<RenderedAnswer> {
+  }): Promise<WorkerAnswer> {
     if (this.#closed) return Promise.resolve(renderError("unavailable", STOPPING));
     const running = this.#running.size;
     const waiting = this.#waiting.length;
@@ -330,7 +341,7 @@ class WorkerDoor implements PromqlDoor {
   }
 
   /** The first answer counts. */
-  #settle(job: Job, answer: RenderedAnswer, samplesPeak = 0): void {
+  #settle(job: Job, answer: WorkerAnswer, samplesPeak = 0): void {
     if (job.answered.signal.aborted) return;
     clearTimeout(job.timer);
     job.answered.abort();

@@ -1,10 +1,10 @@
 /** What main thread and PromQL worker tell each other: plain data, and buffers that are handed over. */
 
 import type { Matcher } from "../model/series.ts";
-import type { RenderedAnswer } from "./doors.ts";
 import type { PackedSamples } from "./promql/packed-samples.ts";
 import type { PromqlQuery, PromqlSettings } from "./promql/query.ts";
 import type { AnswerShow } from "./promql/render.ts";
+import type { WorkerAnswer } from "./promql-values.ts";
 
 /** What a worker is made with. */
 export interface WorkerStart {
@@ -30,7 +30,13 @@ export type TextWish = "format" | "tree" | "selectors";
 
 /** Main thread to worker. Everything of one job carries its id; a job ends with an answer or with `forget`. */
 export type ToWorker =
-  | { readonly kind: "plan"; readonly id: number; readonly query: PromqlQuery; readonly show: AnswerShow }
+  | {
+      readonly kind: "plan";
+      readonly id: number;
+      readonly query: PromqlQuery;
+      /** How the answer is rendered; `values` where it is not. */
+      readonly show: AnswerShow | "values";
+    }
   /** Some series of the selection of that index. */
   | {
       readonly kind: "samples";
@@ -68,7 +74,7 @@ export type FromWorker =
   | {
       readonly kind: "answer";
       readonly id: number;
-      readonly answer: RenderedAnswer;
+      readonly answer: WorkerAnswer;
       /** The most values that were held at once. */
       readonly samplesPeak: number;
     };

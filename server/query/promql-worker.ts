@@ -11,13 +11,13 @@ import { parentPort, workerData } from "node:worker_threads";
 import { ThalwegError } from "../model/errors.ts";
 import type { Labels, SeriesSamples } from "../model/series.ts";
 import { lowerThreadPriority } from "../platform/thread-priority.ts";
-import type { RenderedAnswer } from "./doors.ts";
 import { unpackSamples } from "./promql/packed-samples.ts";
 import { evaluateQuery, type PlannedQuery, type PromqlQuery, planQuery } from "./promql/query.ts";
 import type { QueryWatch } from "./promql/query-budget.ts";
 import { type AnswerShow, renderFailure, renderOutcome } from "./promql/render.ts";
 import type { FromWorker, ToWorker, WorkerStart } from "./promql-messages.ts";
 import { renderText } from "./promql-text-answers.ts";
+import { valuesAnswer, type WorkerAnswer } from "./promql-values.ts";
 import { QueryCells } from "./query-cells.ts";
 
 /** The heap is measured once for so many looks at the budget. */
@@ -31,7 +31,7 @@ const COLLECT_BYTES = 64 * 2 ** 20;
 interface Job {
   readonly id: number;
   readonly query: PromqlQuery;
-  readonly show: AnswerShow;
+  readonly show: AnswerShow | "values";
   readonly plan: PlannedQuery;
   readonly planMs: number;
   readonly selected: SeriesSamples[][];
@@ -101,13 +101,17 @@ function evaluate(message: ToWorker & { readonly kind: "evaluate" }, { query, ..
     const sinceMs = performance.now();
     const outcome = evaluateQuery({ ...query, timeoutMs }, rest.plan, rest.selected, watchOf(id));
     const timings = { queueMs, planMs: rest.planMs, selectMs, evaluateMs: performance.now() - sinceMs };
-    const answer = renderOutcome(outcome, { ...rest.show, bytesMax: limits.answerBytesMax, timings });
+    const { show } = rest;
+    const answer =
+      show === "values"
+        ? valuesAnswer(outcome)
+        : renderOutcome(outcome, { ...show, bytesMax: limits.answerBytesMax, timings });
     return { answer, samplesPeak: outcome.samplesPeak };
   });
 }
 
 /** Sends what `run` gives, or the answer to what it throws. A bug ends the worker, and the main thread answers. */
-function attempt(id: number, run: () => { answer: RenderedAnswer; samplesPeak: number } | undefined): void {
+function attempt(id: number, run: () => { answer: WorkerAnswer; samplesPeak: number } | undefined): void {
   try {
     const outcome = run();
     if (outcome !== undefined) finish(id, outcome.answer, outcome.samplesPeak);
@@ -118,7 +122,7 @@ function attempt(id: number, run: () => { answer: RenderedAnswer; samplesPeak: n
   }
 }
 
-function finish(id: number, answer: RenderedAnswer, samplesPeak: number): void {
+function finish(id: number, answer: WorkerAnswer, samplesPeak: number): void {
   send({ kind: "answer", id, answer, samplesPeak }, [answer.body.buffer as ArrayBuffer]); // made by the renderer
   leave();
 }

@@ -15,7 +15,7 @@ export function isLabelName(name: string): boolean {
 }
 
 /** Expands `$1`, `${name}` and `$$` as Go's regular expressions do: a name that is no group is empty. */
-function expandTemplate(template: string, groupOf: (name: string) => string): string {
+export function expandTemplate(template: string, groupOf: (name: string) => string): string {
   return template.replace(/\$(?:\$|(\w+)|\{(\w+)\})/g, (whole, bare?: string, braced?: string) => {
     if (whole === "$$") return "$";
     return groupOf(bare ?? braced ?? "");
