@@ -148,7 +148,7 @@ function deepTexts(world: DeadlyWorld): DeadlyQuery[] {
     instant(world, "10,000 sums", around("sum(", "up", ")", 10_000), [TOO_DEEP]),
     instant(world, "30,000 signs", `${"-".repeat(30_000)}1`, [TOO_DEEP, answered]),
     instant(world, "20,000 powers", chain("^", "1", 40_000), [TOO_DEEP]),
-    instant(world, "sub-queries inside each other", `${around("max_over_time(", "up", "[2m:1m])", 3000)}`, [TOO_DEEP]),
+    instant(world, "sub-queries inside each other", around("max_over_time(", "up", "[2m:1m])", 2500), [TOO_DEEP]),
     instant(world, "64 KiB of sums of numbers", chain("+", "1", 65_000), [{ status: 200 }, TIMED_OUT]),
     instant(world, "64 KiB of sums of vectors", chain("+", "vector(1)", 65_000), [answered, TIMED_OUT]),
     instant(world, "64 KiB of or", chain(" or ", "vector(1)", 65_000), [answered, TIMED_OUT]),
@@ -247,7 +247,7 @@ function hugeSubqueries(world: DeadlyWorld): DeadlyQuery[] {
     instant(
       world,
       "windows of windows of windows",
-      `sum_over_time(stddev_over_time(quantile_over_time(0.5, (${clock})[3000s:1s])[3000s:1s])[3000s:1s])`,
+      `sum_over_time(stddev_over_time(quantile_over_time(0.5, (${clock})[30000s:1s])[30000s:1s])[30000s:1s])`,
       [TIMED_OUT],
     ),
     range(world, "a sub-query at every step", `quantile_over_time(0.9, (${clock})[1d:1s])`, [

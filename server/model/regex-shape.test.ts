@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { RE2JS } from "re2js";
-import { regexLiterals, regexSize } from "./regex-shape.ts";
+import { regexLiterals, regexShape } from "./regex-shape.ts";
 
-test("regexSize: repetitions multiply, whatever they repeat", () => {
+test("regexShape: repetitions multiply, whatever they repeat", () => {
   const between = (pattern: string, least: number, most: number) => {
-    const size = regexSize(pattern);
+    const size = regexShape(pattern).size;
     assert.ok(size >= least && size <= most, `${pattern.slice(0, 40)}: ${size}`);
   };
   between("", 1, 1);
@@ -26,15 +26,15 @@ test("regexSize: repetitions multiply, whatever they repeat", () => {
   between("a{1000}".repeat(1000), 1e6, 1.1e6);
 });
 
-test("regexSize takes time in proportion to the text", () => {
+test("regexShape takes time in proportion to the text", () => {
   for (const text of ["[", "(", "\\", "{1", "[[:a:]", "[\\]", "\\Q", "(?", "a{9}", "|"]) {
     const sinceMs = performance.now();
-    regexSize(text.repeat(65_536 / text.length));
+    regexShape(text.repeat(65_536 / text.length));
     assert.ok(performance.now() - sinceMs < 250, text);
   }
 });
 
-test("regexSize is no less than what RE2 makes of it", () => {
+test("regexShape is no less than what RE2 makes of it", () => {
   const patterns = [
     "a{200}",
     "(a|b){50}c*",
@@ -44,9 +44,28 @@ test("regexSize is no less than what RE2 makes of it", () => {
   ];
   for (const pattern of patterns) {
     const program = RE2JS.compile(pattern).programSize();
-    const size = regexSize(pattern);
+    const size = regexShape(pattern).size;
     assert.ok(size * 2 >= program && size <= program * 4, `${pattern}: ${size}, RE2 ${program}`);
   }
+});
+
+test("regexShape names the repetition that RE2 refuses", () => {
+  const refused = (pattern: string, repeat: string | undefined) => {
+    const { invalidRepeat } = regexShape(pattern);
+    assert.equal(invalidRepeat, repeat, pattern);
+    if (repeat === undefined) RE2JS.compile(pattern);
+    else
+      assert.throws(() => RE2JS.compile(pattern), {
+        message: `error parsing regexp: invalid repeat count: \`${repeat}\``,
+      });
+  };
+  refused("(a{1000}){1000}", "{1000}");
+  refused("(a{10}){101}", "{101}");
+  refused("(a{10}){100}", undefined);
+  refused("((a{5}){5}b{3}){41}", "{41}");
+  refused("((a{5}){5}b{3}){40}", undefined);
+  refused("a{1001}", "{1001}");
+  refused("a{1000}b{1000}", undefined);
 });
 
 test("regexLiterals: lists of texts, and nothing that is more", () => {

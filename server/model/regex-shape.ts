@@ -23,21 +23,39 @@ const CLASS = /\[\^?\]?(?:\[:\^?\w*:\]|\\[\s\S]|[^\]\\])*\]/y;
 const ESCAPE = /\\(?:[pP](?:\{[^}]*\}|[\s\S])|x(?:\{[^}]*\}|[\da-fA-F]{2})|[0-7]{1,3}|[\s\S])/y;
 const QUOTED = /\\Q[\s\S]*?(?:\\E|$)/y;
 const GROUP_START = /\((?:\?(?:P?<\w*>|[a-zA-Z-]*:|[a-zA-Z-]*\)))?/y;
+/** RE2's limit of repetitions inside each other. */
+const REPEATS_MAX = 1000;
 /** Escaped characters that stand for themselves. */
 const ESCAPED_LITERAL = /^[^\w\s]$/;
 const META = /[\\^$.*+?()[\]{}]/;
 /** A class of many characters is several steps. */
 const CLASS_SIZE = 4;
 
-/** Steps of the automaton of an expression, estimated from above for all but odd classes of characters. */
-export function regexSize(pattern: string): number {
-  const open: number[] = [];
-  /** Sizes of the sequence that is read, and of its last part, which a repetition repeats. */
-  let sequence = 1;
-  let last = 0;
-  const add = (size: number) => {
-    sequence += size;
-    last = size;
+/** What an expression will be once it is compiled. */
+export interface RegexShape {
+  /** Steps of its automaton, estimated from above for all but odd classes of characters. */
+  readonly size: number;
+  /** The first repetition that RE2 refuses, since with those inside it repeats more than a thousand times. */
+  readonly invalidRepeat: string | undefined;
+}
+
+/** A part of an expression: its steps, and how often its repetitions repeat together. */
+interface Part {
+  size: number;
+  times: number;
+}
+
+/** Looks at an expression; takes time in proportion to its length. */
+export function regexShape(pattern: string): RegexShape {
+  const open: Part[] = [];
+  /** The sequence that is read, and its last part, which a repetition repeats. */
+  let sequence: Part = { size: 1, times: 1 };
+  let last: Part = { size: 0, times: 1 };
+  let invalidRepeat: string | undefined;
+  const add = (part: Part) => {
+    sequence.size += part.size;
+    sequence.times = Math.max(sequence.times, part.times);
+    last = part;
   };
   /** A class that is not closed says that no later one is, which is looked for once only. */
   let unclosed = false;
@@ -48,25 +66,36 @@ export function regexSize(pattern: string): number {
     if (character === "(") {
       if (!pattern.startsWith("(?", at) || !pattern.slice(at, end).endsWith(")")) {
         open.push(sequence);
-        sequence = 2;
+        sequence = { size: 2, times: 1 };
       }
-      last = 0;
+      last = { size: 0, times: 1 };
     } else if (character === ")") {
       const inner = sequence;
-      sequence = open.pop() ?? 0;
+      sequence = open.pop() ?? { size: 0, times: 1 };
       add(inner);
     } else if (character === "{" && end - at > 1) {
-      REPEAT.lastIndex = at;
-      const [, least = "0", , most = ""] = REPEAT.exec(pattern) ?? [];
-      const times = Math.max(Number(least), Number(most), 1);
-      sequence += last * (times - 1) + 1;
-      last *= times;
-    } else if (character === "*" || character === "+" || character === "?" || character === "|") sequence += 1;
-    else add(character === "[" || /^\\[pPdDwWsS]/.test(pattern.slice(at, at + 2)) ? CLASS_SIZE : end - at);
+      const times = timesOf(pattern.slice(at, end));
+      if (times * last.times > REPEATS_MAX) invalidRepeat ??= pattern.slice(at, end);
+      sequence.size += last.size * (times - 1) + 1;
+      last = { size: last.size * times, times: last.times * times };
+      sequence.times = Math.max(sequence.times, last.times);
+    } else if ("*+?|".includes(character)) sequence.size += 1;
+    else add({ size: isClass(pattern, at) ? CLASS_SIZE : end - at, times: 1 });
     at = end;
   }
-  for (const outer of open) sequence += outer;
-  return sequence;
+  let { size } = sequence;
+  for (const outer of open) size += outer.size;
+  return { size, invalidRepeat };
+}
+
+/** The larger number of `{2,5}`; 1 where it repeats nothing. */
+function timesOf(repeat: string): number {
+  const [least = 0, most = 0] = repeat.slice(1, -1).split(",").map(Number);
+  return Math.max(least, most, 1);
+}
+
+function isClass(pattern: string, at: number): boolean {
+  return pattern[at] === "[" || (pattern[at] === "\\" && "pPdDwWsS".includes(pattern[at + 1] ?? " "));
 }
 
 /** Where the part that begins at `at` ends: a class, an escape, a repetition, the start of a group, a character. */
