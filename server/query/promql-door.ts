@@ -184,14 +184,14 @@ class WorkerDoor implements PromqlDoor {
     this.#running.clear();
   }
 
-  #shared(options: QueryOptions): Pick<PromqlQuery, "timeoutMs" | "settings" | "explain"> {
-    const { timeoutMs, lookbackMs, useStartTimestamps, explain } = options;
+  #shared(options: QueryOptions): Pick<PromqlQuery, "timeoutMs" | "settings" | "explain" | "stats"> {
+    const { timeoutMs, lookbackMs, useStartTimestamps, explain, stats } = options;
     const settings = {
       ...this.#settings,
       lookbackMs: lookbackMs ?? this.#settings.lookbackMs,
       useStartTimestamps: useStartTimestamps ?? this.#settings.useStartTimestamps,
     };
-    return { timeoutMs, settings, explain };
+    return { timeoutMs, settings, explain, stats };
   }
 
   #query(query: PromqlQuery, { seriesMax, warnings, signal }: QueryCaller): Promise<RenderedAnswer> {

@@ -5,6 +5,7 @@ import type { PromqlCall, PromqlExpression, PromqlModifiers, TextRange } from ".
 import type { Labels } from "../../model/series.ts";
 import { warnQuantile } from "./aggregate.ts";
 import { DATE_KERNELS } from "./date-kernels.ts";
+import { durationMs } from "./durations.ts";
 import { type Evaluate, type Evaluation, mergeResults, unwrapParens, withoutName } from "./evaluation.ts";
 import { functionKernels, refuseMode } from "./extended-kernels.ts";
 import { histogramFunction } from "./histogram-functions.ts";
@@ -152,27 +153,43 @@ function rangeArgument(
   if (inner.kind === "range") {
     const { selector } = inner;
     const samples = evaluation.samples.get(selector) ?? [];
+    evaluation.statistics?.countSeries(samples.length);
     const usesStarts = evaluation.useStartTimestamps && START_FUNCTIONS.has(node.name);
-    const series = (function* () {
-      for (const one of samples) {
-        const kept = withoutStale(one);
-        yield usesStarts || kept.startsMs === undefined ? kept : { ...kept, startsMs: undefined };
-      }
-    })();
     const { lookbackMs } = times;
     const ranges = {
       ...rangeGrid(inner, selector, grid),
       beforeMs: selector.mode === undefined ? 0 : lookbackMs,
       afterMs: selector.mode === "smoothed" ? lookbackMs : 0,
     };
+    const series = (function* () {
+      for (const one of samples) {
+        const kept = withoutStale(one);
+        evaluation.statistics?.countWindows(kept, ranges);
+        yield usesStarts || kept.startsMs === undefined ? kept : { ...kept, startsMs: undefined };
+      }
+    })();
     return { series, ranges };
   }
   if (inner.kind !== "subquery") throw new Error("a range function wants a range");
   const innerGrid = subqueryGrid(inner, grid, times);
-  const value = evaluate(inner.operand, innerGrid);
+  const value = evaluateInside(inner, { innerGrid, grid }, evaluation, evaluate);
   const steps = value.kind === "vector" ? value.series : [];
   const series = steps.map((one) => forgetResets(stepsToSamples(one, innerGrid)));
   return { series, ranges: rangeGrid(inner, inner, grid) };
+}
+
+/** Evaluates the operand of a sub-query, and counts what of it the function looks at. */
+function evaluateInside(
+  node: PromqlExpression & { readonly kind: "subquery" },
+  { innerGrid, grid }: { readonly innerGrid: StepGrid; readonly grid: StepGrid },
+  { statistics }: Evaluation,
+  evaluate: Evaluate,
+): StepValue {
+  const evaluateOperand = () => evaluate(node.operand, innerGrid);
+  if (statistics === undefined) return evaluateOperand();
+  const offsetMs = node.offset === undefined ? 0 : durationMs(node.offset);
+  const consumer = { grid, offsetMs, rangeMs: rangeMsOf(node), atMs: pinnedMs(node) };
+  return statistics.subquery(innerGrid, consumer, evaluateOperand);
 }
 
 function rangeGrid(
@@ -312,9 +329,10 @@ function timestamps(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, ev
     // With `@` the offset only says which samples can be seen, as in Prometheus.
     const shifted = pinned === undefined ? shiftedGrid(inner, grid) : { ...grid, startMs: pinned, stepMs: 0 };
     const options = { lookbackMs: evaluation.times.lookbackMs, read } as const;
-    series = (evaluation.samples.get(inner) ?? []).map((one) =>
-      selectInstant(one, shifted, options, evaluation.budget),
-    );
+    const selected = evaluation.samples.get(inner) ?? [];
+    evaluation.statistics?.countSeries(selected.length);
+    series = selected.map((one) => selectInstant(one, shifted, options, evaluation.budget));
+    for (const one of series) evaluation.statistics?.countSelected(one, false);
   } else {
     series = vectorArgument(node, 0, grid, evaluate);
     for (const one of series) {

@@ -43,7 +43,10 @@ export function evaluate(node: PromqlExpression, grid: StepGrid, evaluation: Eva
 function evaluateNode(node: PromqlExpression, grid: StepGrid, evaluation: Evaluation): StepValue {
   if (grid.steps === 0) return nothing(node);
   if (!grid.isInstant && evaluation.once.has(node)) {
-    return repeated(evaluateNode(node, instantGrid(grid.startMs), evaluation), grid, evaluation);
+    const first = instantGrid(grid.startMs);
+    const { statistics } = evaluation;
+    const evaluateOnce = () => evaluateNode(node, first, evaluation);
+    return repeated(statistics === undefined ? evaluateOnce() : statistics.once(first, evaluateOnce), grid, evaluation);
   }
   const again = (inner: PromqlExpression, innerGrid: StepGrid) => evaluate(inner, innerGrid, evaluation);
   switch (node.kind) {
@@ -99,13 +102,19 @@ function repeated(value: StepValue, grid: StepGrid, evaluation: Evaluation): Ste
 /** The series of an instant selector one after the other. */
 function* selectorStream(node: PromqlSelector, grid: StepGrid, evaluation: Evaluation): Generator<StepSeries> {
   const shifted = shiftedGrid(node, grid);
-  const { times, budget, annotations } = evaluation;
+  const { times, budget, annotations, statistics } = evaluation;
   const { lookbackMs } = times;
-  for (const samples of evaluation.samples.get(node) ?? []) {
+  const selected = evaluation.samples.get(node) ?? [];
+  statistics?.countSeries(selected.length);
+  for (const samples of selected) {
     if (node.mode === "smoothed") {
       const notes = seriesNotes(samples.labels, node.position, annotations);
       yield selectSmoothed(samples, shifted, { lookbackMs, notes, budget });
-    } else yield selectInstant(samples, shifted, { lookbackMs, read: "value" }, budget);
+      continue;
+    }
+    const series = selectInstant(samples, shifted, { lookbackMs, read: "value" }, budget);
+    statistics?.countSelected(series, true);
+    yield series;
   }
 }
 

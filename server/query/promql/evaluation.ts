@@ -6,6 +6,7 @@ import type { Annotations } from "./annotations.ts";
 import type { QueryProfile } from "./explain.ts";
 import type { QueryTimes, Selecting } from "./plan.ts";
 import type { QueryBudget } from "./query-budget.ts";
+import type { QueryStatistics } from "./query-statistics.ts";
 import { dropMetricName } from "./series-labels.ts";
 import { mergeEqualSeries, type StepGrid, type StepSeries, type StepValue } from "./step-vector.ts";
 
@@ -20,6 +21,8 @@ export interface Evaluation {
   readonly useStartTimestamps: boolean;
   /** `__type__` says whether a series is a counter, in place of its name (type-and-unit-labels). */
   readonly typeAndUnitLabels: boolean;
+  /** Counts samples, where that is asked for. */
+  readonly statistics: QueryStatistics | undefined;
   /** Nodes with the same value at every step. */
   readonly once: ReadonlySet<PromqlExpression>;
   /** Series of each selector and of each `info()`, sorted by labels. */

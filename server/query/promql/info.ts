@@ -47,6 +47,8 @@ export function evaluateInfo(
   const infos = identified(evaluation.samples.get(node) ?? [], enriched).map((samples) =>
     sampleTimes(samples, node, grid, evaluation),
   );
+  evaluation.statistics?.countSeries(infos.length);
+  for (const info of infos) evaluation.statistics?.countSelected(info, false);
   const join = new InfoJoin({ infos, data: matchers.data, grid, evaluation });
   join.chooseNewest(presence(value.series, grid.steps));
   for (const { series, isInfo } of base) {

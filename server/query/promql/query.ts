@@ -24,6 +24,7 @@ import {
 import { type PreparedTree, prepareTree } from "./prepare.ts";
 import { QueryBudget, type QueryWatch, samplesSize } from "./query-budget.ts";
 import { PromqlDurationError } from "./query-error.ts";
+import { QueryStatistics, type StepCounts } from "./query-statistics.ts";
 import { regexMatchesEmpty } from "./regex.ts";
 import { stepsToSamples, withoutStale } from "./select-steps.ts";
 import { compareLabels } from "./series-labels.ts";
@@ -76,6 +77,8 @@ export interface PromqlQuery {
   readonly settings: PromqlSettings;
   /** Tells where the time went. */
   readonly explain?: boolean | undefined;
+  /** Counts samples; those of each step are told only where the server has its switch on. */
+  readonly stats?: "none" | "totals" | "per_step" | undefined;
 }
 
 /** A checked query and what it needs from the store. */
@@ -98,6 +101,14 @@ export type PromqlResult =
   /** Raw samples: what an instant query of a range selector gives. */
   | { readonly kind: "samples"; readonly series: readonly SampleSeries[] };
 
+/** Samples that a query looked at. @see QueryStatistics */
+export interface SampleCounts extends StepCounts {
+  /** Series that selectors found, each counted for every selector. */
+  readonly series: number;
+  /** Whether the counts of each step are to be told. */
+  readonly tellsSteps: boolean;
+}
+
 /** A result with what was said on the way. */
 export interface PromqlOutcome {
   readonly result: PromqlResult;
@@ -107,6 +118,8 @@ export interface PromqlOutcome {
   readonly samplesPeak: number;
   /** Where the time went, for queries that ask for it. */
   readonly explained?: ExplainNode | undefined;
+  /** Samples that were looked at, for queries that ask for it. */
+  readonly counts?: SampleCounts | undefined;
 }
 
 /** What the parser has to know of the settings. */
@@ -178,10 +191,15 @@ export function evaluateQuery(
   const { times, once } = plan;
   const switches = { delayedNameRemoval, useStartTimestamps, typeAndUnitLabels };
   const profile = query.explain === true ? new QueryProfile(watch.monotonicMs) : undefined;
-  const evaluation: Evaluation = { times, budget, annotations, ...switches, once, samples, profile };
+  const { stats = "none" } = query;
+  const statistics = stats === "none" ? undefined : new QueryStatistics(queryGrid(times));
+  const evaluation: Evaluation = { times, budget, annotations, ...switches, once, samples, profile, statistics };
   const result = resultOf(query, plan, evaluation);
   const { warnings, infos } = annotations;
-  return { result, warnings, infos, samplesPeak: budget.peak, explained: profile?.tree(plan.tree, samples) };
+  const tellsSteps = stats === "per_step" && query.settings.perStepStats;
+  const counts = statistics === undefined ? undefined : { ...statistics.counts, series: statistics.series, tellsSteps };
+  const explained = profile?.tree(plan.tree, samples);
+  return { result, warnings, infos, samplesPeak: budget.peak, explained, counts };
 }
 
 function resultOf(query: PromqlQuery, plan: PlannedQuery, evaluation: Evaluation): PromqlResult {
@@ -217,6 +235,8 @@ function rawSamples(
     const edges = { startMs: endMs - rangeMsOf(node), endMs, lookbackMs: evaluation.times.lookbackMs };
     series = series.map((one) => extendedRange(one, mode, edges));
   }
+  evaluation.statistics?.countSeries(series.length);
+  for (const one of series) evaluation.statistics?.countRange(one);
   return { kind: "samples", series: series.filter((one) => one.values.length > 0) };
 }
 
@@ -226,7 +246,9 @@ function subquerySamples(
   evaluation: Evaluation,
 ): PromqlResult {
   const innerGrid = subqueryGrid(node, grid, evaluation.times);
-  const value = evaluate(node.operand, innerGrid, evaluation);
+  const evaluateOperand = () => evaluate(node.operand, innerGrid, evaluation);
+  const consumer = { grid, offsetMs: 0, rangeMs: 0, atMs: undefined };
+  const value = evaluation.statistics?.subquery(innerGrid, consumer, evaluateOperand) ?? evaluateOperand();
   const series = value.kind === "vector" ? sortByLabels(resolveNames(value.series)) : [];
   return { kind: "samples", series: series.map((one) => stepsToSamples(one, innerGrid)) };
 }

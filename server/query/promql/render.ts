@@ -8,6 +8,7 @@ import { jsonBuckets } from "./histogram/histogram-buckets.ts";
 import { printPlainNumber, printSample, printSeconds } from "./number-text.ts";
 import { isBadQuery, type PromqlOutcome, type PromqlResult, type SampleSeries } from "./query.ts";
 import { PromqlExecutionError } from "./query-error.ts";
+import { renderStatistics } from "./render-statistics.ts";
 import { FLOAT, histogramAt, type StepGrid, type StepSeries, stepTimeMs } from "./step-vector.ts";
 
 /** Characters of a piece of JSON before it is turned into bytes. */
@@ -71,6 +72,7 @@ export function renderOutcome(outcome: PromqlOutcome, show: AnswerOptions = WHOL
   json.add('{"status":"success","data":{"resultType":"');
   const { result } = outcome;
   renderResult(result, show.seriesMax, json);
+  if (outcome.counts !== undefined) json.add(`,"stats":${renderStatistics(outcome.counts, outcome, show.timings)}`);
   if (outcome.explained !== undefined) {
     json.add(`,"explain":${JSON.stringify({ ...explainTimings(show.timings), plan: outcome.explained })}`);
   }
