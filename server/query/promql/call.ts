@@ -230,7 +230,11 @@ export function rangeCallStream(
       let overlaps = overlapping.length;
       if (one.histograms !== undefined) {
         const { budget } = evaluation;
-        const decided = applyHistogramKernel(one, kernels.histograms, ranges, out, { notes, budget });
+        const decided = applyHistogramKernel(one, kernels.histograms, ranges, out, {
+          notes,
+          budget,
+          scalars: { first, second },
+        });
         overlaps = overlapping.filter((k) => decided[k] !== 1).length;
       }
       if (overlaps > 0) notes.warn(startOverlap(notes.metricName), { kind: "start_overlap", occurrences: overlaps });

@@ -1,10 +1,11 @@
 /** What range functions make of windows that hold histograms. */
 
-import { equalHistograms } from "./histogram/float-histogram.ts";
+import { compactHistogram, equalHistograms } from "./histogram/float-histogram.ts";
 import { HistogramMean, HistogramSum } from "./histogram/histogram-accumulator.ts";
 import { boundsReconciled, ignoredInRange, mixedSchemas, mixedTypes, resetCollision } from "./histogram-messages.ts";
 import { extrapolatedHistogram, instantaneousHistogram } from "./histogram-rate.ts";
 import { floatCount, type HistogramKernel, type HistogramWindow, histogramOf, isResetAt } from "./histogram-window.ts";
+import { checkFactors } from "./range-kernels.ts";
 import { isStartReset } from "./start-timestamps.ts";
 
 /** Functions of floats: histograms between them are left out, which is said. */
@@ -12,6 +13,12 @@ const floatsOnly: HistogramKernel = (window, notes) => {
   if (floatCount(window) === 0) return undefined;
   notes.info(ignoredInRange(notes.metricName));
   return "float_result";
+};
+
+/** Its factors are looked at even where there is nothing to smooth. */
+const smoothing: HistogramKernel = (window, notes) => {
+  checkFactors(window.first, window.second);
+  return floatsOnly(window, notes);
 };
 
 /** `sum_over_time` and `avg_over_time`. */
@@ -87,7 +94,9 @@ const changes: Steps = {
     const before = values[index - 1] ?? Number.NaN;
     return value !== before && !(Number.isNaN(value) && Number.isNaN(before));
   },
-  histograms: (window, index) => !equalHistograms(histogramOf(window, index), histogramOf(window, index - 1)),
+  // A store lays all histograms of a run out alike, so that a bucket without observations is no change.
+  histograms: (window, index) =>
+    !equalHistograms(compactHistogram(histogramOf(window, index)), compactHistogram(histogramOf(window, index - 1))),
 };
 
 const resets: Steps = {
@@ -115,6 +124,7 @@ const KERNELS: ReadonlyMap<string, HistogramKernel> = new Map<string, HistogramK
   ["last_over_time", edge("last")],
   ["ts_of_first_over_time", edgeTime("first")],
   ["ts_of_last_over_time", edgeTime("last")],
+  ["double_exponential_smoothing", smoothing],
   ["changes", countSteps(changes)],
   ["resets", countSteps(resets)],
 ]);

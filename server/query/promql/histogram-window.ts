@@ -31,6 +31,9 @@ export interface HistogramWindow {
   /** Edges of the window after offset and `@`: left one open. */
   startMs: number;
   endMs: number;
+  /** Scalar arguments at this step; NaN where there are none. */
+  first: number;
+  second: number;
   /** For each histogram whether it begins anew after the one before it; 0 where nobody has asked yet. */
   readonly resets: Uint8Array;
 }
@@ -103,6 +106,13 @@ export function isResetAt(window: HistogramWindow, index: number): boolean {
   return reset;
 }
 
+/** What a kernel is run with beside its windows. */
+export interface HistogramRun {
+  readonly notes: WindowNotes;
+  readonly budget: QueryBudget;
+  readonly scalars: { readonly first: Float64Array | undefined; readonly second: Float64Array | undefined };
+}
+
 /**
  * Runs a kernel over every window that holds a histogram.
  *
@@ -114,7 +124,7 @@ export function applyHistogramKernel(
   kernel: HistogramKernel,
   ranges: RangeGrid,
   out: StepSeries,
-  { notes, budget }: { readonly notes: WindowNotes; readonly budget: QueryBudget },
+  { notes, budget, scalars }: HistogramRun,
 ): Uint8Array {
   const decided = new Uint8Array(ranges.grid.steps);
   const floats = pick(series, false);
@@ -125,6 +135,8 @@ export function applyHistogramKernel(
     histograms: { ...histograms, values, low: 0, high: 0 },
     startMs: Number.NaN,
     endMs: Number.NaN,
+    first: Number.NaN,
+    second: Number.NaN,
     resets: new Uint8Array(values.length),
   };
   let result: ReturnType<HistogramKernel>;
@@ -133,6 +145,8 @@ export function applyHistogramKernel(
       const endMs = stepTimeMs(ranges.shifted, k);
       window.endMs = endMs;
       window.startMs = endMs - ranges.rangeMs;
+      window.first = scalars.first?.[k] ?? Number.NaN;
+      window.second = scalars.second?.[k] ?? Number.NaN;
       slide(window.floats, window.startMs - ranges.beforeMs, endMs + ranges.afterMs);
       slide(window.histograms, window.startMs - ranges.beforeMs, endMs + ranges.afterMs);
       result = isEmpty(window.histograms) ? "float_result" : kernel(window, notes);

@@ -54,8 +54,8 @@ function extrapolated(window: RangeWindow, isCounter: boolean, isRate: boolean):
   const startsInside = counterStartMs !== 0 && counterStartMs > window.startMs && counterStartMs < firstMs;
   if (steps === 0 && !startsInside) return false;
   const first = at(values, low);
-  let result = at(values, high - 1) - first;
-  if (isCounter) result += lostToResets(window);
+  const difference = at(values, high - 1) - first;
+  let result = isCounter ? plusResets(window, difference) : difference;
   let sampledSeconds = (lastMs - firstMs) / 1000;
   const meanSeconds = steps > 0 ? sampledSeconds / steps : 0;
   const threshold = meanSeconds * 1.1;
@@ -80,17 +80,17 @@ function extrapolated(window: RangeWindow, isCounter: boolean, isRate: boolean):
   return true;
 }
 
-/** What a counter had reached before each reset. */
-function lostToResets(window: RangeWindow): number {
+/** A difference and, one after the other, what the counter had reached before each reset. */
+function plusResets(window: RangeWindow, difference: number): number {
   const { values, startsMs, low, high } = window;
-  let lost = 0;
-  if (startsMs === undefined && !window.hasResets) return lost;
+  let sum = difference;
+  if (startsMs === undefined && !window.hasResets) return sum;
   for (let i = low + 1; i < high; i++) {
     const before = at(values, i - 1);
-    if (at(values, i) < before || isStartResetAt(window, i)) lost += before;
+    if (at(values, i) < before || isStartResetAt(window, i)) sum += before;
   }
   if (startsMs !== undefined && overlapsSomewhere(window, startsMs)) window.overlaps = true;
-  return lost;
+  return sum;
 }
 
 /** Whether the start timestamps say that a counter began anew before the sample at `index`. */
@@ -280,7 +280,16 @@ export const RANGE_KERNELS: ReadonlyMap<string, RangeKernel> = new Map<string, R
   ["double_exponential_smoothing", smoothed],
 ]);
 
-/** Refuses a factor that is not between 0 and 1. */
+/**
+ * Looks at the factors of `double_exponential_smoothing`.
+ *
+ * @throws PromqlExecutionError where one is not between 0 and 1.
+ */
+export function checkFactors(level: number, trend: number): void {
+  checkFactor(level, "smoothing", "sf");
+  checkFactor(trend, "trend", "tf");
+}
+
 function checkFactor(factor: number, name: string, short: string): void {
   if (factor > 0 && factor < 1) return;
   if (Number.isNaN(factor)) return; // as Prometheus does
@@ -290,8 +299,7 @@ function checkFactor(factor: number, name: string, short: string): void {
 /** Holt and Winters: `first` smooths the level, `second` the trend. */
 function smoothed(window: RangeWindow): boolean {
   const { values, low, high, first: levelFactor, second: trendFactor } = window;
-  checkFactor(levelFactor, "smoothing", "sf");
-  checkFactor(trendFactor, "trend", "tf");
+  checkFactors(levelFactor, trendFactor);
   if (high - low < 2) return false;
   let before = 0;
   let level = at(values, low);

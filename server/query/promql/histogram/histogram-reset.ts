@@ -44,7 +44,10 @@ function fell(
     zeroThreshold === previous.zeroThreshold &&
     sameSpans(current.spans, before.spans)
   ) {
-    return before.counts.some((count, k) => (current.counts[k] ?? 0) < count);
+    const isCustom = schema === CUSTOM_BUCKETS_SCHEMA;
+    const counted = isCustom ? before : sideAbove(before, schema, zeroThreshold);
+    const skipped = before.counts.length - counted.counts.length;
+    return counted.counts.some((count, k) => (current.counts[skipped + k] ?? 0) < count);
   }
   const older = previous.schema === schema ? before : coarserSide(before, previous.schema - schema);
   const then = schema === CUSTOM_BUCKETS_SCHEMA ? older : sideAbove(older, schema, zeroThreshold);
