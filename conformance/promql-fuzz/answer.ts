@@ -35,7 +35,7 @@ export interface ApiAnswer {
 /** A difference of two answers. */
 export interface Difference {
   /** What kind it is: the largest that applies. */
-  readonly kind: "status" | "annotations" | "shape" | "value" | "order" | "last digits" | "wording";
+  readonly kind: "status" | "annotations" | "shape" | "value" | "order" | "last digits" | "wording" | "unsettled";
   readonly text: string;
 }
 

@@ -15,7 +15,13 @@ const RETENTION_MS = 15 * 86_400_000;
 
 /** Opens when first written to; `clear` throws everything away. */
 export class RealStore implements TestStore {
+  readonly #isSealed: boolean;
   #open: { readonly store: Store; readonly directory: string } | undefined;
+
+  /** @param isSealed Whether samples are sealed to blocks after each load, so that what is read comes from blocks. */
+  constructor(isSealed: boolean) {
+    this.#isSealed = isSealed;
+  }
 
   async clear(): Promise<void> {
     const open = this.#open;
@@ -29,6 +35,7 @@ export class RealStore implements TestStore {
     this.#open ??= await openFresh();
     const { store } = this.#open;
     const outcome = await store.writer.appendSeries(series.map(columnsOf).filter(({ values }) => values.length > 0));
+    if (this.#isSealed) await store.sealMetrics();
     if (outcome.refused.size > 0) throw new Error(`samples were refused: ${outcome.firstRefusal}`);
   }
 

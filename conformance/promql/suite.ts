@@ -14,7 +14,9 @@ import { type EvalCase, parseTestFile } from "./test-language.ts";
 /** Ways to run a file. */
 const RUNS: Readonly<Record<string, { readonly open: () => TestStore; readonly fixesTimes: boolean }>> = {
   /** Samples in the head of the product's own store. */
-  head: { open: () => new RealStore(), fixesTimes: false },
+  head: { open: () => new RealStore(false), fixesTimes: false },
+  /** Samples in its blocks. */
+  blocks: { open: () => new RealStore(true), fixesTimes: false },
   /** The engine alone, fast. */
   memory: { open: () => new MemoryStore(), fixesTimes: false },
   /** The engine alone; each query is asked at other times too, bound to its own by `@`. */
@@ -22,7 +24,7 @@ const RUNS: Readonly<Record<string, { readonly open: () => TestStore; readonly f
 };
 const MINUTE_MS = 60_000;
 /** What runs unless `--run` says otherwise. */
-const RUNS_DEFAULT = ["head", "fixed"];
+const RUNS_DEFAULT = ["head", "blocks", "fixed"];
 
 /** What is run of a folder. */
 interface Choice {

@@ -254,7 +254,9 @@ export function quantileAggregate(
   evaluation: Evaluation,
 ): StepSeries[] {
   const { least, most } = extremes(parameter);
-  for (const value of grid.steps === 0 ? [] : [least, most])
+  // One warning for all that are NaN, one for all that are too large, one for all that are too small.
+  const told = [...(parameter.some(Number.isNaN) ? [Number.NaN] : []), Math.max(most, 1), Math.min(least, 0)];
+  for (const value of grid.steps === 0 ? [] : told)
     warnQuantile(value, unwrapParens(node.parameter ?? node), evaluation);
   if (series.some((one) => one.histograms !== undefined && one.present.includes(HISTOGRAM))) {
     evaluation.annotations.info(ignoredInAggregation(node.op), unwrapParens(node.operand).position);

@@ -1,11 +1,11 @@
 /** `label_replace`, `label_join`, `absent` and the labels they make. */
 
-import type { PromqlExpression } from "../../../grammar/promql-tree.ts";
+import type { PromqlExpression, PromqlMatcher } from "../../../grammar/promql-tree.ts";
 import type { Labels } from "../../model/series.ts";
 import { unwrapParens } from "./evaluation.ts";
 import type { QueryBudget } from "./query-budget.ts";
 import { PromqlExecutionError } from "./query-error.ts";
-import { compileRegex } from "./regex.ts";
+import { compileRegex, regexMatchesEmpty } from "./regex.ts";
 import { isMetricLabel, labelValue, METRIC_NAME, setLabel } from "./series-labels.ts";
 import { mergeEqualSeries, type StepSeries } from "./step-vector.ts";
 
@@ -82,18 +82,33 @@ function relabel(series: StepSeries, target: string, value: string): void {
   if (target === METRIC_NAME) series.dropName = false;
 }
 
-/** Labels of `absent(v)`: those that the selector asks for by `=`; one that is asked for again is left out. */
+/**
+ * Labels of `absent(v)`: those that the selector asks for by `=`; one that is asked for again later is left out.
+ *
+ * Conditions that only take series away count as later than all others: Prometheus' index has put them there by then.
+ */
 export function absentLabels(node: PromqlExpression): Labels {
   const inner = unwrapParens(node);
   const selector = inner.kind === "range" ? inner.selector : inner;
   if (selector.kind !== "selector") return [];
   let labels: Labels = [];
   const seen = new Set<string>();
-  for (const { name, kind, value } of selector.matchers) {
+  const isLate = (matcher: PromqlMatcher) => isNegative(matcher) && matchesEmpty(matcher);
+  const late = selector.matchers.filter(isLate);
+  for (const { name, kind, value } of [...selector.matchers.filter((one) => !isLate(one)), ...late]) {
     if (isMetricLabel(name)) continue;
     const isFirst = kind === "=" && !seen.has(name);
     labels = setLabel(labels, name, isFirst ? value : "");
     if (isFirst) seen.add(name);
   }
   return labels;
+}
+
+function isNegative({ kind }: PromqlMatcher): boolean {
+  return kind === "!=" || kind === "!~";
+}
+
+/** Whether a negative condition lets series without the label through. */
+function matchesEmpty({ kind, value }: PromqlMatcher): boolean {
+  return kind === "!=" ? value !== "" : !regexMatchesEmpty(value);
 }
