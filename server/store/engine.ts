@@ -82,7 +82,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       clock,
       identity: options.identity,
       lastSequence,
-      onStored: (file, spans, sequence) => index.stored(file, spans, sequence),
+      onStored: (file, group) => index.stored(file, group),
       onError,
     });
     const readers = await ConnectionPool.open(instance, READERS, onError);

@@ -62,8 +62,8 @@ export interface SpanWriterOptions {
   readonly identity: HostIdentity;
   /** The last sequence number given so far. */
   readonly lastSequence: number;
-  /** Told after each group: where it went, how many spans, its last sequence number. */
-  readonly onStored: (file: DayFile, spans: number, sequence: number) => void;
+  /** Told after each group: where it went, and what. */
+  readonly onStored: (file: DayFile, group: readonly StagedBatch[]) => void;
   /** Told of every error of the connection. */
   readonly onError: (error: unknown) => void;
 }
@@ -276,8 +276,7 @@ export class SpanWriter {
       kept.length = 0;
     }
     for (const { id } of unknown) known.add(id);
-    const spans = group.reduce((sum, { batch }) => sum + batch.rows, 0);
-    this.#onStored(file, spans, group.at(-1)?.sequence ?? first);
+    this.#onStored(file, group);
   }
 
   async #resourcesOf(file: DayFile): Promise<Set<bigint>> {

@@ -32,7 +32,8 @@ test("ranges lead to every commit of a trace, whether indexed, in between or not
     );
     await connection.run(`INSERT INTO ${file.alias}.ledger VALUES (${sequence}, 0, 100)`);
     for (const trace of traces) commits.set(TRACE(trace), (commits.get(TRACE(trace)) ?? new Set()).add(sequence));
-    index.stored(file, 100, sequence);
+    const traceId = BigUint64Array.from(traces.flatMap((trace) => [0n, BigInt(`0x${TRACE(trace)}`)]));
+    index.stored(file, [{ sequence, batch: { rows: 100, traceId } }]);
   };
   const check = async (from: TraceIndex) => {
     for (const [trace, sequences] of commits) {

@@ -1,14 +1,16 @@
 /**
  * Which commits hold a trace: blocks of trace ids, each sorted, so that zone maps lead to one row group a block.
  *
- * Invariants: the commits of a file up to its `indexed` stand in its blocks; later ones, about `BLOCK_SPANS` spans at
- * most, are searched by reading their trace ids. Rows lie in the order of commits, so a range of commits prunes too.
+ * Invariants: the commits of a file up to its `indexed` stand in its blocks; the traces of later ones, about `BLOCK_SPANS`
+ * spans at most, are known in memory, and after a start found by reading until they are. Rows lie in the order of commits, so a range of commits prunes too.
  * A file gets its last block once its day is over.
  */
 
-import type { DuckDBConnection } from "@duckdb/node-api";
+import { type DuckDBConnection, DuckDBUUIDValue, type DuckDBValue } from "@duckdb/node-api";
+import type { SpanBatch } from "../model/span-batch.ts";
 import { numberOf, readRows, textOf } from "./database.ts";
 import type { DayFile } from "./day-files.ts";
+import { RecentTraces } from "./recent-traces.ts";
 
 /** Spans of a block: reading as many trace ids takes 5 ms, and a block has enough traces for several row groups. */
 const BLOCK_SPANS = 524_288;
@@ -22,6 +24,12 @@ export interface CommitRange {
   readonly last: number;
 }
 
+/** A commit as the index takes it in. */
+export interface StoredCommit {
+  readonly sequence: number;
+  readonly batch: Pick<SpanBatch, "rows" | "traceId">;
+}
+
 interface FileState {
   /** The last commit that a block holds; 0 for none. */
   indexed: number;
@@ -29,6 +37,10 @@ interface FileState {
   last: number;
   /** Spans of commits after `indexed`. */
   waitingSpans: number;
+  /** Traces of commits after `indexed`. */
+  readonly recent: RecentTraces;
+  /** Commits after `indexed` up to here are not in `recent` yet: they came before the start. */
+  readUpTo: number;
 }
 
 /** Builds and asks the index of all files. Building runs on a connection of its own, beside commits. */
@@ -62,17 +74,22 @@ export class TraceIndex {
          LEFT JOIN ${file.alias}.ledger ON true GROUP BY b.indexed`,
       );
       const [indexed, last, waitingSpans] = (row ?? [0, 0, 0]).map(numberOf);
-      this.#states.set(file, { indexed: indexed ?? 0, last: last ?? 0, waitingSpans: waitingSpans ?? 0 });
+      const state = { ...emptyState(), indexed: indexed ?? 0, last: last ?? 0, waitingSpans: waitingSpans ?? 0 };
+      this.#states.set(file, { ...state, readUpTo: state.last });
       if (file.day !== today) this.#startBlock(file);
       else this.#written = file;
+      this.#building = this.#building.then(() => this.#readRecent(file)).catch(() => this.#fail());
     }
   }
 
-  /** Counts a group of commits; starts a block when enough came together, or when a day is over. */
-  stored(file: DayFile, spans: number, sequence: number): void {
+  /** Takes in a group of commits; starts a block when enough came together, or when a day is over. */
+  stored(file: DayFile, commits: readonly StoredCommit[]): void {
     const state = this.#stateOf(file);
-    state.last = sequence;
-    state.waitingSpans += spans;
+    for (const { sequence, batch } of commits) {
+      state.last = sequence;
+      state.waitingSpans += batch.rows;
+      state.recent.add(sequence, batch.traceId);
+    }
     const before = this.#written;
     this.#written = file;
     if (before !== undefined && before !== file) this.#startBlock(before);
@@ -89,13 +106,13 @@ export class TraceIndex {
           WHERE trace_id = UUID '${traceId}' AND block <= ${this.#stateOf(file).indexed}`,
       );
       // A block may be finished while this is asked: what it holds is read as not indexed.
-      const tails = this.#tailsOf(files);
+      const tails = this.#tailsOf(files, traceId);
       for (const [alias, first, last] of await readRows(connection, select.join(" UNION ALL "))) {
         ranges.push({ alias: textOf(alias), first: numberOf(first), last: numberOf(last) });
       }
       return [...joined(ranges), ...tails];
     }
-    return this.#tailsOf(files);
+    return this.#tailsOf(files, traceId);
   }
 
   /** Waits for the block in work; starts no other. */
@@ -105,17 +122,53 @@ export class TraceIndex {
     this.#connection.disconnectSync();
   }
 
-  #tailsOf(files: readonly DayFile[]): CommitRange[] {
+  #tailsOf(files: readonly DayFile[], traceId: string): CommitRange[] {
     return files.flatMap((file) => {
-      const { indexed, last } = this.#stateOf(file);
-      return last > indexed ? [{ alias: file.alias, first: indexed + 1, last }] : [];
+      const { indexed, last, recent, readUpTo } = this.#stateOf(file);
+      if (last <= indexed) return [];
+      const { alias } = file;
+      const { sequences, missingFrom } = recent.find(
+        BigInt(`0x${traceId.slice(0, 16)}`),
+        BigInt(`0x${traceId.slice(16)}`),
+      );
+      const known = Math.max(indexed, readUpTo);
+      const ranges = sequences
+        .filter((sequence) => sequence > known && sequence < missingFrom)
+        .sort((a, b) => a - b)
+        .map((sequence) => ({ alias, first: sequence, last: sequence }));
+      if (readUpTo > indexed) ranges.unshift({ alias, first: indexed + 1, last: readUpTo });
+      const left = Math.max(missingFrom, known + 1);
+      if (left <= last) ranges.push({ alias, first: left, last });
+      return joined(ranges);
     });
+  }
+
+  /** Learns the traces of commits that no block holds, from before the start. */
+  async #readRecent(file: DayFile): Promise<void> {
+    const state = this.#stateOf(file);
+    if (this.#closed || state.readUpTo <= state.indexed) return;
+    const result = await this.#connection.stream(
+      `SELECT commit_sequence, trace_id FROM ${file.alias}.span
+       WHERE commit_sequence > ${state.indexed} AND commit_sequence <= ${state.readUpTo}`,
+    );
+    for await (const chunk of result) {
+      const sequences = chunk.getColumnValues(0);
+      const ids = chunk.getColumnValues(1).map(uuidHalves);
+      for (const [row, sequence] of sequences.entries()) {
+        state.recent.add(numberOf(sequence), BigUint64Array.from(ids[row] ?? [0n, 0n]));
+      }
+    }
+    state.readUpTo = 0;
+  }
+
+  #fail(): void {
+    this.#failures++;
   }
 
   #stateOf(file: DayFile): FileState {
     const known = this.#states.get(file);
     if (known !== undefined) return known;
-    const state = { indexed: 0, last: 0, waitingSpans: 0 };
+    const state = emptyState();
     this.#states.set(file, state);
     return state;
   }
@@ -125,11 +178,7 @@ export class TraceIndex {
     if (state.last <= state.indexed) return;
     // Where it fails it is tried again once as many spans came again; until then they are found by reading.
     state.waitingSpans = 0;
-    this.#building = this.#building
-      .then(() => this.#build(file, state))
-      .catch(() => {
-        this.#failures++;
-      });
+    this.#building = this.#building.then(() => this.#build(file, state)).catch(() => this.#fail());
   }
 
   async #build(file: DayFile, state: FileState): Promise<void> {
@@ -141,7 +190,18 @@ export class TraceIndex {
        WHERE commit_sequence > ${indexed} AND commit_sequence <= ${last} GROUP BY trace_id ORDER BY trace_id`,
     );
     state.indexed = last;
+    state.recent.forget(last);
   }
+}
+
+function emptyState(): FileState {
+  return { indexed: 0, last: 0, waitingSpans: 0, recent: new RecentTraces(), readUpTo: 0 };
+}
+
+function uuidHalves(value: DuckDBValue): [bigint, bigint] {
+  if (!(value instanceof DuckDBUUIDValue)) return [0n, 0n];
+  const id = value.toUint128();
+  return [id >> 64n, BigInt.asUintN(64, id)];
 }
 
 /** Ranges of one file that are too many become one. */
