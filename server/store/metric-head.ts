@@ -268,6 +268,7 @@ export class MetricHead {
       seriesMax,
       newestMs: this.newestMs,
       seriesOf: (labels) => table.of(labels),
+      lastingSeriesOf: (labels) => table.ofLasting(labels),
       exemplars: this.exemplars,
     });
     const outcomes = [];

@@ -18,7 +18,7 @@ export class SeriesTable {
   readonly #max: number;
   /** Series by a hash of their labels; few share one. */
   readonly #byHash = new Map<number, MetricSeries | MetricSeries[]>();
-  /** Callers append with the same `Labels` objects again and again; this spares them the hash. */
+  /** Series by `Labels` objects that come again and again. One that comes once costs more here than it saves. */
   readonly #byLabels = new WeakMap<Labels, MetricSeries>();
   readonly #index = new LabelIndex();
   #size = 0;
@@ -47,15 +47,16 @@ export class SeriesTable {
 
   /** The series with these labels, made where there is none; undefined where there are too many. */
   of(labels: Labels): MetricSeries | undefined {
+    const hash = hashOf(labels);
+    return this.#atHash(hash, labels) ?? (this.#size < this.#max ? this.#make(labels, hash) : undefined);
+  }
+
+  /** The same for a caller who comes with the same object again: this spares the look-up. */
+  ofLasting(labels: Labels): MetricSeries | undefined {
     const known = this.#byLabels.get(labels);
     if (known !== undefined && !known.removed) return known;
-    const hash = hashOf(labels);
-    let series = this.#atHash(hash, labels);
-    if (series === undefined) {
-      if (this.#size >= this.#max) return undefined;
-      series = this.#make(labels, hash);
-    }
-    this.#byLabels.set(labels, series);
+    const series = this.of(labels);
+    if (series !== undefined) this.#byLabels.set(labels, series);
     return series;
   }
 

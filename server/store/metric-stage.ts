@@ -54,6 +54,8 @@ export interface StageRules {
   readonly newestMs: number;
   /** The series with these labels, made where there is none; undefined where there are too many. */
   readonly seriesOf: (labels: Labels) => MetricSeries | undefined;
+  /** The same for labels that come again as the same object. */
+  readonly lastingSeriesOf: (labels: Labels) => MetricSeries | undefined;
   readonly exemplars: ExemplarRing<MetricSeries>;
 }
 
@@ -77,7 +79,8 @@ export class Stage {
     if (write.kind === "samples") {
       for (const { labels, timestampMs, value } of write.samples) {
         const sample = { timestampMs, value, histogram: undefined, startMs: 0 };
-        this.#sample({ labels, sample, counted: "samples" }, outcome);
+        const series = this.#rules.lastingSeriesOf(labels);
+        this.#sample({ labels, sample, counted: "samples", series }, outcome);
       }
     } else {
       for (const series of write.series) this.#series(series, outcome);
