@@ -2,6 +2,7 @@
 
 import type { NativeHistogram } from "../../server/model/histogram.ts";
 import type { Labels } from "../../server/model/series.ts";
+import { compareLabels } from "../../server/query/promql/series-labels.ts";
 import type { SentSample, SentSeries } from "../remote-write.ts";
 
 /** The first sample's time: any will do; on a whole minute. */
@@ -32,7 +33,8 @@ export function clientSeries(): SentSeries[] {
     add({ __name__: "size_bytes", job }, (index) => histogram(index + 1, at));
     add({ __name__: "http.server.requests", job, "service.name": `shop-${at}` }, (index) => index);
   }
-  return out;
+  // In the order of labels, which is then also the order in which a store has met them.
+  return out.sort((a, b) => compareLabels(a.labels, b.labels));
 }
 
 function histogram(times: number, at: number): NativeHistogram {

@@ -99,13 +99,20 @@ async function send(base: string, { method, path, params, compare }: GrafanaRequ
   const headers = { "accept-encoding": "gzip", "user-agent": "Grafana/13.0.0" };
   const answer = await fetch(url, { method, headers, ...(method === "POST" ? { body: form } : {}) });
   const text = await answer.text();
+  if (compare === "status") return { status: answer.status, text: "" };
   if (!(answer.headers.get("content-type") ?? "").startsWith("application/json"))
     return { status: answer.status, text: `${answer.headers.get("content-type")}` };
   const body: unknown = JSON.parse(text);
-  return {
-    status: answer.status,
-    text: JSON.stringify(compare === "whole" ? body : shapeOf(body, compare === "fields" ? 2 : 1)),
-  };
+  const levels = compare === "fields" ? 2 : 1;
+  return { status: answer.status, text: JSON.stringify(compare === "whole" ? sortKeys(body) : shapeOf(body, levels)) };
+}
+
+/** The same with the names of each object in order: JSON's objects have none. */
+function sortKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sortKeys);
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(entries.map(([name, inner]) => [name, sortKeys(inner)]));
 }
 
 /** Names and types down to a level; what lies deeper depends on what a server holds. */

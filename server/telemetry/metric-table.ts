@@ -55,8 +55,8 @@ const SAMPLE_REFUSALS = [
   "exemplar_labels",
   "exemplar_series",
 ] as const;
-/** Quantiles of the loop's delay; 1 is the longest. */
-export const LOOP_QUANTILES = ["0.5", "0.99", "1"] as const;
+/** Percentiles of the loop's delay; 100 is the longest. Prometheus keeps the label `quantile` for summaries. */
+export const LOOP_PERCENTILES = ["50", "99", "100"] as const;
 const SPAN_KINDS = ["client", "server", "producer", "consumer"] as const;
 
 /** The table, in the order of `/metrics`. */
@@ -123,8 +123,8 @@ export const METRICS = {
     code: { distinctMax: 64 },
   }),
   thalweg_log_suppressed_total: counter("Log lines left out because the same one came again and again."),
-  thalweg_loop_delay_seconds: gauge("Delay of the main thread's loop since the last reading, by quantile.", {
-    quantile: LOOP_QUANTILES,
+  thalweg_loop_delay_seconds: gauge("Delay of the main thread's loop since the last reading, by percentile.", {
+    percentile: LOOP_PERCENTILES,
   }),
   process_cpu_seconds_total: counter("CPU time of the process in seconds."),
   process_resident_memory_bytes: gauge("Resident memory of the process."),

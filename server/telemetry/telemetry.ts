@@ -8,7 +8,7 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import {
   type LabelValues,
-  LOOP_QUANTILES,
+  LOOP_PERCENTILES,
   METRICS,
   type MetricDefinition,
   type MetricName,
@@ -79,8 +79,8 @@ export class Telemetry {
     for (const collect of this.#collectors) collect();
     const { user, system } = process.cpuUsage();
     this.set("process_cpu_seconds_total", {}, (user + system) / 1e6);
-    for (const quantile of LOOP_QUANTILES) {
-      this.set("thalweg_loop_delay_seconds", { quantile }, this.#loop.percentile(100 * Number(quantile)) / 1e9);
+    for (const percentile of LOOP_PERCENTILES) {
+      this.set("thalweg_loop_delay_seconds", { percentile }, this.#loop.percentile(Number(percentile)) / 1e9);
     }
     this.#loop.reset();
     this.set("process_resident_memory_bytes", {}, process.memoryUsage.rss());
