@@ -18,6 +18,8 @@ const NODE_MAJOR_MIN = 24;
 const NODE_MINOR_MIN = 15;
 /** Above the number of queries that run at once, so that file reads never wait for one. */
 const THREADPOOL_SIZE = "12";
+/** How often the process that started this one is looked for. */
+const PARENT_EVERY_MS = 100;
 /** Exit status of the dynamic loader where a library or the right C library is missing. */
 const MISSING_LIBRARY = 127;
 const STAMP = join(ROOT, "node_modules", ".thalweg-installed.json");
@@ -206,10 +208,12 @@ function compileCache() {
 export function runToEnd(file, args) {
   const node = nodeToRun();
   const child = spawn(node, ["--disable-warning=ExperimentalWarning", join(ROOT, file), ...args], {
-    stdio: "inherit",
+    // The last one breaks when this process is killed; see server/cli/lifeline.ts.
+    stdio: ["inherit", "inherit", "inherit", "pipe"],
     env: {
       ...compileCache(),
       ...process.env,
+      THALWEG_LIFELINE: String(process.pid),
       UV_THREADPOOL_SIZE: process.env["UV_THREADPOOL_SIZE"] || THREADPOOL_SIZE,
       THALWEG_NPM: npmProgram() || "",
       THALWEG_LAUNCHER_NODE: process.execPath,
@@ -218,11 +222,23 @@ export function runToEnd(file, args) {
   });
   // A terminal signals the whole group, so the program may get a signal twice; it takes two at once for one.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+  endWithNpm(child);
   child.on("error", (error) => giveUp(`${doesNotRun(node)} (${error.message})`, 1));
   child.on("exit", (code, signal) => {
     if (code === MISSING_LIBRARY && node !== process.execPath) giveUp(doesNotRun(node), 1);
     process.exit(code ?? (signal === "SIGINT" ? 130 : 143));
   });
+}
+
+/** Whoever kills the npm that runs this script means the program: npm cannot hand such a signal on. */
+function endWithNpm(child) {
+  if (process.env["npm_lifecycle_event"] === undefined) return;
+  const npm = process.ppid;
+  setInterval(() => {
+    if (process.ppid === npm) return;
+    child.kill("SIGKILL");
+    process.exit(137);
+  }, PARENT_EVERY_MS).unref();
 }
 
 function doesNotRun(node) {

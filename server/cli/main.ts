@@ -6,6 +6,7 @@
 
 import { ThalwegError } from "../model/errors.ts";
 import { exitStatusOf } from "./exit-status.ts";
+import { holdLifeline } from "./lifeline.ts";
 
 type Verb = (args: readonly string[]) => Promise<number>;
 
@@ -47,6 +48,7 @@ async function loadVerb(name: string): Promise<Verb> {
   return load();
 }
 
+holdLifeline();
 // A reader such as `head` that has seen enough is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code !== "EPIPE") throw error;
