@@ -3,7 +3,7 @@
  */
 
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -72,34 +72,43 @@ export async function measure(server: ServerUnderLoad, load: Load): Promise<Inge
   };
 }
 
+/** This program as a server. */
+export interface StartedServer extends ServerUnderLoad {
+  /** Address of the page and the API. */
+  readonly face: string;
+}
+
 /** Runs the load against this program. */
 export async function runThalweg(load: Load): Promise<IngestRun> {
-  const directory = mkdtempSync(join(tmpdir(), "thalweg-bench-ingest-"));
+  return measure(await startServer(mkdtempSync(join(tmpdir(), "thalweg-bench-ingest-"))), load);
+}
+
+/** Starts this program over a directory, without capture. */
+export async function startServer(directory: string, flags: readonly string[] = []): Promise<StartedServer> {
   const file = join(import.meta.dirname, "..", "bin", "thalweg.mjs");
   const free = "127.0.0.1:0";
   const ports = ["--listen", free, "--otlp-grpc", free, "--otlp-http", free];
-  const child = spawn(process.execPath, [file, "serve", "--data", directory, ...ports, "--capture", "off"], {
+  const addresses = join(directory, "addresses.json");
+  rmSync(addresses, { force: true });
+  const child = spawn(process.execPath, [file, "serve", "--data", directory, ...ports, "--capture", "off", ...flags], {
     stdio: ["ignore", "ignore", "inherit"],
   });
-  const addresses = join(directory, "addresses.json");
   await waitUntil(() => existsSync(addresses), "the server");
   const { http, otlp_http, otlp_grpc } = JSON.parse(readFileSync(addresses, "utf8"));
   const face = `http://${bare(http)}`;
   await waitUntil(async () => (await fetch(`${face}/readyz`)).ok, "the server");
   const metrics = async () => (await fetch(`${face}/metrics`)).text();
-  return measure(
-    {
-      pid: serverPid(child.pid ?? 0),
-      http: bare(otlp_http),
-      grpc: bare(otlp_grpc),
-      directory,
-      version: "",
-      loopP99Ms: async () =>
-        1e3 * Number(/thalweg_loop_delay_seconds\{percentile="99"\} (\S+)/.exec(await metrics())?.[1] ?? Number.NaN),
-      stop: () => stopProcess(child),
-    },
-    load,
-  );
+  return {
+    face,
+    pid: serverPid(child.pid ?? 0),
+    http: bare(otlp_http),
+    grpc: bare(otlp_grpc),
+    directory,
+    version: "",
+    loopP99Ms: async () =>
+      1e3 * Number(/thalweg_loop_delay_seconds\{quantile="0.99"\} (\S+)/.exec(await metrics())?.[1] ?? Number.NaN),
+    stop: () => stopProcess(child),
+  };
 }
 
 /** Asks a process to end and waits for it. */
