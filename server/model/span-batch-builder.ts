@@ -110,9 +110,9 @@ export class SpanBatchBuilder {
     return index;
   }
 
-  /** Index for `SpanToAppend.scope`; scopes are told apart by name and version. */
+  /** Index for `SpanToAppend.scope`; scopes are told apart by all they hold. */
   addScope(scope: Scope): number {
-    const key = `${scope.name}\u0000${scope.version}`;
+    const key = `${scope.name}\u0000${scope.version}\u0000${scope.rest ?? ""}`;
     const known = this.#scopeIndex.get(key);
     if (known !== undefined) return known;
     const index = this.#scopes.push(scope) - 1;

@@ -49,12 +49,22 @@ export interface Resource {
   readonly instance: string;
   /** All attributes, `service.name` included, sorted by key, keys unique. */
   readonly attributes: readonly Attribute[];
+  /**
+   * What else OTLP said, as JSON: `droppedAttributesCount` and `entityRefs` of the resource, `schemaUrl` of what held
+   * it. Absent or empty where there is nothing.
+   */
+  readonly rest?: string;
 }
 
 /** Instrumentation scope; empty for spans the agent makes. */
 export interface Scope {
   readonly name: string;
   readonly version: string;
+  /**
+   * What else OTLP said, as JSON: `attributes` and `droppedAttributesCount` of the scope, `schemaUrl` of what held it.
+   * Absent or empty where there is nothing.
+   */
+  readonly rest?: string;
 }
 
 /** Spans in columns. `Text` columns are indices into `text`. */
@@ -100,9 +110,12 @@ export interface SpanBatch {
   /** Char code of an `AttributeKind`. */
   readonly attributeKind: Uint8Array;
   readonly attributeValue: Uint32Array;
-  /** OTLP protobuf of the row's events (field 11 of Span, tags included) in `blob`, `eventsEnd[r-1]` to `eventsEnd[r]`. */
+  /**
+   * OTLP protobuf of the row's events and of what was left out before they were sent (fields 11, 10 and 12 of Span, tags
+   * included) in `eventsBlob`, `eventsEnd[r-1]` to `eventsEnd[r]`.
+   */
   readonly eventsEnd: Uint32Array;
-  /** OTLP protobuf of the row's links (field 13 of Span, tags included) in `linkBlob`. */
+  /** OTLP protobuf of the row's links and of how many were left out (fields 13 and 14 of Span) in `linksBlob`. */
   readonly linksEnd: Uint32Array;
   readonly eventsBlob: Uint8Array;
   readonly linksBlob: Uint8Array;

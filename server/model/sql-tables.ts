@@ -128,6 +128,7 @@ export const SQL_TABLES: Readonly<Record<string, readonly SqlTableColumn[]>> = {
       flags UINTEGER
       scope_name VARCHAR
       scope_version VARCHAR
+      scope_rest VARCHAR
       tenant VARCHAR
       host_id UBIGINT
       boot_id UUID

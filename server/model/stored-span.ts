@@ -21,6 +21,9 @@ export interface StoredSpan {
   readonly flags: number;
   readonly scopeName: string;
   readonly scopeVersion: string;
+  /** `Scope.rest`, `Resource.rest`. */
+  readonly scopeRest: string;
+  readonly resourceRest: string;
   readonly resource: readonly Attribute[];
   readonly attributes: readonly Attribute[];
   /** OTLP protobuf, tags included, as in `SpanBatch`. */

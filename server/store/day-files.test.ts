@@ -5,6 +5,7 @@ import { appendFile, readdir, readFile, stat, truncate, writeFile } from "node:f
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { DuckDBInstance } from "@duckdb/node-api";
 import type { ThalwegError } from "../model/errors.ts";
 import { batchOf, DAY_MS, FakeClock, openIn, rowsOf, temporaryDirectory } from "./store-fixture.ts";
 import { damagedWalSize } from "./wal-check.ts";
@@ -88,6 +89,56 @@ test("retention deletes one day file a call, oldest first, and never today's", a
   assert.equal(await store.enforceRetention(), undefined);
   assert.equal((await readdir(join(directory, "db"))).filter((name) => name.includes("2026")).length, 0);
   assert.equal((await store.writer.commitSpans(batchOf([{}]))).sequence, 5, "numbers go on without the old ledgers");
+});
+
+test("a file of the first layout is brought to the present one, with all that is in it", async (t) => {
+  const directory = await temporaryDirectory(t);
+  const first = await openIn(t, directory);
+  await first.writer.commitSpans(batchOf([{ spanId: 1n }, { spanId: 2n }]));
+  await first.close();
+  await asFirstLayout(await onlyFile(directory, ".duckdb"));
+  const store = await openIn(t, directory);
+  assert.deepEqual(
+    await rowsOf(store, "SELECT span_id, scope_rest, service, resource['host.cpus'] FROM spans ORDER BY 1"),
+    [
+      ["0000000000000001", null, "shop", "2"],
+      ["0000000000000002", null, "shop", "2"],
+    ],
+  );
+  await store.writer.commitSpans(batchOf([{ spanId: 3n }], undefined, { name: "s", version: "", rest: "{}" }));
+  assert.deepEqual(await rowsOf(store, "SELECT scope_rest FROM spans ORDER BY span_id"), [[null], [null], ["{}"]]);
+  assert.equal((await store.reader.trace("00000000000000010000000000000002", 9)).length, 3);
+});
+
+/** Takes from a closed file what the first layout did not have. */
+async function asFirstLayout(path: string): Promise<void> {
+  const instance = await DuckDBInstance.create(path);
+  const connection = await instance.connect();
+  for (const statement of [
+    "ALTER TABLE span DROP COLUMN scope_rest",
+    "ALTER TABLE resource DROP COLUMN rest",
+    "DROP TABLE log",
+    "DROP TABLE log_ledger",
+    "UPDATE file_meta SET schema_version = 1",
+    "CHECKPOINT",
+  ]) {
+    await connection.run(statement);
+  }
+  connection.disconnectSync();
+  instance.closeSync();
+}
+
+test("a file of a layout that is not known is set aside, not changed", async (t) => {
+  const directory = await temporaryDirectory(t);
+  await (await openIn(t, directory)).close();
+  const path = await onlyFile(directory, ".duckdb");
+  const instance = await DuckDBInstance.create(path);
+  const connection = await instance.connect();
+  await connection.run("UPDATE file_meta SET schema_version = 999");
+  connection.disconnectSync();
+  instance.closeSync();
+  const { damages } = await openDamaged(t, directory);
+  assert.match(String(damages[0]?.values["why"]), /version 999/);
 });
 
 test("a file left over from an interrupted start is removed", async (t) => {

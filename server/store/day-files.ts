@@ -10,8 +10,8 @@ import { join } from "node:path";
 import type { DuckDBConnection } from "@duckdb/node-api";
 import { ThalwegError } from "../model/errors.ts";
 import { fileBytes, listNames, makePrivateDirectory, renameDurably, syncDirectory } from "../platform/files.ts";
-import { isCorruption, numberOf, readRows, sqlText } from "./database.ts";
-import { DAY_TABLES, layOutDayFile, ROW_GROUP_ROWS, SCHEMA_VERSION } from "./schema.ts";
+import { inTransaction, isCorruption, numberOf, readRows, sqlText } from "./database.ts";
+import { DAY_TABLES, layOutDayFile, migrationOf, ROW_GROUP_ROWS, SCHEMA_VERSION } from "./schema.ts";
 import { viewStatements } from "./views.ts";
 import { damagedWalSize } from "./wal-check.ts";
 
@@ -191,14 +191,27 @@ export class DayFiles {
   async #attachChecked(file: DayFile): Promise<void> {
     await this.#attach(file);
     try {
-      const [meta] = await readRows(this.#connection, `SELECT max(schema_version) FROM ${file.alias}.file_meta`);
-      const version = numberOf(meta?.[0]);
-      if (version !== SCHEMA_VERSION)
-        throw new Error(`its layout has version ${version}, this program knows ${SCHEMA_VERSION}`);
+      await this.#migrate(file);
       this.#files = [...this.#files, file];
     } catch (error) {
       await this.#connection.run(`DETACH ${file.alias}`);
       throw error;
+    }
+  }
+
+  /** Brings a file to the present layout, one version a transaction. */
+  async #migrate({ alias }: DayFile): Promise<void> {
+    for (;;) {
+      const [meta] = await readRows(this.#connection, `SELECT max(schema_version) FROM ${alias}.file_meta`);
+      const version = numberOf(meta?.[0]);
+      if (version === SCHEMA_VERSION) return;
+      const statements = migrationOf(alias, version);
+      if (statements === undefined) {
+        throw new Error(`its layout has version ${version}, this program knows ${SCHEMA_VERSION}`);
+      }
+      await inTransaction(this.#connection, async () => {
+        for (const statement of statements) await this.#connection.run(statement);
+      });
     }
   }
 

@@ -29,7 +29,7 @@ test("a checkpoint that finds the disk full loses nothing, and storing goes on b
   const directory = await temporaryDirectory(t, async () => mounted !== undefined && run("umount", [mounted]));
   const mountPoint = join(directory, "small");
   await mkdir(mountPoint);
-  const refusal = await refusalOf("mount", ["-t", "tmpfs", "-o", "size=69m", "tmpfs", mountPoint]);
+  const refusal = await refusalOf("mount", ["-t", "tmpfs", "-o", "size=71m", "tmpfs", mountPoint]);
   if (!requireOrSkip(t, "servers", refusal && `a small file system cannot be mounted: ${refusal}`)) return;
   mounted = mountPoint;
   await run("fallocate", ["-l", "4M", join(mountPoint, "filler")]);

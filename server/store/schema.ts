@@ -6,7 +6,7 @@
 import { TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
 
 /** Version of the layout below; stands in `file_meta` of every file. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 /** Rows of a row group: a group commit larger than this goes to the file once, compressed, and not through the WAL. */
 export const ROW_GROUP_ROWS = 24_576;
@@ -59,13 +59,59 @@ export const SPAN_COLUMNS: readonly StoredColumn[] = [
   { name: "attribute_repeats", type: "VARCHAR" },
   { name: "events", type: "BLOB" },
   { name: "links", type: "BLOB" },
+  { name: "scope_rest", type: "VARCHAR" },
 ];
 
 /** Columns that the staged rows carry, in the order of the table function. */
 export const STAGED_COLUMNS: readonly StoredColumn[] = SPAN_COLUMNS.filter((column) => column.constant !== true);
 
+/** Columns of `log` in order. */
+export const LOG_COLUMNS: readonly StoredColumn[] = [
+  { name: "tenant", type: "VARCHAR", constant: true },
+  { name: "host_id", type: "UBIGINT", constant: true },
+  { name: "boot_id", type: "UUID", constant: true },
+  { name: "ingest_ns", type: "BIGINT", constant: true },
+  { name: "trace_id", type: "UUID" },
+  { name: "span_id", type: "UBIGINT" },
+  { name: "time_ns", type: "BIGINT" },
+  { name: "observed_ns", type: "BIGINT" },
+  { name: "severity_number", type: "UTINYINT" },
+  { name: "severity_text", type: "VARCHAR" },
+  { name: "body", type: "VARCHAR" },
+  { name: "body_kind", type: "VARCHAR" },
+  { name: "event_name", type: "VARCHAR" },
+  { name: "flags", type: "UINTEGER" },
+  { name: "dropped_attributes", type: "UINTEGER" },
+  { name: "resource_id", type: "UBIGINT" },
+  { name: "service", type: "VARCHAR" },
+  { name: "instance", type: "VARCHAR" },
+  { name: "scope_name", type: "VARCHAR" },
+  { name: "scope_version", type: "VARCHAR" },
+  { name: "scope_rest", type: "VARCHAR" },
+  { name: "attributes", type: "MAP(VARCHAR, VARCHAR)" },
+  { name: "attribute_kinds", type: "VARCHAR" },
+  { name: "attribute_repeats", type: "VARCHAR" },
+];
+
+/** Columns of `log` that the staged rows carry, in the order of their table function. */
+export const STAGED_LOG_COLUMNS: readonly StoredColumn[] = LOG_COLUMNS.filter((column) => column.constant !== true);
+
 /** All tables of a day file. */
-export const DAY_TABLES = ["file_meta", "span", "resource", "ledger", "trace_index", "edge", "derived"] as const;
+export const DAY_TABLES = [
+  "file_meta",
+  "span",
+  "resource",
+  "ledger",
+  "trace_index",
+  "edge",
+  "derived",
+  "log",
+  "log_ledger",
+] as const;
+
+function listOf(columns: readonly StoredColumn[]): string {
+  return columns.map(({ name, type }) => `${name} ${type}`).join(", ");
+}
 
 /**
  * Statements that lay out an empty day file attached as `alias`.
@@ -73,18 +119,39 @@ export const DAY_TABLES = ["file_meta", "span", "resource", "ledger", "trace_ind
  * @param firstSequence The first commit that may stand in the file: numbering goes on from it where all ledgers are lost.
  */
 export function layOutDayFile(alias: string, createdNs: bigint, firstSequence: number): string[] {
-  const spanColumns = SPAN_COLUMNS.map((column) => `${column.name} ${column.type}`).join(", ");
   return [
     `CREATE TABLE ${alias}.file_meta (schema_version INTEGER, created_ns BIGINT, first_sequence UBIGINT)`,
     `INSERT INTO ${alias}.file_meta VALUES (${SCHEMA_VERSION}, ${createdNs}, ${firstSequence})`,
-    `CREATE TABLE ${alias}.span (${spanColumns})`,
+    `CREATE TABLE ${alias}.span (${listOf(SPAN_COLUMNS)})`,
     `CREATE TABLE ${alias}.resource (resource_id UBIGINT, service VARCHAR, instance VARCHAR,
-       attributes MAP(VARCHAR, VARCHAR), attribute_kinds VARCHAR, attribute_repeats VARCHAR)`,
+       attributes MAP(VARCHAR, VARCHAR), attribute_kinds VARCHAR, attribute_repeats VARCHAR, rest VARCHAR)`,
     `CREATE TABLE ${alias}.ledger (sequence UBIGINT, ingest_ns BIGINT, spans UINTEGER)`,
     `CREATE TABLE ${alias}.trace_index (block UBIGINT, trace_id UUID, first_sequence UBIGINT, last_sequence UBIGINT)`,
     `CREATE TABLE ${alias}.edge (bucket_ms BIGINT, client VARCHAR, server VARCHAR, connection_type VARCHAR,
        requests UBIGINT, errors UBIGINT, server_bucket INTEGER[], server_count UBIGINT[],
        client_bucket INTEGER[], client_count UBIGINT[])`,
     `CREATE TABLE ${alias}.derived (sequence UBIGINT, state BLOB)`,
+    ...logTables(alias),
+  ];
+}
+
+function logTables(alias: string): string[] {
+  return [
+    `CREATE TABLE ${alias}.log (${listOf(LOG_COLUMNS)})`,
+    `CREATE TABLE ${alias}.log_ledger (sequence UBIGINT, ingest_ns BIGINT, records UINTEGER)`,
+  ];
+}
+
+/**
+ * Statements that bring the day file attached as `alias` from layout `version` to the next one, to be run in one
+ * transaction. Undefined where no such layout is known.
+ */
+export function migrationOf(alias: string, version: number): string[] | undefined {
+  if (version !== 1) return undefined;
+  return [
+    `ALTER TABLE ${alias}.span ADD COLUMN scope_rest VARCHAR`,
+    `ALTER TABLE ${alias}.resource ADD COLUMN rest VARCHAR`,
+    ...logTables(alias),
+    `UPDATE ${alias}.file_meta SET schema_version = 2`,
   ];
 }

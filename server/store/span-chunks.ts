@@ -16,6 +16,9 @@ const VALIDITY_WORDS = CHUNK_ROWS_MAX / 32;
 const ALL_VALID = 0xffff_ffff;
 const TYPED_COUNT = TYPED_ATTRIBUTES.length;
 const DURATION_NS_MAX = 2n ** 63n - 1n;
+/** Texts of a resource and of a scope in `StagedBatch.extra`. */
+const RESOURCE_TEXTS = 2;
+const SCOPE_TEXTS = 3;
 
 interface ColumnBuffer {
   /** Copies rows `from` to `to` of a batch to rows `at` and after of the chunk. */
@@ -75,30 +78,10 @@ function columnBuffers(): ColumnBuffer[] {
     numbers(new BigUint64Array(CHUNK_ROWS_MAX), ({ batch }) => batch.spanId),
     nonZeroIds(({ batch }) => batch.parentSpanId),
     resourceIds(),
-    pairText(
-      (staged) => staged.batch.resource,
-      (staged) => staged.resourceTextAt,
-      0,
-      false,
-    ),
-    pairText(
-      (staged) => staged.batch.resource,
-      (staged) => staged.resourceTextAt,
-      1,
-      true,
-    ),
-    pairText(
-      (staged) => staged.batch.scope,
-      (staged) => staged.scopeTextAt,
-      0,
-      true,
-    ),
-    pairText(
-      (staged) => staged.batch.scope,
-      (staged) => staged.scopeTextAt,
-      1,
-      true,
-    ),
+    resourceText(0, false),
+    resourceText(1, true),
+    scopeText(0),
+    scopeText(1),
     text(({ batch }) => batch.name, false),
     word(({ batch }) => batch.kind, KIND_WORD_AT),
     word(({ batch }) => batch.status, STATUS_WORD_AT),
@@ -123,6 +106,7 @@ function columnBuffers(): ColumnBuffer[] {
     extraText((staged) => staged.repeats, true),
     blobs((staged) => [staged.batch.eventsEnd, staged.events]),
     blobs((staged) => [staged.batch.linksEnd, staged.links]),
+    scopeText(2),
   ];
 }
 
@@ -337,21 +321,29 @@ function word(pick: (staged: StagedBatch) => Uint8Array, wordAt: number): Column
   };
 }
 
-/** Lists of pairs in `extra`: service and instance of resources, name and version of scopes. */
-function pairText(
-  pick: (staged: StagedBatch) => Uint32Array,
-  pairsAt: (staged: StagedBatch) => number,
-  second: 0 | 1,
+/** Service (0) or instance (1) of the row's resource. */
+function resourceText(which: 0 | 1, nullable: boolean): ColumnBuffer {
+  return tupleText((staged) => [staged.batch.resource, staged.resourceTextAt + which], RESOURCE_TEXTS, nullable);
+}
+
+/** Name (0), version (1) or rest (2) of the row's scope. */
+function scopeText(which: 0 | 1 | 2): ColumnBuffer {
+  return tupleText((staged) => [staged.batch.scope, staged.scopeTextAt + which], SCOPE_TEXTS, true);
+}
+
+/** Texts of `extra` that stand there in tuples of `stride`: by row the tuple, and where the first one is. */
+function tupleText(
+  pick: (staged: StagedBatch) => [tuple: Uint32Array, firstAt: number],
+  stride: number,
   nullable: boolean,
 ): ColumnBuffer {
   const out = new StringBuffer();
   return {
     add(staged, from, to, at) {
-      const ids = pick(staged);
+      const [tuple, first] = pick(staged);
       const { words } = staged.extra;
-      const first = pairsAt(staged) + second;
       for (let row = from; row < to; row++) {
-        const index = first + 2 * (ids[row] ?? 0);
+        const index = first + stride * (tuple[row] ?? 0);
         if (nullable && words[index * STRING_WORDS] === 0) out.setNull(at + row - from);
         else out.copy(at + row - from, words, index);
       }

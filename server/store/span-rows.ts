@@ -58,6 +58,7 @@ const READ_COLUMNS = [
   "events",
   "links",
   "commit_sequence",
+  "scope_rest",
   ...TYPED_ATTRIBUTES.map(({ column }) => column),
 ] as const;
 const TYPED_AT = READ_COLUMNS.length - TYPED_ATTRIBUTES.length;
@@ -84,17 +85,22 @@ export async function learnResources(
   const ids = [...unknown].map((id) => `CAST(${id} AS UBIGINT)`).join(", ");
   const found = await readRows(
     connection,
-    `SELECT resource_id, service, instance, attributes, attribute_kinds, attribute_repeats
+    `SELECT resource_id, service, instance, attributes, attribute_kinds, attribute_repeats, rest
      FROM ${alias}.resource WHERE resource_id IN (${ids})`,
   );
-  for (const [id, service, instance, map, kinds, repeats] of found) {
+  for (const [id, service, instance, map, kinds, repeats, rest] of found) {
     const attributes = joinAttributes({
       kinds: textOf(kinds),
       entries: entriesOf(map),
       repeats: textOf(repeats),
       typed: () => undefined,
     });
-    known.set(bigintOf(id), { service: textOf(service), instance: textOf(instance), attributes });
+    known.set(bigintOf(id), {
+      service: textOf(service),
+      instance: textOf(instance),
+      attributes,
+      ...(rest === null ? {} : { rest: textOf(rest) }),
+    });
   }
 }
 
@@ -111,6 +117,7 @@ export function sequenceOfRow(row: Row): number {
 export function readSpan(row: Row, resources: ResourcesById): StoredSpan {
   const [high, low] = traceIdOf(row[0]);
   const startNs = bigintOf(row[12]);
+  const resource = resourceOfRow(row, resources);
   return {
     traceId: traceIdToHex(high, low),
     spanId: spanIdToHex(bigintOf(row[1])),
@@ -129,7 +136,9 @@ export function readSpan(row: Row, resources: ResourcesById): StoredSpan {
     flags: numberOf(row[24]),
     scopeName: textOf(row[6]),
     scopeVersion: textOf(row[7]),
-    resource: resourceOfRow(row, resources).attributes,
+    scopeRest: textOf(row[32]),
+    resourceRest: resource.rest ?? "",
+    resource: resource.attributes,
     attributes: attributesOf(row),
     events: bytesOf(row[29]),
     links: bytesOf(row[30]),
@@ -145,7 +154,7 @@ export function readForReplay(
   const startNs = bigintOf(row[12]);
   return {
     resource: resourceOfRow(row, resources),
-    scope: { name: textOf(row[6]), version: textOf(row[7]) },
+    scope: { name: textOf(row[6]), version: textOf(row[7]), rest: textOf(row[32]) },
     span: {
       traceIdHigh,
       traceIdLow,

@@ -43,7 +43,7 @@ const RESOURCES_PER_FILE_MAX = 200_000;
 /** Resources of one INSERT: each statement costs as much as the rows of many. */
 const RESOURCES_PER_INSERT = 64;
 /** The columns of `resource`; told, since the driver cannot tell the type of an empty map from its entries. */
-const RESOURCE_TYPES = [UBIGINT, VARCHAR, VARCHAR, MAP(VARCHAR, VARCHAR), VARCHAR, VARCHAR];
+const RESOURCE_TYPES = [UBIGINT, VARCHAR, VARCHAR, MAP(VARCHAR, VARCHAR), VARCHAR, VARCHAR, VARCHAR];
 const TENANT = "default";
 const STAGED_FUNCTION = "staged_spans";
 
@@ -340,6 +340,7 @@ function resourceRow({ id, resource }: StagedBatch["resources"][number]): DuckDB
     new DuckDBMapValue(entries.map(([key, value]) => ({ key, value }))),
     kinds,
     repeats === "" ? null : repeats,
+    resource.rest === undefined || resource.rest === "" ? null : resource.rest,
   ];
 }
 

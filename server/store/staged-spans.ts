@@ -36,7 +36,7 @@ export interface StagedBatch {
   readonly resources: readonly StagedResource[];
   /** `batch.text`. */
   readonly text: PlacedText;
-  /** Words of kinds, statuses and sources, then service and instance of each resource, name and version of each scope, then per-row text. */
+  /** Words of kinds, statuses and sources, then service and instance of each resource, name, version and rest of each scope, then per-row text. */
   readonly extra: PlacedText;
   readonly resourceTextAt: number;
   readonly scopeTextAt: number;
@@ -75,6 +75,7 @@ function resourceIdOf(resource: Resource): bigint {
     resource.service,
     resource.instance,
     resource.attributes.map(({ key, kind, value }) => [key, kind, value]),
+    ...(resource.rest === undefined || resource.rest === "" ? [] : [resource.rest]),
   ]);
   let id = idsByContent.get(content);
   if (id === undefined) {
@@ -93,7 +94,7 @@ export function stageBatch(batch: SpanBatch, sequence: number): StagedBatch {
   const resourceTextAt = texts.length;
   for (const { service, instance } of batch.resources) texts.push(service, instance);
   const scopeTextAt = texts.length;
-  for (const { name, version } of batch.scopes) texts.push(name, version);
+  for (const { name, version, rest } of batch.scopes) texts.push(name, version, rest ?? "");
   const attributes = stageAttributes(batch, texts);
   return {
     batch,

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import type { Clock } from "../model/clock.ts";
 import type { ThalwegError } from "../model/errors.ts";
-import type { Resource, SpanBatch } from "../model/span-batch.ts";
+import type { Resource, Scope, SpanBatch } from "../model/span-batch.ts";
 import { EMPTY_SPAN, SpanBatchBuilder, type SpanToAppend } from "../model/span-batch-builder.ts";
 import type { SqlValue } from "./reader.ts";
 import { openStore, type Store } from "./store.ts";
@@ -89,7 +89,11 @@ export const SHOP: Resource = {
 };
 
 /** A batch of server spans of `resource`, 5 ms long, with what the test says of each. */
-export function batchOf(spans: readonly Partial<SpanToAppend>[], resource: Resource = SHOP): SpanBatch {
+export function batchOf(
+  spans: readonly Partial<SpanToAppend>[],
+  resource: Resource = SHOP,
+  scope: Scope = { name: "scope", version: "1.0" },
+): SpanBatch {
   const builder = new SpanBatchBuilder();
   for (const span of spans) {
     builder.append({
@@ -103,7 +107,7 @@ export function batchOf(spans: readonly Partial<SpanToAppend>[], resource: Resou
       endNs: NOON_NS + 5_000_000n,
       ...span,
       resource: builder.addResource(resource),
-      scope: builder.addScope({ name: "scope", version: "1.0" }),
+      scope: builder.addScope(scope),
     });
   }
   return builder.seal();

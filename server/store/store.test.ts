@@ -48,7 +48,9 @@ test("a span comes back whole, by trace and in SQL", async (t) => {
     events: Uint8Array.from({ length: 40 }, (_, index) => index),
     links: Uint8Array.of(1, 2, 3),
   };
-  const receipt = await store.writer.commitSpans(batchOf([span]));
+  const resource = { ...SHOP, rest: '{"droppedAttributesCount":2}' };
+  const scope = { name: "scope", version: "1.0", rest: '{"schemaUrl":"https://opentelemetry.io/schemas/1.30.0"}' };
+  const receipt = await store.writer.commitSpans(batchOf([span], resource, scope));
   assert.deepEqual(receipt, { spans: 1, sequence: 1 });
 
   const [stored] = await store.reader.trace("8af7651916cd43dd8448eb211c80319c", 10);
@@ -70,6 +72,8 @@ test("a span comes back whole, by trace and in SQL", async (t) => {
     flags: 0xffff_ffff,
     scopeName: "scope",
     scopeVersion: "1.0",
+    scopeRest: '{"schemaUrl":"https://opentelemetry.io/schemas/1.30.0"}',
+    resourceRest: '{"droppedAttributesCount":2}',
     resource: SHOP.attributes,
     attributes,
     events: span.events,

@@ -6,6 +6,14 @@
 
 import type { StoredSpan } from "../model/stored-span.ts";
 import { keyValueToJson, readKeyValue, writeKeyValue } from "./any-value.ts";
+import {
+  parseRest,
+  resourceRestMembers,
+  schemaUrlMember,
+  scopeRestMembers,
+  writeResourceRest,
+  writeScopeRest,
+} from "./otlp-rest.ts";
 import type { ProtobufCursor } from "./protobuf-reader.ts";
 import {
   cursorOver,
@@ -73,21 +81,27 @@ export function* tracePieces(spans: readonly StoredSpan[]): Generator<Uint8Array
 }
 
 function writeResourceSpans(writer: ProtobufWriter, group: ResourceGroup): void {
+  const rest = parseRest(group.rest);
   const resourceSpans = writer.openMessage(1);
   const resource = writer.openMessage(1);
   for (const attribute of group.attributes) writeKeyValue(writer, 1, attribute);
+  writeResourceRest(writer, rest);
   writer.closeMessage(resource);
   for (const scope of group.scopes) writeScopeSpans(writer, scope);
+  if (rest.schemaUrl !== "") writer.writeText(3, rest.schemaUrl);
   writer.closeMessage(resourceSpans);
 }
 
 function writeScopeSpans(writer: ProtobufWriter, group: ScopeGroup): void {
+  const rest = parseRest(group.rest);
   const scopeSpans = writer.openMessage(2);
   const scope = writer.openMessage(1);
   if (group.name !== "") writer.writeText(1, group.name);
   if (group.version !== "") writer.writeText(2, group.version);
+  writeScopeRest(writer, rest);
   writer.closeMessage(scope);
   for (const span of group.spans) writeSpan(writer, span);
+  if (rest.schemaUrl !== "") writer.writeText(3, rest.schemaUrl);
   writer.closeMessage(scopeSpans);
 }
 
@@ -117,9 +131,11 @@ function writeSpan(writer: ProtobufWriter, span: StoredSpan): void {
 function resourceSpansJson(spans: readonly StoredSpan[], dialect: TraceJsonDialect): string {
   return groupSpans(spans)
     .map((group) => {
+      const rest = parseRest(group.rest);
       const attributes = group.attributes.map((attribute) => keyValueToJson(attribute.key, attribute)).join(",");
       const scopes = group.scopes.map((scope) => scopeSpansJson(scope, dialect)).join(",");
-      return `{"resource":{"attributes":[${attributes}]},"scopeSpans":[${scopes}]}`;
+      const resource = [`"attributes":[${attributes}]`, ...resourceRestMembers(rest)].join(",");
+      return `{"resource":{${resource}},"scopeSpans":[${scopes}]${schemaUrlMember(rest)}}`;
     })
     .join(",");
 }
@@ -128,8 +144,10 @@ function scopeSpansJson(group: ScopeGroup, dialect: TraceJsonDialect): string {
   const members: string[] = [];
   if (group.name !== "") members.push(`"name":${JSON.stringify(group.name)}`);
   if (group.version !== "") members.push(`"version":${JSON.stringify(group.version)}`);
+  const rest = parseRest(group.rest);
+  members.push(...scopeRestMembers(rest));
   const spans = group.spans.map((span) => spanJson(span, dialect)).join(",");
-  return `{"scope":{${members.join(",")}},"spans":[${spans}]}`;
+  return `{"scope":{${members.join(",")}},"spans":[${spans}]${schemaUrlMember(rest)}}`;
 }
 
 function spanJson(span: StoredSpan, dialect: TraceJsonDialect): string {
@@ -145,8 +163,13 @@ function spanJson(span: StoredSpan, dialect: TraceJsonDialect): string {
   if (attributes.length > 0) {
     members.push(`"attributes":[${attributes.map((each) => keyValueToJson(each.key, each)).join(",")}]`);
   }
-  if (span.events.length > 0) members.push(`"events":[${eventsJson(span.events)}]`);
-  if (span.links.length > 0) members.push(`"links":[${linksJson(span.links, dialect)}]`);
+  const events = eventsJson(span.events);
+  if (events.droppedAttributes > 0) members.push(`"droppedAttributesCount":${events.droppedAttributes}`);
+  if (events.list.length > 0) members.push(`"events":[${events.list.join(",")}]`);
+  if (events.dropped > 0) members.push(`"droppedEventsCount":${events.dropped}`);
+  const links = linksJson(span.links, dialect);
+  if (links.list.length > 0) members.push(`"links":[${links.list.join(",")}]`);
+  if (links.dropped > 0) members.push(`"droppedLinksCount":${links.dropped}`);
   members.push(`"status":${statusJson(span, dialect)}`);
   return `{${members.join(",")}}`;
 }
@@ -161,16 +184,19 @@ function statusJson(span: StoredSpan, dialect: TraceJsonDialect): string {
   return `{${members.join(",")}}`;
 }
 
-/** JSON of stored events, which the decoder proved to be readable. */
-function eventsJson(stored: Uint8Array): string {
+/** JSON of stored events, which the decoder proved to be readable, and the counts that stand among them. */
+function eventsJson(stored: Uint8Array): { list: string[]; dropped: number; droppedAttributes: number } {
+  const found = { list: [] as string[], dropped: 0, droppedAttributes: 0 };
+  if (stored.length === 0) return found;
   const cursor = cursorOver(stored);
-  const events: string[] = [];
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
-    if (tag === 90) events.push(eventJson(cursor));
+    if (tag === 90) found.list.push(eventJson(cursor));
+    else if (tag === 80) found.droppedAttributes = readVarint32(cursor);
+    else if (tag === 96) found.dropped = readVarint32(cursor);
     else skipField(cursor, tag);
   }
-  return events.join(",");
+  return found;
 }
 
 function eventJson(cursor: ProtobufCursor): string {
@@ -190,15 +216,17 @@ function eventJson(cursor: ProtobufCursor): string {
   return `{${members.join(",")}}`;
 }
 
-function linksJson(stored: Uint8Array, dialect: TraceJsonDialect): string {
+function linksJson(stored: Uint8Array, dialect: TraceJsonDialect): { list: string[]; dropped: number } {
+  const found = { list: [] as string[], dropped: 0 };
+  if (stored.length === 0) return found;
   const cursor = cursorOver(stored);
-  const links: string[] = [];
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
-    if (tag === 106) links.push(linkJson(cursor, dialect));
+    if (tag === 106) found.list.push(linkJson(cursor, dialect));
+    else if (tag === 112) found.dropped = readVarint32(cursor);
     else skipField(cursor, tag);
   }
-  return links.join(",");
+  return found;
 }
 
 function linkJson(cursor: ProtobufCursor, dialect: TraceJsonDialect): string {

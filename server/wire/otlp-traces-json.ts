@@ -8,7 +8,7 @@
  */
 
 import { isUtf8 } from "node:buffer";
-import type { Attribute, Scope } from "../model/span-batch.ts";
+import type { Attribute } from "../model/span-batch.ts";
 import { readKeyValueJson, writeKeyValue } from "./any-value.ts";
 import type { JsonCursor } from "./json-reader.ts";
 import {
@@ -25,8 +25,9 @@ import {
   skipNull,
   skipValue,
 } from "./json-reader.ts";
+import { clearRest, newRest, readEntityRefJson, readScopeJson } from "./otlp-rest.ts";
 import { ProtobufWriter } from "./protobuf-writer.ts";
-import { type DecodeOutcome, NO_SCOPE, SpanColumns } from "./span-columns.ts";
+import { type DecodeOutcome, SpanColumns } from "./span-columns.ts";
 import { WireError } from "./wire-error.ts";
 
 const UINT64_MAX = 2n ** 64n - 1n;
@@ -51,6 +52,8 @@ const spans = new SpanColumns();
 /** Turns events and links into protobuf. */
 const writer = new ProtobufWriter();
 const NO_BYTES = new Uint8Array(0);
+const resourceRest = newRest();
+const scopeRest = newRest();
 
 /** Decodes a whole request. Never throws on input; bytes that are not OTLP JSON give `malformed`. */
 export function decodeTracesJson(bytes: Uint8Array): DecodeOutcome {
@@ -78,14 +81,22 @@ export function decodeTracesJson(bytes: Uint8Array): DecodeOutcome {
   return spans.seal();
 }
 
-/** Spans that stand before their resource are passed over and read once the resource is known. */
+/**
+ * Spans that stand before their resource are passed over and read once the resource is known. A schema URL mostly stands
+ * behind the spans, and is added to what was kept of them.
+ */
 function readResourceSpans(cursor: JsonCursor): void {
   const later: number[] = [];
+  const attributes: Attribute[] = [];
   let known = false;
+  let schemaUrl = "";
+  clearRest(resourceRest);
   for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
     if (skipNull(cursor)) continue;
-    if (name === "resource") {
-      spans.beginResource(readResource(cursor));
+    if (name === "schemaUrl") schemaUrl = readString(cursor);
+    else if (name === "resource" && !known) {
+      readResource(cursor, attributes);
+      spans.beginResource(attributes, resourceRest);
       known = true;
     } else if (name === "scopeSpans" && known) {
       readScopeSpansList(cursor);
@@ -94,8 +105,11 @@ function readResourceSpans(cursor: JsonCursor): void {
       skipValue(cursor);
     }
   }
-  if (!known) spans.beginResource([]);
+  if (!known) spans.beginResource(attributes);
   readLater(cursor, later, readScopeSpansList);
+  if (schemaUrl === "") return;
+  resourceRest.schemaUrl = schemaUrl;
+  spans.amendResource(resourceRest);
 }
 
 function readLater(cursor: JsonCursor, starts: readonly number[], read: (cursor: JsonCursor) => void): void {
@@ -108,14 +122,20 @@ function readLater(cursor: JsonCursor, starts: readonly number[], read: (cursor:
   cursor.at = end;
 }
 
-function readResource(cursor: JsonCursor): Attribute[] {
-  const attributes: Attribute[] = [];
+function readResource(cursor: JsonCursor, attributes: Attribute[]): void {
   for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
     if (skipNull(cursor)) continue;
     if (name === "attributes") readResourceAttributes(cursor, attributes);
+    else if (name === "droppedAttributesCount") resourceRest.droppedAttributes = readUint32Json(cursor);
+    else if (name === "entityRefs") readEntityRefs(cursor);
     else skipValue(cursor);
   }
-  return attributes;
+}
+
+function readEntityRefs(cursor: JsonCursor): void {
+  for (let more = firstElement(cursor); more; more = nextElement(cursor)) {
+    if (!skipNull(cursor)) resourceRest.entityRefs.push(readEntityRefJson(cursor));
+  }
 }
 
 function readResourceAttributes(cursor: JsonCursor, attributes: Attribute[]): void {
@@ -140,11 +160,16 @@ function readScopeSpansList(cursor: JsonCursor): void {
 
 function readScopeSpans(cursor: JsonCursor): void {
   const later: number[] = [];
+  const scope = { name: "", version: "" };
   let known = false;
+  let schemaUrl = "";
+  clearRest(scopeRest);
   for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
     if (skipNull(cursor)) continue;
-    if (name === "scope") {
-      spans.beginScope(readScope(cursor));
+    if (name === "schemaUrl") schemaUrl = readString(cursor);
+    else if (name === "scope" && !known) {
+      readScopeJson(cursor, scope, scopeRest);
+      spans.beginScope(scope, scopeRest);
       known = true;
     } else if (name === "spans" && known) {
       readSpans(cursor);
@@ -153,20 +178,11 @@ function readScopeSpans(cursor: JsonCursor): void {
       skipValue(cursor);
     }
   }
-  if (!known) spans.beginScope(NO_SCOPE);
+  if (!known) spans.beginScope(scope);
   readLater(cursor, later, readSpans);
-}
-
-function readScope(cursor: JsonCursor): Scope {
-  let scopeName = "";
-  let version = "";
-  for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
-    if (skipNull(cursor)) continue;
-    if (name === "name") scopeName = readString(cursor);
-    else if (name === "version") version = readString(cursor);
-    else skipValue(cursor);
-  }
-  return { name: scopeName, version };
+  if (schemaUrl === "") return;
+  scopeRest.schemaUrl = schemaUrl;
+  spans.amendScope(scopeRest);
 }
 
 function readSpans(cursor: JsonCursor): void {
@@ -228,6 +244,15 @@ function readSpanMember(cursor: JsonCursor, name: string): void {
       return;
     case "status":
       readStatus(cursor);
+      return;
+    case "droppedAttributesCount":
+      spans.droppedAttributes(readUint32Json(cursor));
+      return;
+    case "droppedEventsCount":
+      spans.droppedEvents(readUint32Json(cursor));
+      return;
+    case "droppedLinksCount":
+      spans.droppedLinks(readUint32Json(cursor));
       return;
     case "flags":
       spans.flags(readUint32Json(cursor));

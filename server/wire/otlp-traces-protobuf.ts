@@ -4,8 +4,9 @@
  * @see https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/trace/v1/trace.proto
  */
 
-import type { Attribute, Scope } from "../model/span-batch.ts";
+import type { Attribute } from "../model/span-batch.ts";
 import { readKeyValue, readValueColumns, type ValueColumns } from "./any-value.ts";
+import { clearRest, newRest, readEntityRef, readScope } from "./otlp-rest.ts";
 import type { ProtobufCursor } from "./protobuf-reader.ts";
 import {
   cursorOver,
@@ -19,12 +20,13 @@ import {
   skipField,
 } from "./protobuf-reader.ts";
 import { EVENT_SHAPE, LINK_SHAPE, readRawField } from "./raw-message.ts";
-import { type DecodeOutcome, NO_SCOPE, SpanColumns } from "./span-columns.ts";
+import { type DecodeOutcome, SpanColumns } from "./span-columns.ts";
 import { WireError } from "./wire-error.ts";
 
 /** One a thread: a request is decoded in one turn. */
 const spans = new SpanColumns();
 const value: ValueColumns = { kind: 0, text: 0 };
+const rest = newRest();
 
 /**
  * Decodes a whole request. Never throws on input; bytes that are not protobuf give `malformed`.
@@ -53,12 +55,14 @@ function readResourceSpans(cursor: ProtobufCursor): void {
   const outerEnd = enterMessage(cursor);
   const start = cursor.at;
   const attributes: Attribute[] = [];
+  clearRest(rest);
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
-    if (tag === 10) readAttributes(cursor, attributes);
+    if (tag === 10) readResource(cursor, attributes);
+    else if (tag === 26) rest.schemaUrl = readText(cursor);
     else skipField(cursor, tag);
   }
-  spans.beginResource(attributes);
+  spans.beginResource(attributes, rest);
   cursor.at = start;
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
@@ -68,12 +72,13 @@ function readResourceSpans(cursor: ProtobufCursor): void {
   leaveMessage(cursor, outerEnd);
 }
 
-/** Attributes of a Resource (field 1). */
-function readAttributes(cursor: ProtobufCursor, attributes: Attribute[]): void {
+function readResource(cursor: ProtobufCursor, attributes: Attribute[]): void {
   const outerEnd = enterMessage(cursor);
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
     if (tag === 10) spans.keepResourceAttribute(attributes, readKeyValue(cursor));
+    else if (tag === 16) rest.droppedAttributes = readVarint32(cursor);
+    else if (tag === 26) rest.entityRefs.push(readEntityRef(cursor));
     else skipField(cursor, tag);
   }
   leaveMessage(cursor, outerEnd);
@@ -82,13 +87,15 @@ function readAttributes(cursor: ProtobufCursor, attributes: Attribute[]): void {
 function readScopeSpans(cursor: ProtobufCursor): void {
   const outerEnd = enterMessage(cursor);
   const start = cursor.at;
-  let scope = NO_SCOPE;
+  const scope = { name: "", version: "" };
+  clearRest(rest);
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
-    if (tag === 10) scope = readScope(cursor);
+    if (tag === 10) readScope(cursor, scope, rest);
+    else if (tag === 26) rest.schemaUrl = readText(cursor);
     else skipField(cursor, tag);
   }
-  spans.beginScope(scope);
+  spans.beginScope(scope, rest);
   cursor.at = start;
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
@@ -96,20 +103,6 @@ function readScopeSpans(cursor: ProtobufCursor): void {
     else skipField(cursor, tag);
   }
   leaveMessage(cursor, outerEnd);
-}
-
-function readScope(cursor: ProtobufCursor): Scope {
-  const outerEnd = enterMessage(cursor);
-  let name = "";
-  let version = "";
-  while (cursor.at < cursor.end) {
-    const tag = readTag(cursor);
-    if (tag === 10) name = readText(cursor);
-    else if (tag === 18) version = readText(cursor);
-    else skipField(cursor, tag);
-  }
-  leaveMessage(cursor, outerEnd);
-  return { name, version };
 }
 
 function readSpan(cursor: ProtobufCursor): void {
@@ -153,6 +146,15 @@ function readSpanField(cursor: ProtobufCursor): void {
     }
     case 74:
       readAttribute(cursor);
+      return;
+    case 80:
+      spans.droppedAttributes(readVarint32(cursor));
+      return;
+    case 96:
+      spans.droppedEvents(readVarint32(cursor));
+      return;
+    case 112:
+      spans.droppedLinks(readVarint32(cursor));
       return;
     case 90:
       spans.event(readRawField(cursor, tagStart, tag, EVENT_SHAPE));

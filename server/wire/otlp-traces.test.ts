@@ -93,13 +93,22 @@ function comparable(traces: unknown): unknown {
   return resourceSpans.flatMap((group) =>
     (group.scopeSpans ?? []).flatMap((scope) =>
       (scope.spans ?? []).map((span) => ({
-        resource: [...(group.resource?.attributes ?? [])].sort((a, b) => (a.key < b.key ? -1 : 1)),
-        scope: { name: "", version: "", ...scope.scope },
+        resource: {
+          droppedAttributesCount: 0,
+          ...group.resource,
+          entityRefs: (group.resource?.entityRefs ?? []).map((ref) => ({ schemaUrl: "", ...ref })),
+          attributes: [...(group.resource?.attributes ?? [])].sort((a, b) => (a.key < b.key ? -1 : 1)),
+        },
+        scope: { name: "", version: "", attributes: [], droppedAttributesCount: 0, ...scope.scope },
+        schemaUrls: [group.schemaUrl ?? "", scope.schemaUrl ?? ""],
         span: {
           traceState: "",
           name: "",
           kind: 0,
           flags: 0,
+          droppedAttributesCount: 0,
+          droppedEventsCount: 0,
+          droppedLinksCount: 0,
           ...span,
           status: { code: 0, message: "", ...span.status },
         },
@@ -109,8 +118,9 @@ function comparable(traces: unknown): unknown {
 }
 
 interface ResourceSpansJson {
-  resource?: { attributes?: { key: string }[] };
-  scopeSpans?: { scope?: object; spans?: { status?: object }[] }[];
+  resource?: { attributes?: { key: string }[]; entityRefs?: object[] };
+  schemaUrl?: string;
+  scopeSpans?: { scope?: object; schemaUrl?: string; spans?: { status?: object }[] }[];
 }
 
 test("protobuf: cut at every byte it is malformed or a shorter request, and never throws", () => {

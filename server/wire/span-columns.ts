@@ -12,6 +12,7 @@ import type { Attribute, Resource, Scope, SpanBatch } from "../model/span-batch.
 import { KIND_CONSUMER, KIND_SERVER, SPAN_KINDS, SPAN_SOURCES, SPAN_STATUSES } from "../model/span-batch.ts";
 import { AddressFinder, pidOf } from "./address-columns.ts";
 import { EMPTY_BYTES, GrowingBytes, grownTo, Slab } from "./growing-bytes.ts";
+import { type OtlpRest, restText } from "./otlp-rest.ts";
 import { RequestKeys } from "./request-keys.ts";
 import { RequestTexts } from "./request-texts.ts";
 
@@ -27,6 +28,10 @@ const ROWS_AT_FIRST = 1024;
 const ATTRIBUTES_AT_FIRST = 8 * ROWS_AT_FIRST;
 const OTLP_SOURCE = SPAN_SOURCES.indexOf("otlp");
 const NO_WORDS = new Uint32Array(0);
+/** Fields 10, 12 and 14 of Span as varints. */
+const TAG_DROPPED_ATTRIBUTES = 80;
+const TAG_DROPPED_EVENTS = 96;
+const TAG_DROPPED_LINKS = 112;
 /** Up to here comparing keys pairwise is faster than a set. */
 const PAIRWISE_ATTRIBUTES_MAX = 24;
 
@@ -69,7 +74,7 @@ export type DecodeOutcome =
     };
 
 /** Stands for a scope that was not sent. */
-export const NO_SCOPE: Scope = { name: "", version: "" };
+const NO_SCOPE: Scope = { name: "", version: "" };
 
 /** Call `begin`, then resource, scope and span by span what the request holds, then `seal`. */
 export class SpanColumns {
@@ -100,7 +105,14 @@ export class SpanColumns {
   #scopes: Scope[] = [];
   #scopeByContent = new Map<string, number>();
   #resourceAttributes: readonly Attribute[] = [];
+  #resourceRest = "";
   #scope = NO_SCOPE;
+  /** The first row that can be of that resource or scope. */
+  #resourceRow = 0;
+  #scopeRow = 0;
+  /** Whether it stands in the batch because of these spans alone, and so at the end of its list. */
+  #resourceIsNew = false;
+  #scopeIsNew = false;
   /** Index of that resource or scope in the batch, -1 until its first span is accepted. */
   #resourceIndex = -1;
   #scopeIndex = -1;
@@ -112,6 +124,9 @@ export class SpanColumns {
   #attributesFrom = 0;
   #eventsFrom = 0;
   #linksFrom = 0;
+  #droppedAttributes = 0;
+  #droppedEvents = 0;
+  #droppedLinks = 0;
 
   /** Starts on a request. Texts may be named by their place in `bytes`, which must not change until `seal`. */
   begin(bytes: Uint8Array): void {
@@ -131,18 +146,64 @@ export class SpanColumns {
     this.beginResource([]);
   }
 
-  /** Begins a ResourceSpans whose resource carries `attributes`, which the columns keep. */
-  beginResource(attributes: Attribute[]): void {
+  /** Begins a ResourceSpans whose resource carries `attributes`, which the columns keep, and beside them `rest`. */
+  beginResource(attributes: Attribute[], rest?: OtlpRest): void {
     this.#repaired.attributes += dropRepeated(attributes);
     this.#resourceAttributes = attributes;
+    this.#resourceRest = this.#restText(rest);
     this.#resourceIndex = -1;
+    this.#resourceRow = this.#rows;
+    this.#resourceIsNew = false;
     this.beginScope(NO_SCOPE);
   }
 
   /** Begins a ScopeSpans. */
-  beginScope(scope: Scope): void {
-    this.#scope = scope;
+  beginScope(scope: Scope, rest?: OtlpRest): void {
+    const text = this.#restText(rest);
+    this.#scope = text === "" ? scope : { ...scope, rest: text };
     this.#scopeIndex = -1;
+    this.#scopeRow = this.#rows;
+    this.#scopeIsNew = false;
+  }
+
+  /** Puts `rest` in place of what was given with the resource whose spans were read last, which are all kept by now. */
+  amendResource(rest: OtlpRest): void {
+    const index = this.#resourceIndex;
+    const resource = this.#resources[index];
+    const { text } = restText(rest);
+    if (resource === undefined || text === "") return;
+    const plain = JSON.stringify(resource.attributes);
+    if (this.#resourceIsNew) {
+      this.#resources.pop();
+      this.#resourceByContent.delete(plain + (resource.rest ?? ""));
+    }
+    const content = plain + text;
+    const known = this.#resourceByContent.get(content) ?? this.#resources.push({ ...resource, rest: text }) - 1;
+    this.#resourceByContent.set(content, known);
+    this.#columns.resource.fill(known, this.#resourceRow, this.#rows);
+  }
+
+  /** @see amendResource */
+  amendScope(rest: OtlpRest): void {
+    const scope = this.#scopes[this.#scopeIndex];
+    const { text } = restText(rest);
+    if (scope === undefined || text === "") return;
+    if (this.#scopeIsNew) {
+      this.#scopes.pop();
+      this.#scopeByContent.delete(scopeContent(scope));
+    }
+    const amended = { ...scope, rest: text };
+    const content = scopeContent(amended);
+    const known = this.#scopeByContent.get(content) ?? this.#scopes.push(amended) - 1;
+    this.#scopeByContent.set(content, known);
+    this.#columns.scope.fill(known, this.#scopeRow, this.#rows);
+  }
+
+  #restText(rest: OtlpRest | undefined): string {
+    if (rest === undefined) return "";
+    const { text, leftOut } = restText(rest);
+    this.#repaired.attributes += leftOut;
+    return text;
   }
 
   /** Adds an attribute to those of a resource unless there are too many. */
@@ -174,6 +235,9 @@ export class SpanColumns {
     this.#attributesFrom = this.#attributes;
     this.#eventsFrom = this.#events.length;
     this.#linksFrom = this.#links.length;
+    this.#droppedAttributes = 0;
+    this.#droppedEvents = 0;
+    this.#droppedLinks = 0;
     this.#span++;
     this.keys.forgetIfFull();
   }
@@ -255,6 +319,21 @@ export class SpanColumns {
     this.#links.append(bytes);
   }
 
+  /** How many attributes were left out before the span was sent. */
+  droppedAttributes(count: number): void {
+    this.#droppedAttributes = count;
+  }
+
+  /** @see droppedAttributes */
+  droppedEvents(count: number): void {
+    this.#droppedEvents = count;
+  }
+
+  /** @see droppedAttributes */
+  droppedLinks(count: number): void {
+    this.#droppedLinks = count;
+  }
+
   /** Adds an attribute: a number of `keys`, the char code of an `AttributeKind`, a text of `texts`. */
   attribute(key: number, kind: number, value: number): void {
     const at = this.#attributes;
@@ -307,6 +386,9 @@ export class SpanColumns {
       if (source !== 0) this.#addresses.see(source, this.#attributeValue[at] ?? 0);
     }
     this.#addresses.fill(c, row);
+    if (this.#droppedAttributes > 0) appendCount(this.#events, TAG_DROPPED_ATTRIBUTES, this.#droppedAttributes);
+    if (this.#droppedEvents > 0) appendCount(this.#events, TAG_DROPPED_EVENTS, this.#droppedEvents);
+    if (this.#droppedLinks > 0) appendCount(this.#links, TAG_DROPPED_LINKS, this.#droppedLinks);
     c.attributeEnd[row] = this.#attributes;
     c.eventsEnd[row] = this.#events.length;
     c.linksEnd[row] = this.#links.length;
@@ -387,12 +469,16 @@ export class SpanColumns {
   /** Equal resources of one request become one row of the batch. */
   #useResource(): void {
     const attributes = this.#resourceAttributes.toSorted(byKey);
-    const content = JSON.stringify(attributes);
+    const rest = this.#resourceRest;
+    const content = JSON.stringify(attributes) + rest;
     let index = this.#resourceByContent.get(content);
     if (index === undefined) {
       const service = textOf(attributes, "service.name") || "unknown_service";
-      index = this.#resources.push({ service, instance: textOf(attributes, "service.instance.id"), attributes }) - 1;
+      const instance = textOf(attributes, "service.instance.id");
+      const resource = { service, instance, attributes };
+      index = this.#resources.push(rest === "" ? resource : { ...resource, rest }) - 1;
       this.#resourceByContent.set(content, index);
+      this.#resourceIsNew = true;
     }
     this.#resourceIndex = index;
     this.#pid = pidOf(attributes);
@@ -400,11 +486,12 @@ export class SpanColumns {
 
   #useScope(): void {
     const scope = this.#scope;
-    const content = `${scope.name}\u0000${scope.version}`;
+    const content = scopeContent(scope);
     let index = this.#scopeByContent.get(content);
     if (index === undefined) {
       index = this.#scopes.push(scope) - 1;
       this.#scopeByContent.set(content, index);
+      this.#scopeIsNew = true;
     }
     this.#scopeIndex = index;
   }
@@ -493,6 +580,22 @@ function mendTimes(starts: Uint32Array, ends: Uint32Array, row: number): boolean
   ends[high] = starts[high] ?? 0;
   ends[low] = starts[low] ?? 0;
   return true;
+}
+
+/** Appends a varint field: the tag takes one byte, the count up to five. */
+function appendCount(bytes: GrowingBytes, tag: number, count: number): void {
+  const field = [tag];
+  let left = count;
+  while (left > 0x7f) {
+    field.push((left & 0x7f) | 0x80);
+    left >>>= 7;
+  }
+  field.push(left);
+  bytes.append(Uint8Array.from(field));
+}
+
+function scopeContent({ name, version, rest = "" }: Scope): string {
+  return `${name}\u0000${version}\u0000${rest}`;
 }
 
 function byKey(a: Attribute, b: Attribute): number {

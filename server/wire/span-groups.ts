@@ -9,12 +9,16 @@ import type { StoredSpan } from "../model/stored-span.ts";
 export interface ScopeGroup {
   readonly name: string;
   readonly version: string;
+  /** `Scope.rest`. */
+  readonly rest: string;
   readonly spans: StoredSpan[];
 }
 
 /** Scopes of one resource. */
 export interface ResourceGroup {
   readonly attributes: readonly Attribute[];
+  /** `Resource.rest`. */
+  readonly rest: string;
   readonly scopes: ScopeGroup[];
 }
 
@@ -25,18 +29,18 @@ export function groupSpans(spans: readonly StoredSpan[]): ResourceGroup[] {
   for (const span of spans) {
     let identity = identities.get(span.resource);
     if (identity === undefined) {
-      identity = JSON.stringify(span.resource);
+      identity = JSON.stringify([span.resource, span.resourceRest]);
       identities.set(span.resource, identity);
     }
     let entry = groups.get(identity);
     if (entry === undefined) {
-      entry = { group: { attributes: span.resource, scopes: [] }, scopes: new Map() };
+      entry = { group: { attributes: span.resource, rest: span.resourceRest, scopes: [] }, scopes: new Map() };
       groups.set(identity, entry);
     }
-    const scopeIdentity = JSON.stringify([span.scopeName, span.scopeVersion]);
+    const scopeIdentity = JSON.stringify([span.scopeName, span.scopeVersion, span.scopeRest]);
     let scope = entry.scopes.get(scopeIdentity);
     if (scope === undefined) {
-      scope = { name: span.scopeName, version: span.scopeVersion, spans: [] };
+      scope = { name: span.scopeName, version: span.scopeVersion, rest: span.scopeRest, spans: [] };
       entry.scopes.set(scopeIdentity, scope);
       entry.group.scopes.push(scope);
     }

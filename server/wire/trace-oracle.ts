@@ -34,7 +34,17 @@ message InstrumentationScope {
   repeated KeyValue attributes = 3;
   uint32 dropped_attributes_count = 4;
 }
-message Resource { repeated KeyValue attributes = 1; uint32 dropped_attributes_count = 2; }
+message Resource {
+  repeated KeyValue attributes = 1;
+  uint32 dropped_attributes_count = 2;
+  repeated EntityRef entity_refs = 3;
+}
+message EntityRef {
+  string schema_url = 1;
+  string type = 2;
+  repeated string id_keys = 3;
+  repeated string description_keys = 4;
+}
 message TracesData { repeated ResourceSpans resource_spans = 1; }
 message ResourceSpans {
   Resource resource = 1;
@@ -147,11 +157,30 @@ export function randomTraces(random: () => number): object {
     links: many(2, () => ({ traceId: bytes(16), spanId: bytes(8), flags: 257, attributes: attributes(1) })),
     status: { code: Math.floor(random() * 3), message: text() },
     flags: Math.floor(random() * 2 ** 32),
+    droppedAttributesCount: dropped(),
+    droppedEventsCount: dropped(),
+    droppedLinksCount: dropped(),
   });
+  const dropped = () => (random() < 0.5 ? 0 : Math.floor(random() * 2 ** 32));
+  const schemaUrl = () => (random() < 0.5 ? "" : `https://opentelemetry.io/schemas/1.${Math.floor(random() * 40)}.0`);
   return {
     resourceSpans: many(3, (index) => ({
-      resource: { attributes: [...attributes(), { key: "service.name", value: { stringValue: `s${index}` } }] },
-      scopeSpans: many(3, (scope) => ({ scope: { name: `scope ${scope}`, version: text() }, spans: many(4, span) })),
+      resource: {
+        attributes: [...attributes(), { key: "service.name", value: { stringValue: `s${index}` } }],
+        droppedAttributesCount: dropped(),
+        entityRefs: many(2, () => ({ schemaUrl: schemaUrl(), type: "host", idKeys: ["host.id"], descriptionKeys: [] })),
+      },
+      scopeSpans: many(3, (scope) => ({
+        scope: {
+          name: `scope ${scope}`,
+          version: text(),
+          attributes: random() < 0.5 ? [] : attributes(1),
+          droppedAttributesCount: dropped(),
+        },
+        spans: many(4, span),
+        schemaUrl: schemaUrl(),
+      })),
+      schemaUrl: schemaUrl(),
     })),
   };
 }
@@ -188,6 +217,8 @@ function spanOf(batch: SpanBatch, row: number): StoredSpan {
     flags: at(batch.flags),
     scopeName: scope?.name ?? "missing",
     scopeVersion: scope?.version ?? "missing",
+    scopeRest: scope?.rest ?? "",
+    resourceRest: resource?.rest ?? "",
     resource: resource?.attributes ?? [],
     attributes: attributesOf(batch, row),
     events: slice(batch.eventsBlob, batch.eventsEnd),
