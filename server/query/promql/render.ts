@@ -4,7 +4,7 @@ import { ThalwegError } from "../../model/errors.ts";
 import type { NativeHistogram } from "../../model/histogram.ts";
 import type { Labels } from "../../model/series.ts";
 import type { PromqlErrorType, RenderedAnswer } from "../doors.ts";
-import { jsonBuckets } from "./histogram/histogram-buckets.ts";
+import { printHistogramJson } from "./histogram-json.ts";
 import { printPlainNumber, printSample, printSeconds } from "./number-text.ts";
 import { isBadQuery, type PromqlOutcome, type PromqlResult, type SampleSeries } from "./query.ts";
 import { PromqlExecutionError } from "./query-error.ts";
@@ -277,13 +277,4 @@ function renderHistograms(
     before = ",";
   }
   if (before === ",") json.add("]");
-}
-
-function printHistogramJson(histogram: NativeHistogram): string {
-  const buckets = jsonBuckets(histogram).map(
-    ([rule, lower, upper, count]) =>
-      `[${rule},"${printSample(lower)}","${printSample(upper)}","${printSample(count)}"]`,
-  );
-  const shown = buckets.length === 0 ? "" : `,"buckets":[${buckets.join(",")}]`;
-  return `{"count":"${printSample(histogram.count)}","sum":"${printSample(histogram.sum)}"${shown}}`;
 }
