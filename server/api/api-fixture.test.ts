@@ -238,14 +238,14 @@ export function listReader(batches: () => SpanBatch[]): StoreReader {
     selectSeries: async (): Promise<SeriesSamples[]> => [],
     exemplars: async () => [],
     series: async (matchers) => select(matchers[0]?.value),
-    labelNames: async (matchers) => [
+    labelNames: async ({ matchers }) => [
       ...new Set(
         select(matchers[0]?.value)
           .flat()
           .map(([name]) => name),
       ),
     ],
-    labelValues: async (wanted, matchers) => [
+    labelValues: async (wanted, { matchers }) => [
       ...new Set(
         select(matchers[0]?.value)
           .flat()

@@ -40,7 +40,7 @@ async function answerSeries(deps: ApiDeps, { form, signal }: PrometheusRequest):
   }
   const byKey = new Map<string, Labels>();
   await visitSets(deps, { times, sets, left: signal }, async (matchers, stop) => {
-    const found = await deps.reader.series(matchers, times.startMs, times.endMs);
+    const found = await deps.reader.series(matchers, times.startMs, times.endMs, stop);
     await visitSliced(found, (labels) => byKey.set(JSON.stringify(labels), labels), stop);
   });
   const sorted = [...byKey.values()].sort(compareLabels);
@@ -54,10 +54,11 @@ async function answerLabels(deps: ApiDeps, { form, signal }: PrometheusRequest):
   const limit = readLimit(form);
   const times = readTimes(form);
   const names = new Set<string>();
-  await visitSets(deps, { times, sets: readMatcherSets(deps, form), left: signal }, async (matchers) => {
-    for (const name of await deps.reader.labelNames(matchers, times.startMs, times.endMs)) names.add(name);
+  await visitSets(deps, { times, sets: readMatcherSets(deps, form), left: signal }, async (matchers, stop) => {
+    const window = { matchers, minMs: times.startMs, maxMs: times.endMs, signal: stop };
+    for (const name of await deps.reader.labelNames(window)) names.add(name);
   });
-  return limited([...names].sort(compareText), limit);
+  return limited(sortedTexts(names), limit);
 }
 
 async function answerLabelValues(deps: ApiDeps, request: PrometheusRequest): Promise<PrometheusAnswer> {
@@ -69,10 +70,20 @@ async function answerLabelValues(deps: ApiDeps, request: PrometheusRequest): Pro
   const limit = readLimit(form);
   const times = readTimes(form);
   const values = new Set<string>();
-  await visitSets(deps, { times, sets: readMatcherSets(deps, form), left: signal }, async (matchers) => {
-    for (const value of await deps.reader.labelValues(wanted, matchers, times.startMs, times.endMs)) values.add(value);
+  await visitSets(deps, { times, sets: readMatcherSets(deps, form), left: signal }, async (matchers, stop) => {
+    const window = { matchers, minMs: times.startMs, maxMs: times.endMs, signal: stop };
+    for (const value of await deps.reader.labelValues(wanted, window)) values.add(value);
   });
-  return limited([...values].sort(compareText), limit);
+  return limited(sortedTexts(values), limit);
+}
+
+/** In byte order; what comes from one set of matchers almost always is. */
+function sortedTexts(texts: ReadonlySet<string>): readonly string[] {
+  const list = [...texts];
+  for (let i = 1; i < list.length; i++) {
+    if (compareText(list[i - 1] ?? "", list[i] ?? "") > 0) return list.sort(compareText);
+  }
+  return list;
 }
 
 /** Which series a request asks about. */

@@ -58,7 +58,7 @@ async function answerExemplars(deps: ApiDeps, { form, signal }: PrometheusReques
   if (outcome.selectors.length === 0) return "empty";
   const bySeries = new Map<string, SeriesExemplars>();
   for (const matchers of outcome.selectors) {
-    for (const one of await deps.reader.exemplars(matchers, startMs, endMs)) {
+    for (const one of await deps.reader.exemplars(matchers, startMs, endMs, signal)) {
       bySeries.set(JSON.stringify(one.labels), one);
     }
   }

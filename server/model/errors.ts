@@ -65,6 +65,15 @@ const CATALOGUE = {
     message: "The query was stopped: nobody waits for its answer.",
     httpStatus: 499,
   },
+  query_regex_size: {
+    message: "A regular expression has {size} steps; the limit is {max}. Make it shorter.",
+    httpStatus: 422,
+  },
+  query_regex_cost: {
+    message:
+      "A regular expression would be matched against a text of {length} characters; for one of its size the limit is {max}. Make it shorter.",
+    httpStatus: 422,
+  },
   query_series_max: {
     message: "Query selects more than {max} series. Narrow its selectors, or raise --memory.",
     httpStatus: 422,

@@ -217,8 +217,8 @@ test("exemplars: repeats are kept once, older ones and long labels are refused, 
   const want = [
     { labels: M, exemplars: [exemplar(20, 2), exemplar(20, 3), exemplar(30, 1, [["t", "ä".repeat(127)]])] },
   ];
-  assert.deepEqual(found(metrics), want);
-  assert.deepEqual(found(await reopen()), want);
+  assert.deepEqual(await found(metrics), want);
+  assert.deepEqual(await found(await reopen()), want);
 });
 
 test("metadata survives a restart, also one without samples and over full segments", async (t) => {

@@ -69,14 +69,25 @@ export function sealChunk(run: SampleRun, from: number, to: number): SealedChunk
   };
 }
 
-/** Columns for `count` samples. */
+/** Numbers of a shared buffer: 64 KiB, which the last view on it keeps in memory. */
+const SLAB_LENGTH = 8192;
+let slab = new Float64Array(SLAB_LENGTH);
+let slabUsed = 0;
+
+/** Columns for `count` samples. Short ones are views on a buffer that others have other parts of. */
 export function emptyColumns(count: number): RunColumns {
-  return {
-    timestampsMs: new Float64Array(count),
-    values: new Float64Array(count),
-    histograms: undefined,
-    startsMs: undefined,
-  };
+  return { timestampsMs: zeros(count), values: zeros(count), histograms: undefined, startsMs: undefined };
+}
+
+/** An array of its own costs as much to make as a few hundred numbers to copy, so short ones share a buffer. */
+function zeros(count: number): Float64Array {
+  if (count > SLAB_LENGTH / 8) return new Float64Array(count);
+  if (slabUsed + count > SLAB_LENGTH) {
+    slab = new Float64Array(SLAB_LENGTH);
+    slabUsed = 0;
+  }
+  slabUsed += count;
+  return slab.subarray(slabUsed - count, slabUsed);
 }
 
 /**

@@ -1,11 +1,7 @@
 /** Which series carry which labels, and which series satisfy matchers. */
 
-import { RE2JS } from "re2js";
-import type { Labels, Matcher } from "../model/series.ts";
+import type { Labels } from "../model/series.ts";
 import type { MetricSeries } from "./metric-series.ts";
-
-/** Characters that make a regular expression more than plain text; `|` apart. */
-const REGEX_META = /[\\^$.*+?()[\]{}]/;
 
 /** One name and value. */
 interface Posting {
@@ -67,24 +63,19 @@ export class LabelIndex {
     }
   }
 
-  /**
-   * Series that satisfy all matchers. An absent label matches as the empty string.
-   *
-   * @throws RE2JSException where a regular expression is not valid RE2 syntax.
-   */
-  match(matchers: readonly Matcher[]): readonly MetricSeries[] {
-    const tests = matchers.map((matcher) => ({ name: matcher.name, test: testOf(matcher), matcher }));
-    let best: { postings: readonly (readonly MetricSeries[])[]; size: number; at: number } | undefined;
-    for (const [at, { name, test, matcher }] of tests.entries()) {
-      if (test("")) continue;
-      const postings = this.#postings(name, matcher, test);
-      const size = postings.reduce((sum, posting) => sum + posting.length, 0);
-      if (best === undefined || size < best.size) best = { postings, size, at };
-    }
-    const candidates = best === undefined ? this.#all : union(best.postings);
-    const rest = tests.filter((_, at) => at !== best?.at);
-    if (rest.length === 0) return candidates;
-    return candidates.filter((series) => rest.every(({ name, test }) => test(labelValue(series.labels, name))));
+  /** Series that carry a label with this value. */
+  withValue(name: string, value: string): readonly MetricSeries[] {
+    return this.#byName.get(name)?.get(value)?.series ?? [];
+  }
+
+  /** How many different values a label has. */
+  valueCount(name: string): number {
+    return this.#byName.get(name)?.size ?? 0;
+  }
+
+  /** Values of a label with the series that carry each. */
+  *seriesByValue(name: string): Generator<readonly [value: string, series: readonly MetricSeries[]]> {
+    for (const [value, { series }] of this.#byName.get(name) ?? []) yield [value, series];
   }
 
   /** Names of all labels. */
@@ -96,64 +87,14 @@ export class LabelIndex {
   values(name: string): string[] {
     return [...(this.#byName.get(name)?.keys() ?? [])];
   }
-
-  #postings(name: string, matcher: Matcher, test: (value: string) => boolean): readonly (readonly MetricSeries[])[] {
-    const values = this.#byName.get(name);
-    if (values === undefined) return [];
-    if (matcher.kind === "=") {
-      const posting = values.get(matcher.value);
-      return posting === undefined ? [] : [posting.series];
-    }
-    const postings: MetricSeries[][] = [];
-    for (const [value, { series }] of values) if (test(value)) postings.push(series);
-    return postings;
-  }
 }
 
 function* countsOf(values: ReadonlyMap<string, Posting>): Generator<readonly [value: string, series: number]> {
   for (const [value, { series }] of values) yield [value, series.length];
 }
 
-function union(postings: readonly (readonly MetricSeries[])[]): readonly MetricSeries[] {
-  const [only] = postings;
-  return postings.length <= 1 ? (only ?? []) : postings.flat();
-}
-
 /** The value of a label; empty where there is none. */
 export function labelValue(labels: Labels, name: string): string {
   for (const [labelName, value] of labels) if (labelName === name) return value;
   return "";
-}
-
-function testOf(matcher: Matcher): (value: string) => boolean {
-  switch (matcher.kind) {
-    case "=":
-      return (value) => value === matcher.value;
-    case "!=":
-      return (value) => value !== matcher.value;
-    case "=~":
-      return regexTest(matcher.value);
-    case "!~": {
-      const test = regexTest(matcher.value);
-      return (value) => !test(value);
-    }
-  }
-}
-
-/** Tests the whole value, as Prometheus anchors its expressions; `.` matches a line feed too. */
-function regexTest(pattern: string): (value: string) => boolean {
-  if (!REGEX_META.test(pattern)) {
-    const literals = new Set(pattern.split("|"));
-    return (value) => literals.has(value);
-  }
-  const regex = RE2JS.compile(pattern, RE2JS.DOTALL);
-  const known = new Map<string, boolean>();
-  return (value) => {
-    let matches = known.get(value);
-    if (matches === undefined) {
-      matches = regex.matches(value);
-      known.set(value, matches);
-    }
-    return matches;
-  };
 }

@@ -18,14 +18,23 @@ test("names and values of labels come from memory and blocks, as far as series l
   ]);
   const { reader } = metrics;
   const b: Matcher[] = [{ name: "job", kind: "=", value: "b" }];
-  assert.deepEqual(await reader.labelNames([], 0, 2 ** 52), ["__name__", "job", "rack", "zone"]);
-  assert.deepEqual(await reader.labelNames([], START_MS, START_MS), ["__name__", "job", "zone"]);
-  assert.deepEqual(await reader.labelNames(b, 0, 2 ** 52), ["__name__", "job"]);
-  assert.deepEqual(await reader.labelNames([], 0, START_MS - 1), []);
-  assert.deepEqual(await reader.labelValues("job", [], 0, 2 ** 52), ["a", "b", "c"]);
-  assert.deepEqual(await reader.labelValues("job", [], START_MS + 1, 2 ** 52), ["b", "c"]);
-  assert.deepEqual(await reader.labelValues("__name__", b, START_MS, START_MS), ["both"]);
-  assert.deepEqual(await reader.labelValues("absent", [], 0, 2 ** 52), []);
+  assert.deepEqual(await reader.labelNames({ matchers: [], minMs: 0, maxMs: 2 ** 52 }), [
+    "__name__",
+    "job",
+    "rack",
+    "zone",
+  ]);
+  assert.deepEqual(await reader.labelNames({ matchers: [], minMs: START_MS, maxMs: START_MS }), [
+    "__name__",
+    "job",
+    "zone",
+  ]);
+  assert.deepEqual(await reader.labelNames({ matchers: b, minMs: 0, maxMs: 2 ** 52 }), ["__name__", "job"]);
+  assert.deepEqual(await reader.labelNames({ matchers: [], minMs: 0, maxMs: START_MS - 1 }), []);
+  assert.deepEqual(await reader.labelValues("job", { matchers: [], minMs: 0, maxMs: 2 ** 52 }), ["a", "b", "c"]);
+  assert.deepEqual(await reader.labelValues("job", { matchers: [], minMs: START_MS + 1, maxMs: 2 ** 52 }), ["b", "c"]);
+  assert.deepEqual(await reader.labelValues("__name__", { matchers: b, minMs: START_MS, maxMs: START_MS }), ["both"]);
+  assert.deepEqual(await reader.labelValues("absent", { matchers: [], minMs: 0, maxMs: 2 ** 52 }), []);
   await metrics.close();
 });
 

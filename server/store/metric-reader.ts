@@ -5,24 +5,32 @@
  * two at least; where it is found in both it counts once.
  */
 
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { ThalwegError } from "../model/errors.ts";
 import type { Labels, Matcher, SeriesExemplars, SeriesSamples } from "../model/series.ts";
 import type { BlockQuery, MetricBlocks } from "./metric-blocks.ts";
 import { readChunks, type SampleRun } from "./metric-chunk.ts";
 import type { MetricHead } from "./metric-head.ts";
+import { matchSeries } from "./metric-match.ts";
 import { cutRun, joinRuns } from "./metric-runs.ts";
 import { hasSampleIn, type MetricSeries, runsIn } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
-import type { SelectLimits } from "./reader.ts";
+import type { SelectLimits, SeriesWindow } from "./reader.ts";
+import { Turns } from "./turns.ts";
 
-/** The event loop gets a turn after so much work. */
-const SLICE_MS = 8;
+const NO_RUNS: readonly SampleRun[] = [];
 
 interface ReaderParts {
   readonly table: SeriesTable;
   readonly head: MetricHead;
   readonly blocks: MetricBlocks;
+}
+
+/** What to gather, within which bounds. */
+interface Gathering {
+  readonly minMs: number;
+  readonly maxMs: number;
+  readonly limits: SelectLimits | undefined;
+  readonly turns: Turns;
 }
 
 /** The reading half of the metric store. */
@@ -40,9 +48,9 @@ export class MetricReader {
     maxMs: number,
     limits?: SelectLimits,
   ): Promise<SeriesSamples[]> {
-    const matched = this.#match(matchers);
-    const runs = await this.#gather(matched, minMs, maxMs, limits);
-    return this.#joined(matched, runs, limits);
+    const turns = new Turns(limits?.signal);
+    const matched = await this.#match(matchers, turns);
+    return this.#gather(matched, { minMs, maxMs, limits, turns });
   }
 
   /** @see StoreReader */
@@ -53,32 +61,38 @@ export class MetricReader {
     limits?: SelectLimits,
   ): Promise<SeriesSamples[]> {
     const asked = labels.map((each) => this.#parts.table.find(each)).filter((series) => series !== undefined);
-    const runs = await this.#gather(byReference(asked), minMs, maxMs, limits);
-    return this.#joined(asked, runs, limits);
+    return this.#gather(asked, { minMs, maxMs, limits, turns: new Turns(limits?.signal) });
   }
 
-  /** @param matched In order of reference. */
-  async #gather(
-    matched: readonly MetricSeries[],
-    minMs: number,
-    maxMs: number,
-    limits: SelectLimits | undefined,
-  ): Promise<ReadonlyMap<MetricSeries, readonly SampleRun[]>> {
+  /** Samples of series in their order; those without any are left out. */
+  async #gather(wanted: readonly MetricSeries[], { minMs, maxMs, limits, turns }: Gathering): Promise<SeriesSamples[]> {
+    const blocks = this.#blocksIn(minMs, maxMs);
     const budget = new SelectBudget(limits);
-    const runs = new Map<MetricSeries, SampleRun[]>();
+    const found: SeriesSamples[] = [];
+    if (blocks.length === 0) {
+      for (const series of wanted) {
+        const runs = series.head === undefined ? NO_RUNS : runsIn(series.head, minMs, maxMs);
+        const run = joinRuns(runs);
+        if (run !== undefined) found.push(samplesOf(series, run));
+        budget.spend(runs, found.length);
+        if (turns.isDue) await turns.pass();
+      }
+      return found;
+    }
+    const runs = new Map<MetricSeries, readonly SampleRun[]>();
     const add = (series: MetricSeries, found: readonly SampleRun[]) => {
       if (found.length === 0) return;
       const known = runs.get(series);
-      if (known === undefined) runs.set(series, [...found]);
-      else known.push(...found);
+      runs.set(series, known === undefined ? found : [...known, ...found]);
       budget.spend(found, runs.size);
     };
-    for (const series of matched) {
+    for (const series of wanted) {
       if (series.head !== undefined) add(series, runsIn(series.head, minMs, maxMs));
-      if (budget.isDue) await budget.pause();
+      if (turns.isDue) await turns.pass();
     }
-    for (const block of this.#blocksIn(minMs, maxMs)) {
-      const query: BlockQuery = { series: matched, minMs, maxMs, signal: limits?.signal };
+    const inBlocks = byReference(wanted);
+    for (const block of blocks) {
+      const query: BlockQuery = { series: inBlocks, minMs, maxMs, signal: limits?.signal };
       await this.#parts.blocks.read(block, query, (series, chunks) => {
         const overlapping = chunks.filter((chunk) => chunk.maxMs >= minMs && chunk.minMs <= maxMs);
         const cut = readChunks(overlapping).map((run) => cutRun(run, minMs, maxMs));
@@ -87,103 +101,123 @@ export class MetricReader {
           cut.filter((run) => run !== undefined),
         );
       });
-      if (budget.isDue) await budget.pause();
+      if (turns.isDue) await turns.pass();
     }
-    return runs;
-  }
-
-  async #joined(
-    wanted: readonly MetricSeries[],
-    runs: ReadonlyMap<MetricSeries, readonly SampleRun[]>,
-    limits: SelectLimits | undefined,
-  ): Promise<SeriesSamples[]> {
-    const budget = new SelectBudget(limits);
-    const found: SeriesSamples[] = [];
     for (const series of wanted) {
-      const run = joinRuns(runs.get(series) ?? []);
-      if (run !== undefined) found.push({ labels: series.labels, ...run });
-      if (budget.isDue) await budget.pause();
+      const run = joinRuns(runs.get(series) ?? NO_RUNS);
+      if (run !== undefined) found.push(samplesOf(series, run));
+      if (turns.isDue) await turns.pass();
     }
     return found;
   }
 
   /** @see StoreReader */
-  async series(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<Labels[]> {
-    return (await this.#seriesIn(matchers, minMs, maxMs)).map(({ labels }) => labels);
+  async series(
+    matchers: readonly Matcher[],
+    minMs: number,
+    maxMs: number,
+    signal?: AbortSignal | undefined,
+  ): Promise<Labels[]> {
+    return (await this.#seriesIn({ matchers, minMs, maxMs, signal })).map(({ labels }) => labels);
   }
 
   /** @see StoreReader */
-  exemplars(matchers: readonly Matcher[], minMs: number, maxMs: number): SeriesExemplars[] {
+  async exemplars(
+    matchers: readonly Matcher[],
+    minMs: number,
+    maxMs: number,
+    signal?: AbortSignal | undefined,
+  ): Promise<SeriesExemplars[]> {
+    const turns = new Turns(signal);
     const found: SeriesExemplars[] = [];
-    for (const series of this.#match(matchers)) {
+    for (const series of await this.#match(matchers, turns)) {
       const exemplars = this.#parts.head.exemplars.of(series, minMs, maxMs);
       if (exemplars.length > 0) found.push({ labels: series.labels, exemplars });
+      if (turns.isDue) await turns.pass();
     }
     return found;
   }
 
   /** @see StoreReader */
-  async labelNames(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<string[]> {
-    if (matchers.length === 0 && this.#coversAll(minMs, maxMs)) return this.#parts.table.index.names().sort();
+  async labelNames(window: SeriesWindow): Promise<string[]> {
+    if (this.#isEverything(window)) return this.#parts.table.index.names().sort();
     const names = new Set<string>();
-    for (const { labels } of await this.#seriesIn(matchers, minMs, maxMs)) {
+    const turns = new Turns(window.signal);
+    for (const { labels } of await this.#seriesIn(window)) {
       for (const [name] of labels) names.add(name);
+      if (turns.isDue) await turns.pass();
     }
     return [...names].sort();
   }
 
   /** @see StoreReader */
-  async labelValues(name: string, matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<string[]> {
-    const { index } = this.#parts.table;
-    if (matchers.length === 0 && this.#coversAll(minMs, maxMs)) return index.values(name).sort();
+  async labelValues(name: string, window: SeriesWindow): Promise<string[]> {
+    if (this.#isEverything(window)) return this.#parts.table.index.values(name).sort();
     const values = new Set<string>();
-    for (const { labels } of await this.#seriesIn(matchers, minMs, maxMs)) {
+    const turns = new Turns(window.signal);
+    for (const { labels } of await this.#seriesIn(window)) {
       for (const [one, value] of labels) if (one === name) values.add(value);
+      if (turns.isDue) await turns.pass();
     }
     return [...values].sort();
   }
 
-  async #seriesIn(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<MetricSeries[]> {
-    const matched = this.#match(matchers);
-    const pause = new SelectBudget(undefined);
+  async #seriesIn({ matchers, minMs, maxMs, signal }: SeriesWindow): Promise<MetricSeries[]> {
+    const turns = new Turns(signal);
+    const matched = await this.#match(matchers, turns);
     const found = new Set<MetricSeries>();
     for (const series of matched) {
       if (series.head !== undefined && hasSampleIn(series.head, minMs, maxMs)) found.add(series);
-      if (pause.isDue) await pause.pause();
+      if (turns.isDue) await turns.pass();
     }
     for (const block of this.#blocksIn(minMs, maxMs)) {
       const missing = matched.filter((series) => !found.has(series) && series.blocks > 0);
       if (missing.length === 0) break;
-      for (const series of await this.#parts.blocks.seriesIn(block, { series: missing, minMs, maxMs }))
+      for (const series of await this.#parts.blocks.seriesIn(block, { series: missing, minMs, maxMs, signal }))
         found.add(series);
     }
     return matched.filter((series) => found.has(series));
   }
 
-  /** Ordered by reference, as blocks are; a copy, since the index goes on. */
-  #match(matchers: readonly Matcher[]): MetricSeries[] {
-    return byReference(this.#parts.table.match(matchers));
+  /** Ordered by reference, as blocks are. */
+  async #match(matchers: readonly Matcher[], turns: Turns): Promise<MetricSeries[]> {
+    return byReference(await matchSeries(this.#parts.table.index, matchers, turns));
   }
 
   #blocksIn(minMs: number, maxMs: number) {
     return this.#parts.blocks.all.filter(({ foot }) => foot.maxMs >= minMs && foot.minMs <= maxMs);
   }
 
-  #coversAll(minMs: number, maxMs: number): boolean {
+  /** Whether no series is left out: the index alone can answer. */
+  #isEverything({ matchers, minMs, maxMs }: SeriesWindow): boolean {
     const { head, blocks } = this.#parts;
-    return minMs <= head.oldestMs && maxMs >= head.newestMs && blocks.all.every(({ foot }) => foot.minMs >= minMs);
+    return (
+      matchers.length === 0 &&
+      minMs <= head.oldestMs &&
+      maxMs >= head.newestMs &&
+      blocks.all.every(({ foot }) => foot.minMs >= minMs)
+    );
   }
 }
 
+/** The same list where it is in order. */
 function byReference(series: readonly MetricSeries[]): MetricSeries[] {
-  return [...series].sort((a, b) => a.ref - b.ref);
+  let last = 0;
+  for (const { ref } of series) {
+    if (ref < last) return [...series].sort((a, b) => a.ref - b.ref);
+    last = ref;
+  }
+  return [...series];
 }
 
-/** Counts what a selection gathers, and lets others have their turn. */
+function samplesOf({ labels }: MetricSeries, { timestampsMs, values, histograms, startsMs }: SampleRun): SeriesSamples {
+  return { labels, timestampsMs, values, histograms, startsMs };
+}
+
+/** Counts what a selection gathers. */
 class SelectBudget {
   readonly #limits: SelectLimits | undefined;
   #samples = 0;
-  #sliceEndsMs = performance.now() + SLICE_MS;
 
   constructor(limits: SelectLimits | undefined) {
     this.#limits = limits;
@@ -199,17 +233,6 @@ class SelectBudget {
     if (series > limits.seriesMax) {
       throw new ThalwegError("query_series_max", { max: limits.seriesMax });
     }
-  }
-
-  /** A slice is over: `pause` should be called. */
-  get isDue(): boolean {
-    return performance.now() >= this.#sliceEndsMs;
-  }
-
-  async pause(): Promise<void> {
-    await nextTurn();
-    this.#limits?.signal?.throwIfAborted();
-    this.#sliceEndsMs = performance.now() + SLICE_MS;
   }
 }
 

@@ -31,7 +31,7 @@ export function joinRuns(runs: readonly SampleRun[]): SampleRun | undefined {
   return concatenate(stretches);
 }
 
-/** The samples of `run` in `[minMs, maxMs]`, as the caller's own arrays; undefined where there are none. */
+/** The samples of `run` in `[minMs, maxMs]`, as views on its columns; undefined where there are none. */
 export function cutRun(run: SampleRun, minMs: number, maxMs: number): SampleRun | undefined {
   const { timestampsMs, values, histograms, startsMs } = run;
   const from = lowerBound(timestampsMs, timestampsMs.length, minMs);
@@ -39,10 +39,10 @@ export function cutRun(run: SampleRun, minMs: number, maxMs: number): SampleRun 
   if (from >= to) return undefined;
   if (from === 0 && to === timestampsMs.length) return run;
   return {
-    timestampsMs: timestampsMs.slice(from, to),
-    values: values.slice(from, to),
+    timestampsMs: timestampsMs.subarray(from, to),
+    values: values.subarray(from, to),
     histograms: histograms?.slice(from, to),
-    startsMs: startsMs?.slice(from, to),
+    startsMs: startsMs?.subarray(from, to),
   };
 }
 

@@ -210,7 +210,7 @@ test("exemplars and metadata outlive the segments that held them", async (t) => 
   await metrics.sealAll();
   await metrics.close();
   const again = await openMetrics(directory);
-  assert.deepEqual(again.reader.exemplars(EVERYTHING, 0, 2 ** 52), [{ labels: M, exemplars }]);
+  assert.deepEqual(await again.reader.exemplars(EVERYTHING, 0, 2 ** 52), [{ labels: M, exemplars }]);
   assert.deepEqual(again.metadata(), [{ name: "m", type: "counter", help: "h", unit: "" }]);
   await again.close();
 });

@@ -1,7 +1,7 @@
 /** All series of memory and blocks, by labels. */
 
 import { createHash } from "node:crypto";
-import type { Labels, Matcher } from "../model/series.ts";
+import type { Labels } from "../model/series.ts";
 import { LabelIndex } from "./metric-label-index.ts";
 import { emptySeries, type MetricSeries } from "./metric-series.ts";
 
@@ -83,15 +83,6 @@ export class SeriesTable {
     this.#index.add(series);
     this.#size++;
     return series;
-  }
-
-  /**
-   * Series that satisfy all matchers. An absent label matches as the empty string.
-   *
-   * @throws RE2JSException where a regular expression is not valid RE2 syntax.
-   */
-  match(matchers: readonly Matcher[]): readonly MetricSeries[] {
-    return this.#index.match(matchers);
   }
 
   /** Forgets series. */

@@ -210,6 +210,10 @@ export function hasSampleIn(head: HeadSamples, minMs: number, maxMs: number): bo
 
 /** Samples of memory in `[minMs, maxMs]` as runs that are each in order, the caller's own. */
 export function runsIn(head: HeadSamples, minMs: number, maxMs: number): SampleRun[] {
+  if (head.late === undefined && head.sealing === undefined) {
+    const run = samplesInOrder(head.inOrder, minMs, maxMs);
+    return run === undefined ? [] : [run];
+  }
   const [inOrder, ...late] = tracksOf(head);
   const run = inOrder === undefined ? undefined : samplesInOrder(inOrder, minMs, maxMs);
   const lateRuns = late.flatMap((track) => samplesByRun(track, minMs, maxMs));

@@ -13,7 +13,7 @@ import {
   type SealedChunk,
   sealChunk,
 } from "./metric-chunk.ts";
-import { cutRun, lowerBound } from "./metric-runs.ts";
+import { cutRun, lowerBound, upperBound } from "./metric-runs.ts";
 
 const CHUNK_SAMPLES = 120;
 const OPEN_SAMPLES_AT_FIRST = 4;
@@ -187,14 +187,29 @@ export function trackHasIn({ chunks, open }: Track, minMs: number, maxMs: number
 
 /** Samples in `[minMs, maxMs]` of a track whose times grow, as the caller's own arrays; undefined where there are none. */
 export function samplesInOrder(track: Track, minMs: number, maxMs: number): SampleRun | undefined {
-  const overlapping = track.chunks.filter((chunk) => chunk.maxMs >= minMs && chunk.minMs <= maxMs);
   const { open } = track;
+  if (track.chunks.length === 0) return openRunIn(open, minMs, maxMs);
+  const overlapping = track.chunks.filter((chunk) => chunk.maxMs >= minMs && chunk.minMs <= maxMs);
   const columns = decode(
     overlapping,
     overlapping.reduce((sum, { count }) => sum + count, open.count),
   );
   copyOpenRun(open, columns, columns.timestampsMs.length - open.count);
   return cutRun(columns, minMs, maxMs);
+}
+
+/** Copies no more than what lies in `[minMs, maxMs]`: most series of a short window have it in their open run. */
+function openRunIn(open: OpenRun, minMs: number, maxMs: number): SampleRun | undefined {
+  const { times, values, starts, histograms, count } = open;
+  const from = lowerBound(times, count, minMs);
+  const to = upperBound(times, count, maxMs);
+  if (from >= to) return undefined;
+  const columns = emptyColumns(to - from);
+  columns.timestampsMs.set(from === 0 && to === times.length ? times : times.subarray(from, to));
+  columns.values.set(from === 0 && to === values.length ? values : values.subarray(from, to));
+  if (starts !== undefined) columns.startsMs = starts.slice(from, to);
+  if (histograms !== undefined) columns.histograms = histograms.slice(from, to);
+  return columns;
 }
 
 /** Samples in `[minMs, maxMs]` as runs that are each in order. */

@@ -72,6 +72,15 @@ export interface MetricStatus {
   readonly seriesByPair: readonly NamedCount[];
 }
 
+/** Series that satisfy all matchers and have at least one sample in `[minMs, maxMs]`. */
+export interface SeriesWindow {
+  readonly matchers: readonly Matcher[];
+  readonly minMs: number;
+  readonly maxMs: number;
+  /** Aborted when nobody waits any longer. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Reads what the writer committed. All times are Unix. */
 export interface StoreReader {
   /** Runs a checked statement in a read-only transaction. */
@@ -92,14 +101,24 @@ export interface StoreReader {
     limits?: SelectLimits,
   ): Promise<SeriesSamples[]>;
   /** Labels of series with at least one sample in `[minMs, maxMs]`. */
-  series(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<Labels[]>;
-  /** Names of the labels of those series, sorted. */
-  labelNames(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<string[]>;
-  /** Values that the label has in those series, sorted. */
-  labelValues(name: string, matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<string[]>;
+  series(
+    matchers: readonly Matcher[],
+    minMs: number,
+    maxMs: number,
+    signal?: AbortSignal | undefined,
+  ): Promise<Labels[]>;
+  /** Names of the labels of those series, sorted by UTF-16 code unit. */
+  labelNames(window: SeriesWindow): Promise<string[]>;
+  /** Values that the label has in those series, sorted by UTF-16 code unit. */
+  labelValues(name: string, window: SeriesWindow): Promise<string[]>;
   /** @param limit Names at most in each list. */
   metricStatus(limit: number): MetricStatus;
   /** Exemplars in `[minMs, maxMs]` of series that satisfy all matchers. */
-  exemplars(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<SeriesExemplars[]>;
+  exemplars(
+    matchers: readonly Matcher[],
+    minMs: number,
+    maxMs: number,
+    signal?: AbortSignal | undefined,
+  ): Promise<SeriesExemplars[]>;
   metadata(): MetricMetadata[];
 }
