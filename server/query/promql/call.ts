@@ -10,7 +10,7 @@ import { type Evaluate, type Evaluation, mergeResults, unwrapParens, withoutName
 import { functionKernels, refuseMode } from "./extended-kernels.ts";
 import { histogramFunction } from "./histogram-functions.ts";
 import { startOverlap } from "./histogram-messages.ts";
-import { applyHistogramKernel, floatsOf, seriesNotes } from "./histogram-window.ts";
+import { applyHistogramKernel, seriesNotes, splitTypes } from "./histogram-window.ts";
 import { evaluateInfo } from "./info.ts";
 import { INTEGRAL_DEFAULT, isIntegralStrategy } from "./integral.ts";
 import { absentLabels, labelJoin, labelReplace } from "./label-functions.ts";
@@ -223,14 +223,14 @@ export function rangeCallStream(
   return (function* () {
     for (const one of series) {
       const out = makeSeries(one.labels, one.dropName, grid, evaluation.budget);
-      const floats = one.histograms === undefined ? one : floatsOf(one);
-      const overlapping = applyKernel(floats, kernels.floats, ranges, { first, second }, out);
+      const split = one.histograms === undefined ? undefined : splitTypes(one);
+      const overlapping = applyKernel(split?.floats ?? one, kernels.floats, ranges, { first, second }, out);
       if (first !== undefined) warnArguments(node, first, out, evaluation);
       const notes = seriesNotes(one.labels, position, evaluation.annotations);
       let overlaps = overlapping.length;
-      if (one.histograms !== undefined) {
+      if (split !== undefined) {
         const { budget } = evaluation;
-        const decided = applyHistogramKernel(one, kernels.histograms, ranges, out, {
+        const decided = applyHistogramKernel(split, kernels.histograms, ranges, out, {
           notes,
           budget,
           scalars: { first, second },

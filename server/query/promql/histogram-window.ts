@@ -63,23 +63,33 @@ export type HistogramKernel = (
   notes: WindowNotes,
 ) => number | NativeHistogram | "float_result" | undefined;
 
-/** The floats of a series as a series of its own. */
-export function floatsOf(series: RangeSeries): RangeSeries {
-  return { ...pick(series, false), histograms: undefined };
+/** A series by the type of its samples. */
+export interface SplitSeries {
+  /** The floats as a series of their own. */
+  readonly floats: RangeSeries;
+  readonly histograms: Pick<RangeSeries, "timestampsMs" | "startsMs"> & { readonly values: readonly NativeHistogram[] };
 }
 
-function pick(series: RangeSeries, histograms: boolean): RangeSeries {
-  const { labels, dropName } = series;
-  const isPicked = (_: unknown, i: number) => (series.histograms?.[i] !== undefined) === histograms;
-  return {
-    labels,
-    dropName,
-    timestampsMs: series.timestampsMs.filter(isPicked),
-    values: series.values.filter(isPicked),
-    startsMs: series.startsMs?.filter(isPicked),
-    histograms: series.histograms?.filter((histogram) => histogram !== undefined),
+/** Takes a series apart. */
+export function splitTypes(series: RangeSeries): SplitSeries {
+  const { timestampsMs, startsMs } = series;
+  const values = (series.histograms ?? []).filter((histogram) => histogram !== undefined);
+  const all = values.length === timestampsMs.length;
+  const isFloat = (_: unknown, i: number) => series.histograms?.[i] === undefined;
+  const floats = {
+    ...series,
+    histograms: undefined,
+    timestampsMs: all ? NONE : timestampsMs.filter(isFloat),
+    values: all ? NONE : series.values.filter(isFloat),
+    startsMs: all ? undefined : startsMs?.filter(isFloat),
   };
+  if (all) return { floats, histograms: { timestampsMs, startsMs, values } };
+  const isHistogram = (_: unknown, i: number) => series.histograms?.[i] !== undefined;
+  const times = { timestampsMs: timestampsMs.filter(isHistogram), startsMs: startsMs?.filter(isHistogram) };
+  return { floats, histograms: { ...times, values } };
 }
+
+const NONE = new Float64Array();
 
 /** Number of floats in the window. */
 export function floatCount({ floats }: HistogramWindow): number {
@@ -120,24 +130,21 @@ export interface HistogramRun {
  * @returns 1 for each step at which that was not the result.
  */
 export function applyHistogramKernel(
-  series: RangeSeries,
+  { floats, histograms }: SplitSeries,
   kernel: HistogramKernel,
   ranges: RangeGrid,
   out: StepSeries,
   { notes, budget, scalars }: HistogramRun,
 ): Uint8Array {
   const decided = new Uint8Array(ranges.grid.steps);
-  const floats = pick(series, false);
-  const histograms = pick(series, true);
-  const values = (histograms.histograms ?? []).filter((histogram) => histogram !== undefined);
   const window: HistogramWindow = {
-    floats: { ...floats, low: 0, high: 0 },
-    histograms: { ...histograms, values, low: 0, high: 0 },
+    floats: { timestampsMs: floats.timestampsMs, values: floats.values, startsMs: floats.startsMs, low: 0, high: 0 },
+    histograms: { ...histograms, low: 0, high: 0 },
     startMs: Number.NaN,
     endMs: Number.NaN,
     first: Number.NaN,
     second: Number.NaN,
-    resets: new Uint8Array(values.length),
+    resets: new Uint8Array(histograms.values.length),
   };
   let result: ReturnType<HistogramKernel>;
   for (let k = 0; k < ranges.grid.steps; k++) {
