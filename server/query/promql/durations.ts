@@ -2,8 +2,9 @@
 
 import type { PromqlDuration, TextRange } from "../../../grammar/promql-tree.ts";
 import { utf8Length } from "../../../grammar/text-position.ts";
+import { pow } from "./go-exp.ts";
 import { PromqlDurationError } from "./query-error.ts";
-import { maxOf, minOf, power } from "./vector-kernels.ts";
+import { maxOf, minOf } from "./vector-kernels.ts";
 
 /** A range, step or offset of nanoseconds that fit into 64 bits. */
 const SECONDS_MAX = 2 ** 63 / 1e9;
@@ -139,6 +140,6 @@ function operate(op: "+" | "-" | "*" | "/" | "%" | "^", left: number, right: num
     case "%":
       return left % right;
     case "^":
-      return power(left, right);
+      return pow(left, right);
   }
 }

@@ -11,6 +11,13 @@ const LN2_LOW = 1.9082149292705877e-10;
 
 const bits = new DataView(new ArrayBuffer(8));
 
+/** Any finite number as `fraction * 2 ** exponent`, the fraction with its sign and from 0.5 to below 1; 0 is 0. */
+export function frexp(value: number): { readonly fraction: number; readonly exponent: number } {
+  if (value === 0) return { fraction: value, exponent: 0 };
+  const { fraction, exponent } = splitExponent(Math.abs(value));
+  return { fraction: value < 0 ? -fraction : fraction, exponent };
+}
+
 /** A positive finite number as `fraction * 2 ** exponent` with the fraction in [0.5, 1). */
 function splitExponent(value: number): { fraction: number; exponent: number } {
   const scale = value < 2 ** -1022 ? 54 : 0; // subnormal numbers have no leading bit
@@ -21,11 +28,18 @@ function splitExponent(value: number): { fraction: number; exponent: number } {
   return { fraction: bits.getFloat64(0), exponent: exponent - scale };
 }
 
+/** Go's logarithm on amd64 takes subnormal numbers for normal ones with the same bits. */
+function asIfNormal(value: number): { fraction: number; exponent: number } {
+  bits.setFloat64(0, value);
+  bits.setUint32(0, bits.getUint32(0) | (1022 << 20));
+  return { fraction: bits.getFloat64(0), exponent: -1022 };
+}
+
 /** Natural logarithm; NaN below zero. */
 export function ln(value: number): number {
   if (!(value > 0) || value === Number.POSITIVE_INFINITY) return Math.log(value);
-  let { fraction, exponent: k } = splitExponent(value);
-  if (fraction < Math.SQRT1_2) {
+  let { fraction, exponent: k } = value < 2 ** -1022 ? asIfNormal(value) : splitExponent(value);
+  if (fraction <= Math.SQRT1_2) {
     fraction *= 2;
     k--;
   }

@@ -1,6 +1,8 @@
 /** Functions of one value at a time. */
 
+import { acosh, asinh, atanh, cosh, exp, pow, sinh, tanh } from "./go-exp.ts";
 import { ln, log2, log10 } from "./go-math.ts";
+import { acos, asin, atan, atan2, cos, sin, tan } from "./go-trig.ts";
 
 function radians(degrees: number): number {
   return degrees * (Math.PI / 180);
@@ -18,28 +20,28 @@ function sign(value: number): number {
 /** Value in, value out; the metric name goes. */
 export const MATH_KERNELS: ReadonlyMap<string, (value: number) => number> = new Map<string, (value: number) => number>([
   ["abs", Math.abs],
-  ["acos", Math.acos],
-  ["acosh", Math.acosh],
-  ["asin", Math.asin],
-  ["asinh", Math.asinh],
-  ["atan", Math.atan],
-  ["atanh", Math.atanh],
+  ["acos", acos],
+  ["acosh", acosh],
+  ["asin", asin],
+  ["asinh", asinh],
+  ["atan", atan],
+  ["atanh", atanh],
   ["ceil", Math.ceil],
-  ["cos", Math.cos],
-  ["cosh", Math.cosh],
+  ["cos", cos],
+  ["cosh", cosh],
   ["deg", degrees],
-  ["exp", Math.exp],
+  ["exp", exp],
   ["floor", Math.floor],
   ["ln", ln],
   ["log10", log10],
   ["log2", log2],
   ["rad", radians],
   ["sgn", sign],
-  ["sin", Math.sin],
-  ["sinh", Math.sinh],
+  ["sin", sin],
+  ["sinh", sinh],
   ["sqrt", Math.sqrt],
-  ["tan", Math.tan],
-  ["tanh", Math.tanh],
+  ["tan", tan],
+  ["tanh", tanh],
 ]);
 
 /** Go's minimum: minus infinity beats NaN, NaN any number, and -0 is less than 0. */
@@ -52,13 +54,6 @@ export function minOf(a: number, b: number): number {
 export function maxOf(a: number, b: number): number {
   if (a === Number.POSITIVE_INFINITY || b === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
   return Math.max(a, b);
-}
-
-/** Go's power: 1 to anything is 1, and -1 to an infinity too. */
-export function power(base: number, exponent: number): number {
-  if (base === 1) return 1;
-  if (base === -1 && Math.abs(exponent) === Number.POSITIVE_INFINITY) return 1;
-  return base ** exponent;
 }
 
 /** Rounds to the nearest multiple, halves up. */
@@ -81,9 +76,9 @@ export function arithmetic(op: string): (left: number, right: number) => number 
     case "%":
       return (left, right) => left % right;
     case "^":
-      return power;
+      return pow;
     case "atan2":
-      return Math.atan2;
+      return atan2;
     default:
       throw new Error(`no arithmetic for ${op}`);
   }
