@@ -95,7 +95,7 @@ function featureList({ prometheus }: ApiDeps): Readonly<Record<string, FeatureLi
       admin: false,
       exclude_alerts: true,
       label_values_match: true,
-      lifecycle: false,
+      lifecycle: prometheus.reloadRules !== undefined,
       otlp_write_receiver: false,
       query_cost: false,
       query_stats: true,

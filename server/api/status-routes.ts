@@ -34,7 +34,7 @@ export function addStatusRoutes(app: FastifyInstance, deps: ApiDeps, feed: LiveF
   addLifecycleRoutes(app, deps);
 }
 
-/** Prometheus' probes, and its way to reload and quit, which is off. */
+/** Prometheus' probes, and its ways to reload, where that is switched on, and to quit, which is off. */
 function addLifecycleRoutes(app: FastifyInstance, deps: ApiDeps): void {
   const type = "text/plain; charset=utf-8";
   app.get("/-/healthy", async (_request, reply) => reply.type(type).send("Thalweg is Healthy.\n"));
@@ -47,7 +47,15 @@ function addLifecycleRoutes(app: FastifyInstance, deps: ApiDeps): void {
     app.route({
       method: ["POST", "PUT"],
       url: path,
-      handler: async (_request, reply) => reply.code(403).type(type).send("Lifecycle API is not enabled."),
+      handler: async (_request, reply) => {
+        const { reloadRules } = deps.prometheus;
+        reply.type(type);
+        if (path === "/-/quit" || reloadRules === undefined) {
+          return reply.code(403).send("Lifecycle API is not enabled.");
+        }
+        const wrong = await reloadRules();
+        return wrong === undefined ? reply.send("") : reply.code(500).send(`failed to reload config: ${wrong}\n`);
+      },
     });
     app.get(path, async (_request, reply) => reply.code(405).type(type).send("Only POST or PUT requests allowed"));
   }

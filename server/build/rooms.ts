@@ -77,6 +77,11 @@ export const ROOMS: readonly Room[] = [
     packages: ["re2js", "worker_threads"],
   },
   {
+    folder: "server/rules",
+    mayImport: ["grammar", "server/query", ...STORE_DOORS],
+    packages: ["yaml"],
+  },
+  {
     folder: "server/api",
     mayImport: ["server/ingest", "server/query", "server/wire", "server/telemetry", ...STORE_DOORS],
     packages: ["fastify", "@grpc/grpc-js", ...EFFECTS],

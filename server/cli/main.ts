@@ -23,6 +23,7 @@ const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
   query: async () => (await import("./ask.ts")).askPromql,
   trace: async () => (await import("./ask.ts")).askTrace,
   services: async () => (await import("./ask.ts")).askServices,
+  check: async () => (await import("./check.ts")).check,
   version: async () => (await import("./version.ts")).printVersion,
   help: async () => (await import("./help.ts")).printHelp,
   "first-call": async () => (await import("./first-call-process.ts")).runFirstCallProcess,

@@ -8,6 +8,7 @@ import { printDurationMs } from "../model/duration.ts";
 import { chooseFeatures } from "../query/promql/features.ts";
 import { PROMQL_DEFAULTS, type PromqlSettings } from "../query/promql/query.ts";
 import type { Store } from "../store/store.ts";
+import type { RunningRules } from "./start-rules.ts";
 
 /** How PromQL is understood under these settings. */
 export function promqlSettings(settings: Settings, samplesMax: number): PromqlSettings {
@@ -25,6 +26,7 @@ export interface PrometheusParts {
   readonly promqlSettings: PromqlSettings;
   readonly store: Store;
   readonly clock: Clock;
+  readonly rules: RunningRules;
 }
 
 /** Composes the facts. */
@@ -48,7 +50,8 @@ export function prometheusDeps(parts: PrometheusParts): PrometheusDeps {
     configYaml: () =>
       `global:\n  evaluation_interval: 1m\nstorage:\n  tsdb:\n    retention:\n      time: ${retention}\n`,
     damageCount: () => store.stats().damages,
-    ruleGroups: () => [],
-    alertmanagers: () => [],
+    ruleGroups: () => parts.rules.groups(),
+    alertmanagers: () => parts.rules.alertmanagers(),
+    reloadRules: settings.enableLifecycle ? () => parts.rules.reload() : undefined,
   };
 }

@@ -19,7 +19,8 @@ export async function serve(args: readonly string[]): Promise<number> {
 }
 
 /**
- * Starts, prints the banner, runs `afterStart`, and waits for SIGINT or SIGTERM.
+ * Starts, prints the banner, runs `afterStart`, and waits for SIGINT or SIGTERM, without rules also for SIGHUP, which
+ * otherwise loads them again.
  *
  * @param playFallback Play the recorded shop where no live rung works.
  * @returns Exit status: 0 stopped cleanly, 3 not.
@@ -33,9 +34,13 @@ export async function runUntilStopped(
     dataDirectory: defaultDataDirectory(),
     memoryBytesMax: memoryBytesAvailable(),
   });
-  const stopped = untilSignal();
+  const reloads = settings.ruleFiles.length > 0;
+  const stopped = untilSignal(reloads ? ["SIGINT", "SIGTERM"] : ["SIGINT", "SIGTERM", "SIGHUP"]);
   const owner = sudoOwner();
+  let started: RunningServer | undefined;
+  if (reloads) process.on("SIGHUP", () => void started?.reloadRules());
   const server = await startServer({ settings, files: programFiles(), playFallback, owner });
+  started = server;
   process.stdout.write(`${renderBanner(factsOf(server))}\n`);
   await Promise.race([afterStart(server), stopped]);
   await stopped;
@@ -78,10 +83,10 @@ function readyBeforeMs(): number {
  *
  * Ctrl-C reaches the program twice, from the terminal and from the launcher: both are one wish.
  */
-function untilSignal(): Promise<void> {
+function untilSignal(signals: readonly NodeJS.Signals[]): Promise<void> {
   return new Promise((resolve) => {
     let firstMs: number | undefined;
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    for (const signal of signals) {
       process.on(signal, () => {
         if (firstMs === undefined) firstMs = performance.now();
         else if (performance.now() - firstMs > SECOND_SIGNAL_MS) process.exit(3);

@@ -30,6 +30,7 @@ import { memoryShares } from "./memory-shares.ts";
 import type { ProgramFiles } from "./program-files.ts";
 import { prometheusDeps, promqlSettings } from "./prometheus-deps.ts";
 import { startPromql } from "./start-promql.ts";
+import { prepareRules } from "./start-rules.ts";
 import { chooseDataDirectory, type FileOwner, giveTree } from "./surroundings.ts";
 import { productVersion } from "./version.ts";
 
@@ -54,6 +55,8 @@ export interface RunningServer {
   readonly addresses: { readonly http: string; readonly otlpGrpc: string; readonly otlpHttp: string };
   readonly store: Store;
   capture(): AgentStatus;
+  /** Loads the rules again; what is wrong with them is in the log. */
+  reloadRules(): Promise<unknown>;
   /** Stops capture, finishes requests, stores what waits, closes the files. */
   stop(): Promise<void>;
 }
@@ -122,7 +125,17 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     });
     undo.push(() => promql.close());
     const link: Link = { agent: undefined, api: undefined };
-    const facts = prometheusDeps({ settings, promqlSettings: understood, store, clock });
+    const rules = prepareRules({
+      settings,
+      promqlSettings: understood,
+      promql: promql.door,
+      store,
+      clock,
+      telemetry,
+      log,
+    });
+    undo.push(() => rules.stop());
+    const facts = prometheusDeps({ settings, promqlSettings: understood, store, clock, rules });
     const parts: Parts = {
       settings,
       files,
@@ -153,6 +166,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       otlpGrpc: textOf(api.addresses.otlpGrpc),
       otlpHttp: textOf(api.addresses.otlpHttp),
     };
+    await rules.start(`http://${addresses.http}`);
     writeAddresses(data.directory, addresses, undo);
     if (options.owner !== undefined) giveTree(data.directory, options.owner);
     return {
@@ -162,6 +176,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       addresses,
       store,
       capture: () => agent.status(),
+      reloadRules: () => rules.reload(),
       stop,
     };
   } catch (error) {

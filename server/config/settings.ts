@@ -13,6 +13,7 @@ import {
   parseBytes,
   parseCapture,
   parseLabels,
+  parseUrl,
   readDurationMs,
   readWindowMs,
 } from "./values.ts";
@@ -47,6 +48,14 @@ export interface Settings {
   readonly queryLookbackMs: number;
   /** Labels that what leaves this server gets, in order of name. */
   readonly externalLabels: Labels;
+  /** Names of rule files, with wildcards. */
+  readonly ruleFiles: readonly string[];
+  readonly evaluationIntervalMs: number;
+  /** Addresses of Alertmanagers, without a slash at the end. */
+  readonly alertmanagers: readonly string[];
+  /** Empty where the address that the server listens on will do. */
+  readonly externalUrl: string;
+  readonly enableLifecycle: boolean;
   /** RE2 expression of origins of other sites that may ask; empty for none. */
   readonly corsOrigin: string;
   readonly logLevel: "debug" | "info" | "warn" | "error";
@@ -110,6 +119,16 @@ export const SETTINGS: readonly SettingEntry[] = [
   { flag: "--allow-remote", takes: "", fallback: "", help: "accept addresses that other machines reach" },
   { flag: "--allow-host", takes: "A,B", fallback: "", help: "names such as a proxy's that a Host header may carry" },
   { flag: "--external-labels", takes: "A=B,C=D", fallback: "", help: "labels for series that others read here" },
+  {
+    flag: "--rule-files",
+    takes: "A,B",
+    fallback: "",
+    help: "files of rules in Prometheus' format; * matches in names",
+  },
+  { flag: "--evaluation-interval", takes: "AGE", fallback: "1m", help: "how often rules run whose group does not say" },
+  { flag: "--alertmanager", takes: "URL,URL", fallback: "", help: "where alerts are sent, as http://host:9093" },
+  { flag: "--external-url", takes: "URL", fallback: "", help: "where this server is reached, for links in alerts" },
+  { flag: "--enable-lifecycle", takes: "", fallback: "", help: "POST /-/reload loads the rules again, as SIGHUP does" },
   { flag: "--cors-origin", takes: "REGEX", fallback: "", help: "origins of other sites that may ask, anchored RE2" },
   { flag: "--log-level", takes: "LEVEL", fallback: "info", help: "debug, info, warn or error" },
 ];
@@ -155,6 +174,11 @@ export function readSettings(
     querySlowMs: readDurationMs("--query-slow", text("--query-slow")),
     queryLookbackMs: readDurationMs("--query-lookback", text("--query-lookback")),
     externalLabels: parseLabels("--external-labels", text("--external-labels")),
+    ruleFiles: words(text("--rule-files")),
+    evaluationIntervalMs: readDurationMs("--evaluation-interval", text("--evaluation-interval")),
+    alertmanagers: words(text("--alertmanager")).map((url) => parseUrl("--alertmanager", url)),
+    externalUrl: text("--external-url") === "" ? "" : parseUrl("--external-url", text("--external-url")),
+    enableLifecycle: oneOf("--enable-lifecycle", text("--enable-lifecycle") || "false", ["true", "false"]) === "true",
     corsOrigin: text("--cors-origin"),
     logLevel: oneOf("--log-level", text("--log-level"), ["debug", "info", "warn", "error"]),
     flags: Object.fromEntries(SETTINGS.map(({ flag }) => [flag.slice(2), text(flag)])),

@@ -95,3 +95,11 @@ export function parseCapture(value: string): CaptureMode {
     why: "it takes auto, off, socket, packet or replay:FILE",
   });
 }
+
+/** Reads an address such as `http://host:9093/prefix`; slashes at its end go. */
+export function parseUrl(flag: string, value: string): string {
+  const isWeb = URL.canParse(value) && /^https?:$/.test(new URL(value).protocol);
+  if (!isWeb)
+    throw new ThalwegError("flag_invalid", { flag, value, why: "it takes an address such as http://host:9093" });
+  return value.replace(/\/+$/, "");
+}

@@ -91,6 +91,10 @@ const CATALOGUE = {
       "Query needs {asked} samples; the limit is {max}. Narrow the range, or raise --query-samples-max and --memory.",
     httpStatus: 422,
   },
+  rules_invalid: {
+    message: "The rules cannot be loaded: {reason}. Mend the file, or leave it out of --rule-files.",
+    httpStatus: 400,
+  },
   store_unavailable: {
     message: "The store refuses writes: {why}. What was sent is not kept; send it again.",
     httpStatus: 503,

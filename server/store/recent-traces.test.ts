@@ -12,7 +12,9 @@ test("every commit of a trace is named, over growth and forgetting", () => {
   const recent = new RecentTraces();
   const commits = new Map<number, Set<number>>();
   for (let sequence = 1; sequence <= 400; sequence++) {
-    const numbers = Array.from({ length: 60 }, (_, at) => (at < 3 ? at : at % 2 === 0 ? sequence * 100 + at : sequence));
+    const numbers = Array.from({ length: 60 }, (_, at) =>
+      at < 3 ? at : at % 2 === 0 ? sequence * 100 + at : sequence,
+    );
     recent.add(sequence, idsOf(numbers));
     for (const number of numbers) commits.set(number, (commits.get(number) ?? new Set()).add(sequence));
   }

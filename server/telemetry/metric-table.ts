@@ -59,6 +59,9 @@ const SAMPLE_REFUSALS = [
 export const LOOP_PERCENTILES = ["50", "99", "100"] as const;
 const SPAN_KINDS = ["client", "server", "producer", "consumer"] as const;
 
+const GROUP = { rule_group: { distinctMax: 1000 } } as const;
+const ALERTMANAGER = { alertmanager: { distinctMax: 16 } } as const;
+
 /** The table, in the order of `/metrics`. */
 export const METRICS = {
   thalweg_capture_seen_total: counter("Messages the capture saw."),
@@ -118,6 +121,23 @@ export const METRICS = {
   thalweg_promql_seconds_total: counter("Time from the arrival of PromQL queries to their answers."),
   thalweg_promql_queue_seconds_total: counter("Part of that time in which queries waited for a worker."),
   thalweg_promql_slow_total: counter("PromQL queries that took longer than --query-slow."),
+  thalweg_rule_group_iterations_total: counter("Times that rule groups were due, missed ones too.", GROUP),
+  thalweg_rule_group_iterations_missed_total: counter("Times that rule groups were still busy when due.", GROUP),
+  thalweg_rule_evaluations_total: counter("Evaluations of rules.", GROUP),
+  thalweg_rule_evaluation_failures_total: counter("Evaluations of rules that failed.", GROUP),
+  thalweg_rule_template_failures_total: counter("Templates of alerts that could not be expanded."),
+  thalweg_rule_group_rules: gauge("Rules of a group.", GROUP),
+  thalweg_rule_group_interval_seconds: gauge("How often a group is due.", GROUP),
+  thalweg_rule_group_last_duration_seconds: gauge("How long the last evaluation of a group took.", GROUP),
+  thalweg_rule_group_last_evaluation_timestamp_seconds: gauge("Unix time of the last evaluation of a group.", GROUP),
+  thalweg_rule_group_last_evaluation_samples: gauge("Samples that the last evaluation of a group gave.", GROUP),
+  thalweg_rules_reload_successful: gauge("1 where the rule files were right when they were last loaded."),
+  thalweg_notifications_sent_total: counter("Alerts that an Alertmanager took.", ALERTMANAGER),
+  thalweg_notifications_errors_total: counter("Alerts in requests that an Alertmanager did not take.", ALERTMANAGER),
+  thalweg_notifications_dropped_total: counter("Alerts that were not sent.", {
+    reason: ["queue_full", "refused", "expired", "stopping"],
+  }),
+  thalweg_notifications_queue_length: gauge("Alerts that wait to be sent.", ALERTMANAGER),
   thalweg_http_requests_total: counter("Answers over HTTP and gRPC.", {
     route: { distinctMax: 128 },
     code: { distinctMax: 64 },

@@ -24,6 +24,12 @@ export function labelShare(labels: Labels): number {
   return (high * 2 ** 32 + low) / 2 ** 64;
 }
 
+/** The hash of labels as a whole number of 64 bits. */
+export function xxh64OfLabels(labels: Labels): bigint {
+  const [high, low] = xxh64(encodeLabels(labels));
+  return (BigInt(high) << 32n) | BigInt(low);
+}
+
 /** Names and values in byte order of the names, each with its length before it. */
 function encodeLabels(labels: Labels): Uint8Array {
   const parts = labels

@@ -1,0 +1,45 @@
+/** The verb `check`: `thalweg check rules FILE…` judges rule files as a server would. */
+
+import { ThalwegError } from "../model/errors.ts";
+import { readPatternFiles } from "../platform/pattern-files.ts";
+import { chooseFeatures } from "../query/promql/features.ts";
+import { PROMQL_DEFAULTS, parseOptions } from "../query/promql/query.ts";
+import { RULE_FILE_BYTES_MAX, readRuleFile } from "../rules/rule-file.ts";
+
+const USAGE = "Usage: thalweg check rules FILE… [--enable-feature=A,B]\n";
+const FEATURE_FLAG = "--enable-feature=";
+
+/** `thalweg check rules FILE…`: 0 where all are right, 1 where one is wrong. */
+export async function check(args: readonly string[]): Promise<number> {
+  const [what, ...words] = args;
+  const files = words.filter((word) => !word.startsWith("--"));
+  const flags = words.filter((word) => word.startsWith("--"));
+  if (what !== "rules" || files.length === 0 || flags.some((flag) => !flag.startsWith(FEATURE_FLAG))) {
+    process.stderr.write(USAGE);
+    return 2;
+  }
+  const features = flags.flatMap((flag) => flag.slice(FEATURE_FLAG.length).split(","));
+  const syntax = parseOptions({ ...PROMQL_DEFAULTS, ...chooseFeatures(features).settings });
+  let wrong = 0;
+  for (const { name, text } of await readFiles(files)) {
+    process.stdout.write(`Checking ${name}\n`);
+    const outcome = readRuleFile(name, text, syntax);
+    if (outcome.kind === "refused") {
+      wrong++;
+      for (const reason of outcome.reasons) process.stderr.write(`  FAILED: ${reason}\n`);
+    } else {
+      const rules = outcome.groups.reduce((sum, group) => sum + group.rules.length, 0);
+      for (const warning of outcome.warnings) process.stderr.write(`  WARNING: ${warning}\n`);
+      process.stdout.write(`  SUCCESS: ${rules} rules found\n`);
+    }
+  }
+  return wrong === 0 ? 0 : 1;
+}
+
+async function readFiles(patterns: readonly string[]) {
+  try {
+    return await readPatternFiles(patterns, RULE_FILE_BYTES_MAX);
+  } catch (cause) {
+    throw new ThalwegError("rules_invalid", { reason: cause instanceof Error ? cause.message : String(cause) }, cause);
+  }
+}
