@@ -27,7 +27,7 @@ import { type TextReader, textReader } from "../model/text-table.ts";
 import { type BatchHalves, durationNs, isKernelSource, isZero, startUnixNs } from "./batch-rows.ts";
 import type { Cadence } from "./cadence.ts";
 import { type EdgeCall, EdgeSeriesSet, type EdgeType, type MinuteRow } from "./edge-series.ts";
-import { readHalf, writeHalf } from "./half-edge-bytes.ts";
+import { readHalves, writeHalves } from "./half-edge-bytes.ts";
 import {
   copySpan,
   FLAG_CARRIED,
@@ -197,19 +197,17 @@ export class ServiceGraph {
   write(out: ByteWriter): void {
     this.#edges.write(out);
     this.#unpaired.write(out);
-    const halves = [...this.#halves.all()];
-    out.varint(halves.length);
-    for (const half of halves) writeHalf(out, half);
+    writeHalves(out, this.#halves.all(), this.#halves.count);
   }
 
   read(reader: ByteReader, nowMs: number): void {
     this.#edges.read(reader, nowMs);
     this.#unpaired.read(reader, nowMs);
-    for (let left = reader.varint(); left > 0; left--) {
-      const half = this.#halves.acquire();
-      readHalf(reader, half);
-      this.#halves.add(half, isKeyed(half));
-    }
+    readHalves(
+      reader,
+      () => this.#halves.acquire(),
+      (half) => this.#halves.add(half, isKeyed(half)),
+    );
   }
 
   #takeServer(hand: BatchInHand, row: number, kind: number): void {

@@ -103,6 +103,11 @@ export class HalfEdges {
     return this.#waiting.count;
   }
 
+  /** Halves of all lists. */
+  get count(): number {
+    return this.#waiting.count + this.#settled.count + this.#claims.count;
+  }
+
   get claims(): number {
     return this.#claims.count;
   }

@@ -79,6 +79,14 @@ export class ByteReader {
     this.#take(this.varint());
   }
 
+  /** The next bytes, in memory of their own. */
+  copy(bytes: number): ArrayBuffer {
+    const at = this.#take(bytes);
+    const copy = new ArrayBuffer(bytes);
+    new Uint8Array(copy).set(this.#bytes.subarray(at, at + bytes));
+    return copy;
+  }
+
   /** Passes over bytes. */
   skip(bytes: number): void {
     this.#take(bytes);
