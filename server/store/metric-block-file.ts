@@ -17,6 +17,7 @@ import {
   TAIL_BYTES,
 } from "./metric-block-format.ts";
 import type { SealedChunk } from "./metric-chunk.ts";
+import type { NewestSample } from "./metric-series.ts";
 
 /** Neighbours this near are read at once, rather than each by itself. */
 const GAP_BYTES_MAX = 32 * 1024;
@@ -132,7 +133,7 @@ export async function readExtents(
   foot: BlockFoot,
   read: BlockRead,
   on: {
-    readonly take: (place: number, chunks: readonly SealedChunk[]) => void;
+    readonly take: (place: number, chunks: readonly SealedChunk[], newest: NewestSample) => void;
     readonly damaged: (place: number, damage: BlockDamage) => void;
   },
 ): Promise<void> {
@@ -150,7 +151,7 @@ export async function readExtents(
         const at = entry.offset - group.from;
         const chunks = chunksOf(bytes.subarray(at, at + entry.bytes), entry);
         if (chunks instanceof BlockDamage) on.damaged(place, chunks);
-        else on.take(place, chunks);
+        else on.take(place, chunks, entry.newest);
       }
     }
   } finally {

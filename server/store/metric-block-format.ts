@@ -21,16 +21,29 @@ export const HEAD_BYTES = 8;
 export const ENTRY_BYTES = 64;
 /** Bytes at the end that tell where the foot starts. */
 export const TAIL_BYTES = 12;
+const MAX_MS_AT = 40;
 /** Bytes at the start of an entry that tell its series. */
 export const FINGERPRINT_BYTES = 16;
 /** More than the foot ever takes; a damaged length must not make a reader allocate. */
 const FOOT_BYTES_MAX = 4096;
 
-/** What a block says of itself. */
-export interface BlockFoot {
-  /** All samples before `cutMs` that segments of the log up to this one hold are in this block or in older ones. */
-  readonly coversSegment: number;
+/** All samples before `cutMs` that segments of the log up to `segment` hold are in this block or in older ones. */
+export interface BlockCover {
+  readonly segment: number;
   readonly cutMs: number;
+}
+
+/** What is known of a block before it is written. */
+export interface BlockOrigin {
+  readonly covers: readonly BlockCover[];
+  /** Numbers of the blocks that this one was joined from; they go when it is there. */
+  readonly replaces: readonly number[];
+  /** Number of the first block whose samples it holds, its own unless it was joined: blocks stand in this order. */
+  readonly first: number;
+}
+
+/** What a block says of itself. */
+export interface BlockFoot extends BlockOrigin {
   readonly minMs: number;
   readonly maxMs: number;
   readonly series: number;
@@ -114,6 +127,14 @@ export function writeEntry(out: ByteWriter, entry: BlockEntry): void {
   out.float64(entry.newest.identity);
 }
 
+/** The newest sample of the series at `place`, without the rest of its entry. */
+export function readNewest(directory: Uint8Array, place: number): NewestSample {
+  const reader = new ByteReader(directory, place * ENTRY_BYTES + MAX_MS_AT);
+  const ms = reader.float64();
+  reader.skip(4);
+  return { ms, kind: reader.uint32(), identity: reader.float64() };
+}
+
 /** Entry `place` of a stretch of the directory. */
 export function readEntry(directory: Uint8Array, place: number): BlockEntry {
   const reader = new ByteReader(directory, place * ENTRY_BYTES);
@@ -133,8 +154,16 @@ export function readEntry(directory: Uint8Array, place: number): BlockEntry {
 /** Foot and tail, the last bytes of a file. */
 export function blockFoot(foot: BlockFoot): Uint8Array {
   const out = new ByteWriter();
-  out.varint(foot.coversSegment);
-  for (const ms of [foot.cutMs, foot.minMs, foot.maxMs]) out.float64(ms);
+  out.varint(foot.covers.length);
+  for (const { segment, cutMs } of foot.covers) {
+    out.varint(segment);
+    out.float64(cutMs);
+  }
+  out.varint(foot.replaces.length);
+  for (const number of foot.replaces) out.varint(number);
+  out.varint(foot.first);
+  out.float64(foot.minMs);
+  out.float64(foot.maxMs);
   out.varint(foot.series);
   out.varint(foot.samples);
   out.varint(foot.directoryOffset);
@@ -165,9 +194,14 @@ export function readFoot(bytes: Uint8Array): BlockFoot | undefined {
   const tail = new ByteReader(bytes, length + 4);
   if (tail.uint32() !== crc32(bytes.subarray(0, length))) return undefined;
   const reader = new ByteReader(bytes);
+  const covers: BlockCover[] = [];
+  for (let left = reader.varint(); left > 0; left--) covers.push({ segment: reader.varint(), cutMs: reader.float64() });
+  const replaces: number[] = [];
+  for (let left = reader.varint(); left > 0; left--) replaces.push(reader.varint());
   return {
-    coversSegment: reader.varint(),
-    cutMs: reader.float64(),
+    covers,
+    replaces,
+    first: reader.varint(),
     minMs: reader.float64(),
     maxMs: reader.float64(),
     series: reader.varint(),

@@ -7,7 +7,15 @@ import { promisify } from "node:util";
 import { crc32, deflateRaw } from "node:zlib";
 import { ByteWriter } from "../model/byte-writer.ts";
 import { renameDurably } from "../platform/files.ts";
-import { type BlockFoot, blockFoot, blockHead, LabelsWriter, writeEntry, writeExtent } from "./metric-block-format.ts";
+import {
+  type BlockFoot,
+  type BlockOrigin,
+  blockFoot,
+  blockHead,
+  LabelsWriter,
+  writeEntry,
+  writeExtent,
+} from "./metric-block-format.ts";
 import type { SealedChunk } from "./metric-chunk.ts";
 import type { MetricSeries, NewestSample } from "./metric-series.ts";
 import { fingerprintOf } from "./metric-series-table.ts";
@@ -100,7 +108,7 @@ export class BlockWriter {
    *
    * @param path The name of the block.
    */
-  async finish(path: string, covers: Pick<BlockFoot, "coversSegment" | "cutMs">): Promise<BlockFoot> {
+  async finish(path: string, origin: BlockOrigin): Promise<BlockFoot> {
     await this.flush();
     const directory = this.#directory.written();
     const directoryOffset = this.#written;
@@ -110,7 +118,7 @@ export class BlockWriter {
     const labelsOffset = this.#written;
     await this.#write(deflated);
     const foot: BlockFoot = {
-      ...covers,
+      ...origin,
       minMs: this.#minMs,
       maxMs: this.#maxMs,
       series: this.#refs.length,

@@ -17,14 +17,24 @@ import {
   readEntries,
   readExtents,
 } from "./metric-block-file.ts";
-import { type BlockFoot, ENTRY_BYTES, FINGERPRINT_BYTES, readEntry, readLabels } from "./metric-block-format.ts";
+import { type BlockFoot, ENTRY_BYTES, FINGERPRINT_BYTES, readLabels, readNewest } from "./metric-block-format.ts";
 import type { SealedChunk } from "./metric-chunk.ts";
-import type { MetricSeries } from "./metric-series.ts";
+import type { MetricSeries, NewestSample } from "./metric-series.ts";
 import { fingerprintOf, type SeriesTable } from "./metric-series-table.ts";
 
 const BLOCK_NAME = /^block-(\d{8})-(\d{8,})\.metrics$/;
 const QUARANTINED_NAME = /^block-(\d{8})-(\d{8,})\.metrics\.\d+$/;
-const UNFINISHED_NAME = "unfinished.metrics";
+const UNFINISHED_NAME = /^unfinished-\d+\.metrics$/;
+
+/** Above every place in a directory; a reference times this is a whole number still. */
+const PLACES = 2 ** 21;
+
+/** Names of a block to write. */
+export interface BlockPlace {
+  readonly number: number;
+  readonly path: string;
+  readonly unfinishedPath: string;
+}
 
 /** A block that can be read. */
 export interface Block {
@@ -38,6 +48,9 @@ export interface Block {
   readonly places: Uint32Array;
   /** Places whose samples were found damaged and reported. */
   readonly damaged: Set<number>;
+  /** Readers that may still open the file; it is deleted after the last one. */
+  readers: number;
+  dropped: boolean;
 }
 
 /** What to find in a block. */
@@ -75,21 +88,24 @@ export class MetricBlocks {
     return this.#coversMax;
   }
 
-  /** Where to write the next block before it has a name. */
-  get unfinishedPath(): string {
-    return join(this.#options.directory, UNFINISHED_NAME);
-  }
-
-  /** The name of the next block. */
-  pathOf(coversSegment: number): string {
+  /** Names for a block to write: the one it gets when it is durable, and the one it has until then. */
+  reserve(segment: number): BlockPlace {
+    const { directory } = this.#options;
+    const number = this.#nextNumber++;
     const digits = (value: number) => String(value).padStart(8, "0");
-    return join(this.#options.directory, `block-${digits(this.#nextNumber)}-${digits(coversSegment)}.metrics`);
+    return {
+      number,
+      path: join(directory, `block-${digits(number)}-${digits(segment)}.metrics`),
+      unfinishedPath: join(directory, `unfinished-${number}.metrics`),
+    };
   }
 
   /** Samples before this time that the log segment holds are in blocks; `-Infinity` where none is. */
   sealedBelowMs(segment: number): number {
     let cutMs = Number.NEGATIVE_INFINITY;
-    for (const { foot } of this.#blocks) if (foot.coversSegment >= segment) cutMs = Math.max(cutMs, foot.cutMs);
+    for (const { foot } of this.#blocks) {
+      for (const cover of foot.covers) if (cover.segment >= segment) cutMs = Math.max(cutMs, cover.cutMs);
+    }
     return cutMs;
   }
 
@@ -99,54 +115,70 @@ export class MetricBlocks {
     for (const name of await namesIn(quarantine)) this.#countName(QUARANTINED_NAME.exec(name));
     const known = new Map<string, MetricSeries>();
     for (const series of table.all()) known.set(fingerprintOf(series), series);
-    for (const name of await listNames(directory)) {
-      if (name === UNFINISHED_NAME) await rm(join(directory, name), { force: true });
+    const replaced = new Set<number>();
+    // Newest first: a block that was joined from others comes before them, and a crash may have left them there.
+    for (const name of (await listNames(directory)).reverse()) {
+      const path = join(directory, name);
+      if (UNFINISHED_NAME.test(name)) await rm(path, { force: true });
       const match = BLOCK_NAME.exec(name);
       if (match === null) continue;
       this.#countName(match);
-      await this.#load(join(directory, name), Number(match[1]), known);
+      const number = Number(match[1]);
+      const foot = replaced.has(number) ? await rm(path, { force: true }) : await this.#load(path, number, known);
+      for (const other of foot?.replaces ?? []) replaced.add(other);
     }
   }
 
-  /** Adds a block that was just written. @param refs References of its series by place. */
-  publish(path: string, foot: BlockFoot, refs: readonly number[], fileBytes: number): void {
-    const number = this.#nextNumber++;
-    this.#coversMax = Math.max(this.#coversMax, foot.coversSegment);
-    this.#blocks = [...this.#blocks, blockOf({ number, path, foot, fileBytes }, Uint32Array.from(refs))];
+  /** Adds a block that was just written, in the place of those it replaces. @param refs References of its series by place. */
+  publish({ number, path }: BlockPlace, foot: BlockFoot, refs: readonly number[], fileBytes: number): void {
+    for (const { segment } of foot.covers) this.#coversMax = Math.max(this.#coversMax, segment);
+    const block = blockOf({ number, path, foot, fileBytes }, Uint32Array.from(refs));
+    this.#blocks = inOrder([...this.#blocks.filter((other) => !foot.replaces.includes(other.number)), block]);
   }
 
-  /** Deletes a block. @returns Series that lie in no block any more. */
-  async drop(block: Block): Promise<MetricSeries[]> {
+  /** Takes a block out of the list, and deletes its file as soon as nobody reads it. */
+  async drop(block: Block): Promise<void> {
     this.#blocks = this.#blocks.filter((other) => other !== block);
+    block.dropped = true;
+    if (block.readers === 0) await this.#delete(block);
+  }
+
+  /** Gives `work` the blocks with samples in `[minMs, maxMs]`; their files stay until it is done. */
+  async using(minMs: number, maxMs: number, work: (blocks: readonly Block[]) => Promise<void>): Promise<void> {
+    const used = this.#blocks.filter(({ foot }) => foot.maxMs >= minMs && foot.minMs <= maxMs);
+    for (const block of used) block.readers++;
+    try {
+      await work(used);
+    } finally {
+      for (const block of used) {
+        block.readers--;
+        if (block.dropped && block.readers === 0) await this.#delete(block);
+      }
+    }
+  }
+
+  async #delete(block: Block): Promise<void> {
     await rm(block.path, { force: true });
     await syncDirectory(this.#options.directory);
-    const gone = new Set(block.refs);
-    const left: MetricSeries[] = [];
-    for (const series of this.#options.table.all()) {
-      if (!gone.has(series.ref)) continue;
-      series.blocks--;
-      if (series.blocks === 0) left.push(series);
-    }
-    return left;
   }
 
   /** Calls `take` with the chunks of each series that reach into the range; damage is reported and passed over. */
   async read(
     block: Block,
     query: BlockQuery,
-    take: (series: MetricSeries, chunks: readonly SealedChunk[]) => void,
+    take: (series: MetricSeries, chunks: readonly SealedChunk[], newest: NewestSample) => void,
   ): Promise<void> {
     const { places, seriesAt } = placesOf(block, query.series);
     if (places.length === 0) return;
-    await this.#unlessDropped(block, () =>
+    await this.#unlessDamaged(block, () =>
       readExtents(
         block.path,
         block.foot,
         { ...query, places },
         {
-          take: (place, chunks) => {
+          take: (place, chunks, newest) => {
             const series = seriesAt.get(place);
-            if (series !== undefined) take(series, chunks);
+            if (series !== undefined) take(series, chunks, newest);
           },
           damaged: (place, damage) => this.reportDamage(block, place, damage),
         },
@@ -161,7 +193,7 @@ export class MetricBlocks {
     if (minMs <= block.foot.minMs && maxMs >= block.foot.maxMs) return [...seriesAt.values()];
     const found: MetricSeries[] = [];
     if (places.length === 0) return found;
-    await this.#unlessDropped(block, async () => {
+    await this.#unlessDamaged(block, async () => {
       for (const { place } of await readEntries(block.path, block.foot, { ...query, places })) {
         const series = seriesAt.get(place);
         if (series !== undefined) found.push(series);
@@ -184,28 +216,30 @@ export class MetricBlocks {
     );
   }
 
-  /** A block that was dropped while somebody waited to read it has nothing to say. */
-  async #unlessDropped(block: Block, work: () => Promise<void>): Promise<void> {
+  /** Reports a file that is cut short or gone; what the others hold is answered. */
+  async #unlessDamaged(block: Block, work: () => Promise<void>): Promise<void> {
     try {
       await work();
     } catch (error) {
-      const isDropped = isMissing(error) && !this.#blocks.includes(block);
-      if (!isDropped && !(error instanceof BlockDamage)) throw error;
-      if (error instanceof BlockDamage) this.reportDamage(block, -1, error);
+      const damage = isMissing(error) ? new BlockDamage(0, "it is gone", error) : error;
+      if (!(damage instanceof BlockDamage)) throw error;
+      this.reportDamage(block, -1, damage);
     }
   }
 
-  async #load(path: string, number: number, known: Map<string, MetricSeries>): Promise<void> {
+  async #load(path: string, number: number, known: Map<string, MetricSeries>): Promise<BlockFoot | undefined> {
     try {
       const opened = await openBlock(path);
       const series = await this.#seriesOf(opened, known);
       const refs = Uint32Array.from(series, ({ ref }) => ref);
       for (const [place, one] of series.entries()) adopt(one, opened.directory, place);
       const { foot, fileBytes } = opened;
-      this.#blocks = [...this.#blocks, blockOf({ number, path, foot, fileBytes }, refs)];
+      this.#blocks = inOrder([...this.#blocks, blockOf({ number, path, foot, fileBytes }, refs)]);
+      return foot;
     } catch (error) {
       if (!(error instanceof BlockDamage)) throw error;
       await this.#setAside(path, error);
+      return undefined;
     }
   }
 
@@ -269,17 +303,25 @@ async function namesIn(directory: string): Promise<string[]> {
 /** What a series must know of a block that holds it. */
 function adopt(series: MetricSeries, directory: Uint8Array, place: number): void {
   series.blocks++;
-  const { newest } = readEntry(directory, place);
+  const newest = readNewest(directory, place);
   if (newest.ms <= series.logged.ms) return;
   series.logged = newest;
   series.applied = newest;
 }
 
-function blockOf(block: Omit<Block, "refs" | "places" | "damaged">, refsByPlace: Uint32Array): Block {
-  const places = Uint32Array.from(refsByPlace, (_, place) => place);
-  places.sort((a, b) => (refsByPlace[a] ?? 0) - (refsByPlace[b] ?? 0));
-  const refs = Uint32Array.from(places, (place) => refsByPlace[place] ?? 0);
-  return { ...block, refs, places, damaged: new Set() };
+function inOrder(blocks: readonly Block[]): Block[] {
+  return [...blocks].sort((a, b) => a.foot.first - b.foot.first);
+}
+
+function blockOf(
+  block: Omit<Block, "refs" | "places" | "damaged" | "readers" | "dropped">,
+  refsByPlace: Uint32Array,
+): Block {
+  // Reference and place as one number sort many times faster than by a function.
+  const keys = Float64Array.from(refsByPlace, (ref, place) => ref * PLACES + place).sort();
+  const refs = Uint32Array.from(keys, (key) => Math.floor(key / PLACES));
+  const places = Uint32Array.from(keys, (key) => key % PLACES);
+  return { ...block, refs, places, damaged: new Set(), readers: 0, dropped: false };
 }
 
 /** Places of those series that the block holds, growing. */

@@ -8,7 +8,7 @@
 import { ThalwegError } from "../model/errors.ts";
 import type { Labels, Matcher, SeriesExemplars, SeriesSamples } from "../model/series.ts";
 import type { BlockQuery, MetricBlocks } from "./metric-blocks.ts";
-import { readChunks, type SampleRun } from "./metric-chunk.ts";
+import { readChunks, type SampleRun, type SealedChunk } from "./metric-chunk.ts";
 import type { MetricHead } from "./metric-head.ts";
 import { matchSeries } from "./metric-match.ts";
 import { cutRun, joinRuns } from "./metric-runs.ts";
@@ -66,45 +66,33 @@ export class MetricReader {
 
   /** Samples of series in their order; those without any are left out. */
   async #gather(wanted: readonly MetricSeries[], { minMs, maxMs, limits, turns }: Gathering): Promise<SeriesSamples[]> {
-    const blocks = this.#blocksIn(minMs, maxMs);
     const budget = new SelectBudget(limits);
-    const found: SeriesSamples[] = [];
-    if (blocks.length === 0) {
-      for (const series of wanted) {
-        const runs = series.head === undefined ? NO_RUNS : runsIn(series.head, minMs, maxMs);
-        const run = joinRuns(runs);
-        if (run !== undefined) found.push(samplesOf(series, run));
-        budget.spend(runs, found.length);
+    const runs: (readonly SampleRun[])[] = [];
+    const add = (at: number, found: readonly SampleRun[]) => {
+      const known = runs[at] ?? NO_RUNS;
+      runs[at] = known.length === 0 ? found : [...known, ...found];
+      budget.spend(found, known.length === 0);
+    };
+    for (const [at, series] of wanted.entries()) {
+      add(at, series.head === undefined ? NO_RUNS : runsIn(series.head, minMs, maxMs));
+      if (turns.isDue) await turns.pass();
+    }
+    const { blocks } = this.#parts;
+    await blocks.using(minMs, maxMs, async (used) => {
+      if (used.length === 0) return;
+      const placeOf = new Map(wanted.map((series, at) => [series, at]));
+      const query: BlockQuery = { series: byReference(wanted), minMs, maxMs, signal: limits?.signal };
+      for (const block of used) {
+        await blocks.read(block, query, (series, chunks) => {
+          const at = placeOf.get(series);
+          if (at !== undefined) add(at, runsOf(chunks, minMs, maxMs));
+        });
         if (turns.isDue) await turns.pass();
       }
-      return found;
-    }
-    const runs = new Map<MetricSeries, readonly SampleRun[]>();
-    const add = (series: MetricSeries, found: readonly SampleRun[]) => {
-      if (found.length === 0) return;
-      const known = runs.get(series);
-      runs.set(series, known === undefined ? found : [...known, ...found]);
-      budget.spend(found, runs.size);
-    };
-    for (const series of wanted) {
-      if (series.head !== undefined) add(series, runsIn(series.head, minMs, maxMs));
-      if (turns.isDue) await turns.pass();
-    }
-    const inBlocks = byReference(wanted);
-    for (const block of blocks) {
-      const query: BlockQuery = { series: inBlocks, minMs, maxMs, signal: limits?.signal };
-      await this.#parts.blocks.read(block, query, (series, chunks) => {
-        const overlapping = chunks.filter((chunk) => chunk.maxMs >= minMs && chunk.minMs <= maxMs);
-        const cut = readChunks(overlapping).map((run) => cutRun(run, minMs, maxMs));
-        add(
-          series,
-          cut.filter((run) => run !== undefined),
-        );
-      });
-      if (turns.isDue) await turns.pass();
-    }
-    for (const series of wanted) {
-      const run = joinRuns(runs.get(series) ?? NO_RUNS);
+    });
+    const found: SeriesSamples[] = [];
+    for (const [at, series] of wanted.entries()) {
+      const run = joinRuns(runs[at] ?? NO_RUNS);
       if (run !== undefined) found.push(samplesOf(series, run));
       if (turns.isDue) await turns.pass();
     }
@@ -170,22 +158,21 @@ export class MetricReader {
       if (series.head !== undefined && hasSampleIn(series.head, minMs, maxMs)) found.add(series);
       if (turns.isDue) await turns.pass();
     }
-    for (const block of this.#blocksIn(minMs, maxMs)) {
-      const missing = matched.filter((series) => !found.has(series) && series.blocks > 0);
-      if (missing.length === 0) break;
-      for (const series of await this.#parts.blocks.seriesIn(block, { series: missing, minMs, maxMs, signal }))
-        found.add(series);
-    }
+    const { blocks } = this.#parts;
+    await blocks.using(minMs, maxMs, async (used) => {
+      for (const block of used) {
+        const missing = matched.filter((series) => !found.has(series) && series.blocks > 0);
+        if (missing.length === 0) break;
+        const query = { series: missing, minMs, maxMs, signal };
+        for (const series of await blocks.seriesIn(block, query)) found.add(series);
+      }
+    });
     return matched.filter((series) => found.has(series));
   }
 
   /** Ordered by reference, as blocks are. */
   async #match(matchers: readonly Matcher[], turns: Turns): Promise<MetricSeries[]> {
     return byReference(await matchSeries(this.#parts.table.index, matchers, turns));
-  }
-
-  #blocksIn(minMs: number, maxMs: number) {
-    return this.#parts.blocks.all.filter(({ foot }) => foot.maxMs >= minMs && foot.minMs <= maxMs);
   }
 
   /** Whether no series is left out: the index alone can answer. */
@@ -198,6 +185,13 @@ export class MetricReader {
       blocks.all.every(({ foot }) => foot.minMs >= minMs)
     );
   }
+}
+
+function runsOf(chunks: readonly SealedChunk[], minMs: number, maxMs: number): SampleRun[] {
+  const overlapping = chunks.filter((chunk) => chunk.maxMs >= minMs && chunk.minMs <= maxMs);
+  return readChunks(overlapping)
+    .map((run) => cutRun(run, minMs, maxMs))
+    .filter((run) => run !== undefined);
 }
 
 /** The same list where it is in order. */
@@ -218,19 +212,22 @@ function samplesOf({ labels }: MetricSeries, { timestampsMs, values, histograms,
 class SelectBudget {
   readonly #limits: SelectLimits | undefined;
   #samples = 0;
+  #series = 0;
 
   constructor(limits: SelectLimits | undefined) {
     this.#limits = limits;
   }
 
-  spend(runs: readonly SampleRun[], series: number): void {
+  /** @param isFirst These are the first samples of their series. */
+  spend(runs: readonly SampleRun[], isFirst: boolean): void {
     const limits = this.#limits;
-    if (limits === undefined) return;
+    if (limits === undefined || runs.length === 0) return;
     for (const run of runs) this.#samples += costOf(run);
+    if (isFirst) this.#series++;
     if (this.#samples > limits.samplesMax) {
       throw new ThalwegError("query_samples_max", { asked: this.#samples, max: limits.samplesMax });
     }
-    if (series > limits.seriesMax) {
+    if (this.#series > limits.seriesMax) {
       throw new ThalwegError("query_series_max", { max: limits.seriesMax });
     }
   }

@@ -28,16 +28,29 @@ import type { MetricStore } from "./metric-store.ts";
 const HOUR_MS = 3_600_000;
 const M = labels("m");
 
-/** What a kill at this moment would leave: first the log, then the blocks, since samples only go from the one to the other. */
+/**
+ * What a kill at this moment would leave: first the log, then the blocks, since samples only go from the one to the other.
+ * Blocks are copied until none came or went meanwhile, as far as files that are there at one moment are meant.
+ */
 async function imageOf(directory: string, image: string): Promise<void> {
-  for (const folder of ["wal", "blocks"]) {
-    await mkdir(join(image, folder), { recursive: true });
-    for (const name of await readdir(join(directory, folder))) {
-      await cp(join(directory, folder, name), join(image, folder, name)).catch((error: unknown) => {
-        if (!isMissing(error)) throw error;
-      });
-    }
+  await copyFolder(directory, image, "wal");
+  for (let before: string[] | undefined; ; ) {
+    const names = await copyFolder(directory, image, "blocks");
+    if (before?.join() === names.join()) return;
+    before = names;
   }
+}
+
+async function copyFolder(directory: string, image: string, folder: string): Promise<string[]> {
+  await rm(join(image, folder), { recursive: true, force: true });
+  await mkdir(join(image, folder), { recursive: true });
+  const names = await readdir(join(directory, folder));
+  for (const name of names) {
+    await cp(join(directory, folder, name), join(image, folder, name)).catch((error: unknown) => {
+      if (!isMissing(error)) throw error;
+    });
+  }
+  return names;
 }
 
 /** Everything that was stored, kept in the plainest way. */
@@ -105,6 +118,7 @@ async function appendSome(metrics: MetricStore, oracle: Oracle, pick: Pick, nowM
 }
 
 test("random writes, seals, restarts and kills: what is read is what was stored", { timeout: 240_000 }, async (t) => {
+  let joins = 0;
   for (const seed of [1, 2, 3]) {
     const directory = await metricDirectory(t);
     const pick = random(seed);
@@ -121,7 +135,7 @@ test("random writes, seals, restarts and kills: what is read is what was stored"
     for (let round = 0; round < 250; round++) {
       nowMs += 2 * pick(60_000) + 2;
       await appendSome(metrics, oracle, pick, nowMs);
-      if (pick(25) === 0) sealing = metrics.sealAll();
+      if (pick(8) === 0) sealing = metrics.sealAll();
       if (pick(30) === 0) await check(metrics, `round ${round}`);
       if (pick(30) === 0) {
         const image = await metricDirectory(t);
@@ -132,16 +146,19 @@ test("random writes, seals, restarts and kills: what is read is what was stored"
       }
       if (pick(40) === 0) {
         await sealing;
+        joins += metrics.stats().joins;
         await metrics.close();
         metrics = await openMetrics(directory, options);
         await check(metrics, `restart in round ${round}`);
       }
     }
     await sealing;
-    assert.ok(metrics.stats().blocks > 2);
+    assert.ok(metrics.stats().blocks >= 2);
+    joins += metrics.stats().joins;
     await check(metrics, "the end");
     await metrics.close();
   }
+  assert.ok(joins > 0, "blocks were joined on the way");
 });
 
 test("samples that grow old go to blocks by themselves, and their log segments go", async (t) => {
@@ -168,6 +185,33 @@ test("samples that grow old go to blocks by themselves, and their log segments g
   assert.deepEqual(await allOf(again), before);
   assert.equal(again.stats().blocks, blocks);
   await again.close();
+});
+
+test("whoever reads while samples are sealed finds all of them", async (t) => {
+  const metrics = await openMetrics(await metricDirectory(t));
+  const samples = [...Array(40).keys()].map((i) => [START_MS + 1000 * i, i / 7] as const);
+  const names = [...Array(4000).keys()].map((i) => labels("m", { i: String(i) }));
+  for (let round = 0; round < 3; round++) {
+    const later = samples.map(([ms, value]) => [ms + 60_000 * round, value] as const);
+    await metrics.appendSeries(names.map((l) => seriesOf(l, later)));
+    const reads: Promise<number>[] = [];
+    let isSealed = false;
+    const sealed = metrics.sealAll().then(() => {
+      isSealed = true;
+    });
+    while (!isSealed) {
+      const count = async () => {
+        const found = await metrics.reader.select(EVERYTHING, 0, 2 ** 52);
+        return found.reduce((sum, { values }) => sum + values.length, 0);
+      };
+      reads.push(count());
+      await sleep(3);
+    }
+    await sealed;
+    for (const found of await Promise.all(reads)) assert.equal(found, 4000 * 40 * (round + 1));
+    assert.ok(reads.length > 3);
+  }
+  await metrics.close();
 });
 
 test("after a crash between block and log nothing is read or sealed twice", async (t) => {
@@ -228,7 +272,7 @@ test("a block that cannot be written leaves all in memory, and the next attempt 
   const before = await allOf(metrics);
   const bytes = metrics.stats().memoryBytes;
   // The place to write is taken: a real error of the file system.
-  const blocker = join(directory, "blocks", "unfinished.metrics");
+  const blocker = join(directory, "blocks", "unfinished-1.metrics");
   await mkdir(join(blocker, "x"), { recursive: true });
   await assert.rejects(metrics.sealAll());
   assert.equal(metrics.stats().failures, 1);

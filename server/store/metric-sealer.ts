@@ -8,11 +8,11 @@
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { fileBytes } from "../platform/files.ts";
-import type { BlockFoot } from "./metric-block-format.ts";
+import type { BlockCover } from "./metric-block-format.ts";
 import { BlockWriter } from "./metric-block-writer.ts";
 import type { MetricBlocks } from "./metric-blocks.ts";
+import { inFileOrder } from "./metric-file-order.ts";
 import type { MetricHead } from "./metric-head.ts";
-import { labelValue } from "./metric-label-index.ts";
 import type { MetricLog } from "./metric-log.ts";
 import {
   firstInOrderMs,
@@ -29,8 +29,6 @@ import type { SeriesTable } from "./metric-series-table.ts";
 
 /** The event loop gets a turn after so much work. */
 const SLICE_MS = 5;
-/** Series sorted at once; order within a metric only brings neighbours together. */
-const SORTED_AT_ONCE = 4096;
 
 /** A series with samples for the block, as it was when the log was rotated. */
 interface Target {
@@ -93,7 +91,7 @@ export class MetricSealer {
     const { segment, targets } = await head.exclusively((log) => this.#rotate(log, cutMs));
     if (targets.length > 0) {
       try {
-        await this.#writeBlock(targets, { coversSegment: segment, cutMs });
+        await this.#writeBlock(targets, { segment, cutMs });
       } catch (error) {
         for (const target of targets) this.#measured(target.series, putBack);
         throw error;
@@ -132,10 +130,10 @@ export class MetricSealer {
     return { segment, targets };
   }
 
-  async #writeBlock(targets: readonly Target[], covers: Pick<BlockFoot, "coversSegment" | "cutMs">): Promise<void> {
+  async #writeBlock(targets: readonly Target[], cover: BlockCover): Promise<void> {
     const { blocks } = this.#parts;
-    const path = blocks.pathOf(covers.coversSegment);
-    const writer = await BlockWriter.create(blocks.unfinishedPath);
+    const place = blocks.reserve(cover.segment);
+    const writer = await BlockWriter.create(place.unfinishedPath);
     try {
       for (const { series, belowMs, newest } of inFileOrder(targets)) {
         const taken = this.#measured(series, (one) => takeForBlock(one, belowMs));
@@ -143,8 +141,8 @@ export class MetricSealer {
         if (writer.isFull) await writer.flush();
         if (performance.now() >= this.#sliceEndsMs) await this.#pause();
       }
-      const foot = await writer.finish(path, covers);
-      blocks.publish(path, foot, writer.refs, await fileBytes(path));
+      const foot = await writer.finish(place.path, { covers: [cover], replaces: [], first: place.number });
+      blocks.publish(place, foot, writer.refs, await fileBytes(place.path));
     } catch (error) {
       await writer.abandon();
       throw error;
@@ -162,25 +160,5 @@ export class MetricSealer {
   async #pause(): Promise<void> {
     await nextTurn();
     this.#sliceEndsMs = performance.now() + SLICE_MS;
-  }
-}
-
-/** Series of one metric next to each other, and within it by labels as far as that is cheap. */
-function* inFileOrder(targets: readonly Target[]): Generator<Target> {
-  const byMetric = new Map<string, Target[]>();
-  for (const target of targets) {
-    const name = labelValue(target.series.labels, "__name__");
-    const group = byMetric.get(name);
-    if (group === undefined) byMetric.set(name, [target]);
-    else group.push(target);
-  }
-  for (const name of [...byMetric.keys()].sort()) {
-    const group = byMetric.get(name) ?? [];
-    for (let from = 0; from < group.length; from += SORTED_AT_ONCE) {
-      const part = group.slice(from, from + SORTED_AT_ONCE);
-      const keyed = part.map((target) => ({ target, key: JSON.stringify(target.series.labels) }));
-      keyed.sort((a, b) => (a.key < b.key ? -1 : 1));
-      for (const { target } of keyed) yield target;
-    }
   }
 }

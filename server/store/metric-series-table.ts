@@ -85,6 +85,24 @@ export class SeriesTable {
     return series;
   }
 
+  /** Notes that a block with these series, their references growing, came or went. @returns Those that lie in none now. */
+  count(refs: Uint32Array, by: 1 | -1): MetricSeries[] {
+    const left: MetricSeries[] = [];
+    let at = 0;
+    for (const series of this.#index.all) {
+      while (at < refs.length && (refs[at] ?? 0) < series.ref) at++;
+      if (refs[at] !== series.ref) continue;
+      series.blocks += by;
+      if (series.blocks === 0) left.push(series);
+    }
+    return left;
+  }
+
+  /** As `count` for a block that went; forgets series that have no sample left. To be called when none is being written. */
+  leave(refs: Uint32Array): void {
+    this.remove(this.count(refs, -1).filter(({ head }) => head === undefined));
+  }
+
   /** Forgets series. */
   remove(gone: readonly MetricSeries[]): void {
     for (const series of gone) {

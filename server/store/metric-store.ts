@@ -6,8 +6,9 @@ import { join } from "node:path";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
 import type { MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
-import { type MetricBlocks, openBlocks } from "./metric-blocks.ts";
+import { type Block, type MetricBlocks, openBlocks } from "./metric-blocks.ts";
 import { type MetricHead, openMetricHead } from "./metric-head.ts";
+import { joinBlocks } from "./metric-joiner.ts";
 import type { LogDurability } from "./metric-log.ts";
 import { MetricReader } from "./metric-reader.ts";
 import { MetricSealer } from "./metric-sealer.ts";
@@ -34,6 +35,7 @@ const SEAL_EVERY_MS = 600_000;
 const PRESSURE = 0.75;
 /** After a block could not be written. */
 const RETRY_MS = 10_000;
+const DAY_MS = 86_400_000;
 /** A wall clock that ran this far ahead of the monotonic one does not age blocks. */
 const CLOCK_STEP_MAX_MS = 3_600_000;
 
@@ -74,6 +76,8 @@ export class MetricStore {
   readonly #openedMonotonicMs: number;
   #sealDueMs = Number.NEGATIVE_INFINITY;
   #reliefFailedMs = Number.NEGATIVE_INFINITY;
+  #maintenance: Promise<unknown> = Promise.resolve();
+  #joins = 0;
   #closed = false;
 
   private constructor(options: MetricStoreOptions, memoryBytesMax: number, parts: Parts) {
@@ -148,6 +152,7 @@ export class MetricStore {
   /** Seals every sample that is in memory when it is called; resolves when it is in a durable block. */
   async sealAll(): Promise<void> {
     await this.#parts.sealer.seal(Number.POSITIVE_INFINITY);
+    this.#joinBlocks();
   }
 
   /** Starts to seal older samples where memory holds enough of them, or too much of all. */
@@ -181,22 +186,44 @@ export class MetricStore {
    *
    * @returns How many were deleted.
    */
-  async enforceRetention(): Promise<number> {
-    const { blocks, table } = this.#parts;
+  enforceRetention(): Promise<number> {
+    return this.#afterOthers(async () => {
+      let dropped = 0;
+      for (const block of this.#blocksPastRetention()) {
+        await this.#parts.blocks.drop(block);
+        await this.#parts.head.exclusively(async () => this.#parts.table.leave(block.refs));
+        dropped++;
+      }
+      return dropped;
+    });
+  }
+
+  #blocksPastRetention(): Block[] {
     const { clock, retentionMs } = this.#options;
     const elapsedMs = clock.monotonicMs() - this.#openedMonotonicMs;
     const nowMs = Math.min(clock.nowMs(), this.#openedMs + elapsedMs) + CLOCK_STEP_MAX_MS;
-    const newestMs = Math.min(nowMs, Math.max(...blocks.all.map(({ foot }) => foot.maxMs)));
-    const byAge = [...blocks.all].sort((a, b) => a.foot.maxMs - b.foot.maxMs);
-    const lastMs = Math.min(newestMs - retentionMs, (byAge[0]?.foot.maxMs ?? 0) + 86_400_000);
-    let dropped = 0;
-    for (const block of byAge) {
-      if (block.foot.maxMs > lastMs) break;
-      const left = await blocks.drop(block);
-      table.remove(left.filter((series) => series.head === undefined && series.blocks === 0));
-      dropped++;
-    }
-    return dropped;
+    const byAge = [...this.#parts.blocks.all].sort((a, b) => a.foot.maxMs - b.foot.maxMs);
+    const newestMs = Math.min(nowMs, byAge[byAge.length - 1]?.foot.maxMs ?? nowMs);
+    const lastMs = Math.min(newestMs - retentionMs, (byAge[0]?.foot.maxMs ?? 0) + DAY_MS);
+    return byAge.filter(({ foot }) => foot.maxMs <= lastMs);
+  }
+
+  /** Joins small blocks until there are few. */
+  #joinBlocks(): void {
+    const join = async () => {
+      const { blocks, table } = this.#parts;
+      while (!this.#closed && (await joinBlocks(blocks, table)) > 0) this.#joins++;
+    };
+    this.#afterOthers(join).catch((error: unknown) => {
+      process.emitWarning(`blocks of samples could not be joined: ${String(error)}`);
+    });
+  }
+
+  /** Blocks are joined and deleted by one at a time. */
+  #afterOthers<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#maintenance.then(work);
+    this.#maintenance = done.catch(() => undefined);
+    return done;
   }
 
   /** @see StoreReader */
@@ -222,6 +249,7 @@ export class MetricStore {
       series: table.size,
       blocks: blocks.all.length,
       blockBytes: blocks.all.reduce((sum, { fileBytes }) => sum + fileBytes, 0),
+      joins: this.#joins,
       ...sealer.stats,
     };
   }
@@ -230,14 +258,18 @@ export class MetricStore {
   async close(): Promise<void> {
     this.#closed = true;
     await this.#parts.sealer.running?.catch(() => undefined);
+    await this.#maintenance;
     await this.#parts.head.close();
   }
 
   #inBackground(seal: Promise<void>): Promise<void> {
-    seal.catch((error: unknown) => {
-      this.#reliefFailedMs = this.#options.clock.monotonicMs();
-      process.emitWarning(`samples could not be moved from memory to a block: ${String(error)}`);
-    });
+    seal.then(
+      () => this.#joinBlocks(),
+      (error: unknown) => {
+        this.#reliefFailedMs = this.#options.clock.monotonicMs();
+        process.emitWarning(`samples could not be moved from memory to a block: ${String(error)}`);
+      },
+    );
     return seal;
   }
 }
