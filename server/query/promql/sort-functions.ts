@@ -1,5 +1,6 @@
 /** `sort`, `sort_desc`, `sort_by_label` and `sort_by_label_desc`: the order of an instant query's result. */
 
+import { goSort } from "./go-sort.ts";
 import { compareLabels, compareText, labelValue } from "./series-labels.ts";
 import type { StepSeries } from "./step-vector.ts";
 import { sortDescending } from "./value-heap.ts";
@@ -15,7 +16,12 @@ export function sortByValue(series: readonly StepSeries[], isDescending: boolean
   return order.flatMap((index) => series[index] ?? []);
 }
 
-/** By the values of some labels, digits read as numbers, and then by all labels. */
+/**
+ * By the values of some labels, digits read as numbers, and then by all labels.
+ *
+ * What compares is no order, as in Go: of `1` and `01` each precedes the other, a missing label neither precedes nor
+ * follows.
+ */
 export function sortByLabelValues(
   series: readonly StepSeries[],
   labels: readonly string[],
@@ -28,28 +34,7 @@ export function sortByLabelValues(
     }
     return compareLabels(a.labels, b.labels) * (isDescending ? -1 : 1);
   };
-  return sortByInsertion(series, compare);
-}
-
-/** Longer lists than this Go does not sort by insertion. */
-const INSERTION_MAX = 12;
-
-/**
- * Sorts as Go does, where what compares is no order: of `1` and `01` each precedes the other, a missing label neither
- * precedes nor follows.
- */
-function sortByInsertion(
-  series: readonly StepSeries[],
-  compare: (a: StepSeries, b: StepSeries) => number,
-): StepSeries[] {
-  if (series.length > INSERTION_MAX) return series.toSorted(compare);
-  const sorted: StepSeries[] = [];
-  for (const one of series) {
-    let at = sorted.length;
-    for (let before = sorted[at - 1]; before !== undefined && compare(one, before) < 0; before = sorted[at - 1]) at--;
-    sorted.splice(at, 0, one);
-  }
-  return sorted;
+  return goSort([...series], (a, b) => compare(a, b) < 0);
 }
 
 /**

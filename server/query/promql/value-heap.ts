@@ -4,6 +4,8 @@
  * @see Go, container/heap
  */
 
+import { goSort } from "./go-sort.ts";
+
 /** Whether `a` comes before `b`; need not be an order where values are NaN. */
 export type Less = (a: number, b: number) => boolean;
 
@@ -54,19 +56,7 @@ function siftDown(heap: number[], from: number, less: Less): void {
   }
 }
 
-/** Longer lists than this Go does not sort by insertion; which of equal values comes first is then not looked at. */
-const INSERTION_MAX = 12;
-
 /** Sorts a heap in place, last first. */
 export function sortDescending(heap: number[], less: Less): number[] {
-  if (heap.length > INSERTION_MAX) {
-    return heap.sort((a, b) => {
-      const [before, after] = [less(b, a), less(a, b)];
-      return before === after ? 0 : before ? -1 : 1;
-    });
-  }
-  for (let i = 1; i < heap.length; i++) {
-    for (let j = i; j > 0 && isLess(heap, j - 1, j, less); j--) swap(heap, j, j - 1);
-  }
-  return heap;
+  return goSort(heap, (a, b) => less(b, a));
 }
