@@ -7,7 +7,8 @@ import { type SentSeries, sendWrite } from "../remote-write.ts";
 
 const WRITE_EVERY_MS = 50;
 const LOOK_EVERY_MS = 100;
-const WRITTEN_SERIES = 200;
+/** Series that the writer writes. */
+export const WRITTEN_SERIES = 200;
 
 /** Latencies of writes in milliseconds, and what went wrong. */
 export interface WriterRun {

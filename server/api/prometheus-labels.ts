@@ -9,11 +9,13 @@ import type { ApiDeps } from "./api-deps.ts";
 import type { FormValues } from "./form-values.ts";
 import type { AddRoute, PrometheusAnswer, PrometheusRequest } from "./prometheus-answer.ts";
 import { invalid, PrometheusError, readLimit, readPlainLimit, readTimes } from "./prometheus-parameters.ts";
-import { visitSliced } from "./slices.ts";
+import { renderSliced, visitSliced } from "./slices.ts";
 
 const TRUNCATED = "results truncated due to limit";
 /** Characters of all selectors of a request: they are parsed on the thread that answers everybody. */
 const MATCH_LENGTH_MAX = 65_536;
+/** Prometheus promises no order; a list this short is sorted, since people read it. */
+const SORTED_SERIES_MAX = 5_000;
 /** The longest that a timer of Node waits. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
 const NO_MATCHERS: readonly (readonly Matcher[])[] = [[]];
@@ -39,15 +41,15 @@ async function answerSeries(deps: ApiDeps, { form, signal }: PrometheusRequest):
     throw error;
   }
   const byKey = new Map<string, Labels>();
+  let series: readonly Labels[] = [];
   await visitSets(deps, { times, sets, left: signal }, async (matchers, stop) => {
     const found = await deps.reader.series(matchers, times.startMs, times.endMs, stop);
-    await visitSliced(found, (labels) => byKey.set(JSON.stringify(labels), labels), stop);
+    if (sets.length === 1) series = found;
+    else await visitSliced(found, (labels) => byKey.set(JSON.stringify(labels), labels), stop);
   });
-  const sorted = [...byKey.values()].sort(compareLabels);
-  return limited(
-    sorted.slice(0, limit + 1).map((labels) => Object.fromEntries(labels)),
-    limit,
-  );
+  if (sets.length > 1) series = [...byKey.values()];
+  if (series.length <= SORTED_SERIES_MAX) series = series.toSorted(compareLabels);
+  return answerList(series, limit, signal, (labels) => JSON.stringify(Object.fromEntries(labels)));
 }
 
 async function answerLabels(deps: ApiDeps, { form, signal }: PrometheusRequest): Promise<PrometheusAnswer> {
@@ -58,7 +60,7 @@ async function answerLabels(deps: ApiDeps, { form, signal }: PrometheusRequest):
     const window = { matchers, minMs: times.startMs, maxMs: times.endMs, signal: stop };
     for (const name of await deps.reader.labelNames(window)) names.add(name);
   });
-  return limited(sortedTexts(names), limit);
+  return answerList(sortedTexts(names), limit, signal, JSON.stringify);
 }
 
 async function answerLabelValues(deps: ApiDeps, request: PrometheusRequest): Promise<PrometheusAnswer> {
@@ -74,7 +76,7 @@ async function answerLabelValues(deps: ApiDeps, request: PrometheusRequest): Pro
     const window = { matchers, minMs: times.startMs, maxMs: times.endMs, signal: stop };
     for (const value of await deps.reader.labelValues(wanted, window)) values.add(value);
   });
-  return limited(sortedTexts(values), limit);
+  return answerList(sortedTexts(values), limit, signal, JSON.stringify);
 }
 
 /** In byte order; what comes from one set of matchers almost always is. */
@@ -153,9 +155,17 @@ function answerMetadata(metadata: readonly MetricMetadata[], form: FormValues): 
   return { data: Object.fromEntries(byName) };
 }
 
-function limited(found: readonly unknown[], limit: number): PrometheusAnswer {
-  if (found.length <= limit) return { data: found };
-  return { data: found.slice(0, limit), warnings: [TRUNCATED] };
+/** A list as `data`, cut to its limit with a warning. */
+async function answerList<T>(
+  found: readonly T[],
+  limit: number,
+  signal: AbortSignal,
+  render: (one: T) => string,
+): Promise<PrometheusAnswer> {
+  const truncated = found.length > limit;
+  const tail = truncated ? `],"warnings":["${TRUNCATED}"]}` : "]}";
+  const around = { head: '{"status":"success","data":[', tail, signal };
+  return { status: 200, body: await renderSliced(truncated ? found.slice(0, limit) : found, render, around) };
 }
 
 /**
