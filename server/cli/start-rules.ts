@@ -42,7 +42,7 @@ export interface RunningRules {
 /** Prepares rules; nothing is read before `start`. */
 export function prepareRules(parts: RuleParts): RunningRules {
   const { settings, telemetry, log } = parts;
-  let running: { readonly engine: RuleEngine; readonly notifier: Notifier } | undefined;
+  let running: Running | undefined;
   const load = async (): Promise<readonly string[]> => {
     if (running === undefined) return [];
     const reasons = await loadInto(running.engine, log);
@@ -66,6 +66,8 @@ export function prepareRules(parts: RuleParts): RunningRules {
     groups: () => running?.engine.groups() ?? [],
     alertmanagers: () => running?.notifier.urls ?? [],
     stop: async () => {
+      // A query that is under way would hold up the end.
+      running?.stopping.abort();
       await running?.engine.stop();
       await running?.notifier.stop();
     },
@@ -84,12 +86,16 @@ async function loadInto(engine: RuleEngine, log: Log): Promise<readonly string[]
   }
 }
 
-function makeRules(
-  parts: RuleParts,
-  externalUrl: string,
-): { readonly engine: RuleEngine; readonly notifier: Notifier } {
+interface Running {
+  readonly engine: RuleEngine;
+  readonly notifier: Notifier;
+  readonly stopping: AbortController;
+}
+
+function makeRules(parts: RuleParts, externalUrl: string): Running {
   const { settings, promql, store, clock, telemetry, log } = parts;
   const { externalLabels } = settings;
+  const stopping = new AbortController();
   const notifier = new Notifier({
     alertmanagers: settings.alertmanagers,
     externalUrl,
@@ -111,7 +117,8 @@ function makeRules(
     readFiles: () => readPatternFiles(settings.ruleFiles, RULE_FILE_BYTES_MAX),
     externalUrl,
     externalLabels,
-    evaluate: (query, timeMs) => promql.evaluate({ query, timeMs, timeoutMs: settings.queryTimeoutMs }),
+    evaluate: (query, timeMs) =>
+      promql.evaluate({ query, timeMs, timeoutMs: settings.queryTimeoutMs, signal: stopping.signal }),
     onTemplateFailure: (alert, why) => {
       telemetry.count("thalweg_rule_template_failures_total", {});
       log.warn({ alert, why }, "the template of an alert could not be expanded");
@@ -129,7 +136,8 @@ function makeRules(
     onRule: (rule_group, rule, error) => {
       telemetry.count("thalweg_rule_evaluations_total", { rule_group });
       telemetry.count("thalweg_rule_evaluation_failures_total", { rule_group }, error === "" ? 0 : 1);
-      if (error !== "") log.warn({ group: rule_group, rule, why: error }, "a rule could not be evaluated");
+      if (error !== "" && !stopping.signal.aborted)
+        log.warn({ group: rule_group, rule, why: error }, "a rule could not be evaluated");
     },
     onGroup: (rule_group, { seconds, timeMs, samples }) => {
       telemetry.set("thalweg_rule_group_last_duration_seconds", { rule_group }, seconds);
@@ -137,13 +145,10 @@ function makeRules(
       telemetry.set("thalweg_rule_group_last_evaluation_samples", { rule_group }, samples);
     },
   });
-  return { engine, notifier };
+  return { engine, notifier, stopping };
 }
 
-function renderRules(
-  telemetry: Telemetry,
-  running: { readonly engine: RuleEngine; readonly notifier: Notifier } | undefined,
-): void {
+function renderRules(telemetry: Telemetry, running: Running | undefined): void {
   for (const { file, name, rules, intervalSeconds } of running?.engine.groups() ?? []) {
     const rule_group = `${file};${name}`;
     telemetry.set("thalweg_rule_group_rules", { rule_group }, rules.length);

@@ -62,8 +62,11 @@ export class RuleEngine {
   async stop(): Promise<void> {
     this.#stopped = true;
     for (const timer of this.#ending) clearTimeout(timer);
+    const stopAll = () => Promise.all([...this.#groups.values()].map((group) => group.stop()));
+    await stopAll();
+    // What a load that was under way has started.
     await this.#loading;
-    await Promise.all([...this.#groups.values()].map((group) => group.stop()));
+    await stopAll();
   }
 
   async #load(): Promise<RuleLoad> {

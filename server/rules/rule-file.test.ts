@@ -117,6 +117,35 @@ test("a rule file becomes groups", () => {
   ]);
 });
 
+test("anchors stand for what they mark, and << merges", () => {
+  const outcome = readRuleFile(
+    "x.yml",
+    `groups:
+- name: a
+  rules:
+  - &first
+    alert: A
+    expr: &up up == 0
+    labels: &labels {severity: page, team: web}
+  - {<<: *first, alert: B, for: 5m}
+  - {record: c, expr: *up, labels: {<<: [*labels, {tier: "1"}], team: db}}
+`,
+    SYNTAX,
+  );
+  assert.ok(outcome.kind === "groups", JSON.stringify(outcome));
+  assert.deepEqual(
+    outcome.groups[0]?.rules.map(({ name, expression, labels }) => [name, expression, labels.flat().join(" ")]),
+    [
+      ["A", "up == 0", "severity page team web"],
+      ["B", "up == 0", "severity page team web"],
+      ["c", "up == 0", "severity page team db tier 1"],
+    ],
+  );
+  const bomb = `groups:\n- &a {name: a, rules: [${"{record: x, expr: '1'},".repeat(500)}]}\n${"- *a\n".repeat(50)}`;
+  const many = readRuleFile("x.yml", bomb, SYNTAX);
+  assert.ok(many.kind === "refused" && many.reasons.some((reason) => reason === "x.yml: more than 20000 rules"));
+});
+
 test("an empty file has no groups, and only the first document counts", () => {
   assert.deepEqual(readRuleFile("x.yml", "", SYNTAX), { kind: "groups", groups: [], warnings: [] });
   const two = readRuleFile("x.yml", "groups: []\n---\ngroups: [{}]\n", SYNTAX);

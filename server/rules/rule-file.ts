@@ -4,7 +4,18 @@
  * @see https://prometheus.io/docs/prometheus/latest/configuration/recording_rules/
  */
 
-import { isMap, isScalar, isSeq, LineCounter, type Node, type Pair, parseAllDocuments, type YAMLMap } from "yaml";
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  type Pair,
+  parseAllDocuments,
+  type YAMLMap,
+} from "yaml";
 import { parseDuration } from "../../grammar/promql-duration.ts";
 import { PromqlSyntaxError, quoteGo } from "../../grammar/promql-error.ts";
 import { type ParseOptions, parsePromql } from "../../grammar/promql-parse.ts";
@@ -14,6 +25,12 @@ import { alertTemplate } from "./alert-template.ts";
 import { TemplateError } from "./template/template-error.ts";
 import { isTemplateFunction } from "./template/template-functions.ts";
 import { parseTemplate } from "./template/template-parse.ts";
+
+/** Rules of one file; anchors could make more of them than its bytes say. */
+const FILE_RULES_MAX = 20_000;
+
+/** Mappings that may be merged into each other by `<<`. */
+const MERGES_MAX = 20;
 
 /** Bytes of the largest rule file. */
 export const RULE_FILE_BYTES_MAX = 8 * 2 ** 20;
@@ -78,6 +95,8 @@ class RuleFileReader {
   readonly #file: string;
   readonly #syntax: ParseOptions;
   readonly #lines = new LineCounter();
+  #document: Document | undefined;
+  #rulesSeen = 0;
 
   constructor(file: string, syntax: ParseOptions) {
     this.#file = file;
@@ -93,6 +112,7 @@ class RuleFileReader {
       this.faults.push(`yaml: line ${line}: ${error.message.split("\n")[0]?.replace(/ at line \d+.*$/, "") ?? ""}`);
     }
     if (this.faults.length > 0 || first.contents === null) return [];
+    this.#document = first;
     if (second !== undefined) {
       this.warnings.push("multiple YAML documents are not supported, only the first document is processed");
     }
@@ -110,6 +130,40 @@ class RuleFileReader {
     });
   }
 
+  /** What an alias stands for. */
+  #resolved(node: Node | null | undefined): Node | undefined {
+    if (node === null || node === undefined || this.#document === undefined) return undefined;
+    // What an anchor marks is a node of this document.
+    const found = isAlias(node) ? (node.resolve(this.#document) as Node | undefined) : node;
+    return found === undefined || isNull(found) ? undefined : found;
+  }
+
+  /** Entries of a mapping with those that `<<` brings in, which its own win over; aliases are what they stand for. */
+  #pairs(node: YAMLMap, depth = 0): { readonly key: Node; readonly name: string; readonly value: Node | undefined }[] {
+    const own: { key: Node; name: string; value: Node | undefined }[] = [];
+    const merged: typeof own = [];
+    // Keys and values of a parsed mapping are nodes.
+    for (const { key, value: given } of node.items as Pair<Node, Node | null>[]) {
+      const value = this.#resolved(given);
+      if (!isMergeKey(key)) {
+        own.push({ key, name: scalarText(this.#resolved(key)), value });
+        continue;
+      }
+      const sources = isSeq(value) ? (value.items as Node[]).map((item) => this.#resolved(item)) : [value];
+      for (const source of sources) {
+        if (isMap(source) && depth < MERGES_MAX) merged.push(...this.#pairs(source, depth + 1));
+        else this.faults.push(`yaml: line ${this.#line(key)}: map merge requires map or sequence of maps as the value`);
+      }
+    }
+    const names = new Set(own.map(({ name }) => name));
+    for (const pair of merged) {
+      if (names.has(pair.name)) continue;
+      names.add(pair.name);
+      own.push(pair);
+    }
+    return own;
+  }
+
   /** `LINE:COLUMN` of where a node starts. */
   #place(node: Node | undefined): string {
     const { line, col } = this.#lines.linePos(node?.range?.[0] ?? 0);
@@ -121,17 +175,17 @@ class RuleFileReader {
   }
 
   /** Values of a mapping by key; unknown keys are faults. */
-  #fields(node: Node | null | undefined, known: readonly string[], what: string): Fields {
+  #fields(given: Node, known: readonly string[], what: string): Fields {
     const fields = new Map<string, Node>();
-    if (node === undefined || node === null || isNull(node)) return fields;
+    const node = this.#resolved(given);
+    if (node === undefined) return fields;
     if (!isMap(node)) {
       this.faults.push(`yaml: line ${this.#line(node)}: cannot unmarshal into ${what}: it takes a mapping`);
       return fields;
     }
-    for (const { key, value } of pairsOf(node)) {
-      const name = isScalar(key) ? String(key.value) : "";
+    for (const { key, name, value } of this.#pairs(node)) {
       if (!known.includes(name)) this.faults.push(`yaml: line ${this.#line(key)}: field ${name} not found in ${what}`);
-      else if (value !== null && value !== undefined && !isNull(value)) fields.set(name, value);
+      else if (value !== undefined) fields.set(name, value);
     }
     return fields;
   }
@@ -180,9 +234,8 @@ class RuleFileReader {
       this.faults.push(`yaml: line ${this.#line(node)}: cannot unmarshal ${kindOf(node)} into map[string]string`);
       return texts;
     }
-    for (const { key, value } of pairsOf(node)) {
-      const label = isScalar(key) ? scalarText(key) : "";
-      if (value === null || value === undefined || isNull(value)) texts.set(label, "");
+    for (const { name: label, value } of this.#pairs(node)) {
+      if (value === undefined) texts.set(label, "");
       else if (isScalar(value)) texts.set(label, scalarText(value));
       else this.faults.push(`yaml: line ${this.#line(value)}: cannot unmarshal ${kindOf(value)} into string`);
     }
@@ -207,8 +260,13 @@ class RuleFileReader {
   }
 
   #rule(node: Node, groupLabels: ReadonlyMap<string, string>, where: string): RuleSpec | undefined {
+    if (++this.#rulesSeen > FILE_RULES_MAX) {
+      if (this.#rulesSeen === FILE_RULES_MAX + 1) this.faults.push(`more than ${FILE_RULES_MAX} rules`);
+      return undefined;
+    }
     const before = this.faults.length;
     const fields = this.#fields(node, RULE_KEYS, "a rule");
+    const text = this.#text(fields, "expr");
     const record = this.#text(fields, "record");
     const alert = this.#text(fields, "alert");
     const labels = this.#texts(fields, "labels");
@@ -226,7 +284,7 @@ class RuleFileReader {
       refuse("only one of 'record' and 'alert' must be set", name, fields.get("alert"));
     } else if (record === "" && alert === "")
       refuse("one of 'record' or 'alert' must be set", name, fields.get("alert"));
-    const expression = this.#expression(fields, refuse);
+    const expression = this.#expression(text, fields.get("expr"), refuse);
     if (record !== "") {
       if (annotations.size > 0) refuse("invalid field 'annotations' in recording rule", name);
       if (holdMs !== 0) refuse("invalid field 'for' in recording rule", name);
@@ -249,9 +307,7 @@ class RuleFileReader {
   }
 
   /** The canonical text of `expr`; what is wrong with it is refused. */
-  #expression(fields: Fields, refuse: (reason: string, node: Node | undefined) => void): string {
-    const text = this.#text(fields, "expr");
-    const node = fields.get("expr");
+  #expression(text: string, node: Node | undefined, refuse: (reason: string, node: Node | undefined) => void): string {
     if (text === "") refuse("field 'expr' must be set in rule", node);
     else {
       try {
@@ -265,9 +321,8 @@ class RuleFileReader {
   }
 }
 
-/** The key and value of every entry; keys and values of a parsed mapping are nodes. */
-function pairsOf(node: YAMLMap): readonly Pair<Node, Node | null>[] {
-  return node.items as Pair<Node, Node | null>[];
+function isMergeKey(key: Node): boolean {
+  return isScalar(key) && key.value === "<<" && key.type === "PLAIN";
 }
 
 function isNull(node: Node): boolean {
@@ -275,7 +330,7 @@ function isNull(node: Node): boolean {
 }
 
 /** YAML would make numbers and truth of what rules mean as text. */
-function scalarText(node: Node): string {
+function scalarText(node: Node | undefined): string {
   if (!isScalar(node)) return "";
   return typeof node.value === "string" ? node.value : (node.source ?? String(node.value));
 }
