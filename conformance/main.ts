@@ -28,11 +28,20 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   "promql-compliance": async () => (await import("./promql-compliance/suite.ts")).runPromqlCompliance,
   "promql-parser": async () => (await import("./promql-parser/suite.ts")).runPromqlParser,
   "promql-fuzz": async () => (await import("./promql-fuzz/suite.ts")).runPromqlFuzz,
+  "prometheus-remote": async () => (await import("./prometheus-remote/suite.ts")).runPrometheusRemote,
   "query-limits": async () => (await import("./query-limits/suite.ts")).runQueryLimits,
   "see-it": async () => (await import("./see-it/suite.ts")).runSeeIt,
 };
 /** Suites that make their own input and need no directory. */
-const WITHOUT_FILES = new Set(["hops", "crash", "see-it", "promql-clients", "promql-fuzz", "query-limits"]);
+const WITHOUT_FILES = new Set([
+  "hops",
+  "crash",
+  "see-it",
+  "promql-clients",
+  "promql-fuzz",
+  "prometheus-remote",
+  "query-limits",
+]);
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({

@@ -93,7 +93,7 @@ async function accept(deps: ApiDeps, write: RemoteWrite): Promise<SeriesOutcome>
 /** Reasons and counts go to the log, not the labels, which are the sender's. */
 function tellLeftOut(deps: ApiDeps, write: RemoteWrite, { faults }: { readonly faults: readonly string[] }): void {
   if (write.rejected.size === 0 && faults.length === 0) return;
-  const rejected = Object.fromEntries(write.rejected);
+  const rejected = [...write.rejected].map(([reason, count]) => `${reason}: ${count}`).join(", ");
   deps.log.warn({ version: write.version, rejected, faults: faults.length }, "a remote write was not stored whole");
 }
 

@@ -127,9 +127,8 @@ test("histograms: chunks of Prometheus are read, and written byte for byte", () 
     const read = decodeHistogramChunk(bytes, kind);
     assert.deepEqual(read.timestampsMs, timestampsMs, name);
     assert.deepEqual(read.histograms, expected, name);
-    const histograms = expected.filter((each) => each !== undefined);
-    if (histograms.length < expected.length) continue; // we send stale markers as floats
-    assert.equal(Buffer.from(encodeHistogramChunk({ timestampsMs, histograms })).toString("base64"), chunk, name);
+    const written = encodeHistogramChunk({ timestampsMs, histograms: expected });
+    assert.equal(Buffer.from(written).toString("base64"), chunk, name);
   }
 });
 
@@ -246,6 +245,37 @@ test("a series of everything comes back from its chunks", () => {
     const sent = histograms[at];
     assert.deepEqual({ ...histogram, resetHint: "" }, { ...sent, resetHint: "" });
   }
+});
+
+test("stale markers stand in the chunk of the histogram that they end", () => {
+  const random = seededRandom(26);
+  const histogram = randomHistogram(random, true, "unknown");
+  const values = doubles(...[0n, 0n, STALE_NAN_BITS, STALE_NAN_BITS, 0n, STALE_NAN_BITS, 0n]);
+  const series = {
+    labels: [],
+    timestampsMs: Float64Array.from({ length: 7 }, (_, at) => at),
+    values,
+    histograms: [histogram, histogram, undefined, undefined, undefined, undefined, histogram],
+  };
+  const [ended] = [
+    ...chunksOf({
+      ...series,
+      histograms: [histogram],
+      timestampsMs: Float64Array.of(0, 1),
+      values: values.subarray(1, 3),
+    }),
+  ];
+  assert.deepEqual(decodeHistogramChunk(ended?.bytes ?? assert.fail(), "whole").histograms.length, 2);
+  const chunks = [...chunksOf(series)].map(({ type, bytes, minMs, maxMs }) => {
+    const held =
+      type === CHUNK_XOR ? "floats" : decodeHistogramChunk(bytes, "whole").histograms.map((each) => each === undefined);
+    return [minMs, maxMs, held];
+  });
+  assert.deepEqual(chunks, [
+    [0, 3, [false, false, true, true]],
+    [4, 5, "floats"],
+    [6, 6, [false]],
+  ]);
 });
 
 test("fuzz: damaged chunks are refused or read to their end, in bounded time and memory", () => {

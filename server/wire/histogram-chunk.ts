@@ -8,11 +8,10 @@
  */
 
 import type { CounterResetHint, NativeHistogram } from "../model/histogram.ts";
-import { STALE_NAN_BITS } from "../model/series.ts";
 import { BitReader, BitWriter } from "./bit-stream.ts";
 import { bucketsOf, type HistogramLayout, hasSameLayout, readLayout, writeLayout } from "./histogram-layout.ts";
 import { WireError } from "./wire-error.ts";
-import { readXor, wordsOf, writeXor, type XorState, xorState } from "./xor-values.ts";
+import { readXor, STALE_HIGH, STALE_LOW, wordsOf, writeXor, type XorState, xorState } from "./xor-values.ts";
 
 /** Byte 2 of a chunk, by the hint of its first sample. */
 const RESET_FLAGS: Readonly<Record<CounterResetHint, number>> = {
@@ -24,17 +23,9 @@ const RESET_FLAGS: Readonly<Record<CounterResetHint, number>> = {
 const RESET_FLAGS_MASK = 0b1100_0000;
 /** Place of the sum among the numbers of a chunk of floats. */
 const SUM_ROW = 2;
-const STALE_HIGH = Number(STALE_NAN_BITS >> 32n);
-const STALE_LOW = Number(STALE_NAN_BITS & 0xffff_ffffn);
 
-/** Histograms of one series in order of time. */
+/** Histograms of one series in order of time; undefined stands for a stale marker, which has no more than its time. */
 export interface HistogramSamples {
-  readonly timestampsMs: Float64Array;
-  readonly histograms: readonly NativeHistogram[];
-}
-
-/** What a chunk holds; undefined stands for a stale marker, which has no more than its time. */
-export interface DecodedHistograms {
   readonly timestampsMs: Float64Array;
   readonly histograms: readonly (NativeHistogram | undefined)[];
 }
@@ -63,7 +54,7 @@ export function isWhole(histogram: NativeHistogram): boolean {
   return histogram.integer && histogram.count <= Number.MAX_SAFE_INTEGER;
 }
 
-/** Encodes histograms that can follow each other, all of the kind of the first. */
+/** Encodes histograms that can follow each other, all of the kind of the first; after a stale marker come only others. */
 export function encodeHistogramChunk({ timestampsMs, histograms }: HistogramSamples): Uint8Array {
   const out = new BitWriter();
   const first = histograms[0];
@@ -78,17 +69,23 @@ export function encodeHistogramChunk({ timestampsMs, histograms }: HistogramSamp
     const timestampMs = timestampsMs[at] as number; // in range: as long as the histograms
     const step = at === 0 ? 0 : timestampMs - before;
     out.varbitInt(at === 0 ? timestampMs : step - delta);
-    write(histogram, at === 0);
+    if (histogram === undefined) write.stale();
+    else write.histogram(histogram, at === 0);
     before = timestampMs;
     delta = step;
   }
   return out.take();
 }
 
-type WriteHistogram = (histogram: NativeHistogram, isFirst: boolean) => void;
+/** Writes what stands after the time of a sample. */
+interface CountWriter {
+  histogram(histogram: NativeHistogram, isFirst: boolean): void;
+  /** Leaves count and zero count as they go, and has no buckets. */
+  stale(): void;
+}
 
 /** Counts as differences of differences; those of neighbouring buckets are differences once more. */
-function wholeWriter(out: BitWriter, first: NativeHistogram): WriteHistogram {
+function wholeWriter(out: BitWriter, first: NativeHistogram): CountWriter {
   const rows = 2 + first.positiveCounts.length + first.negativeCounts.length;
   const before = new Float64Array(rows);
   const deltas = new Float64Array(rows);
@@ -103,31 +100,46 @@ function wholeWriter(out: BitWriter, first: NativeHistogram): WriteHistogram {
     }
     before[row] = value;
   };
-  return (histogram, isFirst) => {
-    write(0, histogram.count, isFirst);
-    write(1, histogram.zeroCount, isFirst);
-    writeSum(out, sum, histogram.sum, isFirst);
-    let row = 2;
-    for (const counts of [histogram.positiveCounts, histogram.negativeCounts]) {
-      let neighbour = 0;
-      for (const count of counts) {
-        write(row++, count - neighbour, isFirst);
-        neighbour = count;
+  return {
+    histogram: (histogram, isFirst) => {
+      write(0, histogram.count, isFirst);
+      write(1, histogram.zeroCount, isFirst);
+      writeSum(out, sum, histogram.sum, isFirst);
+      let row = 2;
+      for (const counts of [histogram.positiveCounts, histogram.negativeCounts]) {
+        let neighbour = 0;
+        for (const count of counts) {
+          write(row++, count - neighbour, isFirst);
+          neighbour = count;
+        }
       }
-    }
+    },
+    stale: () => {
+      out.varbitInt(0);
+      out.varbitInt(0);
+      writeXor(out, sum, STALE_HIGH, STALE_LOW);
+    },
   };
 }
 
 /** Every count is a row of doubles of its own. */
-function floatWriter(out: BitWriter, first: NativeHistogram): WriteHistogram {
+function floatWriter(out: BitWriter, first: NativeHistogram): CountWriter {
   const states = [...numbersOf(first)].map(stateOf);
-  return (histogram, isFirst) => {
-    let row = 0;
-    for (const number of numbersOf(histogram)) {
-      const state = states[row++];
-      if (state === undefined) throw new Error("a histogram has more buckets than the layout of its chunk");
-      writeSum(out, state, number, isFirst);
-    }
+  return {
+    histogram: (histogram, isFirst) => {
+      let row = 0;
+      for (const number of numbersOf(histogram)) {
+        const state = states[row++];
+        if (state === undefined) throw new Error("a histogram has more buckets than the layout of its chunk");
+        writeSum(out, state, number, isFirst);
+      }
+    },
+    stale: () => {
+      for (const [row, state] of states.slice(0, SUM_ROW + 1).entries()) {
+        if (row === SUM_ROW) writeXor(out, state, STALE_HIGH, STALE_LOW);
+        else writeXor(out, state, 0, 0);
+      }
+    },
   };
 }
 
@@ -164,7 +176,7 @@ export type HistogramChunkKind = "whole" | "float";
  *
  * @throws WireError where the bytes are none.
  */
-export function decodeHistogramChunk(bytes: Uint8Array, kind: HistogramChunkKind): DecodedHistograms {
+export function decodeHistogramChunk(bytes: Uint8Array, kind: HistogramChunkKind): HistogramSamples {
   const from = new BitReader(bytes, 0);
   const count = from.bits(16);
   const isGauge = (from.bits(8) & RESET_FLAGS_MASK) === RESET_FLAGS.gauge;

@@ -10,8 +10,8 @@ import { crc32c } from "./crc32c.ts";
 import { isWhole } from "./histogram-chunk.ts";
 import { ProtobufWriter } from "./protobuf-writer.ts";
 import { RESET_HINTS } from "./remote-histogram.ts";
-import { CHUNK_XOR, type Chunk, chunksOf } from "./series-chunks.ts";
-import { wordsOf } from "./xor-values.ts";
+import { CHUNK_XOR, type Chunk, chunksOf, histogramThatEnds } from "./series-chunks.ts";
+import { STALE_HIGH, STALE_LOW, wordsOf } from "./xor-values.ts";
 
 /** Bytes of chunks after which a frame is closed, less those of its labels; Prometheus' own default. */
 export const FRAME_BYTES_MAX = 1_048_576;
@@ -43,22 +43,38 @@ export function writeResultSeries(out: ProtobufWriter, series: SeriesSamples): v
   const opened = out.openMessage(RESULT_SERIES);
   writeLabels(out, SERIES_LABELS, series.labels);
   for (let at = 0; at < timestampsMs.length; at++) {
-    if (histograms?.[at] !== undefined) continue;
+    if (histograms !== undefined && (histograms[at] !== undefined || histogramThatEnds(series, at) !== undefined))
+      continue;
     const sample = out.openMessage(SERIES_SAMPLES);
     out.writeDoubleWords(SAMPLE_VALUE, words[2 * at] as number, words[2 * at + 1] as number); // in range: two a value
     out.writeInt64Number(SAMPLE_TIMESTAMP, timestampsMs[at] as number); // in range: checked by the loop
     out.closeMessage(sample);
   }
-  for (let at = 0; at < timestampsMs.length; at++) {
-    const histogram = histograms?.[at];
-    if (histogram !== undefined) writeHistogram(out, SERIES_HISTOGRAMS, timestampsMs[at] as number, histogram); // as above
+  for (let at = 0; histograms !== undefined && at < timestampsMs.length; at++) {
+    const timestampMs = timestampsMs[at] as number; // in range: checked by the loop
+    const histogram = histograms[at];
+    if (histogram !== undefined) writeHistogram(out, timestampMs, histogram);
+    else {
+      const ended = histogramThatEnds(series, at);
+      if (ended !== undefined) writeStaleHistogram(out, timestampMs, isWhole(ended));
+    }
   }
   out.closeMessage(opened);
 }
 
-/** Appends a histogram with its time as a message of `prometheus.Histogram`. */
-function writeHistogram(out: ProtobufWriter, field: number, timestampMs: number, of: NativeHistogram): void {
-  const opened = out.openMessage(field);
+/** A stale marker as Prometheus sends it after a histogram: one that has nothing but the marker for its sum. */
+function writeStaleHistogram(out: ProtobufWriter, timestampMs: number, isInteger: boolean): void {
+  const opened = out.openMessage(SERIES_HISTOGRAMS);
+  if (isInteger) out.writeInt64Number(1, 0);
+  else out.writeDouble(2, 0);
+  out.writeDoubleWords(3, STALE_LOW, STALE_HIGH);
+  out.writeInt64Number(15, timestampMs);
+  out.closeMessage(opened);
+}
+
+/** A histogram with its time as a message of `prometheus.Histogram`. */
+function writeHistogram(out: ProtobufWriter, timestampMs: number, of: NativeHistogram): void {
+  const opened = out.openMessage(SERIES_HISTOGRAMS);
   const isInteger = isWhole(of);
   if (isInteger) out.writeInt64Number(1, of.count);
   else out.writeDouble(2, of.count);

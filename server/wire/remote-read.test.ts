@@ -196,6 +196,28 @@ function readFrame(frame: Uint8Array): ReadFrame {
   return remoteDecode<ReadFrame>("ChunkedReadResponse", message);
 }
 
+test("samples: a stale marker after a histogram is one of the kind of histogram, as Prometheus sends it", () => {
+  const random = seededRandom(35);
+  for (const integer of [true, false]) {
+    const values = new Float64Array(BigUint64Array.of(0n, STALE_NAN_BITS, 0n, STALE_NAN_BITS).buffer);
+    const histograms = [randomHistogram(random, integer, "unknown"), undefined, undefined, undefined];
+    const out = new ProtobufWriter();
+    writeResultSeries(out, {
+      labels: [["__name__", "x"]],
+      timestampsMs: Float64Array.of(1, 2, 3, 4),
+      values,
+      histograms,
+    });
+    const bytes = out.take();
+    const outcome = new RemoteWriteDecoder1().decode(bytes);
+    assert.ok(outcome.kind === "decoded");
+    assert.equal(outcome.write.staleHistograms, 1);
+    assert.deepEqual(outcome.write.received, { samples: 2, histograms: 2, exemplars: 0 });
+    const read = remoteDecode<{ timeseries: { histograms: object[] }[] }>("QueryResult", bytes);
+    assert.equal("count_int" in (read.timeseries[0]?.histograms[1] ?? {}), integer);
+  }
+});
+
 test("frames: chunks of a series of floats and histograms", () => {
   const series = mixedSeries(300);
   const frames = [...seriesFrames(series, 3)].map(readFrame);

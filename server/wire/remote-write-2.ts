@@ -208,9 +208,10 @@ export class RemoteWriteDecoder2 {
       into.rejectSeries(entry.fault, samples + histograms, exemplars);
       return undefined;
     }
-    if (samples + histograms > 0) return entry;
+    // One with exemplars alone is how Prometheus sends them, though its own receiver refuses it.
+    if (samples + histograms + exemplars > 0) return entry;
     const text = `TimeSeries must contain at least one sample or histogram for series ${labelsText(entry.labels)}`;
-    into.rejectSeries({ reason: "labels_invalid", text }, 0, exemplars);
+    into.fault(text);
     return undefined;
   }
 

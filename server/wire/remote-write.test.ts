@@ -270,7 +270,8 @@ test("2.0: what is wrong with a series is told in Prometheus' words, and the res
           { labels_refs: [1, 6], samples },
           { labels_refs: [3, 4], samples },
           { labels_refs: [1, 2, 3, 4, 3, 5], samples },
-          { labels_refs: [1, 4, 3, 4], exemplars: [{ labels_refs: [3, 4] }] },
+          { labels_refs: [1, 4, 3, 4] },
+          { labels_refs: [1, 2], exemplars: [{ labels_refs: [3, 4], timestamp: 7 }] },
           { labels_refs: [1, 4], samples, metadata: { unit_ref: 9 } },
           { labels_refs: [1, 4], samples, metadata: { help_ref: 9 } },
           {
@@ -285,7 +286,7 @@ test("2.0: what is wrong with a series is told in Prometheus' words, and the res
   );
   assert.deepEqual(
     write.series.map(({ labels }) => labels.map(([, value]) => value).join()),
-    ["good", "x", "good,a"],
+    ["good", "good", "x", "good,a"],
   );
   assert.deepEqual(write.faults, [
     "parsing labels for series [1 2 3]: invalid labelRefs length 3",
@@ -298,7 +299,8 @@ test("2.0: what is wrong with a series is told in Prometheus' words, and the res
     'parsing exemplar for series {__name__="x"}: labelRefs 3 (name) = 77 (value) outside of symbols table (size 6)',
   ]);
   assert.deepEqual(Object.fromEntries(write.rejected), { labels_invalid: 3, labels_duplicate: 1, metadata_invalid: 2 });
-  assert.deepEqual(Object.fromEntries(write.rejectedExemplars), { labels_invalid: 2 });
+  assert.deepEqual(Object.fromEntries(write.rejectedExemplars), { labels_invalid: 1 });
+  assert.deepEqual(write.series[1]?.exemplars, [{ labels: [["job", "a"]], value: 0, timestampMs: 7 }]);
   const kept = write.series.reduce((sum, { values }) => sum + values.length, 0);
   assert.equal(write.received.samples, kept + [...write.rejected.values()].reduce((sum, count) => sum + count, 0));
 });

@@ -6,6 +6,7 @@ import type { NativeHistogram } from "../model/histogram.ts";
 import type { SeriesSamples } from "../model/series.ts";
 import { canFollow, encodeHistogramChunk, isWhole } from "./histogram-chunk.ts";
 import { encodeXorChunk } from "./xor-chunk.ts";
+import { STALE_HIGH, STALE_LOW, wordsOf } from "./xor-values.ts";
 
 /** Samples of one chunk; Prometheus aims at as many. */
 const CHUNK_SAMPLES_MAX = 120;
@@ -32,7 +33,7 @@ export function* chunksOf(series: SeriesSamples): Generator<Chunk> {
   let from = 0;
   while (from < rows) {
     const histogram = histograms?.[from];
-    const end = histogram === undefined ? floatsEnd(series, from) : histogramsEnd(series, from);
+    const end = histogram === undefined ? floatsEnd(series, from) : histogramsEnd(series, from, histogram);
     const times = timestampsMs.subarray(from, end);
     const span = { minMs: times[0] ?? 0, maxMs: times[times.length - 1] ?? 0 };
     if (histogram === undefined || histograms === undefined) {
@@ -43,7 +44,8 @@ export function* chunksOf(series: SeriesSamples): Generator<Chunk> {
       };
     } else {
       const type = isWhole(histogram) ? CHUNK_HISTOGRAM : CHUNK_FLOAT_HISTOGRAM;
-      const run = histograms.slice(from, end).filter((each) => each !== undefined);
+      // The list may end before the markers do.
+      const run = Array.from(times, (_, at) => histograms[from + at]);
       yield { ...span, type, bytes: encodeHistogramChunk({ timestampsMs: times, histograms: run }) };
     }
     from = end;
@@ -58,19 +60,33 @@ function floatsEnd({ timestampsMs, histograms }: SeriesSamples, from: number): n
   return end;
 }
 
-function histogramsEnd({ timestampsMs, histograms = [] }: SeriesSamples, from: number): number {
+/** Stale markers stand in the chunk of the histogram that they end. */
+function histogramsEnd(series: SeriesSamples, from: number, first: NativeHistogram): number {
+  const { timestampsMs, histograms = [] } = series;
   const last = Math.min(timestampsMs.length, from + CHUNK_SAMPLES_MAX);
-  let before = histograms[from];
+  let before = first;
   let end = from + 1;
-  let buckets = before === undefined ? 0 : bucketCount(before);
+  let buckets = bucketCount(before);
   for (; end < last; end++) {
     const next = histograms[end];
-    if (before === undefined || next === undefined || !canFollow(before, next)) break;
+    if (next === undefined || !canFollow(before, next)) break;
     buckets += bucketCount(next);
     if (buckets > CHUNK_BUCKETS_MAX) break;
     before = next;
   }
+  while (end < from + 2 * CHUNK_SAMPLES_MAX && histogramThatEnds(series, end) !== undefined) end++;
   return end;
+}
+
+/** The histogram that a stale marker at `at` follows; undefined where there is no marker, or where it follows a float. */
+export function histogramThatEnds({ values, histograms = [] }: SeriesSamples, at: number): NativeHistogram | undefined {
+  const words = wordsOf(values);
+  for (let row = at; row >= 0; row--) {
+    const histogram = histograms[row];
+    if (histogram !== undefined) return row === at ? undefined : histogram;
+    if (words[2 * row] !== STALE_LOW || words[2 * row + 1] !== STALE_HIGH) return undefined;
+  }
+  return undefined;
 }
 
 function bucketCount({ positiveCounts, negativeCounts }: NativeHistogram): number {

@@ -4,12 +4,18 @@
  * @see https://www.vldb.org/pvldb/vol8/p1816-teller.pdf section 4.1.2
  */
 
+import { STALE_NAN_BITS } from "../model/series.ts";
 import type { BitReader, BitWriter } from "./bit-stream.ts";
 import { WireError } from "./wire-error.ts";
 
 /** More leading zeros are told as so many, since five bits tell their number. */
 const LEADING_MAX = 31;
 const NO_WINDOW = 0xff;
+
+/** The words of a stale marker. */
+export const STALE_HIGH = Number(STALE_NAN_BITS >> 32n);
+/** @see STALE_HIGH */
+export const STALE_LOW = Number(STALE_NAN_BITS & 0xffff_ffffn);
 
 /** The last value of one row of doubles, and the window of bits that last differed. */
 export interface XorState {
