@@ -77,9 +77,10 @@ export function compareLabels(a: Labels, b: Labels): number {
   for (let i = 0; i < length; i++) {
     const left = a[i];
     const right = b[i];
-    if (left === undefined || right === undefined) break;
-    const order = compareText(left[0], right[0]) || compareText(left[1], right[1]);
-    if (order !== 0) return order;
+    // Most pairs of series that are sorted are equal, and one object.
+    if (left === right || left === undefined || right === undefined) continue;
+    if (left[0] !== right[0]) return compareText(left[0], right[0]);
+    if (left[1] !== right[1]) return compareText(left[1], right[1]);
   }
   return a.length - b.length;
 }
