@@ -10,6 +10,7 @@ import {
   withResetHint,
 } from "./histogram/float-histogram.ts";
 import { addHistograms, subtractHistograms } from "./histogram/histogram-sum.ts";
+import { haveOneLayout, plainDifference } from "./histogram/plain-difference.ts";
 import {
   boundsReconciled,
   mixedSchemas,
@@ -42,12 +43,13 @@ export function extrapolatedHistogram({ isCounter, isRate }: RateKind): Histogra
     if (floatCount(window) > 0) return notes.warn(mixedTypes(notes.metricName));
     const { timestampsMs, startsMs, low, high } = window.histograms;
     const steps = high - low - 1;
-    let result: NativeHistogram | undefined;
+    const first = histogramOf(window, low);
+    const last = histogramOf(window, high - 1);
+    let result: NativeHistogram | "plain" | undefined;
     if (steps > 0) {
       result = isCounter ? counterDifference(window, notes) : gaugeDifference(window, notes);
       if (result === undefined) return undefined;
     }
-    const first = histogramOf(window, low);
     const firstMs = timestampsMs[low] ?? 0;
     const lastMs = timestampsMs[high - 1] ?? 0;
     const counterStartMs = isCounter ? (startsMs?.[low] ?? 0) : 0;
@@ -60,11 +62,13 @@ export function extrapolatedHistogram({ isCounter, isRate }: RateKind): Histogra
       // The counter was zero when it started, inside the window.
       toStart = 0;
       sampledSeconds = (lastMs - counterStartMs) / 1000;
+      if (result === "plain") result = plainDifference(last, first, 1);
       result = result === undefined ? first : addedTo(result, first, notes);
     } else {
       if (toStart >= threshold) toStart = meanSeconds / 2;
-      if (isCounter && result !== undefined && result.count > 0 && first.count >= 0) {
-        const toZero = sampledSeconds * (first.count / result.count);
+      const growth = result === "plain" ? last.count - first.count : (result?.count ?? 0);
+      if (isCounter && growth > 0 && first.count >= 0) {
+        const toZero = sampledSeconds * (first.count / growth);
         if (toZero < toStart) toStart = toZero;
       }
     }
@@ -72,7 +76,7 @@ export function extrapolatedHistogram({ isCounter, isRate }: RateKind): Histogra
     if (toEnd >= threshold) toEnd = meanSeconds / 2;
     let factor = sampledSeconds === 0 ? 1 : (sampledSeconds + toStart + toEnd) / sampledSeconds;
     if (isRate) factor /= (window.endMs - window.startMs) / 1000;
-    return scaleHistogram(result, factor);
+    return result === "plain" ? plainDifference(last, first, factor) : scaleHistogram(result, factor);
   };
 }
 
@@ -83,11 +87,12 @@ function addedTo(sum: NativeHistogram, more: NativeHistogram, notes: WindowNotes
   return combined.histogram;
 }
 
-/** The last histogram less the first. */
-function gaugeDifference(window: HistogramWindow, notes: WindowNotes): NativeHistogram | undefined {
+/** The last histogram less the first; `plain` where nothing more than that is to be done. */
+function gaugeDifference(window: HistogramWindow, notes: WindowNotes): NativeHistogram | "plain" | undefined {
   const first = histogramOf(window, window.histograms.low);
   const last = histogramOf(window, window.histograms.high - 1);
   if (usesCustomBuckets(first) !== usesCustomBuckets(last)) return notes.warn(mixedSchemas(notes.metricName));
+  if (first.resetHint === "gauge" && last.resetHint === "gauge" && haveOneLayout(last, first)) return "plain";
   const difference = subtractHistograms(last, first);
   if (difference === undefined) return notes.warn(mixedSchemas(notes.metricName));
   if (difference.boundsReconciled) notes.info(boundsReconciled("subtraction"));
@@ -95,8 +100,12 @@ function gaugeDifference(window: HistogramWindow, notes: WindowNotes): NativeHis
   return compactHistogram(withResetHint(difference.histogram, "gauge"));
 }
 
-/** How much a counter grew from the first histogram to the last, with what it had reached before each reset. */
-function counterDifference(window: HistogramWindow, notes: WindowNotes): NativeHistogram | undefined {
+/**
+ * How much a counter grew from the first histogram to the last, with what it had reached before each reset.
+ *
+ * @returns `plain` where it is the last less the first.
+ */
+function counterDifference(window: HistogramWindow, notes: WindowNotes): NativeHistogram | "plain" | undefined {
   const { low, high } = window.histograms;
   const last = histogramOf(window, high - 1);
   let first = histogramOf(window, low);
@@ -109,11 +118,16 @@ function counterDifference(window: HistogramWindow, notes: WindowNotes): NativeH
     return notes.warn(mixedSchemas(notes.metricName));
   }
   let schema = Math.min(last.schema, first.schema);
+  let resets = 0;
+  for (let i = low + 1; i < high; i++) if (isResetAt(window, i)) resets++;
   for (let i = low + 1; i < high - 1; i++) {
     const current = histogramOf(window, i);
     if (usesCustomBuckets(current) !== custom) return notes.warn(mixedSchemas(notes.metricName));
     if (current.resetHint === "gauge") gauges = true;
     if (current.schema < schema) schema = current.schema;
+  }
+  if (resets === 0 && !gauges && window.histograms.startsMs === undefined && schema === last.schema) {
+    if (haveOneLayout(last, first)) return "plain";
   }
   const difference = subtractHistograms(coarserHistogram(last, schema), first);
   if (difference === undefined) return notes.warn(mixedSchemas(notes.metricName));

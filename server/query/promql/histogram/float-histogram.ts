@@ -1,6 +1,12 @@
 /** What is done to one histogram: scaled, cleared of empty buckets, made coarser, compared, measured. */
 
-import { type CounterResetHint, CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../../../model/histogram.ts";
+import {
+  type BucketSpan,
+  type CounterResetHint,
+  CUSTOM_BUCKETS_SCHEMA,
+  type NativeHistogram,
+} from "../../../model/histogram.ts";
+import { exponentialBound } from "./bucket-bounds.ts";
 import { type BucketSide, coarserSide, compactSide, sameBuckets } from "./bucket-layout.ts";
 
 /** Whether its bounds are listed one by one; such a histogram has neither zero bucket nor negative buckets. */
@@ -31,6 +37,15 @@ export function withSides(histogram: NativeHistogram, positive: BucketSide, nega
 /** The histogram with another hint; itself where the hint is the same. */
 export function withResetHint(histogram: NativeHistogram, resetHint: CounterResetHint): NativeHistogram {
   return histogram.resetHint === resetHint ? histogram : { ...histogram, resetHint };
+}
+
+/** Whether an exponential bucket lies wholly in the zero bucket: when histograms are put together it is left out. */
+export function hidesBuckets(histogram: NativeHistogram): boolean {
+  const { schema, zeroThreshold, positiveSpans, negativeSpans } = histogram;
+  if (zeroThreshold === 0 || usesCustomBuckets(histogram)) return false;
+  const hides = ([first]: readonly BucketSpan[]) =>
+    first !== undefined && exponentialBound(first.offset, schema) <= zeroThreshold;
+  return hides(positiveSpans) || hides(negativeSpans);
 }
 
 /** Without empty buckets, under the fewest spans; itself where that changes nothing. Results of operators are compact. */

@@ -9,6 +9,7 @@ import {
   type HistogramLoss,
   startCompensation,
 } from "./histogram-sum.ts";
+import { RunningTotal } from "./running-total.ts";
 
 /** What came up while histograms were put together; each is for a warning or info of the query. */
 class HistogramFindings {
@@ -33,30 +34,30 @@ class HistogramFindings {
 /** A compensated sum of histograms. */
 export class HistogramSum {
   readonly findings = new HistogramFindings();
-  #count = 0;
-  #sum: CompensatedHistogram | undefined;
+  #first: NativeHistogram | undefined;
+  /** Undefined up to the second histogram. */
+  #total: RunningTotal | undefined;
 
   add(histogram: NativeHistogram): void {
     if (this.findings.incompatible) return;
     this.findings.see(histogram);
-    this.#count++;
-    if (this.#sum === undefined) {
-      this.#sum = startCompensation(histogram);
+    if (this.#first === undefined) {
+      this.#first = histogram;
       return;
     }
-    const next = addCompensated(this.#sum, histogram, true);
-    if (next === undefined) {
-      this.findings.incompatible = true;
+    this.#total ??= new RunningTotal(startCompensation(this.#first));
+    if (this.#total.takes(histogram)) {
+      this.#total.add(histogram);
       return;
     }
-    this.#sum = next.sum;
-    this.findings.boundsReconciled ||= next.boundsReconciled;
+    const next = combine(this.#total.state, histogram, true, this.findings);
+    if (next !== undefined) this.#total = new RunningTotal(next);
   }
 
   /** The sum so far, not compact; undefined before the first histogram and where they do not go together. */
   get value(): NativeHistogram | undefined {
-    if (this.#sum === undefined || this.findings.incompatible) return undefined;
-    return this.#count === 1 ? this.#sum.histogram : closeCompensation(this.#sum);
+    if (this.findings.incompatible) return undefined;
+    return this.#total === undefined ? this.#first : closeCompensation(this.#total.state);
   }
 }
 
@@ -64,54 +65,70 @@ export class HistogramSum {
 export class HistogramMean {
   readonly findings = new HistogramFindings();
   #count = 0;
-  /** The sum, or the mean where `#isRunning`. */
-  #total: CompensatedHistogram | undefined;
-  #isRunning = false;
+  #first: NativeHistogram | undefined;
+  /** The sum; undefined up to the second histogram. */
+  #total: RunningTotal | undefined;
+  /** Set once the sum would have left the range of doubles. */
+  #mean: CompensatedHistogram | undefined;
 
   add(histogram: NativeHistogram): void {
     if (this.findings.incompatible) return;
     this.findings.see(histogram);
     this.#count++;
-    if (this.#total === undefined) {
-      this.#total = startCompensation(histogram);
-      return;
-    }
-    if (!this.#isRunning) {
-      // Where the sum would leave the range of doubles it is still needed as it was.
-      const sum = this.#combine(this.#total, histogram, staysFinite(this.#total.histogram, histogram));
-      if (sum === undefined) return;
-      if (!hasInfinite(sum.histogram)) {
-        this.#total = sum;
-        return;
-      }
-      this.#isRunning = true;
-      this.#total = divideCompensated(this.#total, this.#count - 1);
-    }
-    const share = (this.#count - 1) / this.#count;
-    const scaled = {
-      histogram: scaleHistogram(this.#total.histogram, share),
-      loss: mapLoss(this.#total.loss, (lost) => lost * share),
-    };
-    this.#total = this.#combine(scaled, divideHistogram(histogram, this.#count), true) ?? this.#total;
+    if (this.#first === undefined) this.#first = histogram;
+    else if (this.#mean !== undefined) this.#addToMean(this.#mean, histogram);
+    else this.#addToSum(this.#total ?? new RunningTotal(startCompensation(this.#first)), histogram);
   }
 
-  #combine(
-    total: CompensatedHistogram,
-    histogram: NativeHistogram,
-    overwrite: boolean,
-  ): CompensatedHistogram | undefined {
-    const next = addCompensated(total, histogram, overwrite);
-    if (next === undefined) this.findings.incompatible = true;
-    else this.findings.boundsReconciled ||= next.boundsReconciled;
-    return next?.sum;
+  #addToSum(total: RunningTotal, histogram: NativeHistogram): void {
+    this.#total = total;
+    if (total.takes(histogram)) {
+      if (!total.overflowsWith(histogram)) {
+        total.add(histogram);
+        return;
+      }
+    } else {
+      // Where the sum would leave the range of doubles it is still needed as it was.
+      const { state } = total;
+      const sum = combine(state, histogram, staysFinite(state.histogram, histogram), this.findings);
+      if (sum === undefined) return;
+      if (!hasInfinite(sum.histogram)) {
+        this.#total = new RunningTotal(sum);
+        return;
+      }
+    }
+    this.#addToMean(divideCompensated(total.state, this.#count - 1), histogram);
+  }
+
+  #addToMean(mean: CompensatedHistogram, histogram: NativeHistogram): void {
+    const share = (this.#count - 1) / this.#count;
+    const scaled = {
+      histogram: scaleHistogram(mean.histogram, share),
+      loss: mapLoss(mean.loss, (lost) => lost * share),
+    };
+    this.#mean = combine(scaled, divideHistogram(histogram, this.#count), true, this.findings) ?? mean;
   }
 
   /** The mean so far, not compact; undefined before the first histogram and where they do not go together. */
   get value(): NativeHistogram | undefined {
-    if (this.#total === undefined || this.findings.incompatible) return undefined;
-    if (this.#count === 1) return this.#total.histogram;
-    return closeCompensation(this.#isRunning ? this.#total : divideCompensated(this.#total, this.#count));
+    if (this.findings.incompatible) return undefined;
+    if (this.#mean !== undefined) return closeCompensation(this.#mean);
+    if (this.#total === undefined) return this.#first;
+    return closeCompensation(divideCompensated(this.#total.state, this.#count));
   }
+}
+
+/** A total with one more histogram in it; undefined where they do not go together. */
+function combine(
+  total: CompensatedHistogram,
+  histogram: NativeHistogram,
+  overwrite: boolean,
+  findings: HistogramFindings,
+): CompensatedHistogram | undefined {
+  const next = addCompensated(total, histogram, overwrite);
+  if (next === undefined) findings.incompatible = true;
+  else findings.boundsReconciled ||= next.boundsReconciled;
+  return next?.sum;
 }
 
 /** Whether no number of a sum can be infinite, seen from the largest of each. */

@@ -248,7 +248,10 @@ function mergeCustom(a: NativeHistogram, b: NativeHistogram, own: OwnSides, mode
 }
 
 /** The hint of a sum: equal ones stay, a gauge wins, and `reset` with `not_reset` is a collision. */
-function combinedHint(a: CounterResetHint, b: CounterResetHint): { resetHint: CounterResetHint; collision: boolean } {
+export function combinedHint(
+  a: CounterResetHint,
+  b: CounterResetHint,
+): { resetHint: CounterResetHint; collision: boolean } {
   if (a === b) return { resetHint: a, collision: false };
   if (a === "gauge" || b === "gauge") return { resetHint: "gauge", collision: false };
   return { resetHint: "unknown", collision: a !== "unknown" && b !== "unknown" };
