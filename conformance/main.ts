@@ -26,6 +26,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   promql: async () => (await import("./promql/suite.ts")).runPromql,
   "promql-clients": async () => (await import("./promql-clients/suite.ts")).runPromqlClients,
   "promql-compliance": async () => (await import("./promql-compliance/suite.ts")).runPromqlCompliance,
+  "promql-parser-fuzz": async () => (await import("./promql-parser/fuzz.ts")).runPromqlParserFuzz,
   "promql-parser": async () => (await import("./promql-parser/suite.ts")).runPromqlParser,
   "promql-fuzz": async () => (await import("./promql-fuzz/suite.ts")).runPromqlFuzz,
   "prometheus-remote": async () => (await import("./prometheus-remote/suite.ts")).runPrometheusRemote,
@@ -40,6 +41,7 @@ const WITHOUT_FILES = new Set([
   "promql-clients",
   "promql-fuzz",
   "prometheus-remote",
+  "promql-parser-fuzz",
   "query-limits",
 ]);
 
