@@ -323,3 +323,23 @@ test("what live views are shown is what is stored: rows left out are missing, lo
   assert.deepEqual([stored, batch.rows], [1, 1]);
   assert.equal(textReader(batch.text)(batch.name[0]).length, 1_024);
 });
+
+test("what is sent again is stored and counted once, over a crash too", async (t) => {
+  const running = await start(t);
+  const batch = batchOf(calls(0, 20));
+  const send = () => running.ingest.receive({ batch, ...AS_SENT, transport: "grpc" });
+  const together = await Promise.all([send(), send()]);
+  assert.deepEqual(
+    together.map(({ kind }) => kind),
+    ["stored", "stored"],
+  );
+  await restart(running, "crash");
+  assert.equal((await send()).kind, "stored");
+  const [[rows]] = (await rowsOf(running.store, "SELECT count(*) FROM spans")) as [[string]];
+  assert.equal(Number(rows), batch.rows);
+  const repeated = 2 * batch.rows;
+  assert.match(running.telemetry.render(), new RegExp(`\\{signal="traces",reason="repeated"\\} ${repeated}$`, "m"));
+  await running.ingest.flush();
+  running.clock.ms += 60_000;
+  await assertOneTruth(running.store);
+});

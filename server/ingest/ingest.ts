@@ -9,13 +9,17 @@ import { DERIVED_METADATA, type DerivedStreams } from "../derive/derived-streams
 import { ThalwegError } from "../model/errors.ts";
 import { SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
 import type { CommitReceipt } from "../store/writer.ts";
-import { batchBytes, checkBatch } from "./check-batch.ts";
+import { ATTRIBUTES_MAX, batchBytes, checkBatch } from "./check-batch.ts";
 import { DerivedFlush, type FlushDeps } from "./derived-flush.ts";
 import { restoreStreams } from "./restore-streams.ts";
+import { type Claim, SeenSpans, type Undecided } from "./seen-spans.ts";
+import { selectRows } from "./select-rows.ts";
 
 /** Bytes of batches that may wait for their commit at one time; beyond them the sender is refused. */
 const PENDING_BYTES_MAX = 128 * 2 ** 20;
 const RETRY_AFTER_SECONDS = 2;
+/** Spans stored before the start that are known when they come again. */
+const REMEMBERED_SPANS_MAX = 65_536;
 /** How long a refusal of the store is told where nobody sends spans any more. */
 const TROUBLE_MS = 15_000;
 const REPLAY = SPAN_SOURCES.indexOf("replay");
@@ -57,6 +61,7 @@ export class Ingest {
   readonly #deps: IngestDeps;
   readonly #streams: DerivedStreams;
   readonly #flush: DerivedFlush;
+  readonly #seen: SeenSpans;
   #pendingBytes = 0;
   #pending = 0;
   #whenIdle: (() => void) | undefined;
@@ -66,9 +71,10 @@ export class Ingest {
   #trouble: { readonly why: string; readonly atMs: number } | undefined;
 
   /** Use `openIngest`. */
-  constructor(deps: IngestDeps, streams: DerivedStreams) {
+  constructor(deps: IngestDeps, streams: DerivedStreams, seen: SeenSpans) {
     this.#deps = deps;
     this.#streams = streams;
+    this.#seen = seen;
     this.#flush = new DerivedFlush(streams, deps);
     deps.telemetry.onRender(() => this.#tellCounts());
     for (const metadata of DERIVED_METADATA) deps.writer.describe(metadata);
@@ -93,7 +99,32 @@ export class Ingest {
     this.#countRejected(checked.rejected);
     if (checked.batch.rows === 0) return { stored: 0, batch: checked.batch, rejected: checked.rejected };
     this.#tellLiveSpans(checked.batch);
-    const receipt = await this.#commit(checked.batch, origin, bytes);
+    let claim = this.#claim(checked.batch, transport);
+    // Nothing is awaited without need: what is under way is counted in the turn in which it came.
+    while (claim.kind === "undecided") {
+      await claim.decided;
+      claim = this.#claim(checked.batch, transport);
+    }
+    const { fresh: freshRows, settle } = claim;
+    const repeated = checked.batch.rows - freshRows.length;
+    if (repeated > 0) {
+      telemetry.count("thalweg_ingest_rejected_total", { signal, reason: "repeated" }, repeated);
+    }
+    if (freshRows.length === 0) {
+      settle(true);
+      return { stored: 0, batch: checked.batch, rejected: checked.rejected };
+    }
+    const fresh = repeated === 0 ? checked.batch : selectRows(checked.batch, freshRows, ATTRIBUTES_MAX);
+    const receipt = await this.#commit(fresh, origin, bytes).then(
+      (stored) => {
+        settle(true);
+        return stored;
+      },
+      (error: unknown) => {
+        settle(false);
+        throw error;
+      },
+    );
     for (const [what, count] of [...(origin.mended ?? []), ...checked.mended]) {
       telemetry.count("thalweg_ingest_mended_total", { signal, what }, count);
     }
@@ -156,6 +187,12 @@ export class Ingest {
       });
     }
     await this.#flush.close();
+  }
+
+  /** Rows that are not stored already: whoever may send again may have done so. */
+  #claim(batch: SpanBatch, transport: Transport): Claim | Undecided {
+    if (transport === "grpc" || transport === "http") return this.#seen.claim(batch);
+    return { kind: "claimed", fresh: allRows(batch), settle: () => {} };
   }
 
   /** The continuation of a commit runs in the order of commits, and derives in the same turn: see the invariants. */
@@ -232,7 +269,14 @@ export class Ingest {
  * Call it once for a store, before anything commits spans.
  */
 export async function openIngest(deps: IngestDeps): Promise<Ingest> {
-  return new Ingest(deps, await restoreStreams(deps));
+  const streams = await restoreStreams(deps);
+  const seen = new SeenSpans();
+  seen.remember(await deps.writer.recentSpans(REMEMBERED_SPANS_MAX));
+  return new Ingest(deps, streams, seen);
+}
+
+function allRows({ rows }: SpanBatch): Uint32Array {
+  return Uint32Array.from({ length: rows }, (_, row) => row);
 }
 
 function sumOf(counts: ReadonlyMap<string, number> | undefined): number {

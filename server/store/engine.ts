@@ -19,11 +19,12 @@ import { isCorruption, isInvalidated, numberOf, openDatabase, readRows } from ".
 import { type DamageListener, DayFiles, dayEndMs, dayOf } from "./day-files.ts";
 import { loadSnapshot, saveSnapshot } from "./derived.ts";
 import type { CheckedSql, SqlAnswer, SqlLimits } from "./reader.ts";
+import { readRecentSpans } from "./recent-spans.ts";
 import { replayCommits, TraceReader } from "./span-reader.ts";
 import { SpanWriter, type UnsettledBatch } from "./span-writer.ts";
 import { SqlRunner } from "./sql-runner.ts";
 import { TraceIndex } from "./trace-index.ts";
-import type { CommitReceipt, DerivedSnapshot, EdgeMinute } from "./writer.ts";
+import type { CommitReceipt, DerivedSnapshot, EdgeMinute, RecentSpans } from "./writer.ts";
 
 /** Traces read at once, snapshots and replays included. */
 const READERS = 2;
@@ -158,6 +159,11 @@ export class Engine {
   loadDerived(): Promise<DerivedSnapshot | undefined> {
     const { readers, files } = this.#parts;
     return readers.use((connection) => loadSnapshot(connection, files.attached));
+  }
+
+  recentSpans(spansMax: number): Promise<RecentSpans> {
+    const { readers, files } = this.#parts;
+    return readers.use((connection) => readRecentSpans(connection, files.attached, spansMax));
   }
 
   replaySpans(sequence: number, onBatch: (batch: SpanBatch, sequence: number) => void): Promise<void> {

@@ -181,6 +181,7 @@ function doorsOf(engine: EngineHolder, metrics: MetricStore): Pick<Store, "write
       commitSpans: async (batch) => engine.open().commit(batch),
       saveDerived: async (snapshot, edges) => engine.open().saveDerived(snapshot, edges),
       loadDerived: async () => engine.open().loadDerived(),
+      recentSpans: async (spansMax) => engine.open().recentSpans(spansMax),
       replaySpans: async (sequence, onBatch) => engine.open().replaySpans(sequence, onBatch),
       appendSamples: (samples) => metrics.append(samples),
       appendSeries: (series) => metrics.appendSeries(series),

@@ -67,6 +67,9 @@ export interface AppendOutcome {
   readonly firstExemplarRefusal: string | undefined;
 }
 
+/** Columns of `SpanBatch` that tell one span from another. */
+export type RecentSpans = Pick<SpanBatch, "rows" | "traceId" | "spanId" | "kind" | "startNs" | "endNs">;
+
 /** Takes what ingest accepted. */
 export interface StoreWriter {
   /**
@@ -78,6 +81,8 @@ export interface StoreWriter {
   /** Stores a snapshot and the edge rows that came since the last one, in one transaction. */
   saveDerived(snapshot: DerivedSnapshot, edges: readonly EdgeMinute[]): Promise<void>;
   loadDerived(): Promise<DerivedSnapshot | undefined>;
+  /** What tells the spans stored last apart; about `spansMax` at most. */
+  recentSpans(spansMax: number): Promise<RecentSpans>;
   /** Calls `onBatch` with the spans of every commit after `sequence`, in order. */
   replaySpans(sequence: number, onBatch: (batch: SpanBatch, sequence: number) => void): Promise<void>;
   /** Appends samples; resolves after the head's log is durable. Out-of-order samples are counted and left out. */

@@ -26,6 +26,7 @@ const REJECT_REASONS = [
   "span_id_zero",
   "parent_span_id_length",
   "spans_max",
+  "repeated",
   "overload",
   "store_unavailable",
   "labels_invalid",
