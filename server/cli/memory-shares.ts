@@ -5,7 +5,7 @@
  * |---|---|---|
  * | DuckDB | a quarter of the memory, 128 MiB to 2 GiB | `openStore` |
  * | rows of two SQL answers | a 16th each, 32 MiB to 1 GiB | `openStore` |
- * | metric head | an eighth, 48 to 384 MiB | `openStore` |
+ * | series, and samples that are in no block yet | an eighth, 48 MiB to 2 GiB | `openStore` |
  * | values of all PromQL queries, 16 bytes each | a 16th, from 32 MiB on | `openPromqlDoor` |
  * | labels and texts of all PromQL queries, half of it for a million series | a 16th, 32 MiB to 2 GiB | `openPromqlDoor` |
  * | one PromQL answer | a 32nd, 16 to 256 MiB | `openPromqlDoor` |
@@ -49,7 +49,7 @@ export function memoryShares(bytesAvailable: number): MemoryShares {
   return {
     duckdbBytes: share(4, 128, 2_048),
     answerBytes: share(16, 32, 1_024),
-    headBytes: share(8, 48, 384),
+    headBytes: share(8, 48, 2_048),
     bodiesBytes: share(8, 64, 256),
     pendingBytes: share(16, 32, 128),
     querySamples: Math.floor(share(16, 32, 1_048_576) / SAMPLE_BYTES),

@@ -13,14 +13,21 @@ import type { Exemplar, MetricMetadata } from "../model/series.ts";
 import { ExemplarRing } from "./metric-exemplars.ts";
 import { type LogDamage, type LogDurability, type MetricLog, openMetricLog } from "./metric-log.ts";
 import { type OfSeries, writeDeclarations, writeExemplars, writeMetadata, writeSamples } from "./metric-log-record.ts";
-import { appendSample, insertLate, type MetricSeries, newestOf, SERIES_BYTES } from "./metric-series.ts";
+import { MetadataTable } from "./metric-metadata.ts";
+import {
+  appendSample,
+  insertLate,
+  type MetricSeries,
+  type NewestSample,
+  newestOf,
+  SERIES_BYTES,
+} from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
 import { Stage, type Write } from "./metric-stage.ts";
 import type { Sample } from "./metric-track.ts";
 import type { AppendOutcome, SampleRefusal } from "./writer.ts";
 
 const WAITING_SAMPLES_MAX = 1_000_000;
-const METADATA_MAX = 10_000;
 /** Labels and object of an exemplar, and its place in two lists. */
 const EXEMPLAR_BYTES = 500;
 
@@ -60,11 +67,7 @@ interface Waiting {
 export class MetricHead {
   readonly #options: HeadOptions;
   readonly exemplars: ExemplarRing<MetricSeries>;
-  readonly #metadata = new Map<string, MetricMetadata>();
-  /** Announced since the last write to the log. */
-  readonly #announced = new Set<string>();
-  /** Segment that starts with all metadata. */
-  #describedIn = 0;
+  readonly metadata = new MetadataTable();
   readonly #out = new ByteWriter();
   readonly #leftOut = new Map<SampleRefusal, number>();
   #openLog: MetricLog | undefined;
@@ -112,7 +115,7 @@ export class MetricHead {
           const series = declared.get(ref);
           if (series !== undefined) this.exemplars.add(series, exemplar);
         },
-        metadata: (metadata) => this.#keepMetadata(metadata),
+        metadata: (metadata) => this.metadata.keep(metadata),
       },
     );
     this.#openLog = log;
@@ -156,21 +159,12 @@ export class MetricHead {
     const bytes = this.#encode({ samples: [], exemplars }, segment);
     if (bytes.length > 0) await log.write(bytes, Number.NEGATIVE_INFINITY);
     await log.sync();
-    this.#describedIn = segment;
+    this.metadata.written(segment);
   }
 
   /** Announces type, help and unit of a metric; written to the log soon after. */
   describe(metadata: MetricMetadata): void {
-    const known = this.#metadata.get(metadata.name);
-    const { type, help, unit } = metadata;
-    if (known !== undefined && known.type === type && known.help === help && known.unit === unit) return;
-    if (!this.#keepMetadata(metadata) || this.#closed) return;
-    this.#announced.add(metadata.name);
-    this.#startDraining();
-  }
-
-  metadata(): MetricMetadata[] {
-    return [...this.#metadata.values()];
+    if (!this.#closed && this.metadata.announce(metadata)) this.#startDraining();
   }
 
   /** Memory of samples, series and exemplars. */
@@ -214,7 +208,7 @@ export class MetricHead {
     for (;;) {
       const turn = this.#turns.shift();
       if (turn !== undefined) await turn();
-      else if (this.#waiting.length === 0 && this.#announced.size === 0) break;
+      else if (this.#waiting.length === 0 && !this.metadata.isDue) break;
       else if (this.#waiting.length === 0 || (await this.#hasRoom())) await this.#takeGroup();
     }
     this.#draining = undefined;
@@ -247,8 +241,7 @@ export class MetricHead {
       const outcomes = await this.#writeGroup(group.map(({ write }) => write));
       for (const [i, outcome] of outcomes.entries()) group[i]?.resolve(outcome);
     } catch (error) {
-      // Metadata is announced again by whoever sends it; a write alone for it is not tried again.
-      this.#announced.clear();
+      this.metadata.giveUp();
       for (const { reject } of group) reject(error);
     }
   }
@@ -277,8 +270,7 @@ export class MetricHead {
       for (const write of writes) outcomes.push(stage.add(write));
       const bytes = this.#encode(stage, segment);
       if (bytes.length > 0) await log.write(bytes, stage.maxMs);
-      this.#describedIn = segment;
-      this.#announced.clear();
+      this.metadata.written(segment);
     } catch (error) {
       stage.rollBack();
       if (error instanceof ThalwegError) throw error;
@@ -300,8 +292,7 @@ export class MetricHead {
     samples.forEach(declare);
     exemplars.forEach(declare);
     this.#out.clear();
-    const described = this.#describedIn === segment ? this.#announced : this.#metadata.keys();
-    const metadata = [...described].flatMap((name) => this.#metadata.get(name) ?? []);
+    const metadata = this.metadata.dueIn(segment);
     if (metadata.length > 0) writeMetadata(this.#out, metadata);
     if (undeclared.length > 0) writeDeclarations(this.#out, undeclared);
     if (samples.length > 0) writeSamples(this.#out, samples);
@@ -310,8 +301,8 @@ export class MetricHead {
   }
 
   #applyAll(stage: Stage): void {
-    for (const { series, item, late, counted, outcome } of stage.samples) {
-      if (!late) this.#append(series, item);
+    for (const { series, item, newest, late, counted, outcome } of stage.samples) {
+      if (!late) this.#append(series, item, newest);
       else if (this.#insert(series, item) === "duplicate") outcome.takeBack(counted, "duplicate");
     }
     this.#samplesAppended += stage.samples.length;
@@ -330,11 +321,11 @@ export class MetricHead {
       return;
     }
     series.logged = newestOf(sample);
-    this.#append(series, sample);
+    this.#append(series, sample, series.logged);
   }
 
-  #append(series: MetricSeries, sample: Sample): void {
-    this.sampleBytes += appendSample(series, sample);
+  #append(series: MetricSeries, sample: Sample, newest: NewestSample): void {
+    this.sampleBytes += appendSample(series, sample, newest);
     const { timestampMs } = sample;
     if (timestampMs > this.newestMs) this.newestMs = timestampMs;
     if (timestampMs < this.oldestMs) this.oldestMs = timestampMs;
@@ -346,12 +337,6 @@ export class MetricHead {
     this.sampleBytes += grew;
     if (sample.timestampMs < this.oldestMs) this.oldestMs = sample.timestampMs;
     return "new";
-  }
-
-  #keepMetadata(metadata: MetricMetadata): boolean {
-    if (this.#metadata.size >= METADATA_MAX && !this.#metadata.has(metadata.name)) return false;
-    this.#metadata.set(metadata.name, metadata);
-    return true;
   }
 
   #counted(outcome: AppendOutcome): AppendOutcome {

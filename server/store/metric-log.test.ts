@@ -6,16 +6,20 @@ import type { ThalwegError } from "../model/errors.ts";
 import type { Labels, Matcher, SampleToAppend, SeriesSamples } from "../model/series.ts";
 import {
   allOf,
+  anyHistogram,
   EVERYTHING,
+  grown,
   labels,
   linesOf,
   metricDirectory,
   openMetrics,
   random,
   START_MS,
+  seriesOf,
   valuesOf,
 } from "./metric-fixture.ts";
 
+const H = labels("h");
 const N: Matcher[] = [{ name: "__name__", kind: "=", value: "n" }];
 
 test("select agrees with a naive model, before and after a restart", async (t) => {
@@ -169,8 +173,15 @@ test("a flipped bit costs at most its own record, is reported, and the file is k
   const directory = await metricDirectory(t);
   const metrics = await openMetrics(directory);
   const series = Array.from({ length: 3 }, (_, i) => labels("m", { i: String(i) }));
+  const histogram = anyHistogram(random(2));
   for (let n = 0; n < 5; n++) {
-    await metrics.append(series.map((l) => ({ labels: l, timestampMs: START_MS + n, value: n })));
+    await metrics.appendSeries([
+      ...series.map((l) => seriesOf(l, [[START_MS + n, n]])),
+      {
+        ...seriesOf(H, [[START_MS + n, grown(histogram, n), 5]]),
+        exemplars: [{ labels: H, timestampMs: n, value: n }],
+      },
+    ]);
   }
   await metrics.close();
   const name = (await readdir(join(directory, "wal")))[0] ?? "";
@@ -187,7 +198,13 @@ test("a flipped bit costs at most its own record, is reported, and the file is k
     const { offset = 0, bytes = 0, quarantine = "" } = damage[0]?.values ?? {};
     assert.ok(Number(offset) <= at && at < Number(offset) + Number(bytes), `flip at ${at} lies in what is reported`);
     assert.deepEqual(await readFile(String(quarantine)), flipped);
-    const found = await opened.reader.select(EVERYTHING, 0, Number.MAX_SAFE_INTEGER);
+    const [histograms] = await opened.reader.select([{ name: "__name__", kind: "=", value: "h" }], 0, 2 ** 52);
+    for (const [n, found] of [...(histograms?.timestampsMs ?? [])].map((ms, i) => [ms - START_MS, i] as const)) {
+      const { resetHint, ...read } = histograms?.histograms?.[found] ?? histogram;
+      const { resetHint: _, ...sent } = grown(histogram, n);
+      assert.deepEqual(read, sent, `${resetHint}`);
+    }
+    const found = await opened.reader.select([{ name: "__name__", kind: "=", value: "m" }], 0, 2 ** 52);
     const counts = found.map(({ values }) => [...values]);
     const firstRecord = counts.length === 0; // the declaration was hit, so samples have no name
     if (!firstRecord) for (const values of counts) assert.ok(values.length >= 4, `flip at ${at}: ${values}`);

@@ -1,12 +1,13 @@
 /** All series of memory and blocks, by labels. */
 
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import type { Labels } from "../model/series.ts";
 import { LabelIndex } from "./metric-label-index.ts";
 import { emptySeries, type MetricSeries } from "./metric-series.ts";
 
 const HASH_PRIME = 0x0100_0193;
-const HASH_START = 0x811c_9dc5;
+/** Another one in each process, so that nobody can choose labels that share a hash. */
+const HASH_START = randomBytes(4).readInt32LE();
 
 /**
  * Series by their labels.

@@ -27,7 +27,7 @@ import {
 /** Memory of a series that lies in blocks only: labels, index entries and this object. Measured, rounded up. */
 export const SERIES_BYTES = 500;
 /** What comes to it while it has samples in memory. */
-const HEAD_BYTES = 400;
+export const HEAD_BYTES = 700;
 
 const KIND_NONE = 0;
 const KIND_FLOAT = 1;
@@ -125,13 +125,14 @@ export function numberOfSample({ kind, identity }: NewestSample): number | undef
 /**
  * Adds a sample newer than all others of the series.
  *
+ * @param newest What `newestOf` says of it.
  * @returns By how many bytes the memory of the series grew (negative when a chunk was sealed).
  */
-export function appendSample(series: MetricSeries, sample: Sample): number {
+export function appendSample(series: MetricSeries, sample: Sample, newest: NewestSample): number {
   const { timestampMs, histogram } = sample;
   const isFirst = series.head === undefined;
   const head = headOf(series);
-  series.applied = newestOf(sample);
+  series.applied = newest;
   const atFirst = isFirst ? HEAD_BYTES : 0;
   if (histogram === undefined) {
     head.lastHistogram = undefined;

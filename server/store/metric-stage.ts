@@ -26,6 +26,7 @@ export type Write =
 export interface StagedSample {
   readonly series: MetricSeries;
   readonly item: Sample;
+  readonly newest: NewestSample;
   readonly late: boolean;
   readonly counted: Counted;
   readonly outcome: OutcomeCounter;
@@ -148,7 +149,7 @@ export class Stage {
       outcome.keep(counted);
       if (verdict === "append") series.logged = newest;
       if (newest.ms > this.maxMs) this.maxMs = newest.ms;
-      this.samples.push({ series, item: sample, late: verdict === "late", counted, outcome });
+      this.samples.push({ series, item: sample, newest, late: verdict === "late", counted, outcome });
     } else if (isRefusal(this.#judge(newest, series.beforeWrite))) {
       outcome.refuse(counted, verdict, orderRefusal(verdict, sample, series.beforeWrite, series.labels));
     } else {

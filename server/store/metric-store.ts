@@ -12,14 +12,16 @@ import { joinBlocks } from "./metric-joiner.ts";
 import type { LogDurability } from "./metric-log.ts";
 import { MetricReader } from "./metric-reader.ts";
 import { MetricSealer } from "./metric-sealer.ts";
-import { chunksIn, SERIES_BYTES } from "./metric-series.ts";
+import { chunksIn, HEAD_BYTES, SERIES_BYTES } from "./metric-series.ts";
 import { SeriesTable } from "./metric-series-table.ts";
 import { censusOf } from "./metric-status.ts";
 import type { MetricStatus } from "./reader.ts";
 import type { AppendOutcome } from "./writer.ts";
 
 const SEGMENT_BYTES_MAX = 16 * 2 ** 20;
-const SERIES_MAX = 300_000;
+const SERIES_MAX = 1_000_000;
+/** Part of the memory that series may take when all of them have samples in it; the rest is for the samples. */
+const SERIES_PART = 0.7;
 const MEMORY_BYTES_MAX = 384 * 2 ** 20;
 /** As many as Prometheus keeps unless told otherwise. */
 const EXEMPLARS_MAX = 100_000;
@@ -97,7 +99,9 @@ export class MetricStore {
   static async open(options: MetricStoreOptions): Promise<MetricStore> {
     const { directory, clock, onDamage = () => undefined } = options;
     const memoryBytesMax = options.memoryBytesMax ?? MEMORY_BYTES_MAX;
-    const seriesMax = options.seriesMax ?? Math.min(SERIES_MAX, Math.floor((0.6 * memoryBytesMax) / SERIES_BYTES));
+    const seriesMax =
+      options.seriesMax ??
+      Math.min(SERIES_MAX, Math.floor((SERIES_PART * memoryBytesMax) / (SERIES_BYTES + HEAD_BYTES)));
     const table = new SeriesTable(seriesMax);
     const blocks = await openBlocks({
       directory: join(directory, "blocks"),
@@ -146,7 +150,7 @@ export class MetricStore {
 
   /** @see StoreReader */
   metadata(): MetricMetadata[] {
-    return this.#parts.head.metadata();
+    return this.#parts.head.metadata.all();
   }
 
   /** Seals every sample that is in memory when it is called; resolves when it is in a durable block. */
