@@ -102,23 +102,37 @@ class VectorMatcher {
     return made;
   }
 
-  /** Two series of the one side in a match group are an error even where nothing of the many side matches them. */
+  /**
+   * Two series of the one side in a match group are an error even where nothing of the many side matches them. Of
+   * several such pairs the one at the first step is told, and of those the first in order.
+   */
   #refuseDuplicates(): void {
+    if (this.#groups.size === this.#one.length) return;
+    const { steps } = this.#grid;
     const hasFill = this.#fillMany !== undefined || this.#fillOne !== undefined;
-    let manyAt: Uint8Array | undefined;
-    for (const { ones } of this.#groups.values()) {
-      if (ones.length < 2) continue;
-      manyAt ??= hasFill ? new Uint8Array(this.#grid.steps).fill(1) : presence(this.#many, this.#grid.steps);
-      const seen = new Int32Array(this.#grid.steps).fill(-1);
-      for (const [index, one] of ones.entries()) {
-        for (let k = 0; k < this.#grid.steps; k++) {
-          if (one.present[k] === ABSENT || manyAt[k] === 0) continue;
-          const before = ones[seen[k] ?? -1];
-          if (before !== undefined) this.#duplicateError(before, one);
-          seen[k] = index;
+    const counts = hasFill ? new Uint8Array(steps).fill(1) : presence(this.#many, steps);
+    const firsts = new Map<MatchGroup, (StepSeries | undefined)[]>();
+    let pair: readonly [StepSeries, StepSeries] | undefined;
+    let before = steps;
+    for (const one of this.#one) {
+      const group = this.#groupOf(one);
+      if (group.ones.length < 2) continue;
+      let first = firsts.get(group);
+      if (first === undefined) {
+        first = new Array<StepSeries | undefined>(steps);
+        firsts.set(group, first);
+      }
+      for (let k = 0; k < before; k++) {
+        if (one.present[k] === ABSENT || counts[k] === 0) continue;
+        const other = first[k];
+        if (other === undefined) first[k] = one;
+        else {
+          pair = [other, one];
+          before = k;
         }
       }
     }
+    if (pair !== undefined) this.#duplicateError(...pair);
   }
 
   #duplicateError(first: StepSeries, second: StepSeries): never {
