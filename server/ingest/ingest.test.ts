@@ -339,7 +339,8 @@ test("what is sent again is stored and counted once, over a crash too", async (t
   assert.equal(Number(rows), batch.rows);
   const repeated = 2 * batch.rows;
   assert.match(running.telemetry.render(), new RegExp(`\\{signal="traces",reason="repeated"\\} ${repeated}$`, "m"));
-  await running.ingest.flush();
   running.clock.ms += 60_000;
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  await running.ingest.flush();
   await assertOneTruth(running.store);
 });
