@@ -89,6 +89,8 @@ export interface PrometheusDeps {
   ruleGroups(): readonly RuleGroupState[];
   /** Addresses that alerts are sent to. */
   alertmanagers(): readonly string[];
+  /** Functions of alert templates beyond Go's own. */
+  readonly templateFunctions: readonly string[];
   /** Loads the rules again and says what is wrong; undefined where nobody may ask for that over HTTP. */
   readonly reloadRules?: (() => Promise<string | undefined>) | undefined;
 }

@@ -163,6 +163,7 @@ export async function startFixture(
       damageCount: () => 0,
       ruleGroups: () => [],
       alertmanagers: () => [],
+      templateFunctions: ["humanize"],
       ...prometheus,
     },
     sql: {

@@ -109,6 +109,7 @@ function featureList({ prometheus }: ApiDeps): Readonly<Record<string, FeatureLi
     prometheus: { agent_mode: false, auto_reload_config: false, server_mode: true },
     ...promqlFeatureList(prometheus.promql),
     rules: { concurrent_rule_eval: false, keep_firing_for: true, query_offset: true },
+    templating_functions: Object.fromEntries(prometheus.templateFunctions.map((name) => [name, true])),
   };
 }
 

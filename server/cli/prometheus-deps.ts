@@ -7,6 +7,7 @@ import type { Clock } from "../model/clock.ts";
 import { printDurationMs } from "../model/duration.ts";
 import { chooseFeatures } from "../query/promql/features.ts";
 import { PROMQL_DEFAULTS, type PromqlSettings } from "../query/promql/query.ts";
+import { addedTemplateFunctions } from "../rules/template/template-functions.ts";
 import type { Store } from "../store/store.ts";
 import type { RunningRules } from "./start-rules.ts";
 
@@ -52,6 +53,7 @@ export function prometheusDeps(parts: PrometheusParts): PrometheusDeps {
     damageCount: () => store.stats().damages,
     ruleGroups: () => parts.rules.groups(),
     alertmanagers: () => parts.rules.alertmanagers(),
+    templateFunctions: addedTemplateFunctions(),
     reloadRules: settings.enableLifecycle ? () => parts.rules.reload() : undefined,
   };
 }

@@ -1,5 +1,6 @@
 /** Aggregations over the series of a vector, step by step. */
 
+import { printPlainNumber } from "../../../grammar/promql-number.ts";
 import type { PromqlAggregate } from "../../../grammar/promql-tree.ts";
 import type { Labels } from "../../model/series.ts";
 import { HistogramGroup } from "./aggregate-histograms.ts";
@@ -8,7 +9,7 @@ import { type Evaluation, unwrapParens } from "./evaluation.ts";
 import { printHistogram } from "./histogram/histogram-text.ts";
 import { ignoredInAggregation } from "./histogram-messages.ts";
 import { isLabelName } from "./label-functions.ts";
-import { printGeneral, printPlainNumber } from "./number-text.ts";
+import { printGeneral } from "./number-text.ts";
 import { extremes } from "./pick-aggregate.ts";
 import { quantileOf } from "./quantile.ts";
 import { PromqlExecutionError } from "./query-error.ts";

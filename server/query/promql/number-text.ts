@@ -1,5 +1,7 @@
 /** Numbers as Prometheus writes them. */
 
+import { printPlainNumber } from "../../../grammar/promql-number.ts";
+
 /** Shortest digits that read back the same: `"1e-07"`, `"+Inf"`, `"NaN"`, as in samples of the HTTP API. */
 export function printSample(value: number): string {
   if (Number.isNaN(value)) return "NaN";
@@ -10,23 +12,6 @@ export function printSample(value: number): string {
   const exponent = text.indexOf("e");
   if (exponent === -1 || text.length - exponent > 3) return text;
   return `${text.slice(0, exponent + 2)}0${text.slice(exponent + 2)}`;
-}
-
-/** The same digits, never with an exponent, as in scalars and in labels made of values. */
-export function printPlainNumber(value: number): string {
-  const text = printSample(value);
-  const at = text.indexOf("e");
-  if (at === -1) return text;
-  const exponent = Number(text.slice(at + 1));
-  const negative = text.startsWith("-");
-  const [whole = "", fraction = ""] = text.slice(negative ? 1 : 0, at).split(".");
-  const digits = whole + fraction;
-  const point = whole.length + exponent;
-  let plain: string;
-  if (point <= 0) plain = `0.${"0".repeat(-point)}${digits}`;
-  else if (point >= digits.length) plain = digits + "0".repeat(point - digits.length);
-  else plain = `${digits.slice(0, point)}.${digits.slice(point)}`;
-  return negative ? `-${plain}` : plain;
 }
 
 /** A number as a label value of histograms: whole numbers end in `.0`, as in OpenMetrics. */

@@ -1,11 +1,12 @@
 /** Results and errors as the JSON of Prometheus' HTTP API. */
 
+import { printPlainNumber } from "../../../grammar/promql-number.ts";
 import { ThalwegError } from "../../model/errors.ts";
 import type { NativeHistogram } from "../../model/histogram.ts";
 import type { Labels } from "../../model/series.ts";
 import type { PromqlErrorType, RenderedAnswer } from "../doors.ts";
 import { printHistogramJson } from "./histogram-json.ts";
-import { printPlainNumber, printSample, printSeconds } from "./number-text.ts";
+import { printSample, printSeconds } from "./number-text.ts";
 import { isBadQuery, type PromqlOutcome, type PromqlResult, type SampleSeries } from "./query.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import { renderStatistics } from "./render-statistics.ts";

@@ -124,6 +124,16 @@ const FUNCTIONS: ReadonlyMap<string, Entry> = new Map(
   } satisfies Record<string, Entry>),
 );
 
+/** Those of Go, which Prometheus does not count among its own. */
+const GO_FUNCTIONS: ReadonlySet<string> = new Set(
+  "and or not len index slice print println printf html js urlquery eq ne lt le gt ge".split(" "),
+);
+
+/** Functions that Prometheus adds to those of Go. */
+export function addedTemplateFunctions(): string[] {
+  return [...FUNCTIONS.keys()].filter((name) => !GO_FUNCTIONS.has(name)).sort();
+}
+
 /** Whether templates may call a function of that name. */
 export function isTemplateFunction(name: string): boolean {
   return FUNCTIONS.has(name);
