@@ -57,7 +57,7 @@ function result(histogram: NativeHistogram): HistogramOutcome {
 }
 
 /** The note on two samples that an operator does not take. */
-export function refused(op: string, left: number | NativeHistogram, right: number | NativeHistogram): HistogramOutcome {
+function refused(op: string, left: number | NativeHistogram, right: number | NativeHistogram): HistogramOutcome {
   const message = incompatibleTypes(op, typeName(left), typeName(right));
   return { kind: "none", note: { severity: "info", message } };
 }

@@ -23,7 +23,7 @@ export const FLOAT = 1;
 export const HISTOGRAM = 2;
 
 /** Histograms by step or by sample; sparse. */
-export type HistogramColumn = (NativeHistogram | undefined)[];
+type HistogramColumn = (NativeHistogram | undefined)[];
 
 /** One series; `present[k]` says whether step `k` has nothing, a float in `values` or a histogram in `histograms`. */
 export interface StepSeries {
