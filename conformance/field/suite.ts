@@ -1,5 +1,5 @@
 /**
- * Reports of users of other systems, played between two real processes under live capture.
+ * Reports of users of other systems: conversations played between two real processes under live capture, and metrics.
  */
 
 import { spawnSync } from "node:child_process";
@@ -10,6 +10,7 @@ import { oneTruthFault } from "../one-truth.ts";
 import { Program, sleep, until } from "../program.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
 import { FIELD_CASES, type FieldSpan } from "./expectations.ts";
+import { checkMetricReports } from "./metric-reports.ts";
 import { checkWorkers } from "./workers.ts";
 
 const RUNGS = ["socket", "packet"] as const;
@@ -21,6 +22,7 @@ const QUIET_MS = 700;
 /** The suite `field`: each report under `dir` is played under live capture and held to its own expectation. */
 export async function runField({ dir }: { dir: string }): Promise<SuiteOutcome> {
   const report = new SuiteReport();
+  await checkMetricReports(dir, report);
   if (process.getuid?.() !== 0) {
     report.skip("field", "live capture needs root", "capture");
     return report.outcome;

@@ -32,20 +32,44 @@ export interface ApiAnswer {
   readonly infos?: readonly string[];
 }
 
+/** Differences that mean something; the first that is found is told. */
+type Harm = "status" | "annotations" | "shape" | "value" | "order";
+
+/**
+ * Differences that do not.
+ *
+ * - `last digits`: exp, log, pow, sin and their like. Go's differ from V8's in the last bit or two, and from themselves on
+ *   another processor: its exp uses fused multiplication where there is one.
+ * - `subnormal`: Go's logarithm on amd64 takes subnormal numbers for ones near 2 ** -1022.
+ * - `layout`: Prometheus' chunks spell out the empty buckets that a neighbour in the chunk needs, and times NaN or Inf
+ *   these are NaN.
+ * - `wording`: of an error whose type and status are the same.
+ * - `unsettled`: asked again, the reference says something else itself, since what it computes has no order there.
+ * - `follows`: a part of the query differs in one of these ways, and the rest makes more of it.
+ */
+export type Explained = "last digits" | "subnormal" | "layout" | "wording" | "unsettled" | "follows";
+
 /** A difference of two answers. */
 export interface Difference {
-  /** What kind it is: the largest that applies. */
-  readonly kind: "status" | "annotations" | "shape" | "value" | "order" | "last digits" | "wording" | "unsettled";
+  readonly kind: Harm | Explained;
   readonly text: string;
 }
 
-/**
- * Relative difference of two numbers that counts as the same arithmetic.
- *
- * Go's and V8's exp, log, pow, sin and their like differ in the last bit or two, and what is computed from them grows
- * that a little; compensated sums and everything else are wanted to the last bit.
- */
+const HARMS: ReadonlySet<string> = new Set<Harm>(["status", "annotations", "shape", "value", "order"]);
+
+/** Whether a difference is none that can be explained. */
+export function isHarm({ kind }: Difference): boolean {
+  return HARMS.has(kind);
+}
+
+/** Relative difference of two numbers that counts as the same arithmetic. */
 const LAST_DIGITS = 1e-10;
+
+/** Logarithms of the least normal and the least subnormal number, to base 10 and natural. */
+const SUBNORMAL_LOGARITHMS = [
+  { least: -323.4, most: -307.6 },
+  { least: -744.5, most: -708.3 },
+];
 
 /** Both sides list at most so many annotations, in no order, and count the rest. */
 const ANNOTATIONS_MAX = 10;
@@ -93,7 +117,7 @@ function compareData(wanted: ApiData, got: ApiData, isOrdered: boolean): Differe
     if (other === undefined) return { kind: "shape", text: `lacks ${key}` };
     byKey.delete(key);
     const fault = compareSeries(series, other);
-    if (fault !== undefined && fault.kind !== "last digits") return { ...fault, text: `${key}: ${fault.text}` };
+    if (fault !== undefined && isHarm(fault)) return { ...fault, text: `${key}: ${fault.text}` };
     least ??= fault === undefined ? undefined : { ...fault, text: `${key}: ${fault.text}` };
   }
   const [stray] = byKey.keys();
@@ -143,7 +167,7 @@ function compareSeries(wanted: ApiSeries, got: ApiSeries): Difference | undefine
     if (other === undefined) return { kind: "shape", text: `no point at ${time}, wanted ${JSON.stringify(point)}` };
     others.delete(time);
     const fault = comparePoints(point, other);
-    if (fault !== undefined && fault.kind !== "last digits") return { ...fault, text: `at ${time}: ${fault.text}` };
+    if (fault !== undefined && isHarm(fault)) return { ...fault, text: `at ${time}: ${fault.text}` };
     least ??= fault;
   }
   const [stray] = others;
@@ -155,28 +179,46 @@ function comparePoints(wanted: Point, got: Point): Difference | undefined {
   if (typeof wanted === "string" || typeof got === "string")
     return { kind: "value", text: `${JSON.stringify(got)}, wanted ${JSON.stringify(wanted)}` };
   const whole = `${JSON.stringify(got)}, wanted ${JSON.stringify(wanted)}`;
-  const buckets = wanted.buckets ?? [];
-  const others = got.buckets ?? [];
-  let least = compareNumbers(wanted.count, got.count) ?? compareNumbers(wanted.sum, got.sum);
-  if (buckets.length !== others.length) return { kind: "value", text: whole };
-  for (const [index, [rule, ...numbers]] of buckets.entries()) {
-    const [otherRule, ...otherNumbers] = others[index] ?? [-1, "", "", ""];
-    if (rule !== otherRule) return { kind: "value", text: whole };
+  const buckets = compareBuckets(wanted.buckets ?? [], got.buckets ?? []);
+  const faults = [compareNumbers(wanted.count, got.count), compareNumbers(wanted.sum, got.sum), buckets];
+  const fault = faults.find((one) => one !== undefined && isHarm(one)) ?? faults.find((one) => one !== undefined);
+  return fault === undefined ? undefined : { kind: fault.kind, text: whole };
+}
+
+type Buckets = NonNullable<ApiHistogram["buckets"]>;
+
+function compareBuckets(wanted: Buckets, got: Buckets): Difference | undefined {
+  if (wanted.length !== got.length) {
+    const populated = (buckets: Buckets) => buckets.filter(([, , , count]) => count !== "NaN");
+    const rest = [populated(wanted), populated(got)] as const;
+    const isLayout = rest[0].length === rest[1].length && !hasHarm(compareBuckets(...rest));
+    return { kind: isLayout ? "layout" : "value", text: "" };
+  }
+  let least: Difference | undefined;
+  for (const [index, [rule, ...numbers]] of wanted.entries()) {
+    const [otherRule, ...otherNumbers] = got[index] ?? [-1, "", "", ""];
+    if (rule !== otherRule) return { kind: "value", text: "" };
     for (const [at, text] of numbers.entries()) {
       const fault = compareNumbers(text, otherNumbers[at] ?? "");
-      if (fault?.kind === "value") return { kind: "value", text: whole };
+      if (hasHarm(fault)) return fault;
       least ??= fault;
     }
   }
-  return least?.kind === "value" ? { kind: "value", text: whole } : least;
+  return least;
+}
+
+function hasHarm(difference: Difference | undefined): boolean {
+  return difference !== undefined && isHarm(difference);
 }
 
 function compareNumbers(wanted: string, got: string): Difference | undefined {
   if (wanted === got) return undefined;
   const [a, b] = [numberOf(wanted), numberOf(got)];
   const text = `${got}, wanted ${wanted}`;
-  const isNear = Math.abs(a - b) <= LAST_DIGITS * Math.max(Math.abs(a), Math.abs(b)) && a !== b;
-  return { kind: isNear ? "last digits" : "value", text };
+  if (a !== b && Math.abs(a - b) <= LAST_DIGITS * Math.max(Math.abs(a), Math.abs(b)))
+    return { kind: "last digits", text };
+  const isSubnormal = SUBNORMAL_LOGARITHMS.some(({ least, most }) => [a, b].every((x) => x >= least && x <= most));
+  return { kind: isSubnormal ? "subnormal" : "value", text };
 }
 
 function numberOf(text: string): number {

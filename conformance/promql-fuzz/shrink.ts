@@ -18,7 +18,8 @@ export async function shrink(text: string, differs: (part: string) => Promise<bo
 
 const SYNTAX = { experimentalFunctions: true, fillModifiers: true, unquotedUtf8Names: false };
 
-function partsOf(text: string): string[] {
+/** Parts of a query that are queries themselves, the shortest first; none where it does not parse. */
+export function partsOf(text: string): string[] {
   let tree: PromqlExpression;
   try {
     tree = parsePromql(text, { regexMatchesEmpty, ...SYNTAX });

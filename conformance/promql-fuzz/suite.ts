@@ -12,9 +12,9 @@ import { toNative } from "../promql/test-histogram.ts";
 import { readRecording, writeRecording } from "../recording.ts";
 import { encodeWrite, type SentSeries, sendWrite, type WriteVersion } from "../remote-write.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
-import { type ApiAnswer, compareAnswers, type Difference } from "./answer.ts";
+import { type ApiAnswer, compareAnswers, type Difference, isHarm } from "./answer.ts";
 import { ExpressionMaker, type FuzzQuery } from "./expression.ts";
-import { shrink } from "./shrink.ts";
+import { partsOf, shrink } from "./shrink.ts";
 import { Tally } from "./tally.ts";
 import { engineTarget, httpTarget, type Target } from "./target.ts";
 import { makeWorld, type World } from "./world.ts";
@@ -24,10 +24,8 @@ const CASES_DEFAULT = 20_000;
 /** So many times at least is each feature used in a run of `CASES_DEFAULT`. */
 const USES_MIN = 100;
 const ASKED_AT_ONCE = 4;
-/** Differences told with their least part; the rest are counted. */
-const SHOWN_MAX = 400;
-/** Differences that a case may have without failing: what both mean is the same, or the reference means several things. */
-const HARMLESS: ReadonlySet<Difference["kind"]> = new Set(["last digits", "wording", "unsettled"]);
+/** Characters of a difference that are told. */
+const FAULT_LENGTH_MAX = 1500;
 /** Where two answers differ the reference is asked again: what it makes of series in no order comes out one way or another. */
 const ASKED_AGAIN = 6;
 
@@ -43,7 +41,6 @@ interface Run {
   readonly report: SuiteReport;
   readonly tally: Tally;
   readonly kinds: Map<string, number>;
-  shown: number;
 }
 
 /** Asks our side; `wanted` is what a Prometheus answers. */
@@ -84,7 +81,7 @@ export async function runPromqlFuzz({ args = [] }: { args?: readonly string[] } 
     },
     allowPositionals: true,
   });
-  const run: Run = { report: new SuiteReport({ quiet: true }), tally: new Tally(), kinds: new Map(), shown: 0 };
+  const run: Run = { report: new SuiteReport({ quiet: true }), tally: new Tally(), kinds: new Map() };
   const open = values.engine ? openEngine : openProgram;
   if (values.prometheus === undefined) await replay(run, open);
   else if (values.record) await record(values.prometheus);
@@ -216,27 +213,32 @@ async function runCases(
 }
 
 async function runCase(run: Run, pair: Pair, query: FuzzQuery, name: string): Promise<void> {
+  const found = await minimalDifference(pair, query);
+  if (found !== undefined) run.kinds.set(found.kind, (run.kinds.get(found.kind) ?? 0) + 1);
+  if (found === undefined || !isHarm(found)) return run.report.add(name, "");
+  const { startMs, endMs, stepMs } = query;
+  const at = stepMs === 0 ? `at ${startMs}` : `from ${startMs} to ${endMs} step ${stepMs}`;
+  const whole = found.part === query.text ? "" : `\nof ${query.text}`;
+  return run.report.add(name, `${found.kind} ${at}: ${found.part}\n${found.text.slice(0, FAULT_LENGTH_MAX)}${whole}`);
+}
+
+/** The difference in the least part of a query that still has one, or one that explains it. */
+async function minimalDifference(pair: Pair, query: FuzzQuery): Promise<(Difference & { part: string }) | undefined> {
   const difference = await differenceOf(pair, query);
-  if (difference !== undefined) run.kinds.set(difference.kind, (run.kinds.get(difference.kind) ?? 0) + 1);
-  if (difference === undefined || HARMLESS.has(difference.kind)) {
-    run.report.add(name, "");
-    return;
-  }
-  if (run.shown++ > SHOWN_MAX) {
-    run.report.add(name, `${difference.kind}: ${query.text}`);
-    return;
-  }
+  if (difference === undefined || !isHarm(difference)) return difference && { ...difference, part: query.text };
   let least = difference;
-  const text = await shrink(query.text, async (part) => {
-    const other = await differenceOf(pair, { ...query, text: part });
-    if (other === undefined || HARMLESS.has(other.kind)) return false;
+  const part = await shrink(query.text, async (text) => {
+    const other = await differenceOf(pair, { ...query, text });
+    if (other === undefined || !isHarm(other)) return false;
     least = other;
     return true;
   });
-  const { startMs, endMs, stepMs } = query;
-  const at = stepMs === 0 ? `at ${startMs}` : `from ${startMs} to ${endMs} step ${stepMs}`;
-  const whole = text === query.text ? "" : `\nof ${query.text}`;
-  run.report.add(name, `${least.kind} ${at}: ${text}\n${least.text.slice(0, 1500)}${whole}`);
+  for (const text of partsOf(part)) {
+    const inner = await differenceOf(pair, { ...query, text });
+    if (inner !== undefined && inner.kind !== "wording")
+      return { kind: "follows", text: `${inner.kind} of ${text}`, part };
+  }
+  return { ...least, part };
 }
 
 /** Undefined where both say the same, or where a recording does not know the query. */
@@ -245,7 +247,7 @@ async function differenceOf({ wanted, ours }: Pair, query: FuzzQuery): Promise<D
   if (right === undefined || left === undefined) return undefined;
   const isOrdered = /^\(*(?:sort|topk|bottomk)/.test(query.text);
   const difference = compareAnswers(right, left, isOrdered);
-  if (difference === undefined || HARMLESS.has(difference.kind)) return difference;
+  if (difference === undefined || !isHarm(difference)) return difference;
   return (await isUnsettled(wanted, query, right)) ? { kind: "unsettled", text: difference.text } : difference;
 }
 
@@ -266,6 +268,7 @@ async function record(binary: string): Promise<void> {
     const maker = new ExpressionMaker(world, seed, tally);
     tally.takeRecent();
     const reference = await openPrometheus(binary)(world);
+    const ours = await openEngine(world);
     try {
       lines.push({ seed, startMs: world.startMs, hash: hashOf(world) });
       for (let kept = 0; kept < RECORDED_CASES / RECORDED_SEEDS.length; ) {
@@ -277,7 +280,10 @@ async function record(binary: string): Promise<void> {
         if (length > RECORDED_ANSWER_LENGTH_MAX) continue;
         // Most that say hardly anything are left out: every fourth answer is empty, and one is as good as the other.
         if (length < RECORDED_ANSWER_LENGTH_MIN && kept % 4 !== 0) continue;
-        if (await isUnsettled(reference.target, query, answer)) continue;
+        // A replay cannot ask for the parts of a query, nor twice.
+        const pair: Pair = { wanted: reference.target, ours: ours.target };
+        const { kind = "" } = (await minimalDifference(pair, query)) ?? {};
+        if (kind === "follows" || (await isUnsettled(reference.target, query, answer))) continue;
         lines.push({ seed, query, features, answer });
         kept++;
       }

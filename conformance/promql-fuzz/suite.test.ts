@@ -1,0 +1,4 @@
+import { testSuite } from "../suite-test.ts";
+import { runPromqlFuzz } from "./suite.ts";
+
+testSuite("promql-fuzz", () => runPromqlFuzz());
