@@ -62,7 +62,7 @@ export interface Api {
 export async function startApi(deps: ApiDeps): Promise<Api> {
   const limits: BodyLimits = {
     bytesMax: BODY_BYTES_MAX,
-    budget: new ByteBudget(deps.bodiesBytesMax ?? BODIES_BYTES_MAX),
+    budget: new ByteBudget(deps.bodiesBytesMax ?? BODIES_BYTES_MAX, BODY_BYTES_MAX),
   };
   const feed = new LiveFeed();
   const cors = corsRule(deps.prometheus.corsOrigin);

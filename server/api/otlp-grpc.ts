@@ -1,26 +1,26 @@
 /**
- * OTLP over gRPC: TraceService/Export and the health service. Other services answer UNIMPLEMENTED by themselves.
+ * OTLP over gRPC: the export services and the health service. Other services answer UNIMPLEMENTED.
  *
  * @see https://opentelemetry.io/docs/specs/otlp/#otlpgrpc
  */
 
-import type { ServerUnaryCall, ServiceDefinition, sendUnaryData } from "@grpc/grpc-js";
-import { logVerbosity, Metadata, Server, ServerCredentials, setLogVerbosity } from "@grpc/grpc-js";
 import { ThalwegError } from "../model/errors.ts";
 import { decodeHealthService, encodeHealthStatus } from "../wire/grpc-health.ts";
-import { encodeExportTraceResponse, encodeRpcStatus, GRPC_OK, GRPC_UNAVAILABLE } from "../wire/otlp-responses.ts";
+import {
+  encodeExportTraceResponse,
+  encodeRpcStatus,
+  GRPC_INVALID_ARGUMENT,
+  GRPC_UNAVAILABLE,
+} from "../wire/otlp-responses.ts";
 import type { ApiDeps, ListenAddress } from "./api-deps.ts";
+import { type GrpcAnswer, type GrpcMethod, startGrpcServer } from "./grpc-server.ts";
 import { exportTraces, RETRY_AFTER_SECONDS } from "./otlp-export.ts";
 import type { BodyLimits } from "./request-body.ts";
 
 const TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService";
-const EXPORT_PATH = `/${TRACE_SERVICE}/Export`;
+const SERVICES: ReadonlySet<string> = new Set(["", TRACE_SERVICE]);
 const HEALTH_PATH = "/grpc.health.v1.Health/Check";
 const GRPC_NOT_FOUND = 5;
-const ANSWER_BYTES_MAX = 4 * 2 ** 20;
-const STREAMS_MAX = 1000;
-/** Time that running calls get when the server stops. */
-const STOP_MS = 5_000;
 
 /** The gRPC listener while it runs. */
 export interface GrpcListener {
@@ -29,100 +29,50 @@ export interface GrpcListener {
   close(): Promise<void>;
 }
 
-type RawCall = ServerUnaryCall<Buffer, Buffer>;
-type RawAnswer = sendUnaryData<Buffer>;
-
 /** Starts listening. @throws ThalwegError `address_in_use`. */
 export async function startOtlpGrpc(deps: ApiDeps, limits: BodyLimits): Promise<GrpcListener> {
-  // The library prints to standard error by itself; every failure it prints also reaches a callback here.
-  setLogVerbosity(logVerbosity.NONE);
-  const server = new Server({
-    "grpc.max_receive_message_length": limits.bytesMax,
-    "grpc.max_send_message_length": ANSWER_BYTES_MAX,
-    "grpc.max_concurrent_streams": STREAMS_MAX,
-  });
-  server.addService(unary("Export", EXPORT_PATH), {
-    Export: (call: RawCall, answer: RawAnswer) => {
-      void answerExport(deps, limits, call.request).then(({ code, send }) => {
-        deps.countAnswer(EXPORT_PATH, code);
-        send(answer);
-      });
-    },
-  });
-  server.addService(unary("Check", HEALTH_PATH), {
-    Check: (call: RawCall, answer: RawAnswer) => answerHealth(deps, call.request, answer),
-  });
-  const { host } = deps.listen.otlpGrpc;
-  const port = await bind(server, deps.listen.otlpGrpc);
-  return { address: { host, port }, close: () => close(server) };
+  const methods = new Map<string, GrpcMethod>([
+    [`/${TRACE_SERVICE}/Export`, (message) => answerExport(deps, message)],
+    [HEALTH_PATH, async (message) => answerHealth(deps, message)],
+  ]);
+  const { host, port } = deps.listen.otlpGrpc;
+  try {
+    const listening = await startGrpcServer(
+      {
+        methods,
+        limits,
+        retryDetails: (message) => encodeRpcStatus(GRPC_UNAVAILABLE, message, RETRY_AFTER_SECONDS),
+        onAnswer: (path, code) => deps.countAnswer(path, code),
+        onError: (error) => deps.log.error({ err: error }, "a gRPC call failed"),
+      },
+      { host, port },
+    );
+    return { address: { host, port: listening.port }, close: () => listening.server.close() };
+  } catch (error) {
+    if (!(error instanceof Error) || !("code" in error) || error.code !== "EADDRINUSE") throw error;
+    throw new ThalwegError("address_in_use", { address: `${host}:${port}`, holder: "", flag: "--otlp-grpc" }, error);
+  }
 }
 
-/** A service of one unary method whose messages stay bytes. */
-function unary(name: string, path: string): ServiceDefinition {
-  const same = (bytes: Buffer) => bytes;
+async function answerExport(deps: ApiDeps, message: Buffer): Promise<GrpcAnswer> {
+  const outcome = await exportTraces(deps, message, "protobuf", "grpc");
+  if (outcome.kind === "taken") return { kind: "message", bytes: encodeExportTraceResponse(outcome.partial) };
+  const { grpcCode: code, message: why, retryAfterSeconds } = outcome;
   return {
-    [name]: {
-      path,
-      requestStream: false,
-      responseStream: false,
-      requestSerialize: same,
-      requestDeserialize: same,
-      responseSerialize: same,
-      responseDeserialize: same,
-    },
+    kind: "status",
+    code,
+    message: why,
+    ...(retryAfterSeconds === undefined ? {} : { details: encodeRpcStatus(code, why, retryAfterSeconds) }),
   };
 }
 
-interface ExportAnswer {
-  readonly code: number;
-  readonly send: (answer: RawAnswer) => void;
-}
-
-async function answerExport(deps: ApiDeps, { budget }: BodyLimits, body: Buffer): Promise<ExportAnswer> {
-  if (!budget.take(body.length)) {
-    const message = "Too many bodies are being stored at a time. Send it again.";
-    return failure(GRPC_UNAVAILABLE, message, RETRY_AFTER_SECONDS);
+function answerHealth(deps: ApiDeps, message: Buffer): GrpcAnswer {
+  const service = decodeHealthService(message);
+  if (service === undefined) {
+    return { kind: "status", code: GRPC_INVALID_ARGUMENT, message: "The message is not a HealthCheckRequest." };
   }
-  const outcome = await exportTraces(deps, body, "protobuf", "grpc").finally(() => budget.give(body.length));
-  if (outcome.kind === "failed") return failure(outcome.grpcCode, outcome.message, outcome.retryAfterSeconds);
-  const bytes = Buffer.from(encodeExportTraceResponse(outcome.partial));
-  return { code: GRPC_OK, send: (answer) => answer(null, bytes) };
-}
-
-function failure(code: number, details: string, retryAfterSeconds: number | undefined): ExportAnswer {
-  const metadata = new Metadata();
-  if (retryAfterSeconds !== undefined) {
-    metadata.set("grpc-status-details-bin", Buffer.from(encodeRpcStatus(code, details, retryAfterSeconds)));
+  if (!SERVICES.has(service)) {
+    return { kind: "status", code: GRPC_NOT_FOUND, message: "There is no such service here." };
   }
-  return { code, send: (answer) => answer({ code, details, metadata }) };
-}
-
-function answerHealth(deps: ApiDeps, request: Buffer, answer: RawAnswer): void {
-  const service = decodeHealthService(request);
-  if (service !== "" && service !== TRACE_SERVICE) {
-    answer({ code: GRPC_NOT_FOUND, details: "There is no such service here." });
-  } else {
-    answer(null, Buffer.from(encodeHealthStatus(deps.ready().ready)));
-  }
-}
-
-function bind(server: Server, { host, port }: ListenAddress): Promise<number> {
-  const target = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-  return new Promise((resolve, reject) => {
-    server.bindAsync(target, ServerCredentials.createInsecure(), (error, bound) => {
-      if (error === null) resolve(bound);
-      else if (!/EADDRINUSE/.test(error.message)) reject(error);
-      else reject(new ThalwegError("address_in_use", { address: target, holder: "", flag: "--otlp-grpc" }, error));
-    });
-  });
-}
-
-function close(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    const impatient = setTimeout(() => server.forceShutdown(), STOP_MS);
-    server.tryShutdown(() => {
-      clearTimeout(impatient);
-      resolve();
-    });
-  });
+  return { kind: "message", bytes: encodeHealthStatus(deps.ready().ready) };
 }

@@ -66,7 +66,7 @@ async function answerTraces(
     return reply.code(415).type("text/plain").send(text);
   }
   const body = await readBody(request.raw, limits);
-  if (body.kind === "refused") return refuseBody(request, reply, encoding, body);
+  if (body.kind === "refused") return refuseBody(reply, encoding, body);
   const outcome = await exportTraces(deps, body.bytes, encoding, "http").finally(body.release);
   if (outcome.kind === "failed") {
     const { grpcCode: code, message, retryAfterSeconds } = outcome;
@@ -90,13 +90,10 @@ function encodingOf(contentType: string | undefined): TraceEncoding | undefined 
 }
 
 function refuseBody(
-  request: FastifyRequest,
   reply: FastifyReply,
   encoding: TraceEncoding,
   { status, reason: message }: Extract<BodyOutcome, { kind: "refused" }>,
 ): FastifyReply {
-  // What the client still sends is not read, so the connection cannot be used again.
-  if (!request.raw.complete) reply.header("connection", "close");
   if (status === 503) {
     return sendStatus(reply, encoding, 503, {
       code: GRPC_UNAVAILABLE,

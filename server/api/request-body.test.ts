@@ -3,6 +3,8 @@ import http from "node:http";
 import type { AddressInfo } from "node:net";
 import test from "node:test";
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
+import { crc32c } from "../wire/crc32c.ts";
+import { encodeSnappy } from "../wire/snappy.ts";
 import { ByteBudget } from "./byte-budget.ts";
 import type { BodyOutcome } from "./request-body.ts";
 import { readBody } from "./request-body.ts";
@@ -86,4 +88,80 @@ test("a sender that goes away gives its bytes back", async (context) => {
   while (outcomes.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   assert.deepEqual(outcomes, ["refused"]);
   assert.equal(budget.used, 0);
+});
+
+test("snappy, framed and not; a frame with a wrong check sum is refused", async (context) => {
+  const budget = new ByteBudget(10_000_000);
+  const { send } = await startReader(context, 100_000, budget);
+  const body = Buffer.alloc(100_000, "abcdefg");
+  const block = Buffer.from(encodeSnappy(body));
+  assert.ok((await send(block, "snappy")).body.equals(body));
+  const framed = framesOf(body);
+  for (const encoding of ["snappy", "x-snappy-framed"]) {
+    assert.ok((await send(framed, encoding)).body.equals(body), encoding);
+  }
+  framed[20] = (framed[20] ?? 0) ^ 1;
+  assert.equal((await send(framed, "snappy")).status, 400);
+  assert.equal((await send(Buffer.from(encodeSnappy(Buffer.alloc(100_001))), "snappy")).status, 413);
+  assert.equal((await send(Buffer.from([0xff, 0xff, 0xff, 0xff, 0x07]), "snappy")).status, 413);
+});
+
+/** A stream of frames as a writer of the format makes it, the last one plain. */
+function framesOf(body: Buffer): Buffer {
+  const parts: Uint8Array[] = [Buffer.from("ff060000734e61507059", "hex")];
+  for (let from = 0; from < body.length; from += 65_536) {
+    const piece = body.subarray(from, from + 65_536);
+    const plain = from + 65_536 >= body.length;
+    const content = plain ? piece : Buffer.from(encodeSnappy(piece));
+    const sum = crc32c(piece);
+    const head = Buffer.alloc(8);
+    head.writeUInt32LE((plain ? 1 : 0) + (content.length + 4) * 256);
+    head.writeUInt32LE(((((sum >>> 15) | (sum << 17)) >>> 0) + 0xa282ead8) % 2 ** 32, 4);
+    parts.push(head, content);
+  }
+  return Buffer.concat(parts);
+}
+
+test("large bodies of unknown size come whole, in several members and without a length", async (context) => {
+  const budget = new ByteBudget(64 * 2 ** 20);
+  const { send } = await startReader(context, 8 * 2 ** 20, budget);
+  const body = Buffer.alloc(5 * 2 ** 20);
+  for (let at = 0; at < body.length; at++) body[at] = (at * 2_654_435_761) >>> 24;
+  const half = body.length / 2;
+  const members = Buffer.concat([gzipSync(body.subarray(0, half)), gzipSync(body.subarray(half))]);
+  assert.ok((await send(members, "gzip")).body.equals(body), "two members");
+  assert.ok((await send(deflateSync(body), "deflate")).body.equals(body), "no size told");
+  const two = Buffer.concat([gzipSync(body), gzipSync(body)]);
+  assert.equal((await send(two, "gzip")).status, 413, "each member fits, both together do not");
+});
+
+test("bombs are refused before memory is used", async (context) => {
+  const budget = new ByteBudget(256 * 2 ** 20, 64 * 2 ** 20);
+  const { send } = await startReader(context, 64 * 2 ** 20, budget);
+  const zeros = Buffer.alloc(80 * 2 ** 20);
+  const lying = Buffer.concat([gzipSync(zeros), gzipSync("")]);
+  const bombs = [
+    ["gzip", gzipSync(zeros)],
+    ["gzip", lying],
+    ["zstd", zstdCompressSync(zeros)],
+    ["zstd", Buffer.concat([zstdCompressSync("a"), zstdCompressSync(zeros)])],
+    ["deflate", deflateSync(zeros)],
+  ] as const;
+  await send(gzipSync(""), "gzip");
+  for (const [encoding, bomb] of bombs) {
+    const before = process.memoryUsage.rss();
+    const answers = await Promise.all(Array.from({ length: 10 }, () => send(bomb, encoding)));
+    for (const answer of answers) assert.ok(answer.status === 413 || answer.status === 503, encoding);
+    const grown = (process.memoryUsage.rss() - before) / 2 ** 20;
+    assert.ok(grown < 64, `${encoding}: ${grown} MiB more`);
+  }
+  assert.equal(budget.used, 0);
+});
+
+test("a body of which more than one is too many is refused at once, and the sender reads why", async (context) => {
+  const budget = new ByteBudget(256 * 2 ** 20, 64 * 2 ** 20);
+  const { send } = await startReader(context, 64 * 2 ** 20, budget);
+  const answer = await send(Buffer.alloc(65 * 2 ** 20));
+  assert.equal(answer.status, 413);
+  assert.match(String(answer.body), /more than 67108864 bytes/);
 });

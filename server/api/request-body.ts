@@ -5,18 +5,26 @@
  */
 
 import type { IncomingMessage } from "node:http";
-import type { Readable } from "node:stream";
-import { createGunzip, createInflate, createZstdDecompress } from "node:zlib";
-import type { ByteBudget } from "./byte-budget.ts";
+import { BodyCollector, type CollectFault } from "./body-collector.ts";
+import { BodyRoom, type ByteBudget } from "./byte-budget.ts";
+import { type Compression, decompress } from "./decompress.ts";
 
 /** Largest body, before and after decompression. */
 export const BODY_BYTES_MAX = 64 * 2 ** 20;
 /** Bytes of all bodies that are being read or answered at a time. */
 export const BODIES_BYTES_MAX = 256 * 2 ** 20;
-/** How long the rest of a refused body is read, so that its sender gets to read the answer. */
-const PASS_OVER_MS = 1_000;
-/** Output of the decompressor per step. */
-const CHUNK_BYTES = 64 * 1024;
+/** How long the rest of a refused body is read after the answer: one that closes at once may be lost on its way. */
+const PASS_OVER_MS = 5_000;
+
+const COMPRESSIONS: ReadonlyMap<string, Compression> = new Map([
+  ["gzip", "gzip"],
+  ["x-gzip", "gzip"],
+  ["deflate", "deflate"],
+  ["zlib", "deflate"],
+  ["zstd", "zstd"],
+  ["snappy", "snappy"],
+  ["x-snappy-framed", "snappy"],
+]);
 
 /** The largest single body, and what all of them may take together. */
 export interface BodyLimits {
@@ -29,104 +37,80 @@ export type BodyOutcome =
   | { readonly kind: "body"; readonly bytes: Buffer; release(): void }
   | { readonly kind: "refused"; readonly status: 400 | 413 | 503; readonly reason: string };
 
-/** Reads and decompresses (`gzip`, `zstd`, `deflate`). Call `release` once the bytes are no longer needed. */
+/** Reads and decompresses. Call `release` once the bytes are no longer needed. */
 export async function readBody(request: IncomingMessage, limits: BodyLimits): Promise<BodyOutcome> {
   const encoding = (request.headers["content-encoding"] ?? "").trim().toLowerCase();
   const plain = encoding === "" || encoding === "identity";
-  if (!plain && !DECOMPRESSORS.has(encoding)) {
-    return refused(400, "Content-Encoding is not one of gzip, zstd, deflate, identity");
+  const compression = COMPRESSIONS.get(encoding);
+  if (plain) return collect(request, limits, new BodyRoom(limits.budget));
+  if (compression === undefined) {
+    passOver(request);
+    return refused(400, `Content-Encoding is not one of ${[...COMPRESSIONS.keys()].join(", ")}, identity`);
   }
-  const raw = await collect(request, limits);
-  if (raw.kind === "refused" || plain) return raw;
-  const decompressed = await decompress(raw.bytes, encoding, limits);
-  raw.release();
-  return decompressed;
+  const room = new BodyRoom(limits.budget);
+  const raw = await collect(request, limits, room);
+  if (raw.kind === "refused") return raw;
+  const outcome = await decompress(raw.bytes, compression, limits.bytesMax, room);
+  room.dropRaw();
+  if (outcome.kind === "bytes") return { kind: "body", bytes: outcome.bytes, release: () => room.release() };
+  room.release();
+  if (outcome.fault === "broken") return refused(400, `the body is not valid ${encoding}`);
+  return refusedFor(outcome.fault, outcome.bytesMax, limits.budget);
 }
-
-const DECOMPRESSORS: ReadonlyMap<string, () => ReturnType<typeof createGunzip>> = new Map([
-  ["gzip", () => createGunzip({ chunkSize: CHUNK_BYTES })],
-  ["x-gzip", () => createGunzip({ chunkSize: CHUNK_BYTES })],
-  ["deflate", () => createInflate({ chunkSize: CHUNK_BYTES })],
-  ["zstd", () => createZstdDecompress({ chunkSize: CHUNK_BYTES })],
-]);
 
 /** Reads a body as it came, whatever its encoding. Call `release` once the bytes are no longer needed. */
 export function readRawBody(request: IncomingMessage, limits: BodyLimits): Promise<BodyOutcome> {
-  return collect(request, limits);
+  return collect(request, limits, new BodyRoom(limits.budget));
 }
 
-async function collect(request: IncomingMessage, limits: BodyLimits): Promise<BodyOutcome> {
-  const announced = Number(request.headers["content-length"] ?? "0");
-  const outcome =
-    announced > limits.bytesMax ? tooLarge(limits.bytesMax) : await gather(request, limits, "the body was cut short");
-  if (outcome.kind === "refused") await passOver(request);
-  return outcome;
+/** Why there is no body, for people. */
+export function bodyFault(fault: CollectFault, bytesMax: number, budget: ByteBudget): string {
+  return fault === "too_large"
+    ? `the body has more than ${bytesMax} bytes, the most that is taken before and after decompression`
+    : `bodies of other requests fill the ${budget.bytesMax} bytes kept for them; try again`;
 }
 
-/** Reads on for a moment without keeping anything: an answer that overtakes the body is lost when the socket closes. */
-function passOver(request: IncomingMessage): Promise<void> {
-  if (request.complete || request.destroyed) return Promise.resolve();
+function collect(request: IncomingMessage, limits: BodyLimits, room: BodyRoom): Promise<BodyOutcome> {
+  const { bytesMax, budget } = limits;
+  const collector = new BodyCollector(bytesMax, room);
   return new Promise((resolve) => {
-    const impatient = setTimeout(resolve, PASS_OVER_MS);
-    const done = () => {
-      clearTimeout(impatient);
-      resolve();
+    let isOpen = true;
+    const refuse = (outcome: BodyOutcome) => {
+      if (!isOpen) return;
+      isOpen = false;
+      request.off("data", onData);
+      room.release();
+      passOver(request);
+      resolve(outcome);
     };
-    request.once("end", done).once("close", done).resume();
+    const onData = (chunk: Buffer) => {
+      const fault = collector.add(chunk);
+      if (fault !== undefined) refuse(refusedFor(fault, bytesMax, budget));
+    };
+    const announced = request.headers["content-length"];
+    const fault = announced === undefined ? undefined : collector.announce(Number(announced));
+    if (fault !== undefined) return refuse(refusedFor(fault, bytesMax, budget));
+    request.on("data", onData);
+    request.once("end", () => {
+      if (!isOpen) return;
+      isOpen = false;
+      resolve({ kind: "body", bytes: collector.take(), release: () => room.release() });
+    });
+    request.once("close", () => refuse(refused(400, "the body was cut short")));
+    request.once("error", () => refuse(refused(400, "the body was cut short")));
   });
 }
 
-async function decompress(raw: Buffer, encoding: string, limits: BodyLimits): Promise<BodyOutcome> {
-  const make = DECOMPRESSORS.get(encoding);
-  if (make === undefined) throw new Error(`no decompressor for ${encoding}`);
-  const stream = make();
-  stream.end(raw);
-  const outcome = await gather(stream, limits, `the body is not valid ${encoding}`);
-  stream.destroy();
-  return outcome;
+/** Lets the rest of a body run past, so that the connection can be used again; one that takes long is cut off. */
+function passOver(request: IncomingMessage): void {
+  request.resume();
+  if (request.complete || request.destroyed) return;
+  const impatient = setTimeout(() => request.destroy(), PASS_OVER_MS);
+  request.once("end", () => clearTimeout(impatient)).once("close", () => clearTimeout(impatient));
 }
 
-/** Collects a stream; `broken` says what an error of the stream means. */
-async function gather(stream: Readable, { bytesMax, budget }: BodyLimits, broken: string): Promise<BodyOutcome> {
-  const chunks: Buffer[] = [];
-  let held = 0;
-  const giveUp = (outcome: BodyOutcome): BodyOutcome => {
-    budget.give(held);
-    return outcome;
-  };
-  try {
-    // The stream stays whole when the loop ends early: destroying a request would cut off its answer.
-    for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      if (held + chunk.length > bytesMax) return giveUp(tooLarge(bytesMax));
-      if (!budget.take(chunk.length)) {
-        return giveUp(
-          refused(503, `bodies of other requests fill the ${budget.bytesMax} bytes kept for them; try again`),
-        );
-      }
-      held += chunk.length;
-      chunks.push(chunk);
-    }
-  } catch {
-    // The stream's own error may quote the content; `broken` says the same without it.
-    return giveUp(refused(400, broken));
-  }
-  return { kind: "body", bytes: Buffer.concat(chunks, held), release: onceOnly(() => budget.give(held)) };
-}
-
-function onceOnly(action: () => void): () => void {
-  let done = false;
-  return () => {
-    if (done) return;
-    done = true;
-    action();
-  };
-}
-
-function tooLarge(bytesMax: number): BodyOutcome {
-  return refused(
-    413,
-    `the body has more than ${bytesMax} bytes, the most that is taken before and after decompression`,
-  );
+function refusedFor(fault: CollectFault, bytesMax: number, budget: ByteBudget): BodyOutcome {
+  return refused(fault === "too_large" ? 413 : 503, bodyFault(fault, bytesMax, budget));
 }
 
 function refused(status: 400 | 413 | 503, reason: string): BodyOutcome {

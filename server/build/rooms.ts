@@ -84,7 +84,7 @@ export const ROOMS: readonly Room[] = [
   {
     folder: "server/api",
     mayImport: ["server/ingest", "server/query", "server/wire", "server/telemetry", ...STORE_DOORS],
-    packages: ["fastify", "@grpc/grpc-js", ...EFFECTS],
+    packages: ["fastify", ...EFFECTS],
   },
   { folder: "server/web", mayImport: [], packages: ["preact", "preact/hooks", "preact/jsx-runtime"] },
   { folder: "server/config", mayImport: [] },

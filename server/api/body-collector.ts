@@ -1,0 +1,85 @@
+/**
+ * Gathers the chunks of one body in memory that is taken from the budget before it is used.
+ */
+
+import { type BodyRoom, LARGE_FROM_BYTES } from "./byte-budget.ts";
+
+/** A body that came in one chunk of up to so many bytes is not copied, so it may share memory with others. */
+const SHARED_BYTES_MAX = 16 * 1024;
+
+/** Why a body is not taken any further. */
+export type CollectFault = "too_large" | "no_room";
+
+/** Call `announce` where the length is known, `add` each chunk, then `take`. */
+export class BodyCollector {
+  readonly #bytesMax: number;
+  readonly #room: BodyRoom;
+  #announced: number | undefined;
+  #chunks: Buffer[] = [];
+  /** Where the bytes go once it is clear how many they may be. */
+  #buffer: Buffer | undefined;
+  #length = 0;
+
+  constructor(bytesMax: number, room: BodyRoom) {
+    this.#bytesMax = bytesMax;
+    this.#room = room;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Tells how long the body will be. Room for a large one is taken at once: half of it is of no use. */
+  announce(bytes: number): CollectFault | undefined {
+    if (bytes > this.#bytesMax) return "too_large";
+    if (bytes > LARGE_FROM_BYTES && !this.#room.holdRaw(bytes)) return "no_room";
+    this.#announced = bytes;
+    return undefined;
+  }
+
+  add(chunk: Buffer): CollectFault | undefined {
+    const length = this.#length + chunk.length;
+    if (length > this.#bytesMax) return "too_large";
+    if ((this.#announced ?? 0) <= LARGE_FROM_BYTES && !this.#room.holdRaw(length)) return "no_room";
+    this.#buffer ??= this.#makeBuffer(length);
+    if (this.#buffer === undefined) this.#chunks.push(chunk);
+    else chunk.copy(this.#buffer, this.#length);
+    this.#length = length;
+    return undefined;
+  }
+
+  /** Hands out the body and lets go of it. Above 16 KiB nothing else shares its memory. */
+  take(): Buffer {
+    const chunks = this.#chunks;
+    const whole = this.#buffer;
+    this.#chunks = [];
+    this.#buffer = undefined;
+    const [first] = chunks;
+    if (chunks.length === 1 && first !== undefined && first.length <= SHARED_BYTES_MAX) return first;
+    if (whole === undefined) return ownCopy(chunks, this.#length);
+    if (whole.length === this.#length) return whole;
+    // Cut to size in one step, so that the memory is not held twice longer than the copy takes.
+    const { buffer } = whole;
+    return buffer instanceof ArrayBuffer ? Buffer.from(buffer.transfer(this.#length)) : whole;
+  }
+
+  /** Memory that is not written to is not used: the system hands it out page by page. */
+  #makeBuffer(length: number): Buffer | undefined {
+    if (this.#announced !== undefined && this.#announced > SHARED_BYTES_MAX && length <= this.#announced) {
+      return Buffer.allocUnsafeSlow(this.#announced);
+    }
+    if (length <= LARGE_FROM_BYTES) return undefined;
+    const buffer = Buffer.allocUnsafeSlow(this.#bytesMax);
+    let at = 0;
+    for (const chunk of this.#chunks) at += chunk.copy(buffer, at);
+    this.#chunks = [];
+    return buffer;
+  }
+}
+
+function ownCopy(chunks: readonly Buffer[], length: number): Buffer {
+  const whole = Buffer.allocUnsafeSlow(length);
+  let at = 0;
+  for (const chunk of chunks) at += chunk.copy(whole, at);
+  return whole;
+}
