@@ -40,10 +40,13 @@ interface Rule {
   readonly type: string;
   readonly state?: string;
   readonly health: string;
-  readonly alerts?: readonly {
-    readonly labels: Record<string, string>;
-    readonly annotations: Record<string, string>;
-  }[];
+  readonly alerts?: readonly Shown[];
+}
+
+interface Shown {
+  readonly labels: Record<string, string>;
+  readonly annotations: Record<string, string>;
+  readonly activeAt: string;
 }
 
 async function rulesOf(program: Program): Promise<readonly Rule[]> {
@@ -142,6 +145,29 @@ test("rules run, are shown, loaded again on demand, and stay as they were where 
   assert.equal(await program.counter("thalweg_rules_reload_successful"), 1);
   const goneAlready = async () => ((await program.promql("two")).length === 0 ? true : undefined);
   assert.ok(await until(goneAlready, WAIT_MS), "a series of a rule that is gone goes stale");
+});
+
+test("a killed server knows since when alerts are pending once it runs again", async (t) => {
+  const file = join(directory(t), "rules.yml");
+  writeFileSync(file, RULES);
+  const flags = ["--capture=off", `--rule-files=${file}`];
+  const before = await Program.start(flags);
+  t.after(() => rmSync(before.dataDirectory, { recursive: true, force: true }));
+  const pending = await ruleWhen(before, "Later", (rule) => rule.state === "pending");
+  const since = Date.parse(pending.alerts?.[0]?.activeAt ?? "");
+  const forState = async () => (await before.promql('ALERTS_FOR_STATE{alertname="Later"}'))[0];
+  assert.ok(await until(forState, WAIT_MS));
+  await before.kill();
+  const downMs = Date.now();
+  const after = await Program.start(flags, before.dataDirectory);
+  t.after(() => after.stop());
+  const upMs = Date.now();
+  // The time in between does not count, to a second on both sides.
+  const isMoved = ({ alerts }: Rule) => {
+    const activeAtMs = Date.parse(alerts?.[0]?.activeAt ?? "");
+    return activeAtMs >= since - 2000 && activeAtMs <= since + (Date.now() - downMs) + 4000 && activeAtMs < upMs;
+  };
+  await ruleWhen(after, "Later", (rule) => rule.state === "pending" && isMoved(rule));
 });
 
 test("a file that is wrong at the start stops the start", async (t) => {

@@ -10,12 +10,16 @@ import { type PromqlSettings, parseOptions } from "../query/promql/query.ts";
 import { Notifier } from "../rules/notifier.ts";
 import { RuleEngine } from "../rules/rule-engine.ts";
 import { RULE_FILE_BYTES_MAX } from "../rules/rule-file.ts";
+import { Turns } from "../rules/turns.ts";
 import type { Store } from "../store/store.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
 
 /** How often a firing alert is sent again, as Prometheus does unless told otherwise. */
 const RESEND_MS = 60_000;
+
+/** Rules that are asked at once: groups may be many, and people's queries need room beside them. */
+const EVALUATIONS_AT_ONCE = 8;
 
 /** What rules are made from. */
 export interface RuleParts {
@@ -96,6 +100,7 @@ function makeRules(parts: RuleParts, externalUrl: string): Running {
   const { settings, promql, store, clock, telemetry, log } = parts;
   const { externalLabels } = settings;
   const stopping = new AbortController();
+  const turns = new Turns(EVALUATIONS_AT_ONCE);
   const notifier = new Notifier({
     alertmanagers: settings.alertmanagers,
     externalUrl,
@@ -118,7 +123,11 @@ function makeRules(parts: RuleParts, externalUrl: string): Running {
     externalUrl,
     externalLabels,
     evaluate: (query, timeMs) =>
-      promql.evaluate({ query, timeMs, timeoutMs: settings.queryTimeoutMs, signal: stopping.signal }),
+      turns.run(async () => {
+        if (stopping.signal.aborted)
+          return { kind: "failed", errorType: "canceled", message: "the server is stopping" };
+        return promql.evaluate({ query, timeMs, timeoutMs: settings.queryTimeoutMs, signal: stopping.signal });
+      }),
     onTemplateFailure: (alert, why) => {
       telemetry.count("thalweg_rule_template_failures_total", {});
       log.warn({ alert, why }, "the template of an alert could not be expanded");
