@@ -14,7 +14,6 @@ const HEXADECIMAL = /^([+-]?)0x_?([\da-f](?:_?[\da-f])*)?\.?([\da-f](?:_?[\da-f]
 const INFINITY = /^([+-]?)inf(?:inity)?$/i;
 const INTEGER = /^[+-]?\d+$/;
 const INT64_MAX = 2n ** 63n - 1n;
-const UINT64_MAX = 2n ** 64n - 1n;
 const TRUE = new Set(["1", "t", "T", "true", "TRUE", "True"]);
 const FALSE = new Set(["0", "f", "F", "false", "FALSE", "False"]);
 const NS_PER_MS = 1e6;
@@ -39,21 +38,13 @@ export function parseFloatGo(text: string): number | undefined {
 
 /** `strconv.Atoi`. Values beyond 2⁵³ lose their last digits, which no count here needs. */
 export function parseIntGo(text: string): GoOutcome<number> {
-  return wholeNumber("Atoi", text, INTEGER, INT64_MAX);
-}
-
-/** `strconv.ParseUint(text, 10, 64)`. */
-export function parseUintGo(text: string): GoOutcome<number> {
-  return wholeNumber("ParseUint", text, /^\d+$/, UINT64_MAX);
-}
-
-function wholeNumber(name: string, text: string, form: RegExp, max: bigint): GoOutcome<number> {
   const refuse = (why: string): GoOutcome<number> => {
-    return { kind: "refused", reason: `strconv.${name}: parsing ${quoteText(text)}: ${why}` };
+    return { kind: "refused", reason: `strconv.Atoi: parsing ${quoteText(text)}: ${why}` };
   };
-  if (!form.test(text)) return refuse("invalid syntax");
+  if (!INTEGER.test(text)) return refuse("invalid syntax");
   const value = BigInt(text.replace("+", ""));
-  return value > max || value < -max - 1n ? refuse("value out of range") : { kind: "value", value: Number(value) };
+  const inRange = value <= INT64_MAX && value >= -INT64_MAX - 1n;
+  return inRange ? { kind: "value", value: Number(value) } : refuse("value out of range");
 }
 
 /** `strconv.ParseBool`. */

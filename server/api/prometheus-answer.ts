@@ -38,6 +38,8 @@ export type PrometheusAnswer =
   | { readonly data: unknown; readonly warnings?: readonly string[]; readonly infos?: readonly string[] }
   /** An answer rendered elsewhere. */
   | RenderedAnswer
+  /** 200 with a text of another type. */
+  | { readonly text: string; readonly type: string }
   /** 204. */
   | "empty";
 
@@ -124,6 +126,7 @@ async function answer(
     const { name = "" } = request.params as { name?: string };
     const result = await handler({ form, name, headers: request.headers, signal: untilLeft(reply) });
     if (result === "empty") return reply.code(204).send();
+    if ("text" in result) return reply.type(result.type).send(result.text);
     if ("body" in result) return await send(request, reply, result.status, result.body);
     return await send(request, reply, 200, JSON.stringify({ status: "success", ...result }));
   } catch (error) {
@@ -181,7 +184,7 @@ function errorBody(errorType: PrometheusErrorType | string, error: string): stri
 }
 
 /** Values of a request's address. */
-export function addressValues(request: FastifyRequest): FormValues {
+function addressValues(request: FastifyRequest): FormValues {
   const at = request.url.indexOf("?");
   return parseFormValues(at < 0 ? "" : request.url.slice(at + 1));
 }

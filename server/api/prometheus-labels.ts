@@ -97,7 +97,7 @@ interface Asked {
 }
 
 /** Calls `ask` for each set of matchers in turn, until the time is up or the client left; not at all where no time is meant. */
-async function visitSets(
+export async function visitSets(
   deps: ApiDeps,
   { times, sets, left }: Asked,
   ask: (matchers: readonly Matcher[], stop: AbortSignal) => Promise<void>,

@@ -48,9 +48,9 @@ export class PrometheusError extends Error {
 const TIME_MIN_TEXT = "-292273086-05-16T16:47:06Z";
 const TIME_MAX_TEXT = "292277025-08-18T07:12:54.999999999Z";
 /** The earliest time a query may name: that of a JavaScript date. */
-export const TIME_MIN_MS = -8.64e15;
+const TIME_MIN_MS = -8.64e15;
 /** The latest one. */
-export const TIME_MAX_MS = 8.64e15;
+const TIME_MAX_MS = 8.64e15;
 /** Go's durations are 64-bit nanoseconds. */
 const DURATION_NS_MAX = 2 ** 63;
 const NS_PER_MS = 1e6;
@@ -108,7 +108,7 @@ function daysInMonth(year: number, month: number): number {
 }
 
 /** Milliseconds of a duration given as seconds or as `1h30m`, cut to nanoseconds; the reason where it is neither. */
-export function parseDuration(text: string): number | { readonly refused: string } {
+function parseDuration(text: string): number | { readonly refused: string } {
   const refused = `cannot parse ${quoteText(text)} to a valid duration`;
   const seconds = parseFloatGo(text);
   if (seconds === undefined) return parseDurationMs(text) ?? { refused };

@@ -223,6 +223,48 @@ test("selectors are bounded in length, and gathering series in time", async (con
   assert.equal((timedOut as { errorType: string }).errorType, "timeout");
 });
 
+test("search: lines of batches and a trailer, metadata by family; off unless its switch is on", async (context) => {
+  const off = await startFixture(context);
+  const refused = await json(`${off.url}/api/v1/search/metric_names`);
+  assert.deepEqual(refused, {
+    status: 500,
+    body: { status: "error", errorType: "unavailable", error: "search API disabled" },
+  });
+  const { url } = await startFixture(context, { prometheus: { searchApi: true } });
+  const lines = async (path: string) => {
+    const answer = await fetch(`${url}/api/v1/search/${path}`);
+    assert.equal(answer.headers.get("content-type"), "application/x-ndjson; charset=utf-8", path);
+    return (await answer.text())
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+  };
+  const last = (more: boolean) => ({ status: "success", has_more: more });
+  assert.deepEqual(await lines("metric_names?search[]=u&include_score=true&include_metadata=true"), [
+    { results: [{ name: "up", score: 1, type: "gauge", help: "Is it up?" }] },
+    last(false),
+  ]);
+  assert.deepEqual(await lines("metric_names?sort_by=alpha&sort_dir=dsc&batch_size=1"), [
+    { results: [{ name: "up" }] },
+    { results: [{ name: "down" }] },
+    last(false),
+  ]);
+  assert.deepEqual(await lines("label_values?label=job&limit=1"), [{ results: [{ value: "a" }] }, last(true)]);
+  assert.deepEqual(await lines("label_names?search[]=zzz"), [{ results: [] }, last(false)]);
+  const error = async (path: string, message: string) => {
+    const { body } = await json(`${url}/api/v1/search/${path}`);
+    assert.deepEqual(body, { status: "error", errorType: "bad_data", error: message });
+  };
+  await error("label_values", 'missing required parameter "label"');
+  await error("metric_names?fuzz_threshold=101", 'invalid fuzz_threshold "101": must be 0-100');
+  await error("metric_names?fuzz_alg=x", 'unsupported fuzz_alg "x": must be one of [subsequence jarowinkler]');
+  await error("metric_names?sort_by=x", 'invalid sort_by "x" for metric_names: must be "alpha" or "score"');
+  await error("metric_names?sort_by=score", "sort_by=score requires search[] to be set");
+  await error("metric_names?limit=0", 'invalid limit "0": must be a positive integer');
+  await error("metric_names?start=x", "invalid time value for 'start': cannot parse \"x\" to a valid timestamp");
+  await error("metric_names?match[]={}", "match[] must contain at least one non-empty matcher");
+});
+
 test("exemplars of every selector, each series once, values as text", async (context) => {
   const labels = (name: string): [string, string][] => [["__name__", name]];
   const one = { labels: [["trace_id", "ab"]] as [string, string][], timestampMs: 1_600_000_000_479, value: 1e-7 };

@@ -10,6 +10,7 @@ import { type CorsRule, routeAdder } from "./prometheus-answer.ts";
 import { addLabelRoutes } from "./prometheus-labels.ts";
 import { addQueryRoutes } from "./prometheus-query.ts";
 import { addRuleRoutes } from "./prometheus-rules.ts";
+import { addSearchRoutes } from "./prometheus-search.ts";
 import { addPrometheusStatusRoutes } from "./prometheus-status.ts";
 import type { BodyLimits } from "./request-body.ts";
 
@@ -20,4 +21,5 @@ export function addPrometheusRoutes(app: FastifyInstance, deps: ApiDeps, limits:
   addLabelRoutes(add, deps);
   addRuleRoutes(add, deps);
   addPrometheusStatusRoutes(add, deps);
+  addSearchRoutes(add, deps);
 }

@@ -102,6 +102,8 @@ function featureList({ prometheus }: ApiDeps): Readonly<Record<string, FeatureLi
       query_warnings: true,
       remote_write_receiver: true,
       search: prometheus.searchApi,
+      search_fuzz_alg_jarowinkler: true,
+      search_fuzz_alg_subsequence: true,
       time_range_labels: true,
       time_range_series: true,
     },

@@ -11,7 +11,7 @@ const PRINTED_UNITS: readonly (readonly [string, number])[] = [
   ["ms", 1],
 ];
 /** Go's longest duration, 292 years. */
-export const DURATION_MS_MAX = 9_223_372_036_854;
+const DURATION_MS_MAX = 9_223_372_036_854;
 
 /** Milliseconds of `1h30m` and the like; undefined where the text is no duration or more than `DURATION_MS_MAX`. */
 export function parseDurationMs(text: string): number | undefined {

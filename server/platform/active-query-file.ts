@@ -11,7 +11,7 @@ import { closeSync, ftruncateSync, openSync, readFileSync, rmSync, writeSync } f
 const PLACE_BYTES = 1000;
 
 /** A query that ran when a process ended without closing its file. */
-export interface UnfinishedQuery {
+interface UnfinishedQuery {
   readonly text: string;
   readonly startedSeconds: number;
 }

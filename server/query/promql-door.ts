@@ -36,7 +36,7 @@ function workerOfClone(): URL {
 }
 
 /** Steps of a range query. */
-export const RANGE_STEPS_MAX = 11_000;
+const RANGE_STEPS_MAX = 11_000;
 
 /** Queries that run or wait: a dashboard sends all of its panels at once, and nobody there tries again. */
 const QUERIES_MAX = 256;
@@ -69,7 +69,7 @@ export interface PromqlDoorOptions {
 }
 
 /** What all queries may take. */
-export interface QueryLimits extends WorkerLimits {
+interface QueryLimits extends WorkerLimits {
   /** Series that one query may select. */
   readonly seriesMax: number;
 }

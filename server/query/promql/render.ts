@@ -41,7 +41,7 @@ export interface AnswerShow {
 }
 
 /** How long a query took until it was evaluated, in milliseconds. */
-export interface QueryTimings {
+interface QueryTimings {
   /** Waiting for a worker. */
   readonly queueMs: number;
   /** Parsing and planning. */
@@ -52,7 +52,7 @@ export interface QueryTimings {
 }
 
 /** Bounds of the rendered answer. */
-export interface AnswerLimits {
+interface AnswerLimits {
   readonly bytesMax: number;
 }
 
