@@ -63,11 +63,12 @@ function unavailable(message: string, retryAfterSeconds: number): ExportOutcome 
   return { kind: "failed", grpcCode: GRPC_UNAVAILABLE, message, retryAfterSeconds };
 }
 
-function mendedOf({ text, times, attributes }: Readonly<TraceRepairs>): Map<string, number> {
+function mendedOf({ text, times, attributes, values }: Readonly<TraceRepairs>): Map<string, number> {
   const mended = new Map<string, number>();
   if (text > 0) mended.set("unicode", text);
   if (times > 0) mended.set("clock", times);
   if (attributes > 0) mended.set("attribute_count", attributes);
+  if (values > 0) mended.set("nesting", values);
   return mended;
 }
 
@@ -85,5 +86,6 @@ function partialOf(
   if (repaired.text > 0) notes.push(`${repaired.text} strings were not valid Unicode and were repaired`);
   if (repaired.times > 0) notes.push(`${repaired.times} spans ended before they started or after ${UNIX_NANO_MAX} ns`);
   if (repaired.attributes > 0) notes.push(`${repaired.attributes} attributes left out: repeated key or too many`);
+  if (repaired.values > 0) notes.push(`${repaired.values} attribute values were nested too deeply and were cut`);
   return { rejectedSpans, message: notes.join("; ") };
 }

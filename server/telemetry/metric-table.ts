@@ -90,7 +90,7 @@ export const METRICS = {
   }),
   thalweg_ingest_mended_total: counter("Values that were mended in rows that were stored.", {
     signal: SIGNALS,
-    what: ["end_before_start", "self_parent", "text_length", "attribute_count", "clock", "unicode", OTHER],
+    what: ["end_before_start", "self_parent", "text_length", "attribute_count", "clock", "unicode", "nesting", OTHER],
   }),
   thalweg_derive_overflow_calls_total: counter("Calls counted in an overflow series, by what had too many values.", {
     of: ["span_name", "edge"],

@@ -20,6 +20,7 @@ import {
   skipNull,
   skipValue,
 } from "./json-reader.ts";
+import { skipNestedValue } from "./nested-value.ts";
 import type { ProtobufCursor } from "./protobuf-reader.ts";
 import {
   enterMessage,
@@ -36,7 +37,7 @@ import type { ProtobufWriter } from "./protobuf-writer.ts";
 import type { RequestTexts } from "./request-texts.ts";
 import { WireError } from "./wire-error.ts";
 
-/** Arrays and key-value lists inside each other within one attribute value. */
+/** Arrays and key-value lists inside each other within one attribute value; what stands deeper is emptied and counted. */
 export const ATTRIBUTE_NESTING_MAX = 32;
 
 const INT64_MIN = -(2n ** 63n);
@@ -127,7 +128,12 @@ function smallVarint(cursor: ProtobufCursor): number {
 
 /** Reads an AnyValue message into `found`; the last member of the oneof wins. The cursor stands before its length. */
 function readAnyValue(cursor: ProtobufCursor, found: AttributeValue, depth: number): void {
-  if (depth > ATTRIBUTE_NESTING_MAX) throw nestingError(cursor.at);
+  if (depth > ATTRIBUTE_NESTING_MAX) {
+    found.kind = "n";
+    found.value = "";
+    skipNestedValue(cursor);
+    return;
+  }
   const outerEnd = enterMessage(cursor);
   readMembers(cursor, found, depth);
   leaveMessage(cursor, outerEnd);
@@ -252,9 +258,13 @@ function readPair(cursor: JsonCursor, depth: number): Attribute {
 
 /** Reads the OTLP JSON of an AnyValue into `found`; the last member wins. */
 function readAnyValueJson(cursor: JsonCursor, found: AttributeValue, depth: number): void {
-  if (depth > ATTRIBUTE_NESTING_MAX) throw nestingError(cursor.at);
   found.kind = "n";
   found.value = "";
+  if (depth > ATTRIBUTE_NESTING_MAX) {
+    cursor.valuesCut++;
+    skipValue(cursor);
+    return;
+  }
   for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
     if (skipNull(cursor)) continue;
     switch (name) {
@@ -404,8 +414,4 @@ function doubleToJson(text: string): string {
 
 function base64(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
-}
-
-function nestingError(offset: number): WireError {
-  return new WireError(`an attribute value is nested deeper than ${ATTRIBUTE_NESTING_MAX}`, offset);
 }

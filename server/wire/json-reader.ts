@@ -2,7 +2,7 @@
  * A pull reader of JSON text that keeps every digit of a number and builds no objects.
  *
  * Invariant: each function is called with the cursor before the value it reads (white space allowed) and leaves it
- * right behind; anything that is not JSON (RFC 8259), or nested deeper than `JSON_DEPTH_MAX`, throws `WireError`.
+ * right behind; anything that is not JSON (RFC 8259), or nested too deeply, throws `WireError`.
  * Runs in time proportional to the text.
  */
 
@@ -10,6 +10,8 @@ import { WireError } from "./wire-error.ts";
 
 /** Objects and arrays inside each other; OTLP itself needs about ten plus the depth of its attribute values. */
 const JSON_DEPTH_MAX = 256;
+/** The same within a value that is skipped: four for each level of an attribute value. */
+const SKIPPED_DEPTH_MAX = 40_000;
 /** Digits an exponent may add to a number that must be an integer. */
 const EXPONENT_MAX = 30;
 
@@ -33,11 +35,13 @@ export interface JsonCursor {
   depth: number;
   /** Strings with lone surrogates that were replaced so far. */
   textRepaired: number;
+  /** Attribute values that were emptied so far since they are nested too deeply. */
+  valuesCut: number;
 }
 
 /** A cursor at the first character of a JSON text, past a byte order mark. */
 export function jsonCursorOver(text: string): JsonCursor {
-  return { text, at: text.charCodeAt(0) === 0xfeff ? 1 : 0, depth: 0, textRepaired: 0 };
+  return { text, at: text.charCodeAt(0) === 0xfeff ? 1 : 0, depth: 0, textRepaired: 0, valuesCut: 0 };
 }
 
 /** Char code of the next token's first character; NaN at the end of the text. */
@@ -168,15 +172,41 @@ export function readDoubleJson(cursor: JsonCursor): number {
   return Number(text);
 }
 
-/** Skips a value of any kind. */
+/** Skips a value of any kind, without recursion, since a skipped value may be nested more deeply than one that is read. */
 export function skipValue(cursor: JsonCursor): void {
+  /** The closing bracket of every object and array around the value at hand. */
+  const open: number[] = [];
+  do {
+    const code = peekToken(cursor);
+    if (code === OPEN_OBJECT || code === OPEN_ARRAY) {
+      const close = code === OPEN_OBJECT ? CLOSE_OBJECT : CLOSE_ARRAY;
+      cursor.at++;
+      if (peekToken(cursor) !== close) {
+        if (open.push(close) > SKIPPED_DEPTH_MAX) {
+          throw new WireError(`nested deeper than ${SKIPPED_DEPTH_MAX}`, cursor.at);
+        }
+        if (close === CLOSE_OBJECT) key(cursor);
+        continue;
+      }
+      cursor.at++;
+    } else skipScalar(cursor, code);
+    while (open.length > 0 && !nextInside(cursor, open.at(-1) ?? 0)) open.pop();
+  } while (open.length > 0);
+}
+
+/** Past the comma, and in an object the key, before the next value; false and past the bracket where there is none. */
+function nextInside(cursor: JsonCursor, close: number): boolean {
   const code = peekToken(cursor);
+  if (code !== COMMA && code !== close) throw unexpected(cursor, "',' or a closing bracket");
+  cursor.at++;
+  if (code === close) return false;
+  if (close === CLOSE_OBJECT) key(cursor);
+  return true;
+}
+
+function skipScalar(cursor: JsonCursor, code: number): void {
   if (code === QUOTE) readString(cursor);
-  else if (code === OPEN_OBJECT) {
-    for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) skipValue(cursor);
-  } else if (code === OPEN_ARRAY) {
-    for (let more = firstElement(cursor); more; more = nextElement(cursor)) skipValue(cursor);
-  } else if (code === MINUS || (code >= 0x30 && code <= 0x39)) readNumberText(cursor);
+  else if (code === MINUS || (code >= 0x30 && code <= 0x39)) readNumberText(cursor);
   else if (code === 0x6e) literal(cursor, "null");
   else readBoolean(cursor);
 }

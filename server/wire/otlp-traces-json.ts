@@ -78,6 +78,7 @@ export function decodeTracesJson(bytes: Uint8Array): DecodeOutcome {
     throw error;
   }
   spans.texts.repaired += cursor.textRepaired + (isUtf8(bytes) ? 0 : 1);
+  spans.valuesCut(cursor.valuesCut);
   return spans.seal();
 }
 

@@ -47,6 +47,7 @@ export function decodeTraces(bytes: Uint8Array): DecodeOutcome {
     throw error;
   }
   spans.texts.repaired += cursor.textRepaired;
+  spans.valuesCut(cursor.valuesCut);
   return spans.seal();
 }
 

@@ -229,21 +229,6 @@ test("unknown fields, groups and wrong wire types are skipped; field 0 and stray
   assert.equal(decodeTraces(Buffer.from([0x0e])).kind, "malformed");
 });
 
-test("attribute values nested too deeply are malformed in both encodings", () => {
-  const nested = (depth: number): object =>
-    depth === 0 ? { boolValue: true } : { arrayValue: { values: [nested(depth - 1)] } };
-  const at = (depth: number) => oneSpan({ attributes: [{ key: "k", value: nested(depth) }] });
-  assert.equal(decodeTraces(at(32)).kind, "decoded");
-  assert.equal(decodeTraces(at(33)).kind, "malformed");
-  const event = oneSpan({ events: [{ attributes: [{ key: "k", value: nested(33) }] }] });
-  assert.equal(decodeTraces(event).kind, "malformed");
-  const json = (depth: number) =>
-    `{"resourceSpans":[{"resource":{"attributes":[{"key":"k","value":${JSON.stringify(nested(depth))}}]}}]}`;
-  assert.equal(decodeTracesJson(Buffer.from(json(32))).kind, "decoded");
-  assert.equal(decodeTracesJson(Buffer.from(json(33))).kind, "malformed");
-  assert.equal(decodeTracesJson(Buffer.from(`{"x":${"[".repeat(1_000_000)}`)).kind, "malformed");
-});
-
 test("repeated attribute keys keep the last value", () => {
   const attributes = [1, 2, 3].map((value) => ({ key: "k", value: { intValue: value } }));
   const { batch, repaired } = decoded(decodeTraces(oneSpan({ attributes }, attributes)));

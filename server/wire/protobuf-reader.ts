@@ -31,6 +31,8 @@ export interface ProtobufCursor {
   end: number;
   /** Strings whose invalid UTF-8 was replaced so far. */
   textRepaired: number;
+  /** Attribute values that were emptied so far since they are nested too deeply. */
+  valuesCut: number;
 }
 
 /** A cursor over all of `bytes`. The bytes are not copied and must not change while the cursor is used. */
@@ -42,6 +44,7 @@ export function cursorOver(bytes: Uint8Array): ProtobufCursor {
     at: 0,
     end: bytes.length,
     textRepaired: 0,
+    valuesCut: 0,
   };
 }
 

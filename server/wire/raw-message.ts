@@ -1,10 +1,11 @@
 /**
  * Span events and links pass through as the protobuf they came in. This module proves that such bytes can be decoded
- * and, where a string is not UTF-8, copies them with the string repaired.
+ * and, where a string is not UTF-8 or a value nested too deeply, copies them with the string repaired, the value empty.
  */
 
 import { isUtf8 } from "node:buffer";
 import { ATTRIBUTE_NESTING_MAX } from "./any-value.ts";
+import { skipNestedValue } from "./nested-value.ts";
 import type { ProtobufCursor } from "./protobuf-reader.ts";
 import {
   enterMessage,
@@ -16,7 +17,6 @@ import {
   WIRE_BYTES,
 } from "./protobuf-reader.ts";
 import { ProtobufWriter } from "./protobuf-writer.ts";
-import { WireError } from "./wire-error.ts";
 
 /** What must be looked into: string fields, and fields that hold messages. All else is skipped. */
 interface MessageShape {
@@ -44,17 +44,21 @@ export const LINK_SHAPE: MessageShape = { text: [3], messages: new Map([[4, KEY_
  */
 export function readRawField(cursor: ProtobufCursor, tagStart: number, tag: number, shape: MessageShape): Uint8Array {
   const valueStart = cursor.at;
-  const repairedBefore = cursor.textRepaired;
+  const mendedBefore = cursor.textRepaired + cursor.valuesCut;
   checkMessage(cursor, shape, 0);
-  if (cursor.textRepaired === repairedBefore) return cursor.bytes.subarray(tagStart, cursor.at);
+  if (cursor.textRepaired + cursor.valuesCut === mendedBefore) return cursor.bytes.subarray(tagStart, cursor.at);
   const writer = new ProtobufWriter();
   cursor.at = valueStart;
-  copyMessage(cursor, shape, writer, tag >>> 3);
+  copyMessage(cursor, shape, { writer, field: tag >>> 3, depth: 0 });
   return writer.take();
 }
 
 function checkMessage(cursor: ProtobufCursor, shape: MessageShape, depth: number): void {
-  const inner = depthInside(cursor, shape, depth);
+  if (isTooDeep(shape, depth)) {
+    skipNestedValue(cursor);
+    return;
+  }
+  const inner = shape.nests ? depth + 1 : depth;
   const outerEnd = enterMessage(cursor);
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
@@ -71,17 +75,25 @@ function checkMessage(cursor: ProtobufCursor, shape: MessageShape, depth: number
   leaveMessage(cursor, outerEnd);
 }
 
+interface CopyTo {
+  readonly writer: ProtobufWriter;
+  /** Number under which the copy is written. */
+  readonly field: number;
+  readonly depth: number;
+}
+
 /** Copies a message that `checkMessage` accepted. */
-function copyMessage(cursor: ProtobufCursor, shape: MessageShape, writer: ProtobufWriter, as: number): void {
+function copyMessage(cursor: ProtobufCursor, shape: MessageShape, { writer, field: as, depth }: CopyTo): void {
   const outerEnd = enterMessage(cursor);
   const copy = writer.openMessage(as);
-  while (cursor.at < cursor.end) {
+  const inner = shape.nests ? depth + 1 : depth;
+  while (!isTooDeep(shape, depth) && cursor.at < cursor.end) {
     const tagStart = cursor.at;
     const tag = readTag(cursor);
     const field = tag >>> 3;
     const message = (tag & 7) === WIRE_BYTES ? shape.messages.get(field) : undefined;
     if (message !== undefined) {
-      copyMessage(cursor, message, writer, field);
+      copyMessage(cursor, message, { writer, field, depth: inner });
     } else if ((tag & 7) === WIRE_BYTES && shape.text.includes(field)) {
       const end = readLength(cursor);
       writer.writeText(field, cursor.buffer.toString("utf8", cursor.at, end));
@@ -95,10 +107,6 @@ function copyMessage(cursor: ProtobufCursor, shape: MessageShape, writer: Protob
   leaveMessage(cursor, outerEnd);
 }
 
-function depthInside(cursor: ProtobufCursor, shape: MessageShape, depth: number): number {
-  if (!shape.nests) return depth;
-  if (depth > ATTRIBUTE_NESTING_MAX) {
-    throw new WireError(`an attribute value is nested deeper than ${ATTRIBUTE_NESTING_MAX}`, cursor.at);
-  }
-  return depth + 1;
+function isTooDeep(shape: MessageShape, depth: number): boolean {
+  return shape.nests && depth > ATTRIBUTE_NESTING_MAX;
 }

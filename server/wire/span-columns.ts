@@ -52,6 +52,8 @@ export interface TraceRepairs {
   times: number;
   /** Attributes left out: earlier values of a repeated key, or more than `ATTRIBUTES_MAX`. */
   attributes: number;
+  /** Attribute values that were nested too deeply; what stood too deep is empty. */
+  values: number;
 }
 
 /** What became of a request's bytes. */
@@ -99,7 +101,7 @@ export class SpanColumns {
 
   #received = 0;
   #rejected = new Map<SpanRejectReason, number>();
-  #repaired: TraceRepairs = { text: 0, times: 0, attributes: 0 };
+  #repaired: TraceRepairs = { text: 0, times: 0, attributes: 0, values: 0 };
   #resources: Resource[] = [];
   #resourceByContent = new Map<string, number>();
   #scopes: Scope[] = [];
@@ -138,7 +140,7 @@ export class SpanColumns {
     this.#attributes = 0;
     this.#received = 0;
     this.#rejected = new Map();
-    this.#repaired = { text: 0, times: 0, attributes: 0 };
+    this.#repaired = { text: 0, times: 0, attributes: 0, values: 0 };
     this.#resources = [];
     this.#resourceByContent.clear();
     this.#scopes = [];
@@ -393,6 +395,11 @@ export class SpanColumns {
     c.eventsEnd[row] = this.#events.length;
     c.linksEnd[row] = this.#links.length;
     this.#rows = row + 1;
+  }
+
+  /** Tells how many attribute values were emptied since they are nested too deeply. */
+  valuesCut(count: number): void {
+    this.#repaired.values += count;
   }
 
   /** Hands out what the request held. */
