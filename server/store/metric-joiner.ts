@@ -31,10 +31,11 @@ interface Gathered {
 /**
  * Joins one group of blocks where there is one worth it.
  *
- * @returns How many blocks became one; 0 where there was no such group, or one of them is damaged.
+ * @param stop Aborted where nobody should wait for it any longer.
+ * @returns How many blocks became one; 0 where there was no such group, one of them is damaged, or it was stopped.
  * @throws The system's error where the new block cannot be written; then all is as before.
  */
-export async function joinBlocks(blocks: MetricBlocks, table: SeriesTable): Promise<number> {
+export async function joinBlocks(blocks: MetricBlocks, table: SeriesTable, stop: AbortSignal): Promise<number> {
   const group = groupOf(blocks.all);
   const last = group[group.length - 1];
   if (last === undefined) return 0;
@@ -55,8 +56,9 @@ export async function joinBlocks(blocks: MetricBlocks, table: SeriesTable): Prom
       }
       await writer.flush();
       await nextTurn();
+      if (stop.aborted) break;
     }
-    if (group.some(({ damaged }) => damaged.size > 0)) {
+    if (stop.aborted || group.some(({ damaged }) => damaged.size > 0)) {
       await writer.abandon();
       return 0;
     }

@@ -80,7 +80,7 @@ export class MetricStore {
   #reliefFailedMs = Number.NEGATIVE_INFINITY;
   #maintenance: Promise<unknown> = Promise.resolve();
   #joins = 0;
-  #closed = false;
+  readonly #closing = new AbortController();
 
   private constructor(options: MetricStoreOptions, memoryBytesMax: number, parts: Parts) {
     this.#options = options;
@@ -162,7 +162,7 @@ export class MetricStore {
   /** Starts to seal older samples where memory holds enough of them, or too much of all. */
   sealInTime(): void {
     const { head, sealer } = this.#parts;
-    if (sealer.running !== undefined || this.#closed) return;
+    if (sealer.running !== undefined || this.#closing.signal.aborted) return;
     const nowMs = this.#options.clock.monotonicMs();
     if (head.memoryBytes > PRESSURE * this.#memoryBytesMax) {
       void this.relief();
@@ -180,7 +180,7 @@ export class MetricStore {
     if (sealer.running !== undefined) return sealer.running;
     const nowMs = this.#options.clock.monotonicMs();
     const helps = head.sampleBytes > this.#memoryBytesMax / 8;
-    if (this.#closed || !helps || nowMs - this.#reliefFailedMs < RETRY_MS) return undefined;
+    if (this.#closing.signal.aborted || !helps || nowMs - this.#reliefFailedMs < RETRY_MS) return undefined;
     return this.#inBackground(sealer.seal(Number.POSITIVE_INFINITY));
   }
 
@@ -216,7 +216,8 @@ export class MetricStore {
   #joinBlocks(): void {
     const join = async () => {
       const { blocks, table } = this.#parts;
-      while (!this.#closed && (await joinBlocks(blocks, table)) > 0) this.#joins++;
+      const { signal } = this.#closing;
+      while (!signal.aborted && (await joinBlocks(blocks, table, signal)) > 0) this.#joins++;
     };
     this.#afterOthers(join).catch((error: unknown) => {
       process.emitWarning(`blocks of samples could not be joined: ${String(error)}`);
@@ -260,7 +261,7 @@ export class MetricStore {
 
   /** Writes what waits, then closes the log. Later writes are refused. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closing.abort();
     await this.#parts.sealer.running?.catch(() => undefined);
     await this.#maintenance;
     await this.#parts.head.close();
