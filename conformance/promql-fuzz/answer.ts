@@ -45,9 +45,11 @@ type Harm = "status" | "annotations" | "shape" | "value" | "order";
  *   these are NaN.
  * - `wording`: of an error whose type and status are the same.
  * - `unsettled`: asked again, the reference says something else itself, since what it computes has no order there.
+ * - `no samples`: where a query reaches no stored time, Prometheus' index has not put the conditions of `absent(…)` in
+ *   another order, so that a label that is asked for after it was excluded is told.
  * - `follows`: a part of the query differs in one of these ways, and the rest makes more of it.
  */
-export type Explained = "last digits" | "subnormal" | "layout" | "wording" | "unsettled" | "follows";
+export type Explained = "last digits" | "subnormal" | "layout" | "wording" | "unsettled" | "no samples" | "follows";
 
 /** A difference of two answers. */
 export interface Difference {

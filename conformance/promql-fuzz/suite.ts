@@ -7,7 +7,8 @@ import { PROMQL_DEFAULTS } from "../../server/query/promql/query.ts";
 import { Program } from "../program.ts";
 import { PROMQL_FEATURES, Prometheus } from "../prometheus.ts";
 import { TEST_SETTINGS } from "../promql/engine-answer.ts";
-import { MemoryStore } from "../promql/memory-store.ts";
+import { MemoryStore, type TestStore } from "../promql/memory-store.ts";
+import { RealStore } from "../promql/real-store.ts";
 import { toNative } from "../promql/test-histogram.ts";
 import { readRecording, writeRecording } from "../recording.ts";
 import { encodeWrite, type SentSeries, sendWrite, type WriteVersion } from "../remote-write.ts";
@@ -45,6 +46,7 @@ interface Run {
 
 /** Asks our side; `wanted` is what a Prometheus answers. */
 interface Pair {
+  readonly world: Pick<World, "startMs" | "endMs">;
   readonly wanted: Target;
   readonly ours: Target;
 }
@@ -65,8 +67,8 @@ interface RecordedCase {
 
 /**
  * Options behind the suite's name: `--prometheus PATH` asks that Prometheus in place of the recorded answers,
- * `--cases N` so many queries, `--seed N` begins there, `--engine` asks the engine in this process in place of a
- * server, `--record` writes a recording.
+ * `--cases N` so many queries, `--seed N` begins there, `--engine memory|head|blocks` asks the engine in this process in
+ * place of a server, over samples that lie there, `--record` writes a recording.
  */
 export async function runPromqlFuzz({ args = [] }: { args?: readonly string[] } = {}): Promise<SuiteOutcome> {
   const { values } = parseArgs({
@@ -75,14 +77,14 @@ export async function runPromqlFuzz({ args = [] }: { args?: readonly string[] } 
       prometheus: { type: "string" },
       cases: { type: "string", default: String(CASES_DEFAULT) },
       seed: { type: "string", default: "1" },
-      engine: { type: "boolean", default: false },
+      engine: { type: "string" },
       record: { type: "boolean", default: false },
       dir: { type: "string" },
     },
     allowPositionals: true,
   });
   const run: Run = { report: new SuiteReport({ quiet: true }), tally: new Tally(), kinds: new Map() };
-  const open = values.engine ? openEngine : openProgram;
+  const open = values.engine === undefined ? openProgram : openEngine(values.engine);
   if (values.prometheus === undefined) await replay(run, open);
   else if (values.record) await record(values.prometheus);
   else await runLive(run, values.prometheus, open, { seed: Number(values.seed), cases: Number(values.cases) });
@@ -107,19 +109,27 @@ const openProgram: Opener = async (world) => {
   return { target: httpTarget(program.http), close: () => program.discard() };
 };
 
-const openEngine: Opener = async (world) => {
-  const store = new MemoryStore();
-  const keepsStarts = writeVersion(world) === 2;
-  const series = world.series.map(({ labels, samples }) => ({
-    labels,
-    samples: keepsStarts ? samples : samples.map((sample) => ({ ...sample, startMs: 0 })),
-  }));
-  await store.load(series);
-  return {
-    target: engineTarget(store, isPlain(world) ? PROMQL_DEFAULTS : TEST_SETTINGS),
-    close: async () => undefined,
-  };
+const STORES: Readonly<Record<string, () => TestStore>> = {
+  memory: () => new MemoryStore(),
+  head: () => new RealStore(false),
+  blocks: () => new RealStore(true),
 };
+
+function openEngine(place: string): Opener {
+  const make = STORES[place];
+  if (make === undefined) throw new Error(`samples lie in ${Object.keys(STORES).join(", ")}, not in '${place}'`);
+  return async (world) => {
+    const store = make();
+    const keepsStarts = writeVersion(world) === 2;
+    const series = world.series.map(({ labels, samples }) => ({
+      labels,
+      samples: keepsStarts ? samples : samples.map((sample) => ({ ...sample, startMs: 0 })),
+    }));
+    await store.load(series);
+    const target = engineTarget(store, isPlain(world) ? PROMQL_DEFAULTS : TEST_SETTINGS);
+    return { target, close: () => store.clear() };
+  };
+}
 
 function openPrometheus(binary: string): Opener {
   return async (world) => {
@@ -182,7 +192,7 @@ async function runLive(
     try {
       const ours = await open(world);
       try {
-        await runCases(run, world, { wanted: reference.target, ours: ours.target }, queries);
+        await runCases(run, world, { world, wanted: reference.target, ours: ours.target }, queries);
       } finally {
         await ours.close();
       }
@@ -242,12 +252,14 @@ async function minimalDifference(pair: Pair, query: FuzzQuery): Promise<(Differe
 }
 
 /** Undefined where both say the same, or where a recording does not know the query. */
-async function differenceOf({ wanted, ours }: Pair, query: FuzzQuery): Promise<Difference | undefined> {
+async function differenceOf({ wanted, ours, world }: Pair, query: FuzzQuery): Promise<Difference | undefined> {
   const [right, left] = await Promise.all([wanted(query), ours(query)]);
   if (right === undefined || left === undefined) return undefined;
   const isOrdered = /^\(*(?:sort|topk|bottomk)/.test(query.text);
   const difference = compareAnswers(right, left, isOrdered);
   if (difference === undefined || !isHarm(difference)) return difference;
+  const isOutside = query.startMs > world.endMs || query.endMs < world.startMs;
+  if (isOutside && /\babsent/.test(query.text)) return { kind: "no samples", text: difference.text };
   return (await isUnsettled(wanted, query, right)) ? { kind: "unsettled", text: difference.text } : difference;
 }
 
@@ -268,7 +280,7 @@ async function record(binary: string): Promise<void> {
     const maker = new ExpressionMaker(world, seed, tally);
     tally.takeRecent();
     const reference = await openPrometheus(binary)(world);
-    const ours = await openEngine(world);
+    const ours = await openEngine("memory")(world);
     try {
       lines.push({ seed, startMs: world.startMs, hash: hashOf(world) });
       for (let kept = 0; kept < RECORDED_CASES / RECORDED_SEEDS.length; ) {
@@ -281,7 +293,7 @@ async function record(binary: string): Promise<void> {
         // Most that say hardly anything are left out: every fourth answer is empty, and one is as good as the other.
         if (length < RECORDED_ANSWER_LENGTH_MIN && kept % 4 !== 0) continue;
         // A replay cannot ask for the parts of a query, nor twice.
-        const pair: Pair = { wanted: reference.target, ours: ours.target };
+        const pair: Pair = { world, wanted: reference.target, ours: ours.target };
         const { kind = "" } = (await minimalDifference(pair, query)) ?? {};
         if (kind === "follows" || (await isUnsettled(reference.target, query, answer))) continue;
         lines.push({ seed, query, features, answer });
@@ -310,7 +322,7 @@ async function replay(run: Run, open: Opener): Promise<void> {
     try {
       const wanted: Target = async (query) => answers.get(JSON.stringify(query));
       const named = cases.map(({ query }, index) => ({ name: `${line.seed}.${index}`, query }));
-      await runCases(run, world, { wanted, ours: ours.target }, named);
+      await runCases(run, world, { world, wanted, ours: ours.target }, named);
     } finally {
       await ours.close();
     }
