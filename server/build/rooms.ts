@@ -70,7 +70,11 @@ export const ROOMS: readonly Room[] = [
     mayImport: ["server/platform"],
     packages: ["@duckdb/node-api", "@duckdb/node-bindings", "re2js", ...EFFECTS],
   },
-  { folder: "server/ingest", mayImport: ["server/wire", "server/derive", ...STORE_DOORS, "server/telemetry"] },
+  {
+    folder: "server/ingest",
+    mayImport: ["server/wire", "server/derive", ...STORE_DOORS, "server/telemetry"],
+    packages: ["worker_threads"],
+  },
   {
     folder: "server/query",
     mayImport: ["grammar", ...STORE_DOORS, "server/platform"],
