@@ -17,7 +17,7 @@ import {
   writeExtent,
 } from "./metric-block-format.ts";
 import type { SealedChunk } from "./metric-chunk.ts";
-import type { MetricSeries, NewestSample } from "./metric-series.ts";
+import { type MetricSeries, NO_SAMPLE, type NewestSample } from "./metric-series.ts";
 import { fingerprintOf } from "./metric-series-table.ts";
 
 const PRIVATE_FILE_MODE = 0o600;
@@ -67,7 +67,7 @@ export class BlockWriter {
   /**
    * Adds a series.
    *
-   * @param newest Its newest sample where that is among the chunks.
+   * @param newest Its newest sample, which may be elsewhere: then the block says nothing of it.
    */
   add(series: MetricSeries, chunks: readonly SealedChunk[], newest: NewestSample): void {
     const start = this.#piece.length;
@@ -89,7 +89,7 @@ export class BlockWriter {
       minMs,
       maxMs,
       samples,
-      newest,
+      newest: newest.ms === maxMs ? newest : NO_SAMPLE,
     });
     this.#labels.add(series.labels);
     this.#refs.push(series.ref);

@@ -181,7 +181,7 @@ export function bitText(value: number): string {
 }
 
 /** Text of a histogram, every bit of it. */
-export function histogramText(histogram: NativeHistogram): string {
+function histogramText(histogram: NativeHistogram): string {
   return JSON.stringify(histogram, (_, value: unknown) => {
     if (typeof value === "number") return bitText(value);
     return value instanceof Float64Array ? [...value].map(bitText) : value;

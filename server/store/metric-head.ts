@@ -56,6 +56,17 @@ export interface HeadOptions {
   readonly relief: () => Promise<unknown> | undefined;
 }
 
+/** What the head holds, and did since it was opened. */
+export interface HeadStats {
+  readonly samplesAppended: number;
+  readonly memoryBytes: number;
+  readonly logBytes: number;
+  readonly logSegments: number;
+  /** Times the log was synced. */
+  readonly logSyncs: number;
+  readonly leftOut: ReadonlyMap<SampleRefusal, number>;
+}
+
 interface Waiting {
   readonly write: Write;
   readonly samples: number;
@@ -173,16 +184,15 @@ export class MetricHead {
     return this.sampleBytes + table.size * SERIES_BYTES + this.exemplars.size * EXEMPLAR_BYTES;
   }
 
-  stats() {
+  stats(): HeadStats {
     const log = this.#openLog;
     return {
       samplesAppended: this.#samplesAppended,
       memoryBytes: this.memoryBytes,
       logBytes: log?.bytes ?? 0,
       logSegments: log?.segments ?? 0,
-      /** Times the log was synced. */
       logSyncs: log?.syncs ?? 0,
-      leftOut: new Map(this.#leftOut) as ReadonlyMap<SampleRefusal, number>,
+      leftOut: new Map(this.#leftOut),
     };
   }
 

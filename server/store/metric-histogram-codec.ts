@@ -80,7 +80,7 @@ export function readHistogram(reader: ByteReader, previous: NativeHistogram | un
 }
 
 /** Whether two histograms have the same buckets, so that counts at the same place can be compared. */
-export function sameLayout(a: NativeHistogram, b: NativeHistogram): boolean {
+function sameLayout(a: NativeHistogram, b: NativeHistogram): boolean {
   return (
     a.schema === b.schema &&
     sameBits(a.zeroThreshold, b.zeroThreshold) &&

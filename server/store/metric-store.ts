@@ -7,7 +7,7 @@ import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
 import type { MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import { type Block, type MetricBlocks, openBlocks } from "./metric-blocks.ts";
-import { type MetricHead, openMetricHead } from "./metric-head.ts";
+import { type HeadStats, type MetricHead, openMetricHead } from "./metric-head.ts";
 import { joinBlocks } from "./metric-joiner.ts";
 import type { LogDurability } from "./metric-log.ts";
 import { MetricReader } from "./metric-reader.ts";
@@ -59,7 +59,17 @@ export interface MetricStoreOptions {
 }
 
 /** What the metrics of a store hold and did since they were opened. */
-export type MetricStoreStats = ReturnType<MetricStore["stats"]>;
+export interface MetricStoreStats extends HeadStats {
+  /** In memory and in blocks. */
+  readonly series: number;
+  readonly blocks: number;
+  readonly blockBytes: number;
+  /** Times samples went from memory to a block, and times they could not. */
+  readonly seals: number;
+  readonly failures: number;
+  /** Times blocks were joined into one. */
+  readonly joins: number;
+}
 
 interface Parts {
   readonly table: SeriesTable;
@@ -247,7 +257,7 @@ export class MetricStore {
     };
   }
 
-  stats() {
+  stats(): MetricStoreStats {
     const { table, head, blocks, sealer } = this.#parts;
     return {
       ...head.stats(),
