@@ -8,16 +8,16 @@
  * Invariants: `received` = rows + the sum of `rejected`; keys that differ as text stand once in a row.
  */
 
-import type { Attribute, Resource, Scope, SpanBatch } from "../model/span-batch.ts";
+import type { Attribute, Scope, SpanBatch } from "../model/span-batch.ts";
 import { KIND_CONSUMER, KIND_SERVER, SPAN_KINDS, SPAN_SOURCES, SPAN_STATUSES } from "../model/span-batch.ts";
 import { AddressFinder, pidOf } from "./address-columns.ts";
-import { EMPTY_BYTES, GrowingBytes, grownTo, Slab } from "./growing-bytes.ts";
-import { type OtlpRest, restText } from "./otlp-rest.ts";
+import { EMPTY_BYTES, GrowingBytes, Slab } from "./growing-bytes.ts";
+import type { OtlpRest } from "./otlp-rest.ts";
 import { RequestKeys } from "./request-keys.ts";
+import { RequestOrigins } from "./request-origins.ts";
 import { RequestTexts } from "./request-texts.ts";
+import { RowAttributes } from "./row-attributes.ts";
 
-/** Attributes kept of one span or resource; those beyond are left out and counted. */
-const ATTRIBUTES_MAX = 1024;
 /** Spans kept of one request; those beyond are rejected as `spans_max`. */
 const REQUEST_SPANS_MAX = 1_000_000;
 /** The last nanosecond that a span may name: one before DuckDB's infinity, in the year 2262. */
@@ -25,16 +25,12 @@ export const UNIX_NANO_MAX = 2n ** 63n - 2n;
 const UNIX_NANO_MAX_HIGH = 0x7fff_ffff;
 const UNIX_NANO_MAX_LOW = 0xffff_fffe;
 const ROWS_AT_FIRST = 1024;
-const ATTRIBUTES_AT_FIRST = 8 * ROWS_AT_FIRST;
 const OTLP_SOURCE = SPAN_SOURCES.indexOf("otlp");
 const NO_WORDS = new Uint32Array(0);
 /** Fields 10, 12 and 14 of Span as varints. */
 const TAG_DROPPED_ATTRIBUTES = 80;
 const TAG_DROPPED_EVENTS = 96;
 const TAG_DROPPED_LINKS = 112;
-/** Up to here comparing keys pairwise is faster than a set. */
-const PAIRWISE_ATTRIBUTES_MAX = 24;
-
 /** Why one span of a request is left out. */
 type SpanRejectReason =
   | "trace_id_length"
@@ -75,9 +71,6 @@ export type DecodeOutcome =
       readonly offset: number;
     };
 
-/** Stands for a scope that was not sent. */
-const NO_SCOPE: Scope = { name: "", version: "" };
-
 /** Call `begin`, then resource, scope and span by span what the request holds, then `seal`. */
 export class SpanColumns {
   readonly texts = new RequestTexts();
@@ -88,42 +81,17 @@ export class SpanColumns {
 
   #rows = 0;
   #columns = emptyColumns(ROWS_AT_FIRST);
-  #attributes = 0;
-  #attributeKey = new Uint32Array(ATTRIBUTES_AT_FIRST);
-  #attributeKind = new Uint8Array(ATTRIBUTES_AT_FIRST);
-  #attributeValue = new Uint32Array(ATTRIBUTES_AT_FIRST);
-  /** Keys of the row at hand, by place among its attributes; and by key, the row it was met in and its place there. */
-  readonly #rowKeys = new Uint32Array(ATTRIBUTES_MAX);
-  #keySpan = new Float64Array(ROWS_AT_FIRST);
-  #keyAt = new Uint32Array(ROWS_AT_FIRST);
-  /** Tells this span from all others. */
-  #span = 0;
+  readonly #attributes = new RowAttributes(this.keys);
+  readonly #origins = new RequestOrigins();
 
   #received = 0;
   #rejected = new Map<SpanRejectReason, number>();
   #repaired: TraceRepairs = { text: 0, times: 0, attributes: 0, values: 0 };
-  #resources: Resource[] = [];
-  #resourceByContent = new Map<string, number>();
-  #scopes: Scope[] = [];
-  #scopeByContent = new Map<string, number>();
-  #resourceAttributes: readonly Attribute[] = [];
-  #resourceRest = "";
-  #scope = NO_SCOPE;
-  /** The first row that can be of that resource or scope. */
-  #resourceRow = 0;
-  #scopeRow = 0;
-  /** Whether it stands in the batch because of these spans alone, and so at the end of its list. */
-  #resourceIsNew = false;
-  #scopeIsNew = false;
-  /** Index of that resource or scope in the batch, -1 until its first span is accepted. */
-  #resourceIndex = -1;
-  #scopeIndex = -1;
   #pid = 0;
 
   #traceBytes = 0;
   #spanBytes = 0;
   #parentBytes = 0;
-  #attributesFrom = 0;
   #eventsFrom = 0;
   #linksFrom = 0;
   #droppedAttributes = 0;
@@ -137,81 +105,38 @@ export class SpanColumns {
     this.#events.clear();
     this.#links.clear();
     this.#rows = 0;
-    this.#attributes = 0;
+    this.#attributes.clear();
+    this.#origins.clear();
+    this.#pid = 0;
     this.#received = 0;
     this.#rejected = new Map();
     this.#repaired = { text: 0, times: 0, attributes: 0, values: 0 };
-    this.#resources = [];
-    this.#resourceByContent.clear();
-    this.#scopes = [];
-    this.#scopeByContent.clear();
-    this.beginResource([]);
   }
 
   /** Begins a ResourceSpans whose resource carries `attributes`, which the columns keep, and beside them `rest`. */
   beginResource(attributes: Attribute[], rest?: OtlpRest): void {
-    this.#repaired.attributes += dropRepeated(attributes);
-    this.#resourceAttributes = attributes;
-    this.#resourceRest = this.#restText(rest);
-    this.#resourceIndex = -1;
-    this.#resourceRow = this.#rows;
-    this.#resourceIsNew = false;
-    this.beginScope(NO_SCOPE);
+    this.#origins.beginResource(attributes, rest, this.#rows);
+    this.#pid = pidOf(attributes);
   }
 
   /** Begins a ScopeSpans. */
   beginScope(scope: Scope, rest?: OtlpRest): void {
-    const text = this.#restText(rest);
-    this.#scope = text === "" ? scope : { ...scope, rest: text };
-    this.#scopeIndex = -1;
-    this.#scopeRow = this.#rows;
-    this.#scopeIsNew = false;
+    this.#origins.beginScope(scope, rest, this.#rows);
   }
 
-  /** Puts `rest` in place of what was given with the resource whose spans were read last, which are all kept by now. */
+  /** Puts `rest` in place of what was given with the resource whose spans were read last. */
   amendResource(rest: OtlpRest): void {
-    const index = this.#resourceIndex;
-    const resource = this.#resources[index];
-    const { text } = restText(rest);
-    if (resource === undefined || text === "") return;
-    const plain = JSON.stringify(resource.attributes);
-    if (this.#resourceIsNew) {
-      this.#resources.pop();
-      this.#resourceByContent.delete(plain + (resource.rest ?? ""));
-    }
-    const content = plain + text;
-    const known = this.#resourceByContent.get(content) ?? this.#resources.push({ ...resource, rest: text }) - 1;
-    this.#resourceByContent.set(content, known);
-    this.#columns.resource.fill(known, this.#resourceRow, this.#rows);
+    this.#origins.amendResource(rest, this.#columns, this.#rows);
   }
 
   /** @see amendResource */
   amendScope(rest: OtlpRest): void {
-    const scope = this.#scopes[this.#scopeIndex];
-    const { text } = restText(rest);
-    if (scope === undefined || text === "") return;
-    if (this.#scopeIsNew) {
-      this.#scopes.pop();
-      this.#scopeByContent.delete(scopeContent(scope));
-    }
-    const amended = { ...scope, rest: text };
-    const content = scopeContent(amended);
-    const known = this.#scopeByContent.get(content) ?? this.#scopes.push(amended) - 1;
-    this.#scopeByContent.set(content, known);
-    this.#columns.scope.fill(known, this.#scopeRow, this.#rows);
-  }
-
-  #restText(rest: OtlpRest | undefined): string {
-    if (rest === undefined) return "";
-    const { text, leftOut } = restText(rest);
-    this.#repaired.attributes += leftOut;
-    return text;
+    this.#origins.amendScope(rest, this.#columns, this.#rows);
   }
 
   /** Adds an attribute to those of a resource unless there are too many. */
   keepResourceAttribute(attributes: Attribute[], attribute: Attribute): void {
-    if (attributes.length < ATTRIBUTES_MAX) attributes.push(attribute);
-    else this.#repaired.attributes++;
+    this.#origins.keepAttribute(attributes, attribute);
   }
 
   /** Begins the next span: every field at its default. */
@@ -234,14 +159,12 @@ export class SpanColumns {
     this.#traceBytes = 0;
     this.#spanBytes = 0;
     this.#parentBytes = 0;
-    this.#attributesFrom = this.#attributes;
     this.#eventsFrom = this.#events.length;
     this.#linksFrom = this.#links.length;
     this.#droppedAttributes = 0;
     this.#droppedEvents = 0;
     this.#droppedLinks = 0;
-    this.#span++;
-    this.keys.forgetIfFull();
+    this.#attributes.beginRow();
   }
 
   /** Trace id of the span: `length` bytes of `bytes` from `at`. */
@@ -338,28 +261,7 @@ export class SpanColumns {
 
   /** Adds an attribute: a number of `keys`, the char code of an `AttributeKind`, a text of `texts`. */
   attribute(key: number, kind: number, value: number): void {
-    const at = this.#attributes;
-    if (key >= this.#keyAt.length) this.#growKeys(key);
-    if (this.#keySpan[key] === this.#span) {
-      const known = this.#keyAt[key] ?? 0;
-      this.#attributeKind[known] = kind;
-      this.#attributeValue[known] = value;
-      this.#repaired.attributes++;
-      return;
-    }
-    const place = at - this.#attributesFrom;
-    if (place === ATTRIBUTES_MAX) {
-      this.#repaired.attributes++;
-      return;
-    }
-    if (at === this.#attributeKind.length) this.#growAttributes();
-    this.#keySpan[key] = this.#span;
-    this.#keyAt[key] = at;
-    this.#rowKeys[place] = key;
-    this.#attributeKey[at] = this.keys.text(key);
-    this.#attributeKind[at] = kind;
-    this.#attributeValue[at] = value;
-    this.#attributes = at + 1;
+    this.#attributes.add(key, kind, value);
   }
 
   /** Checks the span and keeps it, or counts why not. */
@@ -368,30 +270,28 @@ export class SpanColumns {
     const reason = this.#rejectReason();
     if (reason !== undefined) {
       this.#rejected.set(reason, (this.#rejected.get(reason) ?? 0) + 1);
-      this.#attributes = this.#attributesFrom;
       this.#events.cut(this.#eventsFrom);
       this.#links.cut(this.#linksFrom);
       return;
     }
     const row = this.#rows;
     const c = this.#columns;
-    if (this.#resourceIndex < 0) this.#useResource();
-    if (this.#scopeIndex < 0) this.#useScope();
-    c.resource[row] = this.#resourceIndex;
-    c.scope[row] = this.#scopeIndex;
+    c.resource[row] = this.#origins.resource();
+    c.scope[row] = this.#origins.scope();
     c.pid[row] = this.#pid;
     if (mendTimes(c.startNs, c.endNs, row)) this.#repaired.times++;
     const kind = c.kind[row];
     this.#addresses.begin(kind === KIND_SERVER || kind === KIND_CONSUMER);
-    for (let at = this.#attributesFrom; at < this.#attributes; at++) {
-      const source = this.keys.source(this.#rowKeys[at - this.#attributesFrom] ?? 0);
-      if (source !== 0) this.#addresses.see(source, this.#attributeValue[at] ?? 0);
+    const attributes = this.#attributes;
+    for (let place = 0; place < attributes.rowLength; place++) {
+      const source = this.keys.source(attributes.rowKey(place));
+      if (source !== 0) this.#addresses.see(source, attributes.rowValue(place));
     }
     this.#addresses.fill(c, row);
     if (this.#droppedAttributes > 0) appendCount(this.#events, TAG_DROPPED_ATTRIBUTES, this.#droppedAttributes);
     if (this.#droppedEvents > 0) appendCount(this.#events, TAG_DROPPED_EVENTS, this.#droppedEvents);
     if (this.#droppedLinks > 0) appendCount(this.#links, TAG_DROPPED_LINKS, this.#droppedLinks);
-    c.attributeEnd[row] = this.#attributes;
+    c.attributeEnd[row] = attributes.keepRow();
     c.eventsEnd[row] = this.#events.length;
     c.linksEnd[row] = this.#links.length;
     this.#rows = row + 1;
@@ -404,14 +304,19 @@ export class SpanColumns {
 
   /** Hands out what the request held. */
   seal(): DecodeOutcome {
-    const repaired = { ...this.#repaired, text: this.#repaired.text + this.texts.repaired };
+    const repaired = {
+      ...this.#repaired,
+      text: this.#repaired.text + this.texts.repaired,
+      attributes: this.#attributes.leftOut + this.#origins.leftOut,
+    };
     const batch = this.#batch();
     return { kind: "decoded", batch, received: this.#received, rejected: this.#rejected, repaired };
   }
 
   #batch(): SpanBatch {
     const rows = this.#rows;
-    const attributes = this.#attributes;
+    const attributes = this.#attributes.length;
+    const { key, kind, value } = this.#attributes.columns;
     const c = this.#columns;
     const blobs = this.#events.length + this.#links.length;
     const slab = new Slab(rows * ROW_BYTES + attributes * ATTRIBUTE_BYTES + this.texts.byteLength + blobs);
@@ -438,21 +343,21 @@ export class SpanColumns {
       attributeEnd: slab.uint32(c.attributeEnd, rows),
       eventsEnd: slab.uint32(c.eventsEnd, rows),
       linksEnd: slab.uint32(c.linksEnd, rows),
-      attributeKey: slab.uint32(this.#attributeKey, attributes),
-      attributeValue: slab.uint32(this.#attributeValue, attributes),
+      attributeKey: slab.uint32(key, attributes),
+      attributeValue: slab.uint32(value, attributes),
     };
     const places = this.texts.places(slab);
     return {
       rows,
-      resources: this.#resources,
-      scopes: this.#scopes,
+      resources: this.#origins.resources,
+      scopes: this.#origins.scopes,
       ...wide,
       clientPort: slab.uint16(c.clientPort, rows),
       serverPort: slab.uint16(c.serverPort, rows),
       kind: slab.uint8(c.kind, rows),
       status: slab.uint8(c.status, rows),
       source: slab.uint8(EMPTY_BYTES, rows).fill(OTLP_SOURCE),
-      attributeKind: slab.uint8(this.#attributeKind, attributes),
+      attributeKind: slab.uint8(kind, attributes),
       eventsBlob: slab.bytes(this.#events.written(), EMPTY_BYTES),
       linksBlob: slab.bytes(this.#links.written(), EMPTY_BYTES),
       text: { ...places, bytes: this.texts.bytes(slab) },
@@ -471,48 +376,6 @@ export class SpanColumns {
     if (spanId[2 * row] === 0 && spanId[2 * row + 1] === 0) return "span_id_zero";
     if (this.#parentBytes !== 0 && this.#parentBytes !== 8) return "parent_span_id_length";
     return row >= REQUEST_SPANS_MAX ? "spans_max" : undefined;
-  }
-
-  /** Equal resources of one request become one row of the batch. */
-  #useResource(): void {
-    const attributes = this.#resourceAttributes.toSorted(byKey);
-    const rest = this.#resourceRest;
-    const content = JSON.stringify(attributes) + rest;
-    let index = this.#resourceByContent.get(content);
-    if (index === undefined) {
-      const service = textOf(attributes, "service.name") || "unknown_service";
-      const instance = textOf(attributes, "service.instance.id");
-      const resource = { service, instance, attributes };
-      index = this.#resources.push(rest === "" ? resource : { ...resource, rest }) - 1;
-      this.#resourceByContent.set(content, index);
-      this.#resourceIsNew = true;
-    }
-    this.#resourceIndex = index;
-    this.#pid = pidOf(attributes);
-  }
-
-  #useScope(): void {
-    const scope = this.#scope;
-    const content = scopeContent(scope);
-    let index = this.#scopeByContent.get(content);
-    if (index === undefined) {
-      index = this.#scopes.push(scope) - 1;
-      this.#scopeByContent.set(content, index);
-      this.#scopeIsNew = true;
-    }
-    this.#scopeIndex = index;
-  }
-
-  #growKeys(key: number): void {
-    this.#keySpan = grownTo(this.#keySpan, new Float64Array(2 * key));
-    this.#keyAt = grownTo(this.#keyAt, new Uint32Array(2 * key));
-  }
-
-  #growAttributes(): void {
-    const length = 2 * this.#attributeKind.length;
-    this.#attributeKey = grownTo(this.#attributeKey, new Uint32Array(length));
-    this.#attributeKind = grownTo(this.#attributeKind, new Uint8Array(length));
-    this.#attributeValue = grownTo(this.#attributeValue, new Uint32Array(length));
   }
 }
 
@@ -599,38 +462,4 @@ function appendCount(bytes: GrowingBytes, tag: number, count: number): void {
   }
   field.push(left);
   bytes.append(Uint8Array.from(field));
-}
-
-function scopeContent({ name, version, rest = "" }: Scope): string {
-  return `${name}\u0000${version}\u0000${rest}`;
-}
-
-function byKey(a: Attribute, b: Attribute): number {
-  if (a.key === b.key) return 0;
-  return a.key < b.key ? -1 : 1;
-}
-
-function textOf(attributes: readonly Attribute[], key: string): string {
-  return attributes.find((attribute) => attribute.key === key)?.value ?? "";
-}
-
-/** Keeps the last value of each key, in place; returns how many were left out. */
-function dropRepeated(attributes: Attribute[]): number {
-  if (!hasRepeated(attributes)) return 0;
-  const byName = new Map<string, Attribute>();
-  for (const attribute of attributes) byName.set(attribute.key, attribute);
-  const dropped = attributes.length - byName.size;
-  attributes.length = 0;
-  attributes.push(...byName.values());
-  return dropped;
-}
-
-function hasRepeated(attributes: readonly Attribute[]): boolean {
-  const count = attributes.length;
-  if (count > PAIRWISE_ATTRIBUTES_MAX) return new Set(attributes.map((attribute) => attribute.key)).size < count;
-  for (let i = 1; i < count; i++) {
-    const key = attributes[i]?.key;
-    for (let j = 0; j < i; j++) if (attributes[j]?.key === key) return true;
-  }
-  return false;
 }
