@@ -1,8 +1,9 @@
-/** Remote writes that are interrupted by kill -9: every sample that was acknowledged is there after the next start. */
+/** Remote writes that are interrupted by kill -9: every sample that was acknowledged is there after the next start. Then bombs. */
 
 import { Program, sleep } from "../program.ts";
 import { type SentSeries, sendWrite, type WriteVersion } from "../remote-write.ts";
 import type { SuiteReport } from "../suite.ts";
+import { checkBombs } from "./bombs.ts";
 
 const ROUNDS = 3;
 const SENDERS = 4;
@@ -28,6 +29,7 @@ export async function checkAcknowledged(report: SuiteReport): Promise<void> {
       const total = [...ledger.values()].reduce((sum, { acknowledged }) => sum + acknowledged, 0) * SERIES_PER_REQUEST;
       report.add(`kill -9 ${round + 1}: ${total} acknowledged samples are there`, await faultOf(program, ledger));
     }
+    await checkBombs(report, program);
   } finally {
     await program.discard();
   }

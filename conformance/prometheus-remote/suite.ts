@@ -135,6 +135,7 @@ async function playProtocol(report: SuiteReport, part: Part, undo: Undo): Promis
   );
   add("exemplars are here", await agree(() => exemplarFault(writer, program, at)));
   add("metadata is here", await metadataFault(program));
+  if (part.protocol.isSecond) add("start timestamps are here", await startFault(writer, program, at));
   add("the ledger adds up", await ledgerFault(program));
   for (const form of part.isThird ? (["streamed", "sampled"] as const) : (["sampled"] as const)) {
     const between = await startReadBetween(program.http, form);
@@ -198,8 +199,13 @@ interface Answer {
   readonly error?: string;
 }
 
-async function ask(base: string, path: string, form: Readonly<Record<string, string>>): Promise<Answer> {
-  const answer = await fetch(`${base}/api/v1/${path}`, { method: "POST", body: new URLSearchParams(form) });
+async function ask(
+  base: string,
+  path: string,
+  form: Readonly<Record<string, string>>,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Answer> {
+  const answer = await fetch(`${base}/api/v1/${path}`, { method: "POST", body: new URLSearchParams(form), headers });
   const text = await answer.text();
   if (!text.startsWith("{")) return { status: `HTTP ${answer.status}`, data: undefined, error: text.slice(0, 200) };
   return JSON.parse(text);
@@ -260,6 +266,27 @@ async function exemplarFault(writer: Prometheus, program: Program, at: number): 
     await ask(program.http, "query_exemplars", form),
   ];
   return difference(linesOf(wanted), linesOf(got));
+}
+
+/** Rates that know since when a counter counts, as the writer computes them and as we do. */
+async function startFault(writer: Prometheus, program: Program, at: number): Promise<string> {
+  const query = '{__name__=~"client_requests_total|client_native_seconds"}';
+  const faults: string[] = [];
+  for (const name of ["rate", "increase", "resets"]) {
+    const form = {
+      query: `${name}(${query}[30s])`,
+      start: String(at - RANGE_STEPS_SECONDS),
+      end: String(at),
+      step: String(STEP_SECONDS),
+    };
+    const headers = { "x-prometheus-use-start-timestamps": "true" };
+    const wanted = linesOf(await ask(writer.http, "query_range", form, headers));
+    const got = linesOf(await ask(program.http, "query_range", form, headers));
+    const without = linesOf(await ask(program.http, "query_range", form));
+    faults.push(difference(wanted, got));
+    if (name === "increase" && difference(without, got) === "") faults.push("they make no difference");
+  }
+  return faults.filter((fault) => fault !== "").join("\n");
 }
 
 async function metadataFault(program: Program): Promise<string> {

@@ -49,11 +49,17 @@ export function prometheusDeps(parts: PrometheusParts): PrometheusDeps {
       retention,
     },
     configYaml: () =>
-      `global:\n  evaluation_interval: 1m\nstorage:\n  tsdb:\n    retention:\n      time: ${retention}\n`,
+      `global:\n  evaluation_interval: 1m\n${externalYaml(settings)}storage:\n  tsdb:\n    retention:\n      time: ${retention}\n`,
     damageCount: () => store.stats().damages,
     ruleGroups: () => parts.rules.groups(),
     alertmanagers: () => parts.rules.alertmanagers(),
     templateFunctions: addedTemplateFunctions(),
     reloadRules: settings.enableLifecycle ? () => parts.rules.reload() : undefined,
   };
+}
+
+function externalYaml({ externalLabels }: Settings): string {
+  if (externalLabels.length === 0) return "";
+  const lines = externalLabels.map(([name, value]) => `    ${name}: ${JSON.stringify(value)}\n`);
+  return `  external_labels:\n${lines.join("")}`;
 }

@@ -118,7 +118,12 @@ export const SETTINGS: readonly SettingEntry[] = [
   { flag: "--enable-feature", takes: "A,B", fallback: "", help: "Prometheus' own feature names" },
   { flag: "--allow-remote", takes: "", fallback: "", help: "accept addresses that other machines reach" },
   { flag: "--allow-host", takes: "A,B", fallback: "", help: "names such as a proxy's that a Host header may carry" },
-  { flag: "--external-labels", takes: "A=B,C=D", fallback: "", help: "labels for series that others read here" },
+  {
+    flag: "--external-labels",
+    takes: "A=B,C=D",
+    fallback: "",
+    help: "labels for what others read here, and for alerts",
+  },
   {
     flag: "--rule-files",
     takes: "A,B",

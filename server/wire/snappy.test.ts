@@ -52,6 +52,7 @@ test("elements by hand", () => {
   ok(bytes(6, 0, 97, (4 << 2) | 2, 1, 0), "aaaaaa");
   ok(bytes(6, 0, 97, (4 << 2) | 3, 1, 0, 0, 0), "aaaaaa");
   ok(bytes(40, 0, 98, (38 << 2) | 2, 1, 0), "b".repeat(40));
+  ok(bytes(11, 1 << 2, 97, 98, (2 << 2) | 2, 2, 0, (2 << 2) | 2, 2, 0, (2 << 2) | 2, 2, 0), "abababababa"); // three times the same
 });
 
 test("corrupt blocks", () => {

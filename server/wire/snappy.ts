@@ -63,6 +63,7 @@ function decodeElements(block: Uint8Array, start: number, out: Uint8Array): bool
   let from = start;
   let to = 0;
   while (from < end) {
+    const elementAt = from;
     const tag = block[from++] as number; // in range: checked by the loop
     const kind = tag & 3;
     let length = tag >>> 2;
@@ -93,13 +94,37 @@ function decodeElements(block: Uint8Array, start: number, out: Uint8Array): bool
       offset = littleEndian(block, from, wide);
       from += wide;
     }
+    // The same copy again and again tells a long run: it is made at once.
+    const once = length;
+    for (const elementBytes = from - elementAt; repeats(block, elementAt, from, elementBytes); from += elementBytes) {
+      length += once;
+    }
     if (offset === 0 || offset > to || length > out.length - to) return false;
-    if (length >= MOVED_BYTES_MIN && offset >= length) out.copyWithin(to, to - offset, to - offset + length);
-    // Byte by byte, since a copy may reach into what it writes: that is how runs are told.
-    else for (let at = to; at < to + length; at++) out[at] = out[at - offset] as number; // in range, as above
+    if (length < MOVED_BYTES_MIN) {
+      // Byte by byte, since a copy may reach into what it writes: that is how runs are told.
+      for (let at = to; at < to + length; at++) out[at] = out[at - offset] as number; // in range, as above
+    } else copyRun(out, to, offset, length);
     to += length;
   }
   return to === out.length;
+}
+
+/** Whether the bytes at `next` are those of the element at `first`. */
+function repeats(block: Uint8Array, first: number, next: number, elementBytes: number): boolean {
+  if (block[next] !== block[first] || next + elementBytes > block.length) return false;
+  for (let at = 1; at < elementBytes; at++) if (block[next + at] !== block[first + at]) return false;
+  return true;
+}
+
+/** Repeats the `offset` bytes before `to` until `length` are written, each time as many as there are by then. */
+function copyRun(out: Uint8Array, to: number, offset: number, length: number): void {
+  const start = to - offset;
+  const end = to + length;
+  for (let at = to; at < end; ) {
+    const now = Math.min(at - start, end - at);
+    out.copyWithin(at, start, start + now);
+    at += now;
+  }
 }
 
 function littleEndian(bytes: Uint8Array, at: number, count: number): number {
