@@ -17,7 +17,7 @@ import {
   writeExtent,
 } from "./metric-block-format.ts";
 import type { SealedChunk } from "./metric-chunk.ts";
-import { type MetricSeries, NO_SAMPLE, type NewestSample } from "./metric-series.ts";
+import { type MetricSeries, type NewestSample, NO_SAMPLE } from "./metric-series.ts";
 import { fingerprintOf } from "./metric-series-table.ts";
 
 const PRIVATE_FILE_MODE = 0o600;

@@ -25,9 +25,14 @@ import {
 import type { SeriesTable } from "./metric-series-table.ts";
 import { Stage, type Write } from "./metric-stage.ts";
 import type { Sample } from "./metric-track.ts";
+import { Turns } from "./turns.ts";
 import type { AppendOutcome, SampleRefusal } from "./writer.ts";
 
 const WAITING_SAMPLES_MAX = 1_000_000;
+/** Writes of so many samples together are not joined by others; those wait for the next group. */
+const GROUP_SAMPLES_MAX = 50_000;
+/** The clock is looked at once for so many samples. */
+const CLOCK_EVERY = 256;
 /** Labels and object of an exemplar, and its place in two lists. */
 const EXEMPLAR_BYTES = 500;
 
@@ -244,9 +249,14 @@ export class MetricHead {
   }
 
   async #takeGroup(): Promise<void> {
-    const group = this.#waiting;
-    this.#waiting = [];
-    this.#waitingSamples = 0;
+    const group: Waiting[] = [];
+    for (let samples = 0; samples < GROUP_SAMPLES_MAX; ) {
+      const next = this.#waiting.shift();
+      if (next === undefined) break;
+      group.push(next);
+      samples += next.samples;
+      this.#waitingSamples -= next.samples;
+    }
     try {
       const outcomes = await this.#writeGroup(group.map(({ write }) => write));
       for (const [i, outcome] of outcomes.entries()) group[i]?.resolve(outcome);
@@ -274,10 +284,11 @@ export class MetricHead {
       lastingSeriesOf: (labels) => table.ofLasting(labels),
       exemplars: this.exemplars,
     });
+    const turns = new Turns();
     const outcomes = [];
     try {
       const segment = await log.ready();
-      for (const write of writes) outcomes.push(stage.add(write));
+      for (const write of writes) outcomes.push(await stage.add(write, turns));
       const bytes = this.#encode(stage, segment);
       if (bytes.length > 0) await log.write(bytes, stage.maxMs);
       this.metadata.written(segment);
@@ -287,7 +298,7 @@ export class MetricHead {
       const why = error instanceof Error ? error.message : String(error);
       throw new ThalwegError("store_unavailable", { why: `the metric log cannot be written (${why})` }, error);
     }
-    this.#applyAll(stage);
+    await this.#applyAll(stage, turns);
     this.#options.onGroup();
     return outcomes.map((outcome) => this.#counted(outcome.outcome()));
   }
@@ -310,8 +321,9 @@ export class MetricHead {
     return this.#out.written();
   }
 
-  #applyAll(stage: Stage): void {
-    for (const { series, item, newest, late, counted, outcome } of stage.samples) {
+  async #applyAll(stage: Stage, turns: Turns): Promise<void> {
+    for (const [i, { series, item, newest, late, counted, outcome }] of stage.samples.entries()) {
+      if (i % CLOCK_EVERY === 0 && turns.isDue) await turns.pass();
       if (!late) this.#append(series, item, newest);
       else if (this.#insert(series, item) === "duplicate") outcome.takeBack(counted, "duplicate");
     }

@@ -12,10 +12,13 @@ import { compareExemplars, type ExemplarRing } from "./metric-exemplars.ts";
 import { type Counted, labelsText, OutcomeCounter, orderRefusal } from "./metric-outcome.ts";
 import { isRepeat, type MetricSeries, type NewestSample, newestOf } from "./metric-series.ts";
 import type { Sample } from "./metric-track.ts";
+import type { Turns } from "./turns.ts";
 import type { SampleRefusal } from "./writer.ts";
 
 /** Time stamps further from 1970 than this cannot be told apart as whole milliseconds in the log. */
 const TIMESTAMP_MS_MAX = 2 ** 50;
+/** The clock is looked at once for so many series. */
+const CLOCK_EVERY = 64;
 
 /** What one call to the writing door brings. */
 export type Write =
@@ -74,17 +77,21 @@ export class Stage {
   }
 
   /** Judges one write. @returns Its outcome so far; applying it may still take something back. */
-  add(write: Write): OutcomeCounter {
+  async add(write: Write, turns: Turns): Promise<OutcomeCounter> {
     const outcome = new OutcomeCounter();
     writes++;
     if (write.kind === "samples") {
-      for (const { labels, timestampMs, value } of write.samples) {
+      for (const [i, { labels, timestampMs, value }] of write.samples.entries()) {
+        if (i % CLOCK_EVERY === 0 && turns.isDue) await turns.pass();
         const sample = { timestampMs, value, histogram: undefined, startMs: 0 };
         const series = this.#rules.lastingSeriesOf(labels);
         this.#sample({ labels, sample, counted: "samples", series }, outcome);
       }
     } else {
-      for (const series of write.series) this.#series(series, outcome);
+      for (const [i, series] of write.series.entries()) {
+        if (i % CLOCK_EVERY === 0 && turns.isDue) await turns.pass();
+        this.#series(series, outcome);
+      }
     }
     return outcome;
   }
