@@ -4,29 +4,22 @@
  * @see https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/trace/v1/trace.proto
  */
 
-import type { Attribute } from "../model/span-batch.ts";
-import { readKeyValue, readValueColumns, type ValueColumns } from "./any-value.ts";
-import { clearRest, newRest, readEntityRef, readScope } from "./otlp-rest.ts";
+import { readAttribute, readEnvelope, readTextIndex } from "./otlp-envelope.ts";
 import type { ProtobufCursor } from "./protobuf-reader.ts";
 import {
-  cursorOver,
   enterMessage,
   leaveMessage,
   readFixed32,
   readLength,
   readTag,
-  readText,
   readVarint32,
   skipField,
 } from "./protobuf-reader.ts";
 import { EVENT_SHAPE, LINK_SHAPE, readRawField } from "./raw-message.ts";
 import { type DecodeOutcome, SpanColumns } from "./span-columns.ts";
-import { WireError } from "./wire-error.ts";
 
 /** One a thread: a request is decoded in one turn. */
 const spans = new SpanColumns();
-const value: ValueColumns = { kind: 0, text: 0 };
-const rest = newRest();
 
 /**
  * Decodes a whole request. Never throws on input; bytes that are not protobuf give `malformed`.
@@ -34,76 +27,9 @@ const rest = newRest();
  * Unknown fields are skipped, also known ones of another wire type. The batch holds a copy of `bytes`.
  */
 export function decodeTraces(bytes: Uint8Array): DecodeOutcome {
-  const cursor = cursorOver(bytes);
   spans.begin(bytes);
-  try {
-    while (cursor.at < cursor.end) {
-      const tag = readTag(cursor);
-      if (tag === 10) readResourceSpans(cursor);
-      else skipField(cursor, tag);
-    }
-  } catch (error) {
-    if (error instanceof WireError) return { kind: "malformed", reason: error.message, offset: error.offset };
-    throw error;
-  }
-  spans.texts.repaired += cursor.textRepaired;
-  spans.valuesCut(cursor.valuesCut);
-  return spans.seal();
-}
-
-/** Fields may come in any order, so the resource is looked for before the spans are read. */
-function readResourceSpans(cursor: ProtobufCursor): void {
-  const outerEnd = enterMessage(cursor);
-  const start = cursor.at;
-  const attributes: Attribute[] = [];
-  clearRest(rest);
-  while (cursor.at < cursor.end) {
-    const tag = readTag(cursor);
-    if (tag === 10) readResource(cursor, attributes);
-    else if (tag === 26) rest.schemaUrl = readText(cursor);
-    else skipField(cursor, tag);
-  }
-  spans.beginResource(attributes, rest);
-  cursor.at = start;
-  while (cursor.at < cursor.end) {
-    const tag = readTag(cursor);
-    if (tag === 18) readScopeSpans(cursor);
-    else skipField(cursor, tag);
-  }
-  leaveMessage(cursor, outerEnd);
-}
-
-function readResource(cursor: ProtobufCursor, attributes: Attribute[]): void {
-  const outerEnd = enterMessage(cursor);
-  while (cursor.at < cursor.end) {
-    const tag = readTag(cursor);
-    if (tag === 10) spans.keepResourceAttribute(attributes, readKeyValue(cursor));
-    else if (tag === 16) rest.droppedAttributes = readVarint32(cursor);
-    else if (tag === 26) rest.entityRefs.push(readEntityRef(cursor));
-    else skipField(cursor, tag);
-  }
-  leaveMessage(cursor, outerEnd);
-}
-
-function readScopeSpans(cursor: ProtobufCursor): void {
-  const outerEnd = enterMessage(cursor);
-  const start = cursor.at;
-  const scope = { name: "", version: "" };
-  clearRest(rest);
-  while (cursor.at < cursor.end) {
-    const tag = readTag(cursor);
-    if (tag === 10) readScope(cursor, scope, rest);
-    else if (tag === 26) rest.schemaUrl = readText(cursor);
-    else skipField(cursor, tag);
-  }
-  spans.beginScope(scope, rest);
-  cursor.at = start;
-  while (cursor.at < cursor.end) {
-    const tag = readTag(cursor);
-    if (tag === 18) readSpan(cursor);
-    else skipField(cursor, tag);
-  }
-  leaveMessage(cursor, outerEnd);
+  const outcome = readEnvelope(bytes, spans, readSpan);
+  return outcome.kind === "malformed" ? outcome : spans.seal(outcome);
 }
 
 function readSpan(cursor: ProtobufCursor): void {
@@ -124,7 +50,7 @@ function readSpanField(cursor: ProtobufCursor): void {
       readId(cursor, tag);
       return;
     case 26:
-      spans.traceState(readTextIndex(cursor));
+      spans.traceState(readTextIndex(cursor, spans.texts));
       return;
     case 42: {
       const end = readLength(cursor);
@@ -146,7 +72,7 @@ function readSpanField(cursor: ProtobufCursor): void {
       return;
     }
     case 74:
-      readAttribute(cursor);
+      readAttribute(cursor, spans);
       return;
     case 80:
       spans.droppedAttributes(readVarint32(cursor));
@@ -174,38 +100,11 @@ function readSpanField(cursor: ProtobufCursor): void {
   }
 }
 
-/** Reads a KeyValue of a span. */
-function readAttribute(cursor: ProtobufCursor): void {
-  const outerEnd = enterMessage(cursor);
-  let keyStart = 0;
-  let keyEnd = 0;
-  value.kind = "n".charCodeAt(0);
-  value.text = 0;
-  while (cursor.at < cursor.end) {
-    const tag = readTag(cursor);
-    if (tag === 10) {
-      keyEnd = readLength(cursor);
-      keyStart = cursor.at;
-      cursor.at = keyEnd;
-    } else if (tag === 18) readValueColumns(cursor, spans.texts, value);
-    else skipField(cursor, tag);
-  }
-  leaveMessage(cursor, outerEnd);
-  spans.attribute(spans.keys.at(keyStart, keyEnd), value.kind, value.text);
-}
-
-function readTextIndex(cursor: ProtobufCursor): number {
-  const end = readLength(cursor);
-  const start = cursor.at;
-  cursor.at = end;
-  return spans.texts.at(start, end);
-}
-
 function readStatus(cursor: ProtobufCursor): void {
   const outerEnd = enterMessage(cursor);
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
-    if (tag === 18) spans.statusMessage(readTextIndex(cursor));
+    if (tag === 18) spans.statusMessage(readTextIndex(cursor, spans.texts));
     else if (tag === 24) spans.status(readVarint32(cursor));
     else skipField(cursor, tag);
   }

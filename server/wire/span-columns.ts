@@ -12,6 +12,7 @@ import type { Attribute, Scope, SpanBatch } from "../model/span-batch.ts";
 import { KIND_CONSUMER, KIND_SERVER, SPAN_KINDS, SPAN_SOURCES, SPAN_STATUSES } from "../model/span-batch.ts";
 import { AddressFinder, pidOf } from "./address-columns.ts";
 import { EMPTY_BYTES, GrowingBytes, Slab } from "./growing-bytes.ts";
+import type { MalformedBody } from "./otlp-envelope.ts";
 import type { OtlpRest } from "./otlp-rest.ts";
 import { RequestKeys } from "./request-keys.ts";
 import { RequestOrigins } from "./request-origins.ts";
@@ -63,13 +64,7 @@ export type DecodeOutcome =
       readonly rejected: ReadonlyMap<SpanRejectReason, number>;
       readonly repaired: Readonly<TraceRepairs>;
     }
-  | {
-      readonly kind: "malformed";
-      /** What is wrong, without any of the content. */
-      readonly reason: string;
-      /** Byte (protobuf) or UTF-16 unit (JSON) where decoding stopped. */
-      readonly offset: number;
-    };
+  | MalformedBody;
 
 /** Call `begin`, then resource, scope and span by span what the request holds, then `seal`. */
 export class SpanColumns {
@@ -86,7 +81,7 @@ export class SpanColumns {
 
   #received = 0;
   #rejected = new Map<SpanRejectReason, number>();
-  #repaired: TraceRepairs = { text: 0, times: 0, attributes: 0, values: 0 };
+  #timesMended = 0;
   #pid = 0;
 
   #traceBytes = 0;
@@ -110,7 +105,7 @@ export class SpanColumns {
     this.#pid = 0;
     this.#received = 0;
     this.#rejected = new Map();
-    this.#repaired = { text: 0, times: 0, attributes: 0, values: 0 };
+    this.#timesMended = 0;
   }
 
   /** Begins a ResourceSpans whose resource carries `attributes`, which the columns keep, and beside them `rest`. */
@@ -279,7 +274,7 @@ export class SpanColumns {
     c.resource[row] = this.#origins.resource();
     c.scope[row] = this.#origins.scope();
     c.pid[row] = this.#pid;
-    if (mendTimes(c.startNs, c.endNs, row)) this.#repaired.times++;
+    if (mendTimes(c.startNs, c.endNs, row)) this.#timesMended++;
     const kind = c.kind[row];
     this.#addresses.begin(kind === KIND_SERVER || kind === KIND_CONSUMER);
     const attributes = this.#attributes;
@@ -297,16 +292,12 @@ export class SpanColumns {
     this.#rows = row + 1;
   }
 
-  /** Tells how many attribute values were emptied since they are nested too deeply. */
-  valuesCut(count: number): void {
-    this.#repaired.values += count;
-  }
-
   /** Hands out what the request held. */
-  seal(): DecodeOutcome {
+  seal({ textRepaired, valuesCut }: { readonly textRepaired: number; readonly valuesCut: number }): DecodeOutcome {
     const repaired = {
-      ...this.#repaired,
-      text: this.#repaired.text + this.texts.repaired,
+      times: this.#timesMended,
+      text: textRepaired + this.texts.repaired,
+      values: valuesCut,
       attributes: this.#attributes.leftOut + this.#origins.leftOut,
     };
     const batch = this.#batch();
