@@ -22,6 +22,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   otlp: async () => (await import("./otlp/suite.ts")).runOtlp,
   hops: async () => (await import("./hops/suite.ts")).runHops,
   crash: async () => (await import("./crash/suite.ts")).runCrash,
+  ledger: async () => (await import("./ledger/suite.ts")).runLedger,
   field: async () => (await import("./field/suite.ts")).runField,
   promql: async () => (await import("./promql/suite.ts")).runPromql,
   "promql-clients": async () => (await import("./promql-clients/suite.ts")).runPromqlClients,
@@ -37,6 +38,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
 const WITHOUT_FILES = new Set([
   "hops",
   "crash",
+  "ledger",
   "see-it",
   "promql-clients",
   "promql-fuzz",

@@ -20,6 +20,13 @@ export interface VectorSample {
   readonly value: number;
 }
 
+/** What a start may put around the program. */
+export interface Surroundings {
+  /** Words before the command, such as those of a tracer. */
+  readonly before?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** A running server. */
 export class Program {
   readonly #child: ChildProcess;
@@ -48,23 +55,11 @@ export class Program {
   static async start(
     flags: readonly string[],
     dataDirectory = mkdtempSync(join(tmpdir(), "thalweg-program-")),
+    surroundings: Surroundings = {},
   ): Promise<Program> {
     const file = join(dataDirectory, "addresses.json");
     rmSync(file, { force: true });
-    const free = ["--listen", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0"];
-    const child = spawn(
-      process.execPath,
-      [
-        "--disable-warning=ExperimentalWarning",
-        join(ROOT, "server", "cli", "main.ts"),
-        "serve",
-        "--data",
-        dataDirectory,
-        ...free,
-        ...flags,
-      ],
-      { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, UV_THREADPOOL_SIZE: "12" } },
-    );
+    const child = spawnProgram(flags, dataDirectory, surroundings);
     const output = { text: "" };
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding("utf8").on("data", (more: string) => {
@@ -81,6 +76,16 @@ export class Program {
     }
     child.kill("SIGKILL");
     throw new Error(`the program did not come up (status ${child.exitCode}):\n${output.text}`);
+  }
+
+  /** Starts the program and kills it after `afterMs`, whether or not it came up by then. */
+  static async killAtStart(flags: readonly string[], dataDirectory: string, afterMs: number): Promise<void> {
+    const child = spawnProgram(flags, dataDirectory, {});
+    for (const stream of [child.stdout, child.stderr]) stream.resume();
+    const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+    const timer = setTimeout(() => child.kill("SIGKILL"), afterMs);
+    await ended;
+    clearTimeout(timer);
   }
 
   /** What it printed so far, at most the last 200,000 characters. */
@@ -142,6 +147,18 @@ export class Program {
     return this.#end("SIGTERM");
   }
 
+  /** Sends a signal and waits for nothing. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  /** Waits until it has ended by itself or by others, at most 15 s. */
+  async ended(): Promise<void> {
+    const deadline = performance.now() + STOP_MS_MAX;
+    while (this.#child.exitCode === null && this.#child.signalCode === null && performance.now() < deadline)
+      await sleep(20);
+  }
+
   /** Kills without warning. */
   async kill(): Promise<void> {
     await this.#end("SIGKILL");
@@ -172,6 +189,16 @@ export class Program {
       return false;
     }
   }
+}
+
+function spawnProgram(flags: readonly string[], dataDirectory: string, { before = [], env = {} }: Surroundings) {
+  const free = ["--listen", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0"];
+  const program = [process.execPath, "--disable-warning=ExperimentalWarning", join(ROOT, "server", "cli", "main.ts")];
+  const words = [...before, ...program, "serve", "--data", dataDirectory, ...free, ...flags];
+  return spawn(words[0] ?? "", words.slice(1), {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, UV_THREADPOOL_SIZE: "12", ...env },
+  });
 }
 
 interface Addresses {
