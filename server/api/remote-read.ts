@@ -56,8 +56,11 @@ export function addRemoteReadRoute(app: FastifyInstance, deps: ApiDeps, limits: 
     }
     if (!(await gate.enter())) return sendRetry(reply, `${WAITING_MAX} reads wait already`, RETRY_AFTER_SECONDS);
     // The gate is left once the answer is sent to its end, or its reader has gone.
-    if (reply.raw.closed) gate.leave();
-    else reply.raw.once("close", () => gate.leave());
+    if (reply.raw.closed) {
+      gate.leave();
+      return sendPlain(reply, 499, "the client has gone");
+    }
+    reply.raw.once("close", () => gate.leave());
     return answer({ deps, limits, reply }, decoded.request);
   });
   app.route({

@@ -1,5 +1,6 @@
 /** Counts what becomes of one write, and words its first refusal as Prometheus does. */
 
+import { labelsText } from "../model/labels-text.ts";
 import type { Labels } from "../model/series.ts";
 import { type NewestSample, numberOfSample } from "./metric-series.ts";
 import type { Sample } from "./metric-track.ts";
@@ -7,8 +8,6 @@ import type { AppendOutcome, SampleRefusal } from "./writer.ts";
 
 /** Kinds of things that are counted apart. */
 export type Counted = "samples" | "histograms" | "exemplars";
-
-const LEGACY_NAME = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
 
 /** The outcome of one write while it is being made up. */
 export class OutcomeCounter {
@@ -66,15 +65,6 @@ export function orderRefusal(
     duplicate: duplicateText(sample, newest),
   }[reason];
   return `${why} for series ${labelsText(labels)}`;
-}
-
-/** Labels as Prometheus prints them: `{__name__="up", job="shop"}`. */
-export function labelsText(labels: Labels): string {
-  const pairs = labels.map(([name, value]) => {
-    const printed = LEGACY_NAME.test(name) ? name : JSON.stringify(name);
-    return `${printed}=${JSON.stringify(value)}`;
-  });
-  return `{${pairs.join(", ")}}`;
 }
 
 function duplicateText({ timestampMs, value, histogram }: Sample, newest: NewestSample): string {

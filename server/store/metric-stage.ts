@@ -6,10 +6,11 @@
  */
 
 import { histogramFault } from "../model/histogram-validate.ts";
+import { labelsText } from "../model/labels-text.ts";
 import type { Exemplar, Labels, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import { isStale, STALE_NAN } from "./metric-chunk.ts";
 import { compareExemplars, type ExemplarRing } from "./metric-exemplars.ts";
-import { type Counted, labelsText, OutcomeCounter, orderRefusal } from "./metric-outcome.ts";
+import { type Counted, OutcomeCounter, orderRefusal } from "./metric-outcome.ts";
 import { isRepeat, type MetricSeries, type NewestSample, newestOf } from "./metric-series.ts";
 import type { Sample } from "./metric-track.ts";
 import type { Turns } from "./turns.ts";
