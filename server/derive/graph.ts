@@ -261,7 +261,8 @@ export class ServiceGraph {
       return false;
     }
     const client =
-      halves.find(SIDE_CLIENT, half, half.key0, half.key1, ghost) ??
+      halves.find(SIDE_CLIENT, half, half.key0, half.key1, true) ??
+      (ghost ? undefined : halves.find(SIDE_CLIENT, half, half.key0, half.key1, false)) ??
       halves.find(SIDE_SETTLED, half, half.key0, half.key1, true);
     if (client === undefined) return this.#wait(half, nowMs);
     if (client.side === SIDE_CLIENT) {

@@ -310,6 +310,56 @@ test("the first live span is told once while a replay plays", async (t) => {
   assert.equal(told, 1);
 });
 
+test("a call that program and agent both saw counts once, whoever came first, and the truth stays one", async (t) => {
+  const running = await start(t);
+  await running.ingest.close();
+  const { store, clock, telemetry } = running;
+  const ingest = await openIngest({ writer: store.writer, clock, telemetry, log, holdMs: 300 });
+  running.ingest = ingest;
+  const shown: number[] = [];
+  ingest.onHeldStored(({ rows }) => shown.push(rows));
+  const sdk = (trace: bigint): TestSpan[] => [
+    { service: "front", kind: 3, spanId: 100n, name: "GET", traceIdLow: trace },
+    { service: "back", kind: 2, spanId: 200n, parentSpanId: 100n, name: "GET /", traceIdLow: trace },
+  ];
+  const carried = { source: 0, linkReason: "traceparent", parentSpanId: 100n, name: "GET /", clientPort: 4000 };
+  const agent = (trace: bigint): TestSpan[] => [
+    { ...carried, service: "front", kind: 3, spanId: 1n, traceIdLow: trace },
+    { ...carried, service: "back", kind: 2, spanId: 2n, traceIdLow: trace },
+  ];
+  const capture = { signal: "traces", transport: "capture" } as const;
+  // The agent first, of programs not known; then known programs, their spans first, last, and never.
+  await ingest.acceptSpans(batchOf(agent(1n)), capture);
+  await ingest.acceptSpans(batchOf(sdk(1n)), OTLP);
+  await ingest.acceptSpans(batchOf(sdk(2n)), OTLP);
+  await ingest.acceptSpans(batchOf(agent(2n)), capture);
+  const held = await ingest.acceptSpans(batchOf([...agent(3n), ...agent(4n)]), capture);
+  assert.deepEqual([held.stored, held.batch.rows], [0, 0]);
+  await ingest.acceptSpans(batchOf(sdk(3n)), OTLP);
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  assert.equal(
+    shown.reduce((sum, rows) => sum + rows, 0),
+    4,
+  );
+  await ingest.acceptSpans(batchOf(agent(5n)), capture);
+  await ingest.close();
+  assert.deepEqual(
+    await rowsOf(store, "SELECT source, count(*), count(duplicate_of) FROM spans GROUP BY source ORDER BY source"),
+    [
+      ["ebpf", "10", "4"],
+      ["otlp", "6", "2"],
+    ],
+  );
+  running.ingest = await openIngest({ writer: store.writer, clock, telemetry, log });
+  clock.ms += 60_000;
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  await running.ingest.flush();
+  await assertOneTruth(store);
+  assert.deepEqual(await rowsOf(store, "SELECT client, server, sum(requests) FROM edges GROUP BY ALL"), [
+    ["front", "back", "5"],
+  ]);
+});
+
 test("what live views are shown is what is stored: rows left out are missing, long names are cut", async (t) => {
   const { ingest } = await start(t);
   const long = "n".repeat(5_000);

@@ -9,6 +9,7 @@ import { DERIVED_METADATA, type DerivedStreams } from "../derive/derived-streams
 import { ThalwegError } from "../model/errors.ts";
 import { SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
 import type { CommitReceipt } from "../store/writer.ts";
+import { CallTwins, type TwinClaim, type TwinUndecided } from "./call-twins.ts";
 import { ATTRIBUTES_MAX, batchBytes, checkBatch } from "./check-batch.ts";
 import { DerivedFlush, type FlushDeps } from "./derived-flush.ts";
 import { restoreStreams } from "./restore-streams.ts";
@@ -23,6 +24,9 @@ const REMEMBERED_SPANS_MAX = 65_536;
 /** How long a refusal of the store is told where nobody sends spans any more. */
 const TROUBLE_MS = 15_000;
 const REPLAY = SPAN_SOURCES.indexOf("replay");
+/** How often it is looked for held spans that can be stored. */
+const RELEASE_EVERY_MS = 250;
+const CAPTURED: SpanOrigin = { signal: "traces", transport: "capture" };
 
 /** How spans came; the `transport` label. Nobody sends again what came by `capture` or `replay`. */
 export type Transport = "grpc" | "http" | "capture" | "replay";
@@ -51,9 +55,13 @@ export type ReceiveOutcome =
   | { readonly kind: "stored"; readonly batch: SpanBatch; readonly rejected: ReadonlyMap<string, number> }
   | { readonly kind: "refused"; readonly reason: string; readonly retryAfterSeconds: number };
 
-/** What ingest works with. `pendingBytesMax`: spans that may wait for their commit, 128 MiB unless given. */
+/**
+ * What ingest works with. `pendingBytesMax`: spans that may wait for their commit, 128 MiB unless given; `holdMs`: how
+ * long spans of the agent wait for the program's own span of the same call, 7 s unless given.
+ */
 export interface IngestDeps extends FlushDeps {
   readonly pendingBytesMax?: number;
+  readonly holdMs?: number;
 }
 
 /** Takes spans; see the file's head. */
@@ -62,6 +70,9 @@ export class Ingest {
   readonly #streams: DerivedStreams;
   readonly #flush: DerivedFlush;
   readonly #seen: SeenSpans;
+  readonly #twins: CallTwins;
+  readonly #releaseTimer: NodeJS.Timeout;
+  #onHeldSpans: ((batch: SpanBatch) => void) | undefined;
   #pendingBytes = 0;
   #pending = 0;
   #whenIdle: (() => void) | undefined;
@@ -76,6 +87,9 @@ export class Ingest {
     this.#streams = streams;
     this.#seen = seen;
     this.#flush = new DerivedFlush(streams, deps);
+    this.#twins = new CallTwins(deps.holdMs === undefined ? {} : { holdMs: deps.holdMs });
+    this.#releaseTimer = setInterval(() => this.#releaseHeld(false), RELEASE_EVERY_MS);
+    this.#releaseTimer.unref();
     deps.telemetry.onRender(() => this.#tellCounts());
     for (const metadata of DERIVED_METADATA) deps.writer.describe(metadata);
     this.#flush.appeared();
@@ -115,7 +129,12 @@ export class Ingest {
       return { stored: 0, batch: checked.batch, rejected: checked.rejected };
     }
     const fresh = repeated === 0 ? checked.batch : selectRows(checked.batch, freshRows, ATTRIBUTES_MAX);
-    const receipt = await this.#commit(fresh, origin, bytes).then(
+    let twins = this.#claimTwins(fresh, transport);
+    while (twins.kind === "undecided") {
+      await twins.decided;
+      twins = this.#claimTwins(fresh, transport);
+    }
+    const receipt = await this.#commitClaim(twins, origin, bytes).then(
       (stored) => {
         settle(true);
         return stored;
@@ -128,7 +147,9 @@ export class Ingest {
     for (const [what, count] of [...(origin.mended ?? []), ...checked.mended]) {
       telemetry.count("thalweg_ingest_mended_total", { signal, what }, count);
     }
-    return { stored: receipt.spans, batch: checked.batch, rejected: checked.rejected };
+    // What is held is shown once it is stored.
+    const shown = transport === "capture" ? twins.batch : checked.batch;
+    return { stored: receipt.spans, batch: shown, rejected: checked.rejected };
   }
 
   /** As `acceptSpans`, with a refusal as an answer instead of an error. */
@@ -168,6 +189,11 @@ export class Ingest {
     this.#onLiveSpans = callback;
   }
 
+  /** Calls back with spans of the agent that were held for a while, once they are stored. */
+  onHeldStored(callback: (batch: SpanBatch) => void): void {
+    this.#onHeldSpans = callback;
+  }
+
   /** Stores everything derived so far; series and edges can be asked for afterwards. */
   async flush(): Promise<void> {
     await this.#flush.flush();
@@ -181,12 +207,46 @@ export class Ingest {
   /** Refuses what comes, waits for commits under way, and saves the derived state. */
   async close(): Promise<void> {
     this.#closed = true;
-    if (this.#pending > 0) {
-      await new Promise<void>((resolve) => {
-        this.#whenIdle = resolve;
-      });
-    }
+    clearInterval(this.#releaseTimer);
+    // What is under way may be the twin of what is held.
+    await this.#idle();
+    this.#releaseHeld(true);
+    await this.#idle();
     await this.#flush.close();
+  }
+
+  async #idle(): Promise<void> {
+    if (this.#pending === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#whenIdle = resolve;
+    });
+  }
+
+  #claimTwins(batch: SpanBatch, transport: Transport): TwinClaim | TwinUndecided {
+    const nowMs = this.#deps.clock.monotonicMs();
+    if (transport === "capture") return this.#twins.claimAgent(batch, nowMs);
+    if (transport === "replay") return { kind: "claimed", batch, settle: () => {} };
+    return this.#twins.claimOwn(batch, nowMs);
+  }
+
+  async #commitClaim(claim: TwinClaim, origin: SpanOrigin, bytes: number): Promise<{ readonly spans: number }> {
+    let stored = false;
+    try {
+      const receipt = claim.batch.rows === 0 ? { spans: 0 } : await this.#commit(claim.batch, origin, bytes);
+      stored = true;
+      return receipt;
+    } finally {
+      claim.settle(stored);
+    }
+  }
+
+  #releaseHeld(all: boolean): void {
+    for (const claim of this.#twins.release(this.#deps.clock.monotonicMs(), all)) {
+      this.#commitClaim(claim, CAPTURED, batchBytes(claim.batch)).then(
+        () => this.#onHeldSpans?.(claim.batch),
+        (error: unknown) => this.#deps.log.error({ error }, "captured spans could not be stored"),
+      );
+    }
   }
 
   /** Rows that are not stored already: whoever may send again may have done so. */
@@ -258,6 +318,12 @@ export class Ingest {
       telemetry.set("thalweg_graph_dropped_total", { kind }, dropped[kind] ?? 0);
     }
     const withoutName = this.#streams.red.overflow().reduce((sum, { calls }) => sum + calls, 0);
+    telemetry.set("thalweg_duplicates_total", { counted: "program" }, this.#twins.counts.program);
+    telemetry.set("thalweg_duplicates_total", { counted: "agent" }, this.#twins.counts.agent);
+    telemetry.set("thalweg_held_spans", {}, this.#twins.held);
+    for (const reason of ["timeout", "full"] as const) {
+      telemetry.set("thalweg_held_given_up_total", { reason }, this.#twins.givenUp[reason]);
+    }
     telemetry.set("thalweg_derive_overflow_calls_total", { of: "span_name" }, withoutName);
     telemetry.set("thalweg_derive_overflow_calls_total", { of: "edge" }, overflowCalls);
   }

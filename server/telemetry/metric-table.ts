@@ -95,6 +95,13 @@ export const METRICS = {
   thalweg_derive_overflow_calls_total: counter("Calls counted in an overflow series, by what had too many values.", {
     of: ["span_name", "edge"],
   }),
+  thalweg_duplicates_total: counter("Spans of calls that program and agent both saw, by whose span counts instead.", {
+    counted: ["program", "agent"],
+  }),
+  thalweg_held_spans: gauge("Spans of the agent that wait for the program's own span of the same call."),
+  thalweg_held_given_up_total: counter("Spans of the agent that waited for the program's own in vain, and count.", {
+    reason: ["timeout", "full"],
+  }),
   thalweg_derive_flush_failures_total: counter("Times derived series or their state could not be stored."),
   thalweg_graph_waiting_spans: gauge("Spans that wait for the other side of their call."),
   thalweg_graph_expired_total: counter("Spans whose other side did not come in time.", { kind: SPAN_KINDS }),
