@@ -16,6 +16,7 @@ import { type OfSeries, writeDeclarations, writeExemplars, writeMetadata, writeS
 import { MetadataTable } from "./metric-metadata.ts";
 import {
   appendSample,
+  asNewestAfter,
   insertLate,
   type MetricSeries,
   type NewestSample,
@@ -342,7 +343,7 @@ export class MetricHead {
       this.#insert(series, sample);
       return;
     }
-    series.logged = newestOf(sample);
+    series.logged = asNewestAfter(logged, newestOf(sample));
     this.#append(series, sample, series.logged);
   }
 

@@ -34,6 +34,9 @@ const KIND_FLOAT = 1;
 const KIND_STALE = 2;
 const KIND_INTEGER_HISTOGRAM = 3;
 const KIND_FLOAT_HISTOGRAM = 4;
+/** A stale marker that came as a histogram, or after one. */
+const KIND_STALE_INTEGER_HISTOGRAM = 5;
+const KIND_STALE_FLOAT_HISTOGRAM = 6;
 
 /** The newest sample of a series, as far as a repeat must be told from a conflict. */
 export interface NewestSample {
@@ -102,13 +105,33 @@ export function emptySeries(ref: number, labels: Labels): MetricSeries {
   };
 }
 
-/** What a series remembers of a sample that is its newest. */
+/** What tells a sample from others of its time. */
 export function newestOf({ timestampMs: ms, value, histogram }: Sample): NewestSample {
   if (histogram !== undefined) {
     const kind = histogram.integer ? KIND_INTEGER_HISTOGRAM : KIND_FLOAT_HISTOGRAM;
     return { ms, kind, identity: histogramHash(histogram) };
   }
   return isStale(value) ? { ms, kind: KIND_STALE, identity: 0 } : { ms, kind: KIND_FLOAT, identity: value };
+}
+
+/** The same of a stale marker that came as a histogram. */
+export function staleHistogramAt(ms: number, integer: boolean): NewestSample {
+  return { ms, kind: integer ? KIND_STALE_INTEGER_HISTOGRAM : KIND_STALE_FLOAT_HISTOGRAM, identity: 0 };
+}
+
+/** What a series remembers of a sample after the one before: as in Prometheus, a stale marker takes the type of that. */
+export function asNewestAfter(before: NewestSample, sample: NewestSample): NewestSample {
+  if (sample.kind !== KIND_STALE) return sample;
+  switch (before.kind) {
+    case KIND_INTEGER_HISTOGRAM:
+    case KIND_STALE_INTEGER_HISTOGRAM:
+      return staleHistogramAt(sample.ms, true);
+    case KIND_FLOAT_HISTOGRAM:
+    case KIND_STALE_FLOAT_HISTOGRAM:
+      return staleHistogramAt(sample.ms, false);
+    default:
+      return sample;
+  }
 }
 
 /** Whether two samples of one time are the same. */

@@ -11,7 +11,14 @@ import type { Exemplar, Labels, SampleToAppend, SeriesToAppend } from "../model/
 import { isStale, STALE_NAN } from "./metric-chunk.ts";
 import { compareExemplars, type ExemplarRing } from "./metric-exemplars.ts";
 import { type Counted, OutcomeCounter, orderRefusal } from "./metric-outcome.ts";
-import { isRepeat, type MetricSeries, type NewestSample, newestOf } from "./metric-series.ts";
+import {
+  asNewestAfter,
+  isRepeat,
+  type MetricSeries,
+  type NewestSample,
+  newestOf,
+  staleHistogramAt,
+} from "./metric-series.ts";
 import type { Sample } from "./metric-track.ts";
 import type { Turns } from "./turns.ts";
 import type { SampleRefusal } from "./writer.ts";
@@ -47,6 +54,8 @@ interface Incoming {
   readonly labels: Labels;
   readonly sample: Sample;
   readonly counted: Counted;
+  /** A stale histogram is one of whole counts. */
+  readonly integer?: boolean | undefined;
   readonly series?: MetricSeries | undefined;
 }
 
@@ -115,7 +124,7 @@ export class Stage {
         startMs: knownStart(startsMs?.[i]),
       };
       const counted = histogram === undefined ? "samples" : "histograms";
-      series = this.#sample({ labels, sample, counted, series }, outcome);
+      series = this.#sample({ labels, sample, counted, integer: histogram?.integer, series }, outcome);
     }
     if (exemplars === undefined || exemplars.length === 0) return;
     series ??= this.#rules.seriesOf(labels);
@@ -144,22 +153,28 @@ export class Stage {
     return series;
   }
 
-  #ordered(series: MetricSeries, { sample, counted }: Incoming, outcome: OutcomeCounter): void {
+  #ordered(series: MetricSeries, { sample, counted, integer = false }: Incoming, outcome: OutcomeCounter): void {
     if (series.stagedBy !== writes) {
       series.stagedBy = writes;
       series.beforeWrite = series.logged;
     }
-    const newest = newestOf(sample);
-    const verdict = this.#judge(newest, series.logged);
+    // A stale marker that came as a histogram goes on as the stale float, but is compared as what it was.
+    const isPlain = counted === "samples" || sample.histogram !== undefined;
+    const came = isPlain ? newestOf(sample) : staleHistogramAt(sample.timestampMs, integer);
+    const told = this.#judge(came, series.beforeWrite);
+    if (told === "out_of_order" || told === "too_old" || told === "duplicate") {
+      outcome.refuse(counted, told, orderRefusal(told, sample, series.beforeWrite, series.labels));
+      return;
+    }
+    const verdict = told === "repeat" ? told : this.#judge(came, series.logged);
     if (verdict === "repeat") {
       outcome.keep(counted);
     } else if (verdict === "append" || verdict === "late") {
       outcome.keep(counted);
+      const newest = asNewestAfter(series.logged, came);
       if (verdict === "append") series.logged = newest;
       if (newest.ms > this.maxMs) this.maxMs = newest.ms;
       this.samples.push({ series, item: sample, newest, late: verdict === "late", counted, outcome });
-    } else if (isRefusal(this.#judge(newest, series.beforeWrite))) {
-      outcome.refuse(counted, verdict, orderRefusal(verdict, sample, series.beforeWrite, series.labels));
     } else {
       outcome.refuseUnreported(counted, verdict);
     }
@@ -194,10 +209,6 @@ export class Stage {
 }
 
 type Verdict = "append" | "late" | "repeat" | "out_of_order" | "too_old" | "duplicate";
-
-function isRefusal(verdict: Verdict): boolean {
-  return verdict === "out_of_order" || verdict === "too_old" || verdict === "duplicate";
-}
 
 function isTimestamp(ms: number): boolean {
   return Number.isInteger(ms) && Math.abs(ms) <= TIMESTAMP_MS_MAX;
