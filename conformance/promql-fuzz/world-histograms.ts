@@ -55,7 +55,13 @@ function begin(kind: HistogramKind, random: Random, shape: number): TestHistogra
     const bounds = kind.changingBounds === true ? BOUNDS[random.whole(0, BOUNDS.length - 1)] : BOUNDS[0];
     histogram.customValues = (kind.negativeBounds === true ? NEGATIVE_BOUNDS : bounds) ?? [];
   } else histogram.zeroThreshold = random.pick(kind.zeroThresholds ?? [kind.floats ? 0 : 2 ** -128]);
-  return kind.empty === true && random.chance(0.6) ? histogram : observe(histogram, kind, random);
+  if (kind.empty === true) return random.chance(0.6) ? histogram : observe(histogram, kind, random);
+  // Which side has buckets at all changes what the zero bucket means, and Prometheus' chunks spell out the buckets that a
+  // later histogram needs: each side has some from the start.
+  const isCustom = histogram.schema === CUSTOM_BUCKETS_SCHEMA;
+  for (const side of kind.negative === true ? [histogram.positive, histogram.negative] : [histogram.positive])
+    side.set(isCustom ? 0 : bucketIndex(kind, histogram.schema, random), random.whole(1, 3));
+  return observe(histogram, kind, random);
 }
 
 function observe(before: TestHistogram, kind: HistogramKind, random: Random): TestHistogram {

@@ -68,7 +68,7 @@ function oneSided(bucket: HistogramBucket, histogram: NativeHistogram): Histogra
   if (usesCustomBuckets(histogram)) {
     return bucket.lower === Number.NEGATIVE_INFINITY && bucket.upper > 0 ? { ...bucket, lower: 0 } : bucket;
   }
-  if (bucket.lower > 0 || bucket.upper < 0) return bucket;
+  if (!(bucket.lower < 0 && bucket.upper > 0)) return bucket;
   const positive = histogram.positiveCounts.length > 0;
   const negative = histogram.negativeCounts.length > 0;
   if (positive && !negative) return { ...bucket, lower: 0 };
