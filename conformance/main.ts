@@ -22,6 +22,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   otlp: async () => (await import("./otlp/suite.ts")).runOtlp,
   hops: async () => (await import("./hops/suite.ts")).runHops,
   crash: async () => (await import("./crash/suite.ts")).runCrash,
+  damage: async () => (await import("./damage/suite.ts")).runDamage,
   ledger: async () => (await import("./ledger/suite.ts")).runLedger,
   field: async () => (await import("./field/suite.ts")).runField,
   promql: async () => (await import("./promql/suite.ts")).runPromql,
@@ -38,6 +39,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
 const WITHOUT_FILES = new Set([
   "hops",
   "crash",
+  "damage",
   "ledger",
   "see-it",
   "promql-clients",

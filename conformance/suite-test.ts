@@ -8,6 +8,9 @@ import type { SuiteOutcome } from "./suite.ts";
 
 const SHARED = join(import.meta.dirname, "..", "..", "shared");
 
+/** Whether the long forms of suites are asked for, which are too slow for a newcomer's `npm test`. */
+export const IN_CI = (process.env["THALWEG_REQUIRE"] ?? "").split(",").includes("suites");
+
 /** A suite that makes its own input. */
 export function testSuite(name: string, run: () => Promise<SuiteOutcome>): void {
   test(`suite ${name}`, async (t) => judge(t, await run()));
@@ -18,7 +21,7 @@ export function testSuiteOverFiles(name: string, folder: string, run: (dir: stri
   test(`suite ${name}`, async (t) => {
     const dir = join(SHARED, folder);
     if (existsSync(dir)) return judge(t, await run(dir));
-    if ((process.env["THALWEG_REQUIRE"] ?? "").split(",").includes("suites")) assert.fail(`${dir} is required here`);
+    if (IN_CI) assert.fail(`${dir} is required here`);
     return t.skip(`its files are not beside the clone (${folder})`);
   });
 }

@@ -1,12 +1,12 @@
 /** Power cuts: a start on what was synced by a random moment of a load, plain and with strange tails on the newest files. */
 
-import { spawnSync } from "node:child_process";
 import { appendFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { oneTruthFault } from "../one-truth.ts";
 import { Program, sleep } from "../program.ts";
 import type { SuiteReport } from "../suite.ts";
+import { buildPreload } from "./preload.ts";
 import { ledgerFault, SpanLoad } from "./span-load.ts";
 
 const TAILS = ["nothing", "zeros", "garbage"] as const;
@@ -28,7 +28,7 @@ interface Image {
 export async function powerLoss(report: SuiteReport, count: number): Promise<void> {
   const work = mkdtempSync(join(tmpdir(), "thalweg-power-"));
   try {
-    const library = buildLibrary(work);
+    const library = buildPreload(join(import.meta.dirname, "durable-image.c"), work);
     if (typeof library !== "string") return report.skip("power-loss images", library.why, "servers");
     for (let from = 0; from < count; from += IMAGES_PER_RUN) {
       const images = await takeImages(work, library, Math.min(IMAGES_PER_RUN, count - from));
@@ -42,17 +42,6 @@ export async function powerLoss(report: SuiteReport, count: number): Promise<voi
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
-}
-
-function buildLibrary(work: string): string | { readonly why: string } {
-  const library = join(work, "durable-image.so");
-  const source = join(import.meta.dirname, "durable-image.c");
-  const built = spawnSync("gcc", ["-O1", "-shared", "-fPIC", "-w", "-o", library, source, "-ldl", "-lpthread"], {
-    encoding: "utf8",
-  });
-  return built.status === 0
-    ? library
-    : { why: `gcc does not build the library: ${built.error?.message ?? built.stderr}` };
 }
 
 async function takeImages(work: string, library: string, count: number): Promise<Image[]> {

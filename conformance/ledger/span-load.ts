@@ -44,6 +44,8 @@ export class SpanLoad {
   readonly faults: string[] = [];
   clockOffsetMs: number;
   refusals = 0;
+  /** The longest that a refusal took to arrive, in ms; set back by whoever looks. */
+  slowestRefusalMs = 0;
   retries = 0;
   readonly #templates: TemplateBody[];
   readonly #json: (serial: number) => Buffer;
@@ -117,6 +119,7 @@ export class SpanLoad {
       }
       if (body === undefined) body = this.#nextBody(transport);
       else this.retries++;
+      const sinceMs = performance.now();
       const attempt = await this.#send(program, transport, body);
       if (attempt === "acknowledged") {
         this.acknowledged.add(body.serial);
@@ -125,7 +128,10 @@ export class SpanLoad {
         this.faults.push(`${transport}: ${attempt.fault}`);
         body = undefined;
       } else {
-        if (attempt === "refused") this.refusals++;
+        if (attempt === "refused") {
+          this.refusals++;
+          this.slowestRefusalMs = Math.max(this.slowestRefusalMs, performance.now() - sinceMs);
+        }
         await sleep(50);
       }
     }

@@ -102,6 +102,20 @@ export function isDiskTrouble(error: unknown): boolean {
   return error instanceof Error && /IO Error|No space left|Could not write|Cannot open file/i.test(error.message);
 }
 
+/**
+ * Whether a file could not be opened for want of something that may come back: room, memory, handles, rights.
+ *
+ * The file itself says nothing of damage then. A read that fails is not among these: its bytes are gone.
+ */
+export function isPassingTrouble(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return (
+    /No space left|Disk quota exceeded|Too many open files|Permission denied|Read-only file system/i.test(
+      error.message,
+    ) || /Cannot allocate memory|^Out of Memory Error|fsync failed|Could not (write|sync|truncate)/i.test(error.message)
+  );
+}
+
 /** A value that must be a number, from UBIGINT, BIGINT or smaller. */
 export function numberOf(value: DuckDBValue | undefined): number {
   if (typeof value === "number") return value;

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import type { DuckDBConnection } from "@duckdb/node-api";
 import { ThalwegError } from "../model/errors.ts";
 import { fileBytes, listNames, makePrivateDirectory, renameDurably, syncDirectory } from "../platform/files.ts";
-import { inTransaction, isCorruption, numberOf, readRows, sqlText } from "./database.ts";
+import { inTransaction, isCorruption, isPassingTrouble, numberOf, readRows, sqlText } from "./database.ts";
 import { DAY_TABLES, layOutDayFile, migrationOf, ROW_GROUP_ROWS, SCHEMA_VERSION } from "./schema.ts";
 import { viewStatements } from "./views.ts";
 import { damagedWalSize } from "./wal-check.ts";
@@ -67,7 +67,11 @@ export class DayFiles {
     return this.#files;
   }
 
-  /** Attaches what the directory holds; what cannot be opened is set aside and reported. */
+  /**
+   * Attaches what the directory holds; what is damaged is set aside and reported.
+   *
+   * @throws What kept a file from being opened that may be whole, such as a full disk.
+   */
   async attachAll(): Promise<void> {
     for (const name of await listNames(this.#directory)) {
       if (UNFINISHED_NAME.test(name)) await rm(join(this.#directory, name), { force: true });
@@ -174,7 +178,7 @@ export class DayFiles {
       if (offset !== undefined) await this.#keepWal(file, wal, offset, "the size of an entry is wrong");
       return;
     } catch (error) {
-      if (isLockedElsewhere(error)) throw error;
+      if (isLockedElsewhere(error) || isPassingTrouble(error)) throw error;
       const offset = badWalOffset(error);
       if (offset === undefined || !(await this.#cutWal(file, wal, offset, reasonOf(error)))) {
         await this.#quarantineFile(file, reasonOf(error));
@@ -184,6 +188,7 @@ export class DayFiles {
     try {
       await this.#attachChecked(file);
     } catch (error) {
+      if (isPassingTrouble(error)) throw error;
       await this.#quarantineFile(file, reasonOf(error));
     }
   }

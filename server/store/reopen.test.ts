@@ -106,3 +106,21 @@ test("after a failed fsync nothing is acknowledged that is not stored, and stori
   const found = new Map(rows.map(([sequence, spans]) => [sequence, spans]));
   for (const line of acknowledged) assert.equal(found.get(line.split(" ")[0]), "10", `commit ${line}`);
 });
+
+test("a file that cannot be opened for want of file handles is left where it is", async (t) => {
+  const refusal = await refusalOf(TRACER, ["-f", "-e", "inject=fsync:error=EIO:when=1000", "true"]);
+  if (!requireOrSkip(t, "servers", refusal && `faults cannot be injected: ${refusal}`)) return;
+  const directory = await temporaryDirectory(t);
+  const store = await openIn(t, directory);
+  await store.writer.commitSpans(batchOf([{ spanId: 1n }]));
+  const [day = ""] = store.stats().days;
+  await store.close();
+  const file = join(directory, "db", `spans-${day}.duckdb`);
+  const inject = ["-P", file, "-e", "trace=openat", "-e", "inject=openat:error=EMFILE"];
+  const child = fileURLToPath(import.meta.resolve("./store-child.ts"));
+  const words = ["-f", "-qq", "-o", "/dev/null", ...inject, process.execPath, child, directory, "1", "1"];
+  const said = await refusalOf(TRACER, words);
+  assert.match(said ?? "", /Too many open files/, "it does not start");
+  const again = await openIn(t, directory);
+  assert.deepEqual(await rowsOf(again, "SELECT span_id FROM spans"), [["0000000000000001"]]);
+});
