@@ -76,7 +76,7 @@ function fixTimes(node: PromqlExpression, at: PromqlAt): PromqlExpression {
     case "range":
       return { ...node, selector: fixSelector(node.selector, at) };
     case "subquery":
-      return { ...node, at: node.at ?? at };
+      return { ...node, at: fixAt(node.at, at) };
     case "call":
       return { ...node, args: node.args.map(fix) };
     case "binary":
@@ -93,5 +93,10 @@ function fixTimes(node: PromqlExpression, at: PromqlAt): PromqlExpression {
 }
 
 function fixSelector(selector: PromqlSelector, at: PromqlAt): PromqlSelector {
-  return { ...selector, at: selector.at ?? at };
+  return { ...selector, at: fixAt(selector.at, at) };
+}
+
+/** `start()` and `end()` are the time of the query too. */
+function fixAt(written: PromqlAt | undefined, at: PromqlAt): PromqlAt {
+  return written?.kind === "time" ? written : at;
 }
