@@ -33,6 +33,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   "promql-fuzz": async () => (await import("./promql-fuzz/suite.ts")).runPromqlFuzz,
   "prometheus-remote": async () => (await import("./prometheus-remote/suite.ts")).runPrometheusRemote,
   "query-limits": async () => (await import("./query-limits/suite.ts")).runQueryLimits,
+  twins: async () => (await import("./twins/suite.ts")).runTwins,
   "see-it": async () => (await import("./see-it/suite.ts")).runSeeIt,
 };
 /** Suites that make their own input and need no directory. */
@@ -42,6 +43,7 @@ const WITHOUT_FILES = new Set([
   "damage",
   "ledger",
   "see-it",
+  "twins",
   "promql-clients",
   "promql-fuzz",
   "prometheus-remote",

@@ -166,6 +166,9 @@ test("traces: own route and Tempo's", async (context) => {
   const byId = oracleDecode("TraceByIDResponse", Buffer.from(await v2.arrayBuffer())) as { trace: object };
   assert.deepEqual(byId.trace, oracleDecode("TracesData", bytes));
   assert.match(JSON.stringify((await json(`${url}/api/traces/${id}`)).body), /^\{"batches":\[.*SPAN_KIND_SERVER/);
+  const assembled = await json(`${url}/api/v1/traces/${id}?assemble=1`);
+  assert.match(JSON.stringify(assembled.body), /"thalweg\.self_time_ns","value":\{"intValue":"\d+"\}/);
+  assert.doesNotMatch(JSON.stringify(own.body), /thalweg\.self_time_ns/);
   assert.equal((await json(`${url}/api/v1/traces/1`)).status, 404);
   assert.equal((await json(`${url}/api/v1/traces/xyz`)).status, 400);
   assert.equal((await json(`${url}/api/v1/traces/${"0".repeat(32)}`)).status, 400);

@@ -5,6 +5,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { StoredSpan } from "../model/stored-span.ts";
 import { normalizeTraceId, TRACE_SPANS_MAX } from "../query/trace.ts";
+import { assembledSpans } from "../query/trace-assembly.ts";
 import { encodeTempoTraceById, type TraceBody, traceJsonPieces, tracePieces } from "../wire/otlp-traces-encode.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { sendOwnError } from "./own-errors.ts";
@@ -42,8 +43,9 @@ async function ownTrace(deps: ApiDeps, request: FastifyRequest, reply: FastifyRe
       hint: "It may not have arrived yet, or be older than the retention.",
     });
   }
-  if (wantsProtobuf(request)) return sendProtobuf(request, reply, await traceBytes(spans));
-  return reply.type("application/json").send(await traceJson(spans, "otlp"));
+  const shown = wantsAssembly(request) ? await inTurns(assembledSpans(spans)) : spans;
+  if (wantsProtobuf(request)) return sendProtobuf(request, reply, await traceBytes(shown));
+  return reply.type("application/json").send(await traceJson(shown, "otlp"));
 }
 
 async function tempoTrace(deps: ApiDeps, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
@@ -90,6 +92,21 @@ async function traceBytes(spans: readonly StoredSpan[]): Promise<Uint8Array> {
     if (pieces.length > PIECES_AT_ONCE) await turn();
   }
   return Buffer.concat(pieces);
+}
+
+/** Does work in steps, with turns for others between them. */
+async function inTurns<T>(work: Generator<void, T>): Promise<T> {
+  for (;;) {
+    const step = work.next();
+    if (step.done === true) return step.value;
+    await turn();
+  }
+}
+
+function wantsAssembly(request: FastifyRequest): boolean {
+  // What a query string's parameters are: texts, or lists of texts where one comes twice.
+  const { assemble } = request.query as { assemble?: string | string[] };
+  return assemble === "1";
 }
 
 function turn(): Promise<void> {
