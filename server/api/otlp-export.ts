@@ -2,10 +2,10 @@
  * An OTLP export of traces, whatever transport it came by: decode, hand on, word the answer.
  */
 
+import { UNIX_NANO_MAX } from "../wire/halves.ts";
 import type { PartialSuccess } from "../wire/otlp-responses.ts";
 import { GRPC_INVALID_ARGUMENT, GRPC_UNAVAILABLE } from "../wire/otlp-responses.ts";
 import type { DecodeOutcome, TraceRepairs } from "../wire/span-columns.ts";
-import { UNIX_NANO_MAX } from "../wire/span-columns.ts";
 import type { ApiDeps, SpanTransport } from "./api-deps.ts";
 
 /** Seconds after which a sender shall try again where the store gives no figure. */

@@ -46,7 +46,7 @@ export interface HexColumn {
 }
 
 /**
- * Hex columns of `spans` and `traces`.
+ * Hex columns of `spans`, `traces` and `logs`.
  *
  * `trace_id = '0af7…'` is printed as `trace_uuid = UUID '0af7…'`, `span_id IN ('…')` as `span_key IN (…)`,
  * `parent_span_id IS NULL` as `parent_span_key IS NULL`: `=`, `<>`, `IN`, `IS [NOT] NULL`, joins on equality of two
@@ -58,6 +58,8 @@ export const HEX_COLUMNS: readonly HexColumn[] = [
   { table: "spans", column: "parent_span_id", stored: "parent_span_key", storedType: "UBIGINT", digits: 16 },
   { table: "spans", column: "duplicate_of", stored: "duplicate_of_key", storedType: "UBIGINT", digits: 16 },
   { table: "traces", column: "trace_id", stored: "trace_uuid", storedType: "UUID", digits: 32 },
+  { table: "logs", column: "trace_id", stored: "trace_uuid", storedType: "UUID", digits: 32 },
+  { table: "logs", column: "span_id", stored: "span_key", storedType: "UBIGINT", digits: 16 },
 ];
 
 /**
@@ -167,7 +169,23 @@ export const SQL_TABLES: Readonly<Record<string, readonly SqlTableColumn[]>> = {
     body VARCHAR
     service VARCHAR
     resource ${MAP_TYPE}
-    attributes ${MAP_TYPE}`),
+    attributes ${MAP_TYPE}
+    instance VARCHAR
+    event_name VARCHAR
+    body_kind VARCHAR
+    flags UINTEGER
+    dropped_attributes UINTEGER
+    attribute_kinds VARCHAR
+    scope_name VARCHAR
+    scope_version VARCHAR
+    scope_rest VARCHAR
+    tenant VARCHAR
+    host_id UBIGINT
+    boot_id UUID
+    ingest_ns BIGINT
+    trace_uuid UUID
+    span_key UBIGINT
+    resource_id UBIGINT`),
   edges: columns(`bucket TIMESTAMP
     client VARCHAR
     server VARCHAR

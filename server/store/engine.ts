@@ -10,6 +10,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
 import type { Clock } from "../model/clock.ts";
+import type { LogBatch } from "../model/log-batch.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
 import { makePrivateDirectory } from "../platform/files.ts";
@@ -18,13 +19,15 @@ import { ConnectionPool } from "./connection-pool.ts";
 import { isCorruption, isInvalidated, numberOf, openDatabase, readRows } from "./database.ts";
 import { type DamageListener, DayFiles, dayEndMs, dayOf } from "./day-files.ts";
 import { loadSnapshot, saveSnapshot } from "./derived.ts";
+import { LogWriter } from "./log-writer.ts";
 import type { CheckedSql, SqlAnswer, SqlLimits } from "./reader.ts";
 import { readRecentSpans } from "./recent-spans.ts";
+import { ResourceBook } from "./resource-book.ts";
 import { replayCommits, TraceReader } from "./span-reader.ts";
 import { SpanWriter, type UnsettledBatch } from "./span-writer.ts";
 import { SqlRunner } from "./sql-runner.ts";
 import { TraceIndex } from "./trace-index.ts";
-import type { CommitReceipt, DerivedSnapshot, EdgeMinute, RecentSpans } from "./writer.ts";
+import type { CommitReceipt, DerivedSnapshot, EdgeMinute, LogReceipt, RecentSpans } from "./writer.ts";
 
 /** Traces read at once, snapshots and replays included. */
 const READERS = 2;
@@ -49,6 +52,7 @@ interface Parts {
   readonly files: DayFiles;
   readonly index: TraceIndex;
   readonly writer: SpanWriter;
+  readonly logs: LogWriter;
   readonly runner: SqlRunner;
   readonly readers: ConnectionPool;
   readonly traces: TraceReader;
@@ -77,19 +81,32 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       broken: options.onBroken,
       corrupt: () => writer.exclusively(() => files.setDamagedAside()),
     });
+    const resources = new ResourceBook(connection);
     const writer = new SpanWriter({
       connection,
       files,
+      resources,
       clock,
       identity: options.identity,
       lastSequence,
       onStored: (file, group) => index.stored(file, group),
       onError,
     });
+    const logs = new LogWriter({
+      connection,
+      files,
+      resources,
+      clock,
+      identity: options.identity,
+      lastSequence: await lastLogSequenceOf(connection, files),
+      exclusively: (work) => writer.exclusively(work),
+      nextSpanSequence: () => writer.stats.sequence + 1,
+      onError,
+    });
     const readers = await ConnectionPool.open(instance, READERS, onError);
     const runner = new SqlRunner(instance, clock, options.answerBytesMax, onError);
     const traces = new TraceReader(index);
-    return new Engine(options, { instance, connection, files, index, writer, runner, readers, traces });
+    return new Engine(options, { instance, connection, files, index, writer, logs, runner, readers, traces });
   } catch (error) {
     instance.closeSync();
     throw error;
@@ -145,6 +162,10 @@ export class Engine {
 
   commit(batch: SpanBatch): Promise<CommitReceipt> {
     return this.#parts.writer.commit(batch);
+  }
+
+  commitLogs(batch: LogBatch): Promise<LogReceipt> {
+    return this.#parts.logs.commit(batch);
   }
 
   saveDerived(snapshot: DerivedSnapshot, edges: readonly EdgeMinute[]): Promise<void> {
@@ -205,27 +226,32 @@ export class Engine {
   async settle(batches: readonly UnsettledBatch[]): Promise<void> {
     if (batches.length === 0) return;
     const { readers, files } = this.#parts;
-    const sequences = batches.map(({ sequence }) => sequence).join(", ");
-    const stored = await readers.use(async (connection) => {
-      const found = new Set<number>();
-      for (const { alias } of files.attached) {
-        const rows = await readRows(
-          connection,
-          `SELECT sequence FROM ${alias}.ledger WHERE sequence IN (${sequences})`,
-        );
-        for (const [sequence] of rows) found.add(numberOf(sequence));
+    for (const ledger of ["ledger", "log_ledger"] as const) {
+      const own = batches.filter((batch) => batch.ledger === ledger);
+      if (own.length === 0) continue;
+      const sequences = own.map(({ sequence }) => sequence).join(", ");
+      const stored = await readers.use(async (connection) => {
+        const found = new Set<number>();
+        for (const { alias } of files.attached) {
+          const rows = await readRows(
+            connection,
+            `SELECT sequence FROM ${alias}.${ledger} WHERE sequence IN (${sequences})`,
+          );
+          for (const [sequence] of rows) found.add(numberOf(sequence));
+        }
+        return found;
+      });
+      for (const batch of own) {
+        if (stored.has(batch.sequence)) batch.store();
+        else batch.refuse();
       }
-      return found;
-    });
-    for (const batch of batches) {
-      if (stored.has(batch.sequence)) batch.store();
-      else batch.refuse();
     }
   }
 
   /** Stores what waits, merges WALs into the files, and closes. A WAL that cannot be merged stays and is read at the next start. */
   async close(): Promise<void> {
-    const { writer, files, connection } = this.#parts;
+    const { writer, logs, files, connection } = this.#parts;
+    await logs.close();
     await writer.close();
     await this.#parts.index.close();
     for (const { alias } of files.attached) {
@@ -240,7 +266,8 @@ export class Engine {
 
   /** Closes a broken instance. @returns Batches whose commit is in doubt; those still waiting were refused. */
   async abandon(): Promise<UnsettledBatch[]> {
-    const unsettled = await this.#parts.writer.abandon();
+    const logs = await this.#parts.logs.abandon();
+    const unsettled = [...logs, ...(await this.#parts.writer.abandon())];
     await this.#parts.index.close();
     await this.#letGo();
     return unsettled;
@@ -265,6 +292,15 @@ async function lastSequenceOf(connection: DuckDBConnection, files: DayFiles): Pr
       `SELECT greatest((SELECT coalesce(max(sequence), 0) FROM ${alias}.ledger),
                        (SELECT coalesce(max(first_sequence) - 1, 0) FROM ${alias}.file_meta))`,
     );
+    last = Math.max(last, numberOf(row?.[0]));
+  }
+  return last;
+}
+
+async function lastLogSequenceOf(connection: DuckDBConnection, files: DayFiles): Promise<number> {
+  let last = 0;
+  for (const { alias } of files.attached) {
+    const [row] = await readRows(connection, `SELECT coalesce(max(sequence), 0) FROM ${alias}.log_ledger`);
     last = Math.max(last, numberOf(row?.[0]));
   }
   return last;

@@ -90,7 +90,6 @@ export const LOG_COLUMNS: readonly StoredColumn[] = [
   { name: "scope_rest", type: "VARCHAR" },
   { name: "attributes", type: "MAP(VARCHAR, VARCHAR)" },
   { name: "attribute_kinds", type: "VARCHAR" },
-  { name: "attribute_repeats", type: "VARCHAR" },
 ];
 
 /** Columns of `log` that the staged rows carry, in the order of their table function. */

@@ -6,25 +6,18 @@
  * is told so, and nothing of its batch stays. Other work on the files (snapshots, retention) runs between groups.
  */
 
-import {
-  type DuckDBConnection,
-  DuckDBMapValue,
-  DuckDBTableFunction,
-  type DuckDBValue,
-  MAP,
-  UBIGINT,
-  VARCHAR,
-} from "@duckdb/node-api";
+import { type DuckDBConnection, DuckDBTableFunction } from "@duckdb/node-api";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import type { HostIdentity } from "../platform/host-identity.ts";
-import { splitAttributes } from "./attribute-columns.ts";
+import { ChunkSource } from "./chunk-columns.ts";
 import { columnType } from "./column-types.ts";
-import { inTransaction, isDiskTrouble, isInvalidated, readRows, sqlText } from "./database.ts";
+import { inTransaction, isDiskTrouble, isInvalidated, sqlText } from "./database.ts";
 import { type DayFile, type DayFiles, dayOf } from "./day-files.ts";
+import type { ResourceBook } from "./resource-book.ts";
 import { ROW_GROUP_ROWS, SPAN_COLUMNS, STAGED_COLUMNS } from "./schema.ts";
-import { SpanChunkSource } from "./span-chunks.ts";
+import { spanColumns } from "./span-chunks.ts";
 import { keptBy, type StagedBatch, stageBatch } from "./staged-spans.ts";
 import type { CommitReceipt } from "./writer.ts";
 
@@ -38,12 +31,6 @@ const GROUP_ROWS_MAX = 65_536;
 const BUSY_GROUP_ROWS = 4_096;
 /** How long a group waits for company at most. */
 const LINGER_MS = 200;
-/** Resources of one day file that are kept; spans of later ones keep service and instance only. */
-const RESOURCES_PER_FILE_MAX = 200_000;
-/** Resources of one INSERT: each statement costs as much as the rows of many. */
-const RESOURCES_PER_INSERT = 64;
-/** The columns of `resource`; told, since the driver cannot tell the type of an empty map from its entries. */
-const RESOURCE_TYPES = [UBIGINT, VARCHAR, VARCHAR, MAP(VARCHAR, VARCHAR), VARCHAR, VARCHAR, VARCHAR];
 const TENANT = "default";
 const STAGED_FUNCTION = "staged_spans";
 
@@ -58,6 +45,7 @@ export interface SpanWriterOptions {
   /** Used by nobody else while the writer works on it. */
   readonly connection: DuckDBConnection;
   readonly files: DayFiles;
+  readonly resources: ResourceBook;
   readonly clock: Clock;
   readonly identity: HostIdentity;
   /** The last sequence number given so far. */
@@ -70,6 +58,8 @@ export interface SpanWriterOptions {
 
 /** A batch of which it is open whether its commit holds. Exactly one of the two must be called. */
 export interface UnsettledBatch {
+  /** The table that holds its sequence number where it was stored. */
+  readonly ledger: "ledger" | "log_ledger";
   readonly sequence: number;
   store(): void;
   refuse(): void;
@@ -90,15 +80,14 @@ export interface SpanWriterStats {
 export class SpanWriter {
   readonly #connection: DuckDBConnection;
   readonly #files: DayFiles;
+  readonly #resources: ResourceBook;
   readonly #clock: Clock;
   readonly #constants: string;
   readonly #onStored: SpanWriterOptions["onStored"];
   readonly #onError: SpanWriterOptions["onError"];
   /** Batches of the group that broke the instance. */
   #unsettled: WaitingBatch[] = [];
-  readonly #source = new SpanChunkSource();
-  /** Resources that the file written last holds. */
-  #known: { file: DayFile; ids: Set<bigint> } | undefined;
+  readonly #source = new ChunkSource(spanColumns());
   #waiting: WaitingBatch[] = [];
   #waitingRows = 0;
   #waitingBytes = 0;
@@ -110,12 +99,13 @@ export class SpanWriter {
   #closed = false;
   /** One INSERT may read the staged rows; a query that names the function finds nothing. */
   #armed = false;
-  #counts = { commits: 0, groups: 0, spans: 0, refusedSpans: 0, resourcesDropped: 0 };
+  #counts = { commits: 0, groups: 0, spans: 0, refusedSpans: 0 };
 
   constructor(options: SpanWriterOptions) {
     const { identity } = options;
     this.#connection = options.connection;
     this.#files = options.files;
+    this.#resources = options.resources;
     this.#clock = options.clock;
     this.#onStored = options.onStored;
     this.#onError = options.onError;
@@ -125,7 +115,12 @@ export class SpanWriter {
   }
 
   get stats(): SpanWriterStats {
-    return { ...this.#counts, waitingRows: this.#waitingRows, sequence: this.#sequence };
+    return {
+      ...this.#counts,
+      resourcesDropped: this.#resources.dropped,
+      waitingRows: this.#waitingRows,
+      sequence: this.#sequence,
+    };
   }
 
   /** Queues a batch; resolves after its commit. */
@@ -174,6 +169,7 @@ export class SpanWriter {
     while (this.#working !== undefined) await this.#working;
     await this.#turn;
     return this.#unsettled.splice(0).map((batch) => ({
+      ledger: "ledger",
       sequence: batch.staged.sequence,
       store: () => this.#resolveBatch(batch),
       refuse: () => this.#rejectBatch(batch, new Error("its commit failed")),
@@ -255,8 +251,7 @@ export class SpanWriter {
     const nowUnixNano = this.#clock.nowUnixNano();
     const first = group[0]?.sequence ?? this.#sequence;
     const file = await this.#files.fileOf(dayOf(Number(nowUnixNano / 1_000_000n)), nowUnixNano, first);
-    const known = await this.#resourcesOf(file);
-    const unknown = this.#unknownResources(group, known);
+    const resources = await this.#resources.unknownIn(file, group);
     const kept = group.flatMap(keptBy);
     this.#source.start(group);
     try {
@@ -265,7 +260,7 @@ export class SpanWriter {
         await this.#connection.run(
           `INSERT INTO ${file.alias}.span SELECT ${this.#constants}, ${nowUnixNano}, * FROM ${STAGED_FUNCTION}()`,
         );
-        await this.#insertResources(file, unknown);
+        await this.#resources.insert(file, resources);
         const ledger = group.map(({ sequence, batch }) => `(${sequence}, ${nowUnixNano}, ${batch.rows})`);
         await this.#connection.run(`INSERT INTO ${file.alias}.ledger VALUES ${ledger.join(", ")}`);
       });
@@ -275,38 +270,8 @@ export class SpanWriter {
       // The native copies of the group's text are read until here.
       kept.length = 0;
     }
-    for (const { id } of unknown) known.add(id);
+    this.#resources.committed(file, resources);
     this.#onStored(file, group);
-  }
-
-  async #resourcesOf(file: DayFile): Promise<Set<bigint>> {
-    if (this.#known?.file === file) return this.#known.ids;
-    const rows = await readRows(this.#connection, `SELECT resource_id FROM ${file.alias}.resource`);
-    const ids = new Set<bigint>();
-    for (const [id] of rows) if (typeof id === "bigint") ids.add(id);
-    this.#known = { file, ids };
-    return ids;
-  }
-
-  #unknownResources(group: readonly StagedBatch[], known: ReadonlySet<bigint>): StagedBatch["resources"][number][] {
-    const unknown = new Map<bigint, StagedBatch["resources"][number]>();
-    for (const { resources } of group) {
-      for (const staged of resources) if (!known.has(staged.id)) unknown.set(staged.id, staged);
-    }
-    const room = Math.max(0, RESOURCES_PER_FILE_MAX - known.size);
-    if (unknown.size > room) this.#counts.resourcesDropped += unknown.size - room;
-    return [...unknown.values()].slice(0, room);
-  }
-
-  async #insertResources(file: DayFile, resources: readonly StagedBatch["resources"][number][]): Promise<void> {
-    for (let from = 0; from < resources.length; from += RESOURCES_PER_INSERT) {
-      const rows = resources.slice(from, from + RESOURCES_PER_INSERT).map(resourceRow);
-      await this.#connection.run(
-        `INSERT INTO ${file.alias}.resource VALUES ${rows.map((_, at) => resourcePlaces(at)).join(", ")}`,
-        rows.flat(),
-        rows.flatMap(() => RESOURCE_TYPES),
-      );
-    }
   }
 
   #registerSource(): void {
@@ -328,25 +293,6 @@ export class SpanWriter {
       }),
     );
   }
-}
-
-/** The columns of `resource`. */
-function resourceRow({ id, resource }: StagedBatch["resources"][number]): DuckDBValue[] {
-  const { kinds, entries, repeats } = splitAttributes(resource.attributes);
-  return [
-    id,
-    resource.service,
-    resource.instance === "" ? null : resource.instance,
-    new DuckDBMapValue(entries.map(([key, value]) => ({ key, value }))),
-    kinds,
-    repeats === "" ? null : repeats,
-    resource.rest === undefined || resource.rest === "" ? null : resource.rest,
-  ];
-}
-
-function resourcePlaces(row: number): string {
-  const first = row * RESOURCE_TYPES.length + 1;
-  return `(${RESOURCE_TYPES.map((_, column) => `$${first + column}`).join(", ")})`;
 }
 
 function reasonOf(error: unknown): string {

@@ -5,13 +5,13 @@
  * then only copies numbers and 16-byte strings.
  */
 
-import { createHash } from "node:crypto";
 import type duckdb from "@duckdb/node-bindings";
-import type { Attribute, Resource, SpanBatch } from "../model/span-batch.ts";
+import type { Attribute, SpanBatch } from "../model/span-batch.ts";
 import { SPAN_KINDS, SPAN_SOURCES, SPAN_STATUSES } from "../model/span-batch.ts";
 import { TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
 import { type TextReader, type TextTable, textReader } from "../model/text-table.ts";
 import { canonicalInteger, KIND_REPEAT, KIND_TYPED_FIRST, printRepeats, typedIndexOf } from "./attribute-columns.ts";
+import { type StagedResource, stageResource } from "./resource-book.ts";
 import { type PlacedBytes, type PlacedText, placeBytes, placeTable, placeText } from "./text-heap.ts";
 
 const TYPED_COUNT = TYPED_ATTRIBUTES.length;
@@ -22,12 +22,6 @@ const ROW_BYTES = 220;
 const ATTRIBUTE_BYTES = 10;
 /** Place of a text, and its string as DuckDB has it. */
 const TEXT_BYTES = 24;
-
-/** A resource of a batch with the id its content gives it. */
-interface StagedResource {
-  readonly id: bigint;
-  readonly resource: Resource;
-}
 
 /** A batch with all that filling chunks needs. */
 export interface StagedBatch {
@@ -61,32 +55,6 @@ export const KIND_WORD_AT = 1;
 export const STATUS_WORD_AT = KIND_WORD_AT + SPAN_KINDS.length;
 export const SOURCE_WORD_AT = STATUS_WORD_AT + SPAN_STATUSES.length;
 
-/** Ids of resources by content: every request brings its resources anew. */
-const idsByContent = new Map<string, bigint>();
-const KNOWN_RESOURCES_MAX = 10_000;
-const KNOWN_CONTENT_LENGTH_MAX = 8_192;
-const resourceIds = new WeakMap<Resource, bigint>();
-
-/** 64 bits of the content's SHA-256: the same resource has the same id in every file and on every host. */
-function resourceIdOf(resource: Resource): bigint {
-  const known = resourceIds.get(resource);
-  if (known !== undefined) return known;
-  const content = JSON.stringify([
-    resource.service,
-    resource.instance,
-    resource.attributes.map(({ key, kind, value }) => [key, kind, value]),
-    ...(resource.rest === undefined || resource.rest === "" ? [] : [resource.rest]),
-  ]);
-  let id = idsByContent.get(content);
-  if (id === undefined) {
-    id = createHash("sha256").update(content).digest().readBigUInt64LE(0);
-    if (idsByContent.size >= KNOWN_RESOURCES_MAX) idsByContent.clear();
-    if (content.length <= KNOWN_CONTENT_LENGTH_MAX) idsByContent.set(content, id);
-  }
-  resourceIds.set(resource, id);
-  return id;
-}
-
 /** Makes a batch ready. @throws RangeError where the batch breaks an invariant of `SpanBatch`. */
 export function stageBatch(batch: SpanBatch, sequence: number): StagedBatch {
   checkBatch(batch);
@@ -99,7 +67,7 @@ export function stageBatch(batch: SpanBatch, sequence: number): StagedBatch {
   return {
     batch,
     sequence,
-    resources: batch.resources.map((resource) => ({ id: resourceIdOf(resource), resource })),
+    resources: batch.resources.map(stageResource),
     text: placeTable(batch.text),
     extra: placeText(texts),
     resourceTextAt,
@@ -268,45 +236,60 @@ function longestRow(batch: SpanBatch): number {
   return longest;
 }
 
-/** Indices are followed into native memory later: a batch that breaks its invariants must not get there. */
 function checkBatch(batch: SpanBatch): void {
-  const { rows, text } = batch;
-  checkTexts(text);
-  checkEnds("attributeEnd", batch.attributeEnd, rows, batch.attributeKey.length);
+  const { rows } = batch;
+  checkBatchIndices(batch, {
+    name: batch.name,
+    statusMessage: batch.statusMessage,
+    linkReason: batch.linkReason,
+    protocol: batch.protocol,
+    clientAddr: batch.clientAddr,
+    serverAddr: batch.serverAddr,
+    traceState: batch.traceState,
+  });
   checkEnds("eventsEnd", batch.eventsEnd, rows, batch.eventsBlob.length);
   checkEnds("linksEnd", batch.linksEnd, rows, batch.linksBlob.length);
-  const attributes = rows === 0 ? 0 : (batch.attributeEnd[rows - 1] ?? 0);
-  const textColumns: [string, Uint32Array, number][] = [
-    ["name", batch.name, rows],
-    ["statusMessage", batch.statusMessage, rows],
-    ["linkReason", batch.linkReason, rows],
-    ["protocol", batch.protocol, rows],
-    ["clientAddr", batch.clientAddr, rows],
-    ["serverAddr", batch.serverAddr, rows],
-    ["traceState", batch.traceState, rows],
-    ["attributeKey", batch.attributeKey, attributes],
-    ["attributeValue", batch.attributeValue, attributes],
-  ];
-  for (const [name, column, length] of textColumns) checkIndices(name, column, length, text.lengths.length);
-  checkIndices("resource", batch.resource, rows, batch.resources.length);
-  checkIndices("scope", batch.scope, rows, batch.scopes.length);
   checkIndices("kind", batch.kind, rows, SPAN_KINDS.length);
   checkIndices("status", batch.status, rows, SPAN_STATUSES.length);
   checkIndices("source", batch.source, rows, SPAN_SOURCES.length);
 }
 
+/** What batches of spans and of log records have in common. */
+type CheckedColumns = Pick<
+  SpanBatch,
+  "rows" | "text" | "attributeEnd" | "attributeKey" | "attributeValue" | "resource" | "resources" | "scope" | "scopes"
+>;
+
+/**
+ * Checks indices, which are followed into native memory later: a batch that breaks its invariants must not get there.
+ *
+ * @param texts Columns of texts by name.
+ * @throws RangeError
+ */
+export function checkBatchIndices(batch: CheckedColumns, texts: Readonly<Record<string, Uint32Array>>): void {
+  const { rows, text } = batch;
+  checkTexts(text);
+  checkEnds("attributeEnd", batch.attributeEnd, rows, batch.attributeKey.length);
+  const attributes = rows === 0 ? 0 : (batch.attributeEnd[rows - 1] ?? 0);
+  for (const [name, column] of Object.entries(texts)) checkIndices(name, column, rows, text.lengths.length);
+  checkIndices("attributeKey", batch.attributeKey, attributes, text.lengths.length);
+  checkIndices("attributeValue", batch.attributeValue, attributes, text.lengths.length);
+  checkIndices("resource", batch.resource, rows, batch.resources.length);
+  checkIndices("scope", batch.scope, rows, batch.scopes.length);
+}
+
 function checkTexts({ bytes, starts, lengths }: TextTable): void {
   for (let index = 0; index < lengths.length; index++) {
     const end = (starts[index] ?? bytes.length) + (lengths[index] ?? 0);
-    if (end > bytes.length) throw new RangeError(`span batch: text ${index} ends at ${end} of ${bytes.length} bytes`);
+    if (end > bytes.length) throw new RangeError(`batch: text ${index} ends at ${end} of ${bytes.length} bytes`);
   }
 }
 
 function checkIndices(name: string, column: Uint32Array | Uint8Array, rows: number, below: number): void {
-  if (column.length < rows) throw new RangeError(`span batch: column ${name} has ${column.length} of ${rows} rows`);
+  if (column.length < rows) throw new RangeError(`batch: column ${name} has ${column.length} of ${rows} rows`);
   for (let row = 0; row < rows; row++) {
     if ((column[row] ?? 0) >= below)
-      throw new RangeError(`span batch: ${name}[${row}] is ${column[row]}, not below ${below}`);
+      throw new RangeError(`batch: ${name}[${row}] is ${column[row]}, not below ${below}`);
   }
 }
 
@@ -314,8 +297,7 @@ function checkEnds(name: string, ends: Uint32Array, rows: number, most: number):
   let last = 0;
   for (let row = 0; row < rows; row++) {
     const end = ends[row] ?? 0;
-    if (end < last || end > most)
-      throw new RangeError(`span batch: ${name}[${row}] is ${end}, not in ${last}..${most}`);
+    if (end < last || end > most) throw new RangeError(`batch: ${name}[${row}] is ${end}, not in ${last}..${most}`);
     last = end;
   }
 }

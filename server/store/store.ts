@@ -179,6 +179,7 @@ function doorsOf(engine: EngineHolder, metrics: MetricStore): Pick<Store, "write
   return {
     writer: {
       commitSpans: async (batch) => engine.open().commit(batch),
+      commitLogs: async (batch) => engine.open().commitLogs(batch),
       saveDerived: async (snapshot, edges) => engine.open().saveDerived(snapshot, edges),
       loadDerived: async () => engine.open().loadDerived(),
       recentSpans: async (spansMax) => engine.open().recentSpans(spansMax),

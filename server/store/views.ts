@@ -13,7 +13,13 @@ export function viewStatements(aliases: readonly string[]): string[] {
   const views: Record<string, string | undefined> =
     aliases.length === 0
       ? {}
-      : { spans: spansView(aliases), traces: TRACES_VIEW, services: servicesView(aliases), edges: edgesView(aliases) };
+      : {
+          spans: spansView(aliases),
+          traces: TRACES_VIEW,
+          services: servicesView(aliases),
+          logs: logsView(aliases),
+          edges: edgesView(aliases),
+        };
   return Object.keys(SQL_TABLES).map(
     (table) => `CREATE OR REPLACE VIEW memory.main.${table} AS ${views[table] ?? emptyTable(table)}`,
   );
@@ -63,6 +69,25 @@ function spansView(aliases: readonly string[]): string {
     aliases,
     (alias) =>
       `SELECT ${columns.join(", ")} FROM ${alias}.span s LEFT JOIN ${alias}.resource r ON r.resource_id = s.resource_id`,
+  );
+}
+
+/** Columns whose name in the view is not the stored one. */
+const LOG_EXPRESSIONS: Readonly<Record<string, string>> = {
+  trace_id: "replace(CAST(l.trace_id AS VARCHAR), '-', '')",
+  span_id: hex16("l.span_id"),
+  severity_number: "CAST(l.severity_number AS INTEGER)",
+  resource: "r.attributes",
+  trace_uuid: "l.trace_id",
+  span_key: "l.span_id",
+};
+
+function logsView(aliases: readonly string[]): string {
+  const columns = (SQL_TABLES["logs"] ?? []).map(({ name }) => `${LOG_EXPRESSIONS[name] ?? `l.${name}`} AS ${name}`);
+  return unionOf(
+    aliases,
+    (alias) =>
+      `SELECT ${columns.join(", ")} FROM ${alias}.log l LEFT JOIN ${alias}.resource r ON r.resource_id = l.resource_id`,
   );
 }
 

@@ -2,6 +2,7 @@
  * The store's writing door.
  */
 
+import type { LogBatch } from "../model/log-batch.ts";
 import type { MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 
@@ -9,6 +10,12 @@ import type { SpanBatch } from "../model/span-batch.ts";
 export interface CommitReceipt {
   readonly spans: number;
   /** Grows by one with every commit, also over restarts. Commits of one process resolve in this order. */
+  readonly sequence: number;
+}
+
+/** What a commit of log records stored. `sequence` grows by one with every one of them, also over restarts. */
+export interface LogReceipt {
+  readonly records: number;
   readonly sequence: number;
 }
 
@@ -78,6 +85,8 @@ export interface StoreWriter {
    * Resolves after the commit is durable; rejects with `store_unavailable` when nothing of it was kept.
    */
   commitSpans(batch: SpanBatch): Promise<CommitReceipt>;
+  /** As `commitSpans`, for log records. */
+  commitLogs(batch: LogBatch): Promise<LogReceipt>;
   /** Stores a snapshot and the edge rows that came since the last one, in one transaction. */
   saveDerived(snapshot: DerivedSnapshot, edges: readonly EdgeMinute[]): Promise<void>;
   loadDerived(): Promise<DerivedSnapshot | undefined>;

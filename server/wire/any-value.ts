@@ -239,6 +239,13 @@ function anyValueToJson(value: Readonly<AttributeValue>): string {
   }
 }
 
+/** Reads the OTLP JSON of an AnyValue. */
+export function readValueJson(cursor: JsonCursor): AttributeValue {
+  const found: AttributeValue = { kind: "n", value: "" };
+  readAnyValueJson(cursor, found, 0);
+  return found;
+}
+
 /** Reads the OTLP JSON of one attribute. */
 export function readKeyValueJson(cursor: JsonCursor): Attribute {
   return readPair(cursor, 0);

@@ -12,6 +12,7 @@ import type { Attribute, Scope, SpanBatch } from "../model/span-batch.ts";
 import { KIND_CONSUMER, KIND_SERVER, SPAN_KINDS, SPAN_SOURCES, SPAN_STATUSES } from "../model/span-batch.ts";
 import { AddressFinder, pidOf } from "./address-columns.ts";
 import { EMPTY_BYTES, GrowingBytes, Slab } from "./growing-bytes.ts";
+import { grownColumns, mendOrder, mendTime, setSpanId, setTraceId } from "./halves.ts";
 import type { MalformedBody } from "./otlp-envelope.ts";
 import type { OtlpRest } from "./otlp-rest.ts";
 import { RequestKeys } from "./request-keys.ts";
@@ -21,10 +22,6 @@ import { RowAttributes } from "./row-attributes.ts";
 
 /** Spans kept of one request; those beyond are rejected as `spans_max`. */
 const REQUEST_SPANS_MAX = 1_000_000;
-/** The last nanosecond that a span may name: one before DuckDB's infinity, in the year 2262. */
-export const UNIX_NANO_MAX = 2n ** 63n - 2n;
-const UNIX_NANO_MAX_HIGH = 0x7fff_ffff;
-const UNIX_NANO_MAX_LOW = 0xffff_fffe;
 const ROWS_AT_FIRST = 1024;
 const OTLP_SOURCE = SPAN_SOURCES.indexOf("otlp");
 const NO_WORDS = new Uint32Array(0);
@@ -137,7 +134,7 @@ export class SpanColumns {
   /** Begins the next span: every field at its default. */
   beginSpan(): void {
     const row = this.#rows;
-    if (row === this.#columns.kind.length) this.#columns = grownColumns(this.#columns);
+    if (row === this.#columns.kind.length) this.#columns = grownColumns(this.#columns, emptyColumns(2 * row));
     const c = this.#columns;
     for (let word = 2 * row; word < 2 * row + 2; word++) {
       c.spanId[word] = 0;
@@ -166,25 +163,20 @@ export class SpanColumns {
   traceId(bytes: Uint8Array, at: number, length: number): void {
     this.#traceBytes = length;
     if (length !== 16) return;
-    const words = this.#columns.traceId;
-    const to = 4 * this.#rows;
-    words[to] = bigEndian(bytes, at + 4);
-    words[to + 1] = bigEndian(bytes, at);
-    words[to + 2] = bigEndian(bytes, at + 12);
-    words[to + 3] = bigEndian(bytes, at + 8);
+    setTraceId(this.#columns.traceId, this.#rows, bytes, at);
   }
 
   /** @see traceId */
   spanId(bytes: Uint8Array, at: number, length: number): void {
     this.#spanBytes = length;
-    if (length === 8) setId(this.#columns.spanId, this.#rows, bytes, at);
+    if (length === 8) setSpanId(this.#columns.spanId, this.#rows, bytes, at);
   }
 
   /** @see traceId */
   parentSpanId(bytes: Uint8Array, at: number, length: number): void {
     this.#parentBytes = length;
     const words = this.#columns.parentSpanId;
-    if (length === 8) setId(words, this.#rows, bytes, at);
+    if (length === 8) setSpanId(words, this.#rows, bytes, at);
     else words.fill(0, 2 * this.#rows, 2 * this.#rows + 2);
   }
 
@@ -274,7 +266,9 @@ export class SpanColumns {
     c.resource[row] = this.#origins.resource();
     c.scope[row] = this.#origins.scope();
     c.pid[row] = this.#pid;
-    if (mendTimes(c.startNs, c.endNs, row)) this.#timesMended++;
+    const lateStart = mendTime(c.startNs, row);
+    const lateEnd = mendTime(c.endNs, row);
+    if (mendOrder(c.startNs, c.endNs, row) || lateStart || lateEnd) this.#timesMended++;
     const kind = c.kind[row];
     this.#addresses.begin(kind === KIND_SERVER || kind === KIND_CONSUMER);
     const attributes = this.#attributes;
@@ -400,47 +394,6 @@ function emptyColumns(rows: number) {
     eventsEnd: new Uint32Array(rows),
     linksEnd: new Uint32Array(rows),
   };
-}
-
-function grownColumns(columns: ReturnType<typeof emptyColumns>): ReturnType<typeof emptyColumns> {
-  const larger = emptyColumns(2 * columns.kind.length);
-  for (const [name, column] of Object.entries(columns)) {
-    // Both objects come from emptyColumns, so the entry of a name has one type.
-    (larger as unknown as Record<string, { set(source: unknown): void }>)[name]?.set(column);
-  }
-  return larger;
-}
-
-function bigEndian(bytes: Uint8Array, at: number): number {
-  return (
-    (((bytes[at] ?? 0) << 24) | ((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0)) >>> 0
-  );
-}
-
-function setId(words: Uint32Array, row: number, bytes: Uint8Array, at: number): void {
-  words[2 * row] = bigEndian(bytes, at + 4);
-  words[2 * row + 1] = bigEndian(bytes, at);
-}
-
-/** Cuts times that are too late and an end before its start; says whether there was one. */
-function mendTimes(starts: Uint32Array, ends: Uint32Array, row: number): boolean {
-  const low = 2 * row;
-  const high = low + 1;
-  let mended = false;
-  for (const words of [starts, ends]) {
-    const upper = words[high] ?? 0;
-    if (upper < UNIX_NANO_MAX_HIGH) continue;
-    if (upper === UNIX_NANO_MAX_HIGH && (words[low] ?? 0) <= UNIX_NANO_MAX_LOW) continue;
-    words[high] = UNIX_NANO_MAX_HIGH;
-    words[low] = UNIX_NANO_MAX_LOW;
-    mended = true;
-  }
-  const before =
-    (ends[high] ?? 0) < (starts[high] ?? 0) || (ends[high] === starts[high] && (ends[low] ?? 0) < (starts[low] ?? 0));
-  if (!before) return mended;
-  ends[high] = starts[high] ?? 0;
-  ends[low] = starts[low] ?? 0;
-  return true;
 }
 
 /** Appends a varint field: the tag takes one byte, the count up to five. */

@@ -1,0 +1,217 @@
+/**
+ * Group commit of log records into the day file of their arrival.
+ *
+ * Invariants: groups are stored between the groups of the span writer, on its connection; a batch is acknowledged after
+ * the COMMIT that holds it, which DuckDB ends with an fsync; whoever is refused is told so, and nothing of its batch
+ * stays.
+ */
+
+import { type DuckDBConnection, DuckDBTableFunction } from "@duckdb/node-api";
+import type { Clock } from "../model/clock.ts";
+import { ThalwegError } from "../model/errors.ts";
+import type { LogBatch } from "../model/log-batch.ts";
+import type { HostIdentity } from "../platform/host-identity.ts";
+import { ChunkSource } from "./chunk-columns.ts";
+import { columnType } from "./column-types.ts";
+import { inTransaction, isDiskTrouble, isInvalidated, sqlText } from "./database.ts";
+import { type DayFiles, dayOf } from "./day-files.ts";
+import type { ResourceBook } from "./resource-book.ts";
+import { LOG_COLUMNS, STAGED_LOG_COLUMNS } from "./schema.ts";
+import type { UnsettledBatch } from "./span-writer.ts";
+import { logColumns, type StagedLogs, stageLogs } from "./staged-logs.ts";
+import type { LogReceipt } from "./writer.ts";
+
+/** Rows that may wait for a commit, the group in work not counted; beyond them the store refuses. */
+const WAITING_ROWS_MAX = 131_072;
+/** Memory that they may hold. */
+const WAITING_BYTES_MAX = 64 * 1024 * 1024;
+/** Rows of one group. */
+const GROUP_ROWS_MAX = 65_536;
+const TENANT = "default";
+const STAGED_FUNCTION = "staged_logs";
+
+interface WaitingLogs {
+  readonly staged: StagedLogs;
+  readonly resolve: (receipt: LogReceipt) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** What a writer works with. */
+export interface LogWriterOptions {
+  /** That of the span writer. */
+  readonly connection: DuckDBConnection;
+  readonly files: DayFiles;
+  readonly resources: ResourceBook;
+  readonly clock: Clock;
+  readonly identity: HostIdentity;
+  /** The last sequence number given so far. */
+  readonly lastSequence: number;
+  /** Runs work on the connection between two groups of spans. */
+  exclusively(work: () => Promise<void>): Promise<void>;
+  /** The sequence number that the next commit of spans gets. */
+  nextSpanSequence(): number;
+  /** Told of every error of the connection. */
+  readonly onError: (error: unknown) => void;
+}
+
+/** Stores batches of log records; see the file's head. */
+export class LogWriter {
+  readonly #options: LogWriterOptions;
+  readonly #constants: string;
+  readonly #source = new ChunkSource(logColumns());
+  #waiting: WaitingLogs[] = [];
+  #waitingRows = 0;
+  #waitingBytes = 0;
+  #unsettled: WaitingLogs[] = [];
+  #sequence: number;
+  #working: Promise<void> | undefined;
+  #closed = false;
+  /** One INSERT may read the staged rows; a query that names the function finds nothing. */
+  #armed = false;
+
+  constructor(options: LogWriterOptions) {
+    const { identity } = options;
+    this.#options = options;
+    this.#sequence = options.lastSequence;
+    this.#constants = `${sqlText(TENANT)}, CAST(${identity.hostId} AS UBIGINT), UUID ${sqlText(identity.bootId)}`;
+    this.#registerSource();
+  }
+
+  /** Queues a batch; resolves after its commit. */
+  commit(batch: LogBatch): Promise<LogReceipt> {
+    if (this.#closed) return refuse("it is stopping");
+    if (this.#waitingRows > 0 && this.#waitingRows + batch.rows > WAITING_ROWS_MAX) {
+      return refuse(`${this.#waitingRows} log records wait to be stored, the limit is ${WAITING_ROWS_MAX}`);
+    }
+    if (this.#waitingBytes > WAITING_BYTES_MAX) {
+      return refuse(`${this.#waitingBytes} bytes wait to be stored, the limit is ${WAITING_BYTES_MAX}`);
+    }
+    return new Promise((resolve, reject) => {
+      const staged = stageLogs(batch, this.#sequence + 1, this.#options.clock.nowUnixNano());
+      this.#sequence++;
+      this.#waiting.push({ staged, resolve, reject });
+      this.#waitingRows += batch.rows;
+      this.#waitingBytes += staged.bytes;
+      this.#working ??= this.#work();
+    });
+  }
+
+  /** Stores what waits, then refuses. To be called before the span writer closes. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    while (this.#working !== undefined) await this.#working;
+    for (const batch of this.#unsettled.splice(0)) rejectBatch(batch, new Error("its commit failed"));
+  }
+
+  /** Refuses what waits, since the instance is of no use; gives what it is not known of whether it was stored. */
+  async abandon(): Promise<UnsettledBatch[]> {
+    this.#closed = true;
+    for (const batch of this.#waiting.splice(0)) rejectBatch(batch, new Error("its files are opened again"));
+    this.#waitingRows = 0;
+    this.#waitingBytes = 0;
+    while (this.#working !== undefined) await this.#working;
+    return this.#unsettled.splice(0).map((batch) => ({
+      ledger: "log_ledger",
+      sequence: batch.staged.sequence,
+      store: () => resolveBatch(batch),
+      refuse: () => rejectBatch(batch, new Error("its commit failed")),
+    }));
+  }
+
+  async #work(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const group = this.#takeGroup();
+      await this.#options.exclusively(() => this.#storeGroup(group));
+    }
+    this.#working = undefined;
+  }
+
+  #takeGroup(): WaitingLogs[] {
+    let rows = 0;
+    let batches = 0;
+    for (const { staged } of this.#waiting) {
+      if (batches > 0 && rows + staged.batch.rows > GROUP_ROWS_MAX) break;
+      rows += staged.batch.rows;
+      this.#waitingBytes -= staged.bytes;
+      batches++;
+    }
+    this.#waitingRows -= rows;
+    return this.#waiting.splice(0, batches);
+  }
+
+  /** Stores a group; where that fails for more than one batch, each is tried alone, so that one bad batch refuses only itself. */
+  async #storeGroup(group: readonly WaitingLogs[]): Promise<void> {
+    try {
+      await this.#insertGroup(group.map(({ staged }) => staged));
+      for (const batch of group) resolveBatch(batch);
+    } catch (error) {
+      if (isInvalidated(error)) {
+        this.#unsettled.push(...group);
+        this.#options.onError(error);
+      } else if (group.length > 1 && !isDiskTrouble(error)) {
+        for (const batch of group) await this.#storeGroup([batch]);
+      } else {
+        for (const batch of group) rejectBatch(batch, error);
+      }
+    }
+  }
+
+  async #insertGroup(group: readonly StagedLogs[]): Promise<void> {
+    const { connection, files, resources, clock, nextSpanSequence } = this.#options;
+    const nowUnixNano = clock.nowUnixNano();
+    const file = await files.fileOf(dayOf(Number(nowUnixNano / 1_000_000n)), nowUnixNano, nextSpanSequence());
+    const unknown = await resources.unknownIn(file, group);
+    const kept = group.flatMap(({ text, extra }) => [text.keep, extra.keep]);
+    this.#source.start(group);
+    try {
+      this.#armed = true;
+      await inTransaction(connection, async () => {
+        await connection.run(
+          `INSERT INTO ${file.alias}.log SELECT ${this.#constants}, ${nowUnixNano}, * FROM ${STAGED_FUNCTION}()`,
+        );
+        await resources.insert(file, unknown);
+        const ledger = group.map(({ sequence, batch }) => `(${sequence}, ${nowUnixNano}, ${batch.rows})`);
+        await connection.run(`INSERT INTO ${file.alias}.log_ledger VALUES ${ledger.join(", ")}`);
+      });
+    } finally {
+      this.#armed = false;
+      this.#source.start([]);
+      // The native copies of the group's text are read until here.
+      kept.length = 0;
+    }
+    resources.committed(file, unknown);
+  }
+
+  #registerSource(): void {
+    const columns = STAGED_LOG_COLUMNS.map(({ name, type }) => ({ name, type: columnType(type) }));
+    if (LOG_COLUMNS.length - columns.length !== 4) throw new Error("store: constants and columns of log disagree");
+    this.#options.connection.registerTableFunction(
+      DuckDBTableFunction.create({
+        name: STAGED_FUNCTION,
+        bindFunction: (info) => {
+          if (!this.#armed) info.setError("no log records are staged");
+          for (const { name, type } of columns) info.addResultColumn(name, type);
+        },
+        initFunction: (info) => {
+          info.setMaxThreads(1);
+          this.#armed = false;
+          this.#source.rewind();
+        },
+        mainFunction: (_info, chunk) => this.#source.fill(chunk.chunk),
+      }),
+    );
+  }
+}
+
+function refuse(why: string): Promise<never> {
+  return Promise.reject(new ThalwegError("store_unavailable", { why }));
+}
+
+function resolveBatch({ staged, resolve }: WaitingLogs): void {
+  resolve({ records: staged.batch.rows, sequence: staged.sequence });
+}
+
+function rejectBatch({ reject }: WaitingLogs, error: unknown): void {
+  const why = error instanceof Error ? (error.message.split("\n")[0] ?? error.message) : String(error);
+  reject(new ThalwegError("store_unavailable", { why }, error));
+}
