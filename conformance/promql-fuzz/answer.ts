@@ -42,7 +42,7 @@ type Harm = "status" | "annotations" | "shape" | "value" | "order";
  *   another processor: its exp uses fused multiplication where there is one.
  * - `subnormal`: Go's logarithm on amd64 takes subnormal numbers for ones near 2 ** -1022.
  * - `layout`: Prometheus' chunks spell out the empty buckets that a neighbour in the chunk needs, and times NaN or Inf
- *   these are NaN.
+ *   these are NaN; with negative counts they end the search for a quantile.
  * - `wording`: of an error whose type and status are the same.
  * - `unsettled`: asked again, the reference says something else itself, since what it computes has no order there.
  * - `no samples`: where a query reaches no stored time, Prometheus' index has not put the conditions of `absent(…)` in
