@@ -16,14 +16,14 @@ export interface WriterRun {
   readonly faults: readonly string[];
 }
 
-/** Writes a sample of each of a few series again and again until it is stopped. */
+/** Writes a sample of each of a few series. */
 export class SteadyWriter {
   readonly #base: string;
   readonly #labels: readonly Labels[];
   #running = true;
   #latenciesMs: number[] = [];
   #faults: string[] = [];
-  readonly #done: Promise<void>;
+  #done: Promise<void> = Promise.resolve();
 
   constructor(base: string) {
     this.#base = base;
@@ -31,6 +31,25 @@ export class SteadyWriter {
       ["__name__", "written"],
       ["index", String(index)],
     ]);
+  }
+
+  /** Writes once, and tells of it as of all writes. */
+  async write(): Promise<void> {
+    const timestampMs = Date.now();
+    const samples = [{ timestampMs, startMs: 0, value: timestampMs % 1000 }];
+    const series: SentSeries[] = this.#labels.map((labels) => ({ labels, samples }));
+    const sinceMs = performance.now();
+    try {
+      const { status, text } = await sendWrite(this.#base, series, 1);
+      if (status !== 204 && status !== 200) this.#faults.push(`a write answered ${status}: ${text}`);
+    } catch (error) {
+      this.#faults.push(`a write failed: ${String(error)}`);
+    }
+    this.#latenciesMs.push(performance.now() - sinceMs);
+  }
+
+  /** Writes again and again until it is stopped. */
+  start(): void {
     this.#done = this.#run();
   }
 
@@ -49,19 +68,9 @@ export class SteadyWriter {
 
   async #run(): Promise<void> {
     while (this.#running) {
-      const timestampMs = Date.now();
-      const samples = [{ timestampMs, startMs: 0, value: timestampMs % 1000 }];
-      const series: SentSeries[] = this.#labels.map((labels) => ({ labels, samples }));
       const sinceMs = performance.now();
-      try {
-        const { status, text } = await sendWrite(this.#base, series, 1);
-        if (status !== 204 && status !== 200) this.#faults.push(`a write answered ${status}: ${text}`);
-      } catch (error) {
-        this.#faults.push(`a write failed: ${String(error)}`);
-      }
-      const tookMs = performance.now() - sinceMs;
-      this.#latenciesMs.push(tookMs);
-      await sleep(Math.max(1, WRITE_EVERY_MS - tookMs));
+      await this.write();
+      await sleep(Math.max(1, WRITE_EVERY_MS - (performance.now() - sinceMs)));
     }
   }
 }

@@ -25,7 +25,7 @@ interface Test {
 }
 
 /**
- * Series that satisfy all matchers, the caller's own list. An absent label matches as the empty string.
+ * Series that satisfy all matchers, a list that does not change. An absent label matches as the empty string.
  *
  * @throws RE2JSException where a regular expression is not valid RE2 syntax; ThalwegError where it is too large; the
  *   reason of the signal that `turns` looks at.
@@ -34,12 +34,12 @@ export async function matchSeries(
   index: LabelIndex,
   matchers: readonly Matcher[],
   turns: Turns,
-): Promise<MetricSeries[]> {
+): Promise<readonly MetricSeries[]> {
   const tests = matchers.map(testOf);
   const first = firstTest(index, tests);
   const candidates = first === undefined ? index.all : await candidatesOf(index, first, turns);
   const rest = tests.filter((test) => test !== first);
-  if (rest.length === 0) return [...candidates];
+  if (rest.length === 0) return first === undefined ? [...candidates] : candidates;
   const found: MetricSeries[] = [];
   let looked = 0;
   for (const series of candidates) {

@@ -10,6 +10,7 @@ import type { Labels, Matcher, SeriesExemplars, SeriesSamples } from "../model/s
 import type { BlockQuery, MetricBlocks } from "./metric-blocks.ts";
 import { readChunks, type SampleRun, type SealedChunk } from "./metric-chunk.ts";
 import type { MetricHead } from "./metric-head.ts";
+import type { LabelIndex } from "./metric-label-index.ts";
 import { matchSeries } from "./metric-match.ts";
 import { cutRun, joinRuns } from "./metric-runs.ts";
 import { hasSampleIn, type MetricSeries, runsIn } from "./metric-series.ts";
@@ -17,6 +18,8 @@ import type { SeriesTable } from "./metric-series-table.ts";
 import type { SelectLimits, SeriesWindow } from "./reader.ts";
 import { Turns } from "./turns.ts";
 
+/** Sorting so many takes a few milliseconds. */
+const SORTED_AT_ONCE_MAX = 5_000;
 const NO_RUNS: readonly SampleRun[] = [];
 
 interface ReaderParts {
@@ -80,8 +83,13 @@ export class MetricReader {
     const { blocks } = this.#parts;
     await blocks.using(minMs, maxMs, async (used) => {
       if (used.length === 0) return;
-      const placeOf = new Map(wanted.map((series, at) => [series, at]));
-      const query: BlockQuery = { series: byReference(wanted), minMs, maxMs, signal: limits?.signal };
+      const placeOf = new Map<MetricSeries, number>();
+      for (const [at, series] of wanted.entries()) {
+        placeOf.set(series, at);
+        if (turns.isDue) await turns.pass();
+      }
+      const inOrder = await byReference(wanted, this.#parts.table.index, turns);
+      const query: BlockQuery = { series: inOrder, minMs, maxMs, signal: limits?.signal };
       for (const block of used) {
         await blocks.read(block, query, (series, chunks) => {
           const at = placeOf.get(series);
@@ -170,9 +178,10 @@ export class MetricReader {
     return matched.filter((series) => found.has(series));
   }
 
-  /** Ordered by reference, as blocks are. */
-  async #match(matchers: readonly Matcher[], turns: Turns): Promise<MetricSeries[]> {
-    return byReference(await matchSeries(this.#parts.table.index, matchers, turns));
+  /** In order of reference. */
+  async #match(matchers: readonly Matcher[], turns: Turns): Promise<readonly MetricSeries[]> {
+    const { index } = this.#parts.table;
+    return byReference(await matchSeries(index, matchers, turns), index, turns);
   }
 
   /** Whether no series is left out: the index alone can answer. */
@@ -194,14 +203,28 @@ function runsOf(chunks: readonly SealedChunk[], minMs: number, maxMs: number): S
     .filter((run) => run !== undefined);
 }
 
-/** The same list where it is in order. */
-function byReference(series: readonly MetricSeries[]): MetricSeries[] {
-  let last = 0;
+/** The series in order of reference, as blocks have them and the index does: many get it by going through the index. */
+async function byReference(
+  series: readonly MetricSeries[],
+  index: LabelIndex,
+  turns: Turns,
+): Promise<readonly MetricSeries[]> {
+  if (series.length <= SORTED_AT_ONCE_MAX) return [...series].sort((a, b) => a.ref - b.ref);
+  let refMax = 0;
+  let isOrdered = true;
   for (const { ref } of series) {
-    if (ref < last) return [...series].sort((a, b) => a.ref - b.ref);
-    last = ref;
+    if (ref < refMax) isOrdered = false;
+    else refMax = ref;
   }
-  return [...series];
+  if (isOrdered) return series;
+  const wanted = new Uint8Array(refMax + 1);
+  for (const { ref } of series) wanted[ref] = 1;
+  const ordered: MetricSeries[] = [];
+  for (const one of index.all) {
+    if (wanted[one.ref] === 1) ordered.push(one);
+    if (turns.isDue) await turns.pass();
+  }
+  return ordered;
 }
 
 function samplesOf({ labels }: MetricSeries, { timestampsMs, values, histograms, startsMs }: SampleRun): SeriesSamples {
