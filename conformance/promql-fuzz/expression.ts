@@ -428,5 +428,5 @@ function isComparison(op: string): boolean {
 }
 
 function isOneOf<T extends string>(names: readonly T[], name: string): name is T {
-  return (names as readonly string[]).includes(name);
+  return names.some((one) => one === name);
 }
