@@ -41,6 +41,8 @@ export interface SeriesExemplars {
 
 /** What one write brings for one series. Times need not grow: what is too old or out of order is refused by sample. */
 export interface SeriesToAppend extends SeriesSamples {
+  /** Whether the same object `labels` comes with later writes too, so that it is worth being remembered. */
+  readonly lasting?: boolean | undefined;
   readonly exemplars?: readonly Exemplar[] | undefined;
 }
 

@@ -113,7 +113,7 @@ export class Stage {
 
   #series(toAppend: SeriesToAppend, outcome: OutcomeCounter): void {
     const { labels, timestampsMs, values, histograms, startsMs, exemplars } = toAppend;
-    let series: MetricSeries | undefined;
+    let series = toAppend.lasting === true ? this.#rules.lastingSeriesOf(labels) : undefined;
     for (let i = 0; i < timestampsMs.length; i++) {
       const histogram = histograms?.[i];
       const stale = histogram !== undefined && isStale(histogram.sum);

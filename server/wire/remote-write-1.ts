@@ -92,7 +92,8 @@ export class RemoteWriteDecoder1 {
     const shape = surveySeries(cursor, budget);
     const { samples, histograms, exemplars } = shape;
     into.receive(samples, histograms, exemplars);
-    const { labels, fault } = this.#labelsOf(cursor, shape, budget);
+    const labels = this.#labelsOf(cursor, shape, budget);
+    const { fault } = labels;
     if (fault !== undefined) into.rejectSeries(fault, samples + histograms, exemplars);
     if (samples + histograms + exemplars > 0) {
       // Read even where it is left out: a request that cannot be decoded to its end is refused whole.
@@ -106,7 +107,10 @@ export class RemoteWriteDecoder1 {
     const { start, labelsEnd, isContiguous } = shape;
     if (!isContiguous) return readLabels(cursor, { start, end: cursor.end, budget });
     const known = this.#known.find(cursor, start, labelsEnd);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      known.lasting = true;
+      return known;
+    }
     const range = { start, end: labelsEnd, budget };
     const read = readLabels(cursor, range);
     this.#known.keep(cursor, range, read);
@@ -170,7 +174,7 @@ function surveySeries(cursor: ProtobufCursor, budget: WireBudget): SeriesShape {
 
 interface ColumnSink {
   readonly shape: SeriesShape;
-  readonly labels: CheckedLabels["labels"];
+  readonly labels: CheckedLabels;
   readonly into: WriteGatherer;
   readonly budget: WireBudget;
 }

@@ -152,7 +152,7 @@ export class RemoteWriteDecoder2 {
     cursor.at = start;
     const kept = this.#readColumns(cursor, { columns, labels: entry?.labels, into, budget });
     if (entry !== undefined) {
-      into.series.push(seriesOf(entry.labels, columns, kept));
+      into.series.push(seriesOf(entry, columns, kept));
       this.#describe(entry, fields, into);
     }
     leaveMessage(cursor, outer);
@@ -239,7 +239,10 @@ export class RemoteWriteDecoder2 {
       this.#ids[at] = id;
     }
     const known = isKnowable ? this.#known.find(this.#idBytes, 0, 4 * count) : undefined;
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      known.lasting = true;
+      return known;
+    }
     const made = this.#makeEntry(budget);
     if (isKnowable) this.#known.keep(this.#idBytes, { start: 0, end: 4 * count }, made);
     return made;

@@ -92,6 +92,7 @@ test("1.0: samples, exemplars, histograms and metadata", () => {
       ["__name__", "up"],
       ["job", "a"],
     ],
+    lasting: false,
     timestampsMs: Float64Array.of(1_700_000_000_123, -1, 5, 0),
     values: Float64Array.of(1, -0.5, 0, 7),
     histograms: undefined,
@@ -210,8 +211,9 @@ test("the same series gives the same labels object, whatever comes between, in b
     const known = new Map(send(names).series.map(({ labels }) => [labels[0]?.[1], labels]));
     assert.equal(known.size, 500);
     for (const list of [names, names.toReversed(), ["other", ...names.filter((_, at) => at % 3 === 0)]]) {
-      for (const { labels } of send(list).series) {
+      for (const { labels, lasting } of send(list).series) {
         const before = known.get(labels[0]?.[1]);
+        assert.ok(before === undefined || lasting);
         if (before !== undefined) assert.equal(labels, before);
         else assert.deepEqual(labels, [["__name__", "other"]]);
       }

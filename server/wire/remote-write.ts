@@ -14,7 +14,7 @@ import {
   WIRE_BYTES,
 } from "./protobuf-reader.ts";
 import { readHistogram } from "./remote-histogram.ts";
-import type { LabelFault } from "./series-labels.ts";
+import type { CheckedLabels, LabelFault } from "./series-labels.ts";
 import type { WireBudget } from "./wire-budget.ts";
 import { WireError } from "./wire-error.ts";
 
@@ -177,12 +177,16 @@ export function seriesColumns(samples: number, histograms: number): SeriesColumn
 }
 
 /** The columns as a series. Exemplars are put in order of time. */
-export function seriesOf(labels: Labels, columns: SeriesColumns, exemplars: Exemplar[] | undefined): SeriesToAppend {
+export function seriesOf(
+  { labels, lasting }: CheckedLabels,
+  columns: SeriesColumns,
+  exemplars: Exemplar[] | undefined,
+): SeriesToAppend {
   const { timestampsMs, values, startsMs, histograms } = columns;
   if (exemplars !== undefined && exemplars.length > 1) {
     exemplars.sort((left, right) => left.timestampMs - right.timestampMs || left.value - right.value);
   }
-  return { labels, timestampsMs, values, histograms, startsMs, exemplars };
+  return { labels, lasting, timestampsMs, values, histograms, startsMs, exemplars };
 }
 
 /** Labels of an exemplar in order of name, without empty values. */

@@ -27,6 +27,8 @@ export interface LabelFault {
 export interface CheckedLabels {
   readonly labels: Labels;
   readonly fault: LabelFault | undefined;
+  /** Whether they came before, as the same object. */
+  lasting: boolean;
 }
 
 type Pair = [name: string, value: string];
@@ -40,9 +42,10 @@ type Pair = [name: string, value: string];
 export function checkLabels(pairs: Pair[], isUtf8: boolean): CheckedLabels {
   if (!isSorted(pairs)) pairs.sort(([left], [right]) => (left < right ? -1 : left > right ? 1 : 0));
   const fault = faultOf(pairs, isUtf8);
-  if (fault !== undefined) return { labels: [], fault };
+  if (fault !== undefined) return { labels: [], fault, lasting: false };
   const isWhole = pairs.every(([, value]) => value !== "");
-  return { labels: isWhole ? pairs : pairs.filter(([, value]) => value !== ""), fault: undefined };
+  const labels = isWhole ? pairs : pairs.filter(([, value]) => value !== "");
+  return { labels, fault: undefined, lasting: false };
 }
 
 function isSorted(pairs: readonly Pair[]): boolean {
