@@ -26,6 +26,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   ledger: async () => (await import("./ledger/suite.ts")).runLedger,
   field: async () => (await import("./field/suite.ts")).runField,
   promql: async () => (await import("./promql/suite.ts")).runPromql,
+  "append-rules": async () => (await import("./append-rules/suite.ts")).runAppendRules,
   "promql-clients": async () => (await import("./promql-clients/suite.ts")).runPromqlClients,
   "promql-compliance": async () => (await import("./promql-compliance/suite.ts")).runPromqlCompliance,
   "promql-parser-fuzz": async () => (await import("./promql-parser/fuzz.ts")).runPromqlParserFuzz,
@@ -38,6 +39,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
 };
 /** Suites that make their own input and need no directory. */
 const WITHOUT_FILES = new Set([
+  "append-rules",
   "hops",
   "crash",
   "damage",

@@ -1,0 +1,4 @@
+import { testSuite } from "../suite-test.ts";
+import { runAppendRules } from "./suite.ts";
+
+testSuite("append-rules", () => runAppendRules());
