@@ -7,8 +7,8 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Load } from "../conformance/otlp-senders.ts";
 import { type IngestRun, measure, stopProcess, waitUntil } from "./otlp-run-kit.ts";
-import type { Load } from "./otlp-sender-kit.ts";
 
 /** Traces that the memory store keeps. */
 const MEMORY_TRACES = 2_000_000;

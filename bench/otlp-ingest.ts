@@ -8,10 +8,10 @@
 
 import { rmSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { encodeBodies, TRANSPORTS, type Transport } from "../conformance/otlp-senders.ts";
 import { type Figure, printFigure } from "./figure-kit.ts";
 import { runJaeger } from "./jaeger-kit.ts";
 import { type IngestRun, runThalweg } from "./otlp-run-kit.ts";
-import { encodeBodies, TRANSPORTS, type Transport } from "./otlp-sender-kit.ts";
 
 const { values: flags } = parseArgs({
   options: {

@@ -7,9 +7,9 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { SPANS_PER_BODY } from "../conformance/otlp-bodies.ts";
+import { type Load, sendLoad } from "../conformance/otlp-senders.ts";
 import { median } from "./figure-kit.ts";
-import { SPANS_PER_BODY } from "./otlp-body-kit.ts";
-import { type Load, sendLoad } from "./otlp-sender-kit.ts";
 
 const READY_MS_MAX = 30_000;
 const TICKS_PER_SECOND = 100;

@@ -8,10 +8,10 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { freshen, SPANS_PER_BODY, templateBodies, traceIdOf } from "../conformance/otlp-bodies.ts";
+import { encodeBodies, sendLoad } from "../conformance/otlp-senders.ts";
 import { printFigure } from "./figure-kit.ts";
-import { freshen, SPANS_PER_BODY, templateBodies, traceIdOf } from "./otlp-body-kit.ts";
 import { startServer } from "./otlp-run-kit.ts";
-import { encodeBodies, sendLoad } from "./otlp-sender-kit.ts";
 
 const { values: flags } = parseArgs({
   options: {

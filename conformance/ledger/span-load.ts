@@ -7,8 +7,8 @@
 
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { gzipSync } from "node:zlib";
-import { freshen, SPANS_PER_BODY, type TemplateBody, templateBodies } from "../../bench/otlp-body-kit.ts";
-import { encodeBodies, TRANSPORTS, type Transport } from "../../bench/otlp-sender-kit.ts";
+import { freshen, SPANS_PER_BODY, type TemplateBody, templateBodies } from "../otlp-bodies.ts";
+import { encodeBodies, TRANSPORTS, type Transport } from "../otlp-senders.ts";
 import { type Program, sleep } from "../program.ts";
 
 const SERIAL_HEX_DIGITS = 8;

@@ -8,7 +8,7 @@ import { gzipSync } from "node:zlib";
 import { traceJsonPieces } from "../server/wire/otlp-traces-encode.ts";
 import { decodeTraces } from "../server/wire/otlp-traces-protobuf.ts";
 import { spansOf } from "../server/wire/trace-oracle.ts";
-import { type AttributeShape, freshen, SPANS_PER_BODY, type TemplateBody, templateBodies } from "./otlp-body-kit.ts";
+import { type AttributeShape, freshen, SPANS_PER_BODY, type TemplateBody, templateBodies } from "./otlp-bodies.ts";
 
 export const TRANSPORTS = ["protobuf", "gzip", "json", "grpc"] as const;
 export type Transport = (typeof TRANSPORTS)[number];
@@ -42,7 +42,7 @@ export function encodeBodies(shape: AttributeShape, transport: Transport): BodyS
   const templates = templateBodies(shape);
   const templateOf = (serial: number): TemplateBody => {
     const template = templates[serial % templates.length];
-    if (template === undefined) throw new Error("bench: there are no bodies");
+    if (template === undefined) throw new Error("there are no bodies");
     return template;
   };
   const fresh: BodySource = (serial) => freshen(templateOf(serial), serial, BigInt(Date.now()) * 1_000_000n);
@@ -119,7 +119,7 @@ async function sendGrpc(load: Load, address: string, take: Take, state: SendStat
   const sessions = Array.from({ length: GRPC_SESSIONS }, () => connectHttp2(`http://${address}`));
   const lanes = Array.from({ length: load.connections }, async (_, lane) => {
     const session = sessions[lane % sessions.length];
-    if (session === undefined) throw new Error("bench: there are no sessions");
+    if (session === undefined) throw new Error("there are no sessions");
     for (let serial = take(); serial !== undefined; serial = take())
       await callGrpc(session, load.bodies(serial), state);
   });
@@ -166,7 +166,7 @@ const START_NS = 1_700_000_000_000_000_000n;
 
 function jsonTemplate(template: TemplateBody): JsonTemplate {
   const outcome = decodeTraces(freshen(template, 0, START_NS));
-  if (outcome.kind === "malformed") throw new Error(`bench: ${outcome.reason}`);
+  if (outcome.kind === "malformed") throw new Error(`a body is malformed: ${outcome.reason}`);
   const text = [...traceJsonPieces(spansOf(outcome.batch), "otlp")].join("");
   const pieces: (Buffer | { kind: "trace" | "start" | "end"; value: string })[] = [];
   let from = 0;
