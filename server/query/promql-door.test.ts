@@ -4,10 +4,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import type { Matcher, SeriesSamples } from "../model/series.ts";
+import type { SelectLimits } from "../store/reader.ts";
 import type { InstantRequest, PromqlDoor, RenderedAnswer } from "./doors.ts";
-import { openPromqlDoor, type PromqlDoorOptions } from "./promql-door.ts";
+import { openPromqlDoor, type PromqlDoorOptions, type QueryReport } from "./promql-door.ts";
 
 const clock = { monotonicMs: () => performance.now() };
 const START_MS = 1_700_000_000_000;
@@ -293,5 +295,119 @@ test("more queries than may wait are refused at once", async () => {
     const statuses = answers.map((answer) => answer.status);
     assert.equal(statuses.filter((status) => status === 200).length, 256);
     assert.equal(statuses.filter((status) => status === 503).length, 5);
+  });
+});
+
+const SLOW = "sum_over_time(stddev_over_time((time() + vector(1))[30000s:1s])[30000s:1s])";
+
+test("a client that leaves is answered at once, wherever its query is, and the next query runs", async () => {
+  const reports: QueryReport[] = [];
+  const gathering = Promise.withResolvers<void>();
+  const stuck = {
+    select: async (matchers: readonly Matcher[], minMs: number, maxMs: number, limits?: SelectLimits) => {
+      if (matchers[0]?.value !== "never") return reader.select(matchers, minMs, maxMs);
+      gathering.resolve();
+      return new Promise<SeriesSamples[]>((_, reject) => {
+        limits?.signal?.addEventListener("abort", () => reject(new Error("aborted")));
+      });
+    },
+  };
+  await withDoor(
+    async (door) => {
+      const leave = async (query: string, when: Promise<unknown>) => {
+        const client = new AbortController();
+        const asked = instant(door, query, 60_000, { signal: client.signal });
+        await when;
+        client.abort();
+        const sinceMs = performance.now();
+        const { status, errorType, body } = await asked;
+        assert.ok(performance.now() - sinceMs < 100);
+        assert.deepEqual([status, errorType], [499, "canceled"]);
+        return JSON.parse(new TextDecoder().decode(body)).error;
+      };
+      assert.equal(await leave("never", gathering.promise), "query was canceled in expression evaluation");
+      const pause = new Promise((resolve) => setTimeout(resolve, 300));
+      assert.equal(await leave(SLOW, pause), "query was canceled in expression evaluation");
+      const busy = instant(door, SLOW, 200);
+      assert.equal(await leave("vector(1)", Promise.resolve()), "query was canceled in query queue");
+      assert.equal((await busy).errorType, "timeout");
+      assert.equal((await instant(door, "requests_total")).status, 200);
+    },
+    { reader: stuck, onAnswer: (report) => reports.push(report) },
+  );
+  assert.deepEqual(
+    reports.map(({ outcome }) => outcome),
+    ["canceled", "canceled", "canceled", "timeout", "ok"],
+  );
+  assert.ok((reports[4]?.samplesPeak ?? 0) > 0 && (reports[4]?.answerBytes ?? 0) > 0);
+});
+
+test("a query that waits too long says where; queries at once run in places of their own", async () => {
+  const places: string[] = [];
+  await withDoor(
+    async (door) => {
+      const slow = [instant(door, SLOW, 400), instant(door, SLOW, 400)];
+      const waited = await instant(door, "vector(1)", 100);
+      assert.deepEqual(JSON.parse(text(waited)), {
+        status: "error",
+        errorType: "timeout",
+        error: "query timed out in query queue",
+      });
+      for (const answer of await Promise.all(slow)) assert.equal(answer.errorType, "timeout");
+      assert.equal((await instant(door, "vector(2)")).status, 200);
+      // A worker that is stopped leaves its place some time after the answer.
+      const ended = () => places.filter((line) => line.endsWith("ends")).length;
+      for (let turn = 0; ended() < 3 && turn < 500; turn++) await sleep(10);
+    },
+    {
+      workers: 2,
+      onBegin: (place, query) => places.push(`${place} begins ${query === SLOW ? "slow" : query}`),
+      onEnd: (place) => places.push(`${place} ends`),
+    },
+  );
+  assert.deepEqual(places.slice(0, 2), ["0 begins slow", "1 begins slow"]);
+  assert.equal(places.filter((line) => line.endsWith("ends")).length, 3);
+  assert.ok(places.some((line) => line.endsWith("begins vector(2)")));
+  assert.ok(!places.some((line) => line.endsWith("begins vector(1)")));
+});
+
+test("what all queries may take: values, heap, series, bytes of an answer", async () => {
+  const refused = async (limits: PromqlDoorOptions["limits"], query: string) => {
+    let told = "";
+    await withDoor(
+      async (door) => {
+        const { status, errorType, body } = await instant(door, query);
+        told = `${status} ${errorType} ${JSON.parse(new TextDecoder().decode(body)).error}`;
+        assert.equal((await instant(door, "vector(1)")).status, 200);
+      },
+      { limits },
+    );
+    return told;
+  };
+  const tooMany = "422 execution query processing would load too many samples into memory in query execution: ";
+  const values = await refused({ valuesMax: 100 }, "sum_over_time((time() + vector(1))[1h:1s])");
+  assert.ok(values.startsWith(`${tooMany}Query needs `), values);
+  const selected = await refused({ valuesMax: 50 }, "requests_total[10m]");
+  assert.ok(selected.startsWith(`${tooMany}Query needs `), selected);
+  const bytes = await refused({ answerBytesMax: 100_000 }, "(time() + vector(1))[10h:1s]");
+  assert.ok(bytes.startsWith(`${tooMany}The answer has more than 100000 bytes`), bytes);
+  const series = await refused({ seriesMax: 3 }, "requests_total");
+  assert.match(series, /^422 cost_limit query would load too many series into memory in query execution: .* 3 series/);
+  const labels = `label_replace(count_values("v", vector(time())), "w", "${"w".repeat(5000)}$1", "v", "(.*)")`;
+  const heap = await refused({ valuesMax: 1e9, heapBytesMax: 8 * 2 ** 20 }, `count_over_time(${labels}[1h:1s])`);
+  assert.match(heap, /^422 execution query processing would load too many samples .* bytes for labels and texts/);
+});
+
+test("texts are read in the worker: canonical form, tree, selectors", async () => {
+  await withDoor(async (door) => {
+    assert.equal(text(await door.format("sum(a)by(b)")), '{"status":"success","data":"sum by (b) (a)"}');
+    assert.deepEqual(JSON.parse(text(await door.tree("1"))).data, { type: "numberLiteral", val: "1" });
+    assert.equal((await door.format("(")).errorType, "bad_data");
+    const found = await door.selectors("a / b{c='d'}");
+    assert.ok(found.kind === "selectors" && found.selectors.length === 2);
+    assert.deepEqual(await door.selectors("a +"), {
+      kind: "refused",
+      message: "1:4: parse error: unexpected end of input",
+    });
   });
 });

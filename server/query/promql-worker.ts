@@ -22,8 +22,8 @@ import { QueryCells } from "./query-cells.ts";
 
 /** The heap is measured once for so many looks at the budget. */
 const HEAP_EVERY = 32;
-/** Garbage is collected at most so often while a query runs. */
-const COLLECT_EVERY_MS = 1000;
+/** A query stops where a collection leaves more than this share of the most: the next one would come too soon. */
+const HEAP_LEFT_SHARE = 0.9;
 /** Beyond this, heap and buffers together, garbage is collected before the next query. */
 const COLLECT_BYTES = 64 * 2 ** 20;
 
@@ -43,7 +43,6 @@ const { cells: buffer, slot, limits } = workerData as WorkerStart;
 const cells = new QueryCells(buffer);
 let job: Job | undefined;
 const startHeapBytes = getHeapStatistics().used_heap_size;
-let collectedMs = Number.NEGATIVE_INFINITY;
 
 setFlagsFromString("--expose-gc");
 // A context made after the flag was set has the function, and V8 has no other name for it.
@@ -69,15 +68,11 @@ function watchOf(id: number): QueryWatch {
 function checkHeap(): void {
   const { heapBytesMax } = limits;
   const measure = () => cells.holdHeap(slot, Math.max(0, getHeapStatistics().used_heap_size - startHeapBytes));
-  let { total, isLargest } = measure();
+  const { total, isLargest } = measure();
   if (total <= heapBytesMax || !isLargest) return;
-  const nowMs = performance.now();
-  if (nowMs - collectedMs > COLLECT_EVERY_MS) {
-    collectGarbage();
-    ({ total, isLargest } = measure());
-    collectedMs = performance.now();
-  }
-  if (total > heapBytesMax && isLargest) {
+  collectGarbage();
+  const left = measure();
+  if (left.isLargest && left.total > HEAP_LEFT_SHARE * heapBytesMax) {
     throw new ThalwegError("query_memory_max", { asked: total, max: heapBytesMax });
   }
 }
