@@ -1,20 +1,28 @@
 /**
  * Damage: files cut short and flipped, full and failing disks.
  *
- * `--hold SECONDS` holds a disk full or failing for longer than the short form does.
+ * `--hold SECONDS` holds a disk full or failing for longer than the short form does; `--flips N`
+ * flips more bits, `--seed N` those of a run before.
  */
 
 import { parseArgs } from "node:util";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
 import { failingDisk, fullDisk } from "./disk.ts";
+import { tornFiles } from "./torn-files.ts";
 
 const HOLD_SECONDS_DEFAULT = 3;
+const FLIPS_DEFAULT = 20;
 
 /** Runs the suite. */
 export async function runDamage({ args = [] }: { readonly args?: readonly string[] } = {}): Promise<SuiteOutcome> {
   const { values } = parseArgs({
     args: [...args],
-    options: { hold: { type: "string" }, only: { type: "string" } },
+    options: {
+      hold: { type: "string" },
+      flips: { type: "string" },
+      seed: { type: "string" },
+      only: { type: "string" },
+    },
     allowPositionals: true,
     strict: false,
   });
@@ -23,5 +31,7 @@ export async function runDamage({ args = [] }: { readonly args?: readonly string
   const report = new SuiteReport();
   if ("full".includes(only)) await fullDisk(report, holdMs);
   if ("failing".includes(only)) await failingDisk(report, holdMs);
+  const seed = Number(values.seed ?? Date.now() % 1_000_000);
+  if ("torn".includes(only)) await tornFiles(report, Number(values.flips ?? FLIPS_DEFAULT), seed);
   return report.outcome;
 }

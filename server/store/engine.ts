@@ -68,23 +68,25 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     spillDirectory: join(directory, "tmp"),
     memoryBytesMax: options.memoryLimitBytes,
   });
+  let files: DayFiles | undefined;
   try {
     const connection = await instance.connect();
-    const files = new DayFiles(join(directory, "db"), join(directory, "quarantine"), connection, options.onDamage);
-    await files.attachAll();
-    const lastSequence = await lastSequenceOf(connection, files);
+    files = new DayFiles(join(directory, "db"), join(directory, "quarantine"), connection, options.onDamage);
+    const attached = files;
+    await attached.attachAll();
+    const lastSequence = await lastSequenceOf(connection, attached);
     const today = dayOf(clock.nowMs());
-    await files.fileOf(today, clock.nowUnixNano(), lastSequence + 1);
+    await attached.fileOf(today, clock.nowUnixNano(), lastSequence + 1);
     const index = new TraceIndex(await instance.connect());
-    await index.resume(files.attached, today);
+    await index.resume(attached.attached, today);
     const onError = troubleHandler({
       broken: options.onBroken,
-      corrupt: () => writer.exclusively(() => files.setDamagedAside()),
+      corrupt: () => writer.exclusively(() => attached.setDamagedAside()),
     });
     const resources = new ResourceBook(connection);
     const writer = new SpanWriter({
       connection,
-      files,
+      files: attached,
       resources,
       clock,
       identity: options.identity,
@@ -94,7 +96,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     });
     const logs = new LogWriter({
       connection,
-      files,
+      files: attached,
       resources,
       clock,
       identity: options.identity,
@@ -106,9 +108,13 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     const readers = await ConnectionPool.open(instance, READERS, onError);
     const runner = new SqlRunner(instance, clock, options.answerBytesMax, onError);
     const traces = new TraceReader(index);
-    return new Engine(options, { instance, connection, files, index, writer, logs, runner, readers, traces });
+    return new Engine(options, { instance, connection, files: attached, index, writer, logs, runner, readers, traces });
   } catch (error) {
+    const whole = files?.attached.length;
+    // A bad block met while opening is set aside with its file, then all is opened again without it.
+    if (isCorruption(error)) await files?.setDamagedAside();
     instance.closeSync();
+    if (isCorruption(error) && files?.attached.length !== whole) return openEngine(options);
     throw error;
   }
 }
