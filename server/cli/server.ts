@@ -5,7 +5,7 @@
  * Faces come before capture, so that a request is never captured into a server that cannot be asked.
  */
 
-import { rmSync, writeFileSync } from "node:fs";
+import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Agent, type AgentOptions, startAgent } from "../../agent/agent.ts";
 import type { AgentMode, AgentStatus } from "../../agent/agent-message.ts";
@@ -331,7 +331,10 @@ function agentMode(mode: CaptureMode): AgentMode {
 function writeAddresses(directory: string, addresses: RunningServer["addresses"], undo: (() => void)[]): void {
   const file = join(directory, "addresses.json");
   const text = JSON.stringify({ http: addresses.http, otlp_grpc: addresses.otlpGrpc, otlp_http: addresses.otlpHttp });
-  writeFileSync(file, `${text}\n`, { mode: 0o600 });
+  // Whoever waits for the file must not find half of it.
+  const fresh = `${file}.new`;
+  writeFileSync(fresh, `${text}\n`, { mode: 0o600 });
+  renameSync(fresh, file);
   undo.push(() => rmSync(file, { force: true }));
 }
 

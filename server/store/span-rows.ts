@@ -154,7 +154,7 @@ export function readForReplay(
   const startNs = bigintOf(row[12]);
   return {
     resource: resourceOfRow(row, resources),
-    scope: { name: textOf(row[6]), version: textOf(row[7]), rest: textOf(row[32]) },
+    scope: { name: textOf(row[6]), version: textOf(row[7]), ...(row[32] === null ? {} : { rest: textOf(row[32]) }) },
     span: {
       traceIdHigh,
       traceIdLow,
