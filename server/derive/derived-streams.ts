@@ -7,7 +7,7 @@
 
 import { ByteReader } from "../model/byte-reader.ts";
 import { ByteWriter } from "../model/byte-writer.ts";
-import type { MetricMetadata, SampleToAppend } from "../model/series.ts";
+import type { MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import { halvesOf } from "./batch-rows.ts";
 import type { Cadence } from "./cadence.ts";
@@ -93,6 +93,11 @@ export class DerivedStreams {
     this.red.pushDue(nowMs, samples);
     this.#graph.pushDue(nowMs, samples);
     return samples;
+  }
+
+  /** Exemplars that are due; append them after the samples of the same flush. */
+  exemplars(nowMs: number): SeriesToAppend[] {
+    return this.red.takeExemplars(nowMs);
   }
 
   /** Makes every series due, after samples could not be stored. */

@@ -41,13 +41,13 @@ export function emptyHistogram(bounds: LatencyBounds): LatencyHistogram {
   return { counts: new Float64Array(bounds.le.length), count: 0, sumSeconds: 0, sumNs: 0 };
 }
 
-/** Counts `weight` calls of `latencyNs` each. */
+/** Counts `weight` calls of `latencyNs` each. Returns their bucket. */
 export function observeLatency(
   histogram: LatencyHistogram,
   bounds: LatencyBounds,
   latencyNs: number,
   weight: number,
-): void {
+): number {
   const { ns } = bounds;
   let at = 0;
   while (at < ns.length && latencyNs > (ns[at] ?? 0)) at++;
@@ -58,6 +58,7 @@ export function observeLatency(
   const carry = Math.floor(ns1 / NS_PER_SECOND);
   histogram.sumSeconds += seconds * weight + carry;
   histogram.sumNs = ns1 - carry * NS_PER_SECOND;
+  return at;
 }
 
 /** Appends the samples of `NAME_bucket`, `NAME_sum` and `NAME_count`; `zero` writes them all as 0. */
@@ -75,6 +76,11 @@ export class HistogramSeries {
       sum: labelsOf(`${name}_sum`, labels),
       count: labelsOf(`${name}_count`, labels),
     };
+  }
+
+  /** Labels of a bucket's series. */
+  bucketLabels(bucket: number): SampleToAppend["labels"] {
+    return this.#labels.buckets[bucket] ?? [];
   }
 
   push(out: SampleToAppend[], histogram: LatencyHistogram, timestampMs: number, zero: boolean): void {

@@ -7,8 +7,9 @@
 
 import type { ByteReader } from "../model/byte-reader.ts";
 import type { ByteWriter } from "../model/byte-writer.ts";
+import { spanIdToHex, traceIdToHex } from "../model/hex.ts";
 import { logBucketOf } from "../model/log-histogram.ts";
-import type { MetricMetadata, SampleToAppend } from "../model/series.ts";
+import type { Exemplar, MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import { SPAN_KINDS, SPAN_STATUSES, type SpanBatch } from "../model/span-batch.ts";
 import { textReader } from "../model/text-table.ts";
 import { type BatchHalves, durationNs, isZero } from "./batch-rows.ts";
@@ -33,6 +34,10 @@ const OVERFLOW_SERIES_MAX = 2_000;
 /** At the limit, series without a call for so long make room; coming back, they start from 0. */
 const IDLE_MS = 3_600_000;
 const MAKE_ROOM_EVERY_MS = 60_000;
+/** Exemplars are written as often as Tempo writes its series, so many at a time. */
+const EXAMPLES_EVERY_MS = 15_000;
+const EXAMPLES_MAX = 4_096;
+const NO_NUMBERS = new Float64Array(0);
 
 const KINDS = SPAN_KINDS.length;
 const STATUSES = SPAN_STATUSES.length;
@@ -69,6 +74,19 @@ interface RedSeries {
   readonly latency: LatencyHistogram;
   readonly log: LogCounts;
   readonly cadence: Cadence;
+  /** By bucket: 1 where an example waits to be written. */
+  readonly exampled: Uint8Array;
+}
+
+/** A span in a bucket, which shows what its count means. */
+interface Example {
+  readonly series: RedSeries;
+  readonly bucket: number;
+  readonly traceHigh: bigint;
+  readonly traceLow: bigint;
+  readonly spanId: bigint;
+  readonly latencyNs: number;
+  readonly atMs: number;
 }
 
 /** Counts spans, and tells the counts as samples. */
@@ -80,6 +98,8 @@ export class RedMetrics {
   readonly #writers = new WeakMap<RedSeries, { calls: SampleToAppend["labels"]; latency: HistogramSeries }>();
   readonly #seriesMax: number;
   readonly #perServiceMax: number;
+  #examples: Example[] = [];
+  #examplesMs = Number.NEGATIVE_INFINITY;
   #overflowSeries = 0;
   #madeRoomMs = Number.NEGATIVE_INFINITY;
 
@@ -123,7 +143,13 @@ export class RedMetrics {
       }
       const latencyNs = durationNs(rows, row);
       const weight = batch.weight[row] ?? 1;
-      observeLatency(series.latency, RED_BOUNDS, latencyNs, weight);
+      const bucket = observeLatency(series.latency, RED_BOUNDS, latencyNs, weight);
+      if (series.exampled[bucket] === 0 && this.#examples.length < EXAMPLES_MAX) {
+        series.exampled[bucket] = 1;
+        const [traceHigh = 0n, traceLow = 0n] = batch.traceId.subarray(2 * row, 2 * row + 2);
+        const spanId = batch.spanId[row] ?? 0n;
+        this.#examples.push({ series, bucket, traceHigh, traceLow, spanId, latencyNs, atMs: nowMs });
+      }
       addLogCount(series.log, logBucketOf(latencyNs), weight);
     }
     return this.#series.length > sizeBefore;
@@ -135,6 +161,24 @@ export class RedMetrics {
 
   pushDue(nowMs: number, out: SampleToAppend[]): void {
     pushDue(this.#series, this.#push, nowMs, out);
+  }
+
+  /** Every 15 s one span for each bucket that counted one since, as exemplars of the bucket's series. */
+  takeExemplars(nowMs: number): SeriesToAppend[] {
+    if (Math.abs(nowMs - this.#examplesMs) < EXAMPLES_EVERY_MS) return [];
+    this.#examplesMs = nowMs;
+    const taken = this.#examples;
+    this.#examples = [];
+    const exemplars: SeriesToAppend[] = [];
+    for (const example of taken) {
+      example.series.exampled[example.bucket] = 0;
+      // Exemplars of a series that is not stored yet would be refused.
+      const writer = this.#writers.get(example.series);
+      if (writer === undefined || !example.series.cadence.zeroed) continue;
+      const labels = writer.latency.bucketLabels(example.bucket);
+      exemplars.push({ labels, timestampsMs: NO_NUMBERS, values: NO_NUMBERS, exemplars: [exemplarOf(example)] });
+    }
+    return exemplars;
   }
 
   markUnwritten(): void {
@@ -164,7 +208,8 @@ export class RedMetrics {
       const status = reader.byte();
       const cadence = restoredAt(nowMs, reader.varint(), reader.byte() === 1);
       const latency = readHistogram(reader, RED_BOUNDS);
-      this.#add({ service, name, kind, status, cadence, latency, log: readLogCounts(reader) });
+      const log = readLogCounts(reader);
+      this.#add({ service, name, kind, status, cadence, latency, log, exampled: noneExampled() });
     }
   }
 
@@ -178,7 +223,8 @@ export class RedMetrics {
       return this.#seriesOf(OVERFLOW_VALUE, OVERFLOW_VALUE, kind, status, nowMs);
     }
     const latency = emptyHistogram(RED_BOUNDS);
-    const series = { service, name, kind, status, latency, log: emptyLogCounts(), cadence: bornAt(nowMs) };
+    const log = emptyLogCounts();
+    const series = { service, name, kind, status, latency, log, cadence: bornAt(nowMs), exampled: noneExampled() };
     this.#add(series);
     return series;
   }
@@ -238,6 +284,22 @@ export class RedMetrics {
     }
     out.push({ labels: writer.calls, timestampMs, value: zero ? 0 : series.latency.count });
     writer.latency.push(out, series.latency, timestampMs, zero);
+  };
+}
+
+function noneExampled(): Uint8Array {
+  return new Uint8Array(RED_BOUNDS.le.length);
+}
+
+/** Labels as Tempo's generator names them. */
+function exemplarOf({ traceHigh, traceLow, spanId, latencyNs, atMs }: Example): Exemplar {
+  return {
+    labels: [
+      ["spanID", spanIdToHex(spanId)],
+      ["traceID", traceIdToHex(traceHigh, traceLow)],
+    ],
+    timestampMs: atMs,
+    value: latencyNs / 1e9,
   };
 }
 

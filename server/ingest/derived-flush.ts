@@ -117,6 +117,7 @@ export class DerivedFlush {
     this.#flushedMs = nowMs;
     const mustSave = streams.changed;
     const samples = streams.samples(nowMs);
+    const exemplars = streams.exemplars(nowMs);
     if (mustSave) {
       const minutes = streams.takeMinutes();
       try {
@@ -133,6 +134,7 @@ export class DerivedFlush {
       streams.markUnwritten();
       throw error;
     }
+    if (exemplars.length > 0) await writer.appendSeries(exemplars);
   }
 
   async #append(samples: readonly SampleToAppend[]): Promise<void> {

@@ -166,6 +166,32 @@ test("accepted spans are in SQL, RED, the graph and the counters; the truth is o
   assert.match(telemetry.render(), /^thalweg_graph_expired_total\{kind="server"\} 10$/m);
 });
 
+test("latency buckets have exemplars that lead to a trace", async (t) => {
+  const { store, ingest, clock } = await start(t);
+  await ingest.acceptSpans(batchOf(calls(0, 4)), OTLP);
+  await ingest.flush();
+  clock.ms += 20_000;
+  await ingest.acceptSpans(batchOf(calls(50, 4)), OTLP);
+  await ingest.flush();
+  const matchers = [
+    { name: "__name__", kind: "=", value: "traces_spanmetrics_latency_bucket" },
+    { name: "service", kind: "=", value: "front" },
+    { name: "span_kind", kind: "=", value: "SPAN_KIND_SERVER" },
+    { name: "span_name", kind: "=", value: "GET /0" },
+  ] as const;
+  const found = await store.reader.exemplars([...matchers], 0, Number.MAX_SAFE_INTEGER);
+  assert.deepEqual(
+    found.map(({ labels, exemplars }) => [
+      labels.find(([name]) => name === "le")?.[1],
+      exemplars.map((exemplar) => exemplar.value),
+    ]),
+    [["0.008", [0.005, 0.005]]],
+  );
+  const label = (name: string) => found[0]?.exemplars[0]?.labels.find(([key]) => key === name)?.[1] ?? "";
+  const trace = await store.reader.trace(label("traceID"), 10_000);
+  assert.ok(trace.some(({ spanId, name }) => spanId === label("spanID") && name === "GET /0"));
+});
+
 test("a new edge is stored by itself within three seconds, zeros first", async (t) => {
   const { store, ingest } = await start(t);
   await ingest.acceptSpans(batchOf(calls(0, 1)), OTLP);
