@@ -12,7 +12,7 @@ import { smokeExecutable, smokePackage } from "./boxes/shipped.ts";
 import { SuiteReport } from "./suite.ts";
 
 const ROOT = join(import.meta.dirname, "..");
-const TEST_MS_MAX = 420_000;
+const TEST_MS_MAX = 1_200_000;
 const TIERS: Readonly<Record<string, readonly string[]>> = {
   root: ["socket"],
   "net-raw": ["packet"],

@@ -6,19 +6,19 @@
  * stays.
  */
 
-import { type DuckDBConnection, DuckDBTableFunction } from "@duckdb/node-api";
+import type { DuckDBConnection } from "@duckdb/node-api";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
 import type { LogBatch } from "../model/log-batch.ts";
 import type { HostIdentity } from "../platform/host-identity.ts";
 import { ChunkSource } from "./chunk-columns.ts";
-import { columnType } from "./column-types.ts";
 import { inTransaction, isDiskTrouble, isInvalidated, sqlText } from "./database.ts";
 import { type DayFiles, dayOf } from "./day-files.ts";
 import type { ResourceBook } from "./resource-book.ts";
 import { LOG_COLUMNS, STAGED_LOG_COLUMNS } from "./schema.ts";
 import type { UnsettledBatch } from "./span-writer.ts";
 import { logColumns, type StagedLogs, stageLogs } from "./staged-logs.ts";
+import { registerStagedSource, type StagedSource } from "./staged-source.ts";
 import type { LogReceipt } from "./writer.ts";
 
 /** Rows that may wait for a commit, the group in work not counted; beyond them the store refuses. */
@@ -66,15 +66,16 @@ export class LogWriter {
   #sequence: number;
   #working: Promise<void> | undefined;
   #closed = false;
-  /** One INSERT may read the staged rows; a query that names the function finds nothing. */
-  #armed = false;
+  readonly #staged: StagedSource;
 
   constructor(options: LogWriterOptions) {
     const { identity } = options;
     this.#options = options;
     this.#sequence = options.lastSequence;
     this.#constants = `${sqlText(TENANT)}, CAST(${identity.hostId} AS UBIGINT), UUID ${sqlText(identity.bootId)}`;
-    this.#registerSource();
+    if (LOG_COLUMNS.length - STAGED_LOG_COLUMNS.length !== 4)
+      throw new Error("store: constants and columns of log disagree");
+    this.#staged = registerStagedSource(options.connection, STAGED_FUNCTION, STAGED_LOG_COLUMNS, this.#source);
   }
 
   /** Queues a batch; resolves after its commit. */
@@ -164,7 +165,7 @@ export class LogWriter {
     const kept = group.flatMap(({ text, extra }) => [text.keep, extra.keep]);
     this.#source.start(group);
     try {
-      this.#armed = true;
+      this.#staged.arm();
       await inTransaction(connection, async () => {
         await connection.run(
           `INSERT INTO ${file.alias}.log SELECT ${this.#constants}, ${nowUnixNano}, * FROM ${STAGED_FUNCTION}()`,
@@ -174,32 +175,12 @@ export class LogWriter {
         await connection.run(`INSERT INTO ${file.alias}.log_ledger VALUES ${ledger.join(", ")}`);
       });
     } finally {
-      this.#armed = false;
+      this.#staged.disarm();
       this.#source.start([]);
       // The native copies of the group's text are read until here.
       kept.length = 0;
     }
     resources.committed(file, unknown);
-  }
-
-  #registerSource(): void {
-    const columns = STAGED_LOG_COLUMNS.map(({ name, type }) => ({ name, type: columnType(type) }));
-    if (LOG_COLUMNS.length - columns.length !== 4) throw new Error("store: constants and columns of log disagree");
-    this.#options.connection.registerTableFunction(
-      DuckDBTableFunction.create({
-        name: STAGED_FUNCTION,
-        bindFunction: (info) => {
-          if (!this.#armed) info.setError("no log records are staged");
-          for (const { name, type } of columns) info.addResultColumn(name, type);
-        },
-        initFunction: (info) => {
-          info.setMaxThreads(1);
-          this.#armed = false;
-          this.#source.rewind();
-        },
-        mainFunction: (_info, chunk) => this.#source.fill(chunk.chunk),
-      }),
-    );
   }
 }
 

@@ -6,18 +6,18 @@
  * is told so, and nothing of its batch stays. Other work on the files (snapshots, retention) runs between groups.
  */
 
-import { type DuckDBConnection, DuckDBTableFunction } from "@duckdb/node-api";
+import type { DuckDBConnection } from "@duckdb/node-api";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import type { HostIdentity } from "../platform/host-identity.ts";
 import { ChunkSource } from "./chunk-columns.ts";
-import { columnType } from "./column-types.ts";
 import { inTransaction, isDiskTrouble, isInvalidated, sqlText } from "./database.ts";
 import { type DayFile, type DayFiles, dayOf } from "./day-files.ts";
 import type { ResourceBook } from "./resource-book.ts";
 import { ROW_GROUP_ROWS, SPAN_COLUMNS, STAGED_COLUMNS } from "./schema.ts";
 import { spanColumns } from "./span-chunks.ts";
+import { registerStagedSource, type StagedSource } from "./staged-source.ts";
 import { keptBy, type StagedBatch, stageBatch } from "./staged-spans.ts";
 import type { CommitReceipt } from "./writer.ts";
 
@@ -97,8 +97,7 @@ export class SpanWriter {
   #turn: Promise<unknown> = Promise.resolve();
   #endLinger: (() => void) | undefined;
   #closed = false;
-  /** One INSERT may read the staged rows; a query that names the function finds nothing. */
-  #armed = false;
+  readonly #staged: StagedSource;
   #counts = { commits: 0, groups: 0, spans: 0, refusedSpans: 0 };
 
   constructor(options: SpanWriterOptions) {
@@ -111,7 +110,9 @@ export class SpanWriter {
     this.#onError = options.onError;
     this.#sequence = options.lastSequence;
     this.#constants = `${sqlText(TENANT)}, CAST(${identity.hostId} AS UBIGINT), UUID ${sqlText(identity.bootId)}`;
-    this.#registerSource();
+    if (SPAN_COLUMNS.length - STAGED_COLUMNS.length !== 4)
+      throw new Error("store: constants and columns of span disagree");
+    this.#staged = registerStagedSource(options.connection, STAGED_FUNCTION, STAGED_COLUMNS, this.#source);
   }
 
   get stats(): SpanWriterStats {
@@ -255,7 +256,7 @@ export class SpanWriter {
     const kept = group.flatMap(keptBy);
     this.#source.start(group);
     try {
-      this.#armed = true;
+      this.#staged.arm();
       await inTransaction(this.#connection, async () => {
         await this.#connection.run(
           `INSERT INTO ${file.alias}.span SELECT ${this.#constants}, ${nowUnixNano}, * FROM ${STAGED_FUNCTION}()`,
@@ -265,33 +266,13 @@ export class SpanWriter {
         await this.#connection.run(`INSERT INTO ${file.alias}.ledger VALUES ${ledger.join(", ")}`);
       });
     } finally {
-      this.#armed = false;
+      this.#staged.disarm();
       this.#source.start([]);
       // The native copies of the group's text are read until here.
       kept.length = 0;
     }
     this.#resources.committed(file, resources);
     this.#onStored(file, group);
-  }
-
-  #registerSource(): void {
-    const columns = STAGED_COLUMNS.map(({ name, type }) => ({ name, type: columnType(type) }));
-    if (SPAN_COLUMNS.length - columns.length !== 4) throw new Error("store: constants and columns of span disagree");
-    this.#connection.registerTableFunction(
-      DuckDBTableFunction.create({
-        name: STAGED_FUNCTION,
-        bindFunction: (info) => {
-          if (!this.#armed) info.setError("no spans are staged");
-          for (const { name, type } of columns) info.addResultColumn(name, type);
-        },
-        initFunction: (info) => {
-          info.setMaxThreads(1);
-          this.#armed = false;
-          this.#source.rewind();
-        },
-        mainFunction: (_info, chunk) => this.#source.fill(chunk.chunk),
-      }),
-    );
   }
 }
 

@@ -9,8 +9,7 @@ import { ProtobufWriter } from "./protobuf-writer.ts";
 /** Longest message of an answer; the rest is cut, since a client may limit what it reads. */
 const MESSAGE_CHARACTERS_MAX = 2000;
 
-/** gRPC status codes that this program answers with. */
-export const GRPC_OK = 0;
+/** gRPC status codes of refusals. */
 export const GRPC_INVALID_ARGUMENT = 3;
 export const GRPC_RESOURCE_EXHAUSTED = 8;
 export const GRPC_UNIMPLEMENTED = 12;

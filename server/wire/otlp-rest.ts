@@ -61,7 +61,7 @@ export function clearRest(rest: OtlpRest): void {
 }
 
 /** Adds an attribute of a scope unless there are too many. */
-export function keepScopeAttribute(rest: OtlpRest, attribute: Attribute): void {
+function keepScopeAttribute(rest: OtlpRest, attribute: Attribute): void {
   if (rest.attributes.length < ATTRIBUTES_MAX) rest.attributes.push(attribute);
   else rest.attributesOver++;
 }

@@ -325,7 +325,7 @@ test("hex ids and attributes are asked in the store's terms", () => {
   prints("SELECT 1 FROM spans WHERE span_id = 'XY'", `("span_id" = 'XY')`);
   prints("SELECT 1 FROM spans WHERE span_id IN ('00000000000000ff', 'x')", `("span_id" IN (`);
   prints("SELECT 1 FROM (SELECT trace_id FROM spans) d WHERE d.trace_id = 'a'", `("d"."trace_id" = 'a')`);
-  prints("SELECT 1 FROM logs WHERE span_id = '00000000000000ff'", `("span_id" = '00000000000000ff')`);
+  prints("SELECT 1 FROM logs WHERE span_id = '00000000000000ff'", `("span_key" = CAST(255 AS UBIGINT))`);
 });
 
 test("places, hints and the engine's own refusals", async (t) => {

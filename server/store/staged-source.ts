@@ -1,0 +1,45 @@
+/** The table function through which staged rows reach an INSERT. */
+
+import { type DuckDBConnection, DuckDBTableFunction } from "@duckdb/node-api";
+import type { ChunkSource, PlacedRows } from "./chunk-columns.ts";
+import { columnType } from "./column-types.ts";
+import type { StoredColumn } from "./schema.ts";
+
+/** One INSERT may read the staged rows, after `arm`; a query that names the function finds nothing. */
+export interface StagedSource {
+  arm(): void;
+  disarm(): void;
+}
+
+/** Registers the function `name`, whose columns are `columns` and whose rows are those of `source`. */
+export function registerStagedSource<S extends PlacedRows>(
+  connection: DuckDBConnection,
+  name: string,
+  columns: readonly StoredColumn[],
+  source: ChunkSource<S>,
+): StagedSource {
+  let armed = false;
+  connection.registerTableFunction(
+    DuckDBTableFunction.create({
+      name,
+      bindFunction: (info) => {
+        if (!armed) info.setError("nothing is staged");
+        for (const column of columns) info.addResultColumn(column.name, columnType(column.type));
+      },
+      initFunction: (info) => {
+        info.setMaxThreads(1);
+        armed = false;
+        source.rewind();
+      },
+      mainFunction: (_info, chunk) => source.fill(chunk.chunk),
+    }),
+  );
+  return {
+    arm: () => {
+      armed = true;
+    },
+    disarm: () => {
+      armed = false;
+    },
+  };
+}
