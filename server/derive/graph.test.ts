@@ -272,6 +272,33 @@ test("calls that carry one parent id pair by connection, and count once beside t
   }
 });
 
+test("a call of two SDKs whose client the agent cannot name counts once, in every order of its four sights", () => {
+  const carried = { source: KERNEL, linkReason: "traceparent", parentSpanId: 100n, clientPort: 4001 };
+  const sights = [
+    client("front", 100n),
+    server("back", 200n, 100n),
+    client("unknown", 1n, carried),
+    server("back", 2n, 100n, { ...carried, duplicateOf: 200n }),
+  ];
+  for (const order of permutations(sights)) {
+    const streams = derive(order.map((span) => batchOf([span])));
+    settle(streams);
+    const into = streams.takeMinutes().filter(({ server: name }) => name === "back");
+    assert.equal(
+      into.reduce((sum, { requests }) => sum + requests, 0),
+      1,
+      order.map(({ service, spanId }) => `${service} ${spanId}`).join(", "),
+    );
+  }
+});
+
+function permutations<T>(items: readonly T[]): T[][] {
+  if (items.length === 0) return [[]];
+  return items.flatMap((first, at) =>
+    permutations(items.filter((_, other) => other !== at)).map((rest) => [first, ...rest]),
+  );
+}
+
 test("loops and self-parents end in one edge each", () => {
   const streams = derive([batchOf([server("a", 1n, 2n), server("a", 2n, 1n), server("a", 3n, 3n), client("a", 4n)])]);
   settle(streams);

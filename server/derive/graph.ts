@@ -265,6 +265,8 @@ export class ServiceGraph {
       (ghost ? undefined : halves.find(SIDE_CLIENT, half, half.key0, half.key1, false)) ??
       halves.find(SIDE_SETTLED, half, half.key0, half.key1, true);
     if (client === undefined) return this.#wait(half, nowMs);
+    // Both stand for a call that another pair counts.
+    if (ghost && client.side === SIDE_CLIENT && this.#isCountedElsewhere(client)) return false;
     if (client.side === SIDE_CLIENT) {
       this.#pair(client, half, nowMs);
       if ((client.flags & FLAG_GHOST) !== 0) halves.remove(client);
@@ -305,7 +307,9 @@ export class ServiceGraph {
       return true;
     }
     if (this.#isCountedElsewhere(half)) half.flags |= FLAG_QUIET;
-    if (server === undefined && !ghost) server = halves.find(SIDE_SERVER, half, half.key0, half.key1, false);
+    const isQuiet = (half.flags & FLAG_QUIET) !== 0;
+    if (server === undefined && !ghost && !isQuiet)
+      server = halves.find(SIDE_SERVER, half, half.key0, half.key1, false);
     if (server === undefined) return this.#wait(half, nowMs);
     while (server !== undefined) {
       this.#pair(half, server, nowMs, isDatabase ? "database" : undefined);
