@@ -2,7 +2,10 @@
  * What the faces need from the rest of the program: plain functions and doors, composed by the program's start.
  */
 
+import type { LogsOutcome, ReceivedLogs } from "../ingest/accept-logs.ts";
+import type { MetricsOutcome, ReceivedMetrics } from "../ingest/accept-metrics.ts";
 import type { SeriesOutcome } from "../ingest/accept-series.ts";
+import type { DecodeOutcomes, OtlpEncoding, OtlpSignal } from "../ingest/decode-request.ts";
 import type { Clock } from "../model/clock.ts";
 import type { Labels } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
@@ -10,7 +13,6 @@ import type { GraphAnswer, PromqlDoor, RuleGroupState, SqlDoor } from "../query/
 import type { PromqlSettings } from "../query/promql/query.ts";
 import type { StoreReader } from "../store/reader.ts";
 import type { RemoteWrite } from "../wire/remote-write.ts";
-import type { DecodeOutcome } from "../wire/span-columns.ts";
 
 /** Where a listener is bound; port 0 asks for any free one. */
 export interface ListenAddress {
@@ -18,8 +20,8 @@ export interface ListenAddress {
   readonly port: number;
 }
 
-/** How spans arrived; the `transport` label of the ingest counters. */
-export type SpanTransport = "grpc" | "http";
+/** How a request arrived; the `transport` label of the ingest counters. */
+export type OtlpTransport = "grpc" | "http";
 
 /** Spans that arrived in one request: those to store, and the count of those that the decoder left out, by reason. */
 export interface ReceivedSpans {
@@ -27,7 +29,7 @@ export interface ReceivedSpans {
   readonly rejected: ReadonlyMap<string, number>;
   /** What the decoder mended in spans of the batch, by the words of `thalweg_ingest_mended_total`. */
   readonly mended: ReadonlyMap<string, number>;
-  readonly transport: SpanTransport;
+  readonly transport: OtlpTransport;
 }
 
 /** What became of a request's spans. */
@@ -110,10 +112,14 @@ export interface ApiDeps {
   readonly allowedHosts: readonly string[];
   /** Bytes of all bodies that may lie in memory at a time; at least one of the largest must fit. */
   readonly bodiesBytesMax?: number;
-  /** Decodes an OTLP export of traces; the bytes must not be used afterwards. */
-  decodeTraces(bytes: Uint8Array, encoding: "protobuf" | "json"): Promise<DecodeOutcome>;
+  /** Decodes an OTLP export; the bytes must not be used afterwards. */
+  decodeOtlp<S extends OtlpSignal>(signal: S, bytes: Uint8Array, encoding: OtlpEncoding): Promise<DecodeOutcomes[S]>;
   /** Counts, checks and stores; resolves once the spans are durable. May reject: then nothing was kept. */
   acceptSpans(received: ReceivedSpans): Promise<SpansOutcome>;
+  /** As `acceptSpans`. */
+  acceptLogs(received: ReceivedLogs): Promise<LogsOutcome>;
+  /** As `acceptSpans`. */
+  acceptMetrics(received: ReceivedMetrics): Promise<MetricsOutcome>;
   /** Counts, checks and stores what remote write brought; resolves once it is durable. May reject: then nothing was kept. */
   acceptSeries(write: RemoteWrite): Promise<SeriesOutcome>;
   readonly reader: StoreReader;

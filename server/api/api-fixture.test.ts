@@ -5,7 +5,9 @@
 import assert from "node:assert/strict";
 import http from "node:http";
 import test from "node:test";
-import { openTraceDecoder } from "../ingest/trace-decoder.ts";
+import type { ReceivedLogs } from "../ingest/accept-logs.ts";
+import type { ReceivedMetrics } from "../ingest/accept-metrics.ts";
+import { openOtlpDecoder } from "../ingest/otlp-decoder.ts";
 import type { Labels, SeriesSamples } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
@@ -56,6 +58,8 @@ export interface Fixture {
   readonly otlpUrl: string;
   readonly grpcTarget: string;
   readonly received: ReceivedSpans[];
+  readonly receivedLogs: ReceivedLogs[];
+  readonly receivedMetrics: ReceivedMetrics[];
   readonly answers: string[];
   readonly asked: (InstantRequest | RangeRequest | SqlRequest)[];
   readonly logged: unknown[];
@@ -104,6 +108,8 @@ export async function startFixture(
 ): Promise<Fixture> {
   const state = {
     received: [] as ReceivedSpans[],
+    receivedLogs: [] as ReceivedLogs[],
+    receivedMetrics: [] as ReceivedMetrics[],
     answers: [] as string[],
     asked: [] as (InstantRequest | RangeRequest | SqlRequest)[],
     logged: [] as unknown[],
@@ -115,12 +121,24 @@ export async function startFixture(
   };
   const loopback = { host: "127.0.0.1", port: 0 };
   const { prometheus, ...others } = change;
-  const decoder = openTraceDecoder();
+  const decoder = openOtlpDecoder();
   context.after(() => decoder.close());
   const deps: ApiDeps = {
     listen: { http: loopback, otlpHttp: loopback, otlpGrpc: loopback },
     allowedHosts: ["proxy.example"],
-    decodeTraces: (bytes, encoding) => decoder.decode(bytes, encoding),
+    decodeOtlp: (signal, bytes, encoding) => decoder.decode(signal, bytes, encoding),
+    acceptLogs: async (received) => {
+      if (state.refuse instanceof Error) throw state.refuse;
+      if (state.refuse?.kind === "refused") return state.refuse;
+      state.receivedLogs.push(received);
+      return { kind: "stored" };
+    },
+    acceptMetrics: async (received) => {
+      if (state.refuse instanceof Error) throw state.refuse;
+      if (state.refuse?.kind === "refused") return state.refuse;
+      state.receivedMetrics.push(received);
+      return { kind: "stored", refusedPoints: 0, faults: received.decoded.faults };
+    },
     acceptSpans: async (received) => {
       // A moment passes, so that requests overlap.
       await new Promise((resolve) => setTimeout(resolve, 1));
@@ -131,7 +149,7 @@ export async function startFixture(
     },
     acceptSeries: async (write) => {
       const { samples, histograms, exemplars } = write.received;
-      return { kind: "written", samples, histograms, exemplars, faults: write.faults };
+      return { kind: "written", samples, histograms, exemplars, faults: write.faults, refusedSeries: new Set() };
     },
     remoteRead: { samplesMax: 1_000, externalLabels: [] },
     reader: listReader(() => state.received.map((received) => received.batch)),

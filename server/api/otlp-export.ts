@@ -1,18 +1,25 @@
 /**
- * An OTLP export of traces, whatever transport it came by: decode, hand on, word the answer.
+ * An OTLP export of any signal, whatever transport it came by: decode, hand on, word the answer.
  */
 
+import type { OtlpEncoding, OtlpSignal } from "../ingest/decode-request.ts";
 import { UNIX_NANO_MAX } from "../wire/halves.ts";
+import type { LogRepairs } from "../wire/log-columns.ts";
 import type { PartialSuccess } from "../wire/otlp-responses.ts";
 import { GRPC_INVALID_ARGUMENT, GRPC_UNAVAILABLE } from "../wire/otlp-responses.ts";
-import type { DecodeOutcome, TraceRepairs } from "../wire/span-columns.ts";
-import type { ApiDeps, SpanTransport } from "./api-deps.ts";
+import type { TraceRepairs } from "../wire/span-columns.ts";
+import type { ApiDeps, OtlpTransport } from "./api-deps.ts";
 
 /** Seconds after which a sender shall try again where the store gives no figure. */
 export const RETRY_AFTER_SECONDS = 5;
 
-/** Encodings of an export request. */
-export type TraceEncoding = "protobuf" | "json";
+const MESSAGES: Readonly<Record<OtlpSignal, string>> = {
+  traces: "ExportTraceServiceRequest",
+  logs: "ExportLogsServiceRequest",
+  metrics: "ExportMetricsServiceRequest",
+};
+const ITEMS: Readonly<Record<OtlpSignal, string>> = { traces: "spans", logs: "log records", metrics: "data points" };
+const NOTHING_REJECTED: PartialSuccess = { rejected: 0, message: "" };
 
 /** What to answer. A failure with `retryAfterSeconds` may be tried again. */
 export type ExportOutcome =
@@ -24,68 +31,112 @@ export type ExportOutcome =
       readonly retryAfterSeconds: number | undefined;
     };
 
-/** Decodes `body` and stores its spans; resolves once they are durable or refused. Never rejects. */
-export async function exportTraces(
-  deps: ApiDeps,
-  body: Uint8Array,
-  encoding: TraceEncoding,
-  transport: SpanTransport,
-): Promise<ExportOutcome> {
-  const decoded = await decode(deps, body, encoding);
-  if (decoded === undefined)
-    return unavailable("The request could not be decoded. Send it again.", RETRY_AFTER_SECONDS);
-  if (decoded.kind === "malformed") {
-    const message = `The body is not an ExportTraceServiceRequest in ${encoding}: ${decoded.reason} at ${decoded.offset}.`;
-    return { kind: "failed", grpcCode: GRPC_INVALID_ARGUMENT, message, retryAfterSeconds: undefined };
-  }
-  if (decoded.received === 0) return { kind: "taken", partial: { rejectedSpans: 0, message: "" } };
+/** A request as it came. */
+export interface ExportRequest {
+  readonly signal: OtlpSignal;
+  readonly body: Uint8Array;
+  readonly encoding: OtlpEncoding;
+  readonly transport: OtlpTransport;
+}
+
+/** Decodes a body and stores what it holds; resolves once that is durable or refused. Never rejects. */
+export async function exportRequest(deps: ApiDeps, request: ExportRequest): Promise<ExportOutcome> {
   try {
-    const { batch, rejected, repaired } = decoded;
-    const outcome = await deps.acceptSpans({ batch, rejected, mended: mendedOf(repaired), transport });
-    if (outcome.kind === "refused") return unavailable(outcome.reason, outcome.retryAfterSeconds);
-    return { kind: "taken", partial: partialOf(rejected, outcome.rejected, repaired) };
+    switch (request.signal) {
+      case "traces":
+        return await exportTraces(deps, request);
+      case "logs":
+        return await exportLogs(deps, request);
+      case "metrics":
+        return await exportMetrics(deps, request);
+    }
   } catch (error) {
-    deps.log.error({ err: error }, "spans could not be stored");
-    return unavailable("The spans could not be stored. Send them again.", RETRY_AFTER_SECONDS);
+    deps.log.error({ err: error, signal: request.signal }, "an OTLP request could not be stored");
+    return unavailable(`The ${ITEMS[request.signal]} could not be stored. Send them again.`, RETRY_AFTER_SECONDS);
   }
 }
 
-async function decode(deps: ApiDeps, body: Uint8Array, encoding: TraceEncoding): Promise<DecodeOutcome | undefined> {
-  try {
-    return await deps.decodeTraces(body, encoding);
-  } catch (error) {
-    deps.log.error({ err: error }, "the decoder failed");
-    return undefined;
-  }
+async function exportTraces(deps: ApiDeps, { body, encoding, transport }: ExportRequest): Promise<ExportOutcome> {
+  const decoded = await deps.decodeOtlp("traces", body, encoding);
+  if (decoded.kind === "malformed") return malformed("traces", encoding, decoded);
+  if (decoded.received === 0) return { kind: "taken", partial: NOTHING_REJECTED };
+  const { batch, rejected, repaired } = decoded;
+  const mended = mendedOf(repaired);
+  const outcome = await deps.acceptSpans({ batch, rejected, mended, transport });
+  if (outcome.kind === "refused") return unavailable(outcome.reason, outcome.retryAfterSeconds);
+  return partialOf("traces", [...rejected, ...outcome.rejected], notesOf("spans", repaired));
+}
+
+async function exportLogs(deps: ApiDeps, { body, encoding, transport }: ExportRequest): Promise<ExportOutcome> {
+  const decoded = await deps.decodeOtlp("logs", body, encoding);
+  if (decoded.kind === "malformed") return malformed("logs", encoding, decoded);
+  if (decoded.received === 0) return { kind: "taken", partial: NOTHING_REJECTED };
+  const { batch, rejected, repaired } = decoded;
+  const mended = mendedOf(repaired);
+  const outcome = await deps.acceptLogs({ batch, rejected, mended, transport });
+  if (outcome.kind === "refused") return unavailable(outcome.reason, outcome.retryAfterSeconds);
+  return partialOf("logs", [...rejected], notesOf("records", repaired));
+}
+
+async function exportMetrics(deps: ApiDeps, { body, encoding, transport }: ExportRequest): Promise<ExportOutcome> {
+  const decoded = await deps.decodeOtlp("metrics", body, encoding);
+  if (decoded.kind === "malformed") return malformed("metrics", encoding, decoded);
+  if (decoded.received === 0) return { kind: "taken", partial: NOTHING_REJECTED };
+  const { rejected, repaired } = decoded;
+  const outcome = await deps.acceptMetrics({ decoded, transport });
+  if (outcome.kind === "refused") return unavailable(outcome.reason, outcome.retryAfterSeconds);
+  const notes = [...outcome.faults, ...notesOf("points", { ...repaired, times: 0, attributes: 0 })];
+  const byStore: [string, number][] = outcome.refusedPoints > 0 ? [["by the store", outcome.refusedPoints]] : [];
+  return partialOf("metrics", [...rejected, ...byStore], notes);
+}
+
+function malformed(
+  signal: OtlpSignal,
+  encoding: OtlpEncoding,
+  { reason, offset }: { readonly reason: string; readonly offset: number },
+): ExportOutcome {
+  const message = `The body is not an ${MESSAGES[signal]} in ${encoding}: ${reason} at ${offset}.`;
+  return { kind: "failed", grpcCode: GRPC_INVALID_ARGUMENT, message, retryAfterSeconds: undefined };
 }
 
 function unavailable(message: string, retryAfterSeconds: number): ExportOutcome {
   return { kind: "failed", grpcCode: GRPC_UNAVAILABLE, message, retryAfterSeconds };
 }
 
-function mendedOf({ text, times, attributes, values }: Readonly<TraceRepairs>): Map<string, number> {
-  const mended = new Map<string, number>();
-  if (text > 0) mended.set("unicode", text);
-  if (times > 0) mended.set("clock", times);
-  if (attributes > 0) mended.set("attribute_count", attributes);
-  if (values > 0) mended.set("nesting", values);
-  return mended;
+type Repairs = Readonly<TraceRepairs> & Partial<Pick<LogRepairs, "ids">>;
+
+/** In the words of `thalweg_ingest_mended_total`. */
+function mendedOf({ text, times, attributes, values, ids = 0 }: Repairs): Map<string, number> {
+  const counts: [string, number][] = [
+    ["unicode", text],
+    ["clock", times],
+    ["attribute_count", attributes],
+    ["nesting", values],
+    ["trace_context", ids],
+  ];
+  return new Map(counts.filter(([, count]) => count > 0));
+}
+
+function notesOf(rows: string, { text, times, attributes, values, ids = 0 }: Repairs): string[] {
+  const notes: string[] = [];
+  if (text > 0) notes.push(`${text} strings were not valid Unicode and were repaired`);
+  if (times > 0) notes.push(`${times} ${rows} ended before they started or after ${UNIX_NANO_MAX} ns`);
+  if (attributes > 0) notes.push(`${attributes} attributes left out: repeated key or too many`);
+  if (values > 0) notes.push(`${values} attribute values were nested too deeply and were cut`);
+  if (ids > 0) notes.push(`${ids} ${rows} had a trace or span id of a wrong length and were kept without it`);
+  return notes;
 }
 
 function partialOf(
-  byDecoder: ReadonlyMap<string, number>,
-  byIngest: ReadonlyMap<string, number>,
-  repaired: Readonly<TraceRepairs>,
-): PartialSuccess {
-  let rejectedSpans = 0;
-  const notes: string[] = [];
-  for (const [reason, count] of [...byDecoder, ...byIngest]) {
-    rejectedSpans += count;
-    notes.push(`${count} spans rejected: ${reason}`);
+  signal: OtlpSignal,
+  rejected: readonly (readonly [reason: string, count: number])[],
+  notes: readonly string[],
+): ExportOutcome {
+  let sum = 0;
+  const reasons: string[] = [];
+  for (const [reason, count] of rejected) {
+    sum += count;
+    reasons.push(`${count} ${ITEMS[signal]} rejected: ${reason}`);
   }
-  if (repaired.text > 0) notes.push(`${repaired.text} strings were not valid Unicode and were repaired`);
-  if (repaired.times > 0) notes.push(`${repaired.times} spans ended before they started or after ${UNIX_NANO_MAX} ns`);
-  if (repaired.attributes > 0) notes.push(`${repaired.attributes} attributes left out: repeated key or too many`);
-  if (repaired.values > 0) notes.push(`${repaired.values} attribute values were nested too deeply and were cut`);
-  return { rejectedSpans, message: notes.join("; ") };
+  return { kind: "taken", partial: { rejected: sum, message: [...reasons, ...notes].join("; ") } };
 }

@@ -4,21 +4,27 @@
  * @see https://opentelemetry.io/docs/specs/otlp/#otlpgrpc
  */
 
+import type { OtlpSignal } from "../ingest/decode-request.ts";
 import { ThalwegError } from "../model/errors.ts";
 import { decodeHealthService, encodeHealthStatus } from "../wire/grpc-health.ts";
 import {
-  encodeExportTraceResponse,
+  encodeExportResponse,
   encodeRpcStatus,
   GRPC_INVALID_ARGUMENT,
   GRPC_UNAVAILABLE,
 } from "../wire/otlp-responses.ts";
 import type { ApiDeps, ListenAddress } from "./api-deps.ts";
 import { type GrpcAnswer, type GrpcMethod, startGrpcServer } from "./grpc-server.ts";
-import { exportTraces, RETRY_AFTER_SECONDS } from "./otlp-export.ts";
+import { exportRequest, RETRY_AFTER_SECONDS } from "./otlp-export.ts";
 import type { BodyLimits } from "./request-body.ts";
 
-const TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService";
-const SERVICES: ReadonlySet<string> = new Set(["", TRACE_SERVICE]);
+const SERVICES: readonly (readonly [service: string, signal: OtlpSignal])[] = [
+  ["opentelemetry.proto.collector.trace.v1.TraceService", "traces"],
+  ["opentelemetry.proto.collector.logs.v1.LogsService", "logs"],
+  ["opentelemetry.proto.collector.metrics.v1.MetricsService", "metrics"],
+];
+/** What the health service knows; the empty name is the whole server. */
+const SERVICE_NAMES: ReadonlySet<string> = new Set(["", ...SERVICES.map(([service]) => service)]);
 const HEALTH_PATH = "/grpc.health.v1.Health/Check";
 const GRPC_NOT_FOUND = 5;
 
@@ -31,10 +37,10 @@ export interface GrpcListener {
 
 /** Starts listening. @throws ThalwegError `address_in_use`. */
 export async function startOtlpGrpc(deps: ApiDeps, limits: BodyLimits): Promise<GrpcListener> {
-  const methods = new Map<string, GrpcMethod>([
-    [`/${TRACE_SERVICE}/Export`, (message) => answerExport(deps, message)],
-    [HEALTH_PATH, async (message) => answerHealth(deps, message)],
-  ]);
+  const methods = new Map<string, GrpcMethod>([[HEALTH_PATH, async (message) => answerHealth(deps, message)]]);
+  for (const [service, signal] of SERVICES) {
+    methods.set(`/${service}/Export`, (message) => answerExport(deps, signal, message));
+  }
   const { host, port } = deps.listen.otlpGrpc;
   try {
     const listening = await startGrpcServer(
@@ -54,9 +60,9 @@ export async function startOtlpGrpc(deps: ApiDeps, limits: BodyLimits): Promise<
   }
 }
 
-async function answerExport(deps: ApiDeps, message: Buffer): Promise<GrpcAnswer> {
-  const outcome = await exportTraces(deps, message, "protobuf", "grpc");
-  if (outcome.kind === "taken") return { kind: "message", bytes: encodeExportTraceResponse(outcome.partial) };
+async function answerExport(deps: ApiDeps, signal: OtlpSignal, body: Buffer): Promise<GrpcAnswer> {
+  const outcome = await exportRequest(deps, { signal, body, encoding: "protobuf", transport: "grpc" });
+  if (outcome.kind === "taken") return { kind: "message", bytes: encodeExportResponse(outcome.partial) };
   const { grpcCode: code, message: why, retryAfterSeconds } = outcome;
   return {
     kind: "status",
@@ -71,7 +77,7 @@ function answerHealth(deps: ApiDeps, message: Buffer): GrpcAnswer {
   if (service === undefined) {
     return { kind: "status", code: GRPC_INVALID_ARGUMENT, message: "The message is not a HealthCheckRequest." };
   }
-  if (!SERVICES.has(service)) {
+  if (!SERVICE_NAMES.has(service)) {
     return { kind: "status", code: GRPC_NOT_FOUND, message: "There is no such service here." };
   }
   return { kind: "message", bytes: encodeHealthStatus(deps.ready().ready) };

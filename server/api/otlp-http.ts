@@ -1,13 +1,14 @@
 /**
- * OTLP over HTTP: `/v1/traces`, and honest refusals for the signals that are not taken.
+ * OTLP over HTTP: `/v1/traces`, `/v1/logs`, `/v1/metrics`, and an honest refusal of profiles.
  *
  * @see https://opentelemetry.io/docs/specs/otlp/#otlphttp
  */
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { OtlpEncoding, OtlpSignal } from "../ingest/decode-request.ts";
 import {
-  encodeExportTraceResponse,
-  encodeExportTraceResponseJson,
+  encodeExportResponse,
+  encodeExportResponseJson,
   encodeRpcStatus,
   encodeRpcStatusJson,
   GRPC_INVALID_ARGUMENT,
@@ -16,30 +17,35 @@ import {
   GRPC_UNIMPLEMENTED,
 } from "../wire/otlp-responses.ts";
 import type { ApiDeps } from "./api-deps.ts";
-import type { TraceEncoding } from "./otlp-export.ts";
-import { exportTraces, RETRY_AFTER_SECONDS } from "./otlp-export.ts";
+import { exportRequest, RETRY_AFTER_SECONDS } from "./otlp-export.ts";
 import type { BodyLimits, BodyOutcome } from "./request-body.ts";
 import { readBody } from "./request-body.ts";
 
-const TRACES_PATH = "/v1/traces";
-const OTHER_SIGNALS = ["/v1/logs", "/v1/metrics", "/v1development/profiles"];
+const SIGNAL_PATHS: readonly (readonly [path: string, signal: OtlpSignal])[] = [
+  ["/v1/traces", "traces"],
+  ["/v1/logs", "logs"],
+  ["/v1/metrics", "metrics"],
+  // Where Prometheus takes them.
+  ["/api/v1/otlp/v1/metrics", "metrics"],
+];
+const PROFILES_PATH = "/v1development/profiles";
 const OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"];
-const CONTENT_TYPES: Readonly<Record<TraceEncoding, string>> = {
+const CONTENT_TYPES: Readonly<Record<OtlpEncoding, string>> = {
   protobuf: "application/x-protobuf",
   json: "application/json",
 };
 
 /** Adds the OTLP routes to `app`, whose content-type parser must leave the body unread. */
 export function addOtlpRoutes(app: FastifyInstance, deps: ApiDeps, limits: BodyLimits): void {
-  app.post(TRACES_PATH, async (request, reply) => answerTraces(deps, limits, request, reply));
-  for (const path of OTHER_SIGNALS) {
-    app.post(path, async (request, reply) => {
-      const encoding = encodingOf(request.headers["content-type"]);
-      const message = `${path} is not served here: this program takes traces at ${TRACES_PATH}.`;
-      return sendStatus(reply, encoding ?? "json", 404, { code: GRPC_UNIMPLEMENTED, message });
-    });
+  for (const [path, signal] of SIGNAL_PATHS) {
+    app.post(path, async (request, reply) => answerExport(deps, limits, { signal, request, reply }));
   }
-  for (const path of [TRACES_PATH, ...OTHER_SIGNALS]) {
+  app.post(PROFILES_PATH, async (request, reply) => {
+    const encoding = encodingOf(request.headers["content-type"]);
+    const message = `${PROFILES_PATH} is not served here: this program takes traces, logs and metrics.`;
+    return sendStatus(reply, encoding ?? "json", 404, { code: GRPC_UNIMPLEMENTED, message });
+  });
+  for (const path of [...SIGNAL_PATHS.map(([path]) => path), PROFILES_PATH]) {
     app.route({
       method: OTHER_METHODS,
       url: path,
@@ -54,11 +60,10 @@ export function addOtlpRoutes(app: FastifyInstance, deps: ApiDeps, limits: BodyL
   }
 }
 
-async function answerTraces(
+async function answerExport(
   deps: ApiDeps,
   limits: BodyLimits,
-  request: FastifyRequest,
-  reply: FastifyReply,
+  { signal, request, reply }: { signal: OtlpSignal; request: FastifyRequest; reply: FastifyReply },
 ): Promise<FastifyReply> {
   const encoding = encodingOf(request.headers["content-type"]);
   if (encoding === undefined) {
@@ -67,22 +72,20 @@ async function answerTraces(
   }
   const body = await readBody(request.raw, limits);
   if (body.kind === "refused") return refuseBody(reply, encoding, body);
-  const outcome = await exportTraces(deps, body.bytes, encoding, "http").finally(body.release);
+  const exported = exportRequest(deps, { signal, body: body.bytes, encoding, transport: "http" });
+  const outcome = await exported.finally(body.release);
   if (outcome.kind === "failed") {
     const { grpcCode: code, message, retryAfterSeconds } = outcome;
-    return sendStatus(reply, encoding, code === GRPC_INVALID_ARGUMENT ? 400 : 503, {
-      code,
-      message,
-      retryAfterSeconds,
-    });
+    const status = code === GRPC_INVALID_ARGUMENT ? 400 : 503;
+    return sendStatus(reply, encoding, status, { code, message, retryAfterSeconds });
   }
   reply.code(200).type(CONTENT_TYPES[encoding]);
-  if (encoding === "json") return reply.send(encodeExportTraceResponseJson(outcome.partial));
-  return reply.send(Buffer.from(encodeExportTraceResponse(outcome.partial)));
+  if (encoding === "json") return reply.send(encodeExportResponseJson(signal, outcome.partial));
+  return reply.send(Buffer.from(encodeExportResponse(outcome.partial)));
 }
 
 /** Encoding that a Content-Type names; undefined where it is none of OTLP's. */
-function encodingOf(contentType: string | undefined): TraceEncoding | undefined {
+function encodingOf(contentType: string | undefined): OtlpEncoding | undefined {
   const [type = ""] = (contentType ?? "").split(";", 1);
   const name = type.trim().toLowerCase();
   if (name === CONTENT_TYPES.protobuf) return "protobuf";
@@ -91,7 +94,7 @@ function encodingOf(contentType: string | undefined): TraceEncoding | undefined 
 
 function refuseBody(
   reply: FastifyReply,
-  encoding: TraceEncoding,
+  encoding: OtlpEncoding,
   { status, reason: message }: Extract<BodyOutcome, { kind: "refused" }>,
 ): FastifyReply {
   if (status === 503) {
@@ -113,7 +116,7 @@ interface StatusToSend {
 
 function sendStatus(
   reply: FastifyReply,
-  encoding: TraceEncoding,
+  encoding: OtlpEncoding,
   httpStatus: number,
   status: StatusToSend,
 ): FastifyReply {

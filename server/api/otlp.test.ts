@@ -242,15 +242,68 @@ test("a store that refuses gives 503 and Retry-After over HTTP, UNAVAILABLE and 
   assert.equal(fixture.logged.length, 1);
 });
 
-test("signals that are not taken say so", async (context) => {
+test("logs and metrics over both transports and encodings; profiles say that they are not taken", async (context) => {
   const fixture = await startFixture(context);
-  const answer = await send(`${fixture.otlpUrl}/v1/logs`, { body: Buffer.from("{}"), type: "application/json" });
-  assert.equal(answer.status, 404);
-  assert.equal(JSON.parse(answer.body.toString()).code, 12);
   const client = new grpc.Client(fixture.grpcTarget, grpc.credentials.createInsecure());
   context.after(() => client.close());
-  const logs = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
-  assert.equal((await refusal(client, logs, Buffer.alloc(0))).code, grpc.status.UNIMPLEMENTED);
+  const logs = {
+    resourceLogs: [{ scopeLogs: [{ logRecords: [{ body: { stringValue: "hello" }, spanId: "abcd" }] }] }],
+  };
+  const metrics = {
+    resourceMetrics: [
+      {
+        scopeMetrics: [
+          {
+            metrics: [
+              { name: "up", gauge: { dataPoints: [{ asInt: "1", timeUnixNano: "1700000000000000000" }] } },
+              { name: "d", sum: { aggregationTemporality: 1, dataPoints: [{ asInt: "1" }, { asInt: "2" }] } },
+            ],
+          },
+        ],
+      },
+    ],
+  };
+  const json = (path: string, body: object) =>
+    send(`${fixture.otlpUrl}${path}`, { body: Buffer.from(JSON.stringify(body)), type: "application/json" });
+  const logAnswer = await json("/v1/logs", logs);
+  assert.equal(logAnswer.status, 200);
+  assert.match(JSON.parse(logAnswer.body.toString()).partialSuccess.errorMessage, /1 records had a trace or span id/);
+  assert.equal(fixture.receivedLogs[0]?.batch.rows, 1);
+  assert.deepEqual(fixture.receivedLogs[0]?.mended, new Map([["trace_context", 1]]));
+  const metricAnswer = await json("/v1/metrics", metrics);
+  assert.equal(metricAnswer.status, 200);
+  const partial = JSON.parse(metricAnswer.body.toString()).partialSuccess;
+  assert.equal(partial.rejectedDataPoints, "2");
+  assert.match(partial.errorMessage, /2 data points rejected: temporality_delta; delta temporality is not taken/);
+  assert.equal(fixture.receivedMetrics[0]?.decoded.series.length, 1);
+  for (const [path, service] of [
+    ["/v1/logs", "opentelemetry.proto.collector.logs.v1.LogsService"],
+    ["/v1/metrics", "opentelemetry.proto.collector.metrics.v1.MetricsService"],
+  ] as const) {
+    assert.equal((await unary(client, `/${service}/Export`, Buffer.alloc(0))).length, 0, "empty is a full success");
+    assert.equal((await json(path, {})).body.toString(), "{}");
+    assert.equal(
+      (await refusal(client, `/${service}/Export`, Buffer.from([10, 200]))).code,
+      grpc.status.INVALID_ARGUMENT,
+    );
+    const broken = await send(`${fixture.otlpUrl}${path}`, {
+      body: Buffer.from([10, 200]),
+      type: "application/x-protobuf",
+    });
+    assert.equal(broken.status, 400);
+    fixture.refuse = { kind: "refused", reason: "no room", retryAfterSeconds: 3 };
+    const refused = await json(path, path === "/v1/logs" ? logs : metrics);
+    assert.deepEqual([refused.status, refused.headers["retry-after"]], [503, "3"]);
+    fixture.refuse = undefined;
+    const asked = Buffer.from([10, service.length, ...Buffer.from(service)]);
+    assert.deepEqual(await unary(client, HEALTH, asked), Buffer.from([8, 1]), "it serves");
+    assert.equal((await send(`${fixture.otlpUrl}${path}`, { method: "PUT" })).status, 405);
+  }
+  const profiles = await json("/v1development/profiles", {});
+  assert.equal(profiles.status, 404);
+  assert.equal(JSON.parse(profiles.body.toString()).code, 12);
+  const profileService = "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export";
+  assert.equal((await refusal(client, profileService, Buffer.alloc(0))).code, grpc.status.UNIMPLEMENTED);
 });
 
 function unary(client: grpc.Client, path: string, body: Buffer): Promise<Buffer> {

@@ -13,9 +13,11 @@ import { type Api, startApi } from "../api/api.ts";
 import type { ApiDeps, PrometheusDeps } from "../api/api-deps.ts";
 import type { Settings } from "../config/settings.ts";
 import type { Address, CaptureMode } from "../config/values.ts";
+import { acceptLogs } from "../ingest/accept-logs.ts";
+import { acceptMetrics } from "../ingest/accept-metrics.ts";
 import { acceptSeries } from "../ingest/accept-series.ts";
 import { type Ingest, openIngest } from "../ingest/ingest.ts";
-import { openTraceDecoder, type TraceDecoder } from "../ingest/trace-decoder.ts";
+import { type OtlpDecoder, openOtlpDecoder } from "../ingest/otlp-decoder.ts";
 import type { Clock } from "../model/clock.ts";
 import { SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
 import { systemClock } from "../platform/system-clock.ts";
@@ -109,7 +111,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       pendingBytesMax: shares.pendingBytes,
     });
     undo.push(() => ingest.close());
-    const decoder = openTraceDecoder(files.decodeWorkerUrl);
+    const decoder = openOtlpDecoder(files.decodeWorkerUrl);
     undo.push(() => decoder.close());
     const understood = promqlSettings(settings, shares.querySamples);
     const promql = startPromql({
@@ -195,7 +197,7 @@ interface Parts {
   readonly clock: Clock;
   readonly store: Store;
   readonly ingest: Ingest;
-  readonly decoder: TraceDecoder;
+  readonly decoder: OtlpDecoder;
   readonly promql: PromqlDoor;
   readonly prometheus: PrometheusDeps;
   readonly link: Link;
@@ -213,12 +215,14 @@ function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
     listen: { http: settings.listen, otlpHttp: settings.otlpHttp, otlpGrpc: settings.otlpGrpc },
     allowedHosts: settings.allowHosts,
     bodiesBytesMax,
-    decodeTraces: (bytes, encoding) => decoder.decode(bytes, encoding),
+    decodeOtlp: (signal, bytes, encoding) => decoder.decode(signal, bytes, encoding),
     acceptSpans: async (received) => {
       const outcome = await ingest.receive(received);
       if (outcome.kind === "stored") link.api?.publishLive(outcome.batch);
       return outcome;
     },
+    acceptLogs: (received) => acceptLogs({ writer: store.writer, telemetry }, received),
+    acceptMetrics: (received) => acceptMetrics({ writer: store.writer, telemetry, clock }, received),
     acceptSeries: (write) => acceptSeries({ writer: store.writer, telemetry, clock }, write),
     reader: store.reader,
     remoteRead: { samplesMax: prometheus.promql.samplesMax, externalLabels: settings.externalLabels },

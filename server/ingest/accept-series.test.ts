@@ -88,6 +88,7 @@ test("acceptSeries: what is kept, refused and left out is told and adds up", asy
       'out of bounds: timestamp is too far in the future for series {__name__="far"}',
       '3 observations found in buckets, but the Count field is 9: histogram\'s observation count should equal the number of observations found in the buckets (in absence of NaN) for series {__name__="h"}',
     ],
+    refusedSeries: new Set([0, 1, 2]),
   });
   const second = await acceptSeries(deps, written([series("a", [1, 2, 3])], { version: 1 }));
   assert.ok(second.kind === "written" && second.faults.length === 1 && /out of order/.test(second.faults[0] ?? ""));
@@ -112,7 +113,14 @@ test("acceptSeries: metadata is announced, also where nothing else comes", async
   const deps = { writer: store.writer, telemetry: new Telemetry(), clock: new FakeClock() };
   const metadata = [{ name: "up", type: "gauge", help: "Whether.", unit: "" }] as const;
   const outcome = await acceptSeries(deps, written([], { metadata }));
-  assert.deepEqual(outcome, { kind: "written", samples: 0, histograms: 0, exemplars: 0, faults: [] });
+  assert.deepEqual(outcome, {
+    kind: "written",
+    samples: 0,
+    histograms: 0,
+    exemplars: 0,
+    faults: [],
+    refusedSeries: new Set(),
+  });
   assert.deepEqual(store.reader.metadata(), metadata);
 });
 

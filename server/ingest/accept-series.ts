@@ -17,7 +17,6 @@ import { isTooFine, reduceResolution } from "./reduce-resolution.ts";
 /** How far ahead of the clock a sample may be; the limit of Prometheus' receiver. */
 const AHEAD_MS_MAX = 10 * 60_000;
 const RETRY_AFTER_SECONDS = 2;
-const TRANSPORT = "remote_write";
 const EXEMPLAR_REASON = "exemplar_";
 
 /** The outcome of a write without series. */
@@ -26,10 +25,14 @@ const NOTHING: AppendOutcome = {
   histograms: 0,
   exemplars: 0,
   refused: new Map(),
+  refusedSeries: [],
   unreported: { samples: 0, histograms: 0, exemplars: 0 },
   firstRefusal: undefined,
   firstExemplarRefusal: undefined,
 };
+
+/** How series came; the `transport` label. */
+export type SeriesTransport = "remote_write" | "grpc" | "http";
 
 /** What accepting series needs. */
 export interface AcceptSeriesDeps {
@@ -49,6 +52,8 @@ export type SeriesOutcome =
       readonly exemplars: number;
       /** Sentences about what was left out and must not be sent again; empty where nothing was. */
       readonly faults: readonly string[];
+      /** Places in the write of the series of which a sample or histogram was left out. */
+      readonly refusedSeries: ReadonlySet<number>;
     }
   | {
       /** Nothing was kept; the sender shall try again after so long. */
@@ -58,11 +63,17 @@ export type SeriesOutcome =
     };
 
 /** Stores what a write brought; resolves once it is durable. */
-export async function acceptSeries(deps: AcceptSeriesDeps, write: RemoteWrite): Promise<SeriesOutcome> {
-  const ledger = new Ledger(deps.telemetry, write);
+export async function acceptSeries(
+  deps: AcceptSeriesDeps,
+  write: RemoteWrite,
+  transport: SeriesTransport = "remote_write",
+): Promise<SeriesOutcome> {
+  const ledger = new Ledger(deps.telemetry, write, transport);
   for (const metadata of write.metadata) deps.writer.describe(metadata);
   const faults = [...write.faults];
-  const series = withinTime(write.series, { maxMs: deps.clock.nowMs() + AHEAD_MS_MAX, ledger, faults });
+  const refusedSeries = new Set<number>();
+  const maxMs = deps.clock.nowMs() + AHEAD_MS_MAX;
+  const series = withinTime(write.series, { maxMs, ledger, faults, refusedSeries });
   const coarse = series.map(coarser);
   let outcome: AppendOutcome;
   try {
@@ -73,6 +84,7 @@ export async function acceptSeries(deps: AcceptSeriesDeps, write: RemoteWrite): 
     return { kind: "refused", reason: error.message, retryAfterSeconds: RETRY_AFTER_SECONDS };
   }
   ledger.settle(outcome);
+  for (const index of outcome.refusedSeries) refusedSeries.add(index);
   if (outcome.firstRefusal !== undefined) faults.push(outcome.firstRefusal);
   // Version 1 says nothing of exemplars.
   if (outcome.firstExemplarRefusal !== undefined && write.version === 2) faults.push(outcome.firstExemplarRefusal);
@@ -85,6 +97,7 @@ export async function acceptSeries(deps: AcceptSeriesDeps, write: RemoteWrite): 
     histograms: outcome.histograms + unreported.histograms + stale,
     exemplars: outcome.exemplars + unreported.exemplars,
     faults,
+    refusedSeries,
   };
 }
 
@@ -95,13 +108,13 @@ class Ledger {
   #samples: number;
   #exemplars: number;
 
-  constructor(telemetry: Telemetry, write: RemoteWrite) {
+  constructor(telemetry: Telemetry, write: RemoteWrite, transport: SeriesTransport) {
     this.#telemetry = telemetry;
     this.#samples = write.received.samples + write.received.histograms;
     this.#exemplars = write.received.exemplars;
     const received = "thalweg_ingest_received_total";
-    telemetry.count(received, { signal: "metrics", transport: TRANSPORT }, this.#samples);
-    telemetry.count(received, { signal: "exemplars", transport: TRANSPORT }, this.#exemplars);
+    telemetry.count(received, { signal: "metrics", transport }, this.#samples);
+    telemetry.count(received, { signal: "exemplars", transport }, this.#exemplars);
     for (const [reason, count] of write.rejected) this.rejectSamples(reason, count);
     for (const [reason, count] of write.rejectedExemplars) this.rejectExemplars(reason, count);
   }
@@ -146,6 +159,7 @@ interface TimeLimit {
   readonly maxMs: number;
   readonly ledger: Ledger;
   readonly faults: string[];
+  readonly refusedSeries: Set<number>;
 }
 
 /** Leaves out what is too far ahead of the clock. */
@@ -154,15 +168,17 @@ function withinTime(all: readonly SeriesToAppend[], limit: TimeLimit): readonly 
   const isAhead = ({ timestampsMs, exemplars }: SeriesToAppend) =>
     timestampsMs.some((ms) => ms > maxMs) || exemplars?.some(({ timestampMs }) => timestampMs > maxMs) === true;
   if (!all.some(isAhead)) return all;
-  return all.map((series) => (isAhead(series) ? cutAhead(series, limit) : series));
+  return all.map((series, index) => (isAhead(series) ? cutAhead(series, index, limit) : series));
 }
 
-function cutAhead(series: SeriesToAppend, { maxMs, ledger, faults }: TimeLimit): SeriesToAppend {
+function cutAhead(series: SeriesToAppend, index: number, limit: TimeLimit): SeriesToAppend {
+  const { maxMs, ledger, faults, refusedSeries } = limit;
   const { timestampsMs, values, histograms, startsMs, exemplars } = series;
   const kept = Uint32Array.from(timestampsMs.keys()).filter((at) => (timestampsMs[at] ?? 0) <= maxMs);
   const over = timestampsMs.length - kept.length;
   if (over > 0) {
     ledger.rejectSamples("timestamp", over);
+    refusedSeries.add(index);
     faults.push(`out of bounds: timestamp is too far in the future for series ${labelsText(series.labels)}`);
   }
   const examples = exemplars?.filter(({ timestampMs }) => timestampMs <= maxMs);

@@ -3,7 +3,8 @@ import { test } from "node:test";
 import type { Attribute, SpanBatch } from "../model/span-batch.ts";
 import { EMPTY_SPAN, SpanBatchBuilder, type SpanToAppend } from "../model/span-batch-builder.ts";
 import { textReader } from "../model/text-table.ts";
-import { ATTRIBUTES_MAX, checkBatch, NAME_UNITS_MAX, VALUE_UNITS_MAX } from "./check-batch.ts";
+import { checkBatch } from "./check-batch.ts";
+import { ATTRIBUTES_MAX, NAME_UNITS_MAX, VALUE_UNITS_MAX } from "./short-texts.ts";
 
 function batchOf(spans: readonly Partial<SpanToAppend>[], service = "shop"): SpanBatch {
   const builder = new SpanBatchBuilder();

@@ -4,20 +4,9 @@
  * Decoders check the same on their way; this is the one place that every source passes.
  */
 
-import type { Attribute, Resource, SpanBatch } from "../model/span-batch.ts";
-import { extendTextTable, textReader } from "../model/text-table.ts";
+import type { SpanBatch } from "../model/span-batch.ts";
 import { type Columns, selectRows } from "./select-rows.ts";
-
-/** UTF-16 units of a span's name, a service's name and an attribute's key. */
-export const NAME_UNITS_MAX = 1_024;
-/** UTF-16 units of an attribute's value. */
-export const VALUE_UNITS_MAX = 65_536;
-/** Attributes of one span. */
-export const ATTRIBUTES_MAX = 1_024;
-
-const KIND_TEXT = "s".charCodeAt(0);
-/** Kinds whose text has a form that a cut would break. */
-const FORMED_KINDS: ReadonlySet<number> = new Set(["j", "x"].map((kind) => kind.charCodeAt(0)));
+import { ATTRIBUTES_MAX, NAME_UNITS_MAX, ShortTexts, shortResources, VALUE_UNITS_MAX } from "./short-texts.ts";
 
 /** Why a row is left out. */
 type RejectReason = "trace_id_zero" | "span_id_zero";
@@ -99,78 +88,22 @@ function mendText(batch: SpanBatch, columns: Columns, mended: Map<Mend, number>)
     attributesOver += Math.max(0, end - from - ATTRIBUTES_MAX);
     from = end;
   }
-  const shortened = new Map<number, number>();
-  const { lengths } = batch.text;
-  if (hasLongText(lengths)) {
-    const added: string[] = [];
-    const read = textReader(batch.text);
-    const short = (index: number, max: number): number => {
-      // A text has at most as many units as bytes.
-      if ((lengths[index] ?? 0) <= max) return index;
-      const value = read(index);
-      if (value.length <= max) return index;
-      const known = shortened.get(index * 2 + (max === NAME_UNITS_MAX ? 1 : 0));
-      if (known !== undefined) return known;
-      const at = lengths.length + added.push(cut(value, max)) - 1;
-      shortened.set(index * 2 + (max === NAME_UNITS_MAX ? 1 : 0), at);
-      return at;
-    };
-    columns.name = batch.name.map((index) => short(index, NAME_UNITS_MAX));
-    columns.attributeKey = batch.attributeKey.map((index) => short(index, NAME_UNITS_MAX));
+  const texts = new ShortTexts(batch.text);
+  if (texts.hasLong) {
+    columns.name = batch.name.map((index) => texts.short(index, NAME_UNITS_MAX));
+    columns.attributeKey = batch.attributeKey.map((index) => texts.short(index, NAME_UNITS_MAX));
     columns.attributeKind = batch.attributeKind.map((kind, at) =>
-      FORMED_KINDS.has(kind) && short(batch.attributeValue[at] ?? 0, VALUE_UNITS_MAX) >= lengths.length
-        ? KIND_TEXT
-        : kind,
+      texts.shortKind(kind, batch.attributeValue[at] ?? 0, VALUE_UNITS_MAX),
     );
-    columns.attributeValue = batch.attributeValue.map((index) => short(index, VALUE_UNITS_MAX));
-    columns.statusMessage = batch.statusMessage.map((index) => short(index, VALUE_UNITS_MAX));
-    if (added.length > 0) columns.text = extendTextTable(batch.text, added);
+    columns.attributeValue = batch.attributeValue.map((index) => texts.short(index, VALUE_UNITS_MAX));
+    columns.statusMessage = batch.statusMessage.map((index) => texts.short(index, VALUE_UNITS_MAX));
+    if (texts.count > 0) columns.text = texts.table;
   }
-  let resourcesMended = 0;
-  const resources = batch.resources.map((resource) => {
-    if (!isLong(resource)) return resource;
-    resourcesMended++;
-    return shortResource(resource);
-  });
-  if (resourcesMended > 0) columns.resources = resources;
-  const count = shortened.size + resourcesMended;
+  const short = shortResources(batch.resources);
+  if (short !== undefined) columns.resources = short.resources;
+  const count = texts.count + (short?.count ?? 0);
   if (count > 0) mended.set("text_length", count);
   return { tooManyAttributes: attributesOver > 0, attributesOver };
-}
-
-function hasLongText(lengths: Uint32Array): boolean {
-  for (let index = 0; index < lengths.length; index++) if ((lengths[index] ?? 0) > NAME_UNITS_MAX) return true;
-  return false;
-}
-
-function isLong({ service, instance, attributes }: Resource): boolean {
-  if (service.length > NAME_UNITS_MAX || instance.length > NAME_UNITS_MAX) return true;
-  if (attributes.length > ATTRIBUTES_MAX) return true;
-  return attributes.some(({ key, value }) => key.length > NAME_UNITS_MAX || value.length > VALUE_UNITS_MAX);
-}
-
-function shortResource({ service, instance, attributes }: Resource): Resource {
-  return {
-    service: cut(service, NAME_UNITS_MAX),
-    instance: cut(instance, NAME_UNITS_MAX),
-    attributes: attributes.slice(0, ATTRIBUTES_MAX).map(shortAttribute),
-  };
-}
-
-function shortAttribute({ key, kind, value }: Attribute): Attribute {
-  const isFormed = FORMED_KINDS.has(kind.charCodeAt(0));
-  return {
-    key: cut(key, NAME_UNITS_MAX),
-    kind: isFormed && value.length > VALUE_UNITS_MAX ? "s" : kind,
-    value: cut(value, VALUE_UNITS_MAX),
-  };
-}
-
-/** The first `units` of a text, without half of a surrogate pair at the end. */
-function cut(text: string, units: number): string {
-  if (text.length <= units) return text;
-  const head = text.slice(0, units);
-  return head.isWellFormed() ? head : head.slice(0, -1);
 }
 
 function add<K>(counts: Map<K, number>, key: K): void {

@@ -3,27 +3,24 @@
  */
 
 import { parentPort } from "node:worker_threads";
-import { decodeTracesJson } from "../wire/otlp-traces-json.ts";
-import { decodeTraces } from "../wire/otlp-traces-protobuf.ts";
-import type { DecodeOutcome } from "../wire/span-columns.ts";
+import { buffersOf, type DecodeOutcomes, decodeRequest, type OtlpEncoding, type OtlpSignal } from "./decode-request.ts";
 
 /** A request's body. */
 export interface DecodeRequest {
   readonly id: number;
+  readonly signal: OtlpSignal;
   readonly bytes: Uint8Array;
-  readonly encoding: "protobuf" | "json";
+  readonly encoding: OtlpEncoding;
 }
 
 /** What became of it. */
 export interface DecodeReply {
   readonly id: number;
-  readonly outcome: DecodeOutcome;
+  readonly outcome: DecodeOutcomes[OtlpSignal];
 }
 
-parentPort?.on("message", ({ id, bytes, encoding }: DecodeRequest) => {
-  const outcome = encoding === "json" ? decodeTracesJson(bytes) : decodeTraces(bytes);
+parentPort?.on("message", ({ id, signal, bytes, encoding }: DecodeRequest) => {
+  const outcome = decodeRequest(signal, bytes, encoding);
   const reply: DecodeReply = { id, outcome };
-  // Made by the decoder: all columns of a batch are views of one buffer of their own.
-  const buffers = outcome.kind === "decoded" ? [outcome.batch.traceId.buffer as ArrayBuffer] : [];
-  parentPort?.postMessage(reply, buffers);
+  parentPort?.postMessage(reply, buffersOf(outcome));
 });

@@ -10,11 +10,12 @@ import { ThalwegError } from "../model/errors.ts";
 import { SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
 import type { CommitReceipt } from "../store/writer.ts";
 import { CallTwins, type TwinClaim, type TwinUndecided } from "./call-twins.ts";
-import { ATTRIBUTES_MAX, batchBytes, checkBatch } from "./check-batch.ts";
+import { batchBytes, checkBatch } from "./check-batch.ts";
 import { DerivedFlush, type FlushDeps } from "./derived-flush.ts";
 import { restoreStreams } from "./restore-streams.ts";
 import { type Claim, SeenSpans, type Undecided } from "./seen-spans.ts";
 import { selectRows } from "./select-rows.ts";
+import { ATTRIBUTES_MAX } from "./short-texts.ts";
 
 /** Bytes of batches that may wait for their commit at one time; beyond them the sender is refused. */
 const PENDING_BYTES_MAX = 128 * 2 ** 20;

@@ -14,6 +14,9 @@ export class OutcomeCounter {
   readonly #kept = { samples: 0, histograms: 0, exemplars: 0 };
   readonly #unreported = { samples: 0, histograms: 0, exemplars: 0 };
   readonly #refused = new Map<SampleRefusal, number>();
+  readonly #refusedSeries: number[] = [];
+  /** Samples and histograms refused so far. */
+  #refusals = 0;
   #firstRefusal: string | undefined;
   #firstExemplarRefusal: string | undefined;
 
@@ -24,6 +27,7 @@ export class OutcomeCounter {
   /** @param text What the sender is told; undefined where Prometheus says nothing. */
   refuse(counted: Counted, reason: SampleRefusal, text: string | undefined): void {
     this.#refused.set(reason, (this.#refused.get(reason) ?? 0) + 1);
+    if (counted !== "exemplars") this.#refusals++;
     if (text === undefined) return;
     if (counted === "exemplars") this.#firstExemplarRefusal ??= text;
     else this.#firstRefusal ??= text;
@@ -33,6 +37,13 @@ export class OutcomeCounter {
   refuseUnreported(counted: Counted, reason: SampleRefusal): void {
     this.refuse(counted, reason, undefined);
     this.#unreported[counted]++;
+  }
+
+  /** Runs `judge` on series number `index` of the write, and remembers whether a sample or histogram of it was refused. */
+  watch(index: number, judge: () => void): void {
+    const before = this.#refusals;
+    judge();
+    if (this.#refusals > before) this.#refusedSeries.push(index);
   }
 
   /** Moves something that was kept to the refused. */
@@ -45,6 +56,7 @@ export class OutcomeCounter {
     return {
       ...this.#kept,
       refused: this.#refused,
+      refusedSeries: this.#refusedSeries,
       unreported: this.#unreported,
       firstRefusal: this.#firstRefusal,
       firstExemplarRefusal: this.#firstExemplarRefusal,

@@ -100,7 +100,7 @@ export class Stage {
     } else {
       for (const [i, series] of write.series.entries()) {
         if (i % CLOCK_EVERY === 0 && turns.isDue) await turns.pass();
-        this.#series(series, outcome);
+        outcome.watch(i, () => this.#series(series, outcome));
       }
     }
     return outcome;

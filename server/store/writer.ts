@@ -63,6 +63,8 @@ export interface AppendOutcome {
   readonly histograms: number;
   readonly exemplars: number;
   readonly refused: ReadonlyMap<SampleRefusal, number>;
+  /** Places in the write of the series of which a sample or histogram was refused, in order. */
+  readonly refusedSeries: readonly number[];
   /**
    * The part of `refused` that Prometheus drops without a word and tells the sender as written: where a write contradicts
    * itself, since it looks only at what was stored before.

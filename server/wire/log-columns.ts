@@ -23,7 +23,7 @@ const SEVERITY_MAX = 24;
 const NO_VALUE = "n".charCodeAt(0);
 
 /** What was mended rather than rejected. */
-interface LogRepairs {
+export interface LogRepairs {
   /** Strings with invalid UTF-8 or lone surrogates; U+FFFD stands in their place. */
   readonly text: number;
   /** Records that named a time beyond the year 2262. */

@@ -1,25 +1,31 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import {
-  encodeExportTraceResponse,
-  encodeExportTraceResponseJson,
+  encodeExportResponse,
+  encodeExportResponseJson,
   encodeRpcStatus,
   encodeRpcStatusJson,
 } from "./otlp-responses.ts";
 import { oracleDecode } from "./trace-oracle.ts";
 
 test("partial success: absent on full success, count and message otherwise", () => {
-  const full = { rejectedSpans: 0, message: "" };
-  assert.equal(encodeExportTraceResponse(full).length, 0);
-  assert.equal(encodeExportTraceResponseJson(full), "{}");
-  const partial = { rejectedSpans: 3, message: "span_id_zero: 3" };
-  assert.deepEqual(oracleDecode("ExportTraceServiceResponse", encodeExportTraceResponse(partial)), {
+  const full = { rejected: 0, message: "" };
+  assert.equal(encodeExportResponse(full).length, 0);
+  assert.equal(encodeExportResponseJson("traces", full), "{}");
+  const partial = { rejected: 3, message: "span_id_zero: 3" };
+  assert.deepEqual(oracleDecode("ExportTraceServiceResponse", encodeExportResponse(partial)), {
     partialSuccess: { rejectedSpans: "3", errorMessage: "span_id_zero: 3" },
   });
-  assert.deepEqual(JSON.parse(encodeExportTraceResponseJson(partial)), {
-    partialSuccess: { rejectedSpans: "3", errorMessage: "span_id_zero: 3" },
-  });
-  assert.deepEqual(JSON.parse(encodeExportTraceResponseJson({ rejectedSpans: 0, message: "mended" })), {
+  for (const [signal, member] of [
+    ["traces", "rejectedSpans"],
+    ["logs", "rejectedLogRecords"],
+    ["metrics", "rejectedDataPoints"],
+  ] as const) {
+    assert.deepEqual(JSON.parse(encodeExportResponseJson(signal, partial)), {
+      partialSuccess: { [member]: "3", errorMessage: "span_id_zero: 3" },
+    });
+  }
+  assert.deepEqual(JSON.parse(encodeExportResponseJson("traces", { rejected: 0, message: "mended" })), {
     partialSuccess: { errorMessage: "mended" },
   });
 });

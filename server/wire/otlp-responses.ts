@@ -15,29 +15,37 @@ export const GRPC_RESOURCE_EXHAUSTED = 8;
 export const GRPC_UNIMPLEMENTED = 12;
 export const GRPC_UNAVAILABLE = 14;
 
-/** What an export left out. `message` is empty and `rejectedSpans` 0 where all was taken as sent. */
+/** What an export left out. `message` is empty and `rejected` 0 where all was taken as sent. */
 export interface PartialSuccess {
-  readonly rejectedSpans: number;
+  /** Spans, log records or data points. */
+  readonly rejected: number;
   readonly message: string;
 }
 
-/** ExportTraceServiceResponse in protobuf; empty on full success. */
-export function encodeExportTraceResponse(partial: PartialSuccess): Uint8Array {
+/** The response of any export service in protobuf, whose fields have the same numbers; empty on full success. */
+export function encodeExportResponse(partial: PartialSuccess): Uint8Array {
   const writer = new ProtobufWriter();
   if (isPartial(partial)) {
     const message = writer.openMessage(1);
-    if (partial.rejectedSpans > 0) writer.writeInt64(1, BigInt(partial.rejectedSpans));
+    if (partial.rejected > 0) writer.writeInt64(1, BigInt(partial.rejected));
     if (partial.message !== "") writer.writeText(2, shortened(partial.message));
     writer.closeMessage(message);
   }
   return writer.take();
 }
 
-/** ExportTraceServiceResponse as JSON text; `{}` on full success. */
-export function encodeExportTraceResponseJson(partial: PartialSuccess): string {
+/** Name of the count in JSON by signal. */
+const REJECTED_MEMBERS = {
+  traces: "rejectedSpans",
+  logs: "rejectedLogRecords",
+  metrics: "rejectedDataPoints",
+} as const;
+
+/** The response of a signal's export service as JSON text; `{}` on full success. */
+export function encodeExportResponseJson(signal: keyof typeof REJECTED_MEMBERS, partial: PartialSuccess): string {
   if (!isPartial(partial)) return "{}";
   const members: string[] = [];
-  if (partial.rejectedSpans > 0) members.push(`"rejectedSpans":"${partial.rejectedSpans}"`);
+  if (partial.rejected > 0) members.push(`"${REJECTED_MEMBERS[signal]}":"${partial.rejected}"`);
   if (partial.message !== "") members.push(`"errorMessage":${JSON.stringify(shortened(partial.message))}`);
   return `{"partialSuccess":{${members.join(",")}}}`;
 }
@@ -70,7 +78,7 @@ export function encodeRpcStatusJson(code: number, message: string): string {
 }
 
 function isPartial(partial: PartialSuccess): boolean {
-  return partial.rejectedSpans > 0 || partial.message !== "";
+  return partial.rejected > 0 || partial.message !== "";
 }
 
 function shortened(message: string): string {

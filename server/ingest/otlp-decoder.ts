@@ -1,24 +1,22 @@
 /**
- * Decodes OTLP traces: small requests at once, large ones in a thread of their own, so that no body holds the loop.
+ * Decodes OTLP requests: small ones at once, large ones in a thread of their own, so that no body holds the loop.
  */
 
 import { Worker } from "node:worker_threads";
-import { decodeTracesJson } from "../wire/otlp-traces-json.ts";
-import { decodeTraces } from "../wire/otlp-traces-protobuf.ts";
-import type { DecodeOutcome } from "../wire/span-columns.ts";
+import { type DecodeOutcomes, decodeRequest, type OtlpEncoding, type OtlpSignal } from "./decode-request.ts";
 import type { DecodeReply, DecodeRequest } from "./decode-worker.ts";
 
 /** Decoding so many bytes takes a tenth of a millisecond, which is what handing them over costs. */
 const AT_ONCE_BYTES_MAX = 16 * 1024;
 
 /** Decodes a request's body, which must not be used afterwards. Rejects where the decoder itself failed. */
-export interface TraceDecoder {
-  decode(bytes: Uint8Array, encoding: "protobuf" | "json"): Promise<DecodeOutcome>;
+export interface OtlpDecoder {
+  decode<S extends OtlpSignal>(signal: S, bytes: Uint8Array, encoding: OtlpEncoding): Promise<DecodeOutcomes[S]>;
   close(): Promise<void>;
 }
 
 interface Waiting {
-  readonly resolve: (outcome: DecodeOutcome) => void;
+  readonly resolve: (outcome: DecodeOutcomes[OtlpSignal]) => void;
   readonly reject: (error: Error) => void;
 }
 
@@ -28,12 +26,12 @@ function workerOfClone(): URL {
 }
 
 /** Opens a decoder; its thread starts with the first large request and again after it failed. */
-export function openTraceDecoder(workerUrl: URL = workerOfClone()): TraceDecoder {
+export function openOtlpDecoder(workerUrl: URL = workerOfClone()): OtlpDecoder {
   return new ThreadDecoder(workerUrl);
 }
 
 /** How many bodies wait is bounded by whoever holds them: the budget of all bodies. */
-class ThreadDecoder implements TraceDecoder {
+class ThreadDecoder implements OtlpDecoder {
   readonly #workerUrl: URL;
   readonly #waiting = new Map<number, Waiting>();
   #worker: Worker | undefined;
@@ -43,13 +41,14 @@ class ThreadDecoder implements TraceDecoder {
     this.#workerUrl = workerUrl;
   }
 
-  async decode(bytes: Uint8Array, encoding: "protobuf" | "json"): Promise<DecodeOutcome> {
-    if (bytes.length <= AT_ONCE_BYTES_MAX) return encoding === "json" ? decodeTracesJson(bytes) : decodeTraces(bytes);
+  async decode<S extends OtlpSignal>(signal: S, bytes: Uint8Array, encoding: OtlpEncoding): Promise<DecodeOutcomes[S]> {
+    if (bytes.length <= AT_ONCE_BYTES_MAX) return decodeRequest(signal, bytes, encoding);
     const worker = this.#worker ?? this.#start();
     const own = ownBytes(bytes);
-    const request: DecodeRequest = { id: this.#nextId++, bytes: own, encoding };
+    const request: DecodeRequest = { id: this.#nextId++, signal, bytes: own, encoding };
     return new Promise((resolve, reject) => {
-      this.#waiting.set(request.id, { resolve, reject });
+      // The reply to a request is of the request's signal.
+      this.#waiting.set(request.id, { resolve: (outcome) => resolve(outcome as DecodeOutcomes[S]), reject });
       worker.postMessage(request, [own.buffer]);
     });
   }

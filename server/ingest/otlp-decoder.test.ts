@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { textReader } from "../model/text-table.ts";
 import { decodeTraces } from "../wire/otlp-traces-protobuf.ts";
 import { oracleEncode, randomTraces, seededRandom, spansOf } from "../wire/trace-oracle.ts";
-import { openTraceDecoder } from "./trace-decoder.ts";
+import { openOtlpDecoder } from "./otlp-decoder.ts";
 
 function largeBody(): Uint8Array {
   const random = seededRandom(21);
@@ -15,11 +15,11 @@ function largeBody(): Uint8Array {
 }
 
 test("a large request comes back from the thread as it is decoded in place", async (t) => {
-  const decoder = openTraceDecoder();
+  const decoder = openOtlpDecoder();
   t.after(() => decoder.close());
   const body = largeBody();
   const here = decodeTraces(body);
-  const there = await decoder.decode(body.slice(), "protobuf");
+  const there = await decoder.decode("traces", body.slice(), "protobuf");
   assert.ok(here.kind === "decoded" && there.kind === "decoded");
   assert.ok(there.batch.rows > 0);
   assert.deepEqual(spansOf(there.batch), spansOf(here.batch));
@@ -28,13 +28,13 @@ test("a large request comes back from the thread as it is decoded in place", asy
 });
 
 test("answers find their requests when many are under way, malformed ones among them", async (t) => {
-  const decoder = openTraceDecoder();
+  const decoder = openOtlpDecoder();
   t.after(() => decoder.close());
   const body = largeBody();
   const expected = decodeTraces(body);
   assert.ok(expected.kind === "decoded");
   const asked = Array.from({ length: 20 }, (_, at) =>
-    decoder.decode(at % 3 === 0 ? body.slice(0, body.length - 1) : body.slice(), "protobuf"),
+    decoder.decode("traces", at % 3 === 0 ? body.slice(0, body.length - 1) : body.slice(), "protobuf"),
   );
   for (const [at, outcome] of (await Promise.all(asked)).entries()) {
     if (at % 3 === 0) assert.equal(outcome.kind, "malformed");
@@ -43,16 +43,16 @@ test("answers find their requests when many are under way, malformed ones among 
 });
 
 test("a body that shares its buffer with others leaves them whole", async (t) => {
-  const decoder = openTraceDecoder();
+  const decoder = openOtlpDecoder();
   t.after(() => decoder.close());
   const body = largeBody();
   const shared = Buffer.concat([Buffer.from("before"), body, Buffer.from("after")]);
-  await decoder.decode(shared.subarray(6, 6 + body.length), "protobuf");
+  await decoder.decode("traces", shared.subarray(6, 6 + body.length), "protobuf");
   assert.equal(shared.subarray(6 + body.length).toString(), "after");
 });
 
 test("what waits when the decoder closes is refused", async () => {
-  const decoder = openTraceDecoder();
-  const waiting = decoder.decode(largeBody(), "protobuf");
+  const decoder = openOtlpDecoder();
+  const waiting = decoder.decode("traces", largeBody(), "protobuf");
   await Promise.all([assert.rejects(waiting, /stopping/), decoder.close()]);
 });
