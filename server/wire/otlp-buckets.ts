@@ -16,7 +16,7 @@ const NO_VALUES = new Float64Array(0);
 const SHIFT_MAX = 31;
 
 /** One side of a histogram: bucket `offset + i` has `counts[i]`. */
-export interface DenseBuckets {
+interface DenseBuckets {
   readonly offset: number;
   readonly counts: readonly number[];
 }
