@@ -1,12 +1,15 @@
 /** What a server does while it is asked deadly queries: how long writes take, whether it answers, how much memory it has. */
 
 import { readFileSync } from "node:fs";
+import { open, rm } from "node:fs/promises";
 import type { Labels } from "../../server/model/series.ts";
 import { sleep } from "../program.ts";
 import { type SentSeries, sendWrite } from "../remote-write.ts";
 
 const WRITE_EVERY_MS = 50;
 const LOOK_EVERY_MS = 100;
+/** About what the server writes for a write. */
+const PLAIN_BYTES = new Uint8Array(8_192);
 /** Series that the writer writes. */
 export const WRITTEN_SERIES = 200;
 
@@ -71,6 +74,51 @@ export class SteadyWriter {
       const sinceMs = performance.now();
       await this.write();
       await sleep(Math.max(1, WRITE_EVERY_MS - (performance.now() - sinceMs)));
+    }
+  }
+}
+
+/**
+ * Appends to a plain file and syncs it, as often as the writer writes.
+ *
+ * What this takes is what the disk and the rest of the machine make a write take, whatever the server does.
+ */
+export class SteadySync {
+  readonly #path: string;
+  #running = true;
+  #latenciesMs: number[] = [];
+  readonly #done: Promise<void>;
+
+  constructor(path: string) {
+    this.#path = path;
+    this.#done = this.#run();
+  }
+
+  /** What was seen since the last call. */
+  take(): readonly number[] {
+    const latenciesMs = this.#latenciesMs;
+    this.#latenciesMs = [];
+    return latenciesMs;
+  }
+
+  async stop(): Promise<void> {
+    this.#running = false;
+    await this.#done;
+  }
+
+  async #run(): Promise<void> {
+    const file = await open(this.#path, "a");
+    await rm(this.#path); // it is gone once it is closed
+    try {
+      while (this.#running) {
+        const sinceMs = performance.now();
+        await file.write(PLAIN_BYTES);
+        await file.datasync();
+        this.#latenciesMs.push(performance.now() - sinceMs);
+        await sleep(Math.max(1, WRITE_EVERY_MS - (performance.now() - sinceMs)));
+      }
+    } finally {
+      await file.close();
     }
   }
 }
