@@ -2,8 +2,7 @@
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { gunzipSync } from "node:zlib";
-import { oracleEncode } from "../../server/wire/trace-oracle.ts";
+import type { OtlpRequest, Signal } from "./requests.ts";
 
 /** What a folder expects once all its bodies were sent. */
 export interface SdkExpectation {
@@ -25,12 +24,9 @@ export interface SdkExpectation {
   }[];
 }
 
-/** One trace body, ready to be sent. */
-export interface SdkBody {
-  readonly file: string;
+/** A body with the transport it came by. */
+export interface SdkBody extends OtlpRequest {
   readonly transport: "http" | "grpc";
-  readonly contentEncoding: string;
-  readonly body: Uint8Array;
 }
 
 interface IndexEntry {
@@ -53,40 +49,20 @@ export function readExpectation(folder: string): SdkExpectation {
   return JSON.parse(readFileSync(join(folder, "expected.json"), "utf8"));
 }
 
-/** The folder's trace bodies in the order they were captured; JSON ones become protobuf. */
+/** The folder's bodies of all signals, as they were captured, in their order. */
 export function readBodies(folder: string): SdkBody[] {
   const index: { captured: IndexEntry[] } = JSON.parse(readFileSync(join(folder, "index.json"), "utf8"));
-  return index.captured
-    .filter((entry) => /traces|TraceService/.test(entry.path))
-    .map((entry) => {
-      const stored = readFileSync(join(folder, entry.file));
-      if (!entry.contentType.startsWith("application/json")) {
-        return { file: entry.file, transport: entry.transport, contentEncoding: entry.contentEncoding, body: stored };
-      }
-      const text = (entry.contentEncoding === "gzip" ? gunzipSync(stored) : stored).toString("utf8");
-      return {
-        file: entry.file,
-        transport: entry.transport,
-        contentEncoding: "",
-        body: oracleEncode("TracesData", withBinaryIds(JSON.parse(text))),
-      };
-    });
+  return index.captured.map(({ file, transport, path, contentType, contentEncoding }) => ({
+    name: file,
+    signal: signalOf(path),
+    transport,
+    encoding: contentType.startsWith("application/json") ? "json" : "protobuf",
+    compression: contentEncoding === "gzip" ? "gzip" : "",
+    body: readFileSync(join(folder, file)),
+  }));
 }
 
-/** OTLP JSON has ids in hex, where protobuf's own JSON has base64. */
-function withBinaryIds(value: unknown): object {
-  const convert = (node: unknown): unknown => {
-    if (Array.isArray(node)) return node.map(convert);
-    if (typeof node !== "object" || node === null) return node;
-    return Object.fromEntries(
-      Object.entries(node).map(([key, child]) =>
-        /^(traceId|spanId|parentSpanId)$/.test(key) && typeof child === "string"
-          ? [key, Buffer.from(child, "hex")]
-          : [key, convert(child)],
-      ),
-    );
-  };
-  const converted = convert(value);
-  if (typeof converted !== "object" || converted === null) throw new Error("the body is not a JSON object");
-  return converted;
+function signalOf(path: string): Signal {
+  if (/traces|TraceService/.test(path)) return "traces";
+  return /logs|LogsService/.test(path) ? "logs" : "metrics";
 }

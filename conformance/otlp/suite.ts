@@ -1,27 +1,61 @@
 /**
- * OTLP from outside: a traced app on the OpenTelemetry SDK over both transports, and recorded SDK bodies with what must
- * come of them in SQL, RED metrics and the service graph.
+ * OTLP from outside: single HTTP requests, small traces with their service graph, recorded bodies of SDKs and files of
+ * other projects, all signals of which must come back as they were, and a traced app on the OpenTelemetry SDK.
  */
 
 import { spawn } from "node:child_process";
-import { join } from "node:path";
-import { Client, credentials, Metadata } from "@grpc/grpc-js";
+import { readdirSync, readFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { oneTruthFault } from "../one-truth.ts";
 import { Program, until } from "../program.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
-import { readBodies, readExpectation, type SdkBody, type SdkExpectation, sdkFolders } from "./sdk-bodies.ts";
+import { type GraphCase, playGraphCases } from "./graph-cases.ts";
+import { type HttpCase, playHttpCases } from "./http-cases.ts";
+import { type OtlpRequest, readRequests } from "./requests.ts";
+import { readBodies, readExpectation, type SdkExpectation, sdkFolders } from "./sdk-bodies.ts";
+import { sendRequest } from "./send.ts";
+import { logsFault } from "./stored-logs.ts";
+import { metricsFault, refusedPoints } from "./stored-metrics.ts";
+import { tracesFault } from "./stored-traces.ts";
 
 const ORDERS = 200;
 /** Virtual nodes appear when a half edge expires. */
 const DERIVED_MS_MAX = 30_000;
-const TRACE_EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/** The suite `otlp`: recorded bodies of SDKs under `dir`, and an app on a real SDK. */
+/** The suite `otlp`: what lies under `dir`, by its kind, and an app on a real SDK. */
 export async function runOtlp({ dir }: { dir: string }): Promise<SuiteOutcome> {
   const report = new SuiteReport();
-  for (const folder of sdkFolders(dir)) await withProgram((program) => sendFolder(program, folder, report));
+  for (const cases of readCases(dir)) {
+    const [first] = cases;
+    if (first === undefined) continue;
+    // The shape of a file is told by the members of its cases, and not checked further.
+    if ("expectedEdges" in first) await withProgram((program) => playGraphCases(program, cases as GraphCase[], report));
+    else if ("expectStatus" in first)
+      await withProgram((program) => playHttpCases(program, cases as HttpCase[], report));
+  }
+  const sdk = new Set(sdkFolders(dir));
+  for (const folder of sdk) await withProgram((program) => sendFolder(program, folder, report));
+  for (const { folder, files } of foldersIn(dir)) if (!sdk.has(folder)) await sendFiles(folder, files, report);
   await withProgram((program) => runApp(program, report));
   return report.outcome;
+}
+
+/** Lists of cases that `dir` holds. */
+function readCases(dir: string): object[][] {
+  return readdirSync(dir)
+    .filter((name) => name.endsWith("-cases.json"))
+    .map((name) => JSON.parse(readFileSync(join(dir, name), "utf8")));
+}
+
+/** Folders under `dir` with the files that stand in each of them. */
+function foldersIn(dir: string): { folder: string; files: string[] }[] {
+  return readdirSync(dir, { withFileTypes: true }).flatMap((entry) => {
+    if (!entry.isDirectory()) return [];
+    const folder = join(dir, entry.name);
+    const entries = readdirSync(folder, { withFileTypes: true });
+    const files = entries.filter((each) => each.isFile()).map(({ name }) => name);
+    return [{ folder, files }, ...foldersIn(folder)];
+  });
 }
 
 async function withProgram(use: (program: Program) => Promise<void>): Promise<void> {
@@ -35,12 +69,17 @@ async function withProgram(use: (program: Program) => Promise<void>): Promise<vo
 
 async function sendFolder(program: Program, folder: string, report: SuiteReport): Promise<void> {
   const name = folder.slice(folder.lastIndexOf("/") + 1);
-  for (const body of readBodies(folder)) report.add(`${name}/${body.file} is accepted`, await sendFault(program, body));
+  const bodies = readBodies(folder);
+  for (const body of bodies) report.add(`${name}/${body.name}`, await sendFault(program, body, body.transport));
+  for (const signal of ["traces", "logs", "metrics"] as const) {
+    const own = bodies.filter((body) => body.signal === signal);
+    if (own.length > 0) report.add(`${name}: ${signal} come back`, await storedFault(program, own));
+  }
   const expected = readExpectation(folder);
   report.add(`${name}: spans by service`, await spansFault(program, expected));
   let fault = "";
   await until(async () => {
-    fault = await metricsFault(program, expected);
+    fault = await redFault(program, expected);
     return fault === "" ? true : undefined;
   }, DERIVED_MS_MAX);
   report.add(`${name}: RED metrics`, fault);
@@ -52,38 +91,45 @@ async function sendFolder(program: Program, folder: string, report: SuiteReport)
   report.add(`${name}: one truth`, await oneTruthFault(program));
 }
 
-async function sendFault(program: Program, { transport, body, contentEncoding }: SdkBody): Promise<string> {
-  if (transport === "grpc") return sendGrpc(program.otlpGrpc, body);
-  const answer = await fetch(`${program.otlpHttp}/v1/traces`, {
-    method: "POST",
-    headers: {
-      "content-type": "application/x-protobuf",
-      ...(contentEncoding === "" ? {} : { "content-encoding": contentEncoding }),
-    },
-    body: Buffer.from(body),
-  });
-  const reply = await answer.arrayBuffer();
-  if (answer.status !== 200) return `status ${answer.status}: ${Buffer.from(reply).toString("latin1")}`;
-  return reply.byteLength === 0 ? "" : `a full success has an empty body; this has ${reply.byteLength} bytes`;
+/** Everything in files of one folder, each signal to a program of its own; metrics file by file. */
+async function sendFiles(folder: string, files: readonly string[], report: SuiteReport): Promise<void> {
+  const name = basename(folder);
+  const requests = files.map((file) => readRequests(join(folder, file))).filter((each) => each.length > 0);
+  const groups: OtlpRequest[][] = [];
+  for (const signal of ["traces", "logs"] as const) {
+    const own = requests.flat().filter((request) => request.signal === signal);
+    if (own.length > 0) groups.push(own);
+  }
+  groups.push(...requests.filter(([first]) => first?.signal === "metrics"));
+  for (const [at, group] of groups.entries()) {
+    await withProgram(async (program) => {
+      for (const request of group) report.add(`${name}/${request.name}`, await sendFault(program, request, "http"));
+      report.add(`${name}: ${group[0]?.signal} ${at + 1} come back`, await storedFault(program, group));
+      if (group[0]?.signal === "traces")
+        report.add(`${name}: one truth`, await oneTruthFault(program, { withOrphans: true }));
+    });
+  }
 }
 
-function sendGrpc(address: string, body: Uint8Array): Promise<string> {
-  const client = new Client(address, credentials.createInsecure());
-  return new Promise((resolve) => {
-    client.makeUnaryRequest(
-      TRACE_EXPORT,
-      (bytes: Uint8Array) => Buffer.from(bytes),
-      (bytes: Buffer) => bytes,
-      body,
-      new Metadata(),
-      { deadline: Date.now() + 20_000 },
-      (error, reply) => {
-        client.close();
-        if (error !== null) resolve(`gRPC status ${error.code}: ${error.details}`);
-        else resolve(reply?.length === 0 ? "" : `a full success is an empty message; this has ${reply?.length} bytes`);
-      },
-    );
-  });
+async function sendFault(program: Program, request: OtlpRequest, transport: "http" | "grpc"): Promise<string> {
+  const reply = await sendRequest(program, request, transport);
+  if (reply.fault !== "") return reply.fault;
+  const wanted = request.signal === "metrics" ? refusedPoints(request) : 0;
+  return reply.rejected === wanted ? "" : `${reply.rejected} were rejected, expected ${wanted}`;
+}
+
+/** Requests of one signal, all that the program was sent of it. */
+function storedFault(program: Program, requests: readonly OtlpRequest[]): Promise<string> {
+  switch (requests[0]?.signal) {
+    case "traces":
+      return tracesFault(program, requests);
+    case "logs":
+      return logsFault(program, requests);
+    case "metrics":
+      return metricsFault(program, requests);
+    case undefined:
+      return Promise.resolve("");
+  }
 }
 
 async function spansFault(program: Program, expected: SdkExpectation): Promise<string> {
@@ -92,7 +138,7 @@ async function spansFault(program: Program, expected: SdkExpectation): Promise<s
   return differences(Object.entries(expected.spansByService), found);
 }
 
-async function metricsFault(program: Program, expected: SdkExpectation): Promise<string> {
+async function redFault(program: Program, expected: SdkExpectation): Promise<string> {
   const samples = await program.promql("traces_spanmetrics_calls_total");
   const counts = await program.promql("traces_spanmetrics_latency_count");
   const key = (labels: Readonly<Record<string, string | number>>) =>

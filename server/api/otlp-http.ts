@@ -80,8 +80,11 @@ async function answerExport(
     return sendStatus(reply, encoding, status, { code, message, retryAfterSeconds });
   }
   reply.code(200).type(CONTENT_TYPES[encoding]);
-  if (encoding === "json") return reply.send(encodeExportResponseJson(signal, outcome.partial));
-  return reply.send(Buffer.from(encodeExportResponse(outcome.partial)));
+  return reply.send(
+    encoding === "json"
+      ? plainJson(encodeExportResponseJson(signal, outcome.partial))
+      : Buffer.from(encodeExportResponse(outcome.partial)),
+  );
 }
 
 /** Encoding that a Content-Type names; undefined where it is none of OTLP's. */
@@ -122,6 +125,14 @@ function sendStatus(
 ): FastifyReply {
   if (status.retryAfterSeconds !== undefined) reply.header("retry-after", String(status.retryAfterSeconds));
   reply.code(httpStatus).type(CONTENT_TYPES[encoding]);
-  if (encoding === "json") return reply.send(encodeRpcStatusJson(status.code, status.message));
-  return reply.send(Buffer.from(encodeRpcStatus(status.code, status.message)));
+  return reply.send(
+    encoding === "json"
+      ? plainJson(encodeRpcStatusJson(status.code, status.message))
+      : Buffer.from(encodeRpcStatus(status.code, status.message)),
+  );
+}
+
+/** As bytes: to a text Fastify would add a charset, which OTLP's type of JSON has not. */
+function plainJson(text: string): Buffer {
+  return Buffer.from(text, "utf8");
 }

@@ -186,6 +186,10 @@ message Exemplar {
 }
 message ExportTraceServiceResponse { ExportTracePartialSuccess partial_success = 1; }
 message ExportTracePartialSuccess { int64 rejected_spans = 1; string error_message = 2; }
+message ExportLogsServiceResponse { ExportLogsPartialSuccess partial_success = 1; }
+message ExportLogsPartialSuccess { int64 rejected_log_records = 1; string error_message = 2; }
+message ExportMetricsServiceResponse { ExportMetricsPartialSuccess partial_success = 1; }
+message ExportMetricsPartialSuccess { int64 rejected_data_points = 1; string error_message = 2; }
 message TraceByIDResponse { TracesData trace = 1; TraceByIDMetrics metrics = 2; }
 message TraceByIDMetrics { uint64 inspectedBytes = 1; }
 message RpcStatus { int32 code = 1; string message = 2; repeated Any details = 3; }
