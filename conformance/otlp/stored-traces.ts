@@ -61,11 +61,8 @@ function spansOf(content: Json): Span[] {
 function spanOf(origin: object, span: Json): Span {
   const start = BigInt(textOf(span, "startTimeUnixNano") || "0");
   const end = BigInt(textOf(span, "endTimeUnixNano") || "0");
-  // One that ends before it starts is kept with an end that is its start.
-  const mended = end < start ? start : end;
-  const whole = { ...span, startTimeUnixNano: String(start), endTimeUnixNano: String(mended) };
-  const key = [textOf(span, "spanId"), textOf(span, "kind") || "0", start, mended].join(" ");
-  return { traceId: hexOf(textOf(span, "traceId")), key, text: JSON.stringify(ordered({ ...origin, span: whole })) };
+  const key = [textOf(span, "spanId"), textOf(span, "kind") || "0", start, end].join(" ");
+  return { traceId: hexOf(textOf(span, "traceId")), key, text: JSON.stringify(ordered({ ...origin, span })) };
 }
 
 /** A resource or scope with its attributes in order of their keys. */

@@ -111,8 +111,9 @@ export interface SpanBatch {
   readonly attributeKind: Uint8Array;
   readonly attributeValue: Uint32Array;
   /**
-   * OTLP protobuf of the row's events and of what was left out before they were sent (fields 11, 10 and 12 of Span, tags
-   * included) in `eventsBlob`, `eventsEnd[r-1]` to `eventsEnd[r]`.
+   * OTLP protobuf of the row's events, of counts of what was left out before they were sent, and of times as they came
+   * where `startNs` or `endNs` had to be mended (fields 11, 10, 12, 7, 8 of Span, tags included) in `eventsBlob`,
+   * `eventsEnd[r-1]` to `eventsEnd[r]`.
    */
   readonly eventsEnd: Uint32Array;
   /** OTLP protobuf of the row's links and of how many were left out (fields 13 and 14 of Span) in `linksBlob`. */

@@ -165,9 +165,26 @@ test("times: 1970, 2017 and 2200 as sent, what 63 bits cannot hold is cut, an en
     for (const { batch, repaired } of [decoded(protobuf), decoded(json)]) {
       assert.deepEqual([batch.startNs[0], batch.endNs[0]], [wantStart, wantEnd]);
       assert.equal(repaired.times, mended);
+      const bytes = Buffer.concat([...tracePieces(spansOf(batch))]);
+      // The library's reading of our answer: times are given back as they came.
+      const { resourceSpans } = oracleDecode("TracesData", bytes) as {
+        resourceSpans: [{ scopeSpans: [{ spans: [Times] }] }];
+      };
+      const [answered] = resourceSpans[0].scopeSpans[0].spans;
+      const json: { resourceSpans: typeof resourceSpans } = JSON.parse(
+        [...traceJsonPieces(spansOf(batch), "otlp")].join(""),
+      );
+      for (const each of [answered, json.resourceSpans[0].scopeSpans[0].spans[0]]) {
+        assert.deepEqual([each.startTimeUnixNano ?? "0", each.endTimeUnixNano ?? "0"], [`${start}`, `${end}`]);
+      }
     }
   }
 });
+
+interface Times {
+  readonly startTimeUnixNano?: string;
+  readonly endTimeUnixNano?: string;
+}
 
 test("ids of a wrong length or of zeros cost their span alone", () => {
   const good = { traceId: TRACE_ID, spanId: SPAN_ID, name: "good" };

@@ -158,12 +158,13 @@ function spanJson(span: StoredSpan, dialect: TraceJsonDialect): string {
   if (span.flags !== 0) members.push(`"flags":${span.flags}`);
   members.push(`"name":${JSON.stringify(span.name)}`);
   members.push(`"kind":${dialect === "otlp" ? span.kind : `"SPAN_KIND_${KIND_NAMES[span.kind] ?? KIND_NAMES[0]}"`}`);
-  members.push(`"startTimeUnixNano":"${span.startNs}"`, `"endTimeUnixNano":"${span.endNs}"`);
+  const events = eventsJson(span.events);
+  members.push(`"startTimeUnixNano":"${events.start ?? span.startNs}"`);
+  members.push(`"endTimeUnixNano":"${events.end ?? span.endNs}"`);
   const attributes = shownAttributes(span);
   if (attributes.length > 0) {
     members.push(`"attributes":[${attributes.map((each) => keyValueToJson(each.key, each)).join(",")}]`);
   }
-  const events = eventsJson(span.events);
   if (events.droppedAttributes > 0) members.push(`"droppedAttributesCount":${events.droppedAttributes}`);
   if (events.list.length > 0) members.push(`"events":[${events.list.join(",")}]`);
   if (events.dropped > 0) members.push(`"droppedEventsCount":${events.dropped}`);
@@ -184,9 +185,19 @@ function statusJson(span: StoredSpan, dialect: TraceJsonDialect): string {
   return `{${members.join(",")}}`;
 }
 
-/** JSON of stored events, which the decoder proved to be readable, and the counts that stand among them. */
-function eventsJson(stored: Uint8Array): { list: string[]; dropped: number; droppedAttributes: number } {
-  const found = { list: [] as string[], dropped: 0, droppedAttributes: 0 };
+/** What stands among the events of a span. */
+interface EventsJson {
+  readonly list: string[];
+  dropped: number;
+  droppedAttributes: number;
+  /** Times as they came, where the columns hold mended ones. */
+  start: bigint | undefined;
+  end: bigint | undefined;
+}
+
+/** JSON of stored events, which the decoder proved to be readable, and what stands among them. */
+function eventsJson(stored: Uint8Array): EventsJson {
+  const found: EventsJson = { list: [], dropped: 0, droppedAttributes: 0, start: undefined, end: undefined };
   if (stored.length === 0) return found;
   const cursor = cursorOver(stored);
   while (cursor.at < cursor.end) {
@@ -194,6 +205,8 @@ function eventsJson(stored: Uint8Array): { list: string[]; dropped: number; drop
     if (tag === 90) found.list.push(eventJson(cursor));
     else if (tag === 80) found.droppedAttributes = readVarint32(cursor);
     else if (tag === 96) found.dropped = readVarint32(cursor);
+    else if (tag === 57) found.start = readFixed64(cursor);
+    else if (tag === 65) found.end = readFixed64(cursor);
     else skipField(cursor, tag);
   }
   return found;

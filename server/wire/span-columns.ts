@@ -29,6 +29,9 @@ const NO_WORDS = new Uint32Array(0);
 const TAG_DROPPED_ATTRIBUTES = 80;
 const TAG_DROPPED_EVENTS = 96;
 const TAG_DROPPED_LINKS = 112;
+/** Fields 7 and 8 of Span as 64 bits. */
+const TAG_START = 57;
+const TAG_END = 65;
 /** Why one span of a request is left out. */
 type SpanRejectReason =
   | "trace_id_length"
@@ -266,9 +269,7 @@ export class SpanColumns {
     c.resource[row] = this.#origins.resource();
     c.scope[row] = this.#origins.scope();
     c.pid[row] = this.#pid;
-    const lateStart = mendTime(c.startNs, row);
-    const lateEnd = mendTime(c.endNs, row);
-    if (mendOrder(c.startNs, c.endNs, row) || lateStart || lateEnd) this.#timesMended++;
+    this.#mendTimes(row);
     const kind = c.kind[row];
     this.#addresses.begin(kind === KIND_SERVER || kind === KIND_CONSUMER);
     const attributes = this.#attributes;
@@ -349,6 +350,20 @@ export class SpanColumns {
     };
   }
 
+  /** Times that columns cannot hold, or that make no duration, are mended; as they came, they stand among the events. */
+  #mendTimes(row: number): void {
+    const { startNs, endNs } = this.#columns;
+    const [startLow = 0, startHigh = 0] = startNs.subarray(2 * row, 2 * row + 2);
+    const [endLow = 0, endHigh = 0] = endNs.subarray(2 * row, 2 * row + 2);
+    const lateStart = mendTime(startNs, row);
+    const lateEnd = mendTime(endNs, row);
+    const disordered = mendOrder(startNs, endNs, row);
+    if (!lateStart && !lateEnd && !disordered) return;
+    this.#timesMended++;
+    if (lateStart) appendTime(this.#events, TAG_START, startLow, startHigh);
+    if (lateEnd || disordered) appendTime(this.#events, TAG_END, endLow, endHigh);
+  }
+
   #rejectReason(): SpanRejectReason | undefined {
     const row = this.#rows;
     const { traceId, spanId } = this.#columns;
@@ -394,6 +409,16 @@ function emptyColumns(rows: number) {
     eventsEnd: new Uint32Array(rows),
     linksEnd: new Uint32Array(rows),
   };
+}
+
+/** Appends a field of 64 bits. */
+function appendTime(bytes: GrowingBytes, tag: number, low: number, high: number): void {
+  const field = new Uint8Array(9);
+  const view = new DataView(field.buffer);
+  view.setUint8(0, tag);
+  view.setUint32(1, low, true);
+  view.setUint32(5, high, true);
+  bytes.append(field);
 }
 
 /** Appends a varint field: the tag takes one byte, the count up to five. */
