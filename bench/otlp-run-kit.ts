@@ -140,21 +140,25 @@ function serverPid(pid: number): number {
   return children === "" ? pid : Number(children.split(" ")[0]);
 }
 
-function cpuSeconds(pid: number): number {
+/** Processor seconds that a process has taken so far. */
+export function cpuSeconds(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
-function peakMemoryMiB(pid: number): number {
+/** The most memory a process ever had resident. */
+export function peakMemoryMiB(pid: number): number {
   return Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024;
 }
 
-/** Bytes allocated on the disk below a directory. */
-function diskBytes(directory: string): number {
+/** Bytes allocated on the disk below a directory; files that vanish meanwhile count nothing. */
+export function diskBytes(directory: string): number {
   let bytes = 0;
   for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
-    if (entry.isFile()) bytes += 512 * statSync(join(entry.parentPath, entry.name)).blocks;
+    if (entry.isFile()) {
+      bytes += 512 * (statSync(join(entry.parentPath, entry.name), { throwIfNoEntry: false })?.blocks ?? 0);
+    }
   }
   return bytes;
 }
