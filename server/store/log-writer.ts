@@ -19,6 +19,7 @@ import { LOG_COLUMNS, STAGED_LOG_COLUMNS } from "./schema.ts";
 import type { UnsettledBatch } from "./span-writer.ts";
 import { logColumns, type StagedLogs, stageLogs } from "./staged-logs.ts";
 import { registerStagedSource, type StagedSource } from "./staged-source.ts";
+import { unstage } from "./staged-spans.ts";
 import type { LogReceipt } from "./writer.ts";
 
 /** Rows that may wait for a commit, the group in work not counted; beyond them the store refuses. */
@@ -162,7 +163,6 @@ export class LogWriter {
     const nowUnixNano = clock.nowUnixNano();
     const file = await files.fileOf(dayOf(Number(nowUnixNano / 1_000_000n)), nowUnixNano, nextSpanSequence());
     const unknown = await resources.unknownIn(file, group);
-    const kept = group.flatMap(({ text, extra }) => [text.keep, extra.keep]);
     this.#source.start(group);
     try {
       this.#staged.arm();
@@ -177,8 +177,6 @@ export class LogWriter {
     } finally {
       this.#staged.disarm();
       this.#source.start([]);
-      // The native copies of the group's text are read until here.
-      kept.length = 0;
     }
     resources.committed(file, unknown);
   }
@@ -189,10 +187,12 @@ function refuse(why: string): Promise<never> {
 }
 
 function resolveBatch({ staged, resolve }: WaitingLogs): void {
+  unstage(staged);
   resolve({ records: staged.batch.rows, sequence: staged.sequence });
 }
 
-function rejectBatch({ reject }: WaitingLogs, error: unknown): void {
+function rejectBatch({ staged, reject }: WaitingLogs, error: unknown): void {
+  unstage(staged);
   const why = error instanceof Error ? (error.message.split("\n")[0] ?? error.message) : String(error);
   reject(new ThalwegError("store_unavailable", { why }, error));
 }

@@ -18,7 +18,7 @@ import type { ResourceBook } from "./resource-book.ts";
 import { ROW_GROUP_ROWS, SPAN_COLUMNS, STAGED_COLUMNS } from "./schema.ts";
 import { spanColumns } from "./span-chunks.ts";
 import { registerStagedSource, type StagedSource } from "./staged-source.ts";
-import { keptBy, type StagedBatch, stageBatch } from "./staged-spans.ts";
+import { type StagedBatch, stageBatch, unstage } from "./staged-spans.ts";
 import type { CommitReceipt } from "./writer.ts";
 
 /** Rows that may wait for a commit, the group in work not counted; beyond them the store refuses. */
@@ -240,11 +240,13 @@ export class SpanWriter {
   #resolveBatch({ staged, resolve }: WaitingBatch): void {
     this.#counts.commits++;
     this.#counts.spans += staged.batch.rows;
+    unstage(staged);
     resolve({ spans: staged.batch.rows, sequence: staged.sequence });
   }
 
   #rejectBatch({ staged, reject }: WaitingBatch, error: unknown): void {
     this.#counts.refusedSpans += staged.batch.rows;
+    unstage(staged);
     reject(new ThalwegError("store_unavailable", { why: reasonOf(error) }, error));
   }
 
@@ -253,7 +255,6 @@ export class SpanWriter {
     const first = group[0]?.sequence ?? this.#sequence;
     const file = await this.#files.fileOf(dayOf(Number(nowUnixNano / 1_000_000n)), nowUnixNano, first);
     const resources = await this.#resources.unknownIn(file, group);
-    const kept = group.flatMap(keptBy);
     this.#source.start(group);
     try {
       this.#staged.arm();
@@ -268,8 +269,6 @@ export class SpanWriter {
     } finally {
       this.#staged.disarm();
       this.#source.start([]);
-      // The native copies of the group's text are read until here.
-      kept.length = 0;
     }
     this.#resources.committed(file, resources);
     this.#onStored(file, group);

@@ -23,6 +23,7 @@ import {
   word,
 } from "./chunk-columns.ts";
 import { type StagedResource, stageResource } from "./resource-book.ts";
+import { type StagePad, takePad } from "./stage-pad.ts";
 import { checkBatchIndices } from "./staged-spans.ts";
 import { type PlacedText, placeTable, placeText } from "./text-heap.ts";
 
@@ -56,6 +57,8 @@ export interface StagedLogs {
   /** The time a record is found by: its own, or when it was observed, or when it arrived. */
   readonly timeNs: BigInt64Array;
   readonly inMap: Uint8Array;
+  /** Holds the texts; goes back with `unstage`. */
+  readonly pad: StagePad;
   /** Memory that the batch holds until it is stored, near enough. */
   readonly bytes: number;
 }
@@ -69,18 +72,20 @@ export function stageLogs(batch: LogBatch, sequence: number, nowUnixNano: bigint
   const scopeTextAt = texts.length;
   for (const { name, version, rest } of batch.scopes) texts.push(name, version, rest ?? "");
   const kinds = kindPatterns(batch, texts);
+  const pad = takePad();
   return {
     batch,
     sequence,
     resources: batch.resources.map(stageResource),
-    text: placeTable(batch.text),
-    extra: placeText(texts),
+    text: placeTable(batch.text, pad),
+    extra: placeText(texts, pad),
     resourceTextAt,
     scopeTextAt,
     kinds,
     bodyKind: batch.bodyKind.map((kind) => Math.max(0, KINDS.indexOf(String.fromCharCode(kind)))),
     timeNs: batch.timeNs.map((time, row) => time || (batch.observedNs[row] ?? 0n) || nowUnixNano),
     inMap: new Uint8Array(batch.attributeKey.length).fill(1),
+    pad,
     bytes:
       batch.rows * ROW_BYTES +
       batch.attributeKey.length * ATTRIBUTE_BYTES +

@@ -5,17 +5,22 @@
  * then only copies numbers and 16-byte strings.
  */
 
-import type duckdb from "@duckdb/node-bindings";
 import type { Attribute, SpanBatch } from "../model/span-batch.ts";
 import { SPAN_KINDS, SPAN_SOURCES, SPAN_STATUSES } from "../model/span-batch.ts";
 import { TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
 import { type TextReader, type TextTable, textReader } from "../model/text-table.ts";
 import { canonicalInteger, KIND_REPEAT, KIND_TYPED_FIRST, printRepeats, typedIndexOf } from "./attribute-columns.ts";
 import { type StagedResource, stageResource } from "./resource-book.ts";
+import { givePad, type StagePad, takePad } from "./stage-pad.ts";
 import { type PlacedBytes, type PlacedText, placeBytes, placeTable, placeText } from "./text-heap.ts";
 
 const TYPED_COUNT = TYPED_ATTRIBUTES.length;
-const KEY_UNKNOWN = -2;
+/** `KeyTable.typed` of a key that was not met yet, of one without a column, and of the one with the first column. */
+const KEY_UNKNOWN = 0;
+const KEY_UNTYPED = 1;
+const KEY_TYPED_FIRST = 2;
+const TEXT_KIND = "s".charCodeAt(0);
+const TYPED_KINDS = Uint8Array.from(TYPED_ATTRIBUTES, ({ kind }) => kind.charCodeAt(0));
 const NO_KIND = 0;
 /** Bytes of a row in the columns of `SpanBatch` and `StagedBatch`. */
 const ROW_BYTES = 220;
@@ -45,6 +50,8 @@ export interface StagedBatch {
   readonly inMap: Uint8Array;
   readonly events: PlacedBytes;
   readonly links: PlacedBytes;
+  /** Holds all columns and texts above; goes back with `unstage`. */
+  readonly pad: StagePad;
   /** Memory that the batch holds until it is stored, near enough. */
   readonly bytes: number;
 }
@@ -63,20 +70,27 @@ export function stageBatch(batch: SpanBatch, sequence: number): StagedBatch {
   for (const { service, instance } of batch.resources) texts.push(service, instance);
   const scopeTextAt = texts.length;
   for (const { name, version, rest } of batch.scopes) texts.push(name, version, rest ?? "");
-  const attributes = stageAttributes(batch, texts);
+  const pad = takePad();
+  const attributes = stageAttributes(batch, texts, pad);
   return {
     batch,
     sequence,
     resources: batch.resources.map(stageResource),
-    text: placeTable(batch.text),
-    extra: placeText(texts),
+    text: placeTable(batch.text, pad),
+    extra: placeText(texts, pad),
     resourceTextAt,
     scopeTextAt,
     ...attributes,
-    events: placeBytes(batch.eventsBlob),
-    links: placeBytes(batch.linksBlob),
+    events: placeBytes(batch.eventsBlob, pad),
+    links: placeBytes(batch.linksBlob, pad),
+    pad,
     bytes: memoryOf(batch),
   };
+}
+
+/** Gives back the memory of a batch that is stored or refused; it must not be used afterwards. */
+export function unstage({ pad }: { readonly pad: StagePad }): void {
+  givePad(pad);
 }
 
 /** Columns and their staged companions; text and bytes stand once in JavaScript and once in native memory. */
@@ -86,24 +100,19 @@ function memoryOf(batch: SpanBatch): number {
   return rows * ROW_BYTES + attributeKey.length * ATTRIBUTE_BYTES + text.lengths.length * TEXT_BYTES + 2 * bytes;
 }
 
-/** Native memory that must outlive the INSERT of a batch. */
-export function keptBy(staged: StagedBatch): (duckdb.Vector | undefined)[] {
-  return [staged.text.keep, staged.extra.keep, staged.events.keep, staged.links.keep];
-}
-
 type StagedAttributes = Pick<StagedBatch, "kinds" | "repeats" | "typed" | "typedSet" | "inMap">;
 
-function stageAttributes(batch: SpanBatch, texts: string[]): StagedAttributes {
+function stageAttributes(batch: SpanBatch, texts: string[], pad: StagePad): StagedAttributes {
   const { rows, attributeEnd } = batch;
   const attributeCount = rows === 0 ? 0 : (attributeEnd[rows - 1] ?? 0);
   const staged = {
-    kinds: new Uint32Array(rows),
-    repeats: new Uint32Array(rows),
-    typed: new Int32Array(rows * TYPED_COUNT),
-    typedSet: new Uint8Array(rows * TYPED_COUNT),
-    inMap: new Uint8Array(attributeCount),
+    kinds: pad.uint32(rows),
+    repeats: pad.uint32(rows),
+    typed: pad.int32(rows * TYPED_COUNT),
+    typedSet: pad.uint8(rows * TYPED_COUNT),
+    inMap: pad.uint8(attributeCount),
   };
-  const keys = keyTable(batch.text);
+  const keys = keyTable(batch.text, pad);
   const patterns = new KindPatterns(texts);
   const letters = new Uint8Array(longestRow(batch));
   let start = 0;
@@ -124,8 +133,8 @@ function stageAttributes(batch: SpanBatch, texts: string[]): StagedAttributes {
 
 /** What is known of each text as an attribute key. */
 interface KeyTable {
-  /** Typed column, -1 for none, `KEY_UNKNOWN` before the key was met. */
-  readonly typed: Int8Array;
+  /** `KEY_UNKNOWN`, `KEY_UNTYPED`, or `KEY_TYPED_FIRST` and the number of a typed column. */
+  readonly typed: Uint8Array;
   /** Text index under which equal keys are counted. */
   readonly canonical: Uint32Array;
   /** Row + 1 in which the key was met last. */
@@ -134,12 +143,12 @@ interface KeyTable {
   readonly read: TextReader;
 }
 
-function keyTable(text: TextTable): KeyTable {
+function keyTable(text: TextTable, pad: StagePad): KeyTable {
   const count = text.lengths.length;
   return {
-    typed: new Int8Array(count).fill(KEY_UNKNOWN),
-    canonical: new Uint32Array(count),
-    lastRow: new Uint32Array(count),
+    typed: pad.uint8(count),
+    canonical: pad.uint32(count),
+    lastRow: pad.uint32(count),
     byText: new Map(),
     read: textReader(text),
   };
@@ -150,7 +159,8 @@ function learnKey(keys: KeyTable, textIndex: number): void {
   const canonical = keys.byText.get(text) ?? textIndex;
   keys.byText.set(text, canonical);
   keys.canonical[textIndex] = canonical;
-  keys.typed[textIndex] = typedIndexOf(text);
+  const typed = typedIndexOf(text);
+  keys.typed[textIndex] = typed < 0 ? KEY_UNTYPED : KEY_TYPED_FIRST + typed;
 }
 
 /** Decides where one attribute is kept, writes it there unless that is the MAP or the repeats, and returns its letter. */
@@ -167,11 +177,10 @@ function placeAttribute(
   const canonical = keys.canonical[key] ?? key;
   if (keys.lastRow[canonical] === row + 1) return KIND_REPEAT;
   keys.lastRow[canonical] = row + 1;
-  const typed = keys.typed[key] ?? -1;
-  const spec = typed < 0 ? undefined : TYPED_ATTRIBUTES[typed];
-  if (spec !== undefined && spec.kind.charCodeAt(0) === kind) {
+  const typed = (keys.typed[key] ?? KEY_UNTYPED) - KEY_TYPED_FIRST;
+  if (typed >= 0 && TYPED_KINDS[typed] === kind) {
     const value = batch.attributeValue[at] ?? 0;
-    const stored = spec.kind === "s" ? value : integerAt(batch.text, value);
+    const stored = kind === TEXT_KIND ? value : integerAt(batch.text, value);
     if (stored !== undefined) {
       staged.typed[row * TYPED_COUNT + typed] = stored;
       staged.typedSet[row * TYPED_COUNT + typed] = 1;

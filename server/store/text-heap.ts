@@ -1,39 +1,35 @@
 /**
  * Text and bytes as DuckDB's 16-byte strings, without one native call per value.
  *
- * All bytes of a batch are copied once into native memory, by assigning them as one BLOB to a scratch vector. A string
+ * All bytes of a batch are copied once into native memory, by assigning them as one BLOB to a vector of a pad. A string
  * of up to 12 bytes stands in its 16 bytes; a longer one is its length, its first 4 bytes and the address in that copy.
- * Invariant: whoever holds `words` must hold `keep` too, until DuckDB has copied the strings.
+ * Invariant: the pad must not be given back until DuckDB has copied the strings.
  */
 
-import duckdb from "@duckdb/node-bindings";
 import type { TextTable } from "../model/text-table.ts";
+import type { StagePad } from "./stage-pad.ts";
 
 /** 32-bit words of one string. */
 export const STRING_WORDS = 4;
-const STRING_BYTES = 16;
 const INLINE_BYTES_MAX = 12;
 const HIGH_WORD = 0x1_0000_0000;
 
 /** Strings ready to be copied into vectors: `STRING_WORDS` words each. */
 export interface PlacedText {
   readonly words: Uint32Array;
-  /** Owns the native copy. */
-  readonly keep: duckdb.Vector | undefined;
 }
 
 /** Bytes back to back with the address of their native copy. */
 export interface PlacedBytes {
   readonly bytes: Uint8Array;
   readonly address: number;
-  readonly keep: duckdb.Vector | undefined;
 }
 
 let encodeBuffer = new Uint8Array(1 << 16);
 const encoder = new TextEncoder();
 
 /** Places texts as UTF-8; lone surrogates become U+FFFD. */
-export function placeText(texts: readonly string[]): PlacedText {
+export function placeText(texts: readonly string[], pad: StagePad): PlacedText {
   const ends = new Uint32Array(texts.length);
   let used = 0;
   for (let index = 0; index < texts.length; index++) {
@@ -43,38 +39,37 @@ export function placeText(texts: readonly string[]): PlacedText {
     used += encoder.encodeInto(text, encodeBuffer.subarray(used)).written;
     ends[index] = used;
   }
-  const placed = placeBytes(encodeBuffer.subarray(0, used));
-  const words = new Uint32Array(texts.length * STRING_WORDS);
-  const wordBytes = new Uint8Array(words.buffer);
+  const placed = placeBytes(encodeBuffer.subarray(0, used), pad);
+  const words = pad.uint32(texts.length * STRING_WORDS);
+  const wordBytes = bytesOf(words);
   let start = 0;
   for (let index = 0; index < texts.length; index++) {
     const end = ends[index] ?? start;
     writeString(words, wordBytes, index, placed, start, end);
     start = end;
   }
-  return { words, keep: placed.keep };
+  return { words };
 }
 
 /** Places the texts of a table. */
-export function placeTable({ bytes, starts, lengths }: TextTable): PlacedText {
-  const placed = placeBytes(bytes);
-  const words = new Uint32Array(lengths.length * STRING_WORDS);
-  const wordBytes = new Uint8Array(words.buffer);
+export function placeTable({ bytes, starts, lengths }: TextTable, pad: StagePad): PlacedText {
+  const placed = placeBytes(bytes, pad);
+  const words = pad.uint32(lengths.length * STRING_WORDS);
+  const wordBytes = bytesOf(words);
   for (let index = 0; index < lengths.length; index++) {
     const start = starts[index] ?? 0;
     writeString(words, wordBytes, index, placed, start, start + (lengths[index] ?? 0));
   }
-  return { words, keep: placed.keep };
+  return { words };
 }
 
 /** Copies bytes to native memory. `bytes` itself is needed only while strings of it are written. */
-export function placeBytes(bytes: Uint8Array): PlacedBytes {
-  if (bytes.length <= INLINE_BYTES_MAX) return { bytes, address: 0, keep: undefined };
-  const keep = duckdb.create_vector(duckdb.create_logical_type(duckdb.Type.BLOB), 1);
-  duckdb.vector_assign_string_element_len(keep, 0, bytes);
-  const struct = duckdb.vector_get_data(keep, STRING_BYTES);
-  const view = new DataView(struct.buffer, struct.byteOffset, STRING_BYTES);
-  return { bytes, address: view.getUint32(8, true) + view.getUint32(12, true) * HIGH_WORD, keep };
+export function placeBytes(bytes: Uint8Array, pad: StagePad): PlacedBytes {
+  return { bytes, address: bytes.length <= INLINE_BYTES_MAX ? 0 : pad.copy(bytes) };
+}
+
+function bytesOf(words: Uint32Array): Uint8Array {
+  return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
 }
 
 /** Writes string `index` of `words`: bytes `start` to `end` of `placed`. `wordBytes` views the same memory as `words`. */
