@@ -106,7 +106,7 @@ export async function startServer(directory: string, flags: readonly string[] = 
     directory,
     version: "",
     loopP99Ms: async () =>
-      1e3 * Number(/thalweg_loop_delay_seconds\{quantile="0.99"\} (\S+)/.exec(await metrics())?.[1] ?? Number.NaN),
+      1e3 * Number(/thalweg_loop_delay_seconds\{percentile="99"\} (\S+)/.exec(await metrics())?.[1] ?? Number.NaN),
     stop: () => stopProcess(child),
   };
 }

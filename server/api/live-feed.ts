@@ -6,6 +6,7 @@
  */
 
 import type { ServerResponse } from "node:http";
+import { releaseBatch, retainBatch } from "../model/batch-lease.ts";
 import { spanIdToHex, traceIdToHex } from "../model/hex.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import { KIND_INTERNAL, SPAN_KINDS, SPAN_SOURCES, SPAN_STATUSES } from "../model/span-batch.ts";
@@ -104,12 +105,14 @@ export class LiveFeed {
   }
 
   #keep(source: SpanBatch | readonly LiveRow[], requests: number): void {
+    if ("rows" in source) retainBatch(source);
     this.#ring.push({ source, requests });
     this.#ringRequests += requests;
     for (let oldest = this.#ring[0]; oldest !== undefined; oldest = this.#ring[0]) {
       if (this.#ringRequests - oldest.requests < RING_ROWS_MAX) return;
       this.#ringRequests -= oldest.requests;
       this.#ring.shift();
+      if ("rows" in oldest.source) releaseBatch(oldest.source);
     }
   }
 

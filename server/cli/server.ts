@@ -18,6 +18,7 @@ import { acceptMetrics } from "../ingest/accept-metrics.ts";
 import { acceptSeries } from "../ingest/accept-series.ts";
 import { type Ingest, openIngest } from "../ingest/ingest.ts";
 import { type OtlpDecoder, openOtlpDecoder } from "../ingest/otlp-decoder.ts";
+import { releaseBatch } from "../model/batch-lease.ts";
 import type { Clock } from "../model/clock.ts";
 import { SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
 import { systemClock } from "../platform/system-clock.ts";
@@ -218,7 +219,10 @@ function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
     decodeOtlp: (signal, bytes, encoding) => decoder.decode(signal, bytes, encoding),
     acceptSpans: async (received) => {
       const outcome = await ingest.receive(received);
-      if (outcome.kind === "stored") link.api?.publishLive(outcome.batch);
+      if (outcome.kind === "stored") {
+        link.api?.publishLive(outcome.batch);
+        if (outcome.batch === received.batch) releaseBatch(received.batch);
+      }
       return outcome;
     },
     acceptLogs: (received) => acceptLogs({ writer: store.writer, telemetry }, received),

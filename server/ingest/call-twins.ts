@@ -11,6 +11,7 @@
  */
 
 import { halvesOf, isKernelSource } from "../derive/batch-rows.ts";
+import { releaseBatch, retainBatch } from "../model/batch-lease.ts";
 import { KIND_CLIENT, KIND_SERVER, SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
 import { textReader } from "../model/text-table.ts";
 import { type Call, CallIndex, callOf, isCallRow, processIdOf } from "./call-index.ts";
@@ -192,13 +193,22 @@ export class CallTwins {
   }
 
   #keepUnread(unread: Unread): void {
+    retainBatch(unread.batch);
     this.#unread.push(unread);
     this.#unreadRows += unread.batch.rows;
-    while (this.#unreadRows > UNREAD_ROWS_MAX) this.#unreadRows -= this.#unread.shift()?.batch.rows ?? 0;
+    while (this.#unreadRows > UNREAD_ROWS_MAX) {
+      const oldest = this.#unread.shift();
+      if (oldest === undefined) break;
+      this.#unreadRows -= oldest.batch.rows;
+      releaseBatch(oldest.batch);
+    }
   }
 
   #readUnread(nowMs: number): void {
-    for (const unread of this.#unread) this.#readOwn(unread, nowMs, () => {});
+    for (const unread of this.#unread) {
+      this.#readOwn(unread, nowMs, () => {});
+      releaseBatch(unread.batch);
+    }
     this.#unread = [];
     this.#unreadRows = 0;
   }

@@ -22,5 +22,7 @@ export interface DecodeReply {
 parentPort?.on("message", ({ id, signal, bytes, encoding }: DecodeRequest) => {
   const outcome = decodeRequest(signal, bytes, encoding);
   const reply: DecodeReply = { id, outcome };
+  // It came alone in its buffer and is copied; left to the collector, bodies would pile up.
+  if (bytes.buffer instanceof ArrayBuffer) bytes.buffer.transfer(0);
   parentPort?.postMessage(reply, buffersOf(outcome));
 });

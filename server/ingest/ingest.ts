@@ -6,6 +6,7 @@
  */
 
 import { DERIVED_METADATA, type DerivedStreams } from "../derive/derived-streams.ts";
+import { retainBatch } from "../model/batch-lease.ts";
 import { ThalwegError } from "../model/errors.ts";
 import { SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
 import type { CommitReceipt } from "../store/writer.ts";
@@ -130,6 +131,8 @@ export class Ingest {
       return { stored: 0, batch: checked.batch, rejected: checked.rejected };
     }
     const fresh = repeated === 0 ? checked.batch : selectRows(checked.batch, freshRows, ATTRIBUTES_MAX);
+    // Texts are shared: whoever keeps the one needs the memory of the other.
+    if (repeated > 0) retainBatch(batch);
     let twins = this.#claimTwins(fresh, transport);
     while (twins.kind === "undecided") {
       await twins.decided;

@@ -3,7 +3,8 @@
  */
 
 import { Worker } from "node:worker_threads";
-import { type DecodeOutcomes, decodeRequest, type OtlpEncoding, type OtlpSignal } from "./decode-request.ts";
+import { leaseBatch } from "../model/batch-lease.ts";
+import { buffersOf, type DecodeOutcomes, decodeRequest, type OtlpEncoding, type OtlpSignal } from "./decode-request.ts";
 import type { DecodeReply, DecodeRequest } from "./decode-worker.ts";
 
 /** Decoding so many bytes takes a tenth of a millisecond, which is what handing them over costs. */
@@ -66,6 +67,7 @@ class ThreadDecoder implements OtlpDecoder {
     worker.on("message", ({ id, outcome }: DecodeReply) => {
       const waiting = this.#waiting.get(id);
       this.#waiting.delete(id);
+      lease(outcome);
       waiting?.resolve(outcome);
     });
     worker.on("error", (cause) => this.#lose(worker, cause instanceof Error ? cause : new Error(String(cause))));
@@ -85,6 +87,13 @@ class ThreadDecoder implements OtlpDecoder {
     this.#waiting.clear();
     for (const { reject } of waiting) reject(cause);
   }
+}
+
+/** Spans come with a buffer of their own, which is freed once they are stored. */
+function lease(outcome: DecodeOutcomes[OtlpSignal]): void {
+  if (outcome.kind !== "decoded" || !("batch" in outcome) || !("traceState" in outcome.batch)) return;
+  const [buffer] = buffersOf(outcome);
+  if (buffer !== undefined) leaseBatch(outcome.batch, buffer);
 }
 
 /** Bytes whose buffer holds nothing else; a copy where they share one. */
