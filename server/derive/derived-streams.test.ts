@@ -187,7 +187,8 @@ test("a series begins with zeros, then is written when it changed, and otherwise
   assert.equal(streams.observe(batchOf([{ service: "a", kind: 2, source: 0 }]), 1, START_MS), true);
   const { samples, cadences } = streams.zeros(START_MS + 700);
   assert.ok(samples.length > 0);
-  assert.ok(samples.every(({ value, timestampMs }) => value === 0 && timestampMs === START_MS - 1));
+  assert.ok(samples.every(({ value, histogram }) => (histogram?.count ?? value) === 0));
+  assert.ok(samples.every(({ timestampMs }) => timestampMs === START_MS - 1));
   assert.deepEqual(streams.samples(START_MS + 700), [], "no value before its zero is stored");
   for (const cadence of cadences) cadence.zeroed = true;
   const first = streams.samples(START_MS + 700);

@@ -16,7 +16,7 @@ import { type GraphCounts, type GraphLimits, ServiceGraph } from "./graph.ts";
 import { RED_METADATA, RedMetrics } from "./red.ts";
 import { UNPAIRED_METADATA } from "./unpaired-series.ts";
 
-const STATE_VERSION = 2;
+const STATE_VERSION = 3;
 
 /** Type and help of all derived series. */
 export const DERIVED_METADATA: readonly MetricMetadata[] = [...RED_METADATA, ...EDGE_METADATA, ...UNPAIRED_METADATA];

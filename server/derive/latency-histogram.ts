@@ -1,13 +1,16 @@
 /**
- * Classic Prometheus histograms of latencies, exact under weights and in any order of observation.
+ * Prometheus histograms of latencies, classic and native, exact under weights and in any order of observation.
  *
- * Invariants: counts are whole numbers, not cumulative; the sum is held as whole seconds and whole nanoseconds, so
- * that the same calls give the same sum whatever their order, before and after a restart.
+ * Invariants: counts are whole numbers, not cumulative; classic buckets and native ones add up to the same count; the
+ * sum is held as whole seconds and whole nanoseconds, so that the same calls give the same sum whatever their order,
+ * before and after a restart.
  */
 
 import type { ByteReader } from "../model/byte-reader.ts";
 import type { ByteWriter } from "../model/byte-writer.ts";
 import type { SampleToAppend } from "../model/series.ts";
+import { addLogCount, emptyLogCounts, type LogCounts, readLogCounts, writeLogCounts } from "./log-counts.ts";
+import { NATIVE_ZERO, nativeHistogramOf, nativeSlotOf } from "./native-buckets.ts";
 import { type LabelPairs, labelsOf } from "./series-labels.ts";
 
 const NS_PER_SECOND = 1_000_000_000;
@@ -30,6 +33,8 @@ export function latencyBounds(boundsMs: readonly number[]): LatencyBounds {
 /** Counts of one series set; `counts[i]` is of latencies above bound `i-1` and at most bound `i`. */
 export interface LatencyHistogram {
   readonly counts: Float64Array;
+  /** By slot of `native-buckets.ts`. */
+  readonly native: LogCounts;
   count: number;
   sumSeconds: number;
   /** Below 10^9. */
@@ -38,10 +43,10 @@ export interface LatencyHistogram {
 
 /** A histogram without observations. */
 export function emptyHistogram(bounds: LatencyBounds): LatencyHistogram {
-  return { counts: new Float64Array(bounds.le.length), count: 0, sumSeconds: 0, sumNs: 0 };
+  return { counts: new Float64Array(bounds.le.length), native: emptyLogCounts(), count: 0, sumSeconds: 0, sumNs: 0 };
 }
 
-/** Counts `weight` calls of `latencyNs` each. Returns their bucket. */
+/** Counts `weight` calls of `latencyNs` each. Returns their classic bucket. */
 export function observeLatency(
   histogram: LatencyHistogram,
   bounds: LatencyBounds,
@@ -53,6 +58,7 @@ export function observeLatency(
   while (at < ns.length && latencyNs > (ns[at] ?? 0)) at++;
   histogram.counts[at] = (histogram.counts[at] ?? 0) + weight;
   histogram.count += weight;
+  addLogCount(histogram.native, nativeSlotOf(latencyNs), weight);
   const seconds = Math.floor(latencyNs / NS_PER_SECOND);
   const ns1 = histogram.sumNs + (latencyNs - seconds * NS_PER_SECOND) * weight;
   const carry = Math.floor(ns1 / NS_PER_SECOND);
@@ -61,12 +67,13 @@ export function observeLatency(
   return at;
 }
 
-/** Appends the samples of `NAME_bucket`, `NAME_sum` and `NAME_count`; `zero` writes them all as 0. */
+/** Appends the samples of `NAME_bucket`, `NAME_sum`, `NAME_count` and the native `NAME`; `zero` writes them all as 0. */
 export class HistogramSeries {
   readonly #labels: {
     buckets: SampleToAppend["labels"][];
     sum: SampleToAppend["labels"];
     count: SampleToAppend["labels"];
+    native: SampleToAppend["labels"];
   };
 
   /** @param labels Labels beside `__name__` and `le`. */
@@ -75,6 +82,7 @@ export class HistogramSeries {
       buckets: bounds.le.map((le) => labelsOf(`${name}_bucket`, [...labels, ["le", le]])),
       sum: labelsOf(`${name}_sum`, labels),
       count: labelsOf(`${name}_count`, labels),
+      native: labelsOf(name, labels),
     };
   }
 
@@ -92,6 +100,8 @@ export class HistogramSeries {
     const sum = histogram.sumSeconds + histogram.sumNs / NS_PER_SECOND;
     out.push({ labels: this.#labels.sum, timestampMs, value: zero ? 0 : sum });
     out.push({ labels: this.#labels.count, timestampMs, value: zero ? 0 : histogram.count });
+    const native = zero ? NATIVE_ZERO : nativeHistogramOf(histogram.native, histogram.count, sum);
+    out.push({ labels: this.#labels.native, timestampMs, value: Number.NaN, histogram: native });
   }
 }
 
@@ -100,17 +110,19 @@ export function writeHistogram(out: ByteWriter, histogram: LatencyHistogram): vo
   for (const count of histogram.counts) out.varint(count);
   out.varint(histogram.sumSeconds);
   out.varint(histogram.sumNs);
+  writeLogCounts(out, histogram.native);
 }
 
 /** Reads what `writeHistogram` wrote. Throws BytesEndError where bytes are missing. */
 export function readHistogram(reader: ByteReader, bounds: LatencyBounds): LatencyHistogram {
-  const histogram = emptyHistogram(bounds);
-  for (const at of histogram.counts.keys()) {
-    const count = reader.varint();
-    histogram.counts[at] = count;
-    histogram.count += count;
+  const counts = new Float64Array(bounds.le.length);
+  let count = 0;
+  for (const at of counts.keys()) {
+    const own = reader.varint();
+    counts[at] = own;
+    count += own;
   }
-  histogram.sumSeconds = reader.varint();
-  histogram.sumNs = reader.varint();
-  return histogram;
+  const sumSeconds = reader.varint();
+  const sumNs = reader.varint();
+  return { counts, native: readLogCounts(reader), count, sumSeconds, sumNs };
 }

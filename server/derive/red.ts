@@ -8,7 +8,6 @@
 import type { ByteReader } from "../model/byte-reader.ts";
 import type { ByteWriter } from "../model/byte-writer.ts";
 import { spanIdToHex, traceIdToHex } from "../model/hex.ts";
-import { logBucketOf } from "../model/log-histogram.ts";
 import type { Exemplar, MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import { SPAN_KINDS, SPAN_STATUSES, type SpanBatch } from "../model/span-batch.ts";
 import { textReader } from "../model/text-table.ts";
@@ -23,10 +22,10 @@ import {
   readHistogram,
   writeHistogram,
 } from "./latency-histogram.ts";
-import { addLogCount, emptyLogCounts, type LogCounts, readLogCounts, writeLogCounts } from "./log-counts.ts";
 import { boundedValue, labelsOf, OVERFLOW_VALUE } from "./series-labels.ts";
+import { SpanSizes } from "./span-sizes.ts";
 
-/** Series that name their span; 18 Prometheus series each. */
+/** Series that name their span; 20 Prometheus series each. */
 const RED_SERIES_MAX = 5_000;
 /** Of these at most so many of one service, so that one service cannot take all. */
 const RED_SERIES_PER_SERVICE_MAX = 1_000;
@@ -56,6 +55,12 @@ export const RED_METADATA: readonly MetricMetadata[] = [
     unit: "",
   },
   {
+    name: "traces_spanmetrics_size_total",
+    type: "counter",
+    help: "Size of spans by service, span name, kind and status, as OTLP protobuf.",
+    unit: "bytes",
+  },
+  {
     name: "traces_spanmetrics_latency",
     type: "histogram",
     help: "Duration of calls in seconds.",
@@ -72,10 +77,17 @@ interface RedSeries {
   /** Index into `SPAN_STATUSES`. */
   readonly status: number;
   readonly latency: LatencyHistogram;
-  readonly log: LogCounts;
+  /** Bytes of the spans as protobuf; unlike calls, not by weight. */
+  bytes: number;
   readonly cadence: Cadence;
   /** By bucket: 1 where an example waits to be written. */
   readonly exampled: Uint8Array;
+}
+
+interface RedWriter {
+  readonly calls: SampleToAppend["labels"];
+  readonly size: SampleToAppend["labels"];
+  readonly latency: HistogramSeries;
 }
 
 /** A span in a bucket, which shows what its count means. */
@@ -95,7 +107,7 @@ export class RedMetrics {
   /** By service, then span name; the lists are by `kind * STATUSES + status`. */
   readonly #byService = new Map<string, Map<string, (RedSeries | undefined)[]>>();
   readonly #perService = new Map<string, number>();
-  readonly #writers = new WeakMap<RedSeries, { calls: SampleToAppend["labels"]; latency: HistogramSeries }>();
+  readonly #writers = new WeakMap<RedSeries, RedWriter>();
   readonly #seriesMax: number;
   readonly #perServiceMax: number;
   #examples: Example[] = [];
@@ -125,6 +137,7 @@ export class RedMetrics {
   observe(batch: SpanBatch, rows: BatchHalves, nowMs: number): boolean {
     const names = batch.text.lengths.length;
     const text = textReader(batch.text);
+    const sizes = new SpanSizes(batch, rows);
     const known = new Map<number, RedSeries>();
     const services = batch.resources.map(({ service }) => boundedValue(service));
     const sizeBefore = this.#series.length;
@@ -150,7 +163,7 @@ export class RedMetrics {
         const spanId = batch.spanId[row] ?? 0n;
         this.#examples.push({ series, bucket, traceHigh, traceLow, spanId, latencyNs, atMs: nowMs });
       }
-      addLogCount(series.log, logBucketOf(latencyNs), weight);
+      series.bytes += sizes.sizeOf(row);
     }
     return this.#series.length > sizeBefore;
   }
@@ -195,7 +208,7 @@ export class RedMetrics {
       out.varint(series.cadence.bornMs);
       out.byte(series.cadence.zeroed ? 1 : 0);
       writeHistogram(out, series.latency);
-      writeLogCounts(out, series.log);
+      out.varint(series.bytes);
     }
   }
 
@@ -208,8 +221,8 @@ export class RedMetrics {
       const status = reader.byte();
       const cadence = restoredAt(nowMs, reader.varint(), reader.byte() === 1);
       const latency = readHistogram(reader, RED_BOUNDS);
-      const log = readLogCounts(reader);
-      this.#add({ service, name, kind, status, cadence, latency, log, exampled: noneExampled() });
+      const bytes = reader.varint();
+      this.#add({ service, name, kind, status, cadence, latency, bytes, exampled: noneExampled() });
     }
   }
 
@@ -223,8 +236,7 @@ export class RedMetrics {
       return this.#seriesOf(OVERFLOW_VALUE, OVERFLOW_VALUE, kind, status, nowMs);
     }
     const latency = emptyHistogram(RED_BOUNDS);
-    const log = emptyLogCounts();
-    const series = { service, name, kind, status, latency, log, cadence: bornAt(nowMs), exampled: noneExampled() };
+    const series = { service, name, kind, status, latency, bytes: 0, cadence: bornAt(nowMs), exampled: noneExampled() };
     this.#add(series);
     return series;
   }
@@ -278,11 +290,13 @@ export class RedMetrics {
       ] as const;
       writer = {
         calls: labelsOf("traces_spanmetrics_calls_total", labels),
+        size: labelsOf("traces_spanmetrics_size_total", labels),
         latency: new HistogramSeries("traces_spanmetrics_latency", labels, RED_BOUNDS),
       };
       this.#writers.set(series, writer);
     }
     out.push({ labels: writer.calls, timestampMs, value: zero ? 0 : series.latency.count });
+    out.push({ labels: writer.size, timestampMs, value: zero ? 0 : series.bytes });
     writer.latency.push(out, series.latency, timestampMs, zero);
   };
 }

@@ -128,13 +128,13 @@ function attributeOf({ key, value }: OtlpAttribute): Attribute {
   return { key, kind: "s", value: String(Object.values(value)[0] ?? "") };
 }
 
-/** Samples as `name{label="value",…}` and value, to compare and to look up. */
+/** Samples as `name{label="value",…}` and value, of histograms their count, to compare and to look up. */
 export function sampleMap(samples: readonly SampleToAppend[]): Map<string, number> {
   const map = new Map<string, number>();
-  for (const { labels, value } of samples) {
+  for (const { labels, value, histogram } of samples) {
     const [, name = ""] = labels.find(([label]) => label === "__name__") ?? [];
     const rest = labels.filter(([label]) => label !== "__name__").map(([label, text]) => `${label}="${text}"`);
-    map.set(`${name}{${rest.join(",")}}`, value);
+    map.set(`${name}{${rest.join(",")}}`, histogram?.count ?? value);
   }
   return map;
 }

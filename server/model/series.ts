@@ -46,11 +46,12 @@ export interface SeriesToAppend extends SeriesSamples {
   readonly exemplars?: readonly Exemplar[] | undefined;
 }
 
-/** One sample to append to the series that carries `labels`. */
+/** One sample to append to the series that carries `labels`; `value` is NaN where it is a histogram. */
 export interface SampleToAppend {
   readonly labels: Labels;
   readonly timestampMs: number;
   readonly value: number;
+  readonly histogram?: NativeHistogram;
 }
 
 /** Types of metrics in Prometheus' words. */

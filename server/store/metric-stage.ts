@@ -91,11 +91,12 @@ export class Stage {
     const outcome = new OutcomeCounter();
     writes++;
     if (write.kind === "samples") {
-      for (const [i, { labels, timestampMs, value }] of write.samples.entries()) {
+      for (const [i, { labels, timestampMs, value, histogram }] of write.samples.entries()) {
         if (i % CLOCK_EVERY === 0 && turns.isDue) await turns.pass();
-        const sample = { timestampMs, value, histogram: undefined, startMs: 0 };
+        const sample = { timestampMs, value, histogram, startMs: 0 };
         const series = this.#rules.lastingSeriesOf(labels);
-        this.#sample({ labels, sample, counted: "samples", series }, outcome);
+        const counted = histogram === undefined ? "samples" : "histograms";
+        this.#sample({ labels, sample, counted, integer: histogram?.integer, series }, outcome);
       }
     } else {
       for (const [i, series] of write.series.entries()) {
