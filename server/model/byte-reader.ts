@@ -1,6 +1,7 @@
 /** Reads what `ByteWriter` wrote; every read is checked against the end, so damaged bytes throw and never run on. */
 
 const VARINT_SCALE_MAX = 2 ** 53;
+const COPIED_BY_LOOP_MAX = 128;
 
 /** Thrown where the bytes end early or hold a number that cannot have been written. */
 export class BytesEndError extends Error {
@@ -85,6 +86,15 @@ export class ByteReader {
     const copy = new ArrayBuffer(bytes);
     new Uint8Array(copy).set(this.#bytes.subarray(at, at + bytes));
     return copy;
+  }
+
+  /** Copies the next bytes to the start of `target`, which has room for them. */
+  copyTo(target: Uint8Array, bytes: number): void {
+    const at = this.#take(bytes);
+    // A short copy is done before a view for the long way is made.
+    if (bytes <= COPIED_BY_LOOP_MAX)
+      for (let i = 0; i < bytes; i++) target[i] = this.#bytes[at + i] as number; // in range
+    else target.set(this.#bytes.subarray(at, at + bytes));
   }
 
   /** Passes over bytes. */

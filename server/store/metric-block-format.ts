@@ -14,7 +14,9 @@ import type { SealedChunk } from "./metric-chunk.ts";
 import type { NewestSample } from "./metric-series.ts";
 
 const MAGIC = 0x4b42_5754;
-const VERSION = 1;
+/** Chunks of version 1 are of the layout before that of packed numbers, which they tell themselves. */
+const VERSION = 2;
+const VERSION_MIN = 1;
 /** Bytes before the first extent. */
 export const HEAD_BYTES = 8;
 /** Bytes of one entry of the directory. */
@@ -24,6 +26,8 @@ export const TAIL_BYTES = 12;
 const MAX_MS_AT = 40;
 /** Bytes at the start of an entry that tell its series. */
 export const FINGERPRINT_BYTES = 16;
+/** More than any chunk holds; a reader makes room for so many. */
+const CHUNK_SAMPLES_MAX = 65_536;
 /** More than the foot ever takes; a damaged length must not make a reader allocate. */
 const FOOT_BYTES_MAX = 4096;
 
@@ -83,7 +87,8 @@ export function faultOfHead(bytes: Uint8Array): string | undefined {
   const reader = new ByteReader(bytes);
   if (reader.left < HEAD_BYTES || reader.uint32() !== MAGIC) return "it does not start as a block";
   const version = reader.uint32();
-  return version === VERSION ? undefined : `its layout has version ${version}, this program knows ${VERSION}`;
+  if (version >= VERSION_MIN && version <= VERSION) return undefined;
+  return `its layout has version ${version}, this program knows ${VERSION_MIN} to ${VERSION}`;
 }
 
 /** Appends an extent. */
@@ -107,7 +112,7 @@ export function readExtent(bytes: Uint8Array): SealedChunk[] {
     const minMs = reader.signed();
     const maxMs = minMs + reader.varint();
     const length = reader.varint();
-    if (length > reader.left || count > 8 * length) throw new BytesEndError(reader.at);
+    if (length > reader.left || count > CHUNK_SAMPLES_MAX) throw new BytesEndError(reader.at);
     chunks.push({ count, minMs, maxMs, bytes: bytes.subarray(reader.at, reader.at + length) });
     reader.skip(length);
   }

@@ -20,16 +20,35 @@ test("a double comes back bit by bit, whatever the one before", () => {
 });
 
 function anyRun(pick: Pick): SampleRun {
-  const count = 1 + pick(40);
+  const count = 1 + pick(pick(4) === 0 ? 300 : 40);
   const columns = emptyColumns(count);
-  const numbers = pick(4);
+  const numbers = pick(9);
+  const constant = anyDouble(pick);
+  let counter = pick(1_000_000);
   const kinds = pick(4);
   let ms = (pick(2) === 0 ? 1_768_478_400_000 : 0) - pick(2) * pick(10_000_000);
   let histogram = anyHistogram(pick);
+  const numberOf = (kind: number) => {
+    counter += pick(50);
+    const large = 2 ** pick(51) * (pick(3) - 1) + pick(2);
+    return (
+      [
+        pick(1000),
+        pick(10_000) / 100,
+        anyDouble(pick),
+        pick(1000) / 7,
+        constant,
+        counter,
+        large,
+        4096 * pick(2 ** 30),
+        counter / 1e9,
+      ][kind] ?? 0
+    );
+  };
   for (let i = 0; i < count; i++) {
     columns.timestampsMs[i] = ms;
     ms += pick(4) === 0 ? 1 + pick(2 ** 31) : 15_000;
-    columns.values[i] = [pick(1000), pick(10_000) / 100, anyDouble(pick), pick(1000) / 7][numbers] ?? 0;
+    columns.values[i] = numberOf(numbers);
     if (kinds === 1 && pick(6) === 0) columns.values[i] = STALE_NAN;
     if (kinds >= 2 && (kinds === 2 || pick(2) === 0)) {
       histogram = pick(3) === 0 ? anyHistogram(pick) : grown(histogram, pick(5));
@@ -87,10 +106,53 @@ test("common series take few bytes a sample", () => {
     return sealChunk(columns, 0, 120).bytes.length / 120;
   };
   const pick = random(3);
-  assert.ok(bytesOf(() => 1) < 2.2);
-  assert.ok(bytesOf((i) => i * 100 + pick(20)) < 3.2);
-  assert.ok(bytesOf(() => pick(10_000) / 100) < 4.2);
-  assert.ok(bytesOf(() => pick(2 ** 30) / 7) < 9.2);
+  assert.ok(bytesOf(() => 1) < 0.2);
+  assert.ok(bytesOf((i) => i * 100 + pick(20)) < 1);
+  assert.ok(bytesOf((i) => 4096 * (1000 + ((i * 7) % 50))) < 1);
+  assert.ok(bytesOf(() => pick(10_000) / 100) < 2);
+  assert.ok(bytesOf((i) => Math.sqrt(1e6 + i)) < 6);
+  assert.ok(bytesOf(() => pick(2 ** 30) / 7) < 8.2);
+});
+
+test("chunks of the layout before are read", () => {
+  const ok = (hex: string, want: readonly (readonly [ms: number, value: number])[]) => {
+    const read = emptyColumns(want.length);
+    readChunk({ count: want.length, bytes: Uint8Array.from(Buffer.from(hex, "hex")) }, read, 0);
+    const columns = emptyColumns(want.length);
+    for (const [i, [ms, value]] of want.entries()) {
+      columns.timestampsMs[i] = ms;
+      // A list of numbers does not keep the payload of a NaN.
+      columns.values[i] = Number.isNaN(value) ? STALE_NAN : value;
+    }
+    assert.equal(line(read), line(columns), hex);
+  };
+  ok("0080f8b698f866cf8db598f866020310000a040013", [
+    [1_768_478_400_000, 5],
+    [1_768_478_415_000, 7],
+    [1_768_478_430_001, 7],
+    [1_768_478_445_000, -3],
+  ]);
+  ok("0000d00f000c048827a8c301b2a878", [
+    [0, 0.25],
+    [1000, 1.5],
+    [2000, 100.0625],
+  ]);
+  ok("0009280900100e08182d4454fb21094007717a50dff19e0c086957148b0abf05c062f0ff", [
+    [-5, Math.PI],
+    [10, Math.E],
+    [20, -0],
+    [30, Number.POSITIVE_INFINITY],
+  ]);
+  ok("000200000c0f555555555555d53fb2182509fc4d0bfe0300000000000000", [
+    [1, 1 / 3],
+    [2, -1e300 / 7],
+    [3, 3 * Number.MIN_VALUE],
+  ]);
+  ok("00c8010000040604000202", [
+    [100, 1],
+    [200, Number.NaN],
+    [300, 2],
+  ]);
 });
 
 test("damaged bytes throw BytesEndError or give samples, and never run on", () => {

@@ -1,33 +1,47 @@
 /**
- * Runs of samples of one series, and the sealed chunk they become: a few bytes a sample, exact to the last bit.
+ * Runs of samples of one series, and the sealed chunk they become: about a byte a sample, exact to the last bit.
  *
- * A chunk is times as differences of differences, which samples are floats, histograms or stale markers, and then each
- * kind in the form that is shortest: whole and short decimal numbers as differences, other doubles as the bytes in which
- * they differ, or as they are.
+ * A chunk is times, then which samples are floats, histograms or stale markers where not all are floats, and then each kind
+ * in the form that is shortest: one number for all, whole and decimal numbers or bit patterns packed (`metric-bit-pack.ts`).
+ * Chunks of the layout before this one are read too.
  */
 
 import { ByteReader, BytesEndError } from "../model/byte-reader.ts";
 import { ByteWriter } from "../model/byte-writer.ts";
 import type { NativeHistogram } from "../model/histogram.ts";
 import type { SeriesSamples } from "../model/series.ts";
-import { doubleOf, readXor, sameBits, writeXor } from "./metric-double-codec.ts";
+import { PACKED_WHOLE_MAX, readPatterns, readWholes, writePatterns, writeWholes } from "./metric-bit-pack.ts";
+import { doubleOf, readXor, sameBits } from "./metric-double-codec.ts";
 import { readHistogram, writeHistogram } from "./metric-histogram-codec.ts";
 
 /** The NaN that marks a series as gone. */
 export const STALE_NAN = doubleOf(0x7ff0_0000, 2);
 
 const HAS_STARTS = 1;
+/** Not all samples are floats. */
+const HAS_KINDS = 2;
+/** Times are one step apart: the first and the step are all that is told. */
+const REGULAR_TIMES = 4;
+/** Marks the layout of packed numbers; without it all else is of the layout before. */
+const PACKED = 0x80;
 const KIND_FLOAT = 0;
 const KIND_HISTOGRAM = 1;
 const KIND_STALE = 2;
 const KIND_BITS = 4;
-/** Codings below this are the number of decimals of the scaled whole numbers that follow. */
-const DECIMALS_MAX = 4;
-const CODING_XOR = 14;
-const CODING_RAW = 15;
-const POWERS_OF_TEN = [1, 10, 100, 1000, 10_000] as const;
-/** Whole numbers up to here are stored as differences, which then fit a varint. */
-const WHOLE_MAX = 2 ** 50;
+/** Codings up to this are the number of decimals of the scaled whole numbers that follow. */
+const DECIMALS_MAX = 12;
+const CODING_PATTERNS = 14;
+/** With a number of decimals: all are the one number that follows. Alone: all are the eight bytes that follow. */
+const CODING_CONSTANT = 0x20;
+/** A byte follows: so many bits at the lower end are 0 in all whole numbers, and left out. */
+const CODING_SHIFTED = 0x40;
+const CODING_MASK = 0x0f;
+const POWERS_OF_TEN = Array.from({ length: DECIMALS_MAX + 1 }, (_, decimals) => 10 ** decimals);
+const SHIFT_MAX = 31;
+/** Codings of the layout before: up to four decimals, bytes that differ, or eight bytes each. */
+const OLD_DECIMALS_MAX = 4;
+const OLD_CODING_XOR = 14;
+const OLD_CODING_RAW = 15;
 
 /** Samples of one series without its labels, oldest first. */
 export type SampleRun = Omit<SeriesSamples, "labels">;
@@ -49,15 +63,23 @@ export interface SealedChunk {
 }
 
 const writer = new ByteWriter();
+/** Room for the numbers of a chunk; grows with the longest. */
+let scratch = new Float64Array(512);
 
 /** Encodes the samples `[from, to)` of a run; at least one. */
 export function sealChunk(run: SampleRun, from: number, to: number): SealedChunk {
   const { timestampsMs, values, histograms, startsMs } = run;
   const hasStarts = startsMs?.subarray(from, to).some((startMs) => startMs !== 0) === true;
+  const floats = floatsOf(values, histograms, from, to);
+  const hasKinds = floats.length < to - from;
+  const isRegular = hasEvenSteps(timestampsMs, from, to);
   writer.clear();
-  writer.byte(hasStarts ? HAS_STARTS : 0);
-  writeTimes(timestampsMs, from, to);
-  const floats = writeKinds(values, histograms, from, to);
+  writer.byte(PACKED | (hasStarts ? HAS_STARTS : 0) | (hasKinds ? HAS_KINDS : 0) | (isRegular ? REGULAR_TIMES : 0));
+  if (isRegular) {
+    writer.signed(timestampsMs[from] ?? 0);
+    if (to - from > 1) writer.signed((timestampsMs[from + 1] ?? 0) - (timestampsMs[from] ?? 0));
+  } else writeWholes(writer, timestampsMs, from, to);
+  if (hasKinds) writeKinds(values, histograms, from, to);
   writeFloats(floats);
   if (hasStarts) writeStarts(startsMs, from, to);
   if (histograms !== undefined) writeHistograms(histograms, from, to);
@@ -65,8 +87,25 @@ export function sealChunk(run: SampleRun, from: number, to: number): SealedChunk
     count: to - from,
     minMs: timestampsMs[from] ?? 0,
     maxMs: timestampsMs[to - 1] ?? 0,
-    bytes: writer.take(),
+    bytes: sharedBytes(writer.written()),
   };
+}
+
+/** Chunks share memory that threads can share: a page holds neighbours in time, which are forgotten together. */
+const PAGE_BYTES = 2 ** 18;
+let page = new SharedArrayBuffer(0);
+let pageUsed = 0;
+
+function sharedBytes(bytes: Uint8Array): Uint8Array {
+  if (bytes.length > PAGE_BYTES / 8) return bytes.slice();
+  if (pageUsed + bytes.length > page.byteLength) {
+    page = new SharedArrayBuffer(PAGE_BYTES);
+    pageUsed = 0;
+  }
+  const copy = new Uint8Array(page, pageUsed, bytes.length);
+  copy.set(bytes);
+  pageUsed += bytes.length;
+  return copy;
 }
 
 /** Numbers of a shared buffer: 64 KiB, which the last view on it keeps in memory. */
@@ -98,11 +137,41 @@ function zeros(count: number): Float64Array {
 export function readChunk(chunk: Pick<SealedChunk, "count" | "bytes">, columns: RunColumns, at: number): void {
   const reader = new ByteReader(chunk.bytes);
   const flags = reader.byte();
-  readTimes(reader, columns.timestampsMs, at, chunk.count);
-  const kinds = readKinds(reader, chunk.count);
-  readFloats(reader, columns.values, at, kinds);
-  if ((flags & HAS_STARTS) !== 0) readStarts(reader, columns, at, chunk.count);
+  const isPacked = (flags & PACKED) !== 0;
+  const { timestampsMs, values } = columns;
+  const { count } = chunk;
+  if (!isPacked) readOldTimes(reader, timestampsMs, at, count);
+  else if ((flags & REGULAR_TIMES) !== 0) readEvenTimes(reader, timestampsMs, at, count);
+  else readWholes(reader, timestampsMs, at, count);
+  const kinds = isPacked && (flags & HAS_KINDS) === 0 ? allFloats(count) : readKinds(reader, count);
+  if (isPacked) readFloats(reader, values, at, kinds);
+  else readOldFloats(reader, values, at, kinds);
+  if ((flags & HAS_STARTS) !== 0) readStarts(reader, columns, at, count);
   if (kinds.histograms > 0) readHistograms(reader, columns, at, kinds);
+}
+
+/** Samples of a chunk that is made of others, at most: a reader of a short window decodes all of it. */
+const JOINED_SAMPLES_MAX = 512;
+
+/** The same samples in fewer chunks, where neighbours are in order and short: each costs some twenty bytes of its own. */
+export function joinChunks(chunks: readonly SealedChunk[]): SealedChunk[] {
+  const joined: SealedChunk[] = [];
+  for (let first = 0; first < chunks.length; ) {
+    let count = chunks[first]?.count ?? 0;
+    let end = first + 1;
+    for (; end < chunks.length; end++) {
+      const next = chunks[end];
+      if (next === undefined || next.minMs <= (chunks[end - 1]?.maxMs ?? 0)) break;
+      if (count + next.count > JOINED_SAMPLES_MAX) break;
+      count += next.count;
+    }
+    const group = chunks.slice(first, end);
+    first = end;
+    const [run] = group.length > 1 ? readChunks(group) : [];
+    if (run === undefined) joined.push(...group);
+    else joined.push(sealChunk(run, 0, count));
+  }
+  return joined;
 }
 
 /** Decodes chunks into as few runs as there are that are each in order, as far as neighbours go. */
@@ -127,18 +196,22 @@ export function readChunks(chunks: readonly SealedChunk[]): RunColumns[] {
   return runs;
 }
 
-function writeTimes(timesMs: Float64Array, from: number, to: number): void {
-  let previousMs = 0;
-  let previousStepMs = 0;
-  for (let i = from; i < to; i++) {
-    const stepMs = (timesMs[i] ?? 0) - previousMs;
-    writer.signed(stepMs - previousStepMs);
-    previousMs += stepMs;
-    previousStepMs = stepMs;
+function hasEvenSteps(timesMs: Float64Array, from: number, to: number): boolean {
+  const step = (timesMs[from + 1] ?? 0) - (timesMs[from] ?? 0);
+  for (let i = from + 2; i < to; i++) if ((timesMs[i] as number) - (timesMs[i - 1] as number) !== step) return false;
+  return true;
+}
+
+function readEvenTimes(reader: ByteReader, timesMs: Float64Array, at: number, count: number): void {
+  let ms = reader.signed();
+  const stepMs = count > 1 ? reader.signed() : 0;
+  for (let i = at; i < at + count; i++) {
+    timesMs[i] = ms;
+    ms += stepMs;
   }
 }
 
-function readTimes(reader: ByteReader, timesMs: Float64Array, at: number, count: number): void {
+function readOldTimes(reader: ByteReader, timesMs: Float64Array, at: number, count: number): void {
   let ms = 0;
   let stepMs = 0;
   for (let i = at; i < at + count; i++) {
@@ -148,21 +221,41 @@ function readTimes(reader: ByteReader, timesMs: Float64Array, at: number, count:
   }
 }
 
-/** Writes lengths of stretches of one kind. @returns The values of the floats. */
-function writeKinds(
+/** The values of the floats, in place where all samples are floats. */
+function floatsOf(
   values: Float64Array,
   histograms: readonly (NativeHistogram | undefined)[] | undefined,
   from: number,
   to: number,
 ): Float64Array {
-  const floats = new Float64Array(to - from);
-  let floatCount = 0;
+  let others = 0;
+  for (let i = from; i < to; i++) if (kindOf(values[i] ?? 0, histograms?.[i]) !== KIND_FLOAT) others++;
+  if (others === 0) return from === 0 && to === values.length ? values : values.subarray(from, to);
+  const floats = new Float64Array(to - from - others);
+  let count = 0;
+  for (let i = from; i < to; i++) {
+    const value = values[i] ?? 0;
+    if (kindOf(value, histograms?.[i]) === KIND_FLOAT) floats[count++] = value;
+  }
+  return floats;
+}
+
+function kindOf(value: number, histogram: NativeHistogram | undefined): number {
+  if (histogram !== undefined) return KIND_HISTOGRAM;
+  return isStale(value) ? KIND_STALE : KIND_FLOAT;
+}
+
+/** Writes lengths of stretches of one kind. */
+function writeKinds(
+  values: Float64Array,
+  histograms: readonly (NativeHistogram | undefined)[] | undefined,
+  from: number,
+  to: number,
+): void {
   let kind = KIND_FLOAT;
   let length = 0;
   for (let i = from; i < to; i++) {
-    const value = values[i] ?? 0;
-    const here = histograms?.[i] !== undefined ? KIND_HISTOGRAM : isStale(value) ? KIND_STALE : KIND_FLOAT;
-    if (here === KIND_FLOAT) floats[floatCount++] = value;
+    const here = kindOf(values[i] ?? 0, histograms?.[i]);
     if (here !== kind) {
       writer.varint(length * KIND_BITS + kind);
       kind = here;
@@ -171,7 +264,6 @@ function writeKinds(
     length++;
   }
   writer.varint(length * KIND_BITS + kind);
-  return floats.subarray(0, floatCount);
 }
 
 /** Which samples of a chunk are of which kind. `of` is undefined where all are floats. */
@@ -180,6 +272,10 @@ interface Kinds {
   readonly floats: number;
   readonly histograms: number;
   readonly count: number;
+}
+
+function allFloats(count: number): Kinds {
+  return { of: undefined, floats: count, histograms: 0, count };
 }
 
 function readKinds(reader: ByteReader, count: number): Kinds {
@@ -203,46 +299,108 @@ function readKinds(reader: ByteReader, count: number): Kinds {
 }
 
 function writeFloats(floats: Float64Array): void {
-  if (floats.length === 0) return;
+  const count = floats.length;
+  if (count === 0) return;
   const decimals = decimalsOf(floats);
-  if (decimals !== undefined) {
-    const scale = POWERS_OF_TEN[decimals] ?? 1;
-    writer.byte(decimals);
-    let previous = 0;
-    for (const value of floats) {
-      const scaled = Math.round(value * scale);
-      writer.signed(scaled - previous);
-      previous = scaled;
+  if (decimals === undefined) {
+    if (floats.every((value) => sameBits(value, floats[0] ?? 0))) {
+      writer.byte(CODING_CONSTANT | CODING_PATTERNS);
+      writer.float64(floats[0] ?? 0);
+      return;
     }
+    writer.byte(CODING_PATTERNS);
+    writePatterns(writer, floats, 0, count);
     return;
   }
-  const start = writer.length;
-  writer.byte(CODING_XOR);
-  let previous = 0;
-  for (const value of floats) {
-    writeXor(writer, value, previous);
-    previous = value;
+  if (scratch.length < count) scratch = new Float64Array(2 * count);
+  const scaled = scratch;
+  const scale = POWERS_OF_TEN[decimals] as number; // in range: `decimalsOf` chose it
+  let isConstant = true;
+  let bits = 0;
+  for (let i = 0; i < count; i++) {
+    const whole = Math.round((floats[i] as number) * scale); // in range: the loop's bounds, here and below
+    scaled[i] = whole;
+    bits |= whole;
+    if (whole !== scaled[0]) isConstant = false;
   }
-  if (writer.length - start <= 1 + 8 * floats.length) return;
-  writer.clear(start);
-  writer.byte(CODING_RAW);
-  for (const value of floats) writer.float64(value);
+  if (isConstant) {
+    writer.byte(CODING_CONSTANT | decimals);
+    writer.signed(scaled[0] as number);
+    return;
+  }
+  // The lowest bit of all that is set; whole numbers are taken modulo 2^32, which keeps it.
+  const shift = bits === 0 ? SHIFT_MAX : 31 - Math.clz32(bits & -bits);
+  if (shift === 0) writer.byte(decimals);
+  else {
+    writer.byte(CODING_SHIFTED | decimals);
+    writer.byte(shift);
+    const divisor = 2 ** shift;
+    for (let i = 0; i < count; i++) scaled[i] = (scaled[i] as number) / divisor;
+  }
+  writeWholes(writer, scaled, 0, count);
 }
 
 function readFloats(reader: ByteReader, values: Float64Array, at: number, kinds: Kinds): void {
-  const coding = kinds.floats === 0 ? CODING_RAW : reader.byte();
+  const { of, floats, count } = kinds;
+  const from = of === undefined ? at : 0;
+  let into = values;
+  if (of !== undefined) {
+    if (scratch.length < floats) scratch = new Float64Array(2 * floats);
+    into = scratch;
+  }
+  if (floats > 0) readCoded(reader, into, from, floats);
+  if (of === undefined) return;
+  let next = 0;
+  for (let i = 0; i < count; i++) {
+    if (of[i] === KIND_FLOAT) copyDouble(into, next++, values, at + i);
+    else values[at + i] = of[i] === KIND_STALE ? STALE_NAN : Number.NaN;
+  }
+}
+
+/** Reads what `writeFloats` wrote. */
+function readCoded(reader: ByteReader, values: Float64Array, at: number, count: number): void {
+  const coding = reader.byte();
+  const decimals = coding & CODING_MASK;
+  if (decimals === CODING_PATTERNS) {
+    if ((coding & CODING_CONSTANT) === 0) readPatterns(reader, values, at, count);
+    else values.fill(reader.float64(), at, at + count);
+    return;
+  }
+  const scale = POWERS_OF_TEN[decimals];
+  if (scale === undefined) throw new BytesEndError(reader.at);
+  if ((coding & CODING_CONSTANT) !== 0) {
+    values.fill(reader.signed() / scale, at, at + count);
+    return;
+  }
+  const shift = (coding & CODING_SHIFTED) === 0 ? 0 : reader.byte();
+  if (shift > SHIFT_MAX) throw new BytesEndError(reader.at);
+  readWholes(reader, values, at, count);
+  if (shift === 0 && decimals === 0) return;
+  const factor = 2 ** shift;
+  for (let i = at; i < at + count; i++) values[i] = ((values[i] as number) * factor) / scale; // in range: the loop's bounds
+}
+
+/** Copies eight bytes, which keeps the payload of a NaN. */
+function copyDouble(from: Float64Array, at: number, to: Float64Array, toAt: number): void {
+  to[toAt] = from[at] as number; // in range: the caller's bounds
+}
+
+function readOldFloats(reader: ByteReader, values: Float64Array, at: number, kinds: Kinds): void {
+  const coding = kinds.floats === 0 ? OLD_CODING_RAW : reader.byte();
   const scale = POWERS_OF_TEN[coding] ?? 1;
-  if (coding > DECIMALS_MAX && coding !== CODING_XOR && coding !== CODING_RAW) throw new BytesEndError(reader.at);
+  if (coding > OLD_DECIMALS_MAX && coding !== OLD_CODING_XOR && coding !== OLD_CODING_RAW) {
+    throw new BytesEndError(reader.at);
+  }
   let previous = 0;
   for (let i = 0; i < kinds.count; i++) {
     const kind = kinds.of?.[i] ?? KIND_FLOAT;
     if (kind !== KIND_FLOAT) {
       values[at + i] = kind === KIND_STALE ? STALE_NAN : Number.NaN;
-    } else if (coding <= DECIMALS_MAX) {
+    } else if (coding <= OLD_DECIMALS_MAX) {
       previous += reader.signed();
       values[at + i] = previous / scale;
     } else {
-      previous = coding === CODING_XOR ? readXor(reader, previous) : reader.float64();
+      previous = coding === OLD_CODING_XOR ? readXor(reader, previous) : reader.float64();
       values[at + i] = previous;
     }
   }
@@ -251,21 +409,25 @@ function readFloats(reader: ByteReader, values: Float64Array, at: number, kinds:
 /** The least number of decimals with which all are whole numbers over a power of ten, exactly; undefined where there is none. */
 function decimalsOf(floats: Float64Array): number | undefined {
   let decimals = 0;
+  let firstAt = 0;
   for (let i = 0; i < floats.length; i++) {
-    const value = floats[i] ?? 0;
-    while (!isScaled(value, POWERS_OF_TEN[decimals] ?? 1)) {
+    const value = floats[i] as number; // in range: the loop's bounds
+    while (!isScaled(value, POWERS_OF_TEN[decimals] as number)) {
       decimals++;
+      firstAt = i;
       if (decimals > DECIMALS_MAX) return undefined;
     }
   }
   // More decimals than the first ones needed may be too many for them.
-  const scale = POWERS_OF_TEN[decimals] ?? 1;
-  return floats.every((value) => isScaled(value, scale)) ? decimals : undefined;
+  const scale = POWERS_OF_TEN[decimals] as number;
+  for (let i = 0; i < firstAt; i++) if (!isScaled(floats[i] as number, scale)) return undefined;
+  return decimals;
 }
 
 function isScaled(value: number, scale: number): boolean {
   const scaled = Math.round(value * scale);
-  return Math.abs(scaled) < WHOLE_MAX && !Object.is(scaled, -0) && sameBits(scaled / scale, value);
+  if (scaled / scale !== value || scaled > PACKED_WHOLE_MAX || scaled < -PACKED_WHOLE_MAX) return false;
+  return value !== 0 || !Object.is(value, -0);
 }
 
 function writeStarts(startsMs: Float64Array, from: number, to: number): void {

@@ -9,7 +9,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { fileBytes } from "../platform/files.ts";
 import { BlockWriter } from "./metric-block-writer.ts";
 import type { Block, MetricBlocks } from "./metric-blocks.ts";
-import type { SealedChunk } from "./metric-chunk.ts";
+import { joinChunks, type SealedChunk } from "./metric-chunk.ts";
 import { inFileOrder } from "./metric-file-order.ts";
 import { type MetricSeries, type NewestSample, NO_SAMPLE } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
@@ -52,7 +52,7 @@ export async function joinBlocks(blocks: MetricBlocks, table: SeriesTable, stop:
       const gathered = await gather(blocks, group, part);
       for (const series of part) {
         const found = gathered.get(series);
-        if (found !== undefined) writer.add(series, found.chunks, found.newest);
+        if (found !== undefined) writer.add(series, joinChunks(found.chunks), found.newest);
       }
       await writer.flush();
       await nextTurn();

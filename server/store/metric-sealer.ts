@@ -11,6 +11,7 @@ import { fileBytes } from "../platform/files.ts";
 import type { BlockCover } from "./metric-block-format.ts";
 import { BlockWriter } from "./metric-block-writer.ts";
 import type { MetricBlocks } from "./metric-blocks.ts";
+import { joinChunks } from "./metric-chunk.ts";
 import { inFileOrder } from "./metric-file-order.ts";
 import type { MetricHead } from "./metric-head.ts";
 import type { MetricLog } from "./metric-log.ts";
@@ -137,7 +138,7 @@ export class MetricSealer {
     try {
       for (const { series, belowMs, newest } of inFileOrder(targets)) {
         const taken = this.#measured(series, (one) => takeForBlock(one, belowMs));
-        writer.add(series, [...taken.inOrder, ...taken.late], newest);
+        writer.add(series, [...joinChunks(taken.inOrder), ...taken.late], newest);
         if (writer.isFull) await writer.flush();
         if (performance.now() >= this.#sliceEndsMs) await this.#pause();
       }

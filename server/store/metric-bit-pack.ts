@@ -1,0 +1,252 @@
+/**
+ * Columns of numbers packed into as few bits as the largest of 64 neighbours needs, exact to the last bit.
+ *
+ * Whole numbers are stored as what they are above the least of their differences, or above the least of themselves,
+ * whichever takes fewer bits; any other doubles as the folded differences of their bit patterns. A run is its first number,
+ * then blocks of at most 64: a byte with width and form, the least where the form has one, the bits (lowest first; of more
+ * than 32 the lower halves as they are, then the upper ones packed).
+ */
+
+import { type ByteReader, BytesEndError } from "../model/byte-reader.ts";
+import type { ByteWriter } from "../model/byte-writer.ts";
+
+const BLOCK = 64;
+const TWO_POW_32 = 2 ** 32;
+/** Whole numbers may lie so far from 0, so that differences of differences are exact. */
+export const PACKED_WHOLE_MAX = 2 ** 50;
+/** Differences, none negative. */
+const FORM_DELTA = 0;
+/** Differences above the least one, which is told. */
+const FORM_DELTA_ABOVE = 1;
+/** Numbers above the least one, which is told as its difference to the number before the block. */
+const FORM_ABOVE = 2;
+const FORM_SHIFT = 6;
+const WIDTH_MASK = 0x3f;
+const WHOLE_WIDTH_MAX = 53;
+const PATTERN_WIDTH_MAX = 64;
+
+/** Numbers of one block, in halves, and the words they are packed into. */
+const LOW = new Uint32Array(BLOCK);
+const HIGH = new Uint32Array(BLOCK);
+const WORDS = new Uint32Array(2 * BLOCK + 1);
+const WORD_BYTES = new Uint8Array(WORDS.buffer);
+
+/** Writes whole numbers `values[from, to)`, at least one, none further from 0 than `PACKED_WHOLE_MAX`. */
+export function writeWholes(out: ByteWriter, values: Float64Array, from: number, to: number): void {
+  let previous = values[from] as number; // in range: the caller's bounds, here and below
+  out.signed(previous);
+  for (let start = from + 1; start < to; start += BLOCK) {
+    const end = Math.min(to, start + BLOCK);
+    writeWholeBlock(out, values, { start, end, previous });
+    previous = values[end - 1] as number;
+  }
+}
+
+/** Reads what `writeWholes` wrote into `[at, at + count)`. Throws `BytesEndError` where it cannot have written that. */
+export function readWholes(reader: ByteReader, values: Float64Array, at: number, count: number): void {
+  let previous = reader.signed();
+  values[at] = previous;
+  const end = at + count;
+  for (let start = at + 1; start < end; start += BLOCK) {
+    const length = Math.min(BLOCK, end - start);
+    const head = reader.byte();
+    const form = head >>> FORM_SHIFT;
+    const width = head & WIDTH_MASK;
+    if (width > WHOLE_WIDTH_MAX || form > FORM_ABOVE) throw new BytesEndError(reader.at);
+    const least = form === FORM_DELTA ? 0 : reader.signed();
+    unpack(reader, length, width);
+    const isWide = width > 32;
+    if (form === FORM_ABOVE) {
+      const base = previous + least;
+      for (let i = 0; i < length; i++) {
+        values[start + i] = base + (LOW[i] as number) + (isWide ? (HIGH[i] as number) * TWO_POW_32 : 0);
+      }
+      previous = values[start + length - 1] as number;
+    } else if (isWide) {
+      for (let i = 0; i < length; i++) {
+        previous += least + (LOW[i] as number) + (HIGH[i] as number) * TWO_POW_32;
+        values[start + i] = previous;
+      }
+    } else {
+      for (let i = 0; i < length; i++) {
+        previous += least + (LOW[i] as number);
+        values[start + i] = previous;
+      }
+    }
+  }
+}
+
+/** Writes doubles `values[from, to)` of any kind, at least one; every bit is kept. */
+export function writePatterns(out: ByteWriter, values: Float64Array, from: number, to: number): void {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, 2 * values.length);
+  let low = bits[2 * from] as number; // in range: the caller's bounds, here and below
+  let high = bits[2 * from + 1] as number;
+  out.uint32(low);
+  out.uint32(high);
+  for (let start = from + 1; start < to; start += BLOCK) {
+    const length = Math.min(BLOCK, to - start);
+    let anyLow = 0;
+    let anyHigh = 0;
+    for (let i = 0; i < length; i++) {
+      const nextLow = bits[2 * (start + i)] as number;
+      const nextHigh = bits[2 * (start + i) + 1] as number;
+      const deltaLow = (nextLow - low) | 0;
+      const deltaHigh = (nextHigh - high - (nextLow < low ? 1 : 0)) | 0;
+      const sign = deltaHigh >> 31;
+      LOW[i] = (deltaLow << 1) ^ sign;
+      HIGH[i] = ((deltaHigh << 1) | (deltaLow >>> 31)) ^ sign;
+      anyLow |= LOW[i] as number;
+      anyHigh |= HIGH[i] as number;
+      low = nextLow;
+      high = nextHigh;
+    }
+    const width = anyHigh !== 0 ? 64 - Math.clz32(anyHigh) : 32 - Math.clz32(anyLow);
+    out.byte(width);
+    pack(out, length, width);
+  }
+}
+
+/** Reads what `writePatterns` wrote. Throws `BytesEndError` where it cannot have written that. */
+export function readPatterns(reader: ByteReader, values: Float64Array, at: number, count: number): void {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, 2 * values.length);
+  let low = reader.uint32();
+  let high = reader.uint32();
+  bits[2 * at] = low;
+  bits[2 * at + 1] = high;
+  const end = at + count;
+  for (let start = at + 1; start < end; start += BLOCK) {
+    const length = Math.min(BLOCK, end - start);
+    const width = reader.byte();
+    if (width > PATTERN_WIDTH_MAX) throw new BytesEndError(reader.at);
+    unpack(reader, length, width);
+    for (let i = 0; i < length; i++) {
+      const foldedLow = LOW[i] as number;
+      const foldedHigh = width > 32 ? (HIGH[i] as number) : 0;
+      const sign = -(foldedLow & 1);
+      const deltaLow = (((foldedLow >>> 1) | (foldedHigh << 31)) ^ sign) >>> 0;
+      const deltaHigh = (foldedHigh >>> 1) ^ sign;
+      const sum = low + deltaLow;
+      high = (high + deltaHigh + (sum >= TWO_POW_32 ? 1 : 0)) >>> 0;
+      low = sum >>> 0;
+      bits[2 * (start + i)] = low;
+      bits[2 * (start + i) + 1] = high;
+    }
+  }
+}
+
+interface WholeBlock {
+  readonly start: number;
+  readonly end: number;
+  /** The number before the block. */
+  readonly previous: number;
+}
+
+function writeWholeBlock(out: ByteWriter, values: Float64Array, { start, end, previous }: WholeBlock): void {
+  let least = Number.POSITIVE_INFINITY;
+  let most = Number.NEGATIVE_INFINITY;
+  let leastDelta = Number.POSITIVE_INFINITY;
+  let mostDelta = Number.NEGATIVE_INFINITY;
+  let before = previous;
+  for (let i = start; i < end; i++) {
+    const value = values[i] as number; // in range: the caller's bounds, here and below
+    const delta = value - before;
+    if (value < least) least = value;
+    if (value > most) most = value;
+    if (delta < leastDelta) leastDelta = delta;
+    if (delta > mostDelta) mostDelta = delta;
+    before = value;
+  }
+  const length = end - start;
+  let form = FORM_ABOVE;
+  let base = least - previous;
+  let width = widthOf(most - least);
+  let bits = length * width + bitsOfSigned(base);
+  const aboveWidth = widthOf(mostDelta - leastDelta);
+  const aboveBits = length * aboveWidth + bitsOfSigned(leastDelta);
+  if (aboveBits <= bits) [form, base, width, bits] = [FORM_DELTA_ABOVE, leastDelta, aboveWidth, aboveBits];
+  if (leastDelta >= 0) {
+    const plainWidth = widthOf(mostDelta);
+    if (length * plainWidth <= bits) [form, base, width] = [FORM_DELTA, 0, plainWidth];
+  }
+  out.byte((form << FORM_SHIFT) | width);
+  if (form !== FORM_DELTA) out.signed(base);
+  before = form === FORM_ABOVE ? previous + base : previous;
+  const isWide = width > 32;
+  for (let i = 0; i < length; i++) {
+    const value = values[start + i] as number;
+    const above = form === FORM_ABOVE ? value - before : value - before - base;
+    if (form !== FORM_ABOVE) before = value;
+    // Stored modulo 2^32.
+    LOW[i] = above;
+    if (isWide) HIGH[i] = above / TWO_POW_32;
+  }
+  pack(out, length, width);
+}
+
+/** Bits of a whole number from 0 to 2^53. */
+function widthOf(value: number): number {
+  return value < TWO_POW_32 ? 32 - Math.clz32(value) : 64 - Math.clz32(value / TWO_POW_32);
+}
+
+/** Bits of a number as `ByteWriter.signed` writes it. */
+function bitsOfSigned(value: number): number {
+  return 8 * Math.max(1, Math.ceil((widthOf(Math.abs(value)) + 1) / 7));
+}
+
+function pack(out: ByteWriter, length: number, width: number): void {
+  if (width === 0) return;
+  if (width <= 32) {
+    packHalf(out, LOW, length, width);
+    return;
+  }
+  packHalf(out, LOW, length, 32);
+  packHalf(out, HIGH, length, width - 32);
+}
+
+function packHalf(out: ByteWriter, numbers: Uint32Array, length: number, width: number): void {
+  let word = 0;
+  let used = 0;
+  let at = 0;
+  for (let i = 0; i < length; i++) {
+    const number = numbers[i] as number; // in range: a block has at most as many
+    word |= number << used;
+    used += width;
+    if (used >= 32) {
+      WORDS[at++] = word;
+      used -= 32;
+      word = used === 0 ? 0 : number >>> (width - used);
+    }
+  }
+  WORDS[at] = word;
+  out.raw(WORD_BYTES.subarray(0, (length * width + 7) >>> 3));
+}
+
+function unpack(reader: ByteReader, length: number, width: number): void {
+  if (width <= 32) {
+    unpackHalf(reader, LOW, length, width);
+    return;
+  }
+  unpackHalf(reader, LOW, length, 32);
+  unpackHalf(reader, HIGH, length, width - 32);
+}
+
+function unpackHalf(reader: ByteReader, numbers: Uint32Array, length: number, width: number): void {
+  if (width === 0) {
+    numbers.fill(0, 0, length);
+    return;
+  }
+  reader.copyTo(WORD_BYTES, (length * width + 7) >>> 3);
+  const mask = width === 32 ? -1 : (1 << width) - 1;
+  let used = 0;
+  let at = 0;
+  for (let i = 0; i < length; i++) {
+    let number = (WORDS[at] as number) >>> used; // in range: what is read ends in the last word at most
+    used += width;
+    if (used >= 32) {
+      at++;
+      used -= 32;
+      if (used > 0) number |= (WORDS[at] as number) << (width - used);
+    }
+    numbers[i] = number & mask;
+  }
+}
