@@ -24,6 +24,7 @@ import {
 } from "./http1-head.ts";
 import { HeadBuilder } from "./http1-head-builder.ts";
 import { LineAssembler } from "./line-assembler.ts";
+import { markAt } from "./message-mark.ts";
 
 /** Longest head; a longer one is taken as far as it goes, and framing is lost behind it. */
 export const HEAD_BYTES_MAX = 262_144;
@@ -520,18 +521,6 @@ export class Http1Stream {
 }
 
 const NO_BYTES = new Uint8Array(0);
-
-function markAt(slice: StreamSlice, at: number): MessageMark {
-  return {
-    startNs: slice.timeNs,
-    endNs: slice.timeNs,
-    seq: (slice.seq + at) >>> 0,
-    bytes: 0,
-    tid: slice.tid,
-    pid: slice.pid,
-    lastTid: slice.tid,
-  };
-}
 
 /** May the line under way be a header that is read, or go on with one? */
 function isWanted(line: LineAssembler): boolean {

@@ -5,6 +5,7 @@
 import { HTTP1 } from "./http1.ts";
 import { GRPC, HTTP2 } from "./http2.ts";
 import type { Protocol } from "./protocol.ts";
+import { REDIS } from "./redis.ts";
 
 /** Every protocol that has a parser. */
-export const PROTOCOLS: readonly Protocol[] = [HTTP2, GRPC, HTTP1];
+export const PROTOCOLS: readonly Protocol[] = [HTTP2, GRPC, HTTP1, REDIS];

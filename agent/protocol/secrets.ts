@@ -233,3 +233,17 @@ export function hasDigit(text: string): boolean {
   }
   return false;
 }
+
+/** What stands between the parts of a key, a channel or another compound name. */
+const NAME_BREAKS = /[:/|.,;@#&=\s{}[\]]+/;
+
+/** May a compound name, such as the key `session:4f9a…`, hold a secret in one of its parts? */
+export function looksSecretName(name: string): boolean {
+  if (looksSecret(name)) return true;
+  let previous = "";
+  for (const part of name.split(NAME_BREAKS)) {
+    if (isToldSecret(previous, part)) return true;
+    previous = part;
+  }
+  return false;
+}

@@ -1,0 +1,116 @@
+/**
+ * Exchanges out of Redis' commands and replies: names, attributes, status.
+ *
+ * @see OpenTelemetry semantic conventions for Redis spans
+ */
+
+import type { Exchange, ExchangeStatus, MessageMark } from "./exchange.ts";
+import { type CommandName, commandText, storedProcedure } from "./redis-command.ts";
+import { isErrorReply, type Reply } from "./redis-reply.ts";
+import type { Command } from "./redis-request.ts";
+
+/** Errors that are the server's state and not the command's fault. */
+const SERVER_FAULTS: ReadonlySet<string> = new Set(
+  "OOM LOADING BUSY MASTERDOWN CLUSTERDOWN TRYAGAIN READONLY MISCONF NOREPLICAS NOGOODSLAVE IOERR UNBLOCKED".split(" "),
+);
+/** The command belongs to another node: the client goes there, and nothing has failed. */
+const REDIRECTS: ReadonlySet<string> = new Set(["MOVED", "ASK"]);
+/** Code of an error whose first word is none. */
+const ERROR_CODE = "ERR";
+const CODE = /^[A-Z][A-Z0-9_]{1,31}$/;
+
+type Attributes = Record<string, string | number | boolean>;
+
+/** The exchange that a command begins. `namespace` is the number of the database, empty where it is not known. */
+export function exchangeOfCommand(
+  command: Command,
+  name: CommandName,
+  mark: MessageMark,
+  setting: { readonly namespace: string; readonly redaction: boolean },
+): Exchange {
+  const text = commandText(name, command.words, command.count, setting.redaction);
+  const attributes: Attributes = { "db.system.name": "redis", "db.operation.name": name.full, "db.query.text": text };
+  if (setting.namespace !== "") attributes["db.namespace"] = setting.namespace;
+  const stored = storedProcedure(name.verb, command.words);
+  if (stored !== "") attributes["db.stored_procedure.name"] = stored;
+  return {
+    protocol: "redis",
+    type: "request",
+    op: name.verb,
+    resource: text,
+    endpoint: name.full,
+    status: "unknown",
+    code: "",
+    id: "",
+    stream: 0,
+    version: "",
+    request: mark,
+    response: undefined,
+    context: undefined,
+    attributes,
+    cutShort: "",
+  };
+}
+
+/** The exchange of a reply whose command was not seen. */
+export function exchangeOfReply(reply: Reply, mark: MessageMark): Exchange {
+  const exchange: Exchange = {
+    protocol: "redis",
+    type: "response",
+    op: "",
+    resource: "",
+    endpoint: "redis",
+    status: "unknown",
+    code: "",
+    id: "",
+    stream: 0,
+    version: "",
+    request: undefined,
+    response: undefined,
+    context: undefined,
+    attributes: { "db.system.name": "redis" },
+    cutShort: "",
+  };
+  answerCommand(exchange, reply, mark);
+  exchange.type = "response";
+  return exchange;
+}
+
+/** Enters the reply to a command, or what was seen of it. */
+export function answerCommand(exchange: Exchange, reply: Reply, mark: MessageMark): void {
+  exchange.type = "exchange";
+  exchange.response = mark;
+  if (!isErrorReply(reply)) {
+    exchange.status = "ok";
+    return;
+  }
+  const code = errorCode(reply.word);
+  exchange.code = code;
+  exchange.status = statusOf(code);
+  const attributes = attributesOf(exchange);
+  attributes["db.response.status_code"] = code;
+  if (exchange.status === "server_error") attributes["error.type"] = code;
+}
+
+/** Enters why an exchange ended before its end. */
+export function cutCommandShort(exchange: Exchange, reason: string): void {
+  exchange.cutShort = reason;
+  if (reason === "timeout" && exchange.type === "request") exchange.status = "timeout";
+  if (reason !== "gap" && exchange.type === "request") attributesOf(exchange)["error.type"] = reason;
+}
+
+function errorCode(line: string): string {
+  const space = line.indexOf(" ");
+  const word = space < 0 ? line : line.slice(0, space);
+  return CODE.test(word) ? word : ERROR_CODE;
+}
+
+function statusOf(code: string): ExchangeStatus {
+  if (REDIRECTS.has(code)) return "ok";
+  return SERVER_FAULTS.has(code) ? "server_error" : "client_error";
+}
+
+/** Exchanges made here hold an object of this module's own making, which grows until the exchange is finished. */
+function attributesOf(exchange: Exchange): Attributes {
+  return exchange.attributes as Attributes;
+}
