@@ -1,0 +1,133 @@
+/**
+ * Bombs and floods over HTTP and gRPC, each alone and ten at once: refused by the right rule, at once and within memory,
+ * counted under a reason, while good traffic goes on.
+ */
+
+import { parseArgs } from "node:util";
+import { oneTruthFault } from "../one-truth.ts";
+import { Program, sleep } from "../program.ts";
+import { type SuiteOutcome, SuiteReport } from "../suite.ts";
+import { grpcBombs } from "./grpc-bombs.ts";
+import { type Bomb, httpBombs, type Refusal, sendRaw, type Target } from "./http-bombs.ts";
+import { http2Floods } from "./http2-floods.ts";
+import { GoodTraffic, MemoryPeak, p99, settle } from "./watch.ts";
+
+const MIB = 2 ** 20;
+const AT_ONCE = 10;
+/** Beyond what a plain refusal takes at the same time. */
+const REFUSED_MS_MAX = 100;
+/** What is legal and heavy is answered once all of it was looked at. */
+const LEGAL_MS_MAX = 3_000;
+const MORE_BYTES_MAX = 64 * MIB;
+/** What is too slow or too large is so each time; a machine with other work is so now and then. */
+const ATTEMPTS_MAX = 3;
+const QUIET_MS = 5_000;
+/** Good requests may take twice their quiet time; below this they are quick, whatever they took before. */
+const GOOD_MS_FLOOR = 50;
+/** With others at once, a body may find the room for bodies full: that is retryable. */
+const NO_ROOM = ["503", "grpc 14"];
+
+/** Runs the suite. `--only TEXT` runs bombs whose name holds a text. */
+export async function runLimits({ args }: { readonly args: readonly string[] }): Promise<SuiteOutcome> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { only: { type: "string" } },
+    allowPositionals: true,
+    strict: false,
+  });
+  const only = typeof values.only === "string" ? values.only : "";
+  const report = new SuiteReport();
+  const bombs = [...httpBombs(), ...grpcBombs(), ...http2Floods()].filter(({ name }) => name.includes(only));
+  const program = await Program.start(["--capture", "off"]);
+  try {
+    await attack(program, bombs, report);
+    report.add("one truth after all", await oneTruthFault(program, { withOrphans: true }));
+    report.add("stops cleanly", (await program.stop()) === 0 ? "" : "the exit status is not 0");
+  } finally {
+    await program.discard();
+  }
+  return report.outcome;
+}
+
+async function attack(program: Program, bombs: readonly Bomb[], report: SuiteReport): Promise<void> {
+  const target: Target = {
+    http: program.http.replace("http://", ""),
+    otlpHttp: program.otlpHttp.replace("http://", ""),
+    otlpGrpc: program.otlpGrpc,
+  };
+  const { http, otlpHttp, otlpGrpc } = program;
+  const traffic = new GoodTraffic({ http, otlpHttp, otlpGrpc });
+  const memory = new MemoryPeak(program.pid);
+  const quiet: { writes: number[]; queries: number[] } = { writes: [], queries: [] };
+  const busy: typeof quiet = { writes: [], queries: [] };
+  const faults: string[] = [];
+  const note = async (into: typeof quiet): Promise<string> => {
+    const seen = await traffic.take();
+    into.writes.push(...seen.writesMs);
+    into.queries.push(...seen.queriesMs);
+    faults.push(...seen.faults);
+    return `good ${Math.round(Math.max(0, ...seen.writesMs, ...seen.queriesMs))} ms`;
+  };
+  await sleep(2_000); // the first requests warm the server up
+  await traffic.take();
+  await sleep(QUIET_MS);
+  await note(quiet);
+  for (const bomb of bombs) {
+    for (const count of [1, AT_ONCE]) {
+      const { fault, figures } = await throwBomb(bomb, { count, target, memory });
+      report.add(`${bomb.name}, ${count} at once (${figures}, ${await note(busy)})`, fault);
+    }
+    await sleep(100);
+    await note(quiet);
+  }
+  await sleep(QUIET_MS);
+  await note(quiet);
+  await traffic.stop();
+  report.add("good requests are all answered", faults.slice(0, 5).join("\n"));
+  for (const what of ["writes", "queries"] as const) {
+    const [quietMs, busyMs] = [p99(quiet[what]), p99(busy[what])];
+    const allowedMs = Math.max(GOOD_MS_FLOOR, 2 * quietMs);
+    const figures = `p99 of good ${what} ${busyMs.toFixed(1)} ms, quiet ${quietMs.toFixed(1)} ms`;
+    report.add(figures, busyMs <= allowedMs ? "" : `more than ${allowedMs.toFixed(1)} ms`);
+  }
+}
+
+interface Throw {
+  readonly count: number;
+  readonly target: Target;
+  readonly memory: MemoryPeak;
+}
+
+async function throwBomb(bomb: Bomb, { count, target, memory }: Throw): Promise<{ fault: string; figures: string }> {
+  const all = <T>(make: () => Promise<T>) => Promise.all(Array.from({ length: count }, make));
+  const limitMs = bomb.isLegal === true ? LEGAL_MS_MAX * count : REFUSED_MS_MAX;
+  const wants = count === 1 ? bomb.wants : [...bomb.wants, ...NO_ROOM];
+  let fault = "";
+  let figures = "";
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+    await settle();
+    const plain = await all(() => plainRefusal(target));
+    const before = memory.reset();
+    const refusals = await all(() => bomb.send(target));
+    const moreBytes = memory.peak() - before;
+    const plainMs = Math.max(...plain.map(({ tookMs }) => tookMs));
+    const tookMs = Math.max(...refusals.map(({ tookMs }) => tookMs));
+    const outcomes = [...new Set(refusals.map(({ outcome }) => outcome))];
+    figures = `${outcomes.join(" and ")}, ${Math.round(tookMs)} ms, plain ${Math.round(plainMs)} ms, ${Math.round(moreBytes / MIB)} MiB`;
+    const faults = refusals
+      .map(({ outcome, fault, text }) => (wants.includes(outcome) ? fault : `${outcome}: ${text.slice(0, 200)}`))
+      .filter((one) => one !== "");
+    if (faults.length > 0) return { fault: faults.slice(0, 3).join("\n"), figures };
+    const slow = tookMs > limitMs + plainMs ? `it took ${tookMs.toFixed(0)} ms` : "";
+    const large = moreBytes > MORE_BYTES_MAX ? `it took ${Math.round(moreBytes / MIB)} MiB` : "";
+    fault = [slow, large].filter((one) => one !== "").join("; ");
+    if (fault === "") break;
+  }
+  return { fault, figures };
+}
+
+/** A request that is refused for no more than a wrong byte. */
+function plainRefusal({ otlpHttp }: Target): Promise<Refusal> {
+  const headers = { "content-type": "application/x-protobuf", "content-length": "1" };
+  return sendRaw({ address: otlpHttp, path: "/v1/traces", headers, body: [Buffer.from([7])] });
+}

@@ -1,0 +1,74 @@
+/** What a program under attack does: the memory it takes, and what good traffic gets meanwhile. */
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { Worker } from "node:worker_threads";
+import { sleep } from "../program.ts";
+import type { TrafficOptions, TrafficSeen } from "./good-traffic.ts";
+
+/** Peak of a process' resident memory. Writing to `clear_refs` sets it back, so that no peak is missed between looks. */
+export class MemoryPeak {
+  readonly #pid: number;
+
+  constructor(pid: number) {
+    this.#pid = pid;
+  }
+
+  /** Sets the peak back to what is resident. @returns That. */
+  reset(): number {
+    writeFileSync(`/proc/${this.#pid}/clear_refs`, "5");
+    return this.#read("VmRSS");
+  }
+
+  /** The most that was resident since. */
+  peak(): number {
+    return this.#read("VmHWM");
+  }
+
+  #read(name: string): number {
+    const status = readFileSync(`/proc/${this.#pid}/status`, "utf8");
+    return Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? "0") * 1024;
+  }
+}
+
+/** Good traffic from a thread of its own, so that the sender of bombs does not slow it down. */
+export class GoodTraffic {
+  readonly #worker: Worker;
+
+  constructor(options: TrafficOptions) {
+    this.#worker = new Worker(new URL("./good-traffic.ts", import.meta.url), { workerData: options });
+  }
+
+  /** What was seen since the last call. */
+  take(): Promise<TrafficSeen> {
+    return this.#ask("take");
+  }
+
+  /** Ends it. @returns What was seen since the last `take`. */
+  async stop(): Promise<TrafficSeen> {
+    const seen = await this.#ask("stop");
+    await this.#worker.terminate();
+    return seen;
+  }
+
+  #ask(what: "take" | "stop"): Promise<TrafficSeen> {
+    return new Promise((resolve, reject) => {
+      this.#worker.once("message", (seen: TrafficSeen) => {
+        this.#worker.off("error", reject);
+        resolve(seen);
+      });
+      this.#worker.once("error", reject);
+      this.#worker.postMessage(what);
+    });
+  }
+}
+
+/** Waits until nothing is under way and the collector had its turn. */
+export function settle(): Promise<void> {
+  return sleep(300);
+}
+
+/** The value that a hundredth of all exceed; 0 where there are none. */
+export function p99(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * 0.99))] ?? 0;
+}
