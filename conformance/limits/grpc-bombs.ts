@@ -1,9 +1,9 @@
 /** Bombs over gRPC: messages that are too long, lie, or become too much. */
 
 import { type ClientHttp2Session, connect } from "node:http2";
-import { oracleDecodeStatus } from "./status.ts";
 import { BODY_BYTES_MAX, protobufBombs } from "./bodies.ts";
 import { type Bomb, compressedBombs, type Refusal, type Target } from "./http-bombs.ts";
+import { oracleDecodeStatus } from "./status.ts";
 
 const PREFIX_BYTES = 5;
 const ANSWER_MS_MAX = 30_000;
@@ -112,7 +112,11 @@ export function grpcBombs(): Bomb[] {
   });
   const bombs = [
     bomb("a message of 65 MiB", [RESOURCE_EXHAUSTED], { message: Buffer.alloc(BODY_BYTES_MAX + 1) }),
-    bomb("a message that tells of 4 GiB", [RESOURCE_EXHAUSTED], { message: Buffer.alloc(10), told: 2 ** 32 - 1, isOpen: true }),
+    bomb("a message that tells of 4 GiB", [RESOURCE_EXHAUSTED], {
+      message: Buffer.alloc(10),
+      told: 2 ** 32 - 1,
+      isOpen: true,
+    }),
     bomb("a message that is shorter than it tells", [INVALID_ARGUMENT], { message: Buffer.alloc(10), told: 1_000 }),
     bomb("an unknown compression", ["grpc 12"], { message: Buffer.alloc(10), encoding: "br" }),
     bomb("a compressed message without its compression", ["grpc 13"], { message: Buffer.alloc(10), flag: 1 }),

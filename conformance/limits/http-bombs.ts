@@ -91,7 +91,8 @@ function answerFault(head: string, headers: Readonly<Record<string, string>>): s
   const status = /^HTTP\/1\.1 (\d+)/.exec(head)?.[1] ?? "";
   const type = /^content-type: ([^\r]*)/im.exec(head)?.[1] ?? "none";
   const asked = headers["content-type"] ?? "";
-  if ((status === "503" || status === "429") && !/^retry-after: \d+/im.test(head)) return `${status} without Retry-After`;
+  if ((status === "503" || status === "429") && !/^retry-after: \d+/im.test(head))
+    return `${status} without Retry-After`;
   if (headers["x-form"] === "otlp" && type !== asked && status !== "415") return `the answer to ${asked} is ${type}`;
   return "";
 }
@@ -99,7 +100,11 @@ function answerFault(head: string, headers: Readonly<Record<string, string>>): s
 const OTLP = { "content-type": "application/x-protobuf", "x-form": "otlp" };
 
 /** A body with its length told. */
-function told(body: Uint8Array, headers: Readonly<Record<string, string>>, path = "/v1/traces"): Omit<RawRequest, "address"> {
+function told(
+  body: Uint8Array,
+  headers: Readonly<Record<string, string>>,
+  path = "/v1/traces",
+): Omit<RawRequest, "address"> {
   return { path, headers: { ...headers, "content-length": String(body.length) }, body: [body] };
 }
 
@@ -111,11 +116,20 @@ function chunked(pieces: Iterable<Uint8Array>, headers: Readonly<Record<string, 
       yield Buffer.from("\r\n");
     }
   };
-  return { path: "/v1/traces", headers: { ...headers, "transfer-encoding": "chunked" }, body: { [Symbol.iterator]: framed } };
+  return {
+    path: "/v1/traces",
+    headers: { ...headers, "transfer-encoding": "chunked" },
+    body: { [Symbol.iterator]: framed },
+  };
 }
 
 /** Compressed bodies that are more than a body may be, or lie, by the name of their encoding. */
-export function compressedBombs(): { readonly name: string; readonly encoding: string; readonly bytes: Buffer; readonly wants: "too_large" | "broken" }[] {
+export function compressedBombs(): {
+  readonly name: string;
+  readonly encoding: string;
+  readonly bytes: Buffer;
+  readonly wants: "too_large" | "broken";
+}[] {
   const over = Buffer.alloc(BODY_BYTES_MAX + MIB);
   const gzip = gzipSync(over);
   const zstd = zstdCompressSync(over);
@@ -139,10 +153,25 @@ export function compressedBombs(): { readonly name: string; readonly encoding: s
     { name: "zstd of 900 frames", encoding: "zstd", bytes: frames, wants: "too_large" },
     { name: "zstd with a window of 2 GiB", encoding: "zstd", bytes: zstdWindow(), wants: "broken" },
     { name: "deflate of 65 MiB", encoding: "deflate", bytes: deflateSync(over), wants: "too_large" },
-    { name: "deflate of 512 MiB", encoding: "deflate", bytes: deflateSync(Buffer.alloc(512 * MIB)), wants: "too_large" },
+    {
+      name: "deflate of 512 MiB",
+      encoding: "deflate",
+      bytes: deflateSync(Buffer.alloc(512 * MIB)),
+      wants: "too_large",
+    },
     { name: "snappy of 65 MiB", encoding: "snappy", bytes: Buffer.from(encodeSnappy(over)), wants: "too_large" },
-    { name: "snappy that tells of 2 GiB", encoding: "snappy", bytes: Buffer.from([0x80, 0x80, 0x80, 0x80, 0x08, 0, 97]), wants: "too_large" },
-    { name: "snappy that tells of 10 MiB", encoding: "snappy", bytes: Buffer.from([0x80, 0x80, 0x80, 0x05, 0, 97]), wants: "broken" },
+    {
+      name: "snappy that tells of 2 GiB",
+      encoding: "snappy",
+      bytes: Buffer.from([0x80, 0x80, 0x80, 0x80, 0x08, 0, 97]),
+      wants: "too_large",
+    },
+    {
+      name: "snappy that tells of 10 MiB",
+      encoding: "snappy",
+      bytes: Buffer.from([0x80, 0x80, 0x80, 0x05, 0, 97]),
+      wants: "broken",
+    },
     { name: "noise as gzip", encoding: "gzip", bytes: Buffer.alloc(MIB, 0x5a), wants: "broken" },
     { name: "noise as zstd", encoding: "zstd", bytes: Buffer.alloc(MIB, 0x5a), wants: "broken" },
   ];
@@ -181,7 +210,11 @@ export function httpBombs(): Bomb[] {
   const over = Buffer.alloc(BODY_BYTES_MAX + 1);
   const bombs: Bomb[] = [
     otlp("65 MiB told", ["413"], told(over, OTLP)),
-    otlp("a length of 100 GB", ["413"], { path: "/v1/traces", headers: { ...OTLP, "content-length": "100000000000" }, body: [] }),
+    otlp("a length of 100 GB", ["413"], {
+      path: "/v1/traces",
+      headers: { ...OTLP, "content-length": "100000000000" },
+      body: [],
+    }),
     otlp("65 MiB in chunks", ["413"], chunked([over], OTLP)),
     otlp("chunks without end", ["413"], chunked(endless(), OTLP)),
     otlp("2,000,000 chunks of a byte", ["400"], {
@@ -189,14 +222,46 @@ export function httpBombs(): Bomb[] {
       headers: { ...OTLP, "transfer-encoding": "chunked" },
       body: [Buffer.alloc(6 * CHUNKS, "1\r\na\r\n"), Buffer.from("0\r\n\r\n")],
     }),
-    otlp("two lengths", ["400"], { path: "/v1/traces", headers: { ...OTLP, "content-length": "5\r\ncontent-length: 6" }, body: [Buffer.alloc(6)] }),
-    otlp("a length and chunks", ["400"], { path: "/v1/traces", headers: { ...OTLP, "content-length": "5", "transfer-encoding": "chunked" }, body: [Buffer.from("5\r\nabcde\r\n0\r\n\r\n")] }),
-    otlp("a negative length", ["400"], { path: "/v1/traces", headers: { ...OTLP, "content-length": "-1" }, body: [Buffer.alloc(6)] }),
-    otlp("a chunk of 2^64 bytes", ["400", "413"], { path: "/v1/traces", headers: { ...OTLP, "transfer-encoding": "chunked" }, body: [Buffer.from("FFFFFFFFFFFFFFFFF\r\nabc")] }),
-    otlp("an extension of a chunk of a mebibyte", ["413", "400"], { path: "/v1/traces", headers: { ...OTLP, "transfer-encoding": "chunked" }, body: [Buffer.from(`5;${"a".repeat(MIB)}`)] }),
-    otlp("a header of a mebibyte", ["431"], { path: "/v1/traces", headers: { ...OTLP, "x-long": "a".repeat(MIB) }, body: [] }),
-    otlp("100,000 headers", ["431"], { path: "/v1/traces", headers: { ...OTLP, "x-many": `a\r\n${"x: y\r\n".repeat(100_000)}z: z` }, body: [] }),
-    otlp("an encoding in an encoding", ["400", "415"], told(gzipSync(Buffer.alloc(100)), { ...OTLP, "content-encoding": "gzip, gzip" })),
+    otlp("two lengths", ["400"], {
+      path: "/v1/traces",
+      headers: { ...OTLP, "content-length": "5\r\ncontent-length: 6" },
+      body: [Buffer.alloc(6)],
+    }),
+    otlp("a length and chunks", ["400"], {
+      path: "/v1/traces",
+      headers: { ...OTLP, "content-length": "5", "transfer-encoding": "chunked" },
+      body: [Buffer.from("5\r\nabcde\r\n0\r\n\r\n")],
+    }),
+    otlp("a negative length", ["400"], {
+      path: "/v1/traces",
+      headers: { ...OTLP, "content-length": "-1" },
+      body: [Buffer.alloc(6)],
+    }),
+    otlp("a chunk of 2^64 bytes", ["400", "413"], {
+      path: "/v1/traces",
+      headers: { ...OTLP, "transfer-encoding": "chunked" },
+      body: [Buffer.from("FFFFFFFFFFFFFFFFF\r\nabc")],
+    }),
+    otlp("an extension of a chunk of a mebibyte", ["413", "400"], {
+      path: "/v1/traces",
+      headers: { ...OTLP, "transfer-encoding": "chunked" },
+      body: [Buffer.from(`5;${"a".repeat(MIB)}`)],
+    }),
+    otlp("a header of a mebibyte", ["431"], {
+      path: "/v1/traces",
+      headers: { ...OTLP, "x-long": "a".repeat(MIB) },
+      body: [],
+    }),
+    otlp("100,000 headers", ["431"], {
+      path: "/v1/traces",
+      headers: { ...OTLP, "x-many": `a\r\n${"x: y\r\n".repeat(100_000)}z: z` },
+      body: [],
+    }),
+    otlp(
+      "an encoding in an encoding",
+      ["400", "415"],
+      told(gzipSync(Buffer.alloc(100)), { ...OTLP, "content-encoding": "gzip, gzip" }),
+    ),
   ];
   for (const { name, encoding, bytes, wants } of compressedBombs()) {
     const statuses = wants === "broken" ? ["400"] : ["413"];
@@ -208,7 +273,9 @@ export function httpBombs(): Bomb[] {
     bombs.push({ ...otlp(body.name, wanted(body), request), isLegal: body.wants !== "malformed" });
   }
   const zipped = gzipSync(protobufBombs()[0]?.bytes ?? "");
-  bombs.push(otlp("5,000,000 empty spans in gzip", ["200", "400"], told(zipped, { ...OTLP, "content-encoding": "gzip" })));
+  bombs.push(
+    otlp("5,000,000 empty spans in gzip", ["200", "400"], told(zipped, { ...OTLP, "content-encoding": "gzip" })),
+  );
   return bombs;
 }
 

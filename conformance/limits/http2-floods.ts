@@ -7,7 +7,17 @@ const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 const FRAME_HEAD_BYTES = 9;
 const FLOOD_MS_MAX = 5_000;
 const PIECE_BYTES = 64 * 1024;
-const TYPE = { data: 0, headers: 1, priority: 2, reset: 3, settings: 4, ping: 6, goaway: 7, windowUpdate: 8, continuation: 9 } as const;
+const TYPE = {
+  data: 0,
+  headers: 1,
+  priority: 2,
+  reset: 3,
+  settings: 4,
+  ping: 6,
+  goaway: 7,
+  windowUpdate: 8,
+  continuation: 9,
+} as const;
 const END_HEADERS = 4;
 const END_STREAM = 1;
 
@@ -97,12 +107,23 @@ function floods(): Flood[] {
     },
     {
       name: "calls without end that are never answered",
-      piece: (round) => repeated(500, (index) => frame(TYPE.headers, END_HEADERS, streamOf(round * 500 + index), REQUEST)),
+      piece: (round) =>
+        repeated(500, (index) => frame(TYPE.headers, END_HEADERS, streamOf(round * 500 + index), REQUEST)),
     },
     { name: "SETTINGS", piece: () => repeated(1_000, () => settings) },
     { name: "PING", piece: () => repeated(1_000, () => ping) },
-    { name: "empty DATA", first: frame(TYPE.headers, END_HEADERS, 1, REQUEST), piece: () => repeated(1_000, () => frame(TYPE.data, 0, 1)) },
-    { name: "PRIORITY", piece: (round) => repeated(1_000, (index) => frame(TYPE.priority, 0, streamOf(round * 1_000 + index), Buffer.from([0, 0, 0, 0, 1]))) },
+    {
+      name: "empty DATA",
+      first: frame(TYPE.headers, END_HEADERS, 1, REQUEST),
+      piece: () => repeated(1_000, () => frame(TYPE.data, 0, 1)),
+    },
+    {
+      name: "PRIORITY",
+      piece: (round) =>
+        repeated(1_000, (index) =>
+          frame(TYPE.priority, 0, streamOf(round * 1_000 + index), Buffer.from([0, 0, 0, 0, 1])),
+        ),
+    },
     { name: "unknown frames", piece: () => repeated(1_000, () => frame(0x42, 0, 0, Buffer.alloc(16))) },
     {
       name: "headers that the table repeats",
@@ -121,7 +142,12 @@ function floods(): Flood[] {
         round > 200
           ? undefined
           : repeated(50, (index) =>
-              frame(TYPE.headers, END_HEADERS | END_STREAM, streamOf(round * 50 + index), Buffer.concat([Buffer.from([0x3f, 0xe1, 0xff, 0xff, 0xff, 0x0f]), REQUEST])),
+              frame(
+                TYPE.headers,
+                END_HEADERS | END_STREAM,
+                streamOf(round * 50 + index),
+                Buffer.concat([Buffer.from([0x3f, 0xe1, 0xff, 0xff, 0xff, 0x0f]), REQUEST]),
+              ),
             ),
     },
     { name: "a frame of 16 MiB", piece: () => frame(TYPE.data, 0, 1, Buffer.alloc(2 ** 24 - 1)) },

@@ -6,9 +6,14 @@ import { type BodyRoom, LARGE_FROM_BYTES } from "./byte-budget.ts";
 
 /** A body that came in one chunk of up to so many bytes is not copied, so it may share memory with others. */
 const SHARED_BYTES_MAX = 16 * 1024;
+/** Chunks that are kept as they came; each takes some 200 bytes beside its own. */
+const CHUNKS_MAX = 64;
+/** A body in so many chunks has larger ones on average, or is refused: each costs as much time as a kilobyte. */
+const CHUNKS_JUDGED = 10_000;
+const CHUNK_BYTES_MIN = 64;
 
 /** Why a body is not taken any further. */
-export type CollectFault = "too_large" | "no_room";
+export type CollectFault = "too_large" | "no_room" | "crumbs";
 
 /** Call `announce` where the length is known, `add` each chunk, then `take`. */
 export class BodyCollector {
@@ -16,6 +21,7 @@ export class BodyCollector {
   readonly #room: BodyRoom;
   #announced: number | undefined;
   #chunks: Buffer[] = [];
+  #count = 0;
   /** Where the bytes go once it is clear how many they may be. */
   #buffer: Buffer | undefined;
   #length = 0;
@@ -41,7 +47,8 @@ export class BodyCollector {
     const length = this.#length + chunk.length;
     if (length > this.#bytesMax) return "too_large";
     if ((this.#announced ?? 0) <= LARGE_FROM_BYTES && !this.#room.holdRaw(length)) return "no_room";
-    this.#buffer ??= this.#makeBuffer(length);
+    if (++this.#count > CHUNKS_JUDGED && length < this.#count * CHUNK_BYTES_MIN) return "crumbs";
+    if (this.#buffer === undefined || this.#buffer.length < length) this.#buffer = this.#makeBuffer(length);
     if (this.#buffer === undefined) this.#chunks.push(chunk);
     else chunk.copy(this.#buffer, this.#length);
     this.#length = length;
@@ -68,9 +75,9 @@ export class BodyCollector {
     if (this.#announced !== undefined && this.#announced > SHARED_BYTES_MAX && length <= this.#announced) {
       return Buffer.allocUnsafeSlow(this.#announced);
     }
-    if (length <= LARGE_FROM_BYTES) return undefined;
-    const buffer = Buffer.allocUnsafeSlow(this.#bytesMax);
-    let at = 0;
+    if (length <= LARGE_FROM_BYTES && this.#chunks.length < CHUNKS_MAX) return undefined;
+    const buffer = Buffer.allocUnsafeSlow(length <= LARGE_FROM_BYTES ? LARGE_FROM_BYTES : this.#bytesMax);
+    let at = this.#buffer?.copy(buffer, 0, 0, this.#length) ?? 0;
     for (const chunk of this.#chunks) at += chunk.copy(buffer, at);
     this.#chunks = [];
     return buffer;

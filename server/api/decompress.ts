@@ -11,7 +11,7 @@ import { decodeSnappyFrames, isSnappyFrames, snappyFramesDecodedBytes } from "..
 import { type BodyRoom, LARGE_FROM_BYTES } from "./byte-budget.ts";
 
 /** Output per step where the size is not known. */
-const CHUNK_BYTES = 64 * 1024;
+const CHUNK_BYTES = 256 * 1024;
 const CHUNK_BYTES_MIN = 64;
 /** Window that a zstd frame may ask for: 64 MiB, what a frame in one segment of the largest body needs. */
 const ZSTD_WINDOW_LOG_MAX = 26;
@@ -78,7 +78,7 @@ interface InflateLimits {
   readonly chunkBytes: number;
   /** Bytes that are kept; beyond them what was kept is forgotten, and the rest only counted. */
   readonly keepMax: number;
-  /** Takes room for so many bytes: those kept, or the window of the decompressor. */
+  /** Takes room for so many bytes: also those only counted, so that many large bodies at once do not cost time either. */
   readonly hold?: (bytes: number) => boolean;
   /** Counting stops beyond so many; at `keepMax` unless given. */
   readonly countMax?: number;
@@ -109,10 +109,9 @@ function inflate(raw: Buffer, compression: Compression, limits: InflateLimits): 
         if (length > keepMax) chunks = undefined;
         if (chunks !== undefined) chunks.push(chunk);
         else if (chunk.length === CHUNK_BYTES) freeNow(chunk);
-        // A zstd decompressor remembers what it gave, up to its window; the others remember 32 KiB.
-        const held = chunks !== undefined || compression === "zstd" ? length : 0;
-        const noRoom = hold?.(held) === false;
-        if (noRoom || length > countMax) end({ kept: undefined, length, noRoom });
+        const isOver = length > countMax;
+        const noRoom = !isOver && hold?.(length) === false;
+        if (noRoom || isOver) end({ kept: undefined, length, noRoom });
       });
       stream.once("end", () => {
         const next = from + stream.bytesWritten;

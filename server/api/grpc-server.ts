@@ -8,7 +8,7 @@
  */
 
 import http2, { type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
-import { BodyCollector } from "./body-collector.ts";
+import { BodyCollector, type CollectFault } from "./body-collector.ts";
 import { BodyRoom } from "./byte-budget.ts";
 import { type Compression, decompress } from "./decompress.ts";
 import { type BodyLimits, bodyFault } from "./request-body.ts";
@@ -262,9 +262,10 @@ class Call {
     return undefined;
   }
 
-  #refuseFault(fault: "too_large" | "no_room", bytesMax: number): void {
+  #refuseFault(fault: CollectFault, bytesMax: number): void {
     const message = bodyFault(fault, bytesMax, this.#options.limits.budget).replace("the body", "the message");
     if (fault === "too_large") this.#refuse(CODE.resourceExhausted, message);
+    else if (fault === "crumbs") this.#refuse(CODE.invalidArgument, message);
     else this.#refuse(CODE.unavailable, message, this.#options.retryDetails(message));
   }
 

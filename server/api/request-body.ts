@@ -15,6 +15,8 @@ export const BODY_BYTES_MAX = 64 * 2 ** 20;
 export const BODIES_BYTES_MAX = 256 * 2 ** 20;
 /** How long the rest of a refused body is read after the answer: one that closes at once may be lost on its way. */
 const PASS_OVER_MS = 5_000;
+/** The rest of a body in crumbs is not read: that is what costs time. Its connection ends after the answer left. */
+const CRUMBS_MS = 250;
 
 const COMPRESSIONS: ReadonlyMap<string, Compression> = new Map([
   ["gzip", "gzip"],
@@ -65,6 +67,7 @@ export function readRawBody(request: IncomingMessage, limits: BodyLimits): Promi
 
 /** Why there is no body, for people. */
 export function bodyFault(fault: CollectFault, bytesMax: number, budget: ByteBudget): string {
+  if (fault === "crumbs") return "the body comes in chunks of a few bytes; send larger ones";
   return fault === "too_large"
     ? `the body has more than ${bytesMax} bytes, the most that is taken before and after decompression`
     : `bodies of other requests fill the ${budget.bytesMax} bytes kept for them; try again`;
@@ -80,16 +83,23 @@ function collect(request: IncomingMessage, limits: BodyLimits, room: BodyRoom): 
       isOpen = false;
       request.off("data", onData);
       room.release();
-      passOver(request);
+      collector.take();
       resolve(outcome);
     };
     const onData = (chunk: Buffer) => {
       const fault = collector.add(chunk);
-      if (fault !== undefined) refuse(refusedFor(fault, bytesMax, budget));
+      if (fault === undefined) return;
+      refuse(refusedFor(fault, bytesMax, budget));
+      if (fault === "crumbs") leaveUnread(request);
+      else passOver(request);
     };
     const announced = request.headers["content-length"];
     const fault = announced === undefined ? undefined : collector.announce(Number(announced));
-    if (fault !== undefined) return refuse(refusedFor(fault, bytesMax, budget));
+    if (fault !== undefined) {
+      refuse(refusedFor(fault, bytesMax, budget));
+      passOver(request);
+      return;
+    }
     request.on("data", onData);
     request.once("end", () => {
       if (!isOpen) return;
@@ -109,8 +119,14 @@ function passOver(request: IncomingMessage): void {
   request.once("end", () => clearTimeout(impatient)).once("close", () => clearTimeout(impatient));
 }
 
+function leaveUnread(request: IncomingMessage): void {
+  request.pause();
+  setTimeout(() => request.destroy(), CRUMBS_MS);
+}
+
 function refusedFor(fault: CollectFault, bytesMax: number, budget: ByteBudget): BodyOutcome {
-  return refused(fault === "too_large" ? 413 : 503, bodyFault(fault, bytesMax, budget));
+  const status = { too_large: 413, no_room: 503, crumbs: 400 } as const;
+  return refused(status[fault], bodyFault(fault, bytesMax, budget));
 }
 
 function refused(status: 400 | 413 | 503, reason: string): BodyOutcome {

@@ -34,7 +34,7 @@ import {
   skipField,
 } from "./protobuf-reader.ts";
 import type { ProtobufWriter } from "./protobuf-writer.ts";
-import type { RequestTexts } from "./request-texts.ts";
+import { type RequestTexts, TEXT_BYTES_MAX } from "./request-texts.ts";
 import { WireError } from "./wire-error.ts";
 
 /** Arrays and key-value lists inside each other within one attribute value; what stands deeper is emptied and counted. */
@@ -182,21 +182,21 @@ function readMembers(cursor: ProtobufCursor, found: AttributeValue, depth: numbe
 /** JSON elements of an ArrayValue or KeyValueList, with commas between them. */
 function readListJson(cursor: ProtobufCursor, depth: number, pairs: boolean): string {
   const outerEnd = enterMessage(cursor);
-  const elements: string[] = [];
+  const elements = new Elements();
   const found: AttributeValue = { kind: "n", value: "" };
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
     if (tag !== 10) {
       skipField(cursor, tag);
     } else if (pairs) {
-      elements.push(readPairJson(cursor, found, depth + 1));
+      elements.add(readPairJson(cursor, found, depth + 1));
     } else {
       readAnyValue(cursor, found, depth + 1);
-      elements.push(anyValueToJson(found));
+      elements.add(anyValueToJson(found));
     }
   }
   leaveMessage(cursor, outerEnd);
-  return elements.join(",");
+  return elements.text;
 }
 
 function readPairJson(cursor: ProtobufCursor, found: AttributeValue, depth: number): string {
@@ -310,7 +310,7 @@ function readAnyValueJson(cursor: JsonCursor, found: AttributeValue, depth: numb
 }
 
 function readListFromJson(cursor: JsonCursor, depth: number, pairs: boolean): string {
-  const elements: string[] = [];
+  const elements = new Elements();
   const found: AttributeValue = { kind: "n", value: "" };
   for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
     if (skipNull(cursor)) continue;
@@ -321,16 +321,16 @@ function readListFromJson(cursor: JsonCursor, depth: number, pairs: boolean): st
     for (let more = firstElement(cursor); more; more = nextElement(cursor)) {
       if (pairs) {
         const pair = readPair(cursor, depth + 1);
-        elements.push(keyValueToJson(pair.key, pair));
+        elements.add(keyValueToJson(pair.key, pair));
       } else if (skipNull(cursor)) {
-        elements.push("{}");
+        elements.add("{}");
       } else {
         readAnyValueJson(cursor, found, depth + 1);
-        elements.push(anyValueToJson(found));
+        elements.add(anyValueToJson(found));
       }
     }
   }
-  return elements.join(",");
+  return elements.text;
 }
 
 /** Reads base64, standard or URL alphabet, with or without padding. */
@@ -478,4 +478,20 @@ function plainPairs(cursor: JsonCursor): string | undefined {
 /** JavaScript takes these two as they are, JSON in Go escapes them. */
 function plainText(text: string): string {
   return JSON.stringify(text).replaceAll("\u2028", "\\u2028").replaceAll("\u2029", "\\u2029");
+}
+
+/** Elements of a list with commas between them; those behind so much text are left out, as ingest cuts the text anyway. */
+class Elements {
+  readonly #parts: string[] = [];
+  #length = 0;
+
+  add(element: string): void {
+    if (this.#length > TEXT_BYTES_MAX) return;
+    this.#length += element.length + 1;
+    this.#parts.push(element);
+  }
+
+  get text(): string {
+    return this.#parts.join(",");
+  }
 }

@@ -5,6 +5,8 @@
 export const EMPTY_BYTES = new Uint8Array(0);
 
 const BYTES_AT_FIRST = 4096;
+/** More than so many are not kept for the next request. */
+const BYTES_KEPT_MAX = 8 * 2 ** 20;
 const encoder = new TextEncoder();
 const DECIMAL_BYTES_MAX = 16;
 const ZERO = "0".charCodeAt(0);
@@ -26,6 +28,7 @@ export class GrowingBytes {
 
   clear(): void {
     this.#used = 0;
+    if (this.#bytes.length > BYTES_KEPT_MAX) this.#bytes = new Uint8Array(BYTES_AT_FIRST);
   }
 
   /** Forgets what was appended after `length`. */

@@ -12,6 +12,8 @@ import { WireError } from "./wire-error.ts";
 const JSON_DEPTH_MAX = 256;
 /** The same within a value that is skipped: four for each level of an attribute value. */
 const SKIPPED_DEPTH_MAX = 40_000;
+/** Escaped units that become a part of a string together. */
+const CODES_MAX = 4_096;
 /** Digits an exponent may add to a number that must be an integer. */
 const EXPONENT_MAX = 30;
 
@@ -239,12 +241,18 @@ function isNumberPart(code: number): boolean {
 
 function stringWithEscapes(cursor: JsonCursor, start: number, firstEscape: number): string {
   const { text } = cursor;
+  // Escapes of one unit each would make millions of parts: they are gathered in codes first.
   const parts: string[] = [];
+  const codes: number[] = [];
   let plain = start;
   let surrogates = false;
+  const flush = () => {
+    if (codes.length > 0) parts.push(String.fromCharCode(...codes.splice(0)));
+  };
   for (let at = firstEscape; at < text.length; ) {
     const code = text.charCodeAt(at);
     if (code === QUOTE) {
+      flush();
       parts.push(text.slice(plain, at));
       cursor.at = at + 1;
       const whole = parts.join("");
@@ -257,10 +265,13 @@ function stringWithEscapes(cursor: JsonCursor, start: number, firstEscape: numbe
       at++;
       continue;
     }
-    parts.push(text.slice(plain, at));
+    if (plain < at) {
+      flush();
+      parts.push(text.slice(plain, at));
+    }
     const unit = escapedUnit(text, at + 1);
     if (unit >= 0xd800 && unit <= 0xdfff) surrogates = true;
-    parts.push(String.fromCharCode(unit));
+    if (codes.push(unit) === CODES_MAX) flush();
     at += text.charCodeAt(at + 1) === 0x75 ? 6 : 2;
     plain = at;
   }

@@ -18,6 +18,11 @@ const NAME_BYTES_MAX = 4 * 2 ** 20;
 const SMALL_INTEGERS = 65_536;
 const WHOLE_DIGITS_MAX = 9;
 const ZERO = "0".charCodeAt(0);
+/**
+ * Longer texts end here, so that one of them does not become strings and copies of many times its size. Ingest cuts them
+ * further and counts them: this is more than its longest limit in the shortest encoding.
+ */
+export const TEXT_BYTES_MAX = 2 ** 20;
 
 /** Call `begin` for each request. */
 export class RequestTexts {
@@ -60,6 +65,7 @@ export class RequestTexts {
   at(start: number, end: number): number {
     if (start === end) return 0;
     const bytes = this.#bytes;
+    if (end - start > TEXT_BYTES_MAX) end = characterStart(bytes, start + TEXT_BYTES_MAX);
     for (let at = start; at < end; at++) {
       if ((bytes[at] as number) < 0x80) continue; // in range: the reader checked the length
       if (isUtf8(bytes.subarray(start, end))) break;
@@ -73,7 +79,7 @@ export class RequestTexts {
   of(text: string): number {
     if (text === "") return 0;
     const from = this.#extra.length;
-    this.#extra.appendText(text);
+    this.#extra.appendText(text.length > TEXT_BYTES_MAX ? text.slice(0, TEXT_BYTES_MAX) : text);
     return this.#add(this.#bytes.length + from, this.#extra.length - from);
   }
 
@@ -168,4 +174,10 @@ export class RequestTexts {
     this.#lengths[index] = length;
     return index;
   }
+}
+
+/** The last place up to `at` where a character may start; `at` where bytes are no UTF-8. */
+function characterStart(bytes: Uint8Array, at: number): number {
+  for (let start = at; start > at - 4; start--) if (((bytes[start] ?? 0) & 0xc0) !== 0x80) return start;
+  return at;
 }
