@@ -20,6 +20,7 @@ interface SuiteOptions {
 const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => Promise<SuiteOutcome>>>> = {
   protocols: async () => (await import("./protocols/suite.ts")).runProtocols,
   otlp: async () => (await import("./otlp/suite.ts")).runOtlp,
+  "otlp-fuzz": async () => (await import("./otlp-fuzz/suite.ts")).runOtlpFuzz,
   hops: async () => (await import("./hops/suite.ts")).runHops,
   crash: async () => (await import("./crash/suite.ts")).runCrash,
   damage: async () => (await import("./damage/suite.ts")).runDamage,
@@ -46,6 +47,7 @@ const WITHOUT_FILES = new Set([
   "damage",
   "ledger",
   "limits",
+  "otlp-fuzz",
   "see-it",
   "twins",
   "promql-clients",

@@ -41,8 +41,8 @@ const IDENTIFYING: ReadonlySet<string> = new Set(["service.namespace", "service.
 const TARGET_INFO = "target_info";
 /** `target_info` has a sample so often between the first and the last point: half of PromQL's usual lookback. */
 const TARGET_INFO_EVERY_MS = 150_000;
-/** Samples of `target_info` that one resource may make: a hundred days. */
-const TARGET_INFO_SAMPLES_MAX = 60_000;
+/** Samples of `target_info` that one resource may make, the latest ones: three and a half days. */
+const TARGET_INFO_SAMPLES_MAX = 2_016;
 /** UTF-8 characters of an exemplar's labels; attributes that do not fit are left out. */
 const EXEMPLAR_CHARACTERS_MAX = 128;
 const LABEL_NAMES_KNOWN_MAX = 4_096;

@@ -66,20 +66,36 @@ function readMetric(cursor: ProtobufCursor): void {
     else if (tag === 26) texts.unit = readText(cursor);
     else {
       if (found !== undefined) {
-        starts = found === kind ? [...starts, cursor.at] : [cursor.at];
-        kind = found;
+        takeUnits(series.budget, 1, cursor.at);
+        if (found !== kind) {
+          if (kind !== undefined) checkPoints(cursor, kind, starts);
+          starts = [];
+          kind = found;
+        }
+        starts.push(cursor.at);
       }
-      skipField(cursor, tag);
+      if (tag === 98) readKeyValue(cursor);
+      else skipField(cursor, tag);
     }
   }
   if (kind !== undefined) {
     series.beginMetric(readKind(cursor, kind, starts), texts);
     for (const start of starts) {
       cursor.at = start;
-      readPoints(cursor, kind);
+      readPoints(cursor, kind, (point) => series.point(point));
     }
   }
   leaveMessage(cursor, outerEnd);
+}
+
+/** Data that another kind takes the place of must be readable all the same. */
+function checkPoints(cursor: ProtobufCursor, kind: MetricKind["kind"], starts: readonly number[]): void {
+  const { at } = cursor;
+  for (const start of starts) {
+    cursor.at = start;
+    readPoints(cursor, kind, () => {});
+  }
+  cursor.at = at;
 }
 
 function readKind(cursor: ProtobufCursor, kind: MetricKind["kind"], starts: readonly number[]): MetricKind {
@@ -100,17 +116,17 @@ function readKind(cursor: ProtobufCursor, kind: MetricKind["kind"], starts: read
   return { kind, monotonic, temporality };
 }
 
-function readPoints(cursor: ProtobufCursor, kind: MetricKind["kind"]): void {
+function readPoints(cursor: ProtobufCursor, kind: MetricKind["kind"], take: (point: MetricPoint) => void): void {
   const outerEnd = enterMessage(cursor);
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
-    if (tag === 10) readPoint(cursor, kind);
+    if (tag === 10) take(readPoint(cursor, kind));
     else skipField(cursor, tag);
   }
   leaveMessage(cursor, outerEnd);
 }
 
-function readPoint(cursor: ProtobufCursor, kind: MetricKind["kind"]): void {
+function readPoint(cursor: ProtobufCursor, kind: MetricKind["kind"]): MetricPoint {
   const outerEnd = enterMessage(cursor);
   const point = newPoint();
   while (cursor.at < cursor.end) {
@@ -123,7 +139,7 @@ function readPoint(cursor: ProtobufCursor, kind: MetricKind["kind"]): void {
     else readNumberField(cursor, tag, point);
   }
   leaveMessage(cursor, outerEnd);
-  series.point(point);
+  return point;
 }
 
 function readNumberField(cursor: ProtobufCursor, tag: number, point: MetricPoint): void {

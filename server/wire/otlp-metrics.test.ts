@@ -4,6 +4,7 @@ import { type SeriesToAppend, STALE_NAN_BITS } from "../model/series.ts";
 import { type MetricDecodeOutcome, NO_POINT } from "./metric-series.ts";
 import { decodeMetricsJson } from "./otlp-metrics-json.ts";
 import { decodeMetrics } from "./otlp-metrics-protobuf.ts";
+import { ProtobufWriter } from "./protobuf-writer.ts";
 import { oracleEncode } from "./trace-oracle.ts";
 
 const T = "1700000000123456789";
@@ -272,4 +273,71 @@ test("members in any order, names of enums, and requests that ask for too much",
   const wide = { name: "h", histogram: { aggregationTemporality: 2, dataPoints: [{ explicitBounds: bounds }] } };
   const request = { resourceMetrics: [{ scopeMetrics: [{ metrics: [wide] }] }] };
   assert.equal(decodeMetrics(oracleEncode("MetricsData", request)).kind, "malformed");
+});
+
+test("protobuf: of several data of one metric the last kind counts, those that are not counted must be readable", () => {
+  const writer = new ProtobufWriter();
+  const metricOf = (fields: readonly (readonly [field: number, bytes: Uint8Array])[]) => {
+    const resource = writer.openMessage(1);
+    const scope = writer.openMessage(2);
+    const metric = writer.openMessage(2);
+    writer.writeText(1, "m");
+    for (const [field, bytes] of fields) writer.writeBytes(field, bytes);
+    for (const open of [metric, scope, resource]) writer.closeMessage(open);
+    return decodeMetrics(writer.take());
+  };
+  const gauge = oracleEncode("Gauge", { dataPoints: [{ asInt: "1", timeUnixNano: T }] });
+  const sum = oracleEncode("Sum", { aggregationTemporality: 2, dataPoints: [{ asInt: "7", timeUnixNano: T }] });
+  const cut = gauge.subarray(0, -2);
+  const values = (outcome: ReturnType<typeof decodeMetrics>) =>
+    outcome.kind === "decoded" ? outcome.series.map(({ values }) => values[0]) : outcome.kind;
+  assert.deepEqual(
+    values(
+      metricOf([
+        [5, gauge],
+        [7, sum],
+      ]),
+    ),
+    [7],
+  );
+  assert.deepEqual(
+    values(
+      metricOf([
+        [7, sum],
+        [5, gauge],
+        [5, gauge],
+      ]),
+    ),
+    [1, 1],
+  );
+  assert.equal(
+    values(
+      metricOf([
+        [5, cut],
+        [7, sum],
+      ]),
+    ),
+    "malformed",
+  );
+  assert.equal(
+    values(
+      metricOf([
+        [7, sum],
+        [12, Buffer.from([10, 9])],
+      ]),
+    ),
+    "malformed",
+  );
+  const started = performance.now();
+  metricOf(Array.from({ length: 300_000 }, () => [5, new Uint8Array(0)] as const));
+  assert.ok(performance.now() - started < 2_000, "in time proportional to the body");
+});
+
+test("target_info of a request from 1970 to 2200 is made of the last days alone", () => {
+  const dataPoints = ["0", "7258118400000000000"].map((timeUnixNano) => ({ timeUnixNano, asInt: "1" }));
+  const resource = ["service.name", "zone"].map((key) => ({ key, value: { stringValue: "s" } }));
+  const { series, pointOf } = decodedOf([{ name: "g", gauge: { dataPoints } }], resource);
+  const info = series.filter((_, at) => pointOf[at] === NO_POINT);
+  assert.equal(info.length, 2_017);
+  assert.equal(info.at(-1)?.timestampsMs[0], 7_258_118_400_000);
 });

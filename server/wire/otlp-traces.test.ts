@@ -229,6 +229,12 @@ test("unknown fields, groups and wrong wire types are skipped; field 0 and stray
   assert.equal(decodeTraces(Buffer.from([0x0e])).kind, "malformed");
 });
 
+test("a tag of more than 32 bits is malformed, however many bytes a smaller one takes", () => {
+  assert.equal(decodeTraces(Buffer.from("88808080f00100", "hex")).kind, "malformed");
+  assert.equal(decodeTraces(Buffer.from("8880808080808000" + "00", "hex")).kind, "malformed");
+  assert.equal(decodeTraces(Buffer.from("888080800f00", "hex")).kind, "decoded");
+});
+
 test("repeated attribute keys keep the last value", () => {
   const attributes = [1, 2, 3].map((value) => ({ key: "k", value: { intValue: value } }));
   const { batch, repaired } = decoded(decodeTraces(oneSpan({ attributes }, attributes)));

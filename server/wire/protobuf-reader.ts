@@ -48,12 +48,16 @@ export function cursorOver(bytes: Uint8Array): ProtobufCursor {
   };
 }
 
-/** Reads a field's tag: field number times 8 plus wire type. Field number 0 and wire types 6 and 7 throw. */
+/** Reads a field's tag: field number times 8 plus wire type. Field number 0, wire types 6 and 7, and tags beyond 32 bits throw. */
 export function readTag(cursor: ProtobufCursor): number {
   const start = cursor.at;
   const tag = readVarint32(cursor);
   if (tag >>> 3 === 0) throw new WireError("field number 0", start);
   if ((tag & 7) > WIRE_FIXED32) throw new WireError(`wire type ${tag & 7}`, start);
+  const length = cursor.at - start;
+  if (length > 4 && (length > 5 || (cursor.bytes[start + 4] ?? 0) > 0x0f)) {
+    throw new WireError("a field number beyond 29 bits", start);
+  }
   return tag;
 }
 

@@ -197,6 +197,14 @@ message Any { string type_url = 1; bytes value = 2; }
 `;
 
 const { root } = protobuf.parse(SCHEMA, { keepCase: false });
+/** The same messages, read by a library that puts U+FFFD in place of what is not UTF-8. */
+const { root: lenientRoot } = protobuf.parse(
+  SCHEMA.replace(
+    'syntax = "proto3";',
+    'edition = "2023"; option features.field_presence = IMPLICIT; option features.utf8_validation = NONE;',
+  ).replace(/optional (\w+ \w+ = \d+);/g, "$1 [features.field_presence = EXPLICIT];"),
+  { keepCase: false },
+);
 
 /** Encodes a plain object as the named message. */
 export function oracleEncode(message: string, value: object): Uint8Array {
@@ -204,10 +212,29 @@ export function oracleEncode(message: string, value: object): Uint8Array {
   return type.encode(type.fromObject(value)).finish();
 }
 
-/** Decodes the named message to a plain object: 64-bit integers as strings, bytes in base64, defaults left out. */
-export function oracleDecode(message: string, bytes: Uint8Array): unknown {
-  const type = root.lookupType(`otlp.${message}`);
+/**
+ * Decodes the named message to a plain object: 64-bit integers as strings, bytes in base64, defaults left out. A lenient
+ * one mends texts that are not UTF-8, where the library would else throw.
+ */
+export function oracleDecode(message: string, bytes: Uint8Array, { lenient = false } = {}): unknown {
+  const type = (lenient ? lenientRoot : root).lookupType(`otlp.${message}`);
   return type.toObject(type.decode(bytes), { longs: String, bytes: String, json: true });
+}
+
+/** The library's reader of single fields. */
+export function oracleReader(bytes: Uint8Array): protobuf.Reader {
+  return protobuf.Reader.create(bytes);
+}
+
+/** A field of a message by its number: the message it holds, empty where it holds none; undefined where there is none. */
+export function oracleField(
+  message: string,
+  id: number,
+): { readonly id: number; readonly message: string; readonly repeated: boolean } | undefined {
+  const field = root.lookupType(`otlp.${message}`).fieldsById[id]?.resolve();
+  if (field === undefined) return undefined;
+  const held = field.resolvedType instanceof protobuf.Type ? field.resolvedType.fullName.replace(".otlp.", "") : "";
+  return { id, message: held, repeated: field.repeated };
 }
 
 /** Numbers in [0, 1) that depend on the seed alone. */
