@@ -13,7 +13,7 @@ import { acceptsGzip, addAssetRoutes } from "./asset-routes.ts";
 import { ByteBudget } from "./byte-budget.ts";
 import { LiveFeed } from "./live-feed.ts";
 import { startOtlpGrpc } from "./otlp-grpc.ts";
-import { addOtlpRoutes } from "./otlp-http.ts";
+import { addOtlpRoutes, isOtlpRoute, sendOtlpError } from "./otlp-http.ts";
 import { sendOwnError } from "./own-errors.ts";
 import { type CorsRule, corsRule, sendError } from "./prometheus-answer.ts";
 import { addPrometheusRoutes } from "./prometheus-routes.ts";
@@ -67,7 +67,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   const feed = new LiveFeed();
   const cors = corsRule(deps.prometheus.corsOrigin);
   const http = makeApp(deps, deps.listen.http.host, true, cors);
-  addOtlpRoutes(http, deps, limits);
+  addOtlpRoutes(http, { deps, limits, cors });
   addPrometheusRoutes(http, deps, limits, cors);
   addRemoteWriteRoute(http, deps, limits);
   addRemoteReadRoute(http, deps, limits);
@@ -75,8 +75,10 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   addTraceRoutes(http, deps);
   addStatusRoutes(http, deps, feed);
   addAssetRoutes(http, deps.assets);
+  http.setNotFoundHandler(answerNotFound);
   const otlpHttp = makeApp(deps, deps.listen.otlpHttp.host, isLoopbackName(deps.listen.otlpHttp.host), cors);
-  addOtlpRoutes(otlpHttp, deps, limits);
+  addOtlpRoutes(otlpHttp, { deps, limits, cors });
+  otlpHttp.setNotFoundHandler((request, reply) => sendOtlpError(request, reply, 404, notFoundText(request)));
   const close: (() => Promise<void>)[] = [];
   const stop = async () => {
     feed.close();
@@ -133,6 +135,7 @@ function makeApp(deps: ApiDeps, bound: string, checkHost: boolean, cors: CorsRul
       refuseOrigin(request.method, request.headers, cors);
     if (refusal === undefined) return undefined;
     reply.header("connection", "close");
+    if (isOtlpRoute(request)) return sendOtlpError(request, reply, 403, refusal);
     return sendOwnError(reply, { status: 403, code: "request_refused", message: refusal, hint: "" });
   });
   app.addHook("onSend", compress);
@@ -140,7 +143,6 @@ function makeApp(deps: ApiDeps, bound: string, checkHost: boolean, cors: CorsRul
     deps.countAnswer(request.routeOptions.url ?? "unknown", reply.statusCode);
   });
   app.setErrorHandler((error, request, reply) => answerError(deps, error, request, reply));
-  app.setNotFoundHandler(answerNotFound);
   return app;
 }
 
@@ -179,6 +181,7 @@ function answerError(deps: ApiDeps, error: unknown, request: FastifyRequest, rep
     known?.message ??
     (status < 500 ? "The request is not valid HTTP for this route." : "Something went wrong; the log says what.");
   if (isPrometheusRoute(request)) return sendError(reply, status, status < 500 ? "bad_data" : "internal", message);
+  if (isOtlpRoute(request)) return sendOtlpError(request, reply, status, message);
   return sendOwnError(reply, { status, code, message, hint: "" });
 }
 
@@ -194,13 +197,12 @@ function isPrometheusRoute(request: FastifyRequest): boolean {
 }
 
 function answerNotFound(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  return sendOwnError(reply, { status: 404, code: "not_found", message: notFoundText(request), hint: "" });
+}
+
+function notFoundText(request: FastifyRequest): string {
   const path = request.url.split("?", 1)[0] ?? "";
-  return sendOwnError(reply, {
-    status: 404,
-    code: "not_found",
-    message: `There is no ${request.method} ${path.slice(0, 200)} here.`,
-    hint: "",
-  });
+  return `There is no ${request.method} ${path.slice(0, 200)} here.`;
 }
 
 async function listen(app: FastifyInstance, { host, port }: ListenAddress, flag: string): Promise<ListenAddress> {

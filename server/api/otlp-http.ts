@@ -12,12 +12,15 @@ import {
   encodeRpcStatus,
   encodeRpcStatusJson,
   GRPC_INVALID_ARGUMENT,
+  GRPC_PERMISSION_DENIED,
   GRPC_RESOURCE_EXHAUSTED,
   GRPC_UNAVAILABLE,
   GRPC_UNIMPLEMENTED,
+  GRPC_UNKNOWN,
 } from "../wire/otlp-responses.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { exportRequest, RETRY_AFTER_SECONDS } from "./otlp-export.ts";
+import type { CorsRule } from "./prometheus-answer.ts";
 import type { BodyLimits, BodyOutcome } from "./request-body.ts";
 import { readBody } from "./request-body.ts";
 
@@ -30,26 +33,46 @@ const SIGNAL_PATHS: readonly (readonly [path: string, signal: OtlpSignal])[] = [
 ];
 const PROFILES_PATH = "/v1development/profiles";
 const OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"];
+/** How long a browser may remember that it may send: two hours, the longest that all of them take. */
+const PREFLIGHT_SECONDS = 7_200;
+/** Status codes of answers that are given before a body is looked at. */
+const CODES: Readonly<Record<number, number>> = {
+  400: GRPC_INVALID_ARGUMENT,
+  403: GRPC_PERMISSION_DENIED,
+  404: GRPC_UNIMPLEMENTED,
+};
 const CONTENT_TYPES: Readonly<Record<OtlpEncoding, string>> = {
   protobuf: "application/x-protobuf",
   json: "application/json",
 };
 
+/** What the routes of a listener share. */
+interface OtlpFace {
+  readonly deps: ApiDeps;
+  readonly limits: BodyLimits;
+  readonly cors: CorsRule;
+}
+
 /** Adds the OTLP routes to `app`, whose content-type parser must leave the body unread. */
-export function addOtlpRoutes(app: FastifyInstance, deps: ApiDeps, limits: BodyLimits): void {
+export function addOtlpRoutes(app: FastifyInstance, face: OtlpFace): void {
+  const config = { otlp: true };
   for (const [path, signal] of SIGNAL_PATHS) {
-    app.post(path, async (request, reply) => answerExport(deps, limits, { signal, request, reply }));
+    app.post(path, { config }, async (request, reply) => {
+      setCors(face.cors, request, reply);
+      return answerExport(face, { signal, request, reply });
+    });
   }
-  app.post(PROFILES_PATH, async (request, reply) => {
-    const encoding = encodingOf(request.headers["content-type"]);
-    const message = `${PROFILES_PATH} is not served here: this program takes traces, logs and metrics.`;
-    return sendStatus(reply, encoding ?? "json", 404, { code: GRPC_UNIMPLEMENTED, message });
+  app.post(PROFILES_PATH, { config }, async (request, reply) => {
+    setCors(face.cors, request, reply);
+    return sendOtlpError(request, reply, 404, `${PROFILES_PATH} is not served here: send traces, logs and metrics.`);
   });
-  for (const path of [...SIGNAL_PATHS.map(([path]) => path), PROFILES_PATH]) {
+  for (const url of [...SIGNAL_PATHS.map(([path]) => path), PROFILES_PATH]) {
     app.route({
       method: OTHER_METHODS,
-      url: path,
-      handler: async (_request, reply) => {
+      url,
+      config,
+      handler: async (request, reply) => {
+        if (request.method === "OPTIONS" && setPreflight(face.cors, request, reply)) return reply.code(204).send();
         return reply
           .code(405)
           .header("allow", "POST")
@@ -60,15 +83,51 @@ export function addOtlpRoutes(app: FastifyInstance, deps: ApiDeps, limits: BodyL
   }
 }
 
+/** Whether a request came to a route of OTLP, whose errors have a shape of their own. */
+export function isOtlpRoute(request: FastifyRequest): boolean {
+  return "otlp" in request.routeOptions.config;
+}
+
+/** Refuses a request as a Status in its encoding, in JSON where it has none. */
+export function sendOtlpError(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  httpStatus: number,
+  message: string,
+): FastifyReply {
+  const encoding = encodingOf(request.headers["content-type"]) ?? "json";
+  return sendStatus(reply, encoding, httpStatus, { code: CODES[httpStatus] ?? GRPC_UNKNOWN, message });
+}
+
+/** Lets a page of an allowed origin read the answer, with the credentials it sent. */
+function setCors(cors: CorsRule, request: FastifyRequest, reply: FastifyReply): boolean {
+  const { origin } = request.headers;
+  if (origin === undefined || origin === "" || !cors.allows(origin)) return false;
+  reply.header("access-control-allow-origin", origin).header("access-control-allow-credentials", "true");
+  reply.header("access-control-expose-headers", "Retry-After").header("vary", "Origin");
+  return true;
+}
+
+/** Answers a browser that asks whether a page of another origin may send; false where that is no such question. */
+function setPreflight(cors: CorsRule, request: FastifyRequest, reply: FastifyReply): boolean {
+  const asked = request.headers["access-control-request-headers"];
+  if (request.headers["access-control-request-method"] !== "POST" || !setCors(cors, request, reply)) return false;
+  // Exporters add headers of their own, such as tokens for a proxy before us; what is not known here is not read.
+  if (asked !== undefined) reply.header("access-control-allow-headers", asked);
+  reply.header("access-control-allow-methods", "POST").header("access-control-max-age", String(PREFLIGHT_SECONDS));
+  reply.header("vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers");
+  return true;
+}
+
 async function answerExport(
-  deps: ApiDeps,
-  limits: BodyLimits,
+  { deps, limits }: OtlpFace,
   { signal, request, reply }: { signal: OtlpSignal; request: FastifyRequest; reply: FastifyReply },
 ): Promise<FastifyReply> {
   const encoding = encodingOf(request.headers["content-type"]);
   if (encoding === undefined) {
-    const text = "415 unsupported media type, supported: [application/json, application/x-protobuf]";
-    return reply.code(415).type("text/plain").send(text);
+    const message = "415 unsupported media type, supported: [application/json, application/x-protobuf]";
+    // Plain text as from the Collector, since there is no encoding of the request; a Status for those who look for one.
+    return reply.code(415).type("text/plain").send(encodeRpcStatusJson(GRPC_INVALID_ARGUMENT, message));
   }
   const body = await readBody(request.raw, limits);
   if (body.kind === "refused") return refuseBody(reply, encoding, body);

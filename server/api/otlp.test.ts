@@ -398,3 +398,58 @@ interface SpanJson {
   links: { spanId: string }[];
   attributes: { key: string; value: object }[];
 }
+
+test("pages of allowed origins may send, ask before, and read the answer; others may not", async (context) => {
+  const fixture = await startFixture(context);
+  const ask = async (method: string, path: string, headers: Record<string, string>, body?: Buffer) => {
+    const answer = await fetch(`${fixture.otlpUrl}${path}`, {
+      method,
+      headers,
+      ...(body === undefined ? {} : { body: new Uint8Array(body) }),
+    });
+    return { status: answer.status, headers: answer.headers, body: Buffer.from(await answer.arrayBuffer()) };
+  };
+  const friend = "https://friend.example";
+  const preflight = {
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "content-type,x-token",
+  };
+  for (const path of ["/v1/traces", "/v1/logs", "/v1/metrics"]) {
+    const asked = await ask("OPTIONS", path, { origin: friend, ...preflight });
+    assert.equal(asked.status, 204);
+    assert.equal(asked.headers.get("access-control-allow-origin"), friend);
+    assert.equal(asked.headers.get("access-control-allow-credentials"), "true");
+    assert.equal(asked.headers.get("access-control-allow-methods"), "POST");
+    assert.equal(asked.headers.get("access-control-allow-headers"), "content-type,x-token");
+    assert.ok(Number(asked.headers.get("access-control-max-age")) > 0);
+    assert.match(asked.headers.get("vary") ?? "", /Origin/);
+    const other = await ask("OPTIONS", path, { origin: "https://evil.example", ...preflight });
+    assert.equal(other.headers.get("access-control-allow-origin"), null);
+    assert.equal((await ask("OPTIONS", path, { origin: friend })).status, 405, "no preflight");
+  }
+  const json = { "content-type": "application/json", "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors" };
+  const sent = await ask("POST", "/v1/traces", { origin: friend, ...json }, Buffer.from("{}"));
+  assert.equal(sent.status, 200);
+  assert.equal(sent.headers.get("access-control-allow-origin"), friend);
+  assert.match(sent.headers.get("access-control-expose-headers") ?? "", /Retry-After/);
+  const bad = await ask("POST", "/v1/traces", { origin: friend, ...json }, Buffer.from("{"));
+  assert.equal(bad.status, 400);
+  assert.equal(bad.headers.get("access-control-allow-origin"), friend, "a page may read why");
+  const evil = await ask("POST", "/v1/traces", { origin: "https://evil.example", ...json }, Buffer.from("{}"));
+  assert.equal(evil.status, 403);
+  assert.equal(evil.headers.get("access-control-allow-origin"), null);
+  assert.equal(JSON.parse(evil.body.toString()).code, 7);
+  const plain = await ask("POST", "/v1/traces", { "content-type": "application/json" }, Buffer.from("{}"));
+  assert.equal(plain.headers.get("access-control-allow-origin"), null);
+});
+
+test("what is refused before the body is a Status too, in the request's encoding", async (context) => {
+  const fixture = await startFixture(context);
+  const unknown = { body: spansBody(1), type: "application/x-protobuf" };
+  const notFound = await send(`${fixture.otlpUrl}/v1/nothing`, unknown);
+  assert.deepEqual([notFound.status, notFound.headers["content-type"]], [404, "application/x-protobuf"]);
+  assert.equal((oracleDecode("RpcStatus", notFound.body) as { code: number }).code, 12);
+  const wrongType = await send(`${fixture.otlpUrl}/v1/logs`, { body: Buffer.from("{}"), type: "text/plain" });
+  assert.deepEqual([wrongType.status, wrongType.headers["content-type"]], [415, "text/plain"]);
+  assert.match(JSON.parse(wrongType.body.toString()).message, /supported: \[application\/json/);
+});

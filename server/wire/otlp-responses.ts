@@ -10,7 +10,9 @@ import { ProtobufWriter } from "./protobuf-writer.ts";
 const MESSAGE_CHARACTERS_MAX = 2000;
 
 /** gRPC status codes of refusals. */
+export const GRPC_UNKNOWN = 2;
 export const GRPC_INVALID_ARGUMENT = 3;
+export const GRPC_PERMISSION_DENIED = 7;
 export const GRPC_RESOURCE_EXHAUSTED = 8;
 export const GRPC_UNIMPLEMENTED = 12;
 export const GRPC_UNAVAILABLE = 14;
