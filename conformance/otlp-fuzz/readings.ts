@@ -2,6 +2,7 @@
 
 import { decodeRequest } from "../../server/ingest/decode-request.ts";
 import type { LogBatch } from "../../server/model/log-batch.ts";
+import { STALE_NAN_BITS } from "../../server/model/series.ts";
 import { textReader } from "../../server/model/text-table.ts";
 import {
   firstElement,
@@ -25,6 +26,7 @@ const LONG = /^(\w*[tT]imeUnixNano|intValue|asInt|count|zeroCount|bucketCounts)$
 /** Lists of which we leave out what is null. */
 const WITHOUT_NULLS = /^(attributes|filteredAttributes|entityRefs|resource\w+|scope\w+|metrics)$/;
 const KINDS = ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
+const SHIFT_MAX = 100;
 const OPEN_OBJECT = 0x7b;
 const OPEN_ARRAY = 0x5b;
 const DECIMAL = /^(-?)(\d+)(?:\.(\d*))?(?:[eE]([+-]?\d+))?$/;
@@ -51,9 +53,18 @@ export function ourReading(signal: Signal, encoding: Encoding, body: Uint8Array)
     case "metrics": {
       const outcome = decodeRequest(signal, body, encoding);
       if (outcome.kind === "malformed") return undefined;
-      return { ...outcome, repaired: undefined };
+      const series = outcome.series.map((each) => ({ ...each, values: Array.from(each.values, plainNumber) }));
+      return { ...outcome, series, repaired: undefined };
     }
   }
+}
+
+const bits = new DataView(new ArrayBuffer(8));
+
+/** A number, but for stale markers; a library makes one NaN of all the others. */
+function plainNumber(value: number): number | string {
+  bits.setFloat64(0, value);
+  return bits.getBigUint64(0) === STALE_NAN_BITS ? "stale" : value;
 }
 
 /** The library's reading of protobuf, as a plain object, with texts mended; undefined where it refuses. */
@@ -186,6 +197,8 @@ function exactInteger(text: string): string {
   if (match === null) return text;
   const [, sign = "", whole = "", fraction = "", exponent = "0"] = match;
   const shift = Number(exponent) - fraction.length;
+  // Under a name that nobody reads it may be of any size.
+  if (Math.abs(shift) > SHIFT_MAX) return text;
   const digits = BigInt(whole + fraction);
   return `${sign}${shift >= 0 ? digits * 10n ** BigInt(shift) : digits / 10n ** BigInt(-shift)}`;
 }

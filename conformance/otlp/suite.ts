@@ -9,6 +9,7 @@ import { basename, join } from "node:path";
 import { oneTruthFault } from "../one-truth.ts";
 import { Program, until } from "../program.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
+import { ALLOWED_ORIGIN, playChecklist } from "./checklist.ts";
 import { type GraphCase, playGraphCases } from "./graph-cases.ts";
 import { type HttpCase, playHttpCases } from "./http-cases.ts";
 import { type OtlpRequest, readRequests } from "./requests.ts";
@@ -25,6 +26,7 @@ const DERIVED_MS_MAX = 30_000;
 /** The suite `otlp`: what lies under `dir`, by its kind, and an app on a real SDK. */
 export async function runOtlp({ dir }: { dir: string }): Promise<SuiteOutcome> {
   const report = new SuiteReport();
+  await withProgram((program) => playChecklist(program, report), ["--cors-origin", ALLOWED_ORIGIN]);
   for (const cases of readCases(dir)) {
     const [first] = cases;
     if (first === undefined) continue;
@@ -58,8 +60,8 @@ function foldersIn(dir: string): { folder: string; files: string[] }[] {
   });
 }
 
-async function withProgram(use: (program: Program) => Promise<void>): Promise<void> {
-  const program = await Program.start(["--capture", "off"]);
+async function withProgram(use: (program: Program) => Promise<void>, flags: readonly string[] = []): Promise<void> {
+  const program = await Program.start(["--capture", "off", ...flags]);
   try {
     await use(program);
   } finally {

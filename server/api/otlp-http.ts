@@ -95,6 +95,7 @@ export function sendOtlpError(
   httpStatus: number,
   message: string,
 ): FastifyReply {
+  if (httpStatus === 415) return refuseType(reply);
   const encoding = encodingOf(request.headers["content-type"]) ?? "json";
   return sendStatus(reply, encoding, httpStatus, { code: CODES[httpStatus] ?? GRPC_UNKNOWN, message });
 }
@@ -125,9 +126,7 @@ async function answerExport(
 ): Promise<FastifyReply> {
   const encoding = encodingOf(request.headers["content-type"]);
   if (encoding === undefined) {
-    const message = "415 unsupported media type, supported: [application/json, application/x-protobuf]";
-    // Plain text as from the Collector, since there is no encoding of the request; a Status for those who look for one.
-    return reply.code(415).type("text/plain").send(encodeRpcStatusJson(GRPC_INVALID_ARGUMENT, message));
+    return refuseType(reply);
   }
   const body = await readBody(request.raw, limits);
   if (body.kind === "refused") return refuseBody(reply, encoding, body);
@@ -144,6 +143,12 @@ async function answerExport(
       ? plainJson(encodeExportResponseJson(signal, outcome.partial))
       : Buffer.from(encodeExportResponse(outcome.partial)),
   );
+}
+
+/** Plain text as from the Collector, since there is no encoding of the request; a Status for those who look for one. */
+function refuseType(reply: FastifyReply): FastifyReply {
+  const message = "415 unsupported media type, supported: [application/json, application/x-protobuf]";
+  return reply.code(415).type("text/plain").send(encodeRpcStatusJson(GRPC_INVALID_ARGUMENT, message));
 }
 
 /** Encoding that a Content-Type names; undefined where it is none of OTLP's. */
