@@ -185,7 +185,7 @@ function doorsOf(engine: EngineHolder, metrics: MetricStore): Pick<Store, "write
       recentSpans: async (spansMax) => engine.open().recentSpans(spansMax),
       replaySpans: async (sequence, onBatch) => engine.open().replaySpans(sequence, onBatch),
       appendSamples: (samples) => metrics.append(samples),
-      appendSeries: (series) => metrics.appendSeries(series),
+      appendSeries: (series, rows) => metrics.appendSeries(series, rows),
       describe: (metadata) => metrics.describe(metadata),
     },
     reader: {

@@ -3,7 +3,7 @@
  */
 
 import type { LogBatch } from "../model/log-batch.ts";
-import type { MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
+import type { FloatRows, MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 
 /** What a commit stored, and its place in the order of all commits. */
@@ -101,9 +101,10 @@ export interface StoreWriter {
   /**
    * Appends what one write brought; resolves after the log is durable, with what was kept and what was refused.
    *
+   * @param rows Comes before the series. Its columns must not change until it is resolved; not among `refusedSeries`.
    * Rejects with `store_unavailable` when nothing of it was kept.
    */
-  appendSeries(series: readonly SeriesToAppend[]): Promise<AppendOutcome>;
+  appendSeries(series: readonly SeriesToAppend[], rows?: FloatRows): Promise<AppendOutcome>;
   /** Announces type, help and unit of a metric. */
   describe(metadata: MetricMetadata): void;
 }
