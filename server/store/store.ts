@@ -183,6 +183,7 @@ function doorsOf(engine: EngineHolder, metrics: MetricStore): Pick<Store, "write
       saveDerived: async (snapshot, edges) => engine.open().saveDerived(snapshot, edges),
       loadDerived: async () => engine.open().loadDerived(),
       recentSpans: async (spansMax) => engine.open().recentSpans(spansMax),
+      spansOfCalls: async (calls, spansMax) => engine.open().spansOfCalls(calls, spansMax),
       replaySpans: async (sequence, onBatch) => engine.open().replaySpans(sequence, onBatch),
       appendSamples: (samples) => metrics.append(samples),
       appendSeries: (series, rows) => metrics.appendSeries(series, rows),
