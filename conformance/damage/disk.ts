@@ -7,25 +7,40 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
   rmSync,
+  statfsSync,
+  statSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ledgerFault } from "../ledger/ledger-fault.ts";
 import { buildPreload } from "../ledger/preload.ts";
-import { ledgerFault, SpanLoad } from "../ledger/span-load.ts";
+import type { Signal } from "../ledger/send-body.ts";
+import { WriteLoad } from "../ledger/write-load.ts";
 import { oneTruthFault } from "../one-truth.ts";
 import { Program, sleep, until } from "../program.ts";
 import type { SuiteReport } from "../suite.ts";
 
 const FLAGS = ["--capture", "off", "--log-level", "warn"];
 const SMALL_MIB = 64;
+/** Room for a log of 64 MiB, and for little more. */
+const CHECKPOINT_DISK_MIB = 128;
+/** A commit that finds the WAL at 64 MiB writes a checkpoint. */
+const WAL_NEAR_BYTES = 52 * 2 ** 20;
+/** Room for the rest of the log, and not for the checkpoint. */
+const CHECKPOINT_SPARE_BYTES = 14 * 2 ** 20;
 const REFUSED_MS_MAX = 1_000;
+/** After the hold, for a signal whose next write fits into what its file has left. */
+const FIRST_REFUSAL_MS_MAX = 10_000;
 const RESUMED_MS_MAX = 10_000;
 /** Commits that were under way when a fault began are answered within this. */
 const UNDER_WAY_MS = 1_500;
+const IN_DAY_FILES = ["traces", "logs"] as const;
+const SIGNALS = [...IN_DAY_FILES, "metrics", "samples"] as const;
 const FAULTS = [
   { call: "sync", at: 0, how: "once", value: 1 },
   { call: "sync", at: 0, how: "for ever", value: 2 },
@@ -35,67 +50,144 @@ const FAULTS = [
 
 /** Fills a file system of 64 MiB under load, holds it full for `holdMs`, and frees it. */
 export async function fullDisk(report: SuiteReport, holdMs: number): Promise<void> {
-  const work = mkdtempSync(join(tmpdir(), "thalweg-full-"));
-  const mount = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${SMALL_MIB}m`, "tmpfs", work], { encoding: "utf8" });
+  const name = "full disk";
+  await onSmallDisk(report, { name, mib: SMALL_MIB, spansPerSecond: 6_000 }, async (data, filler, load) => {
+    const program = await Program.start(FLAGS, data);
+    load.sendTo(program);
+    await load.progress(5, 10_000);
+    const fillStartedMs = performance.now();
+    fill(filler);
+    await held(report, { name, holdMs, fillMs: performance.now() - fillStartedMs, signals: SIGNALS }, program, load);
+    rmSync(filler);
+    await resumed(report, `${name}, held ${Math.round(holdMs / 1000)} s`, load);
+    return settle(report, name, program, load);
+  });
+}
+
+/** Leaves room for the log and none for the checkpoint that is due: DuckDB cannot go on after one that fails. */
+export async function fullAtCheckpoint(report: SuiteReport, holdMs: number): Promise<void> {
+  const name = "no room for a checkpoint";
+  await onSmallDisk(report, { name, mib: CHECKPOINT_DISK_MIB, spansPerSecond: 40_000 }, async (data, filler, load) => {
+    const program = await Program.start(FLAGS, data);
+    load.sendTo(program);
+    const near = await until(async () => (walBytes(data) > WAL_NEAR_BYTES ? true : undefined), 60_000);
+    report.add(`${name}: the log of the day file grows`, near ? "" : `it has ${walBytes(data)} bytes`);
+    const fillStartedMs = performance.now();
+    fill(filler, CHECKPOINT_SPARE_BYTES);
+    await held(
+      report,
+      { name, holdMs, fillMs: performance.now() - fillStartedMs, signals: IN_DAY_FILES },
+      program,
+      load,
+    );
+    rmSync(filler);
+    await resumed(report, name, load);
+    const reopened = await program.counter("thalweg_store_reopens_total");
+    // One may have been under way when the disk became full.
+    report.add(`${name}: ${reopened} checkpoints were tried in vain`, reopened <= 1 ? "" : "more than the first");
+    return settle(report, name, program, load);
+  });
+}
+
+interface SmallDisk {
+  readonly name: string;
+  readonly mib: number;
+  readonly spansPerSecond: number;
+}
+
+/** Mounts a small file system for the time of `work`, which gives the program that is to be ended. */
+async function onSmallDisk(
+  report: SuiteReport,
+  { name, mib, spansPerSecond }: SmallDisk,
+  work: (data: string, filler: string, load: WriteLoad) => Promise<Program>,
+): Promise<void> {
+  const place = mkdtempSync(join(tmpdir(), "thalweg-full-"));
+  const mount = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${mib}m`, "tmpfs", place], { encoding: "utf8" });
   if (mount.status !== 0) {
-    rmSync(work, { recursive: true, force: true });
-    return report.skip("a full disk", `a small file system cannot be mounted: ${mount.stderr}`, "servers");
+    rmSync(place, { recursive: true, force: true });
+    return report.skip(name, `a small file system cannot be mounted: ${mount.stderr}`, "servers");
   }
-  const data = join(work, "data");
-  const filler = join(work, "filler");
-  const load = new SpanLoad({ spansPerSecond: 6_000, lanesPerTransport: 1 });
+  const load = new WriteLoad({ spansPerSecond, lanesPerTransport: 1 });
   let program: Program | undefined;
   try {
-    program = await Program.start(FLAGS, data);
-    load.sendTo(program);
-    await load.progress(20, 10_000);
-    fill(filler);
-    const filledMs = performance.now();
-    const refused = await until(async () => (load.refusals > 0 ? true : undefined), 15_000);
-    const refusedMs = Math.round(performance.now() - filledMs);
-    report.add(`full disk: exports are refused (${refusedMs} ms after it was full)`, refused ? "" : "none is refused");
-    const slowest = await probeHeld(report, program, load, holdMs);
-    rmSync(filler);
-    await resumed(report, `full disk, held ${Math.round(holdMs / 1000)} s (slowest answer ${slowest} ms)`, load);
-    program = await settle(report, "full disk", program, load);
+    program = await work(join(place, "data"), join(place, "filler"), load);
   } finally {
+    const running = program ?? load.program;
     load.sendTo(undefined);
-    await program?.kill();
+    await running?.kill();
     await load.finish(0);
-    spawnSync("umount", [work]);
-    rmSync(work, { recursive: true, force: true });
+    spawnSync("umount", [place]);
+    rmSync(place, { recursive: true, force: true });
   }
 }
 
-/** Asks and sends while there is no room. @returns The slowest answer to an export in ms. */
-async function probeHeld(report: SuiteReport, program: Program, load: SpanLoad, holdMs: number): Promise<number> {
+interface Hold {
+  readonly name: string;
+  readonly holdMs: number;
+  /** How long it took to fill the disk. */
+  readonly fillMs: number;
+  /** For which there is no room. */
+  readonly signals: readonly Signal[];
+}
+
+/** Asks and sends while there is no room: every signal without room is refused promptly, and queries go on. */
+async function held(
+  report: SuiteReport,
+  { name, holdMs, fillMs, signals }: Hold,
+  program: Program,
+  load: WriteLoad,
+): Promise<void> {
   const faults = new Set<string>();
-  let slowestMs = 0;
-  const heldUntil = performance.now() + holdMs;
-  load.slowestRefusalMs = 0;
-  do {
+  for (const tally of Object.values(load.tallies)) tally.slowest = { ms: 0, why: "" };
+  const refusedBefore = new Map(Object.entries(load.tallies).map(([signal, { refused }]) => [signal, refused]));
+  const refusedAfterMs = new Map<string, number>();
+  const filledMs = performance.now();
+  let slowestQueryMs = 0;
+  for (;;) {
+    const sinceMs = performance.now();
     await program.sql("SELECT count(*) FROM spans").catch((error: unknown) => faults.add(String(error)));
     await program.promql("sum(traces_spanmetrics_calls_total)").catch((error: unknown) => faults.add(String(error)));
-    await sleep(200);
-    slowestMs = Math.max(slowestMs, load.slowestRefusalMs);
-  } while (performance.now() < heldUntil);
-  report.add("full disk: queries go on", [...faults].slice(0, 3).join("\n"));
+    slowestQueryMs = Math.max(slowestQueryMs, performance.now() - sinceMs);
+    for (const [signal, { refused }] of Object.entries(load.tallies)) {
+      if (refused > (refusedBefore.get(signal) ?? 0) && !refusedAfterMs.has(signal))
+        refusedAfterMs.set(signal, Math.round(performance.now() - filledMs));
+    }
+    const elapsedMs = performance.now() - filledMs;
+    const isEach = signals.every((signal) => refusedAfterMs.has(signal));
+    if (elapsedMs > holdMs && (isEach || elapsedMs > holdMs + FIRST_REFUSAL_MS_MAX)) break;
+    await sleep(100);
+  }
+  report.add(`${name}: queries go on (${Math.round(slowestQueryMs)} ms at most)`, [...faults].slice(0, 3).join("\n"));
   // What else the machine does is not the program's: a plain request tells how slow everything is.
   const sinceMs = performance.now();
   await fetch(`${program.http}/livez`);
-  const allowedMs = REFUSED_MS_MAX + 10 * (performance.now() - sinceMs);
-  const late = slowestMs > allowedMs ? `a refusal took ${slowestMs} ms, ${Math.round(allowedMs)} are allowed` : "";
-  report.add(
-    "full disk: refusals are quick and can be sent again",
-    [late, ...load.faults.slice(0, 3)].join("\n").trim(),
-  );
-  return Math.round(slowestMs);
+  const allowedMs = REFUSED_MS_MAX + 10 * (performance.now() - sinceMs) + fillMs;
+  for (const signal of signals) {
+    const { slowest } = load.tallies[signal];
+    const first = refusedAfterMs.get(signal);
+    const words = `${name}: ${signal} are refused, first after ${first} ms, at the slowest in ${Math.round(slowest.ms)} ms`;
+    const late = `a refusal took ${Math.round(slowest.ms)} ms, ${Math.round(allowedMs)} are allowed: ${slowest.why}`;
+    report.add(words, first === undefined ? "none is refused" : slowest.ms > allowedMs ? late : "");
+  }
+  report.add(`${name}: what is refused can be sent again`, load.faults.slice(0, 3).join("\n"));
 }
 
-/** Fills what is left of a file system. */
-function fill(path: string): void {
+function walBytes(data: string): number {
+  const wals = readdirSync(join(data, "db")).filter((file) => file.endsWith(".wal"));
+  return Math.max(0, ...wals.map((file) => statSync(join(data, "db", file), { throwIfNoEntry: false })?.size ?? 0));
+}
+
+/** Fills what is left of a file system but for `spareBytes`. */
+function fill(path: string, spareBytes = 0): void {
   const file = openSync(path, "w");
   try {
+    if (spareBytes > 0) {
+      const { bavail, bsize } = statfsSync(path);
+      for (let left = bavail * bsize - spareBytes; left > 0; left -= 2 ** 20) {
+        writeSync(file, Buffer.alloc(Math.min(left, 2 ** 20)));
+      }
+      return;
+    }
     for (let bytes = 2 ** 20; bytes >= 4096; ) {
       try {
         writeSync(file, Buffer.alloc(bytes));
@@ -109,25 +201,26 @@ function fill(path: string): void {
   }
 }
 
-async function resumed(report: SuiteReport, name: string, load: SpanLoad): Promise<void> {
-  const before = load.acknowledged.size;
+async function resumed(report: SuiteReport, name: string, load: WriteLoad): Promise<void> {
+  const before = Object.entries(load.tallies).map(([signal, tally]) => ({ signal, tally, was: tally.acknowledged }));
   const sinceMs = performance.now();
-  await load.progress(3, RESUMED_MS_MAX);
+  await load.progress(2, RESUMED_MS_MAX);
   const tookMs = Math.round(performance.now() - sinceMs);
+  const idle = before.filter(({ tally, was }) => tally.acknowledged === was);
   report.add(
-    `${name}: ingest resumes (${tookMs} ms)`,
-    load.acknowledged.size > before ? "" : `nothing was acknowledged within ${RESUMED_MS_MAX} ms`,
+    `${name}: ingest resumes (all signals in ${tookMs} ms)`,
+    idle.map(({ signal }) => `no ${signal} were acknowledged within ${RESUMED_MS_MAX} ms`).join("\n"),
   );
 }
 
 /** Sends what is left, compares, kills, starts again, compares again. */
-async function settle(report: SuiteReport, name: string, program: Program, load: SpanLoad): Promise<Program> {
+async function settle(report: SuiteReport, name: string, program: Program, load: WriteLoad): Promise<Program> {
   const unfinished = await load.finish(20_000);
   report.add(`${name}: all are acknowledged in the end`, unfinished);
-  report.add(`${name}: all are there once`, await ledgerFault(program, load.acknowledged, load.sent));
+  report.add(`${name}: all are there once`, await ledgerFault(program, load.ledger));
   await program.kill();
   const next = await Program.start(FLAGS, program.dataDirectory);
-  report.add(`${name}: all are there once after a kill`, await ledgerFault(next, load.acknowledged, load.sent));
+  report.add(`${name}: all are there once after a kill`, await ledgerFault(next, load.ledger));
   report.add(`${name}: one truth`, await oneTruthFault(next));
   const quarantine = join(program.dataDirectory, "quarantine");
   report.add(`${name}: nothing is set aside`, existsSync(quarantine) ? `there is ${quarantine}` : "");
@@ -159,19 +252,19 @@ async function failWith(
   const data = mkdtempSync(join(work, "data-"));
   mkdirSync(data, { recursive: true });
   const env = { LD_PRELOAD: library, FAULT_OF: `${data}/`, FAULT_CONTROL: control };
-  const load = new SpanLoad({ spansPerSecond: 6_000, lanesPerTransport: 1 });
+  const load = new WriteLoad({ spansPerSecond: 6_000, lanesPerTransport: 1 });
   const handle = openSync(control, "r+");
   let program: Program | undefined;
   try {
     program = await Program.start(FLAGS, data, { env });
     load.sendTo(program);
-    await load.progress(5, 10_000);
+    await load.progress(3, 10_000);
     writeSync(handle, Buffer.of(fault.value), 0, 1, fault.at);
     if (fault.how === "for ever") {
       await sleep(UNDER_WAY_MS);
-      const before = load.acknowledged.size;
+      const before = load.acknowledged;
       await sleep(holdMs);
-      const more = load.acknowledged.size - before;
+      const more = load.acknowledged - before;
       report.add(`${name}: nothing is acknowledged`, more === 0 ? "" : `${more} bodies were`);
       writeSync(handle, Buffer.of(0), 0, 1, fault.at);
     }

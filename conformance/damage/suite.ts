@@ -7,7 +7,7 @@
 
 import { parseArgs } from "node:util";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
-import { failingDisk, fullDisk } from "./disk.ts";
+import { failingDisk, fullAtCheckpoint, fullDisk } from "./disk.ts";
 import { tornFiles } from "./torn-files.ts";
 
 const HOLD_SECONDS_DEFAULT = 3;
@@ -30,6 +30,7 @@ export async function runDamage({ args = [] }: { readonly args?: readonly string
   const holdMs = Number(values.hold ?? HOLD_SECONDS_DEFAULT) * 1000;
   const report = new SuiteReport();
   if ("full".includes(only)) await fullDisk(report, holdMs);
+  if ("checkpoint".includes(only)) await fullAtCheckpoint(report, holdMs);
   if ("failing".includes(only)) await failingDisk(report, holdMs);
   const seed = Number(values.seed ?? Date.now() % 1_000_000);
   if ("torn".includes(only)) await tornFiles(report, Number(values.flips ?? FLIPS_DEFAULT), seed);

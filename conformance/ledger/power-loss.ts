@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { oneTruthFault } from "../one-truth.ts";
 import { Program, sleep } from "../program.ts";
 import type { SuiteReport } from "../suite.ts";
+import { ledgerFault, type WriteLedger } from "./ledger-fault.ts";
 import { buildPreload } from "./preload.ts";
-import { ledgerFault, SpanLoad } from "./span-load.ts";
+import { WriteLoad } from "./write-load.ts";
 
 const TAILS = ["nothing", "zeros", "garbage"] as const;
 /** A file system extends a file before its bytes are there by pages at most this many bytes at a time. */
@@ -20,8 +21,8 @@ const FLAGS = ["--capture", "off", "--log-level", "warn"];
 /** An image of the disk and what was acknowledged before it was taken. */
 interface Image {
   readonly directory: string;
-  readonly acknowledged: ReadonlySet<number>;
-  readonly sent: number;
+  readonly ledger: WriteLedger;
+  readonly bodies: number;
 }
 
 /** Takes `count` images while a program is under load, and starts a program on each. */
@@ -34,7 +35,7 @@ export async function powerLoss(report: SuiteReport, count: number): Promise<voi
       const images = await takeImages(work, library, Math.min(IMAGES_PER_RUN, count - from));
       for (const [index, image] of images.entries()) {
         const tail = TAILS[(from + index) % TAILS.length] ?? "nothing";
-        const name = `power cut ${from + index + 1} (${image.acknowledged.size} bodies acknowledged, ${tail} behind)`;
+        const name = `power cut ${from + index + 1} (${image.bodies} bodies acknowledged, ${tail} behind)`;
         await startOn(report, name, image, tail);
         rmSync(image.directory, { recursive: true, force: true });
       }
@@ -48,7 +49,7 @@ async function takeImages(work: string, library: string, count: number): Promise
   const data = mkdtempSync(join(work, "data-"));
   const synced = mkdtempSync(join(work, "synced-"));
   const images: Image[] = [];
-  const load = new SpanLoad({ spansPerSecond: SPANS_PER_SECOND, lanesPerTransport: 2 });
+  const load = new WriteLoad({ spansPerSecond: SPANS_PER_SECOND, lanesPerTransport: 2 });
   const env = { LD_PRELOAD: library, IMAGE_OF: data, IMAGE_TO: synced };
   const program = await Program.start(FLAGS, data, { env });
   try {
@@ -59,11 +60,10 @@ async function takeImages(work: string, library: string, count: number): Promise
       const directory = mkdtempSync(join(work, "image-"));
       // Nothing moves while the image is copied: what was acknowledged by then is what the ledger holds.
       program.signal("SIGSTOP");
-      const acknowledged = new Set(load.acknowledged);
-      const { sent } = load;
+      const { ledger, acknowledged: bodies } = load;
       cpSync(synced, directory, { recursive: true, preserveTimestamps: true });
       program.signal("SIGCONT");
-      images.push({ directory, acknowledged, sent });
+      images.push({ directory, ledger, bodies });
     }
   } finally {
     load.sendTo(undefined);
@@ -77,7 +77,7 @@ async function takeImages(work: string, library: string, count: number): Promise
 async function startOn(
   report: SuiteReport,
   name: string,
-  { directory, acknowledged, sent }: Image,
+  { directory, ledger }: Image,
   tail: (typeof TAILS)[number],
 ): Promise<void> {
   // The holder named there did not outlive the power cut; here it may still run.
@@ -93,7 +93,7 @@ async function startOn(
   try {
     program = await Program.start(FLAGS, directory);
     const startMs = Math.round(performance.now() - startedMs);
-    report.add(`${name}: there once, up after ${startMs} ms`, await ledgerFault(program, acknowledged, sent));
+    report.add(`${name}: there once, up after ${startMs} ms`, await ledgerFault(program, ledger));
     report.add(`${name}: one truth`, await oneTruthFault(program));
   } catch (error) {
     report.add(`${name}: starts`, String(error));

@@ -12,9 +12,10 @@ import { parseArgs } from "node:util";
 import { oneTruthFault } from "../one-truth.ts";
 import { Program, type Surroundings, sleep } from "../program.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
+import { ledgerFault } from "./ledger-fault.ts";
 import { powerLoss } from "./power-loss.ts";
-import { ledgerFault, SpanLoad } from "./span-load.ts";
 import { syncBeforeReply } from "./sync-before-reply.ts";
+import { WriteLoad } from "./write-load.ts";
 
 const KILLS_DEFAULT = 5;
 const IMAGES_DEFAULT = 5;
@@ -29,8 +30,8 @@ const LOAD_MS_MAX = 2_500;
 const CHECKPOINT_MS_MAX = 10_000;
 /** A commit that finds the WAL at 64 MiB writes a checkpoint; the kill comes when it is near. */
 const CHECKPOINT_NEAR_BYTES = 62 * 2 ** 20;
-/** A kill waits for so many acknowledgements since the start. */
-const BODIES_MIN = 10;
+/** A kill waits for so many acknowledgements of each signal since the start. */
+const BODIES_MIN = 3;
 const PROGRESS_MS_MAX = 10_000;
 const SPANS_PER_SECOND = 24_000;
 const FLAGS = ["--capture", "off", "--retention", "3650d", "--log-level", "warn"];
@@ -76,7 +77,7 @@ class ProgramClock {
 
 async function killAll(report: SuiteReport, kills: number): Promise<void> {
   const clock = new ProgramClock();
-  const load = new SpanLoad({ spansPerSecond: SPANS_PER_SECOND, lanesPerTransport: 4 });
+  const load = new WriteLoad({ spansPerSecond: SPANS_PER_SECOND, lanesPerTransport: 4 });
   const directory = mkdtempSync(join(tmpdir(), "thalweg-ledger-"));
   let program: Program | undefined;
   try {
@@ -99,23 +100,28 @@ async function killAll(report: SuiteReport, kills: number): Promise<void> {
       }
       const before = load.acknowledgedSpans;
       const sinceMs = performance.now();
+      const cpuBefore = process.cpuUsage();
       load.sendTo(program);
       await load.progress(BODIES_MIN, PROGRESS_MS_MAX);
       const moment = await momentOf(kind, program, clock);
-      const rate = ((load.acknowledgedSpans - before) / (performance.now() - sinceMs)) * 1000;
+      const elapsedMs = performance.now() - sinceMs;
+      const rate = Math.round(((load.acknowledgedSpans - before) / elapsedMs) * 1000);
+      const { user, system } = process.cpuUsage(cpuBefore);
+      const cpu = Math.round((user + system) / 10 / elapsedMs);
       await program.kill();
       load.sendTo(undefined);
-      const acknowledged = new Set(load.acknowledged);
+      const { ledger } = load;
       program = await Program.start(FLAGS, directory, clock.surroundings);
-      const name = `kill ${kill + 1} ${kind} (${moment}, ${Math.round(rate)} spans/s, ${acknowledged.size} bodies)`;
-      report.add(`${name}: none lost, none twice`, await ledgerFault(program, acknowledged, load.sent));
+      const sender = `${rate} spans/s, the sender at ${cpu} % of a core, ${load.acknowledged} bodies`;
+      const name = `kill ${kill + 1} ${kind} (${moment}, ${sender})`;
+      report.add(`${name}: none lost, none twice`, await ledgerFault(program, ledger));
       report.add(`${name}: one truth`, await oneTruthFault(program));
     }
     load.sendTo(program);
     const unfinished = await load.finish(30_000);
-    const name = `${load.sent} bodies, ${load.retries} sent again, ${load.refusals} refused`;
+    const name = `bodies, sent again, refused: ${load.summary}`;
     report.add(`${name}: all are acknowledged in the end`, unfinished);
-    report.add(`${name}: all are there once`, await ledgerFault(program, load.acknowledged, load.sent));
+    report.add(`${name}: all are there once`, await ledgerFault(program, load.ledger));
     report.add(`${name}: one truth`, await oneTruthFault(program));
     const days = readdirSync(join(directory, "db")).filter((file) => file.endsWith(".duckdb"));
     const rollovers = clock.offsetMs === 0 ? 0 : 1;
@@ -192,11 +198,11 @@ async function killFirstStart(): Promise<string> {
     await probe.discard();
     await Program.killAtStart(FLAGS, directory, startMs * (0.2 + Math.random()));
     program = await Program.start(FLAGS, directory);
-    const load = new SpanLoad({ spansPerSecond: SPANS_PER_SECOND, lanesPerTransport: 1 });
+    const load = new WriteLoad({ spansPerSecond: SPANS_PER_SECOND, lanesPerTransport: 1 });
     load.sendTo(program);
     await sleep(300);
     const fault = await load.finish(20_000);
-    return [fault, await ledgerFault(program, load.acknowledged, load.sent), await oneTruthFault(program)]
+    return [fault, await ledgerFault(program, load.ledger), await oneTruthFault(program)]
       .filter((one) => one !== "")
       .join("\n");
   } finally {

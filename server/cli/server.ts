@@ -17,6 +17,7 @@ import { acceptLogs } from "../ingest/accept-logs.ts";
 import { acceptMetrics } from "../ingest/accept-metrics.ts";
 import { acceptSeries } from "../ingest/accept-series.ts";
 import { type Ingest, openIngest } from "../ingest/ingest.ts";
+import { LogCommits } from "../ingest/logs-in-doubt.ts";
 import { type OtlpDecoder, openOtlpDecoder } from "../ingest/otlp-decoder.ts";
 import { releaseBatch } from "../model/batch-lease.ts";
 import type { Clock } from "../model/clock.ts";
@@ -212,6 +213,7 @@ interface Link {
 
 function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
   const { settings, files, telemetry, log, clock, store, ingest, decoder, promql, prometheus, link } = parts;
+  const logs = new LogCommits(store.writer);
   return {
     listen: { http: settings.listen, otlpHttp: settings.otlpHttp, otlpGrpc: settings.otlpGrpc },
     allowedHosts: settings.allowHosts,
@@ -225,7 +227,7 @@ function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
       }
       return outcome;
     },
-    acceptLogs: (received) => acceptLogs({ writer: store.writer, telemetry }, received),
+    acceptLogs: (received) => acceptLogs({ writer: logs, telemetry }, received),
     acceptMetrics: (received) => acceptMetrics({ writer: store.writer, telemetry, clock }, received),
     acceptSeries: (write) => acceptSeries({ writer: store.writer, telemetry, clock }, write),
     reader: store.reader,

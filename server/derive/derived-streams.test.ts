@@ -46,17 +46,8 @@ function someSpans(pick: (below: number) => number, calls: number, firstId: numb
   return spans;
 }
 
-/** Gives up on what waited too long, over a store that holds nothing. */
-function expire(streams: DerivedStreams, nowMs: number): void {
-  streams.expire(nowMs);
-  const none = { batch: batchOf([]), sequences: new Float64Array(0), arrivedMs: new Float64Array(0) };
-  for (let late = streams.takeLate(100); late.length > 0; late = streams.takeLate(100)) {
-    streams.settleLate(late, none, nowMs);
-  }
-}
-
 function finalSamples(streams: DerivedStreams): Map<string, number> {
-  expire(streams, END_MS);
+  streams.expire(END_MS);
   for (const cadence of streams.zeros(END_MS).cadences) cadence.zeroed = true;
   return sampleMap(streams.samples(END_MS + 60_000));
 }
@@ -149,7 +140,7 @@ test("a crash at any commit, then restore and replay, gives the totals of a run 
     const whole = new DerivedStreams();
     for (const [at, { batch, atMs: nowMs }] of commits.entries()) {
       whole.observe(batch, at + 1, nowMs);
-      expire(whole, nowMs);
+      whole.expire(nowMs);
     }
     const want = finalSamples(whole);
     const wantMinutes = minuteTotals(whole.takeMinutes());
@@ -159,7 +150,7 @@ test("a crash at any commit, then restore and replay, gives the totals of a run 
     const stored: MinuteRow[] = [];
     for (const [at, { batch, atMs: nowMs }] of commits.entries()) {
       streams.observe(batch, at + 1, nowMs);
-      expire(streams, nowMs);
+      streams.expire(nowMs);
       if (pick(3) === 0) {
         stored.push(...streams.takeMinutes());
         saved = streams.snapshot();

@@ -29,7 +29,7 @@ export type LogsOutcome =
 
 /** Stores the records of a request; resolves once they are durable. */
 export async function acceptLogs(
-  deps: { readonly writer: StoreWriter; readonly telemetry: Telemetry },
+  deps: { readonly writer: Pick<StoreWriter, "commitLogs">; readonly telemetry: Telemetry },
   { batch, rejected, mended, transport }: ReceivedLogs,
 ): Promise<LogsOutcome> {
   const { writer, telemetry } = deps;

@@ -38,7 +38,6 @@ export async function acceptMetrics(
     deps,
     {
       version: 2,
-      rows: undefined,
       series,
       metadata,
       received: {

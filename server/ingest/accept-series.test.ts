@@ -45,7 +45,6 @@ function written(list: readonly SeriesToAppend[], more: Partial<RemoteWrite> = {
   }
   return {
     version: 2,
-    rows: undefined,
     series: list,
     metadata: [],
     received: { samples, histograms, exemplars },

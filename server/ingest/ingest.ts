@@ -80,6 +80,9 @@ export class Ingest {
   #whenIdle: (() => void) | undefined;
   #onLiveSpans: (() => void) | undefined;
   #closed = false;
+  /** Who waits for a commit, to be refused where it shows only later whether that holds. */
+  readonly #waiting = new Set<(error: ThalwegError) => void>();
+  #inDoubt = false;
   /** The last refusal of the store, forgotten at the next commit that succeeds. */
   #trouble: { readonly why: string; readonly atMs: number } | undefined;
 
@@ -93,6 +96,7 @@ export class Ingest {
     this.#releaseTimer = setInterval(() => this.#releaseHeld(false), RELEASE_EVERY_MS);
     this.#releaseTimer.unref();
     deps.telemetry.onRender(() => this.#tellCounts());
+    deps.writer.onReopening((state) => this.#reopening(state));
     for (const metadata of DERIVED_METADATA) deps.writer.describe(metadata);
     this.#flush.appeared();
     this.#flush.start();
@@ -118,7 +122,7 @@ export class Ingest {
     let claim = this.#claim(checked.batch, transport);
     // Nothing is awaited without need: what is under way is counted in the turn in which it came.
     while (claim.kind === "undecided") {
-      await claim.decided;
+      await this.#decided(claim.decided, checked.batch.rows, origin);
       claim = this.#claim(checked.batch, transport);
     }
     const { fresh: freshRows, settle } = claim;
@@ -138,7 +142,7 @@ export class Ingest {
       await twins.decided;
       twins = this.#claimTwins(fresh, transport);
     }
-    const receipt = await this.#commitClaim(twins, origin, bytes).then(
+    const commit = this.#commitClaim(twins, origin, bytes).then(
       (stored) => {
         settle(true);
         return stored;
@@ -148,12 +152,42 @@ export class Ingest {
         throw error;
       },
     );
+    const receipt = await (comesAgain(transport) ? this.#unlessInDoubt(commit) : commit);
     for (const [what, count] of [...(origin.mended ?? []), ...checked.mended]) {
       telemetry.count("thalweg_ingest_mended_total", { signal, what }, count);
     }
     // What is held is shown once it is stored.
     const shown = transport === "capture" ? twins.batch : checked.batch;
     return { stored: receipt.spans, batch: shown, rejected: checked.rejected };
+  }
+
+  /**
+   * Waits for what is under way, unless the store opens its files again meanwhile: then the sender is refused at once.
+   * What it sends again is known as repeated once it shows that it was stored all the same.
+   */
+  #unlessInDoubt<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.add(reject);
+      if (this.#inDoubt) reject(inDoubt());
+      work.then(resolve, reject).finally(() => this.#waiting.delete(reject));
+    });
+  }
+
+  /** Waits for the commit of spans that came before and are here again. */
+  async #decided(decided: Promise<unknown>, rows: number, origin: SpanOrigin): Promise<void> {
+    try {
+      await (comesAgain(origin.transport) ? this.#unlessInDoubt(decided) : decided);
+    } catch (error) {
+      this.#countRefused(rows, origin, "store_unavailable");
+      throw error;
+    }
+  }
+
+  #reopening(state: "broken" | "open"): void {
+    this.#inDoubt = state === "broken";
+    if (!this.#inDoubt) return;
+    for (const refuse of this.#waiting) refuse(inDoubt());
+    this.#waiting.clear();
   }
 
   /** As `acceptSpans`, with a refusal as an answer instead of an error. */
@@ -255,7 +289,7 @@ export class Ingest {
 
   /** Rows that are not stored already: whoever may send again may have done so. */
   #claim(batch: SpanBatch, transport: Transport): Claim | Undecided {
-    if (transport === "grpc" || transport === "http") return this.#seen.claim(batch);
+    if (comesAgain(transport)) return this.#seen.claim(batch);
     return { kind: "claimed", fresh: allRows(batch), settle: () => {} };
   }
 
@@ -295,8 +329,7 @@ export class Ingest {
   }
 
   #countRefused(rows: number, { signal, transport }: SpanOrigin, reason: string): void {
-    const comesAgain = transport === "grpc" || transport === "http";
-    const name = comesAgain ? "thalweg_ingest_rejected_total" : "thalweg_ingest_lost_total";
+    const name = comesAgain(transport) ? "thalweg_ingest_rejected_total" : "thalweg_ingest_lost_total";
     this.#deps.telemetry.count(name, { signal, reason }, rows);
   }
 
@@ -315,10 +348,8 @@ export class Ingest {
 
   #tellCounts(): void {
     const { telemetry } = this.#deps;
-    const { waiting, expired, dropped, overflowCalls, backfilled, notLookedFor } = this.#streams.graphCounts();
+    const { waiting, expired, dropped, overflowCalls } = this.#streams.graphCounts();
     telemetry.set("thalweg_graph_waiting_spans", {}, waiting);
-    telemetry.set("thalweg_graph_backfilled_total", {}, backfilled);
-    telemetry.set("thalweg_graph_not_looked_for_total", {}, notLookedFor);
     for (const kind of ["client", "server", "producer", "consumer"]) {
       telemetry.set("thalweg_graph_expired_total", { kind }, expired[kind] ?? 0);
       telemetry.set("thalweg_graph_dropped_total", { kind }, dropped[kind] ?? 0);
@@ -345,6 +376,15 @@ export async function openIngest(deps: IngestDeps): Promise<Ingest> {
   const seen = new SeenSpans();
   seen.remember(await deps.writer.recentSpans(REMEMBERED_SPANS_MAX));
   return new Ingest(deps, streams, seen);
+}
+
+/** Whether somebody sends again what was refused. */
+function comesAgain(transport: Transport): boolean {
+  return transport === "grpc" || transport === "http";
+}
+
+function inDoubt(): ThalwegError {
+  return new ThalwegError("store_unavailable", { why: "its files are opened again" });
 }
 
 function allRows({ rows }: SpanBatch): Uint32Array {

@@ -7,7 +7,7 @@
 import { type DuckDBConnection, DuckDBInstance, type DuckDBValue } from "@duckdb/node-api";
 
 /** WAL bytes at which a commit also checkpoints: larger stalls longer, smaller compresses the last row group more often. */
-const CHECKPOINT_BYTES = 64 * 1024 * 1024;
+export const CHECKPOINT_BYTES = 64 * 1024 * 1024;
 /** Disk that queries may spill to. */
 const SPILL_BYTES_MAX = 1024 * 1024 * 1024;
 

@@ -5,12 +5,20 @@
  * later; a damaged file is moved to the quarantine, never deleted; the views of user SQL name exactly the attached files.
  */
 
-import { readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
+import { readFile, rename, rm, statfs, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { DuckDBConnection } from "@duckdb/node-api";
 import { ThalwegError } from "../model/errors.ts";
 import { fileBytes, listNames, makePrivateDirectory, renameDurably, syncDirectory } from "../platform/files.ts";
-import { inTransaction, isCorruption, isPassingTrouble, numberOf, readRows, sqlText } from "./database.ts";
+import {
+  CHECKPOINT_BYTES,
+  inTransaction,
+  isCorruption,
+  isPassingTrouble,
+  numberOf,
+  readRows,
+  sqlText,
+} from "./database.ts";
 import { DAY_TABLES, layOutDayFile, migrationOf, ROW_GROUP_ROWS, SCHEMA_VERSION } from "./schema.ts";
 import { viewStatements } from "./views.ts";
 import { damagedWalSize } from "./wal-check.ts";
@@ -19,6 +27,8 @@ const DAY_MS = 86_400_000;
 const FILE_NAME = /^spans-(\d{4})-(\d{2})-(\d{2})\.duckdb$/;
 const UNFINISHED_NAME = /^unfinished-/;
 const STORAGE_VERSION = "v1.5.0";
+/** Part of a WAL's bytes that its rows take in the file at most, compressed as they are there. */
+const CHECKPOINT_PART = 0.5;
 /** Size and checksum before every entry of DuckDB's WAL. */
 const WAL_ENTRY_HEAD_BYTES = 16;
 
@@ -90,6 +100,22 @@ export class DayFiles {
     this.#files = [...this.#files, file].sort((a, b) => (a.day < b.day ? -1 : 1));
     await this.#replaceViews();
     return file;
+  }
+
+  /**
+   * Makes sure that the checkpoint which a commit may set off finds room: after one that fails, all files must be opened
+   * again, which takes seconds, and again at the next commit.
+   *
+   * @param stagedBytes Memory of what is committed, of which about half comes to the WAL.
+   * @throws Error that says so where there is too little; nothing was tried then.
+   */
+  async assureRoom(file: DayFile, stagedBytes: number): Promise<void> {
+    const walBytes = await fileBytes(walOf(file));
+    if (walBytes + stagedBytes < CHECKPOINT_BYTES) return;
+    const { bavail, bsize } = await statfs(this.#directory);
+    const needed = Math.ceil((walBytes + stagedBytes / 2) * CHECKPOINT_PART);
+    if (bavail * bsize >= needed) return;
+    throw new Error(`No space left: a checkpoint is due and may need ${needed} bytes, ${bavail * bsize} are free`);
   }
 
   /** Takes a file out of the store and deletes it. */

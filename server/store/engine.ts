@@ -15,7 +15,6 @@ import type { SpanBatch } from "../model/span-batch.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
 import { makePrivateDirectory } from "../platform/files.ts";
 import type { HostIdentity } from "../platform/host-identity.ts";
-import { readCalls } from "./call-reader.ts";
 import { ConnectionPool } from "./connection-pool.ts";
 import { isCorruption, isInvalidated, numberOf, openDatabase, readRows } from "./database.ts";
 import { type DamageListener, DayFiles, dayEndMs, dayOf } from "./day-files.ts";
@@ -28,15 +27,7 @@ import { replayCommits, TraceReader } from "./span-reader.ts";
 import { SpanWriter, type UnsettledBatch } from "./span-writer.ts";
 import { SqlRunner } from "./sql-runner.ts";
 import { TraceIndex } from "./trace-index.ts";
-import type {
-  CallKey,
-  CommitReceipt,
-  DerivedSnapshot,
-  EdgeMinute,
-  LogReceipt,
-  RecentSpans,
-  StoredCalls,
-} from "./writer.ts";
+import type { CommitReceipt, DerivedSnapshot, EdgeMinute, LogReceipt, RecentSpans } from "./writer.ts";
 
 /** Traces read at once, snapshots and replays included. */
 const READERS = 2;
@@ -188,6 +179,7 @@ export class Engine {
     const { clock } = this.#options;
     return writer.exclusively(async () => {
       const file = await files.fileOf(dayOf(clock.nowMs()), clock.nowUnixNano(), writer.stats.sequence + 1);
+      await files.assureRoom(file, snapshot.state.length);
       await saveSnapshot(connection, file, snapshot, edges);
     });
   }
@@ -200,11 +192,6 @@ export class Engine {
   recentSpans(spansMax: number): Promise<RecentSpans> {
     const { readers, files } = this.#parts;
     return readers.use((connection) => readRecentSpans(connection, files.attached, spansMax));
-  }
-
-  spansOfCalls(calls: readonly CallKey[], spansMax: number): Promise<StoredCalls> {
-    const { readers, files, index } = this.#parts;
-    return readers.use((connection) => readCalls({ connection, files: files.attached, index }, calls, spansMax));
   }
 
   replaySpans(sequence: number, onBatch: (batch: SpanBatch, sequence: number) => void): Promise<void> {

@@ -162,6 +162,10 @@ export class LogWriter {
     const { connection, files, resources, clock, nextSpanSequence } = this.#options;
     const nowUnixNano = clock.nowUnixNano();
     const file = await files.fileOf(dayOf(Number(nowUnixNano / 1_000_000n)), nowUnixNano, nextSpanSequence());
+    await files.assureRoom(
+      file,
+      group.reduce((sum, { bytes }) => sum + bytes, 0),
+    );
     const unknown = await resources.unknownIn(file, group);
     this.#source.start(group);
     try {

@@ -98,13 +98,14 @@ export class MetricLog {
     const number = this.#nextNumber;
     const path = join(this.#directory, segmentName(number));
     const handle = await open(path, "wx", PRIVATE_FILE_MODE);
+    // The name is used up even where the directory cannot be synced and the file cannot be deleted.
+    this.#nextNumber = number + 1;
     try {
       await syncDirectory(this.#directory);
     } catch (error) {
-      await handle.close();
+      await Promise.allSettled([handle.close(), unlink(path)]);
       throw error;
     }
-    this.#nextNumber = number + 1;
     this.#handle = handle;
     this.#segments.push({ number, path, bytes: 0, maxMs: Number.NEGATIVE_INFINITY });
     return number;
@@ -173,7 +174,10 @@ export class MetricLog {
     await this.#closeHandle();
   }
 
-  /** What was written of a failed group is cut off where the disk allows; a reader would pass over it anyway. */
+  /**
+   * What was written of a failed group is cut off where the disk allows; a reader would pass over it anyway. A segment
+   * without more goes, so that a disk that fails for long does not collect empty files.
+   */
   async #abandon(segment: Segment): Promise<void> {
     const handle = this.#handle;
     this.#handle = undefined;
@@ -181,6 +185,9 @@ export class MetricLog {
     // The caller gets the error that led here; a disk that failed once may fail these too.
     await Promise.allSettled([handle.truncate(segment.bytes)]);
     await Promise.allSettled([handle.close()]);
+    if (segment.bytes > 0) return;
+    this.#segments.splice(this.#segments.indexOf(segment), 1);
+    await Promise.allSettled([unlink(segment.path)]);
   }
 
   /** Nothing of a closed segment is left to a sync that comes later. */

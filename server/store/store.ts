@@ -22,6 +22,8 @@ const ANSWER_BYTES_MAX = 2 ** 30;
 const RETENTION_CHECK_MS = 10 * 60_000;
 /** Between attempts to open the files again after the instance broke. */
 const REOPEN_MS = 1000;
+/** How long a query waits for that. */
+const OPEN_WAIT_MS_MAX = 15_000;
 
 /** How to open a store. */
 export interface StoreOptions {
@@ -179,19 +181,19 @@ function doorsOf(engine: EngineHolder, metrics: MetricStore): Pick<Store, "write
   return {
     writer: {
       commitSpans: async (batch) => engine.open().commit(batch),
+      onReopening: (listener) => engine.onReopening(listener),
       commitLogs: async (batch) => engine.open().commitLogs(batch),
       saveDerived: async (snapshot, edges) => engine.open().saveDerived(snapshot, edges),
       loadDerived: async () => engine.open().loadDerived(),
       recentSpans: async (spansMax) => engine.open().recentSpans(spansMax),
-      spansOfCalls: async (calls, spansMax) => engine.open().spansOfCalls(calls, spansMax),
       replaySpans: async (sequence, onBatch) => engine.open().replaySpans(sequence, onBatch),
       appendSamples: (samples) => metrics.append(samples),
-      appendSeries: (series, rows) => metrics.appendSeries(series, rows),
+      appendSeries: (series) => metrics.appendSeries(series),
       describe: (metadata) => metrics.describe(metadata),
     },
     reader: {
-      sql: async (statement, limits) => engine.open().sql(statement, limits),
-      trace: async (traceId, spansMax) => engine.open().trace(traceId, spansMax),
+      sql: async (statement, limits) => (await engine.opened()).sql(statement, limits),
+      trace: async (traceId, spansMax) => (await engine.opened()).trace(traceId, spansMax),
       select: (matchers, minMs, maxMs, limits) => reader.select(matchers, minMs, maxMs, limits),
       selectSeries: (labels, minMs, maxMs, limits) => reader.selectSeries(labels, minMs, maxMs, limits),
       exemplars: (matchers, minMs, maxMs, signal) => reader.exemplars(matchers, minMs, maxMs, signal),
@@ -213,6 +215,7 @@ class EngineHolder {
   #reopens = 0;
   #indexFailures = 0;
   #closed = false;
+  readonly #listeners: ((state: "broken" | "open") => void)[] = [];
 
   private constructor(options: Omit<EngineOptions, "onBroken">) {
     this.#options = options;
@@ -232,6 +235,22 @@ class EngineHolder {
       });
     }
     return this.#engine;
+  }
+
+  /** As `open`, after a while where the files are being opened again. */
+  async opened(): Promise<Engine> {
+    if (this.#engine === undefined && !this.#closed) {
+      const waiting = Promise.withResolvers<void>();
+      const timer = setTimeout(waiting.resolve, OPEN_WAIT_MS_MAX);
+      await Promise.race([this.#reopening, waiting.promise]);
+      clearTimeout(timer);
+    }
+    return this.open();
+  }
+
+  /** @see StoreWriter */
+  onReopening(listener: (state: "broken" | "open") => void): void {
+    this.#listeners.push(listener);
   }
 
   stats(): Omit<StoreStats, "metrics" | "damages"> {
@@ -261,6 +280,7 @@ class EngineHolder {
     if (broken === undefined || this.#closed) return;
     this.#engine = undefined;
     this.#reopening = this.#reopen(broken);
+    for (const tell of this.#listeners) tell("broken");
   }
 
   async #reopen(broken: Engine): Promise<void> {
@@ -272,6 +292,7 @@ class EngineHolder {
         await engine.settle(unsettled);
         this.#reopens++;
         this.#engine = engine;
+        for (const tell of this.#listeners) tell("open");
       } catch (error) {
         process.emitWarning(`the store cannot open its files yet: ${String(error)}`);
         await new Promise((resolve) => setTimeout(resolve, REOPEN_MS));

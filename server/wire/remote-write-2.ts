@@ -27,6 +27,7 @@ import {
   readSample,
   type SeriesColumns,
   seriesColumns,
+  seriesOf,
   sortedExemplarLabels,
   WriteGatherer,
 } from "./remote-write.ts";
@@ -151,7 +152,7 @@ export class RemoteWriteDecoder2 {
     cursor.at = start;
     const kept = this.#readColumns(cursor, { columns, labels: entry?.labels, into, budget });
     if (entry !== undefined) {
-      into.add(entry, columns, kept);
+      into.series.push(seriesOf(entry, columns, kept));
       this.#describe(entry, fields, into);
     }
     leaveMessage(cursor, outer);

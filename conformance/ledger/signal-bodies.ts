@@ -1,0 +1,131 @@
+/** Bodies of log records and of samples in which every item tells which body it came with. */
+
+import { ProtobufWriter } from "../../server/wire/protobuf-writer.ts";
+import { encodeWrite } from "../remote-write.ts";
+import type { Transport } from "./send-body.ts";
+
+/** Log records of one body. */
+export const RECORDS_PER_BODY = 100;
+/** Series of one lane, each with one sample in every body. */
+export const SERIES_PER_LANE = 100;
+/** Service of all log records. */
+export const LOG_SERVICE = "ledger-logs";
+/** Label that tells the lane, and label that tells the series of a lane. */
+export const LANE_LABEL = "lane";
+export const SERIES_LABEL = "place";
+const SERIAL_DIGITS = 8;
+const SEVERITY_INFO = 9;
+
+/** Where a text of a log record tells its body's serial number, for `substr` of SQL. */
+export const LOG_SERIAL_AT = { from: 8, digits: SERIAL_DIGITS } as const;
+
+/** A body of log records with the texts `ledger SERIAL PLACE`. */
+export function logsBody(transport: Transport, serial: number, timeMs: number): Buffer {
+  const textOf = (place: number) => `ledger ${serial.toString(16).padStart(SERIAL_DIGITS, "0")} ${place}`;
+  const places = Array.from({ length: RECORDS_PER_BODY }, (_, place) => place);
+  if (transport === "json") {
+    const timeUnixNano = `${timeMs}000000`;
+    const logRecords = places.map((place) => ({
+      timeUnixNano,
+      severityNumber: SEVERITY_INFO,
+      body: { stringValue: textOf(place) },
+      attributes: [{ key: "place", value: { intValue: String(place) } }],
+    }));
+    return Buffer.from(JSON.stringify({ resourceLogs: [{ resource: jsonResource(), scopeLogs: [{ logRecords }] }] }));
+  }
+  const writer = new ProtobufWriter();
+  const group = writer.openMessage(1);
+  writeResource(writer);
+  const scope = writer.openMessage(2);
+  for (const place of places) {
+    const record = writer.openMessage(2);
+    writer.writeFixed64(1, BigInt(timeMs) * 1_000_000n);
+    writer.writeUint32(2, SEVERITY_INFO);
+    const body = writer.openMessage(5);
+    writer.writeText(1, textOf(place));
+    writer.closeMessage(body);
+    writeAttribute(writer, 6, "place", String(place));
+    writer.closeMessage(record);
+  }
+  writer.closeMessage(scope);
+  writer.closeMessage(group);
+  return Buffer.from(writer.take());
+}
+
+/** A body with one sample for each series of a lane: its value is the body's place in the lane. */
+export function samplesBody(
+  transport: Transport,
+  metric: string,
+  lane: number,
+  sample: { readonly timeMs: number; readonly value: number },
+): Buffer {
+  if (transport.startsWith("remote write")) return remoteWriteBody(transport, metric, lane, sample);
+  const { timeMs, value } = sample;
+  if (transport === "json") {
+    const dataPoints = Array.from({ length: SERIES_PER_LANE }, (_, place) => ({
+      timeUnixNano: `${timeMs}000000`,
+      asDouble: value,
+      attributes: [
+        { key: LANE_LABEL, value: { stringValue: String(lane) } },
+        { key: SERIES_LABEL, value: { stringValue: String(place) } },
+      ],
+    }));
+    const metrics = [{ name: metric, gauge: { dataPoints } }];
+    return Buffer.from(
+      JSON.stringify({ resourceMetrics: [{ resource: jsonResource(), scopeMetrics: [{ metrics }] }] }),
+    );
+  }
+  const writer = new ProtobufWriter();
+  const group = writer.openMessage(1);
+  writeResource(writer);
+  const scope = writer.openMessage(2);
+  const message = writer.openMessage(2);
+  writer.writeText(1, metric);
+  const gauge = writer.openMessage(5);
+  for (let place = 0; place < SERIES_PER_LANE; place++) {
+    const point = writer.openMessage(1);
+    writer.writeFixed64(3, BigInt(timeMs) * 1_000_000n);
+    writer.writeDouble(4, value);
+    writeAttribute(writer, 7, LANE_LABEL, String(lane));
+    writeAttribute(writer, 7, SERIES_LABEL, String(place));
+    writer.closeMessage(point);
+  }
+  for (const opened of [gauge, message, scope, group]) writer.closeMessage(opened);
+  return Buffer.from(writer.take());
+}
+
+function remoteWriteBody(
+  transport: Transport,
+  metric: string,
+  lane: number,
+  { timeMs, value }: { readonly timeMs: number; readonly value: number },
+): Buffer {
+  const series = Array.from({ length: SERIES_PER_LANE }, (_, place) => ({
+    labels: [
+      ["__name__", metric],
+      [LANE_LABEL, String(lane)],
+      [SERIES_LABEL, String(place)],
+    ] as const,
+    samples: [{ timestampMs: timeMs, startMs: 0, value }],
+  }));
+  return Buffer.from(encodeWrite(series, transport === "remote write 1" ? 1 : 2));
+}
+
+function jsonResource() {
+  return { attributes: [{ key: "service.name", value: { stringValue: LOG_SERVICE } }] };
+}
+
+function writeResource(writer: ProtobufWriter): void {
+  const resource = writer.openMessage(1);
+  writeAttribute(writer, 1, "service.name", LOG_SERVICE);
+  writer.closeMessage(resource);
+}
+
+function writeAttribute(writer: ProtobufWriter, field: number, key: string, value: string): void {
+  const pair = writer.openMessage(field);
+  writer.writeText(1, key);
+  const any = writer.openMessage(2);
+  writer.writeText(1, value);
+  writer.closeMessage(any);
+  writer.closeMessage(pair);
+}
