@@ -57,7 +57,7 @@ async function main(): Promise<void> {
     if (bytes === undefined) throw new Error("a body is corrupt");
     const outcome = await timed("protobuf", () => decoder.decode(bytes));
     if (outcome.kind !== "decoded") throw new Error(outcome.reason);
-    await timed("store", () => store.appendSeries(outcome.write.series));
+    await timed("store", () => store.appendSeries(outcome.write.series, outcome.write.rows));
   }
   await store.close();
   const logBytes = diskBytes(join(directory, "wal"));

@@ -38,7 +38,9 @@ async function differences(program: Program, withOrphans: boolean): Promise<stri
 }
 
 async function addUnpaired(program: Program, requests: Map<string, number>): Promise<void> {
-  for (const { metric, value } of await program.promql('traces_service_graph_unpaired_spans_total{server!=""}')) {
+  const unpaired = `
+    traces_service_graph_unpaired_spans_total{server!=""} - traces_service_graph_backfilled_spans_total{server!=""}`;
+  for (const { metric, value } of await program.promql(unpaired)) {
     const server = metric["server"] ?? "";
     requests.set(server, (requests.get(server) ?? 0) + value);
   }

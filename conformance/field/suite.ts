@@ -11,6 +11,7 @@ import { Program, sleep, until } from "../program.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
 import { FIELD_CASES, type FieldSpan } from "./expectations.ts";
 import { checkMetricReports } from "./metric-reports.ts";
+import { checkOperationReports } from "./operation-reports.ts";
 import { checkOtlpReports } from "./otlp-reports.ts";
 import { checkTraceReports } from "./trace-reports.ts";
 import { checkWorkers } from "./workers.ts";
@@ -27,6 +28,7 @@ export async function runField({ dir }: { dir: string }): Promise<SuiteOutcome> 
   await checkMetricReports(dir, report);
   await checkTraceReports(dir, report);
   await checkOtlpReports(dir, report);
+  await checkOperationReports(report);
   if (process.getuid?.() !== 0) {
     report.skip("field", "live capture needs root", "capture");
     return report.outcome;

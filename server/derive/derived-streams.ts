@@ -9,10 +9,12 @@ import { ByteReader } from "../model/byte-reader.ts";
 import { ByteWriter } from "../model/byte-writer.ts";
 import type { MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
+import { takeInHand } from "./batch-in-hand.ts";
 import { halvesOf } from "./batch-rows.ts";
 import type { Cadence } from "./cadence.ts";
 import { EDGE_METADATA, type MinuteRow } from "./edge-series.ts";
 import { type GraphCounts, type GraphLimits, ServiceGraph } from "./graph.ts";
+import type { LateCall } from "./late-halves.ts";
 import { RED_METADATA, RedMetrics } from "./red.ts";
 import { UNPAIRED_METADATA } from "./unpaired-series.ts";
 
@@ -25,6 +27,13 @@ export const DERIVED_METADATA: readonly MetricMetadata[] = [...RED_METADATA, ...
 export interface DerivedLimits {
   readonly red?: { readonly seriesMax?: number; readonly perServiceMax?: number };
   readonly graph?: GraphLimits;
+}
+
+/** Spans of some calls, read back; `sequences` and `arrivedMs` (Unix milliseconds) are by row. */
+export interface StoredCalls {
+  readonly batch: SpanBatch;
+  readonly sequences: Float64Array;
+  readonly arrivedMs: Float64Array;
 }
 
 /** RED and graph. */
@@ -69,6 +78,19 @@ export class DerivedStreams {
     const appeared = this.#graph.expire(nowMs);
     if (this.#graph.counts().waiting !== before) this.#changed = true;
     return appeared;
+  }
+
+  /** Calls whose other side may be stored; look for each, and tell `settleLate` what was found. */
+  takeLate(callsMax: number): LateCall[] {
+    return this.#graph.takeLate(callsMax);
+  }
+
+  /** Pairs late halves with what the store has of their calls. Returns whether a series appeared. */
+  settleLate(calls: readonly LateCall[], stored: StoredCalls, nowMs: number): boolean {
+    this.#changed = true;
+    const { batch, sequences, arrivedMs } = stored;
+    const hand = takeInHand(batch, halvesOf(batch), nowMs);
+    return this.#graph.settleLate(calls, { ...hand, sequences, arrivedMs }, this.#sequence);
   }
 
   takeMinutes(): MinuteRow[] {

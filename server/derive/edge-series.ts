@@ -71,7 +71,7 @@ export interface EdgeCall {
   bucketMs: number;
   /** The server is not a service that sent a span, so it may have any name. */
   virtualServer: boolean;
-  /** Counted in the store's minutes only, not in Tempo's series. */
+  /** Counted in the store's minutes only, not in Tempo's series; then `weight` may be below 0, to take back a call. */
   minutesOnly: boolean;
 }
 
@@ -174,6 +174,7 @@ export class EdgeSeriesSet {
       for (const { bucketMs, requests, errors, server: serverLog, client: clientLog } of edge.minutes) {
         const serverBuckets = sparseLogCounts(serverLog);
         const clientBuckets = sparseLogCounts(clientLog);
+        if (requests === 0 && errors === 0 && serverBuckets.length === 0 && clientBuckets.length === 0) continue;
         rows.push({ bucketMs, client, server, connectionType, requests, errors, serverBuckets, clientBuckets });
       }
       edge.minutes = [];

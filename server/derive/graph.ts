@@ -21,10 +21,9 @@ import {
   KIND_SERVER,
   SPAN_KINDS,
   type SpanBatch,
-  STATUS_ERROR,
 } from "../model/span-batch.ts";
-import { type TextReader, textReader } from "../model/text-table.ts";
-import { type BatchHalves, durationNs, isKernelSource, isZero, startUnixNs } from "./batch-rows.ts";
+import { type BatchInHand, fillHalf, peerOf, takeInHand } from "./batch-in-hand.ts";
+import { type BatchHalves, isZero } from "./batch-rows.ts";
 import type { Cadence } from "./cadence.ts";
 import { type EdgeCall, EdgeSeriesSet, type EdgeType, type MinuteRow } from "./edge-series.ts";
 import { readHalves, writeHalves } from "./half-edge-bytes.ts";
@@ -34,6 +33,7 @@ import {
   FLAG_FAILED,
   FLAG_GHOST,
   FLAG_KERNEL,
+  FLAG_LOOKED_FOR,
   FLAG_QUIET,
   FLAG_ROOT,
   type HalfEdge,
@@ -43,7 +43,9 @@ import {
   SIDE_SERVER,
   SIDE_SETTLED,
 } from "./half-edges.ts";
-import { isNamed, PeerNameReader, type PeerNames } from "./peer-names.ts";
+import { type LateCall, LateHalves } from "./late-halves.ts";
+import { type StoredRows, storedSides } from "./late-pairing.ts";
+import { aloneEdge, canBeLate, isKeyed, type Sides, UNSEEN_PARENT, unpairedSides } from "./lone-halves.ts";
 import { boundedValue } from "./series-labels.ts";
 import { readLinks, type SpanLink } from "./span-links.ts";
 import { UnpairedSeriesSet } from "./unpaired-series.ts";
@@ -54,16 +56,6 @@ export const EDGE_WAIT_MS = 10_000;
 const WAITING_MAX = 65_536;
 const SETTLED_MAX = 4_096;
 const CLAIMS_MAX = 4_096;
-/** A span that started this far from its arrival is counted in the minute of its arrival. */
-const START_SKEW_MAX_MS = 600_000;
-const MINUTE_MS = 60_000;
-/** Link reasons of spans the agent saw whose parent id was carried by the call, for its client and server alike. */
-const CARRIED_REASONS: ReadonlySet<string> = new Set(["traceparent"]);
-/** Client of a root span without a name for its caller. */
-const UNKNOWN_CALLER = "user";
-/** Client, in the minutes only, of a server span whose parent never came. */
-const UNSEEN_PARENT = "unknown";
-
 /** Sizes that tests make small. */
 export interface GraphLimits {
   readonly waitMs?: number;
@@ -77,17 +69,18 @@ export interface GraphCounts {
   readonly expired: Readonly<Record<string, number>>;
   readonly dropped: Readonly<Record<string, number>>;
   readonly overflowCalls: number;
+  /** Calls whose sides met through the store, and halves that were not looked for, since too many were. */
+  readonly backfilled: number;
+  readonly notLookedFor: number;
 }
 
-interface BatchInHand {
-  readonly batch: SpanBatch;
-  readonly rows: BatchHalves;
-  readonly text: TextReader;
-  readonly peers: PeerNameReader;
-  readonly services: readonly string[];
-  /** By resource: it says which service it is. */
-  readonly named: readonly boolean[];
-  readonly nowMs: number;
+/** A call whose sides met through the store: `late` and `stored` are `client` and `server` in either order. */
+interface LatePair {
+  readonly client: HalfEdge;
+  readonly server: HalfEdge;
+  readonly late: HalfEdge;
+  readonly stored: HalfEdge;
+  readonly isTaken: boolean;
 }
 
 /** Pairs spans; see the file's head. */
@@ -96,6 +89,10 @@ export class ServiceGraph {
   readonly #halves: HalfEdges;
   readonly #edges: EdgeSeriesSet;
   readonly #unpaired = new UnpairedSeriesSet();
+  readonly #late = new LateHalves();
+  /** Halves of calls that began before this, Unix milliseconds, may have been given up before the start. */
+  #startedMs = Number.NEGATIVE_INFINITY;
+  #backfilled = 0;
   readonly #expired = new Array<number>(SPAN_KINDS.length).fill(0);
   readonly #dropped = new Array<number>(SPAN_KINDS.length).fill(0);
   #appeared = false;
@@ -129,17 +126,14 @@ export class ServiceGraph {
    */
   observe(batch: SpanBatch, rows: BatchHalves, nowMs: number): boolean {
     this.#appeared = false;
-    const services = batch.resources.map(({ service }) => boundedValue(service));
-    const named = batch.resources.map(isNamed);
-    const text = textReader(batch.text);
-    const hand: BatchInHand = { batch, rows, text, peers: new PeerNameReader(batch, text), services, named, nowMs };
+    const hand = takeInHand(batch, rows, nowMs);
     for (let row = 0; row < batch.rows; row++) {
       const kind = batch.kind[row];
       if (kind === KIND_SERVER || kind === KIND_CONSUMER) this.#takeServer(hand, row, kind);
     }
     for (let row = 0; row < batch.rows; row++) {
       const kind = batch.kind[row];
-      if (kind === KIND_CLIENT || kind === KIND_PRODUCER) this.#takeClient(hand, row, kind);
+      if (kind === KIND_CLIENT || kind === KIND_PRODUCER) this.#takeClient(hand, row);
     }
     return this.#appeared;
   }
@@ -153,10 +147,32 @@ export class ServiceGraph {
       half !== undefined;
       half = this.#halves.oldestWaiting(untilMs)
     ) {
-      this.#giveUp(half, nowMs, "unpaired");
-      this.#halves.remove(half);
+      if (this.#mayBeStored(half) && this.#late.ask(half, true)) {
+        half.flags |= FLAG_LOOKED_FOR;
+        this.#halves.renew(half, nowMs);
+      } else {
+        this.#giveUp(half, nowMs, "unpaired");
+        this.#halves.remove(half);
+      }
     }
     this.#halves.forgetSettled(untilMs);
+    return this.#appeared;
+  }
+
+  /** Calls of which one side waits and the other may be stored; answer each once with `settleLate`. */
+  takeLate(callsMax: number): LateCall[] {
+    return this.#late.take(callsMax);
+  }
+
+  /**
+   * Pairs halves that still wait with the other side that the store has, and takes back what that side was counted as.
+   *
+   * @param stored Spans of the calls' traces; what came after `lastSequence` is passed over.
+   * @returns Whether a series appeared.
+   */
+  settleLate(calls: readonly LateCall[], stored: StoredRows, lastSequence: number): boolean {
+    this.#appeared = false;
+    for (const call of calls) this.#settleCall(call, stored, lastSequence);
     return this.#appeared;
   }
 
@@ -190,6 +206,8 @@ export class ServiceGraph {
       expired: byKind(this.#expired),
       dropped: byKind(this.#dropped),
       overflowCalls: this.#edges.overflowCalls,
+      backfilled: this.#backfilled,
+      notLookedFor: this.#late.refused,
     };
   }
 
@@ -206,13 +224,18 @@ export class ServiceGraph {
     readHalves(
       reader,
       () => this.#halves.acquire(),
-      (half) => this.#halves.add(half, isKeyed(half)),
+      (half) => {
+        half.flags &= ~FLAG_LOOKED_FOR;
+        this.#halves.add(half, isKeyed(half));
+      },
     );
+    this.#startedMs = nowMs;
   }
 
   #takeServer(hand: BatchInHand, row: number, kind: number): void {
     const { batch, rows, nowMs } = hand;
-    const half = this.#halfOf(hand, row, kind, SIDE_SERVER);
+    const half = this.#halves.acquire();
+    fillHalf(half, hand, row, SIDE_SERVER);
     half.key0 = rows.parentSpanId[2 * row] ?? 0;
     half.key1 = rows.parentSpanId[2 * row + 1] ?? 0;
     if (isZero(rows.parentSpanId, row)) {
@@ -281,9 +304,10 @@ export class ServiceGraph {
     return false;
   }
 
-  #takeClient(hand: BatchInHand, row: number, kind: number): void {
+  #takeClient(hand: BatchInHand, row: number): void {
     if (!hand.named[hand.batch.resource[row] ?? 0]) return;
-    const half = this.#halfOf(hand, row, kind, SIDE_CLIENT);
+    const half = this.#halves.acquire();
+    fillHalf(half, hand, row, SIDE_CLIENT);
     const { parentSpanId } = hand.rows;
     const carried = half.connection !== 0 && !isZero(parentSpanId, row);
     if (carried) half.flags |= FLAG_CARRIED;
@@ -324,38 +348,6 @@ export class ServiceGraph {
     return this.#halves.find(SIDE_SERVER, client, client.key0, client.key1, true);
   }
 
-  #halfOf(hand: BatchInHand, row: number, kind: number, side: number): HalfEdge {
-    const { batch, rows, nowMs } = hand;
-    const half = this.#halves.acquire();
-    half.side = side;
-    half.trace0 = rows.traceId[4 * row] ?? 0;
-    half.trace1 = rows.traceId[4 * row + 1] ?? 0;
-    half.trace2 = rows.traceId[4 * row + 2] ?? 0;
-    half.trace3 = rows.traceId[4 * row + 3] ?? 0;
-    half.own0 = rows.spanId[2 * row] ?? 0;
-    half.own1 = rows.spanId[2 * row + 1] ?? 0;
-    half.duplicateOf0 = rows.duplicateOf[2 * row] ?? 0;
-    half.duplicateOf1 = rows.duplicateOf[2 * row + 1] ?? 0;
-    const isKernel = isKernelSource(batch.source[row] ?? 0);
-    const isCarried = isKernel && CARRIED_REASONS.has(hand.text(batch.linkReason[row]));
-    half.connection = isCarried ? connectionHash(hand, row) : 0;
-    half.kind = kind;
-    half.flags =
-      (isZero(rows.duplicateOf, row) ? 0 : FLAG_GHOST) |
-      (batch.status[row] === STATUS_ERROR ? FLAG_FAILED : 0) |
-      (isKernel ? FLAG_KERNEL : 0);
-    half.weight = batch.weight[row] ?? 1;
-    half.service = hand.services[batch.resource[row] ?? 0] ?? "";
-    half.peer = "";
-    half.latencyNs = durationNs(rows, row);
-    half.startNs = startUnixNs(rows, row);
-    half.arrivedMs = nowMs;
-    const startMs = half.startNs / 1e6;
-    const atMs = Math.abs(startMs - nowMs) <= START_SKEW_MAX_MS ? startMs : nowMs;
-    half.bucketMs = Math.floor(atMs / MINUTE_MS) * MINUTE_MS;
-    return half;
-  }
-
   /**
    * Lets a half wait. Returns true: the table keeps it.
    *
@@ -370,24 +362,92 @@ export class ServiceGraph {
       halves.remove(oldest);
     }
     halves.add(half, isKeyed(half));
+    if (half.side === SIDE_SERVER) this.#markSeenByAgent(half);
+    const otherSide = half.side === SIDE_SERVER ? SIDE_CLIENT : SIDE_SERVER;
+    if (canBeLate(half) && this.#late.wasGivenUp(half, otherSide) && this.#late.ask(half, false))
+      half.flags |= FLAG_LOOKED_FOR;
     return true;
+  }
+
+  /** A server span whose call the agent saw too is one the agent saw, should its parent never come. */
+  #markSeenByAgent(half: HalfEdge): void {
+    const isGhost = (half.flags & FLAG_GHOST) !== 0;
+    if (!isKeyed(half) || (half.flags & FLAG_KERNEL) !== (isGhost ? FLAG_KERNEL : 0)) return;
+    const twin = this.#halves.findTwin(half);
+    if (twin === undefined) return;
+    const [ghost, counted] = isGhost ? [half, twin] : [twin, half];
+    if ((ghost.flags & FLAG_KERNEL) !== 0) counted.flags |= FLAG_KERNEL;
+  }
+
+  /** A call that began before the start: its other side may have been given up by then, which nobody remembers. */
+  #mayBeStored(half: HalfEdge): boolean {
+    return canBeLate(half) && half.startNs / 1e6 < this.#startedMs && (half.flags & FLAG_LOOKED_FOR) === 0;
+  }
+
+  #settleCall(call: LateCall, stored: StoredRows, lastSequence: number): void {
+    const halves = this.#halves;
+    const side = call.missing === "client" ? SIDE_SERVER : SIDE_CLIENT;
+    const [trace0, trace1, trace2, trace3] = call.trace;
+    const [own0, own1] = call.own;
+    const half = halves.findOwn(side, { trace0, trace1, trace2, trace3, own0, own1 }, call.key);
+    if (half === undefined) return;
+    const { nowMs } = stored;
+    const sides = storedSides(call, stored, {
+      lastSequence,
+      acquire: () => halves.acquire(),
+      waits: (ids) => halves.findOwn(side, ids, call.key) !== undefined,
+    });
+    let paired = false;
+    for (const { half: other, isTaken } of sides) {
+      const [client, server] = side === SIDE_CLIENT ? [half, other] : [other, half];
+      // One that waits met the late half by itself.
+      const waits = halves.findOwn(other.side, other, call.key) !== undefined;
+      if (!waits) this.#pairLate({ client, server, late: half, stored: other, isTaken }, nowMs);
+      paired ||= !waits;
+      halves.release(other);
+    }
+    if (!paired) {
+      if (!call.isExpired) return;
+      this.#giveUp(half, nowMs, "unpaired");
+      halves.remove(half);
+      return;
+    }
+    this.#backfilled += half.weight;
+    if (half.side === SIDE_CLIENT) halves.settle(half, true, nowMs);
+    else halves.remove(half);
+  }
+
+  #pairLate({ client, server, late, stored, isTaken }: LatePair, nowMs: number): void {
+    const edge = { client: client.service, server: server.service, type: "" } as const;
+    if (isTaken && stored.side === SIDE_CLIENT) {
+      this.#countAlone(server, edge, nowMs, true);
+      this.#countUnpaired("unpaired", late, nowMs);
+      return;
+    }
+    // Of a producer it is not known whether another consumer took that back already.
+    const alone = stored.kind === KIND_PRODUCER ? undefined : aloneEdge(stored);
+    if (alone !== undefined) this.#countAlone(stored, alone, nowMs, true, -1);
+    if (isTaken) {
+      this.#countAlone(server, edge, nowMs, true);
+      return;
+    }
+    // A call that the series hold as one into this server is not counted in them again: they never go back.
+    const isInSeries = alone !== undefined && alone.client !== UNSEEN_PARENT && alone.server === server.service;
+    this.#pair(client, server, nowMs, undefined, isInSeries);
+    if (stored.kind !== KIND_PRODUCER && (alone === undefined || alone.client === UNSEEN_PARENT)) {
+      if (this.#unpaired.count("backfilled", unpairedSides(stored), stored.weight, nowMs)) this.#appeared = true;
+    }
   }
 
   /** Counts a half that stays alone: as an edge to or from a virtual node, or as unpaired. */
   #giveUp(half: HalfEdge, nowMs: number, what: "unpaired" | "dropped"): void {
     if ((half.flags & (FLAG_GHOST | FLAG_QUIET)) !== 0 || this.#isClaimed(half)) return;
-    const { service, peer } = half;
-    const isServer = half.side === SIDE_SERVER;
-    if (!isServer && this.#isCountedElsewhere(half)) return;
-    if (isServer && (half.flags & (FLAG_ROOT | FLAG_KERNEL)) !== 0) {
-      const client = peer === "" ? UNKNOWN_CALLER : peer;
-      this.#countAlone(half, { client, server: service, type: "virtual_node" }, nowMs, false);
-    } else if (!isServer && peer !== "") {
-      this.#countAlone(half, { client: service, server: peer, type: "virtual_node" }, nowMs, false);
-    } else {
-      if (isServer) this.#countUnseen(half, nowMs);
-      this.#countUnpaired(what, half, nowMs);
-    }
+    if (half.side === SIDE_CLIENT && this.#isCountedElsewhere(half)) return;
+    if (canBeLate(half)) this.#late.remember(half);
+    const alone = aloneEdge(half);
+    const isUnseen = alone?.client === UNSEEN_PARENT;
+    if (alone !== undefined) this.#countAlone(half, alone, nowMs, isUnseen);
+    if (alone === undefined || isUnseen) this.#countUnpaired(what, half, nowMs);
   }
 
   #countUnseen(half: HalfEdge, nowMs: number): void {
@@ -398,14 +458,11 @@ export class ServiceGraph {
   #countUnpaired(what: "unpaired" | "dropped", half: HalfEdge, nowMs: number): void {
     const counts = what === "dropped" ? this.#dropped : this.#expired;
     counts[half.kind] = (counts[half.kind] ?? 0) + half.weight;
-    const isServer = half.side === SIDE_SERVER;
-    const type = half.kind === KIND_PRODUCER || half.kind === KIND_CONSUMER ? "messaging_system" : "";
-    const sides = { client: isServer ? "" : half.service, server: isServer ? half.service : "", type };
-    if (this.#unpaired.count(what, sides, half.weight, nowMs)) this.#appeared = true;
+    if (this.#unpaired.count(what, unpairedSides(half), half.weight, nowMs)) this.#appeared = true;
   }
 
   /** Counts the edge of two halves, one of which may be a duplicate: then the span it stands for is claimed. */
-  #pair(client: HalfEdge, server: HalfEdge, nowMs: number, type?: EdgeType): void {
+  #pair(client: HalfEdge, server: HalfEdge, nowMs: number, type?: EdgeType, minutesOnly = false): void {
     const isMessage = client.kind === KIND_PRODUCER || server.kind === KIND_CONSUMER;
     const messagingNs = server.startNs - (client.startNs + client.latencyNs);
     const call = this.#call;
@@ -419,20 +476,20 @@ export class ServiceGraph {
     call.messagingNs = isMessage && messagingNs > 0 ? messagingNs : undefined;
     call.bucketMs = server.bucketMs;
     call.virtualServer = false;
-    call.minutesOnly = false;
+    call.minutesOnly = minutesOnly;
     if (this.#edges.count(call, nowMs)) this.#appeared = true;
     if ((client.flags & FLAG_GHOST) !== 0) this.#claim(client, nowMs);
     if ((server.flags & FLAG_GHOST) !== 0) this.#claim(server, nowMs);
   }
 
-  /** Counts an edge of which one side was seen; a database counts the client's latency for both. */
-  #countAlone(half: HalfEdge, edge: Pick<EdgeCall, "client" | "server" | "type">, nowMs: number, minutesOnly: boolean) {
+  /** Counts an edge of which one side was seen, or takes it back; a database counts the client's latency for both. */
+  #countAlone(half: HalfEdge, edge: Sides, nowMs: number, minutesOnly: boolean, sign: 1 | -1 = 1) {
     const isServer = half.side === SIDE_SERVER;
     const call = this.#call;
     call.client = edge.client;
     call.server = edge.server;
     call.type = edge.type;
-    call.weight = half.weight;
+    call.weight = sign * half.weight;
     call.failed = (half.flags & FLAG_FAILED) !== 0;
     call.serverNs = isServer || edge.type === "database" ? half.latencyNs : undefined;
     call.clientNs = isServer ? undefined : half.latencyNs;
@@ -465,23 +522,4 @@ export class ServiceGraph {
   #isClaimed(half: HalfEdge): boolean {
     return this.#halves.claims > 0 && this.#halves.find(SIDE_CLAIM, half, half.own0, half.own1, false) !== undefined;
   }
-}
-
-function isKeyed(half: HalfEdge): boolean {
-  return half.side !== SIDE_SERVER || (half.flags & FLAG_ROOT) === 0;
-}
-
-/** Hash of the client's end of a connection, never 0. */
-function connectionHash({ batch, text }: BatchInHand, row: number): number {
-  let hash = batch.clientPort[row] ?? 0;
-  const address = text(batch.clientAddr[row]);
-  for (let at = 0; at < address.length; at++) hash = Math.imul(hash ^ address.charCodeAt(at), 0x0100_0193);
-  return hash === 0 ? 1 : hash;
-}
-
-/** Where attributes name no peer, what the agent saw of the connection does. */
-function peerOf({ batch, text }: BatchInHand, row: number, { peer }: PeerNames): string {
-  if (peer !== "" || !isKernelSource(batch.source[row] ?? 0)) return peer;
-  const address = text(batch.serverAddr[row]);
-  return address === "" ? "" : `${address.includes(":") ? `[${address}]` : address}:${batch.serverPort[row] ?? 0}`;
 }

@@ -26,6 +26,8 @@ export const FLAG_KERNEL = 8;
 export const FLAG_QUIET = 16;
 /** A client span the agent saw whose parent was carried by the call itself: it stands under that parent's id. */
 export const FLAG_CARRIED = 32;
+/** Its other side is looked for in the store. */
+export const FLAG_LOOKED_FOR = 64;
 
 /** Slots of a hash table this full are doubled. */
 const LOAD_MAX = 1;
@@ -63,6 +65,9 @@ export interface HalfEdge {
   chainPrevious: HalfEdge | undefined;
   chainNext: HalfEdge | undefined;
 }
+
+/** Fields that tell a span from all others. */
+export type IdField = "trace0" | "trace1" | "trace2" | "trace3" | "own0" | "own1";
 
 interface ArrivalList {
   oldest: HalfEdge | undefined;
@@ -156,6 +161,36 @@ export class HalfEdges {
   remove(half: HalfEdge): void {
     this.#detach(half);
     this.release(half);
+  }
+
+  /** Lets a waiting half wait once more from `nowMs` on. */
+  renew(half: HalfEdge, nowMs: number): void {
+    this.#detach(half);
+    half.arrivedMs = nowMs;
+    this.add(half);
+  }
+
+  /** A waiting half of a side by its key and its span's own id. */
+  findOwn(side: number, key: Pick<HalfEdge, IdField>, keys: readonly [number, number]): HalfEdge | undefined {
+    const [key0, key1] = keys;
+    const hash = hashOf(side, key.trace0, key.trace2, key0, key1);
+    let half = this.#buckets[hash & (this.#buckets.length - 1)];
+    for (let steps = 0; half !== undefined && steps < CHAIN_STEPS_MAX; steps++) {
+      if (half.side === side && half.key0 === key0 && half.key1 === key1 && hasIds(half, key)) return half;
+      half = half.chainNext;
+    }
+    return undefined;
+  }
+
+  /** The waiting server half that stands for the same call as `half`, one of them as the other's duplicate. */
+  findTwin(half: HalfEdge): HalfEdge | undefined {
+    const hash = hashOf(half.side, half.trace0, half.trace2, half.key0, half.key1);
+    let other = this.#buckets[hash & (this.#buckets.length - 1)];
+    for (let steps = 0; other !== undefined && steps < CHAIN_STEPS_MAX; steps++) {
+      if (other.side === half.side && (isDuplicateOf(other, half) || isDuplicateOf(half, other))) return other;
+      other = other.chainNext;
+    }
+    return undefined;
   }
 
   /** Turns a waiting or new client half into a settled one, which is kept from `nowMs` on. */
@@ -268,6 +303,29 @@ export class HalfEdges {
   #bucketOf(half: HalfEdge): number {
     return hashOf(half.side, half.trace0, half.trace2, half.key0, half.key1) & (this.#buckets.length - 1);
   }
+}
+
+function hasIds(half: HalfEdge, ids: Pick<HalfEdge, IdField>): boolean {
+  return (
+    half.own0 === ids.own0 &&
+    half.own1 === ids.own1 &&
+    half.trace0 === ids.trace0 &&
+    half.trace1 === ids.trace1 &&
+    half.trace2 === ids.trace2 &&
+    half.trace3 === ids.trace3
+  );
+}
+
+function isDuplicateOf(ghost: HalfEdge, half: HalfEdge): boolean {
+  return (
+    (ghost.flags & FLAG_GHOST) !== 0 &&
+    ghost.duplicateOf0 === half.own0 &&
+    ghost.duplicateOf1 === half.own1 &&
+    ghost.trace0 === half.trace0 &&
+    ghost.trace1 === half.trace1 &&
+    ghost.trace2 === half.trace2 &&
+    ghost.trace3 === half.trace3
+  );
 }
 
 function emptyBuckets(length: number): (HalfEdge | undefined)[] {

@@ -28,7 +28,7 @@ export function addLogCount(log: LogCounts, bucket: number, weight: number): voi
 /** Bucket index and count of buckets that are not empty, by index. */
 export function sparseLogCounts(log: LogCounts): [index: number, count: number][] {
   const sparse: [number, number][] = [];
-  for (const [at, count] of log.counts.entries()) if (count > 0) sparse.push([log.first + at, count]);
+  for (const [at, count] of log.counts.entries()) if (count !== 0) sparse.push([log.first + at, count]);
   return sparse;
 }
 

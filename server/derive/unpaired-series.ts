@@ -8,12 +8,14 @@ import { labelsOf, OVERFLOW_VALUE } from "./series-labels.ts";
 
 const UNPAIRED = "traces_service_graph_unpaired_spans_total";
 const DROPPED = "traces_service_graph_dropped_spans_total";
+const BACKFILLED = "traces_service_graph_backfilled_spans_total";
 const GROUPS_MAX = 1_000;
 
 /** Type and help of the series that `UnpairedSeriesSet` makes. */
 export const UNPAIRED_METADATA: readonly MetricMetadata[] = [
   { name: UNPAIRED, type: "counter", help: "Spans whose other side was not seen in time.", unit: "" },
   { name: DROPPED, type: "counter", help: "Spans the service graph had no room to keep.", unit: "" },
+  { name: BACKFILLED, type: "counter", help: "Unpaired or dropped spans whose other side came later.", unit: "" },
 ];
 
 interface Group {
@@ -22,17 +24,21 @@ interface Group {
   readonly type: string;
   unpaired: number;
   dropped: number;
+  backfilled: number;
   readonly cadence: Cadence;
 }
 
 /** Counts by group; at most `GROUPS_MAX` groups and one for the rest. */
 export class UnpairedSeriesSet {
   readonly #groups = new Map<string, Group>();
-  readonly #labels = new WeakMap<Group, { unpaired: SampleToAppend["labels"]; dropped: SampleToAppend["labels"] }>();
+  readonly #labels = new WeakMap<
+    Group,
+    Readonly<Record<"unpaired" | "dropped" | "backfilled", SampleToAppend["labels"]>>
+  >();
 
   /** Counts spans of one side; the name of the other side is empty. Returns whether a group was born. */
   count(
-    what: "unpaired" | "dropped",
+    what: "unpaired" | "dropped" | "backfilled",
     sides: { readonly client: string; readonly server: string; readonly type: string },
     weight: number,
     nowMs: number,
@@ -63,7 +69,7 @@ export class UnpairedSeriesSet {
 
   write(out: ByteWriter): void {
     out.varint(this.#groups.size);
-    for (const { client, server, type, unpaired, dropped, cadence } of this.#groups.values()) {
+    for (const { client, server, type, unpaired, dropped, backfilled, cadence } of this.#groups.values()) {
       out.text(client);
       out.text(server);
       out.text(type);
@@ -71,6 +77,7 @@ export class UnpairedSeriesSet {
       out.byte(cadence.zeroed ? 1 : 0);
       out.varint(unpaired);
       out.varint(dropped);
+      out.varint(backfilled);
     }
   }
 
@@ -78,13 +85,19 @@ export class UnpairedSeriesSet {
     for (let left = reader.varint(); left > 0; left--) {
       const sides = { client: reader.text(), server: reader.text(), type: reader.text() };
       const cadence = restoredAt(nowMs, reader.varint(), reader.byte() === 1);
-      const group = { ...sides, cadence, unpaired: reader.varint(), dropped: reader.varint() };
+      const group = {
+        ...sides,
+        cadence,
+        unpaired: reader.varint(),
+        dropped: reader.varint(),
+        backfilled: reader.varint(),
+      };
       this.#groups.set(keyOf(sides), group);
     }
   }
 
   #add(sides: Pick<Group, "client" | "server" | "type">, nowMs: number): Group {
-    const group = { ...sides, unpaired: 0, dropped: 0, cadence: bornAt(nowMs) };
+    const group = { ...sides, unpaired: 0, dropped: 0, backfilled: 0, cadence: bornAt(nowMs) };
     this.#groups.set(keyOf(sides), group);
     return group;
   }
@@ -97,11 +110,16 @@ export class UnpairedSeriesSet {
         ["server", group.server],
         ["connection_type", group.type],
       ] as const;
-      labels = { unpaired: labelsOf(UNPAIRED, pairs), dropped: labelsOf(DROPPED, pairs) };
+      labels = {
+        unpaired: labelsOf(UNPAIRED, pairs),
+        dropped: labelsOf(DROPPED, pairs),
+        backfilled: labelsOf(BACKFILLED, pairs),
+      };
       this.#labels.set(group, labels);
     }
     out.push({ labels: labels.unpaired, timestampMs, value: zero ? 0 : group.unpaired });
     out.push({ labels: labels.dropped, timestampMs, value: zero ? 0 : group.dropped });
+    out.push({ labels: labels.backfilled, timestampMs, value: zero ? 0 : group.backfilled });
   };
 }
 

@@ -38,6 +38,7 @@ export async function acceptMetrics(
     deps,
     {
       version: 2,
+      rows: undefined,
       series,
       metadata,
       received: {

@@ -45,6 +45,7 @@ function written(list: readonly SeriesToAppend[], more: Partial<RemoteWrite> = {
   }
   return {
     version: 2,
+    rows: undefined,
     series: list,
     metadata: [],
     received: { samples, histograms, exemplars },

@@ -8,10 +8,10 @@
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
 import { labelsText } from "../model/labels-text.ts";
-import type { SeriesToAppend } from "../model/series.ts";
+import type { FloatRows, SeriesToAppend } from "../model/series.ts";
 import type { AppendOutcome, StoreWriter } from "../store/writer.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
-import type { RemoteWrite } from "../wire/remote-write.ts";
+import { type RemoteWrite, seriesOfWrite } from "../wire/remote-write.ts";
 import { isTooFine, reduceResolution } from "./reduce-resolution.ts";
 
 /** How far ahead of the clock a sample may be; the limit of Prometheus' receiver. */
@@ -73,11 +73,11 @@ export async function acceptSeries(
   const faults = [...write.faults];
   const refusedSeries = new Set<number>();
   const maxMs = deps.clock.nowMs() + AHEAD_MS_MAX;
-  const series = withinTime(write.series, { maxMs, ledger, faults, refusedSeries });
-  const coarse = series.map(coarser);
+  const { rows, series } = rowsWithin(write, maxMs);
+  const coarse = withinTime(series, { maxMs, ledger, faults, refusedSeries }).map(coarser);
   let outcome: AppendOutcome;
   try {
-    outcome = coarse.length === 0 ? NOTHING : await deps.writer.appendSeries(coarse);
+    outcome = coarse.length === 0 && rows === undefined ? NOTHING : await deps.writer.appendSeries(coarse, rows);
   } catch (error) {
     ledger.refuseAll();
     if (!(error instanceof ThalwegError) || error.code !== "store_unavailable") throw error;
@@ -160,6 +160,18 @@ interface TimeLimit {
   readonly ledger: Ledger;
   readonly faults: string[];
   readonly refusedSeries: Set<number>;
+}
+
+/** The write as it is, or all of it as series where a row is too far ahead of the clock. */
+function rowsWithin(write: RemoteWrite, maxMs: number): Pick<RemoteWrite, "rows" | "series"> {
+  const { rows, series } = write;
+  if (rows === undefined || rows.count === 0) return { rows: undefined, series };
+  return hasRowAfter(rows, maxMs) ? { rows: undefined, series: seriesOfWrite(write) } : { rows, series };
+}
+
+function hasRowAfter({ timestampsMs, count }: FloatRows, maxMs: number): boolean {
+  for (let row = 0; row < count; row++) if ((timestampsMs[row] as number) > maxMs) return true; // in range: the loop's bounds
+  return false;
 }
 
 /** Leaves out what is too far ahead of the clock. */

@@ -4,6 +4,7 @@
  * Decoders check the same on their way; this is the one place that every source passes.
  */
 
+import { halvesOf, isZero } from "../derive/batch-rows.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import { type Columns, selectRows } from "./select-rows.ts";
 import { ATTRIBUTES_MAX, NAME_UNITS_MAX, ShortTexts, shortResources, VALUE_UNITS_MAX } from "./short-texts.ts";
@@ -43,34 +44,38 @@ export function batchBytes(batch: SpanBatch): number {
   return perRow + text + batch.eventsBlob.length + batch.linksBlob.length;
 }
 
+/** Ids and times are read as halves of 32 bits: a BigInt of each would be garbage. */
 function keptRows(batch: SpanBatch, rejected: Map<RejectReason, number>): Uint32Array {
-  const { rows, traceId, spanId } = batch;
+  const { rows } = batch;
+  const { traceId, spanId } = halvesOf(batch);
   const kept = new Uint32Array(rows);
   let count = 0;
   for (let row = 0; row < rows; row++) {
-    if (traceId[2 * row] === 0n && traceId[2 * row + 1] === 0n) add(rejected, "trace_id_zero");
-    else if (spanId[row] === 0n) add(rejected, "span_id_zero");
+    if (isZero(traceId, 2 * row) && isZero(traceId, 2 * row + 1)) add(rejected, "trace_id_zero");
+    else if (isZero(spanId, row)) add(rejected, "span_id_zero");
     else kept[count++] = row;
   }
   return kept.subarray(0, count);
 }
 
 function mendTimes(batch: SpanBatch, columns: Columns, mended: Map<Mend, number>): void {
-  const { startNs, endNs } = batch;
+  const { startNs, endNs } = halvesOf(batch);
   for (let row = 0; row < batch.rows; row++) {
-    const start = startNs[row] ?? 0n;
-    if ((endNs[row] ?? 0n) >= start) continue;
-    columns.endNs ??= endNs.slice();
-    columns.endNs[row] = start;
+    const high = 2 * row + 1;
+    const ahead = (endNs[high] ?? 0) - (startNs[high] ?? 0);
+    if (ahead > 0 || (ahead === 0 && (endNs[2 * row] ?? 0) >>> 0 >= (startNs[2 * row] ?? 0) >>> 0)) continue;
+    columns.endNs ??= batch.endNs.slice();
+    columns.endNs[row] = batch.startNs[row] ?? 0n;
     add(mended, "end_before_start");
   }
 }
 
 function mendParents(batch: SpanBatch, columns: Columns, mended: Map<Mend, number>): void {
-  const { spanId, parentSpanId } = batch;
+  const { spanId, parentSpanId } = halvesOf(batch);
   for (let row = 0; row < batch.rows; row++) {
-    if (parentSpanId[row] !== spanId[row] || spanId[row] === 0n) continue;
-    columns.parentSpanId ??= parentSpanId.slice();
+    const low = 2 * row;
+    if (parentSpanId[low] !== spanId[low] || parentSpanId[low + 1] !== spanId[low + 1] || isZero(spanId, row)) continue;
+    columns.parentSpanId ??= batch.parentSpanId.slice();
     columns.parentSpanId[row] = 0n;
     add(mended, "self_parent");
   }
@@ -84,7 +89,9 @@ interface LongRows {
 function mendText(batch: SpanBatch, columns: Columns, mended: Map<Mend, number>): LongRows {
   let attributesOver = 0;
   let from = 0;
-  for (const end of batch.attributeEnd) {
+  const { attributeEnd } = batch;
+  for (let row = 0; row < batch.rows; row++) {
+    const end = attributeEnd[row] ?? from;
     attributesOver += Math.max(0, end - from - ATTRIBUTES_MAX);
     from = end;
   }

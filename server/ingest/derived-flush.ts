@@ -12,6 +12,7 @@ import type { SampleToAppend } from "../model/series.ts";
 import type { StoreWriter } from "../store/writer.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
+import { lateCalls } from "./late-calls.ts";
 
 /** Flushes fall on whole multiples of this. */
 const FLUSH_EVERY_MS = 5_000;
@@ -32,6 +33,7 @@ export interface FlushDeps {
 export class DerivedFlush {
   readonly #streams: DerivedStreams;
   readonly #deps: FlushDeps;
+  readonly #lookForLate: () => Promise<boolean>;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #appeared = false;
@@ -42,6 +44,7 @@ export class DerivedFlush {
   constructor(streams: DerivedStreams, deps: FlushDeps) {
     this.#streams = streams;
     this.#deps = deps;
+    this.#lookForLate = lateCalls(streams, deps);
   }
 
   /** Why the last flush failed; undefined where it did not. */
@@ -63,6 +66,9 @@ export class DerivedFlush {
   tick(): void {
     const nowMs = this.#deps.clock.nowMs();
     if (this.#streams.expire(nowMs)) this.#appeared = true;
+    void this.#lookForLate().then((appeared) => {
+      if (appeared) this.#appeared = true;
+    });
     const slot = Math.floor(nowMs / FLUSH_EVERY_MS);
     if (this.#running !== undefined || (!this.#appeared && slot === this.#slot)) return;
     this.#slot = slot;

@@ -348,8 +348,10 @@ export class Ingest {
 
   #tellCounts(): void {
     const { telemetry } = this.#deps;
-    const { waiting, expired, dropped, overflowCalls } = this.#streams.graphCounts();
+    const { waiting, expired, dropped, overflowCalls, backfilled, notLookedFor } = this.#streams.graphCounts();
     telemetry.set("thalweg_graph_waiting_spans", {}, waiting);
+    telemetry.set("thalweg_graph_backfilled_total", {}, backfilled);
+    telemetry.set("thalweg_graph_not_looked_for_total", {}, notLookedFor);
     for (const kind of ["client", "server", "producer", "consumer"]) {
       telemetry.set("thalweg_graph_expired_total", { kind }, expired[kind] ?? 0);
       telemetry.set("thalweg_graph_dropped_total", { kind }, dropped[kind] ?? 0);

@@ -13,8 +13,11 @@ import type { SpanBatch } from "../model/span-batch.ts";
 /** Spans of a generation; there are two, of 12 bytes for each of twice as many slots. */
 const GENERATION_SPANS_MAX = 1 << 19;
 const SLOTS_AT_FIRST = 1 << 12;
+const ROWS_AT_FIRST = 1 << 10;
 /** Slots looked at; spans made to collide beyond it are taken for new ones. */
 const PROBES_MAX = 64;
+/** Trace id, span id, start and end in words of 32 bits. */
+const IDENTITY_WORDS = 10;
 
 /** What makes a span the same one again, in columns as in `SpanBatch`. */
 export type SpanIdentities = Pick<SpanBatch, "rows" | "traceId" | "spanId" | "kind" | "startNs" | "endNs">;
@@ -40,14 +43,19 @@ interface Generation {
   words: Uint32Array;
 }
 
-/** Hashes of the row at hand. */
-const hash = new Uint32Array(2);
+/** Both halves of the hash of each row at hand, and the claim that it came with before; 0 where it did not. */
+interface HashedRows {
+  readonly low: Uint32Array;
+  readonly high: Uint32Array;
+  readonly claims: Uint32Array;
+}
 
 /** Spans of a program. */
 export class SeenSpans {
   readonly #generationMax: number;
   #young = emptyGeneration(SLOTS_AT_FIRST);
   #old = emptyGeneration(SLOTS_AT_FIRST);
+  #hashed = emptyRows(ROWS_AT_FIRST);
   #nextClaim = 1;
   readonly #undecided = new Map<number, Promise<unknown>>();
   /** Claims whose rows were not stored; forgotten with the generations that may hold them. */
@@ -67,18 +75,17 @@ export class SeenSpans {
 
   /** Takes the rows of a batch that are not known. */
   claim(spans: SpanIdentities): Claim | Undecided {
-    const waits = this.#undecidedOf(spans);
-    if (waits.length > 0) return { kind: "undecided", decided: Promise.all(waits) };
+    const { rows } = spans;
+    if (rows > this.#hashed.low.length) this.#hashed = emptyRows(rows);
+    hashRows(spans, this.#hashed);
+    const waits = this.#lookUp(rows);
+    if (waits !== undefined) return { kind: "undecided", decided: Promise.all(waits) };
     const id = this.#nextClaim;
     this.#nextClaim = id === 0xffff_ffff ? 1 : id + 1;
-    const fresh = new Uint32Array(spans.rows);
+    const fresh = new Uint32Array(rows);
     let count = 0;
-    const words = wordsOf(spans);
-    for (let row = 0; row < spans.rows; row++) {
-      hashRow(words, spans.kind[row] ?? 0, row);
-      if (this.#claimOf() !== 0) continue;
-      this.#insert(id);
-      fresh[count++] = row;
+    for (let row = 0; row < rows; row++) {
+      if (this.#hashed.claims[row] === 0 && this.#insert(row, id)) fresh[count++] = row;
     }
     let decide: (() => void) | undefined;
     const decided = new Promise<void>((resolve) => {
@@ -87,7 +94,7 @@ export class SeenSpans {
     this.#undecided.set(id, decided);
     return {
       kind: "claimed",
-      fresh: fresh.subarray(0, count),
+      fresh: count === rows ? fresh : fresh.slice(0, count),
       settle: (stored) => {
         if (!stored) this.#failed.add(id);
         this.#undecided.delete(id);
@@ -96,26 +103,24 @@ export class SeenSpans {
     };
   }
 
-  #undecidedOf(spans: SpanIdentities): Promise<unknown>[] {
-    if (this.#undecided.size === 0) return [];
-    const waits = new Set<Promise<unknown>>();
-    const words = wordsOf(spans);
-    for (let row = 0; row < spans.rows; row++) {
-      hashRow(words, spans.kind[row] ?? 0, row);
-      const wait = this.#undecided.get(this.#claimOf());
-      if (wait !== undefined) waits.add(wait);
+  /** Finds the claims of all rows. @returns What must be decided first, where some are undecided. */
+  #lookUp(rows: number): Set<Promise<unknown>> | undefined {
+    const { claims } = this.#hashed;
+    let waits: Set<Promise<unknown>> | undefined;
+    for (let row = 0; row < rows; row++) {
+      const claim = this.#find(this.#young, row) || this.#find(this.#old, row);
+      claims[row] = claim;
+      const wait = claim === 0 ? undefined : this.#undecided.get(claim);
+      if (wait === undefined) continue;
+      waits ??= new Set();
+      waits.add(wait);
     }
-    return [...waits];
+    return waits;
   }
 
-  /** The claim that took the span of `hash`; 0 where there is none. */
-  #claimOf(): number {
-    return this.#find(this.#young) || this.#find(this.#old);
-  }
-
-  #find(generation: Generation): number {
-    const { words, slots } = generation;
-    const [low = 0, high = 0] = hash;
+  #find({ words, slots }: Generation, row: number): number {
+    const low = this.#hashed.low[row] ?? 0;
+    const high = this.#hashed.high[row] ?? 0;
     let slot = low & (slots - 1);
     for (let probe = 0; probe < PROBES_MAX; probe++) {
       const claim = words[3 * slot + 2] ?? 0;
@@ -132,17 +137,28 @@ export class SeenSpans {
     );
   }
 
-  #insert(claim: number): void {
-    if (this.#young.count >= this.#generationMax) {
-      this.#old = this.#young;
-      this.#young = emptyGeneration(SLOTS_AT_FIRST);
+  /** Remembers a row of `claim`. @returns Whether no row of that claim was the same. */
+  #insert(row: number, claim: number): boolean {
+    const young = this.#young;
+    if (young.count >= this.#generationMax) {
+      this.#young = emptied(this.#old, young.slots);
+      this.#old = young;
       this.#failedOld = this.#failed;
       this.#failed = new Set();
-    } else if (2 * this.#young.count >= this.#young.slots) {
-      this.#young = grown(this.#young);
+    } else if (2 * young.count >= young.slots) {
+      this.#young = grown(young);
     }
-    place(this.#young, hash[0] ?? 0, hash[1] ?? 0, claim);
+    return place(this.#young, this.#hashed.low[row] ?? 0, this.#hashed.high[row] ?? 0, claim);
   }
+}
+
+function emptyRows(rows: number): HashedRows {
+  return { low: new Uint32Array(rows), high: new Uint32Array(rows), claims: new Uint32Array(rows) };
+}
+
+/** A generation for as many spans as the one before had, in the memory of one that is forgotten where that fits. */
+function emptied({ words }: Generation, slots: number): Generation {
+  return words.length === 3 * slots ? { slots, count: 0, words: words.fill(0) } : emptyGeneration(slots);
 }
 
 function emptyGeneration(slots: number): Generation {
@@ -158,52 +174,48 @@ function grown({ words, slots }: Generation): Generation {
   return larger;
 }
 
-function place(generation: Generation, low: number, high: number, claim: number): void {
+/** Puts a span into the first free slot. @returns False where one of the same claim is there already. */
+function place(generation: Generation, low: number, high: number, claim: number): boolean {
   const { words, slots } = generation;
   let slot = low & (slots - 1);
   for (let probe = 0; probe < PROBES_MAX; probe++) {
-    if (words[3 * slot + 2] === 0) {
+    const there = words[3 * slot + 2];
+    if (there === claim && words[3 * slot] === low && words[3 * slot + 1] === high) return false;
+    if (there === 0) {
       words[3 * slot] = low;
       words[3 * slot + 1] = high;
       words[3 * slot + 2] = claim;
       generation.count++;
-      return;
+      return true;
     }
     slot = (slot + 1) & (slots - 1);
   }
+  return true;
 }
 
-interface IdentityWords {
-  readonly traceId: Uint32Array;
-  readonly spanId: Uint32Array;
-  readonly startNs: Uint32Array;
-  readonly endNs: Uint32Array;
-}
-
-function wordsOf({ traceId, spanId, startNs, endNs }: SpanIdentities): IdentityWords {
-  return { traceId: halves(traceId), spanId: halves(spanId), startNs: halves(startNs), endNs: halves(endNs) };
+/** Two hashes that mix the same words with other factors. */
+function hashRows({ rows, traceId, spanId, kind, startNs, endNs }: SpanIdentities, hashed: HashedRows): void {
+  const trace = halves(traceId);
+  const span = halves(spanId);
+  const start = halves(startNs);
+  const end = halves(endNs);
+  for (let row = 0; row < rows; row++) {
+    const kindOfRow = kind[row] ?? 0;
+    let low = 0x9e37_79b1 ^ kindOfRow;
+    let high = 0x85eb_ca6b ^ kindOfRow;
+    for (let part = 0; part < IDENTITY_WORDS; part++) {
+      const pair = 2 * row + (part & 1);
+      const word = (part < 4 ? trace[4 * row + part] : part < 6 ? span[pair] : part < 8 ? start[pair] : end[pair]) ?? 0;
+      low = Math.imul(low ^ word, 0xcc9e_2d51);
+      low ^= low >>> 15;
+      high = Math.imul(high ^ word, 0x1b87_3593);
+      high ^= high >>> 13;
+    }
+    hashed.low[row] = low;
+    hashed.high[row] = high;
+  }
 }
 
 function halves(column: BigUint64Array | BigInt64Array): Uint32Array {
   return new Uint32Array(column.buffer, column.byteOffset, 2 * column.length);
-}
-
-/** Two hashes that mix the same words with other factors. */
-function hashRow({ traceId, spanId, startNs, endNs }: IdentityWords, kind: number, row: number): void {
-  let low = 0x9e37_79b1 ^ kind;
-  let high = 0x85eb_ca6b ^ kind;
-  const mix = (word: number) => {
-    low = Math.imul(low ^ word, 0xcc9e_2d51);
-    low ^= low >>> 15;
-    high = Math.imul(high ^ word, 0x1b87_3593);
-    high ^= high >>> 13;
-  };
-  for (let at = 4 * row; at < 4 * row + 4; at++) mix(traceId[at] ?? 0);
-  for (let at = 2 * row; at < 2 * row + 2; at++) {
-    mix(spanId[at] ?? 0);
-    mix(startNs[at] ?? 0);
-    mix(endNs[at] ?? 0);
-  }
-  hash[0] = low;
-  hash[1] = high;
 }

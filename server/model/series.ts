@@ -46,6 +46,20 @@ export interface SeriesToAppend extends SeriesSamples {
   readonly exemplars?: readonly Exemplar[] | undefined;
 }
 
+/** Labels that come again with later writes as the same object. A store may leave a note on it to find its series by. */
+export interface LabelsHandle {
+  readonly labels: Labels;
+  note: object | undefined;
+}
+
+/** Float samples of many series: `values[i]` at `timestampsMs[i]` for the series of `handles[i]`, up to `count`. */
+export interface FloatRows {
+  readonly count: number;
+  readonly handles: readonly LabelsHandle[];
+  readonly timestampsMs: Float64Array;
+  readonly values: Float64Array;
+}
+
 /** One sample to append to the series that carries `labels`; `value` is NaN where it is a histogram. */
 export interface SampleToAppend {
   readonly labels: Labels;

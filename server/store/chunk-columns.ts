@@ -176,8 +176,8 @@ export function nonZeroIds<S>(pick: (staged: S) => BigUint64Array): ColumnBuffer
   };
 }
 
-/** The 32-bit words of 64-bit ids. */
-export function wordsOf(ids: BigUint64Array): Uint32Array {
+/** The 32-bit words of 64-bit values. */
+export function wordsOf(ids: BigUint64Array | BigInt64Array): Uint32Array {
   return new Uint32Array(ids.buffer, ids.byteOffset, ids.length * 2);
 }
 
@@ -248,7 +248,12 @@ export class StringBuffer {
 
   /** An absent string still stands as an empty one: DuckDB may look at the slots of NULLs. */
   setNull(row: number): void {
-    this.words.fill(0, row * STRING_WORDS, (row + 1) * STRING_WORDS);
+    const { words } = this;
+    const to = row * STRING_WORDS;
+    words[to] = 0;
+    words[to + 1] = 0;
+    words[to + 2] = 0;
+    words[to + 3] = 0;
     this.validity.setNull(row);
   }
 

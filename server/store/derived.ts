@@ -61,7 +61,7 @@ async function insertEdges(connection: DuckDBConnection, file: DayFile, edges: r
 function lists(buckets: EdgeMinute["serverBuckets"]): string {
   const indices = buckets.map(([index]) => whole(index)).join(", ");
   const counts = buckets.map(([, count]) => whole(count)).join(", ");
-  return `CAST([${indices}] AS INTEGER[]), CAST([${counts}] AS UBIGINT[])`;
+  return `CAST([${indices}] AS INTEGER[]), CAST([${counts}] AS BIGINT[])`;
 }
 
 function whole(value: number): string {

@@ -15,6 +15,7 @@ import type { SpanBatch } from "../model/span-batch.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
 import { makePrivateDirectory } from "../platform/files.ts";
 import type { HostIdentity } from "../platform/host-identity.ts";
+import { readCalls } from "./call-reader.ts";
 import { ConnectionPool } from "./connection-pool.ts";
 import { isCorruption, isInvalidated, numberOf, openDatabase, readRows } from "./database.ts";
 import { type DamageListener, DayFiles, dayEndMs, dayOf } from "./day-files.ts";
@@ -27,7 +28,15 @@ import { replayCommits, TraceReader } from "./span-reader.ts";
 import { SpanWriter, type UnsettledBatch } from "./span-writer.ts";
 import { SqlRunner } from "./sql-runner.ts";
 import { TraceIndex } from "./trace-index.ts";
-import type { CommitReceipt, DerivedSnapshot, EdgeMinute, LogReceipt, RecentSpans } from "./writer.ts";
+import type {
+  CallKey,
+  CommitReceipt,
+  DerivedSnapshot,
+  EdgeMinute,
+  LogReceipt,
+  RecentSpans,
+  StoredCalls,
+} from "./writer.ts";
 
 /** Traces read at once, snapshots and replays included. */
 const READERS = 2;
@@ -192,6 +201,11 @@ export class Engine {
   recentSpans(spansMax: number): Promise<RecentSpans> {
     const { readers, files } = this.#parts;
     return readers.use((connection) => readRecentSpans(connection, files.attached, spansMax));
+  }
+
+  spansOfCalls(calls: readonly CallKey[], spansMax: number): Promise<StoredCalls> {
+    const { readers, files, index } = this.#parts;
+    return readers.use((connection) => readCalls({ connection, files: files.attached, index }, calls, spansMax));
   }
 
   replaySpans(sequence: number, onBatch: (batch: SpanBatch, sequence: number) => void): Promise<void> {

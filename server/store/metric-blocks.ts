@@ -19,7 +19,7 @@ import {
 } from "./metric-block-file.ts";
 import { type BlockFoot, ENTRY_BYTES, FINGERPRINT_BYTES, readLabels, readNewest } from "./metric-block-format.ts";
 import type { SealedChunk } from "./metric-chunk.ts";
-import type { MetricSeries, NewestSample } from "./metric-series.ts";
+import { type MetricSeries, type NewestSample, setNewest } from "./metric-series.ts";
 import { fingerprintOf, type SeriesTable } from "./metric-series-table.ts";
 
 const BLOCK_NAME = /^block-(\d{8})-(\d{8,})\.metrics$/;
@@ -304,9 +304,7 @@ async function namesIn(directory: string): Promise<string[]> {
 function adopt(series: MetricSeries, directory: Uint8Array, place: number): void {
   series.blocks++;
   const newest = readNewest(directory, place);
-  if (newest.ms <= series.logged.ms) return;
-  series.logged = newest;
-  series.applied = newest;
+  if (newest.ms > series.newestMs) setNewest(series, newest);
 }
 
 function inOrder(blocks: readonly Block[]): Block[] {

@@ -15,16 +15,19 @@ import { type LogDamage, type LogDurability, type MetricLog, openMetricLog } fro
 import { type OfSeries, writeDeclarations, writeExemplars, writeMetadata, writeSamples } from "./metric-log-record.ts";
 import { MetadataTable } from "./metric-metadata.ts";
 import {
+  appendFloat,
   appendSample,
   asNewestAfter,
   insertLate,
+  KIND_FLOAT,
   type MetricSeries,
-  type NewestSample,
+  newestIn,
   newestOf,
   SERIES_BYTES,
+  setNewest,
 } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
-import { Stage, type Write } from "./metric-stage.ts";
+import { Stage, StagedSamples, type Write } from "./metric-stage.ts";
 import type { Sample } from "./metric-track.ts";
 import { Turns } from "./turns.ts";
 import type { AppendOutcome, SampleRefusal } from "./writer.ts";
@@ -86,6 +89,7 @@ export class MetricHead {
   readonly exemplars: ExemplarRing<MetricSeries>;
   readonly metadata = new MetadataTable();
   readonly #out = new ByteWriter();
+  readonly #staged = new StagedSamples();
   readonly #leftOut = new Map<SampleRefusal, number>();
   #openLog: MetricLog | undefined;
   #waiting: Waiting[] = [];
@@ -173,7 +177,7 @@ export class MetricHead {
   async carryOver(log: MetricLog): Promise<void> {
     const segment = await log.ready();
     const exemplars = [...this.exemplars.entries()].map(({ series, exemplar }) => ({ series, item: exemplar }));
-    const bytes = this.#encode({ samples: [], exemplars }, segment);
+    const bytes = this.#encode({ samples: new StagedSamples(), exemplars }, segment);
     if (bytes.length > 0) await log.write(bytes, Number.NEGATIVE_INFINITY);
     await log.sync();
     this.metadata.written(segment);
@@ -187,7 +191,7 @@ export class MetricHead {
   /** Memory of samples, series and exemplars. */
   get memoryBytes(): number {
     const { table } = this.#options;
-    return this.sampleBytes + table.size * SERIES_BYTES + this.exemplars.size * EXEMPLAR_BYTES;
+    return this.sampleBytes + table.memory.timeBytes + table.size * SERIES_BYTES + this.exemplars.size * EXEMPLAR_BYTES;
   }
 
   stats(): HeadStats {
@@ -277,14 +281,19 @@ export class MetricHead {
   async #writeGroup(writes: readonly Write[]): Promise<AppendOutcome[]> {
     const log = this.#log();
     const { outOfOrderWindowMs, seriesMax, table } = this.#options;
-    const stage = new Stage({
-      windowMs: outOfOrderWindowMs,
-      seriesMax,
-      newestMs: this.newestMs,
-      seriesOf: (labels) => table.of(labels),
-      lastingSeriesOf: (labels) => table.ofLasting(labels),
-      exemplars: this.exemplars,
-    });
+    this.#staged.clear();
+    const stage = new Stage(
+      {
+        windowMs: outOfOrderWindowMs,
+        seriesMax,
+        newestMs: this.newestMs,
+        seriesOf: (labels) => table.of(labels),
+        lastingSeriesOf: (labels) => table.ofLasting(labels),
+        seriesOfHandle: (handle) => table.ofHandle(handle),
+        exemplars: this.exemplars,
+      },
+      this.#staged,
+    );
     const turns = new Turns();
     const outcomes = [];
     try {
@@ -306,29 +315,38 @@ export class MetricHead {
 
   #encode({ samples, exemplars }: ToLog, segment: number): Uint8Array {
     const undeclared: MetricSeries[] = [];
-    const declare = ({ series }: { readonly series: MetricSeries }) => {
+    const declare = (series: MetricSeries) => {
       if (series.declaredIn === segment) return;
       series.declaredIn = segment;
       undeclared.push(series);
     };
-    samples.forEach(declare);
-    exemplars.forEach(declare);
+    for (const series of samples.series) declare(series);
+    for (const { series } of exemplars) declare(series);
     this.#out.clear();
     const metadata = this.metadata.dueIn(segment);
     if (metadata.length > 0) writeMetadata(this.#out, metadata);
     if (undeclared.length > 0) writeDeclarations(this.#out, undeclared);
-    if (samples.length > 0) writeSamples(this.#out, samples);
+    if (samples.count > 0) writeSamples(this.#out, samples);
     if (exemplars.length > 0) writeExemplars(this.#out, exemplars);
     return this.#out.written();
   }
 
   async #applyAll(stage: Stage, turns: Turns): Promise<void> {
-    for (const [i, { series, item, newest, late, counted, outcome }] of stage.samples.entries()) {
-      if (i % CLOCK_EVERY === 0 && turns.isDue) await turns.pass();
-      if (!late) this.#append(series, item, newest);
-      else if (this.#insert(series, item) === "duplicate") outcome.takeBack(counted, "duplicate");
+    const { samples } = stage;
+    const { count, timestampsMs, values } = samples;
+    for (let row = 0; row < count; row++) {
+      if (row % CLOCK_EVERY === 0 && turns.isDue) await turns.pass();
+      const series = samples.series[row] as MetricSeries; // in range: the loop's bounds, here and below
+      const more = samples.moreOf(row);
+      if (more === undefined) {
+        const timestampMs = timestampsMs[row] as number;
+        this.sampleBytes += appendFloat(series, timestampMs, values[row] as number);
+        if (timestampMs > this.newestMs) this.newestMs = timestampMs;
+        if (timestampMs < this.oldestMs) this.oldestMs = timestampMs;
+      } else if (!more.late) this.#append(series, more.sample);
+      else if (this.#insert(series, more.sample) === "duplicate") more.outcome.takeBack(more.counted, "duplicate");
     }
-    this.#samplesAppended += stage.samples.length;
+    this.#samplesAppended += count;
     for (const { series, item, outcome } of stage.exemplars) {
       const verdict = this.exemplars.add(series, item);
       if (verdict !== "new" && verdict !== "repeat") outcome.takeBack("exemplars", verdict);
@@ -337,18 +355,22 @@ export class MetricHead {
 
   /** What the log holds was accepted: a sample that is not the newest came late, or is there already. */
   #replay(series: MetricSeries, sample: Sample): void {
-    const { logged } = series;
-    if (sample.timestampMs === logged.ms) return;
-    if (sample.timestampMs < logged.ms) {
+    const { timestampMs, value, histogram, startMs } = sample;
+    if (timestampMs === series.newestMs) return;
+    if (timestampMs < series.newestMs) {
       this.#insert(series, sample);
       return;
     }
-    series.logged = asNewestAfter(logged, newestOf(sample));
-    this.#append(series, sample, series.logged);
+    if (histogram === undefined && startMs === 0 && !Number.isNaN(value)) {
+      series.newestMs = timestampMs;
+      series.newestKind = KIND_FLOAT;
+      series.newestIdentity = value;
+    } else setNewest(series, asNewestAfter(newestIn(series), newestOf(sample)));
+    this.#append(series, sample);
   }
 
-  #append(series: MetricSeries, sample: Sample, newest: NewestSample): void {
-    this.sampleBytes += appendSample(series, sample, newest);
+  #append(series: MetricSeries, sample: Sample): void {
+    this.sampleBytes += appendSample(series, sample);
     const { timestampMs } = sample;
     if (timestampMs > this.newestMs) this.newestMs = timestampMs;
     if (timestampMs < this.oldestMs) this.oldestMs = timestampMs;
@@ -372,13 +394,13 @@ export class MetricHead {
 
 /** What a record of the log is made of. */
 interface ToLog {
-  readonly samples: readonly (OfSeries<Sample> & { readonly series: MetricSeries })[];
+  readonly samples: StagedSamples;
   readonly exemplars: readonly (OfSeries<Exemplar> & { readonly series: MetricSeries })[];
 }
 
 function sizeOf(write: Write): number {
   if (write.kind === "samples") return write.samples.length;
-  let size = 0;
+  let size = write.rows?.count ?? 0;
   for (const { timestampsMs, exemplars } of write.series) size += timestampsMs.length + (exemplars?.length ?? 0);
   return size;
 }

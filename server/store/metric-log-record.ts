@@ -77,34 +77,50 @@ function writeLabels(out: ByteWriter, labels: Labels): void {
   }
 }
 
+/** Samples as the head hands them to the log, row by row. */
+export interface LoggedSamples {
+  readonly count: number;
+  readonly series: readonly { readonly ref: number }[];
+  readonly timestampsMs: Float64Array;
+  readonly values: Float64Array;
+  /** The whole sample where it is more than a float. */
+  moreOf(row: number): { readonly sample: Sample } | undefined;
+}
+
 /** Appends a frame of samples; neighbours with the same time or near refs take the fewest bytes. */
-export function writeSamples(out: ByteWriter, samples: readonly OfSeries<Sample>[]): void {
+export function writeSamples(out: ByteWriter, samples: LoggedSamples): void {
+  const { count, series, timestampsMs, values } = samples;
   const start = beginFrame(out);
   out.byte(KIND_SAMPLES);
-  out.varint(samples.length);
+  out.varint(count);
   let previousRef = 0;
   let previousMs = 0;
   let previousHistogram: NativeHistogram | undefined;
-  for (const { series, item } of samples) {
-    const { timestampMs, value, histogram, startMs } = item;
-    out.signed(series.ref - previousRef);
+  for (let row = 0; row < count; row++) {
+    const { ref } = series[row] as { readonly ref: number }; // in range: the loop's bounds, here and below
+    const timestampMs = timestampsMs[row] as number;
+    out.signed(ref - previousRef);
     out.signed(timestampMs - previousMs);
-    if (startMs !== 0) {
+    previousRef = ref;
+    previousMs = timestampMs;
+    const more = samples.moreOf(row);
+    if (more !== undefined && more.sample.startMs !== 0) {
       out.varint(TAG_START);
-      out.signed(timestampMs - startMs);
+      out.signed(timestampMs - more.sample.startMs);
     }
-    if (histogram !== undefined) {
+    if (more?.sample.histogram !== undefined) {
       out.varint(TAG_HISTOGRAM);
-      writeHistogram(out, histogram, previousHistogram);
-      previousHistogram = histogram;
-    } else if (Number.isInteger(value) && value >= 0 && value < INTEGER_MAX && !Object.is(value, -0)) {
+      writeHistogram(out, more.sample.histogram, previousHistogram);
+      previousHistogram = more.sample.histogram;
+      continue;
+    }
+    const value = values[row] as number;
+    if (value >= 0 && value < INTEGER_MAX && Number.isInteger(value) && !Object.is(value, -0)) {
       out.varint(value * 2);
     } else {
-      out.varint(TAG_DOUBLE);
+      out.byte(TAG_DOUBLE);
       out.float64(value);
     }
-    previousRef = series.ref;
-    previousMs = timestampMs;
   }
   endFrame(out, start);
 }

@@ -20,8 +20,8 @@ export class OutcomeCounter {
   #firstRefusal: string | undefined;
   #firstExemplarRefusal: string | undefined;
 
-  keep(counted: Counted): void {
-    this.#kept[counted]++;
+  keep(counted: Counted, count = 1): void {
+    this.#kept[counted] += count;
   }
 
   /** @param text What the sender is told; undefined where Prometheus says nothing. */

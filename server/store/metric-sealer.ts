@@ -22,6 +22,7 @@ import {
   type MetricSeries,
   type NewestSample,
   NO_SAMPLE,
+  newestIn,
   putBack,
   setLateAside,
   takeForBlock,
@@ -118,13 +119,14 @@ export class MetricSealer {
     let oldest = Number.POSITIVE_INFINITY;
     for (const series of table.all()) {
       if (series.head === undefined) continue;
-      const { applied } = series;
-      const belowMs = Math.min(cutMs, applied.ms + 1);
+      // No write is under way: what is staged is stored.
+      const newest = newestIn(series);
+      const belowMs = Math.min(cutMs, newest.ms + 1);
       const hasLate = this.#measured(series, (one) => setLateAside(one, cutMs));
       if (hasLate || firstInOrderMs(series.head) < belowMs) {
-        targets.push({ series, belowMs, newest: applied.ms < belowMs ? applied : NO_SAMPLE });
+        targets.push({ series, belowMs, newest: newest.ms < belowMs ? newest : NO_SAMPLE });
       }
-      if (applied.ms >= belowMs || series.head.late !== undefined) oldest = Math.min(oldest, belowMs);
+      if (newest.ms >= belowMs || series.head.late !== undefined) oldest = Math.min(oldest, belowMs);
       if (performance.now() >= this.#sliceEndsMs) await this.#pause();
     }
     head.oldestMs = oldest;

@@ -1,8 +1,9 @@
 /** All series of memory and blocks, by labels. */
 
 import { createHash, randomBytes } from "node:crypto";
-import type { Labels } from "../model/series.ts";
+import type { Labels, LabelsHandle } from "../model/series.ts";
 import { LabelIndex } from "./metric-label-index.ts";
+import { OpenMemory } from "./metric-open-memory.ts";
 import { emptySeries, type MetricSeries } from "./metric-series.ts";
 
 const HASH_PRIME = 0x0100_0193;
@@ -22,6 +23,8 @@ export class SeriesTable {
   /** Series by `Labels` objects that come again and again. One that comes once costs more here than it saves. */
   readonly #byLabels = new WeakMap<Labels, MetricSeries>();
   readonly #index = new LabelIndex();
+  /** Of the samples that are not encoded yet. */
+  readonly memory = new OpenMemory();
   #size = 0;
   #nextRef = 1;
 
@@ -52,6 +55,15 @@ export class SeriesTable {
     return this.#atHash(hash, labels) ?? (this.#size < this.#max ? this.#make(labels, hash) : undefined);
   }
 
+  /** The same for labels with a place for a note, which is looked at first and left for the next time. */
+  ofHandle(handle: LabelsHandle): MetricSeries | undefined {
+    const known = handle.note as MetricSeries | undefined; // only this function leaves notes
+    if (known !== undefined && known.owner === this && !known.removed) return known;
+    const series = this.of(handle.labels);
+    handle.note = series;
+    return series;
+  }
+
   /** The same for a caller who comes with the same object again: this spares the look-up. */
   ofLasting(labels: Labels): MetricSeries | undefined {
     const known = this.#byLabels.get(labels);
@@ -79,7 +91,7 @@ export class SeriesTable {
 
   #make(labels: Labels, hash: number): MetricSeries {
     const entry = this.#byHash.get(hash);
-    const series = emptySeries(this.#nextRef++, this.#index.shared(labels));
+    const series = emptySeries(this.#nextRef++, this.#index.shared(labels), { owner: this, memory: this.memory });
     this.#byHash.set(hash, entry === undefined ? series : [entry, series].flat());
     this.#index.add(series);
     this.#size++;

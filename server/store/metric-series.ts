@@ -9,11 +9,14 @@ import type { NativeHistogram } from "../model/histogram.ts";
 import type { Labels } from "../model/series.ts";
 import { isStale, type SampleRun, type SealedChunk } from "./metric-chunk.ts";
 import { chunkEndOf, continuesChunk, histogramHash, withReadHint } from "./metric-hints.ts";
+import type { OpenMemory } from "./metric-open-memory.ts";
 import {
   emptyTrack,
+  firstOpenMs,
   insertSorted,
   isEmptyTrack,
   openSampleAt,
+  pushFloat,
   pushSample,
   type Sample,
   samplesByRun,
@@ -30,7 +33,8 @@ export const SERIES_BYTES = 500;
 export const HEAD_BYTES = 700;
 
 const KIND_NONE = 0;
-const KIND_FLOAT = 1;
+/** A float that is no stale marker, as `newestKind`. */
+export const KIND_FLOAT = 1;
 const KIND_STALE = 2;
 const KIND_INTEGER_HISTOGRAM = 3;
 const KIND_FLOAT_HISTOGRAM = 4;
@@ -70,6 +74,9 @@ export interface HeadSamples {
 
 /** One series. Fields are the store's own; readers get copies. */
 export interface MetricSeries {
+  /** The table it is in, which tells it from series of others, and where its open samples lie. */
+  readonly owner: object;
+  readonly memory: OpenMemory;
   readonly ref: number;
   readonly labels: Labels;
   head: HeadSamples | undefined;
@@ -77,32 +84,52 @@ export interface MetricSeries {
   blocks: number;
   /** Sixteen bytes that tell its labels from all others, one character each; made when first needed. */
   fingerprint: string | undefined;
-  /** Newest sample that went to the log, applied or not yet. */
-  logged: NewestSample;
-  applied: NewestSample;
-  /** Write that staged a sample last, and the newest sample before it. */
+  /** The newest sample that is staged or stored: a `NewestSample`, in place, since every sample changes it. */
+  newestMs: number;
+  newestKind: number;
+  newestIdentity: number;
+  /** Write that staged a sample last, and the row of the stage of its first one. */
   stagedBy: number;
-  beforeWrite: NewestSample;
+  stagedAt: number;
   /** Log segment that declares this series; 0 where none does. */
   declaredIn: number;
   removed: boolean;
 }
 
 /** A series without samples. */
-export function emptySeries(ref: number, labels: Labels): MetricSeries {
+export function emptySeries(
+  ref: number,
+  labels: Labels,
+  place: { readonly owner: object; readonly memory: OpenMemory },
+): MetricSeries {
   return {
+    owner: place.owner,
+    memory: place.memory,
     ref,
     labels,
     head: undefined,
     blocks: 0,
     fingerprint: undefined,
-    logged: NO_SAMPLE,
-    applied: NO_SAMPLE,
+    newestMs: NO_SAMPLE.ms,
+    newestKind: NO_SAMPLE.kind,
+    newestIdentity: NO_SAMPLE.identity,
     stagedBy: 0,
-    beforeWrite: NO_SAMPLE,
+    stagedAt: 0,
     declaredIn: 0,
     removed: false,
   };
+}
+
+/** The newest sample of a series. */
+export function newestIn({ newestMs: ms, newestKind: kind, newestIdentity: identity }: MetricSeries): NewestSample {
+  return { ms, kind, identity };
+}
+
+/** Notes the newest sample of a series. */
+export function setNewest(series: MetricSeries, { ms, kind, identity }: NewestSample): void {
+  series.newestMs = ms;
+  series.newestKind = kind;
+  series.newestIdentity = identity;
 }
 
 /** What tells a sample from others of its time. */
@@ -145,17 +172,23 @@ export function numberOfSample({ kind, identity }: NewestSample): number | undef
   return kind === KIND_STALE ? Number.NaN : undefined;
 }
 
+/** As `appendSample` for a float. */
+export function appendFloat(series: MetricSeries, timestampMs: number, value: number): number {
+  const atFirst = series.head === undefined ? HEAD_BYTES : 0;
+  const head = headOf(series);
+  head.lastHistogram = undefined;
+  return atFirst + pushFloat(head.inOrder, timestampMs, value);
+}
+
 /**
  * Adds a sample newer than all others of the series.
  *
- * @param newest What `newestOf` says of it.
  * @returns By how many bytes the memory of the series grew (negative when a chunk was sealed).
  */
-export function appendSample(series: MetricSeries, sample: Sample, newest: NewestSample): number {
+export function appendSample(series: MetricSeries, sample: Sample): number {
   const { timestampMs, histogram } = sample;
   const isFirst = series.head === undefined;
   const head = headOf(series);
-  series.applied = newest;
   const atFirst = isFirst ? HEAD_BYTES : 0;
   if (histogram === undefined) {
     head.lastHistogram = undefined;
@@ -181,7 +214,7 @@ export function insertLate(series: MetricSeries, sample: Sample): number | "repe
   if (there !== undefined) return isRepeat(newestOf(there), newestOf(sample)) ? "repeat" : "duplicate";
   const atFirst = series.head === undefined ? HEAD_BYTES : 0;
   const head = headOf(series);
-  head.late ??= emptyTrack();
+  head.late ??= emptyTrack(series.memory);
   const stored = histogram === undefined ? sample : { ...sample, histogram: withReadHint(histogram, false) };
   return atFirst + insertSorted(head.late, stored);
 }
@@ -203,13 +236,13 @@ export function takeForBlock({ head }: MetricSeries, belowMs: number): TakenChun
 }
 
 /** Takes back what was taken for a block that could not be written. */
-export function putBack({ head }: MetricSeries): void {
+export function putBack({ head, memory }: MetricSeries): void {
   if (head?.sealing === undefined) return;
   const { inOrder, late } = head.sealing;
   head.sealing = undefined;
   head.inOrder.chunks = [...inOrder, ...head.inOrder.chunks];
   if (late.length === 0) return;
-  head.late ??= emptyTrack();
+  head.late ??= emptyTrack(memory);
   head.late.chunks = [...late, ...head.late.chunks];
 }
 
@@ -223,8 +256,7 @@ export function forgetTaken(series: MetricSeries): void {
 
 /** Time of the first sample in order that is in memory and not taken; `Infinity` where there is none. */
 export function firstInOrderMs({ inOrder }: HeadSamples): number {
-  const { chunks, open } = inOrder;
-  return chunks[0]?.minMs ?? (open.count > 0 ? open.times[0] : undefined) ?? Number.POSITIVE_INFINITY;
+  return inOrder.chunks[0]?.minMs ?? firstOpenMs(inOrder) ?? Number.POSITIVE_INFINITY;
 }
 
 /** Whether at least one sample in memory lies in `[minMs, maxMs]`. */
@@ -264,17 +296,18 @@ function chunksOf({ chunks, open }: Track): number {
 function tracksOf({ inOrder, late, sealing }: HeadSamples): Track[] {
   const tracks = [sealing === undefined ? inOrder : withChunks(inOrder, sealing.inOrder)];
   if (late !== undefined) tracks.push(late);
-  if (sealing !== undefined && sealing.late.length > 0) tracks.push(withChunks(emptyTrack(), sealing.late));
+  if (sealing !== undefined && sealing.late.length > 0)
+    tracks.push(withChunks(emptyTrack(inOrder.memory), sealing.late));
   return tracks;
 }
 
 function withChunks(track: Track, chunks: readonly SealedChunk[]): Track {
-  return { chunks: [...chunks, ...track.chunks], open: track.open };
+  return { memory: track.memory, chunks: [...chunks, ...track.chunks], open: track.open };
 }
 
 function headOf(series: MetricSeries): HeadSamples {
   series.head ??= {
-    inOrder: emptyTrack(),
+    inOrder: emptyTrack(series.memory),
     late: undefined,
     sealing: undefined,
     lastHistogram: undefined,

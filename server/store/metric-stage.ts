@@ -7,16 +7,19 @@
 
 import { histogramFault } from "../model/histogram-validate.ts";
 import { labelsText } from "../model/labels-text.ts";
-import type { Exemplar, Labels, SampleToAppend, SeriesToAppend } from "../model/series.ts";
+import type { Exemplar, FloatRows, Labels, LabelsHandle, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import { isStale, STALE_NAN } from "./metric-chunk.ts";
 import { compareExemplars, type ExemplarRing } from "./metric-exemplars.ts";
 import { type Counted, OutcomeCounter, orderRefusal } from "./metric-outcome.ts";
 import {
   asNewestAfter,
   isRepeat,
+  KIND_FLOAT,
   type MetricSeries,
   type NewestSample,
+  newestIn,
   newestOf,
+  setNewest,
   staleHistogramAt,
 } from "./metric-series.ts";
 import type { Sample } from "./metric-track.ts";
@@ -31,16 +34,89 @@ const CLOCK_EVERY = 64;
 /** What one call to the writing door brings. */
 export type Write =
   | { readonly kind: "samples"; readonly samples: readonly SampleToAppend[] }
-  | { readonly kind: "series"; readonly series: readonly SeriesToAppend[] };
+  | {
+      readonly kind: "series";
+      readonly series: readonly SeriesToAppend[];
+      /** Come first. */
+      readonly rows?: FloatRows | undefined;
+    };
 
-/** A sample that passed, with the write it came by. */
-export interface StagedSample {
-  readonly series: MetricSeries;
-  readonly item: Sample;
-  readonly newest: NewestSample;
+/** What there is to a staged sample beside time and value: it is late, or more than a float. */
+export interface StagedMore {
+  readonly sample: Sample;
   readonly late: boolean;
   readonly counted: Counted;
   readonly outcome: OutcomeCounter;
+}
+
+/** Rows at first; more are made where a group has more. */
+const ROWS_AT_FIRST = 4096;
+/** Rooms that are larger than this are not kept for the next group. */
+const ROWS_KEPT_MAX = 262_144;
+
+/** Samples that passed, row by row, and what their series' newest sample was before each. */
+export class StagedSamples {
+  count = 0;
+  readonly series: MetricSeries[] = [];
+  timestampsMs = new Float64Array(ROWS_AT_FIRST);
+  values = new Float64Array(ROWS_AT_FIRST);
+  #beforeMs = new Float64Array(ROWS_AT_FIRST);
+  #beforeIdentities = new Float64Array(ROWS_AT_FIRST);
+  #beforeKinds = new Uint8Array(ROWS_AT_FIRST);
+  readonly #more = new Map<number, StagedMore>();
+
+  /** Adds a row; its series' newest sample must still be the one before. */
+  add(series: MetricSeries, timestampMs: number, value: number): void {
+    const row = this.count++;
+    if (row === this.values.length) this.#resize(2 * row);
+    this.series[row] = series;
+    this.timestampsMs[row] = timestampMs;
+    this.values[row] = value;
+    this.#beforeMs[row] = series.newestMs;
+    this.#beforeIdentities[row] = series.newestIdentity;
+    this.#beforeKinds[row] = series.newestKind;
+  }
+
+  addMore(series: MetricSeries, more: StagedMore): void {
+    this.#more.set(this.count, more);
+    this.add(series, more.sample.timestampMs, more.sample.value);
+  }
+
+  /** Undefined where the row is a float in order. */
+  moreOf(row: number): StagedMore | undefined {
+    return this.#more.size === 0 ? undefined : this.#more.get(row);
+  }
+
+  /** The newest sample of a row's series before the row. */
+  before(row: number): NewestSample {
+    return {
+      ms: this.#beforeMs[row] as number, // in range: the caller's row, here and below
+      kind: this.#beforeKinds[row] as number,
+      identity: this.#beforeIdentities[row] as number,
+    };
+  }
+
+  clear(): void {
+    this.count = 0;
+    this.series.length = 0;
+    this.#more.clear();
+    if (this.values.length > ROWS_KEPT_MAX) this.#resize(ROWS_AT_FIRST);
+  }
+
+  #resize(rows: number): void {
+    const grown = (from: Float64Array): Float64Array<ArrayBuffer> => {
+      const to = new Float64Array(rows);
+      to.set(from.subarray(0, Math.min(rows, from.length)));
+      return to;
+    };
+    this.timestampsMs = grown(this.timestampsMs);
+    this.values = grown(this.values);
+    this.#beforeMs = grown(this.#beforeMs);
+    this.#beforeIdentities = grown(this.#beforeIdentities);
+    const kinds = new Uint8Array(rows);
+    kinds.set(this.#beforeKinds.subarray(0, Math.min(rows, this.#beforeKinds.length)));
+    this.#beforeKinds = kinds;
+  }
 }
 
 /** An exemplar that passed. */
@@ -70,6 +146,7 @@ export interface StageRules {
   readonly seriesOf: (labels: Labels) => MetricSeries | undefined;
   /** The same for labels that come again as the same object. */
   readonly lastingSeriesOf: (labels: Labels) => MetricSeries | undefined;
+  readonly seriesOfHandle: (handle: LabelsHandle) => MetricSeries | undefined;
   readonly exemplars: ExemplarRing<MetricSeries>;
 }
 
@@ -77,12 +154,14 @@ let writes = 0;
 
 /** One group of writes on its way to the log. */
 export class Stage {
-  readonly samples: StagedSample[] = [];
+  readonly samples: StagedSamples;
   readonly exemplars: StagedExemplar[] = [];
   maxMs = Number.NEGATIVE_INFINITY;
   readonly #rules: StageRules;
 
-  constructor(rules: StageRules) {
+  /** @param samples Empty; the caller keeps its room for the next group. */
+  constructor(rules: StageRules, samples: StagedSamples) {
+    this.samples = samples;
     this.#rules = rules;
   }
 
@@ -99,6 +178,7 @@ export class Stage {
         this.#sample({ labels, sample, counted, integer: histogram?.integer, series }, outcome);
       }
     } else {
+      if (write.rows !== undefined) await this.#rows(write.rows, outcome, turns);
       for (const [i, series] of write.series.entries()) {
         if (i % CLOCK_EVERY === 0 && turns.isDue) await turns.pass();
         outcome.watch(i, () => this.#series(series, outcome));
@@ -107,9 +187,48 @@ export class Stage {
     return outcome;
   }
 
-  /** Forgets the group: the newest logged sample of each series is the newest applied one again. */
+  /** Forgets the group: the newest sample of each series is the one before the group again. */
   rollBack(): void {
-    for (const { series } of this.samples) series.logged = series.applied;
+    const { samples } = this;
+    for (let row = samples.count - 1; row >= 0; row--) {
+      const series = samples.series[row];
+      if (series !== undefined) setNewest(series, samples.before(row));
+    }
+  }
+
+  async #rows(rows: FloatRows, outcome: OutcomeCounter, turns: Turns): Promise<void> {
+    const { handles, timestampsMs, values, count } = rows;
+    const { samples } = this;
+    let kept = 0;
+    for (let row = 0; row < count; row++) {
+      if (row % CLOCK_EVERY === 0 && turns.isDue) await turns.pass();
+      const handle = handles[row] as LabelsHandle; // in range: the loop's bounds, here and below
+      const timestampMs = timestampsMs[row] as number;
+      const value = values[row] as number;
+      const series = this.#rules.seriesOfHandle(handle);
+      // What is newer than all before needs no further look; a NaN may be a stale marker.
+      if (
+        series === undefined ||
+        !(timestampMs > series.newestMs) ||
+        Number.isNaN(value) ||
+        !isTimestamp(timestampMs)
+      ) {
+        const sample = { timestampMs, value, histogram: undefined, startMs: 0 };
+        this.#sample({ labels: handle.labels, sample, counted: "samples", series }, outcome);
+        continue;
+      }
+      if (series.stagedBy !== writes) {
+        series.stagedBy = writes;
+        series.stagedAt = samples.count;
+      }
+      samples.add(series, timestampMs, value);
+      series.newestMs = timestampMs;
+      series.newestKind = KIND_FLOAT;
+      series.newestIdentity = value;
+      if (timestampMs > this.maxMs) this.maxMs = timestampMs;
+      kept++;
+    }
+    outcome.keep("samples", kept);
   }
 
   #series(toAppend: SeriesToAppend, outcome: OutcomeCounter): void {
@@ -155,30 +274,39 @@ export class Stage {
   }
 
   #ordered(series: MetricSeries, { sample, counted, integer = false }: Incoming, outcome: OutcomeCounter): void {
-    if (series.stagedBy !== writes) {
-      series.stagedBy = writes;
-      series.beforeWrite = series.logged;
-    }
+    const newest = newestIn(series);
+    const before = series.stagedBy === writes ? this.samples.before(series.stagedAt) : newest;
     // A stale marker that came as a histogram goes on as the stale float, but is compared as what it was.
     const isPlain = counted === "samples" || sample.histogram !== undefined;
     const came = isPlain ? newestOf(sample) : staleHistogramAt(sample.timestampMs, integer);
-    const told = this.#judge(came, series.beforeWrite);
+    const told = this.#judge(came, before);
     if (told === "out_of_order" || told === "too_old" || told === "duplicate") {
-      outcome.refuse(counted, told, orderRefusal(told, sample, series.beforeWrite, series.labels));
+      outcome.refuse(counted, told, orderRefusal(told, sample, before, series.labels));
       return;
     }
-    const verdict = told === "repeat" ? told : this.#judge(came, series.logged);
+    const verdict = told === "repeat" ? told : this.#judge(came, newest);
     if (verdict === "repeat") {
       outcome.keep(counted);
     } else if (verdict === "append" || verdict === "late") {
       outcome.keep(counted);
-      const newest = asNewestAfter(series.logged, came);
-      if (verdict === "append") series.logged = newest;
-      if (newest.ms > this.maxMs) this.maxMs = newest.ms;
-      this.samples.push({ series, item: sample, newest, late: verdict === "late", counted, outcome });
+      this.#keep(series, { sample, late: verdict === "late", counted, outcome }, came);
     } else {
       outcome.refuseUnreported(counted, verdict);
     }
+  }
+
+  #keep(series: MetricSeries, more: StagedMore, came: NewestSample): void {
+    const { samples } = this;
+    const { sample, late } = more;
+    if (series.stagedBy !== writes) {
+      series.stagedBy = writes;
+      series.stagedAt = samples.count;
+    }
+    if (came.ms > this.maxMs) this.maxMs = came.ms;
+    const newest = late ? undefined : asNewestAfter(newestIn(series), came);
+    if (late || sample.histogram !== undefined || sample.startMs !== 0) samples.addMore(series, more);
+    else samples.add(series, sample.timestampMs, sample.value);
+    if (newest !== undefined) setNewest(series, newest);
   }
 
   #judge(sample: NewestSample, stored: NewestSample): Verdict {
@@ -203,7 +331,7 @@ export class Stage {
   }
 
   #judgeExemplar(series: MetricSeries | undefined, exemplar: Exemplar): "new" | "repeat" | SampleRefusal {
-    if (series === undefined || !Number.isFinite(series.logged.ms)) return "exemplar_series";
+    if (series === undefined || !Number.isFinite(series.newestMs)) return "exemplar_series";
     if (!isTimestamp(exemplar.timestampMs)) return "timestamp";
     return this.#rules.exemplars.check(series, exemplar);
   }

@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
-import type { MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
+import type { FloatRows, MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import { type Block, type MetricBlocks, openBlocks } from "./metric-blocks.ts";
 import { type HeadStats, type MetricHead, openMetricHead } from "./metric-head.ts";
 import { joinBlocks } from "./metric-joiner.ts";
@@ -149,8 +149,8 @@ export class MetricStore {
   }
 
   /** @see StoreWriter */
-  appendSeries(series: readonly SeriesToAppend[]): Promise<AppendOutcome> {
-    return this.#parts.head.submit({ kind: "series", series });
+  appendSeries(series: readonly SeriesToAppend[], rows?: FloatRows): Promise<AppendOutcome> {
+    return this.#parts.head.submit({ kind: "series", series, rows });
   }
 
   /** @see StoreWriter */

@@ -13,10 +13,9 @@ import {
   type SealedChunk,
   sealChunk,
 } from "./metric-chunk.ts";
+import { OPEN_SAMPLES_MAX, type OpenMemory, type TimeColumn, type ValueRow } from "./metric-open-memory.ts";
 import { cutRun, lowerBound, upperBound } from "./metric-runs.ts";
 
-const CHUNK_SAMPLES = 120;
-const OPEN_SAMPLES_AT_FIRST = 4;
 /** An open histogram takes some hundred bytes, a sealed one some ten. */
 const OPEN_HISTOGRAMS_MAX = 16;
 /** Memory of a sealed chunk beside its bytes, and of an open histogram beside its counts. Measured, rounded up. */
@@ -34,10 +33,10 @@ export interface Sample {
   readonly startMs: number;
 }
 
-/** Samples that can still be added to; columns may be longer than `count`. */
-interface OpenRun {
-  times: Float64Array;
-  values: Float64Array;
+/** Samples that can still be added to. Columns may be longer than `count`. */
+interface OpenRun extends ValueRow {
+  /** Undefined before the first sample. */
+  times: TimeColumn | undefined;
   histograms: (NativeHistogram | undefined)[] | undefined;
   starts: Float64Array | undefined;
   count: number;
@@ -47,17 +46,21 @@ interface OpenRun {
 
 /** Samples of one series; times grow over chunks and the open run, unless they came through `insertSorted`. */
 export interface Track {
+  readonly memory: OpenMemory;
   chunks: SealedChunk[];
   readonly open: OpenRun;
 }
 
-/** A track without samples. */
-export function emptyTrack(): Track {
+/** A track without samples, which takes memory for open ones from `memory`. */
+export function emptyTrack(memory: OpenMemory): Track {
   return {
+    memory,
     chunks: [],
     open: {
-      times: NO_COLUMN,
+      times: undefined,
       values: NO_COLUMN,
+      base: 0,
+      capacity: 0,
       histograms: undefined,
       starts: undefined,
       count: 0,
@@ -80,19 +83,28 @@ export function trackBytes({ chunks, open }: Track): number {
 }
 
 /**
- * Adds a sample at the end.
+ * Adds a float at the end.
  *
  * @returns By how many bytes the memory grew (negative when a chunk was sealed).
  */
+export function pushFloat(track: Track, timestampMs: number, value: number): number {
+  const { open, memory } = track;
+  let grew = 0;
+  if (open.count === OPEN_SAMPLES_MAX || open.histogramCount === OPEN_HISTOGRAMS_MAX) grew = sealOpenRun(track);
+  if (open.count === open.capacity) grew += growOpenRun(track);
+  const at = open.count++;
+  open.times = memory.timeAt(open.times, at, timestampMs);
+  open.values[open.base + at] = value;
+  if (open.starts !== undefined) open.starts[at] = 0;
+  return grew;
+}
+
+/** As `pushFloat` for a sample of any kind. */
 export function pushSample(track: Track, sample: Sample): number {
   const { open } = track;
-  let grew = 0;
-  if (open.count === CHUNK_SAMPLES || open.histogramCount === OPEN_HISTOGRAMS_MAX) grew += sealOpenRun(track);
-  if (open.count === open.times.length) grew += growOpenRun(open);
   const { histogram, startMs } = sample;
-  const at = open.count++;
-  open.times[at] = sample.timestampMs;
-  open.values[at] = sample.value;
+  let grew = pushFloat(track, sample.timestampMs, sample.value);
+  const at = open.count - 1;
   if (histogram !== undefined) {
     const bytes = HISTOGRAM_OBJECT_BYTES + 8 * (histogram.positiveCounts.length + histogram.negativeCounts.length);
     open.histograms ??= [];
@@ -101,24 +113,30 @@ export function pushSample(track: Track, sample: Sample): number {
     open.histogramCount++;
     grew += bytes;
   }
-  if (startMs !== 0 && open.starts === undefined) {
-    open.starts = new Float64Array(open.times.length);
-    grew += 8 * open.times.length;
+  if (startMs === 0) return grew;
+  if (open.starts === undefined) {
+    open.starts = new Float64Array(open.capacity);
+    grew += 8 * open.capacity;
   }
-  if (open.starts !== undefined) open.starts[at] = startMs;
+  open.starts[at] = startMs;
   return grew;
 }
 
 /** Adds a sample to the open run where its time belongs. The caller knows that none has that time. */
 export function insertSorted(track: Track, sample: Sample): number {
   const grew = pushSample(track, sample);
-  const { times, values, histograms, starts, count } = track.open;
+  const { open, memory } = track;
+  const { values, base, histograms, starts, count } = open;
   const last = count - 1;
-  const at = lowerBound(times, last, sample.timestampMs);
-  if (at === last) return grew;
-  for (const column of [times, values, starts]) column?.copyWithin(at + 1, at, last);
-  times[at] = sample.timestampMs;
-  values[at] = sample.value;
+  const at = lowerBound(timesOf(open), last, sample.timestampMs);
+  if (at === last || open.times === undefined) return grew;
+  open.times = memory.alone(open.times, count);
+  const { ms } = open.times;
+  ms.copyWithin(at + 1, at, last);
+  values.copyWithin(base + at + 1, base + at, base + last);
+  starts?.copyWithin(at + 1, at, last);
+  ms[at] = sample.timestampMs;
+  values[base + at] = sample.value;
   if (starts !== undefined) starts[at] = sample.startMs;
   if (histograms !== undefined) {
     for (let i = last; i > at; i--) histograms[i] = histograms[i - 1];
@@ -127,10 +145,20 @@ export function insertSorted(track: Track, sample: Sample): number {
   return grew;
 }
 
+/** Time of the first open sample; undefined where there is none. */
+export function firstOpenMs({ open }: Track): number | undefined {
+  return open.count > 0 ? timesOf(open)[0] : undefined;
+}
+
+function timesOf({ times }: OpenRun): Float64Array {
+  return times === undefined ? NO_COLUMN : times.ms;
+}
+
 /** The sample of the open run with this time; undefined where there is none. */
 export function openSampleAt({ open }: Track, timestampMs: number): Sample | undefined {
-  const at = lowerBound(open.times, open.count, timestampMs);
-  if (at >= open.count || open.times[at] !== timestampMs) return undefined;
+  const times = timesOf(open);
+  const at = lowerBound(times, open.count, timestampMs);
+  if (at >= open.count || times[at] !== timestampMs) return undefined;
   return sampleAt(open, at);
 }
 
@@ -150,24 +178,23 @@ export function takeBelow(track: Track, belowMs: number): SealedChunk[] {
   }
   track.chunks = left;
   const { open } = track;
-  const at = lowerBound(open.times, open.count, belowMs);
+  const at = lowerBound(timesOf(open), open.count, belowMs);
+  if (open.count === 0) track.memory.release(open);
   if (at === 0) return taken;
-  const run = { timestampsMs: open.times, values: open.values, histograms: open.histograms, startsMs: open.starts };
-  taken.push(sealChunk(run, 0, at));
+  taken.push(sealChunk(runOf(open), 0, at));
   const rest: Sample[] = [];
   for (let i = at; i < open.count; i++) rest.push(sampleAt(open, i));
-  clearOpenRun(open);
-  open.times = NO_COLUMN;
-  open.values = NO_COLUMN;
+  clearOpenRun(track);
+  track.memory.release(open);
   for (const sample of rest) pushSample(track, sample);
   return taken;
 }
 
 function sampleAt(open: OpenRun, at: number): Sample {
-  const { times, values, histograms, starts } = open;
+  const { values, base, histograms, starts } = open;
   return {
-    timestampMs: times[at] ?? 0,
-    value: values[at] ?? 0,
+    timestampMs: timesOf(open)[at] ?? 0,
+    value: values[base + at] ?? 0,
     histogram: histograms?.[at],
     startMs: starts?.[at] ?? 0,
   };
@@ -175,8 +202,9 @@ function sampleAt(open: OpenRun, at: number): Sample {
 
 /** Whether at least one sample lies in `[minMs, maxMs]`. */
 export function trackHasIn({ chunks, open }: Track, minMs: number, maxMs: number): boolean {
-  const at = lowerBound(open.times, open.count, minMs);
-  if (at < open.count && (open.times[at] ?? maxMs + 1) <= maxMs) return true;
+  const times = timesOf(open);
+  const at = lowerBound(times, open.count, minMs);
+  if (at < open.count && (times[at] ?? maxMs + 1) <= maxMs) return true;
   for (const chunk of chunks) {
     if (chunk.maxMs < minMs || chunk.minMs > maxMs) continue;
     if (chunk.minMs >= minMs || chunk.maxMs <= maxMs) return true;
@@ -200,13 +228,14 @@ export function samplesInOrder(track: Track, minMs: number, maxMs: number): Samp
 
 /** Copies no more than what lies in `[minMs, maxMs]`: most series of a short window have it in their open run. */
 function openRunIn(open: OpenRun, minMs: number, maxMs: number): SampleRun | undefined {
-  const { times, values, starts, histograms, count } = open;
+  const { values, base, starts, histograms, count } = open;
+  const times = timesOf(open);
   const from = lowerBound(times, count, minMs);
   const to = upperBound(times, count, maxMs);
   if (from >= to) return undefined;
   const columns = emptyColumns(to - from);
   columns.timestampsMs.set(from === 0 && to === times.length ? times : times.subarray(from, to));
-  columns.values.set(from === 0 && to === values.length ? values : values.subarray(from, to));
+  columns.values.set(values.subarray(base + from, base + to));
   if (starts !== undefined) columns.startsMs = starts.slice(from, to);
   if (histograms !== undefined) columns.histograms = histograms.slice(from, to);
   return columns;
@@ -233,8 +262,8 @@ function decode(chunks: readonly SealedChunk[], length: number): RunColumns {
 }
 
 function copyOpenRun(open: OpenRun, columns: RunColumns, at: number): void {
-  columns.timestampsMs.set(open.times.subarray(0, open.count), at);
-  columns.values.set(open.values.subarray(0, open.count), at);
+  columns.timestampsMs.set(timesOf(open).subarray(0, open.count), at);
+  columns.values.set(open.values.subarray(open.base, open.base + open.count), at);
   if (open.starts !== undefined) {
     columns.startsMs ??= new Float64Array(columns.timestampsMs.length);
     columns.startsMs.set(open.starts.subarray(0, open.count), at);
@@ -247,36 +276,39 @@ function copyOpenRun(open: OpenRun, columns: RunColumns, at: number): void {
   }
 }
 
-function columnBytes({ times, starts }: OpenRun): number {
-  return (starts === undefined ? 16 : 24) * times.length;
+function columnBytes({ capacity, starts }: OpenRun): number {
+  return 8 * capacity + (starts === undefined ? 0 : 8 * starts.length);
 }
 
-function growOpenRun(open: OpenRun): number {
+function growOpenRun({ open, memory }: Track): number {
   const before = columnBytes(open);
-  const length = Math.min(CHUNK_SAMPLES, Math.max(OPEN_SAMPLES_AT_FIRST, open.times.length * 2));
-  open.times = lengthened(open.times, length);
-  open.values = lengthened(open.values, length);
-  if (open.starts !== undefined) open.starts = lengthened(open.starts, length);
+  memory.grow(open, open.count);
+  if (open.starts !== undefined) {
+    const longer = new Float64Array(open.capacity);
+    longer.set(open.starts);
+    open.starts = longer;
+  }
   return columnBytes(open) - before;
 }
 
-function lengthened(column: Float64Array, length: number): Float64Array {
-  const longer = new Float64Array(length);
-  longer.set(column);
-  return longer;
+function runOf(open: OpenRun): SampleRun {
+  const { values, base, count, histograms, starts: startsMs } = open;
+  return { timestampsMs: timesOf(open), values: values.subarray(base, base + count), histograms, startsMs };
 }
 
 function sealOpenRun(track: Track): number {
   const { open } = track;
   const before = columnBytes(open) + open.histogramBytes;
-  const { times: timestampsMs, values, histograms, starts: startsMs } = open;
-  const chunk = sealChunk({ timestampsMs, values, histograms, startsMs }, 0, open.count);
+  const chunk = sealChunk(runOf(open), 0, open.count);
   track.chunks.push(chunk);
-  clearOpenRun(open);
+  clearOpenRun(track);
   return chunk.bytes.length + CHUNK_OBJECT_BYTES + columnBytes(open) - before;
 }
 
-function clearOpenRun(open: OpenRun): void {
+/** Forgets the samples; the row stays for those to come. */
+function clearOpenRun({ open, memory }: Track): void {
+  if (open.times !== undefined) memory.leave(open.times);
+  open.times = undefined;
   open.count = 0;
   open.histograms = undefined;
   open.starts = undefined;

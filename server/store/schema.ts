@@ -6,7 +6,7 @@
 import { TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
 
 /** Version of the layout below; stands in `file_meta` of every file. */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 
 /** Rows of a row group: a group commit larger than this goes to the file once, compressed, and not through the WAL. */
 export const ROW_GROUP_ROWS = 24_576;
@@ -127,8 +127,8 @@ export function layOutDayFile(alias: string, createdNs: bigint, firstSequence: n
     `CREATE TABLE ${alias}.ledger (sequence UBIGINT, ingest_ns BIGINT, spans UINTEGER)`,
     `CREATE TABLE ${alias}.trace_index (block UBIGINT, trace_id UUID, first_sequence UBIGINT, last_sequence UBIGINT)`,
     `CREATE TABLE ${alias}.edge (bucket_ms BIGINT, client VARCHAR, server VARCHAR, connection_type VARCHAR,
-       requests UBIGINT, errors UBIGINT, server_bucket INTEGER[], server_count UBIGINT[],
-       client_bucket INTEGER[], client_count UBIGINT[])`,
+       requests BIGINT, errors BIGINT, server_bucket INTEGER[], server_count BIGINT[],
+       client_bucket INTEGER[], client_count BIGINT[])`,
     `CREATE TABLE ${alias}.derived (sequence UBIGINT, state BLOB)`,
     ...logTables(alias),
   ];
@@ -146,6 +146,15 @@ function logTables(alias: string): string[] {
  * transaction. Undefined where no such layout is known.
  */
 export function migrationOf(alias: string, version: number): string[] | undefined {
+  if (version === 2) {
+    return [
+      ...["requests", "errors"].map((column) => `ALTER TABLE ${alias}.edge ALTER COLUMN ${column} TYPE BIGINT`),
+      ...["server_count", "client_count"].map(
+        (column) => `ALTER TABLE ${alias}.edge ALTER COLUMN ${column} TYPE BIGINT[]`,
+      ),
+      `UPDATE ${alias}.file_meta SET schema_version = 3`,
+    ];
+  }
   if (version !== 1) return undefined;
   return [
     `ALTER TABLE ${alias}.span ADD COLUMN scope_rest VARCHAR`,

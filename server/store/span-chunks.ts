@@ -28,7 +28,9 @@ import {
 import { KIND_WORD_AT, SOURCE_WORD_AT, STATUS_WORD_AT, type StagedBatch } from "./staged-spans.ts";
 
 const TYPED_COUNT = TYPED_ATTRIBUTES.length;
-const DURATION_NS_MAX = 2n ** 63n - 1n;
+/** Upper 32 bits of the longest duration and of the shortest, which is its negative. */
+const HIGH_MAX = 0x7fff_ffff;
+const HIGH_MIN = -0x8000_0000;
 /** Texts of a resource and of a scope in `StagedBatch.extra`. */
 const RESOURCE_TEXTS = 2;
 const SCOPE_TEXTS = 3;
@@ -89,17 +91,21 @@ function traceBytes(): SpanColumn {
 
 /** Durations that 63 bits cannot hold are cut, so that start plus duration never overflows in SQL. */
 function durations(): SpanColumn {
-  const out = new BigInt64Array(CHUNK_ROWS_MAX);
+  const out = new Int32Array(2 * CHUNK_ROWS_MAX);
   return {
     add(staged, from, to, at) {
-      const { startNs, endNs } = staged.batch;
+      const starts = wordsOf(staged.batch.startNs);
+      const ends = wordsOf(staged.batch.endNs);
       for (let row = from; row < to; row++) {
-        const duration = (endNs[row] ?? 0n) - (startNs[row] ?? 0n);
-        out[at + row - from] =
-          duration > DURATION_NS_MAX ? DURATION_NS_MAX : duration < -DURATION_NS_MAX ? -DURATION_NS_MAX : duration;
+        const low = (ends[2 * row] ?? 0) - (starts[2 * row] ?? 0);
+        const high = ((ends[2 * row + 1] ?? 0) | 0) - ((starts[2 * row + 1] ?? 0) | 0) - (low < 0 ? 1 : 0);
+        const place = 2 * (at + row - from);
+        const over = high > HIGH_MAX || (high <= HIGH_MIN && (high < HIGH_MIN || low === 0));
+        out[place] = over ? (high > 0 ? -1 : 1) : low;
+        out[place + 1] = over ? (high > 0 ? HIGH_MAX : HIGH_MIN) : high;
       }
     },
-    flush: (vector, rows) => copyOut(vector, out, rows),
+    flush: (vector, rows) => copyOut(vector, out, 2 * rows),
   };
 }
 

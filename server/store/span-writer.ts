@@ -6,6 +6,7 @@
  * is told so, and nothing of its batch stays. Other work on the files (snapshots, retention) runs between groups.
  */
 
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { DuckDBConnection } from "@duckdb/node-api";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
@@ -14,7 +15,7 @@ import type { HostIdentity } from "../platform/host-identity.ts";
 import { ChunkSource } from "./chunk-columns.ts";
 import { inTransaction, isDiskTrouble, isInvalidated, sqlText } from "./database.ts";
 import { type DayFile, type DayFiles, dayOf } from "./day-files.ts";
-import type { ResourceBook } from "./resource-book.ts";
+import type { ResourceBook, StagedResource } from "./resource-book.ts";
 import { ROW_GROUP_ROWS, SPAN_COLUMNS, STAGED_COLUMNS } from "./schema.ts";
 import { spanColumns } from "./span-chunks.ts";
 import { registerStagedSource, type StagedSource } from "./staged-source.ts";
@@ -29,8 +30,13 @@ const WAITING_BYTES_MAX = 128 * 1024 * 1024;
 const GROUP_ROWS_MAX = 65_536;
 /** A group after one of at least so many rows waits for company. */
 const BUSY_GROUP_ROWS = 4_096;
-/** How long a group waits for company at most. */
+/** How long a group waits for company at most, and at most after the last that came. */
 const LINGER_MS = 200;
+const QUIET_MS = 25;
+/** Rows that are inserted at once while a group waits for more. */
+const PART_ROWS = 4_096;
+/** Rows of batches that are answered in one turn of the loop; to derive from so many takes a few milliseconds. */
+const ANSWERED_ROWS_A_TURN = 2_048;
 const TENANT = "default";
 const STAGED_FUNCTION = "staged_spans";
 
@@ -95,7 +101,11 @@ export class SpanWriter {
   #lastGroupRows = 0;
   #working: Promise<void> | undefined;
   #turn: Promise<unknown> = Promise.resolve();
+  /** Ends when the last group stored so far is answered. */
+  #answering: Promise<void> = Promise.resolve();
   #endLinger: (() => void) | undefined;
+  /** Waiting rows that end the lingering. */
+  #lingersFor = 0;
   #closed = false;
   readonly #staged: StagedSource;
   #counts = { commits: 0, groups: 0, spans: 0, refusedSpans: 0 };
@@ -139,7 +149,7 @@ export class SpanWriter {
       this.#waiting.push({ staged, resolve, reject });
       this.#waitingRows += batch.rows;
       this.#waitingBytes += staged.bytes;
-      if (this.#waitingRows > ROW_GROUP_ROWS) this.#endLinger?.();
+      if (this.#waitingRows >= this.#lingersFor) this.#endLinger?.();
       this.#working ??= this.#work();
     });
   }
@@ -157,6 +167,7 @@ export class SpanWriter {
     this.#endLinger?.();
     while (this.#working !== undefined) await this.#working;
     await this.#turn;
+    await this.#answering;
     for (const batch of this.#unsettled.splice(0)) this.#rejectBatch(batch, new Error("its commit failed"));
   }
 
@@ -169,6 +180,7 @@ export class SpanWriter {
     this.#waitingBytes = 0;
     while (this.#working !== undefined) await this.#working;
     await this.#turn;
+    await this.#answering;
     return this.#unsettled.splice(0).map((batch) => ({
       ledger: "ledger",
       sequence: batch.staged.sequence,
@@ -184,57 +196,95 @@ export class SpanWriter {
 
   async #work(): Promise<void> {
     for (let groups = 0; this.#waiting.length > 0; groups++) {
-      if (groups > 0) await this.#linger();
-      const group = this.#takeGroup();
-      await this.exclusively(() => this.#storeGroup(group));
+      // Whoever sends one batch after the other waits for nobody: company is hoped for only where there was some.
+      const lingers = groups > 0 && this.#lastGroupRows >= BUSY_GROUP_ROWS;
+      await this.exclusively(() => this.#storeNext(lingers));
     }
     this.#working = undefined;
   }
 
-  /** Called only where batches came while a group was stored: whoever sends one after the other waits for nobody. */
-  async #linger(): Promise<void> {
-    if (this.#closed || this.#lastGroupRows < BUSY_GROUP_ROWS || this.#waitingRows > ROW_GROUP_ROWS) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, LINGER_MS);
-      this.#endLinger = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-    this.#endLinger = undefined;
+  /** Stores what waits; with `lingers`, as one group with what comes in a moment. */
+  async #storeNext(lingers: boolean): Promise<void> {
+    const untilMs = performance.now() + (lingers ? LINGER_MS : 0);
+    const group = this.#takeBatches(GROUP_ROWS_MAX);
+    let rows = rowsOf(group);
+    const more = async (): Promise<readonly WaitingBatch[]> => {
+      if (rows > ROW_GROUP_ROWS) return [];
+      await this.#linger(rows, untilMs);
+      const part = this.#takeBatches(GROUP_ROWS_MAX - rows);
+      group.push(...part);
+      rows += rowsOf(part);
+      return part;
+    };
+    await this.#storeGroup(group, more);
+    this.#lastGroupRows = rows;
   }
 
-  #takeGroup(): WaitingBatch[] {
+  /** Waits until enough came to be inserted, or to end the group that has `rows` already; or until nothing comes. */
+  async #linger(rows: number, untilMs: number): Promise<void> {
+    const enough = Math.min(PART_ROWS, ROW_GROUP_ROWS + 1 - rows);
+    for (let before = -1; before < this.#waitingRows && this.#waitingRows < enough && !this.#closed; ) {
+      const leftMs = Math.min(QUIET_MS, untilMs - performance.now());
+      if (leftMs <= 0) return;
+      before = this.#waitingRows;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, leftMs);
+        this.#endLinger = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+        this.#lingersFor = enough;
+      });
+      this.#endLinger = undefined;
+    }
+  }
+
+  #takeBatches(rowsMax: number): WaitingBatch[] {
     let rows = 0;
     let batches = 0;
     for (const { staged } of this.#waiting) {
-      if (batches > 0 && rows + staged.batch.rows > GROUP_ROWS_MAX) break;
+      if (batches > 0 && rows + staged.batch.rows > rowsMax) break;
       rows += staged.batch.rows;
       this.#waitingBytes -= staged.bytes;
       batches++;
     }
     this.#waitingRows -= rows;
-    this.#lastGroupRows = rows;
     return this.#waiting.splice(0, batches);
   }
 
-  /** Stores a group; where that fails for more than one batch, each is tried alone, so that one bad batch refuses only itself. */
-  async #storeGroup(group: readonly WaitingBatch[]): Promise<void> {
+  /**
+   * Stores a group and what `more` adds to it; where that fails for more than one batch, each is tried alone, so that one
+   * bad batch refuses only itself.
+   */
+  async #storeGroup(group: readonly WaitingBatch[], more: () => Promise<readonly WaitingBatch[]>): Promise<void> {
     try {
-      await this.#insertGroup(group.map(({ staged }) => staged));
+      await this.#insertGroup(group, more);
     } catch (error) {
       if (isInvalidated(error)) {
         this.#unsettled.push(...group);
         this.#onError(error);
       } else if (group.length > 1 && !isDiskTrouble(error)) {
-        for (const batch of group) await this.#storeGroup([batch]);
+        for (const batch of group) await this.#storeGroup([batch], nothingMore);
       } else {
         for (const batch of group) this.#rejectBatch(batch, error);
       }
       return;
     }
     this.#counts.groups++;
-    for (const batch of group) this.#resolveBatch(batch);
+    this.#answering = this.#answering.then(() => this.#answer(group));
+  }
+
+  /** Resolves the batches of a group in order, in several turns of the loop: whoever waits has work to do on each. */
+  async #answer(group: readonly WaitingBatch[]): Promise<void> {
+    let rows = 0;
+    for (const batch of group) {
+      if (rows >= ANSWERED_ROWS_A_TURN) {
+        await nextTurn();
+        rows = 0;
+      }
+      rows += batch.staged.batch.rows;
+      this.#resolveBatch(batch);
+    }
   }
 
   #resolveBatch({ staged, resolve }: WaitingBatch): void {
@@ -250,33 +300,57 @@ export class SpanWriter {
     reject(new ThalwegError("store_unavailable", { why: reasonOf(error) }, error));
   }
 
-  async #insertGroup(group: readonly StagedBatch[]): Promise<void> {
+  /** One transaction. Rows are inserted while others of the group are still decoded: DuckDB and the program take turns else. */
+  async #insertGroup(group: readonly WaitingBatch[], more: () => Promise<readonly WaitingBatch[]>): Promise<void> {
     const nowUnixNano = this.#clock.nowUnixNano();
-    const first = group[0]?.sequence ?? this.#sequence;
+    const first = group[0]?.staged.sequence ?? this.#sequence;
     const file = await this.#files.fileOf(dayOf(Number(nowUnixNano / 1_000_000n)), nowUnixNano, first);
     await this.#files.assureRoom(
       file,
-      group.reduce((sum, { bytes }) => sum + bytes, 0),
+      group.reduce((sum, { staged }) => sum + staged.bytes, 0),
     );
-    const resources = await this.#resources.unknownIn(file, group);
-    this.#source.start(group);
+    let resources: StagedResource[] = [];
+    await inTransaction(this.#connection, async () => {
+      let part: readonly WaitingBatch[] = [...group];
+      while (part.length > 0) {
+        await this.#insertRows(file, nowUnixNano, part);
+        part = await more();
+      }
+      const staged = group.map((batch) => batch.staged);
+      resources = await this.#resources.unknownIn(file, staged);
+      await this.#resources.insert(file, resources);
+      const ledger = staged.map(({ sequence, batch }) => `(${sequence}, ${nowUnixNano}, ${batch.rows})`);
+      await this.#connection.run(`INSERT INTO ${file.alias}.ledger VALUES ${ledger.join(", ")}`);
+    });
+    this.#resources.committed(file, resources);
+    this.#onStored(
+      file,
+      group.map(({ staged }) => staged),
+    );
+  }
+
+  async #insertRows(file: DayFile, nowUnixNano: bigint, part: readonly WaitingBatch[]): Promise<void> {
+    this.#source.start(part.map(({ staged }) => staged));
     try {
       this.#staged.arm();
-      await inTransaction(this.#connection, async () => {
-        await this.#connection.run(
-          `INSERT INTO ${file.alias}.span SELECT ${this.#constants}, ${nowUnixNano}, * FROM ${STAGED_FUNCTION}()`,
-        );
-        await this.#resources.insert(file, resources);
-        const ledger = group.map(({ sequence, batch }) => `(${sequence}, ${nowUnixNano}, ${batch.rows})`);
-        await this.#connection.run(`INSERT INTO ${file.alias}.ledger VALUES ${ledger.join(", ")}`);
-      });
+      await this.#connection.run(
+        `INSERT INTO ${file.alias}.span SELECT ${this.#constants}, ${nowUnixNano}, * FROM ${STAGED_FUNCTION}()`,
+      );
     } finally {
       this.#staged.disarm();
       this.#source.start([]);
     }
-    this.#resources.committed(file, resources);
-    this.#onStored(file, group);
   }
+}
+
+function rowsOf(batches: readonly WaitingBatch[]): number {
+  let rows = 0;
+  for (const { staged } of batches) rows += staged.batch.rows;
+  return rows;
+}
+
+async function nothingMore(): Promise<readonly WaitingBatch[]> {
+  return [];
 }
 
 function reasonOf(error: unknown): string {

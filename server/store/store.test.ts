@@ -235,6 +235,51 @@ test("100,000 spans in many batches, again after a restart", async (t) => {
   assert.deepEqual(await again.writer.commitSpans(batchOf([{}])), { spans: 1, sequence: 201 });
 });
 
+test("durations of any two times fit 63 bits", async (t) => {
+  const store = await openIn(t, await temporaryDirectory(t));
+  const last = 2n ** 63n - 1n;
+  const times: [bigint, bigint][] = [
+    [0n, 0n],
+    [0xffff_ffffn, 0x1_0000_0000n],
+    [0x1_0000_0001n, 0x2_0000_0000n],
+    [NOON_NS, NOON_NS + 1n],
+    [5n, 3n],
+    [0n, last],
+    [-1n, last],
+    [-last, last],
+    [last, 0n],
+    [1n, -last],
+    [2n, -last],
+    [last, -last],
+  ];
+  await store.writer.commitSpans(
+    batchOf(times.map(([startNs, endNs], row) => ({ spanId: BigInt(row + 1), startNs, endNs }))),
+  );
+  const cut = (duration: bigint) => (duration > last ? last : duration < -last ? -last : duration);
+  assert.deepEqual(
+    await rowsOf(store, "SELECT duration_ns FROM spans ORDER BY span_id"),
+    times.map(([startNs, endNs]) => [String(cut(endNs - startNs))]),
+  );
+});
+
+test("batches that come while a group is stored join it in order", async (t) => {
+  const store = await openIn(t, await temporaryDirectory(t));
+  const order: number[] = [];
+  const sent: Promise<void>[] = [];
+  for (let batch = 0; batch < 120; batch++) {
+    const spans = Array.from({ length: 300 }, (_, row) => ({ spanId: BigInt(batch * 300 + row + 1) }));
+    sent.push(store.writer.commitSpans(batchOf(spans)).then(({ sequence }) => void order.push(sequence)));
+    if (batch % 10 === 9) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await Promise.all(sent);
+  assert.deepEqual(
+    order,
+    Array.from({ length: 120 }, (_, at) => at + 1),
+  );
+  assert.ok(store.stats().spans.groups < 40, `${store.stats().spans.groups} groups`);
+  assert.deepEqual(await rowsOf(store, "SELECT count(*), count(DISTINCT span_id) FROM spans"), [["36000", "36000"]]);
+});
+
 test("a second open is refused with the pid of the holder", async (t) => {
   const directory = await temporaryDirectory(t);
   const store = await openIn(t, directory);

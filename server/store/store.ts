@@ -186,9 +186,10 @@ function doorsOf(engine: EngineHolder, metrics: MetricStore): Pick<Store, "write
       saveDerived: async (snapshot, edges) => engine.open().saveDerived(snapshot, edges),
       loadDerived: async () => engine.open().loadDerived(),
       recentSpans: async (spansMax) => engine.open().recentSpans(spansMax),
+      spansOfCalls: async (calls, spansMax) => engine.open().spansOfCalls(calls, spansMax),
       replaySpans: async (sequence, onBatch) => engine.open().replaySpans(sequence, onBatch),
       appendSamples: (samples) => metrics.append(samples),
-      appendSeries: (series) => metrics.appendSeries(series),
+      appendSeries: (series, rows) => metrics.appendSeries(series, rows),
       describe: (metadata) => metrics.describe(metadata),
     },
     reader: {

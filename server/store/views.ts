@@ -144,13 +144,13 @@ function edgesView(aliases: readonly string[]): string {
   );
   return `
     WITH rows AS (${rows}),
-    merged AS (SELECT ${key}, side, i, CAST(sum(n) AS DOUBLE) AS n FROM (${buckets.join(" UNION ALL ")}) GROUP BY ${key}, side, i),
+    merged AS (SELECT ${key}, side, i, CAST(sum(n) AS DOUBLE) AS n FROM (${buckets.join(" UNION ALL ")}) GROUP BY ${key}, side, i HAVING sum(n) > 0),
     ranked AS (SELECT *, sum(n) OVER (PARTITION BY ${key}, side) AS total,
       coalesce(sum(n) OVER (PARTITION BY ${key}, side ORDER BY i ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS below
       FROM merged),
     quantiles AS (SELECT ${key}, ${quantileColumns("server")}, ${quantileColumns("client")} FROM ranked GROUP BY ${key}),
     counts AS (SELECT ${key}, CAST(sum(requests) AS BIGINT) AS requests, CAST(sum(errors) AS BIGINT) AS errors
-      FROM rows GROUP BY ${key})
+      FROM rows GROUP BY ${key} HAVING sum(requests) <> 0 OR sum(errors) <> 0)
     SELECT make_timestamp(c.bucket_ms * 1000) AS bucket, c.client, c.server, c.connection_type, c.requests, c.errors,
       q.p50_ms, q.p95_ms, q.p99_ms, q.client_p50_ms, q.client_p95_ms, q.client_p99_ms
     FROM counts c LEFT JOIN quantiles q USING (${key})`;

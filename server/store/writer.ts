@@ -3,7 +3,7 @@
  */
 
 import type { LogBatch } from "../model/log-batch.ts";
-import type { MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
+import type { FloatRows, MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 
 /** What a commit stored, and its place in the order of all commits. */
@@ -26,6 +26,7 @@ export interface EdgeMinute {
   readonly client: string;
   readonly server: string;
   readonly connectionType: "" | "database" | "messaging_system" | "virtual_node";
+  /** Below 0 where calls are taken back that another edge has. */
   readonly requests: number;
   readonly errors: number;
   /** Latency as sparse logarithmic buckets (`model/log-histogram.ts`): bucket index and count, by index. */
@@ -79,6 +80,19 @@ export interface AppendOutcome {
 /** Columns of `SpanBatch` that tell one span from another. */
 export type RecentSpans = Pick<SpanBatch, "rows" | "traceId" | "spanId" | "kind" | "startNs" | "endNs">;
 
+/** The client's side of a call: `traceId` in 32 hex digits, `spanId` in 16. */
+export interface CallKey {
+  readonly traceId: string;
+  readonly spanId: string;
+}
+
+/** Spans of calls; `sequences` (of their commits) and `arrivedMs` (Unix milliseconds) are by row. */
+export interface StoredCalls {
+  readonly batch: SpanBatch;
+  readonly sequences: Float64Array;
+  readonly arrivedMs: Float64Array;
+}
+
 /** Takes what ingest accepted. */
 export interface StoreWriter {
   /**
@@ -99,6 +113,8 @@ export interface StoreWriter {
   loadDerived(): Promise<DerivedSnapshot | undefined>;
   /** What tells the spans stored last apart; about `spansMax` at most. */
   recentSpans(spansMax: number): Promise<RecentSpans>;
+  /** Stored spans that are the client's side of one of the calls, or have it as their parent, at most `spansMax`. */
+  spansOfCalls(calls: readonly CallKey[], spansMax: number): Promise<StoredCalls>;
   /** Calls `onBatch` with the spans of every commit after `sequence`, in order. */
   replaySpans(sequence: number, onBatch: (batch: SpanBatch, sequence: number) => void): Promise<void>;
   /** Appends samples; resolves after the head's log is durable. Out-of-order samples are counted and left out. */
@@ -106,9 +122,10 @@ export interface StoreWriter {
   /**
    * Appends what one write brought; resolves after the log is durable, with what was kept and what was refused.
    *
+   * @param rows Comes before the series. Its columns must not change until it is resolved; not among `refusedSeries`.
    * Rejects with `store_unavailable` when nothing of it was kept.
    */
-  appendSeries(series: readonly SeriesToAppend[]): Promise<AppendOutcome>;
+  appendSeries(series: readonly SeriesToAppend[], rows?: FloatRows): Promise<AppendOutcome>;
   /** Announces type, help and unit of a metric. */
   describe(metadata: MetricMetadata): void;
 }

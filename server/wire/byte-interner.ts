@@ -52,6 +52,21 @@ export class ByteInterner {
     return this.#count >= this.#limits.stringsMax || this.#bytes + bytes > this.#limits.bytesMax;
   }
 
+  /** The number of the string expected next where it stands at `start` and ends before or at `end`, or -1. */
+  findExpected(source: ByteSource, start: number, end: number): number {
+    const expected = this.#next;
+    if (expected >= this.#count) return -1;
+    const to = start + this.bytesOf(expected);
+    if (to > end || !this.#equals(expected, source, start, to)) return -1;
+    this.#next = expected + 1;
+    return expected;
+  }
+
+  /** Bytes of a string with a number. */
+  bytesOf(id: number): number {
+    return (this.#ends[id] as number) - (id === 0 ? 0 : (this.#ends[id - 1] as number)); // in range: `id` has a number
+  }
+
   /** The number of `source.bytes[start, end)`, or -1. */
   find(source: ByteSource, start: number, end: number): number {
     const expected = this.#next;
@@ -102,6 +117,15 @@ export class ByteInterner {
     if (end - start !== length) return false;
     const ours = this.#view;
     let at = 0;
+    // Neighbours share most of their start, so what differs is likely near the end.
+    if (length >= 4 && ours.getInt32(from + length - 4, true) !== view.getInt32(end - 4, true)) return false;
+    for (const last = length - 16; at <= last; at += 16) {
+      const a = ours.getInt32(from + at, true) ^ view.getInt32(start + at, true);
+      const b = ours.getInt32(from + at + 4, true) ^ view.getInt32(start + at + 4, true);
+      const c = ours.getInt32(from + at + 8, true) ^ view.getInt32(start + at + 8, true);
+      const d = ours.getInt32(from + at + 12, true) ^ view.getInt32(start + at + 12, true);
+      if ((a | b | c | d) !== 0) return false;
+    }
     for (const last = length - 4; at <= last; at += 4) {
       if (ours.getInt32(from + at, true) !== view.getInt32(start + at, true)) return false;
     }

@@ -4,7 +4,7 @@
  * @see https://prometheus.io/docs/specs/prw/remote_write_spec/
  */
 
-import type { Exemplar, SeriesToAppend } from "../model/series.ts";
+import type { Exemplar } from "../model/series.ts";
 import {
   cursorOver,
   enterMessage,
@@ -23,9 +23,10 @@ import {
   type RemoteWrite,
   type RemoteWriteOutcome,
   readHistogramSample,
+  readPlainSamples,
   readSample,
+  type SeriesColumns,
   seriesColumns,
-  seriesOf,
   sortedExemplarLabels,
   WriteGatherer,
 } from "./remote-write.ts";
@@ -89,6 +90,10 @@ export class RemoteWriteDecoder1 {
 
   #readSeries(cursor: ProtobufCursor, into: WriteGatherer, budget: WireBudget): void {
     const outer = enterMessage(cursor);
+    if (this.#readPlain(cursor, into, budget)) {
+      leaveMessage(cursor, outer);
+      return;
+    }
     const shape = surveySeries(cursor, budget);
     const { samples, histograms, exemplars } = shape;
     into.receive(samples, histograms, exemplars);
@@ -97,10 +102,29 @@ export class RemoteWriteDecoder1 {
     if (fault !== undefined) into.rejectSeries(fault, samples + histograms, exemplars);
     if (samples + histograms + exemplars > 0) {
       // Read even where it is left out: a request that cannot be decoded to its end is refused whole.
-      const series = readColumns(cursor, { shape, labels, into, budget });
-      if (fault === undefined) into.series.push(series);
+      const columns = seriesColumns(shape.samples, shape.histograms);
+      const kept = readColumns(cursor, { shape, columns, into, budget });
+      if (fault === undefined) into.add(labels, columns, kept);
     }
     leaveMessage(cursor, outer);
+  }
+
+  /** Reads a series that is the one expected next and has but plain samples; else leaves all as it is and answers false. */
+  #readPlain(cursor: ProtobufCursor, into: WriteGatherer, budget: WireBudget): boolean {
+    if (!into.takesRows) return false;
+    const start = cursor.at;
+    const known = this.#known.expected(cursor, start, cursor.end);
+    if (known === undefined || known.fault !== undefined) return false;
+    cursor.at = this.#known.expectedEnd;
+    const samples = readPlainSamples(cursor, cursor.end, known, into);
+    if (samples < 0) {
+      cursor.at = start;
+      return false;
+    }
+    known.lasting = true;
+    takeUnits(budget, samples, cursor.at);
+    into.receive(samples, 0, 0);
+    return true;
   }
 
   #labelsOf(cursor: ProtobufCursor, shape: SeriesShape, budget: WireBudget): CheckedLabels {
@@ -174,13 +198,12 @@ function surveySeries(cursor: ProtobufCursor, budget: WireBudget): SeriesShape {
 
 interface ColumnSink {
   readonly shape: SeriesShape;
-  readonly labels: CheckedLabels;
+  readonly columns: SeriesColumns;
   readonly into: WriteGatherer;
   readonly budget: WireBudget;
 }
 
-function readColumns(cursor: ProtobufCursor, { shape, labels, into, budget }: ColumnSink): SeriesToAppend {
-  const columns = seriesColumns(shape.samples, shape.histograms);
+function readColumns(cursor: ProtobufCursor, { shape, columns, into, budget }: ColumnSink): Exemplar[] | undefined {
   let exemplars: Exemplar[] | undefined;
   cursor.at = shape.labelsEnd;
   while (cursor.at < cursor.end) {
@@ -193,7 +216,7 @@ function readColumns(cursor: ProtobufCursor, { shape, labels, into, budget }: Co
       exemplars.push(readExemplar(cursor, budget));
     } else skipField(cursor, tag);
   }
-  return seriesOf(labels, columns, exemplars);
+  return exemplars;
 }
 
 interface LabelRange {

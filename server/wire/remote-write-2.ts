@@ -27,7 +27,6 @@ import {
   readSample,
   type SeriesColumns,
   seriesColumns,
-  seriesOf,
   sortedExemplarLabels,
   WriteGatherer,
 } from "./remote-write.ts";
@@ -152,7 +151,7 @@ export class RemoteWriteDecoder2 {
     cursor.at = start;
     const kept = this.#readColumns(cursor, { columns, labels: entry?.labels, into, budget });
     if (entry !== undefined) {
-      into.series.push(seriesOf(entry, columns, kept));
+      into.add(entry, columns, kept);
       this.#describe(entry, fields, into);
     }
     leaveMessage(cursor, outer);

@@ -3,7 +3,7 @@ import test from "node:test";
 import type { CounterResetHint } from "../model/histogram.ts";
 import { STALE_NAN_BITS } from "../model/series.ts";
 import { histogramMessage, randomHistogram, remoteEncode } from "./remote-oracle.ts";
-import type { RemoteWrite, RemoteWriteOutcome } from "./remote-write.ts";
+import { type RemoteWrite, type RemoteWriteOutcome, seriesOfWrite } from "./remote-write.ts";
 import { RemoteWriteDecoder1 } from "./remote-write-1.ts";
 import { RemoteWriteDecoder2 } from "./remote-write-2.ts";
 import { seededRandom } from "./trace-oracle.ts";
@@ -13,7 +13,7 @@ STALE.setBigUint64(0, STALE_NAN_BITS, true);
 
 function decoded(outcome: RemoteWriteOutcome): RemoteWrite {
   if (outcome.kind === "malformed") assert.fail(`malformed: ${outcome.reason} at ${outcome.offset}`);
-  return outcome.write;
+  return { ...outcome.write, series: seriesOfWrite(outcome.write) };
 }
 
 function one(request: object): Uint8Array {

@@ -3,7 +3,15 @@
  */
 
 import type { NativeHistogram } from "../model/histogram.ts";
-import type { Exemplar, Labels, MetricMetadata, MetricType, SeriesToAppend } from "../model/series.ts";
+import type {
+  Exemplar,
+  FloatRows,
+  Labels,
+  LabelsHandle,
+  MetricMetadata,
+  MetricType,
+  SeriesToAppend,
+} from "../model/series.ts";
 import {
   enterMessage,
   leaveMessage,
@@ -47,7 +55,9 @@ interface SampleCounts {
 /** A decoded request. */
 export interface RemoteWrite {
   readonly version: 1 | 2;
-  /** Series with good labels, in the order of the request. A stale marker of a histogram is a float here. */
+  /** Floats of series with good labels and nothing else, from the start of the request to the first that has more. */
+  readonly rows: FloatRows | undefined;
+  /** Further series with good labels, in the order of the request. A stale marker of a histogram is a float here. */
   readonly series: readonly SeriesToAppend[];
   /** Metadata that was not told before, as far as this process remembers. */
   readonly metadata: readonly MetricMetadata[];
@@ -78,10 +88,56 @@ export function outcomeOf(decode: () => RemoteWrite): RemoteWriteOutcome {
   }
 }
 
+/** All series of a write in the form of the second part. Floats of a series that stand together become one. */
+export function seriesOfWrite({ rows, series }: Pick<RemoteWrite, "rows" | "series">): readonly SeriesToAppend[] {
+  if (rows === undefined || rows.count === 0) return series;
+  const all: SeriesToAppend[] = [];
+  for (let from = 0; from < rows.count; ) {
+    const handle = rows.handles[from];
+    let to = from + 1;
+    while (to < rows.count && rows.handles[to] === handle) to++;
+    if (handle === undefined) throw new Error("a row without a series");
+    const timestampsMs = rows.timestampsMs.slice(from, to);
+    const values = rows.values.slice(from, to);
+    all.push({
+      labels: handle.labels,
+      lasting: true,
+      timestampsMs,
+      values,
+      histograms: undefined,
+      startsMs: undefined,
+    });
+    from = to;
+  }
+  all.push(...series);
+  return all;
+}
+
+/** Rows while they are gathered. */
+class RowGatherer implements FloatRows {
+  readonly handles: LabelsHandle[] = [];
+  timestampsMs = new Float64Array(0);
+  values = new Float64Array(0);
+  count = 0;
+
+  /** Makes room for one row more than there are, and `expected` at first. */
+  reserve(expected: number): void {
+    if (this.count < this.values.length) return;
+    const length = Math.max(expected, 2 * this.values.length, 16);
+    const timestampsMs = new Float64Array(length);
+    const values = new Float64Array(length);
+    timestampsMs.set(this.timestampsMs);
+    values.set(this.values);
+    this.timestampsMs = timestampsMs;
+    this.values = values;
+  }
+}
+
 /** Gathers a request while it is decoded. */
 export class WriteGatherer {
   readonly version: 1 | 2;
   readonly series: SeriesToAppend[] = [];
+  readonly rows = new RowGatherer();
   readonly metadata: MetricMetadata[] = [];
   readonly #rejected = new Map<string, number>();
   readonly #rejectedExemplars = new Map<string, number>();
@@ -94,6 +150,30 @@ export class WriteGatherer {
 
   constructor(version: 1 | 2) {
     this.version = version;
+  }
+
+  /** Whether floats may still go to the rows: all of these come before other series. */
+  get takesRows(): boolean {
+    return this.series.length === 0;
+  }
+
+  /** Adds a series: to the rows where it is nothing but floats and nothing else came before it. */
+  add(entry: CheckedLabels, columns: SeriesColumns, exemplars: Exemplar[] | undefined): void {
+    const { rows } = this;
+    const { timestampsMs, values, histograms, startsMs } = columns;
+    const isPlain = histograms === undefined && startsMs === undefined && exemplars === undefined;
+    // A stale marker that came as a histogram is told apart when it is counted.
+    if (!isPlain || !this.takesRows || columns.floatAt < values.length) {
+      this.series.push(seriesOf(entry, columns, exemplars));
+      return;
+    }
+    for (let i = 0; i < values.length; i++) {
+      rows.reserve(values.length);
+      rows.handles.push(entry);
+      rows.timestampsMs.set(timestampsMs.subarray(i, i + 1), rows.count);
+      rows.values.set(values.subarray(i, i + 1), rows.count);
+      rows.count++;
+    }
   }
 
   /** Counts what a series brings, before it is known whether it is good. */
@@ -132,6 +212,7 @@ export class WriteGatherer {
     if (this.#faultsMore > 0) faults.push(`and ${this.#faultsMore} more`);
     return {
       version: this.version,
+      rows: this.rows,
       series: this.series,
       metadata: this.metadata,
       received: { samples: this.#samples, histograms: this.#histograms, exemplars: this.#exemplars },
@@ -223,6 +304,62 @@ export function readSample(cursor: ProtobufCursor, columns: SeriesColumns): void
   }
   leaveMessage(cursor, outer);
 }
+
+/** Tags of a message that holds nothing but one value and its time, and the bytes of a tag and a value. */
+const SAMPLE_IN_SERIES = 18;
+const TAGGED_DOUBLE_BYTES = 9;
+
+/**
+ * Reads the samples of a series into the rows where its fields up to `end` are samples in the form that senders write:
+ * a value that is left out where it is 0, and a time.
+ *
+ * @returns Samples read, the cursor then stands at `end`; -1 where there is anything else, and the rows are as before.
+ */
+export function readPlainSamples(
+  cursor: ProtobufCursor,
+  end: number,
+  entry: LabelsHandle,
+  into: WriteGatherer,
+): number {
+  const { bytes, view } = cursor;
+  const { rows } = into;
+  const before = rows.count;
+  let at = cursor.at;
+  while (at < end) {
+    const sampleEnd = at + 2 + (bytes[at + 1] as number); // in range: `end` is, and what lies behind it is looked at below
+    if (bytes[at] !== SAMPLE_IN_SERIES || sampleEnd > end || sampleEnd - at > 0x7f) break;
+    at += 2;
+    rows.reserve(0);
+    if (bytes[at] === SAMPLE_VALUE && at + TAGGED_DOUBLE_BYTES < sampleEnd) {
+      rows.values[rows.count] = view.getFloat64(at + 1, true);
+      at += TAGGED_DOUBLE_BYTES;
+    } else rows.values[rows.count] = 0;
+    if (bytes[at] !== SAMPLE_TIMESTAMP) break;
+    // Six bytes are what a time of this century takes.
+    let ms = 0;
+    let scale = 1;
+    let byte = 0x80;
+    for (at++; at < sampleEnd && scale < MS_SCALE_MAX; scale *= 128) {
+      byte = bytes[at++] as number; // in range: before `sampleEnd`
+      ms += (byte & 0x7f) * scale;
+      if (byte < 0x80) break;
+    }
+    if (byte >= 0x80 || at !== sampleEnd) break;
+    rows.timestampsMs[rows.count] = ms;
+    rows.handles.push(entry);
+    rows.count++;
+  }
+  if (at === end && rows.count > before) {
+    cursor.at = end;
+    return rows.count - before;
+  }
+  rows.count = before;
+  rows.handles.length = before;
+  return -1;
+}
+
+/** Times read the short way have at most 49 bits. */
+const MS_SCALE_MAX = 2 ** 49;
 
 /** Reads a length-delimited histogram of either version. @returns Whether it is a stale marker. */
 export function readHistogramSample(cursor: ProtobufCursor, columns: SeriesColumns, budget: WireBudget): boolean {

@@ -3,7 +3,7 @@
  */
 
 import { labelsText } from "../model/labels-text.ts";
-import type { Labels } from "../model/series.ts";
+import type { LabelsHandle } from "../model/series.ts";
 import { ByteInterner, type ByteSource, type InternerLimits } from "./byte-interner.ts";
 
 const METRIC_NAME = "__name__";
@@ -24,8 +24,7 @@ export interface LabelFault {
 }
 
 /** Labels in order, or what is wrong with them. */
-export interface CheckedLabels {
-  readonly labels: Labels;
+export interface CheckedLabels extends LabelsHandle {
   readonly fault: LabelFault | undefined;
   /** Whether they came before, as the same object. */
   lasting: boolean;
@@ -42,10 +41,10 @@ type Pair = [name: string, value: string];
 export function checkLabels(pairs: Pair[], isUtf8: boolean): CheckedLabels {
   if (!isSorted(pairs)) pairs.sort(([left], [right]) => (left < right ? -1 : left > right ? 1 : 0));
   const fault = faultOf(pairs, isUtf8);
-  if (fault !== undefined) return { labels: [], fault, lasting: false };
+  if (fault !== undefined) return { labels: [], fault, lasting: false, note: undefined };
   const isWhole = pairs.every(([, value]) => value !== "");
   const labels = isWhole ? pairs : pairs.filter(([, value]) => value !== "");
-  return { labels, fault: undefined, lasting: false };
+  return { labels, fault: undefined, lasting: false, note: undefined };
 }
 
 function isSorted(pairs: readonly Pair[]): boolean {
@@ -108,6 +107,17 @@ export class KnownSeries<T> {
   find(source: ByteSource, start: number, end: number): T | undefined {
     return this.#entries[this.#interner.find(source, start, end)];
   }
+
+  /** What is known of the bytes from `start` on where they are those expected next, with where they end in `expectedEnd`. */
+  expected(source: ByteSource, start: number, end: number): T | undefined {
+    const id = this.#interner.findExpected(source, start, end);
+    if (id < 0) return undefined;
+    this.expectedEnd = start + this.#interner.bytesOf(id);
+    return this.#entries[id];
+  }
+
+  /** @see expected */
+  expectedEnd = 0;
 
   /** Keeps what was made of bytes that `find` did not know, where there is room. */
   keep(source: ByteSource, range: { readonly start: number; readonly end: number }, made: T): void {

@@ -1,0 +1,161 @@
+/**
+ * Memory of samples that are not encoded yet: rows of values cut from pages that threads can share, and columns of times
+ * that series of one scrape have in common.
+ *
+ * Invariants: a row belongs to one series; a column grows at its end only, and what lies before a series' own count never
+ * changes; a series whose times differ from those in its column takes one of its own.
+ */
+
+/** Samples of a row, by size; a series moves to the next where one is full. */
+export const ROW_SAMPLES = [8, 32, 128] as const;
+/** Most samples that a series has open. */
+export const OPEN_SAMPLES_MAX = 128;
+/** Values of a page: 64 KiB. */
+const PAGE_VALUES = 8192;
+const COLUMN_OBJECT_BYTES = 200;
+
+/** Times that the open samples of one or more series begin with. */
+export interface TimeColumn {
+  ms: Float64Array;
+  /** Times in it; a series may have fewer samples. */
+  count: number;
+  users: number;
+}
+
+/** A row of values: `values[base, base + capacity)`. */
+export interface ValueRow {
+  values: Float64Array;
+  base: number;
+  capacity: number;
+}
+
+interface FreeRows {
+  readonly samples: number;
+  readonly pages: Float64Array[];
+  readonly bases: number[];
+}
+
+const NO_VALUES = new Float64Array(0);
+
+/** The open samples of all series of one store. */
+export class OpenMemory {
+  readonly #free: readonly FreeRows[] = ROW_SAMPLES.map((samples) => ({ samples, pages: [], bases: [] }));
+  /** Begun and forked last: neighbours in a request are of one scrape. */
+  #begun: TimeColumn | undefined;
+  #forked: TimeColumn | undefined;
+  #forkedFrom: TimeColumn | undefined;
+  #forkedAt = 0;
+  #timeBytes = 0;
+
+  /** Bytes of all columns of times. */
+  get timeBytes(): number {
+    return this.#timeBytes;
+  }
+
+  /** Moves `row`, whose first `count` values are kept, to one with more room. There is one: rows are sealed before. */
+  grow(row: ValueRow, count: number): void {
+    const next = this.#free.find(({ samples }) => samples > row.capacity);
+    if (next === undefined) throw new Error("an open run is longer than the longest row");
+    if (next.pages.length === 0) this.#addPage(next);
+    const page = next.pages.pop();
+    const base = next.bases.pop();
+    if (page === undefined || base === undefined) throw new Error("a page without rows");
+    for (let i = 0; i < count; i++) page[base + i] = row.values[row.base + i] as number; // in range: both rows are longer
+    this.release(row);
+    row.values = page;
+    row.base = base;
+    row.capacity = next.samples;
+  }
+
+  /** Gives the row back. */
+  release(row: ValueRow): void {
+    const free = this.#free.find(({ samples }) => samples === row.capacity);
+    if (free !== undefined) {
+      free.pages.push(row.values);
+      free.bases.push(row.base);
+    }
+    row.values = NO_VALUES;
+    row.base = 0;
+    row.capacity = 0;
+  }
+
+  /** The column in which time `at` of a series is `ms`, as those before are in `column`; undefined before the first. */
+  timeAt(column: TimeColumn | undefined, at: number, ms: number): TimeColumn {
+    if (column === undefined) return this.#begin(ms);
+    if (at < column.count) return column.ms[at] === ms ? column : this.#fork(column, at, ms);
+    if (at === column.ms.length) this.#lengthen(column);
+    column.ms[at] = ms;
+    column.count = at + 1;
+    return column;
+  }
+
+  /** A column that no other series will have, with the first `count` times of another, which is left. */
+  alone(column: TimeColumn, count: number): TimeColumn {
+    const copy = this.#make(column, count);
+    this.leave(column);
+    return copy;
+  }
+
+  /** A series has no samples in a column any more. */
+  leave(column: TimeColumn): void {
+    column.users--;
+    if (column.users > 0) return;
+    this.#timeBytes -= 8 * column.ms.length + COLUMN_OBJECT_BYTES;
+    if (this.#begun === column) this.#begun = undefined;
+    if (this.#forked === column) this.#forked = undefined;
+    if (this.#forkedFrom === column) this.#forkedFrom = undefined;
+  }
+
+  #begin(ms: number): TimeColumn {
+    const begun = this.#begun;
+    if (begun !== undefined && begun.ms[0] === ms) {
+      begun.users++;
+      return begun;
+    }
+    const column = this.#make(undefined, 0);
+    column.ms[0] = ms;
+    column.count = 1;
+    this.#begun = column;
+    return column;
+  }
+
+  #fork(from: TimeColumn, at: number, ms: number): TimeColumn {
+    const forked = this.#forked;
+    let column = forked;
+    if (forked !== undefined && this.#forkedFrom === from && this.#forkedAt === at && forked.ms[at] === ms) {
+      forked.users++;
+    } else {
+      column = this.#make(from, at);
+      if (at === column.ms.length) this.#lengthen(column);
+      column.ms[at] = ms;
+      column.count = at + 1;
+      this.#forked = column;
+      this.#forkedFrom = from;
+      this.#forkedAt = at;
+    }
+    this.leave(from);
+    return column as TimeColumn; // made or found above
+  }
+
+  #make(from: TimeColumn | undefined, count: number): TimeColumn {
+    const ms = new Float64Array(ROW_SAMPLES.find((samples) => samples > count) ?? OPEN_SAMPLES_MAX);
+    if (from !== undefined) ms.set(from.ms.subarray(0, count));
+    this.#timeBytes += 8 * ms.length + COLUMN_OBJECT_BYTES;
+    return { ms, count, users: 1 };
+  }
+
+  #lengthen(column: TimeColumn): void {
+    const ms = new Float64Array(ROW_SAMPLES.find((samples) => samples > column.ms.length) ?? 2 * column.ms.length);
+    ms.set(column.ms);
+    this.#timeBytes += 8 * (ms.length - column.ms.length);
+    column.ms = ms;
+  }
+
+  #addPage({ samples, pages, bases }: FreeRows): void {
+    const page = new Float64Array(new SharedArrayBuffer(8 * PAGE_VALUES));
+    for (let base = PAGE_VALUES - samples; base >= 0; base -= samples) {
+      pages.push(page);
+      bases.push(base);
+    }
+  }
+}
