@@ -4,8 +4,9 @@
 
 import { HTTP1 } from "./http1.ts";
 import { GRPC, HTTP2 } from "./http2.ts";
+import { POSTGRESQL } from "./postgresql.ts";
 import type { Protocol } from "./protocol.ts";
 import { REDIS } from "./redis.ts";
 
 /** Every protocol that has a parser. */
-export const PROTOCOLS: readonly Protocol[] = [HTTP2, GRPC, HTTP1, REDIS];
+export const PROTOCOLS: readonly Protocol[] = [HTTP2, GRPC, POSTGRESQL, HTTP1, REDIS];

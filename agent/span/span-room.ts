@@ -401,6 +401,7 @@ export class SpanRoom implements ConnectionSink {
 function dropReason(side: HopSide): DropReason | undefined {
   if (side.repeated) return "repeated_sight";
   if (side.exchange.response !== undefined) return undefined;
+  if (side.exchange.type === "message") return "one_way";
   // Whether the request would have been answered was not seen: a span would blame or excuse by guess.
   if (side.exchange.cutShort === "gap") return "gap";
   return side.exchange.cutShort === "" ? "capture_ended" : undefined;

@@ -1,0 +1,715 @@
+/**
+ * PostgreSQL, protocol 3: pairs simple queries, executions of prepared statements and function calls with their results.
+ *
+ * Invariants: `#queue` holds what the client asked for and the server has not finished, oldest first, at most
+ * `WAITING_MAX`. A simple query, a function call, a startup and a `Sync` are each ended by one `ReadyForQuery`; what
+ * stands before a `Sync` is a group of messages up to an `Execute`, ended by its own result. After an error the server
+ * skips to the next `Sync`, and so does the queue. What does not fit is never paired by guess.
+ *
+ * @see https://www.postgresql.org/docs/current/protocol-flow.html
+ */
+
+import type { Exchange, ExchangeSink, MessageMark, ProtocolParser, StreamSlice } from "./exchange.ts";
+import { CODE_CANCEL, CODE_GSSENC, CODE_SSL, judgePostgresql, u32 } from "./postgresql-detect.ts";
+import {
+  cutStatementShort,
+  enterError,
+  enterRows,
+  enterTag,
+  exchangeOfSession,
+  exchangeOfStatement,
+  exchangeOfUnknown,
+  sqlstateOf,
+  statementOf,
+} from "./postgresql-exchange.ts";
+import { type PgMessage, type PgOwner, PgReader, TYPE_ANSWER, TYPE_STARTUP } from "./postgresql-reader.ts";
+import { PgStatements } from "./postgresql-statements.ts";
+import type { ParserContext, Protocol } from "./protocol.ts";
+import type { SqlStatement } from "./sql-template.ts";
+
+/** What one connection may have under way; what is later is counted and left out. */
+export const WAITING_MAX = 4096;
+/** A statement without a result is given up after this much silence. */
+export const ANSWER_WAIT_NS_MAX = 6 * 3600e9;
+/** After this much silence nothing is owed. */
+const SETTLED_QUIET_NS = 20e6;
+/** Longest SQL that is read. */
+const SQL_BYTES_MAX = 32_768;
+
+/** Bytes of a body that are looked at, by direction and type. */
+const WANTED: readonly [Readonly<Record<string, number>>, Readonly<Record<string, number>>] = [
+  { Q: SQL_BYTES_MAX, P: SQL_BYTES_MAX, B: 512, E: 256, C: 256, D: 1 },
+  { R: 4, S: 128, E: 2048, C: 128, Z: 1 },
+];
+const STARTUP_BYTES_WANTED = 4096;
+
+type ItemKind = "startup" | "query" | "function" | "group" | "sync";
+
+/** Something that the client asked for. */
+interface Item {
+  readonly kind: ItemKind;
+  exchange: Exchange | undefined;
+  /** First message to last. */
+  readonly request: MessageMark;
+  response: MessageMark | undefined;
+  /** Of a group: answers that must come before that of its `Execute`, a letter each. */
+  replies: string;
+  /** Of a group: it is closed by an `Execute`. */
+  executes: boolean;
+  isClosed: boolean;
+  /** Its result was seen; it waits for `ReadyForQuery`. */
+  isAnswered: boolean;
+  hasFailed: boolean;
+  /** Rows that were seen; -1 where it returns none, -2 where some may be missing. */
+  rows: number;
+  /** Definitions that are not confirmed, with what the names meant before. */
+  readonly prepared: { readonly name: string; readonly before: SqlStatement | undefined }[];
+  /** What it prepares, for an error's sake. */
+  statement: SqlStatement | undefined;
+}
+
+/** PostgreSQL. */
+export const POSTGRESQL: Protocol = {
+  name: "postgresql",
+  ports: [5432, 6432, 5433],
+  upgradeTokens: [],
+  detect: judgePostgresql,
+  create: (sink, context) => new PgParser(sink, context),
+};
+
+class PgParser implements ProtocolParser, PgOwner {
+  detached: ProtocolParser["detached"] = "";
+  detachedTo = "";
+  readonly #sink: ExchangeSink;
+  readonly #context: ParserContext;
+  readonly #readers: readonly [PgReader, PgReader];
+  readonly #statements = new PgStatements();
+  #queue: Item[] = [];
+  /** The group that the client is sending. */
+  #group: Item | undefined;
+  /** After an error, what the client sends up to its next `Sync` is not looked at by the server. */
+  #skipsToSync = false;
+  /** Results may come that belong to nothing in the queue. */
+  #isUnsure = false;
+  #isSettled: boolean;
+  #multiplexes = false;
+  /** A message of the server was lost while one thing was under way, which `ReadyForQuery` still ends. */
+  #isDoubtful = false;
+  #hasAsked = false;
+  #database = "";
+  #backslashEscapes = false;
+  /** A request for encryption that is not answered yet. */
+  #encryption: Exchange | undefined;
+  #lastDirection: 0 | 1 | -1 = -1;
+  #turned = false;
+  #quietNs = 0;
+  #lastNs = 0;
+
+  constructor(sink: ExchangeSink, context: ParserContext) {
+    this.#sink = sink;
+    this.#context = context;
+    this.#isSettled = !context.joinedLate;
+    this.#readers = [new PgReader(this, 0, context.joinedLate), new PgReader(this, 1, context.joinedLate)];
+  }
+
+  data(direction: 0 | 1, slice: StreamSlice): number {
+    if (this.detached !== "") return 0;
+    this.#turned = direction === 0 && this.#lastDirection === 1;
+    this.#quietNs = slice.timeNs - this.#lastNs;
+    this.#lastDirection = direction;
+    this.#lastNs = slice.timeNs;
+    // What was seen from its beginning may have been joined late all the same, and the other way round.
+    if (direction === 0 && !this.#hasAsked) this.#readers[0].begin(slice.bytes[0] === 0);
+    return this.#readers[direction].feed(slice);
+  }
+
+  gap(direction: 0 | 1, count: number, timeNs: number, tid: number): void {
+    if (this.detached !== "" || count === 0) return;
+    this.#readers[direction].gap(count, timeNs, tid);
+    this.#lastDirection = direction;
+    this.#lastNs = timeNs;
+  }
+
+  closed(_timeNs: number, reset: boolean): void {
+    this.#finishAll(reset ? "reset" : "connection_closed");
+  }
+
+  stopped(): void {
+    this.#finishAll("");
+  }
+
+  expire(nowNs: number): void {
+    if (nowNs - this.#lastNs > ANSWER_WAIT_NS_MAX && this.#queue.length > 0) this.#giveUp("timeout");
+  }
+
+  bytesWanted(direction: 0 | 1, type: number): number {
+    if (type === TYPE_STARTUP) return STARTUP_BYTES_WANTED;
+    return WANTED[direction][String.fromCharCode(type)] ?? 0;
+  }
+
+  messageUnderWay(direction: 0 | 1, type: number, mark: MessageMark): void {
+    // Copied data may take long: the query that copies goes on as long as it comes.
+    const [first] = this.#queue;
+    if (direction === 1 && first?.response !== undefined && type !== 0) first.response.endNs = mark.endNs;
+  }
+
+  messageRead(direction: 0 | 1, message: PgMessage): void {
+    if (message.type === TYPE_STARTUP) this.#startupRead(message);
+    else if (message.type === TYPE_ANSWER) this.#answerRead(message);
+    else if (direction === 0) this.#clientMessage(message);
+    else this.#serverMessage(message);
+  }
+
+  foreignRead(_direction: 0 | 1): void {
+    this.#letGo(this.#encryption === undefined ? "invalid" : "upgrade", "tls");
+  }
+
+  messagesLost(direction: 0 | 1, partial: PgMessage | undefined): void {
+    this.#isSettled = false;
+    if (direction === 0) {
+      if (partial !== undefined && this.#mayPair(partial.type)) this.#partialRequest(partial);
+      this.#closeGroup();
+      this.#isUnsure = true;
+      this.#skipsToSync = false;
+      this.#statements.forget();
+      return;
+    }
+    const ends = this.#queue.filter(({ kind }) => kind !== "group").length;
+    if (ends === 1 && this.#queue.length > 0) {
+      this.#isDoubtful = true;
+      for (const item of this.#queue) if (item.rows >= 0) item.rows = -2;
+    } else this.#giveUp("gap");
+    this.#isUnsure = true;
+  }
+
+  #startupRead(message: PgMessage): void {
+    const { bytes, mark } = message;
+    const code = u32(bytes, 0);
+    this.#hasAsked = true;
+    if (code === CODE_SSL || code === CODE_GSSENC) {
+      this.#encryption = exchangeOfSession(code === CODE_SSL ? "ssl_request" : "gssenc_request", mark, "");
+      this.#readers[1].expectAnswer();
+      return;
+    }
+    this.#readers[0].startupOver();
+    if (code === CODE_CANCEL) {
+      this.#oneWay(exchangeOfSession("cancel", mark, ""));
+      return;
+    }
+    this.#database = databaseOf(bytes);
+    this.#isSettled = true;
+    this.#isUnsure = false;
+    const item = this.#add("startup", mark);
+    if (item !== undefined) item.exchange = exchangeOfSession("startup", item.request, this.#database);
+  }
+
+  /** `S`, `G` or `N`, to a request for encryption. */
+  #answerRead({ bytes, mark }: PgMessage): void {
+    const answer = bytes[0];
+    const exchange = this.#encryption;
+    this.#encryption = undefined;
+    if (exchange !== undefined) {
+      exchange.response = mark;
+      exchange.status = "ok";
+      exchange.code = String.fromCharCode(answer ?? 0);
+      this.#oneWay(exchange);
+    }
+    if (answer === 0x53) this.#letGo("upgrade", "tls");
+    else if (answer === 0x47) this.#letGo("upgrade", "gssenc");
+    else if (answer !== 0x4e) this.#letGo("invalid", "");
+  }
+
+  #clientMessage(message: PgMessage): void {
+    const { mark } = message;
+    switch (String.fromCharCode(message.type)) {
+      case "Q":
+        if (this.#mayPair(message.type)) this.#query(message);
+        break;
+      case "F":
+        if (this.#mayPair(message.type)) this.#function(mark);
+        break;
+      case "P":
+      case "B":
+      case "D":
+      case "C":
+      case "E":
+        if (this.#mayPair(message.type)) this.#extended(message);
+        break;
+      case "H":
+        this.#touchGroup(mark);
+        if (this.#group?.replies !== "") this.#closeGroup();
+        break;
+      case "S":
+        this.#sync(mark);
+        break;
+      case "d":
+      case "c":
+      case "f":
+        this.#copied(mark);
+        break;
+      case "X":
+        this.#oneWay(exchangeOfSession("terminate", mark, this.#database));
+        break;
+      default:
+        break;
+    }
+  }
+
+  #query({ bytes, mark }: PgMessage): void {
+    this.#closeGroup();
+    const item = this.#add("query", mark);
+    if (item === undefined) return;
+    const statement = this.#read(bytes, 0);
+    item.exchange = exchangeOfStatement(statement, item.request, this.#database);
+    this.#sink.started(item.exchange);
+  }
+
+  #function(mark: MessageMark): void {
+    this.#closeGroup();
+    const item = this.#add("function", mark);
+    if (item === undefined) return;
+    item.exchange = exchangeOfSession("FUNCTION_CALL", item.request, this.#database);
+    this.#sink.started(item.exchange);
+  }
+
+  #extended(message: PgMessage): void {
+    if (this.#skipsToSync) return;
+    const { bytes, mark } = message;
+    const type = String.fromCharCode(message.type);
+    const group = this.#openGroup(mark);
+    if (group === undefined) return;
+    if (type === "P") {
+      const nameEnd = endOfText(bytes, 0);
+      const name = textOf(bytes, 0, nameEnd);
+      const statement = this.#read(bytes, nameEnd + 1);
+      group.prepared.push({ name, before: this.#statements.prepare(name, statement) });
+      group.statement = statement;
+      group.replies += "1";
+    } else if (type === "B") {
+      const portalEnd = endOfText(bytes, 0);
+      const name = textOf(bytes, portalEnd + 1, endOfText(bytes, portalEnd + 1));
+      this.#statements.bind(textOf(bytes, 0, portalEnd), name);
+      group.statement = this.#statements.statement(name);
+      group.replies += "2";
+    } else if (type === "D") group.replies += "T";
+    else if (type === "C") {
+      this.#statements.close(bytes[0] ?? 0, textOf(bytes, 1, endOfText(bytes, 1)));
+      group.replies += "3";
+    } else this.#execute(group, bytes);
+  }
+
+  #execute(group: Item, bytes: Uint8Array): void {
+    const bound = this.#statements.portal(textOf(bytes, 0, endOfText(bytes, 0)));
+    const { request } = group;
+    group.exchange =
+      bound?.statement === undefined
+        ? exchangeOfUnknown(bound?.name ?? "", request, this.#database)
+        : exchangeOfStatement(bound.statement, request, this.#database);
+    group.executes = true;
+    this.#closeGroup();
+    this.#sink.started(group.exchange);
+  }
+
+  #sync(mark: MessageMark): void {
+    // A Sync may stand alone: some clients ask so whether a connection lives.
+    const isOpen = this.#group !== undefined;
+    this.#touchGroup(mark);
+    this.#closeGroup();
+    if (this.#skipsToSync) this.#skipsToSync = false;
+    else if (!isOpen && this.#queue.at(-1)?.kind !== "group" && !this.#mayPair(0x53)) return;
+    this.#add("sync", mark);
+    const before = this.#queue.at(-2);
+    if (!isOpen && before?.executes === true && before.response === undefined) extend(before.request, mark);
+  }
+
+  #copied(mark: MessageMark): void {
+    const item = this.#queue.find(({ kind }) => kind === "query" || kind === "group");
+    if (item !== undefined && item.response !== undefined) extend(item.request, mark);
+  }
+
+  /** What was seen of a message of the client whose end is lost. */
+  #partialRequest(partial: PgMessage): void {
+    if (partial.bytes.length === 0 || String.fromCharCode(partial.type) !== "Q") return;
+    this.#query(partial);
+  }
+
+  #serverMessage(message: PgMessage): void {
+    const type = String.fromCharCode(message.type);
+    const { mark, bytes } = message;
+    if (type === "S") this.#parameter(bytes);
+    if (type === "S" || type === "A" || type === "N" || type === "K" || type === "v") return;
+    if (type === "E" && this.#encryption !== undefined) {
+      enterError(this.#encryption, sqlstateOf(bytes));
+      this.#oneWay(this.#encryption);
+      this.#encryption = undefined;
+      return;
+    }
+    const [first] = this.#queue;
+    if (first === undefined || (this.#isUnsure && !this.#isDoubtful && first.request.startNs > mark.startNs)) {
+      this.#unasked(type, message);
+      return;
+    }
+    if (type === "Z") {
+      this.#ready(mark);
+      return;
+    }
+    const item = this.#answeredItem();
+    if (item === undefined) {
+      this.#mismatch();
+      return;
+    }
+    answer(item, mark);
+    if (type === "E") this.#failed(item, bytes);
+    else if (item.kind === "group") this.#groupReply(item, type, bytes);
+    else this.#reply(item, type, bytes);
+  }
+
+  /** What the server answers at present: the oldest that has no result yet. */
+  #answeredItem(): Item | undefined {
+    const at = this.#queue.findIndex((item) => !item.isAnswered);
+    const item = this.#queue[at];
+    // Nothing but ReadyForQuery answers a Sync; errors may, where what is before it was answered.
+    return item?.kind === "sync" ? this.#queue[at - 1] : item;
+  }
+
+  #reply(item: Item, type: string, bytes: Uint8Array): void {
+    if (item.kind === "startup") {
+      if (type !== "R") this.#mismatch();
+    } else if (type === "D") {
+      if (item.rows !== -2) item.rows = Math.max(0, item.rows) + 1;
+    } else if (type === "T") {
+      if (item.rows === -1) item.rows = 0;
+    } else if (type === "C" && item.exchange !== undefined)
+      enterTag(item.exchange, textOf(bytes, 0, endOfText(bytes, 0)));
+    else if (type === "W") this.#copyBothBegins(item);
+    else if ("123ts".includes(type)) this.#mismatch();
+  }
+
+  #groupReply(item: Item, type: string, bytes: Uint8Array): void {
+    const [expected] = item.replies;
+    if (type === "t") return;
+    if (expected !== undefined) {
+      const isIt = type === expected || (expected === "T" && type === "n");
+      // Copies and rows of a portal come only after its description; the connection may have been joined between.
+      if (!isIt) {
+        this.#mismatch();
+        return;
+      }
+      item.replies = item.replies.slice(1);
+      if (type === "1") item.prepared.shift();
+      if (type === "T" && item.rows === -1) item.rows = 0;
+      if (item.replies === "" && item.isClosed && !item.executes) this.#resultRead(item);
+      return;
+    }
+    if (type === "D") {
+      if (item.rows !== -2) item.rows = Math.max(0, item.rows) + 1;
+    } else if (type === "G") this.#dropSync(item);
+    else if (type === "W") this.#copyBothBegins(item);
+    else if (type === "C" || type === "I" || type === "s") {
+      if (item.exchange !== undefined && type === "C") enterTag(item.exchange, textOf(bytes, 0, endOfText(bytes, 0)));
+      this.#resultRead(item);
+    } else if ("123".includes(type)) this.#mismatch();
+  }
+
+  /** While data is copied in, a `Sync` that was sent before is not looked at: the client sends another. */
+  #dropSync(item: Item): void {
+    const at = this.#queue.indexOf(item);
+    if (this.#queue[at + 1]?.kind === "sync") this.#queue.splice(at + 1, 1);
+  }
+
+  #copyBothBegins(item: Item): void {
+    item.isAnswered = true;
+    if (item.exchange !== undefined) this.#finishAnswered(item);
+    // It stays in the queue for the ReadyForQuery that may come one day.
+    item.exchange = undefined;
+    item.statement = undefined;
+  }
+
+  /** The result of a group came. What is followed by a Sync waits for it: only then is its work committed. */
+  #resultRead(item: Item): void {
+    item.isAnswered = true;
+    const at = this.#queue.indexOf(item);
+    if (this.#queue[at + 1]?.kind === "sync") return;
+    this.#queue.splice(at, 1);
+    this.#finishAnswered(item);
+  }
+
+  #failed(item: Item, bytes: Uint8Array): void {
+    const sqlstate = sqlstateOf(bytes);
+    if (item.exchange === undefined && item.statement !== undefined) {
+      item.exchange = exchangeOfStatement(item.statement, item.request, this.#database);
+    }
+    item.exchange ??= exchangeOfSession("QUERY", item.request, this.#database);
+    if (!item.hasFailed) enterError(item.exchange, sqlstate);
+    item.hasFailed = true;
+    if (item.kind === "startup") {
+      this.#queue.shift();
+      this.#finishAnswered(item);
+      return;
+    }
+    if (item.kind !== "group") return;
+    for (const { name, before } of item.prepared) this.#statements.restore(name, before);
+    item.isAnswered = true;
+    item.isClosed = true;
+    if (this.#group === item) this.#group = undefined;
+    this.#skip(item);
+  }
+
+  /** The server passes over everything up to the next Sync. */
+  #skip(failed: Item): void {
+    const at = this.#queue.indexOf(failed);
+    let end = at + 1;
+    while (end < this.#queue.length && this.#queue[end]?.kind === "group") end++;
+    for (const item of this.#queue.splice(at + 1, end - at - 1)) {
+      for (const { name, before } of item.prepared) this.#statements.restore(name, before);
+      if (item.exchange !== undefined) this.#oneWay(item.exchange);
+    }
+    this.#group = undefined;
+    if (this.#queue[at + 1] === undefined) this.#skipsToSync = true;
+  }
+
+  /** `ReadyForQuery`: ends a query, or everything up to a Sync. */
+  #ready(mark: MessageMark): void {
+    this.#isDoubtful = false;
+    const end = this.#queue.findIndex(({ kind }) => kind !== "group");
+    // Groups without a Sync cannot be ready yet.
+    if (end < 0) {
+      this.#mismatch();
+      return;
+    }
+    for (const item of this.#queue.splice(0, end + 1)) {
+      if (item.kind === "sync") continue;
+      answer(item, mark);
+      this.#finishAnswered(item);
+    }
+  }
+
+  #finishAnswered(item: Item): void {
+    const { exchange } = item;
+    if (item.kind === "startup") {
+      if (exchange === undefined) return;
+      exchange.response = item.response;
+      if (item.hasFailed) {
+        exchange.type = "exchange";
+        this.#sink.finished(exchange);
+      } else {
+        exchange.status = "ok";
+        this.#oneWay(exchange);
+      }
+      return;
+    }
+    if (exchange === undefined) {
+      this.#preparedOnly(item);
+      return;
+    }
+    exchange.type = "exchange";
+    exchange.response = item.response;
+    if (item.rows >= 0 && !item.hasFailed) enterRows(exchange, item.rows);
+    const isSure = item.hasFailed || item.rows !== -2 || item.isAnswered;
+    if (!item.hasFailed) exchange.status = isSure ? "ok" : "unknown";
+    this.#sink.finished(exchange);
+  }
+
+  /** A round trip that executes nothing. It counts as upkeep, not as a call. */
+  #preparedOnly(item: Item): void {
+    if (item.statement === undefined) return;
+    const exchange = exchangeOfStatement(item.statement, item.request, this.#database);
+    exchange.endpoint = "PREPARE";
+    exchange.response = item.response;
+    exchange.status = "ok";
+    this.#oneWay(exchange);
+  }
+
+  /** Answers that do not fit what was asked: nothing in the queue is sure of its own any more. */
+  #mismatch(): void {
+    this.#context.count("postgresql_mismatch");
+    this.#giveUp("gap");
+    this.#isSettled = false;
+    this.#isUnsure = true;
+  }
+
+  #unasked(type: string, message: PgMessage): void {
+    if (type !== "C" && type !== "E") return;
+    if (this.#hasAsked || this.#isUnsure || this.#isSettled) {
+      this.#context.count("postgresql_result_unpaired");
+      return;
+    }
+    const exchange = exchangeOfSession("", undefined, "");
+    exchange.type = "response";
+    exchange.endpoint = "postgresql";
+    exchange.response = message.mark;
+    exchange.status = "ok";
+    if (type === "E") enterError(exchange, sqlstateOf(message.bytes));
+    else enterTag(exchange, textOf(message.bytes, 0, endOfText(message.bytes, 0)));
+    this.#sink.finished(exchange);
+  }
+
+  /** May what the client asks be paired with what the server will send? See the same of Redis. */
+  #mayPair(type: number): boolean {
+    this.#hasAsked = true;
+    if (this.#queue.length > 0 && this.#turned && this.#group === undefined && !this.#isCopying(type)) {
+      if (this.#isUnsure) this.#giveUp("gap");
+      else {
+        this.#multiplexes = true;
+        if (!this.#isSettled) {
+          this.#giveUp("gap");
+          this.#isUnsure = true;
+        }
+      }
+    }
+    this.#turned = false;
+    if (this.#queue.length > 0) return !this.#isUnsure || this.#group !== undefined;
+    const isQuiet = this.#quietNs >= SETTLED_QUIET_NS;
+    if (isQuiet) this.#isSettled = true;
+    if (this.#isUnsure && this.#multiplexes && !isQuiet) return false;
+    this.#isUnsure = false;
+    this.#isDoubtful = false;
+    return true;
+  }
+
+  /** Results of a batch may come while the client still sends it, or goes on after a Flush. */
+  #isCopying(type: number): boolean {
+    return type === 0x53 || this.#queue.every(({ kind }) => kind === "group");
+  }
+
+  #openGroup(mark: MessageMark): Item | undefined {
+    if (this.#group !== undefined) {
+      extend(this.#group.request, mark);
+      return this.#group;
+    }
+    const group = this.#add("group", mark);
+    this.#group = group;
+    return group;
+  }
+
+  #touchGroup(mark: MessageMark): void {
+    if (this.#group !== undefined) extend(this.#group.request, mark);
+  }
+
+  #closeGroup(): void {
+    const group = this.#group;
+    this.#group = undefined;
+    if (group === undefined) return;
+    group.isClosed = true;
+    if (!group.executes && group.replies === "") this.#resultRead(group);
+  }
+
+  #add(kind: ItemKind, mark: MessageMark): Item | undefined {
+    if (this.#queue.length >= WAITING_MAX) {
+      this.#context.count("postgresql_waiting_max");
+      this.#giveUp("gap");
+      this.#isUnsure = true;
+      this.#isSettled = false;
+      return undefined;
+    }
+    const item: Item = {
+      kind,
+      exchange: undefined,
+      request: { ...mark },
+      response: undefined,
+      replies: "",
+      executes: false,
+      isClosed: false,
+      isAnswered: false,
+      hasFailed: false,
+      rows: -1,
+      prepared: [],
+      statement: undefined,
+    };
+    this.#queue.push(item);
+    return item;
+  }
+
+  #read(bytes: Uint8Array, start: number): SqlStatement {
+    const sql = textOf(bytes, start, endOfText(bytes, start));
+    return statementOf(sql, { redaction: this.#context.redaction, backslashEscapes: this.#backslashEscapes });
+  }
+
+  /** `ParameterStatus`. */
+  #parameter(bytes: Uint8Array): void {
+    const nameEnd = endOfText(bytes, 0);
+    if (textOf(bytes, 0, nameEnd) !== "standard_conforming_strings") return;
+    this.#backslashEscapes = textOf(bytes, nameEnd + 1, endOfText(bytes, nameEnd + 1)) === "off";
+  }
+
+  #letGo(how: "upgrade" | "invalid", to: string): void {
+    if (this.#encryption !== undefined) this.#oneWay(this.#encryption);
+    this.#encryption = undefined;
+    this.#giveUp("");
+    this.detached = how;
+    this.detachedTo = how === "upgrade" ? to : "";
+    for (const reader of this.#readers) reader.isOver = true;
+  }
+
+  #oneWay(exchange: Exchange): void {
+    exchange.type = "message";
+    this.#sink.finished(exchange);
+  }
+
+  #giveUp(reason: string): void {
+    const forgotten = this.#queue;
+    this.#queue = [];
+    this.#group = undefined;
+    this.#skipsToSync = false;
+    this.#isDoubtful = false;
+    for (const item of forgotten) this.#abandon(item, reason);
+  }
+
+  #abandon(item: Item, reason: string): void {
+    const { exchange } = item;
+    if (exchange === undefined) return;
+    if (item.kind === "startup") {
+      exchange.response = item.response;
+      this.#oneWay(exchange);
+    } else if (item.isAnswered || item.hasFailed) this.#finishAnswered(item);
+    else {
+      cutStatementShort(exchange, reason);
+      this.#sink.finished(exchange);
+    }
+  }
+
+  #finishAll(reason: string): void {
+    if (this.#encryption !== undefined) this.#oneWay(this.#encryption);
+    this.#encryption = undefined;
+    this.#giveUp(this.#isUnsure && reason !== "" ? "gap" : reason);
+  }
+}
+
+/** The mark of an answer goes on. */
+function answer(item: Item, mark: MessageMark): void {
+  if (item.response === undefined) item.response = { ...mark };
+  else extend(item.response, mark);
+}
+
+function extend(mark: MessageMark, more: MessageMark): void {
+  mark.endNs = more.endNs;
+  mark.lastTid = more.lastTid;
+  mark.bytes += more.bytes;
+}
+
+/** Where the text that begins at `start` ends: at a zero, or with the bytes. */
+function endOfText(bytes: Uint8Array, start: number): number {
+  const end = start > bytes.length ? -1 : bytes.indexOf(0, start);
+  return end < 0 ? bytes.length : end;
+}
+
+function textOf(bytes: Uint8Array, start: number, end: number): string {
+  if (end <= start) return "";
+  return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString("utf8");
+}
+
+/** `database` of a startup message, else `user`, as the server takes it. */
+function databaseOf(bytes: Uint8Array): string {
+  let at = 4;
+  let user = "";
+  while (at < bytes.length && bytes[at] !== 0) {
+    const nameEnd = endOfText(bytes, at);
+    const valueEnd = endOfText(bytes, nameEnd + 1);
+    const name = textOf(bytes, at, nameEnd);
+    const value = textOf(bytes, nameEnd + 1, valueEnd);
+    if (name === "database" && value !== "") return value;
+    if (name === "user") user = value;
+    at = valueEnd + 1;
+  }
+  return user;
+}
