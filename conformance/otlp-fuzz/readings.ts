@@ -183,13 +183,17 @@ function converted(key: string, value: unknown): unknown {
   }
   if (Array.isArray(value)) {
     const kept = WITHOUT_NULLS.test(key) ? value.filter((each) => each !== null) : value;
-    return kept.map((each) =>
-      each === null ? (LONG.test(key) || key === "explicitBounds" ? 0 : {}) : converted(key, each),
-    );
+    return kept.map((each) => (each === null ? nullIn(key) : converted(key, each)));
   }
   if (typeof value !== "object" || value === null) return value;
   const members = Object.entries(value).filter(([, child]) => child !== null);
   return Object.fromEntries(members.map(([name, child]) => [name.toWellFormed(), converted(name, child)]));
+}
+
+/** What `null` stands for in a list. */
+function nullIn(key: string): unknown {
+  if (key === "idKeys" || key === "descriptionKeys") return "";
+  return LONG.test(key) || key === "explicitBounds" ? 0 : {};
 }
 
 function exactInteger(text: string): string {

@@ -11,6 +11,7 @@ import { Program, until } from "../program.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
 import { ALLOWED_ORIGIN, playChecklist } from "./checklist.ts";
 import { type GraphCase, playGraphCases } from "./graph-cases.ts";
+import { playHostile } from "./hostile.ts";
 import { type HttpCase, playHttpCases } from "./http-cases.ts";
 import { type OtlpRequest, readRequests } from "./requests.ts";
 import { readBodies, readExpectation, type SdkExpectation, sdkFolders } from "./sdk-bodies.ts";
@@ -27,6 +28,7 @@ const DERIVED_MS_MAX = 30_000;
 export async function runOtlp({ dir }: { dir: string }): Promise<SuiteOutcome> {
   const report = new SuiteReport();
   await withProgram((program) => playChecklist(program, report), ["--cors-origin", ALLOWED_ORIGIN]);
+  await withProgram((program) => playHostile(program, report));
   for (const cases of readCases(dir)) {
     const [first] = cases;
     if (first === undefined) continue;

@@ -103,13 +103,15 @@ function unavailable(message: string, retryAfterSeconds: number): ExportOutcome 
   return { kind: "failed", grpcCode: GRPC_UNAVAILABLE, message, retryAfterSeconds };
 }
 
-type Repairs = Readonly<TraceRepairs> & Partial<Pick<LogRepairs, "ids">>;
+/** Log records have no ends, spans no ids that are left out. */
+type Repairs = Readonly<Omit<TraceRepairs, "order">> & Partial<Pick<LogRepairs, "ids"> & Pick<TraceRepairs, "order">>;
 
 /** In the words of `thalweg_ingest_mended_total`. */
-function mendedOf({ text, times, attributes, values, ids = 0 }: Repairs): Map<string, number> {
+function mendedOf({ text, times, order = 0, attributes, values, ids = 0 }: Repairs): Map<string, number> {
   const counts: [string, number][] = [
     ["unicode", text],
     ["clock", times],
+    ["end_before_start", order],
     ["attribute_count", attributes],
     ["nesting", values],
     ["trace_context", ids],
@@ -117,10 +119,11 @@ function mendedOf({ text, times, attributes, values, ids = 0 }: Repairs): Map<st
   return new Map(counts.filter(([, count]) => count > 0));
 }
 
-function notesOf(rows: string, { text, times, attributes, values, ids = 0 }: Repairs): string[] {
+function notesOf(rows: string, { text, times, order = 0, attributes, values, ids = 0 }: Repairs): string[] {
   const notes: string[] = [];
   if (text > 0) notes.push(`${text} strings were not valid Unicode and were repaired`);
-  if (times > 0) notes.push(`${times} ${rows} ended before they started or after ${UNIX_NANO_MAX} ns`);
+  if (order > 0) notes.push(`${order} ${rows} ended before they started`);
+  if (times > 0) notes.push(`${times} ${rows} named a time after ${UNIX_NANO_MAX} ns`);
   if (attributes > 0) notes.push(`${attributes} attributes left out: repeated key or too many`);
   if (values > 0) notes.push(`${values} attribute values were nested too deeply and were cut`);
   if (ids > 0) notes.push(`${ids} ${rows} had a trace or span id of a wrong length and were kept without it`);

@@ -158,7 +158,7 @@ test("what the decoder mends is told to the sender and handed on to be counted",
   assert.deepEqual(
     fixture.received[0]?.mended,
     new Map([
-      ["clock", 2],
+      ["end_before_start", 2],
       ["attribute_count", 2],
     ]),
   );

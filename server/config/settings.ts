@@ -134,7 +134,7 @@ export const SETTINGS: readonly SettingEntry[] = [
   { flag: "--alertmanager", takes: "URL,URL", fallback: "", help: "where alerts are sent, as http://host:9093" },
   { flag: "--external-url", takes: "URL", fallback: "", help: "where this server is reached, for links in alerts" },
   { flag: "--enable-lifecycle", takes: "", fallback: "", help: "POST /-/reload loads the rules again, as SIGHUP does" },
-  { flag: "--cors-origin", takes: "REGEX", fallback: "", help: "origins of other sites that may ask, anchored RE2" },
+  { flag: "--cors-origin", takes: "REGEX", fallback: "", help: "origins of pages that may ask and send OTLP, anchored RE2" },
   { flag: "--log-level", takes: "LEVEL", fallback: "info", help: "debug, info, warn or error" },
 ];
 

@@ -240,6 +240,34 @@ test("counters go on over crashes and stops, without a decrease, and the truth s
   }
 });
 
+test("a clock that jumps ahead and back: every span is kept, counters neither decrease nor stop", async (t) => {
+  const running = await start(t);
+  const { clock, store, ingest } = running;
+  const jumpsMs = [0, 5_000, 3 * 3_600_000, 5_000, -3_600_000, 5_000, -7_200_000 - 10_000, 5_000, 7_200_000 + 60_000];
+  for (const [round, jumpMs] of jumpsMs.entries()) {
+    clock.ms += jumpMs;
+    await ingest.acceptSpans(batchOf(calls(round * 100, 10)), OTLP);
+    await ingest.flush();
+  }
+  const rows = await rowsOf(store, "SELECT count(*) FROM spans WHERE kind = 'server' AND service = 'front'");
+  assert.deepEqual(rows, [[String(10 * jumpsMs.length)]]);
+  const matchers = [
+    { name: "__name__", kind: "=" as const, value: "traces_spanmetrics_calls_total" },
+    { name: "service", kind: "=" as const, value: "front" },
+    { name: "span_kind", kind: "=" as const, value: "SPAN_KIND_SERVER" },
+  ];
+  let counted = 0;
+  const found = await store.reader.select(matchers, 0, Number.MAX_SAFE_INTEGER);
+  for (const { values, timestampsMs } of found) {
+    counted += values.at(-1) ?? 0;
+    for (let at = 1; at < values.length; at++) {
+      assert.ok((values[at] ?? 0) >= (values[at - 1] ?? 0), `${values}`);
+      assert.ok((timestampsMs[at] ?? 0) > (timestampsMs[at - 1] ?? 0));
+    }
+  }
+  assert.equal(counted, 10 * jumpsMs.length, "the last samples count all");
+});
+
 test("too much at once is refused before it is kept, and counted for who can send again and who cannot", async (t) => {
   const running = await start(t);
   const { store, clock, telemetry } = running;

@@ -189,7 +189,7 @@ test("ids of wrong length or zero reject the span, not the request", () => {
 
 test("times: the end before the start, and beyond the last nanosecond", () => {
   const early = decoded(decodeTraces(oneSpan({ startTimeUnixNano: "1000", endTimeUnixNano: "999" })));
-  assert.deepEqual([early.batch.startNs[0], early.batch.endNs[0], early.repaired.times], [1000n, 1000n, 1]);
+  assert.deepEqual([early.batch.startNs[0], early.batch.endNs[0], early.repaired.order], [1000n, 1000n, 1]);
   const late = decoded(decodeTraces(oneSpan({ startTimeUnixNano: "0", endTimeUnixNano: "18446744073709551615" })));
   assert.deepEqual([late.batch.startNs[0], late.batch.endNs[0], late.repaired.times], [0n, 2n ** 63n - 2n, 1]);
 });

@@ -45,8 +45,10 @@ type SpanRejectReason =
 export interface TraceRepairs {
   /** Strings with invalid UTF-8 or lone surrogates; U+FFFD stands in their place. */
   text: number;
-  /** Spans that ended before they started, or named a time beyond `UNIX_NANO_MAX`. */
+  /** Spans that named a time beyond `UNIX_NANO_MAX`. */
   times: number;
+  /** Spans that ended before they started. */
+  order: number;
   /** Attributes left out: earlier values of a repeated key, or more than `ATTRIBUTES_MAX`. */
   attributes: number;
   /** Attribute values that were nested too deeply; what stood too deep is empty. */
@@ -82,6 +84,7 @@ export class SpanColumns {
   #received = 0;
   #rejected = new Map<SpanRejectReason, number>();
   #timesMended = 0;
+  #orderMended = 0;
   #pid = 0;
 
   #traceBytes = 0;
@@ -106,6 +109,7 @@ export class SpanColumns {
     this.#received = 0;
     this.#rejected = new Map();
     this.#timesMended = 0;
+    this.#orderMended = 0;
   }
 
   /** Begins a ResourceSpans whose resource carries `attributes`, which the columns keep, and beside them `rest`. */
@@ -291,6 +295,7 @@ export class SpanColumns {
   seal({ textRepaired, valuesCut }: { readonly textRepaired: number; readonly valuesCut: number }): DecodeOutcome {
     const repaired = {
       times: this.#timesMended,
+      order: this.#orderMended,
       text: textRepaired + this.texts.repaired,
       values: valuesCut,
       attributes: this.#attributes.leftOut + this.#origins.leftOut,
@@ -359,7 +364,8 @@ export class SpanColumns {
     const lateEnd = mendTime(endNs, row);
     const disordered = mendOrder(startNs, endNs, row);
     if (!lateStart && !lateEnd && !disordered) return;
-    this.#timesMended++;
+    if (lateStart || lateEnd) this.#timesMended++;
+    if (disordered) this.#orderMended++;
     if (lateStart) appendTime(this.#events, TAG_START, startLow, startHigh);
     if (lateEnd || disordered) appendTime(this.#events, TAG_END, endLow, endHigh);
   }
