@@ -9,6 +9,7 @@ import type {
   CaptureSink,
   ClockOffset,
   ProcessSeen,
+  SocketConnecting,
   SocketOpened,
   SocketSlice,
 } from "../server/model/capture-event.ts";
@@ -132,8 +133,16 @@ class RoomsSink implements CaptureSink {
     this.#connections.opened(event);
   }
 
+  connecting(event: SocketConnecting): void {
+    this.#room.connecting(event);
+  }
+
   slice(event: SocketSlice): void {
+    // A goroutine moves between threads: what it does is known by its own number.
+    if (event.work?.kind === "goroutine") event.tid = event.work.unit;
+    this.#room.sliceSeen(event);
     this.#connections.slice(event);
+    this.#room.sliceRead(event);
   }
 
   owner(...told: Parameters<CaptureSink["owner"]>): void {

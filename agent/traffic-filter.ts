@@ -5,7 +5,14 @@
  * processes pass always, since a process may own sockets that are wanted.
  */
 
-import type { CaptureSink, Owner, ProcessSeen, SocketOpened, SocketSlice } from "../server/model/capture-event.ts";
+import type {
+  CaptureSink,
+  Owner,
+  ProcessSeen,
+  SocketConnecting,
+  SocketOpened,
+  SocketSlice,
+} from "../server/model/capture-event.ts";
 
 /** Sockets remembered as left out; beyond, the one remembered longest is looked at again. */
 const ignoredMax = 65_536;
@@ -44,6 +51,10 @@ export class TrafficFilter implements CaptureSink {
       this.#isExcludedOwner(event.remoteOwner);
     if (isExcluded) this.#ignore(event.socket);
     else this.#sink.opened(event);
+  }
+
+  connecting(event: SocketConnecting): void {
+    if (!this.#pids.has(event.pid) && !this.#ignored.has(event.socket)) this.#sink.connecting?.(event);
   }
 
   slice(event: SocketSlice): void {

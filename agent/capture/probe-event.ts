@@ -4,18 +4,22 @@
  * All functions read little-endian at an offset and check nothing: the kernel side wrote the bytes.
  */
 
+import type { WorkUnit } from "../../server/model/capture-event.ts";
 import { addressText } from "./packet-decode.ts";
 
-/** Kinds of records. `slice` comes on the data ring, the others on the control ring. */
-export const EVENT_KIND = { slice: 1, open: 2, close: 3, exec: 4, exit: 5 } as const;
+/** Kinds of records. `slice` and `connect` come on the data ring, the others on the control ring. */
+export const EVENT_KIND = { slice: 1, open: 2, close: 3, exec: 4, exit: 5, connect: 6 } as const;
+
+/** Kinds of units of work, and of recipes for finding them. */
+export const UNIT_KIND = { none: 0, loop: 1, goroutine: 2, task: 3, byThread: 255 } as const;
 
 /** Bits of `event_head.flags`. */
 export const EVENT_FLAG = { received: 1, joinedLate: 2, reset: 4, unread: 8 } as const;
 
 /** Offsets in bytes, as `struct.member`, and sizes, under the names of the C structs. */
 export const EVENT_LAYOUT = {
-  event_head: { size: 24, kind: 0, flags: 1, pid: 4, time_ns: 8, cookie: 16 },
-  slice_event: { size: 40, tid: 24, seq: 28, total: 32, copied: 36 },
+  event_head: { size: 24, kind: 0, flags: 1, unit_kind: 2, pid: 4, time_ns: 8, cookie: 16 },
+  slice_event: { size: 56, tid: 24, seq: 28, total: 32, copied: 36, unit: 40, origin: 48 },
   open_event: {
     size: 112,
     tid: 24,
@@ -28,13 +32,19 @@ export const EVENT_LAYOUT = {
     process_start_ns: 72,
     program: 80,
   },
+  unit_recipe: { size: 64, kind: 0, offsets: 4, addresses: 32 },
 } as const;
+
+/** A recipe as the programs read it: seven offsets of 32 bits, four addresses of 64. */
+export const UNIT_RECIPE = EVENT_LAYOUT.unit_recipe;
 
 /** Bytes that `ringDrain` puts before each record. */
 export const RING_HEADER_BYTES = 8;
 
 const HEAD = EVENT_LAYOUT.event_head;
 const OPEN = EVENT_LAYOUT.open_event;
+const SLICE = EVENT_LAYOUT.slice_event;
+const WORK_KINDS = ["", "loop", "goroutine", "task"] as const;
 const PROGRAM_BYTES = 32;
 const ROLES = ["unknown", "client", "server"] as const;
 
@@ -98,6 +108,13 @@ export function readTimeNs(view: DataView, at: number): number {
 /** The socket's cookie: counted up by the kernel, so that a number holds it. */
 export function readCookie(view: DataView, at: number): number {
   return readNumber64(view, at + HEAD.cookie);
+}
+
+/** Reads the unit of work of a slice or connect into `work`. */
+export function readWork(view: DataView, at: number, work: WorkUnit): void {
+  work.kind = WORK_KINDS[view.getUint8(at + HEAD.unit_kind)] ?? "";
+  work.unit = readNumber64(view, at + SLICE.unit);
+  work.origin = readNumber64(view, at + SLICE.origin);
 }
 
 export function readOpen(view: DataView, at: number): OpenEvent {

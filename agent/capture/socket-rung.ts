@@ -10,7 +10,14 @@
 
 import { statSync } from "node:fs";
 import { type Attached, loadNative, type Native, type NativeError, type RingHandle } from "../../bpf/native.ts";
-import type { CaptureSink, ClockOffset, ProcessSeen, SocketSlice } from "../../server/model/capture-event.ts";
+import type {
+  CaptureSink,
+  ClockOffset,
+  ProcessSeen,
+  SocketConnecting,
+  SocketSlice,
+  WorkUnit,
+} from "../../server/model/capture-event.ts";
 import { type BootClock, bootClock } from "./boot-clock.ts";
 import {
   EVENT_FLAG,
@@ -27,12 +34,14 @@ import {
   readOpen,
   readPid,
   readTimeNs,
+  readWork,
 } from "./probe-event.ts";
 import { languageOfName } from "./process-names.ts";
 import { ProcessTable } from "./process-table.ts";
 import { RungRefused, type RunningRung } from "./rung.ts";
 import { attachProbes, fdOf, HOOKS, probesFile, RING_BYTES } from "./socket-probes.ts";
 import { refusalAfter, refusalBefore, type SocketRefusal, socketRefusal } from "./socket-refusal.ts";
+import { WorkRecipes } from "./work-recipes.ts";
 
 /** Settings of the rung. */
 export interface SocketRungOptions {
@@ -73,6 +82,7 @@ const connectionsMax = 1 << 18;
 const waitingEndsMax = 1 << 16;
 /** How long what was received before the end may still be read. */
 const lingerNs = 1e9;
+const connectingMax = 1 << 14;
 const pidsMax = 1 << 16;
 const startedMax = 4096;
 /** Above this share of the ring the next drain comes at once. */
@@ -164,6 +174,7 @@ class RunningSocketRung implements SocketRung {
   readonly #processes: ProcessTable;
   readonly #buffer = new ArrayBuffer(drainBytes);
   readonly #view = new DataView(this.#buffer);
+  readonly #work: WorkUnit = { kind: "", unit: 0, origin: 0 };
   readonly #slice: SocketSlice = {
     socket: 0,
     direction: 0,
@@ -173,7 +184,12 @@ class RunningSocketRung implements SocketRung {
     bytes: NO_BYTES,
     tid: 0,
     pid: 0,
+    work: this.#work,
   };
+  readonly #connect: SocketConnecting = { socket: 0, timeNs: 0, tid: 0, pid: 0, work: this.#work };
+  readonly #recipes: WorkRecipes;
+  /** Numbers of sockets that connect and were not opened yet, by cookie. */
+  readonly #connecting = new Map<number, number>();
   /** Number of the sight by cookie, in order of opening. */
   readonly #sockets = new Map<number, number>();
   /** Processes that opened a socket, and whether `/proc` still had them then. */
@@ -206,6 +222,10 @@ class RunningSocketRung implements SocketRung {
     this.#slices = native.ringOpen(fdOf(attached.maps, "slices"));
     this.#controls = native.ringOpen(fdOf(attached.maps, "controls"));
     this.#clock = bootClock(native);
+    this.#recipes = new WorkRecipes(native, {
+      processes: fdOf(attached.maps, "process_recipes"),
+      threads: fdOf(attached.maps, "thread_recipes"),
+    });
     this.#processes = new ProcessTable(options.sink);
     this.#netns = statSync("/proc/self/ns/net").ino;
     const pids = fdOf(attached.maps, "excluded_pids");
@@ -335,6 +355,9 @@ class RunningSocketRung implements SocketRung {
       case EVENT_KIND.slice:
         this.#takeSlice(at);
         break;
+      case EVENT_KIND.connect:
+        this.#takeConnect(at);
+        break;
       case EVENT_KIND.open:
         this.#takeOpen(readOpen(view, at));
         break;
@@ -369,8 +392,27 @@ class RunningSocketRung implements SocketRung {
     slice.total = view.getUint32(at + SLICE.total, true);
     slice.tid = view.getUint32(at + SLICE.tid, true);
     slice.pid = readPid(view, at);
+    readWork(view, at, this.#work);
     slice.bytes = copied === 0 ? NO_BYTES : new Uint8Array(this.#buffer, at + SLICE.size, copied);
     this.#sink.slice(slice);
+  }
+
+  #takeConnect(at: number): void {
+    const view = this.#view;
+    const cookie = readCookie(view, at);
+    let socket = this.#sockets.get(cookie) ?? this.#connecting.get(cookie);
+    if (socket === undefined) {
+      socket = ++this.#lastSocket;
+      if (this.#connecting.size >= connectingMax) this.#connecting.clear();
+      this.#connecting.set(cookie, socket);
+    }
+    const connect = this.#connect;
+    connect.socket = socket;
+    connect.timeNs = readTimeNs(view, at);
+    connect.tid = view.getUint32(at + SLICE.tid, true);
+    connect.pid = readPid(view, at);
+    readWork(view, at, this.#work);
+    this.#sink.connecting?.(connect);
   }
 
   #takeOpen(event: OpenEvent): void {
@@ -378,7 +420,8 @@ class RunningSocketRung implements SocketRung {
     if (known !== undefined) this.#close(event.cookie, known, event.timeNs, false);
     else if (this.#sockets.size >= connectionsMax) this.#closeOldest(event.timeNs);
     this.#nameProcess(event);
-    const socket = ++this.#lastSocket;
+    const socket = this.#connecting.get(event.cookie) ?? ++this.#lastSocket;
+    this.#connecting.delete(event.cookie);
     this.#sockets.set(event.cookie, socket);
     const fallbackName = event.program === "" ? `unknown:${event.localPort}` : event.program;
     this.#sink.opened({
@@ -398,7 +441,9 @@ class RunningSocketRung implements SocketRung {
   /** Tells the sink of the process; where it is gone already, by what the kernel wrote down of it. */
   #nameProcess(event: OpenEvent): void {
     if (event.pid === 0) return;
-    const isThere = this.#processes.processOf(event.pid, event.timeNs) !== undefined;
+    const seen = this.#processes.processOf(event.pid, event.timeNs);
+    const isThere = seen !== undefined;
+    if (isThere) this.#recipes.opened(seen, event.tid);
     if (!isThere && !this.#pids.has(event.pid))
       this.#sink.process(processGone(event, this.#started.get(event.pid) ?? []));
     if (this.#pids.size < pidsMax) this.#pids.set(event.pid, isThere ? "read" : "gone");
@@ -419,6 +464,7 @@ class RunningSocketRung implements SocketRung {
         break;
       }
     }
+    this.#recipes.forget(pid);
     if (this.#pids.has(pid)) this.#processes.execed(pid, timeNs);
   }
 
@@ -458,6 +504,7 @@ class RunningSocketRung implements SocketRung {
 
   #finish(end: WaitingEnd): void {
     if (end.kind === "process") {
+      this.#recipes.forget(end.key);
       const known = this.#pids.get(end.key);
       this.#pids.delete(end.key);
       this.#started.delete(end.key);

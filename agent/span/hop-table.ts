@@ -67,6 +67,7 @@ export class HopTable {
       joinedBy,
       settleAtNs: nowNs + this.#lingerNs,
       settled: false,
+      awaits: false,
       trace: undefined,
       openSides: 0,
       waiting: undefined,

@@ -8,8 +8,9 @@
 
 import type { Connection } from "../connection/connection-sink.ts";
 import type { CarriedContext, Exchange, MessageMark } from "../protocol/exchange.ts";
+import type { LoopCause } from "./loop-causes.ts";
 import { hashId, ID_TRACE_HIGH, ID_TRACE_LOW, type Lanes } from "./message-identity.ts";
-import type { OpenCall, OpenRequest, ProcessRequests } from "./process-requests.ts";
+import type { LinkReason, OpenCall, OpenRequest, ProcessRequests, UnlinkedReason } from "./process-requests.ts";
 
 /** Longest chain of in-process parents followed to its root; a longer one is cut there. */
 const chainHopsMax = 64;
@@ -34,6 +35,8 @@ export interface Hop {
   /** After this time on the room's clock a missing client side is not waited for. */
   readonly settleAtNs: number;
   settled: boolean;
+  /** The parent will be told by an answer that is still to come. */
+  awaits: boolean;
   /** Trace id, four signed 32-bit lanes, highest first; undefined until it is final. */
   trace: Int32Array | undefined;
   /** Sides not finished yet. */
@@ -55,13 +58,23 @@ export class HopSide implements OpenRequest, OpenCall {
   alone = true;
   openAt = -1;
   /** Where this side is counted among the open requests and calls of its process; undefined where threads are unknown. */
-  requests: ProcessRequests<HopSide> | undefined = undefined;
+  requests: ProcessRequests<HopSide, HopSide> | undefined = undefined;
+  /** Client: what the event loop was about at the call; a guess. */
+  cause: LoopCause<HopSide> | undefined = undefined;
+  /** Client: why the parent was drawn, or why none was. */
+  link: LinkReason | UnlinkedReason | "" = "";
+  /** Server: the first bytes of the answer were seen on their way out. */
+  isAnswerSeen = false;
+  /** Server: see `OpenRequest`. */
+  readerTid = 0;
   /** Another sight of the same end came first; this one makes no span. */
   readonly repeated: boolean;
   /** Boot-time nanoseconds; known once finished. */
   endNs = 0;
   /** On the room's clock: when it is sent at the latest. */
   sendAtNs = 0;
+  /** On the room's clock: until when it waits for a parent that is told by an answer. */
+  decideAtNs = 0;
   /** In the room's queue of sides that wait. */
   queued = false;
   /** Cut by the end of its connection, the time of which is not told yet. */

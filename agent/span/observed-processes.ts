@@ -8,7 +8,7 @@
 import type { ProcessSeen } from "../../server/model/capture-event.ts";
 import type { Attribute, Resource } from "../../server/model/span-batch.ts";
 import type { HopSide } from "./hop.ts";
-import { ProcessRequests } from "./process-requests.ts";
+import { type CallParent, ProcessRequests } from "./process-requests.ts";
 import { type AgentSurroundings, parseOtelResourceAttributes, serviceName } from "./service-name.ts";
 
 /** Processes known at one time; beyond, the one known longest is forgotten. */
@@ -19,7 +19,7 @@ const KEPT_AFTER_EXIT_NS = 5e9;
 
 interface ObservedProcess {
   resource: Resource | undefined;
-  requests: ProcessRequests<HopSide>;
+  requests: ProcessRequests<HopSide, HopSide>;
   startNs: number;
 }
 
@@ -32,12 +32,15 @@ export interface ProcessSetting extends AgentSurroundings {
 /** Processes by id. */
 export class ObservedProcesses {
   readonly #setting: ProcessSetting;
+  readonly #decided: (call: HopSide, parent: CallParent<HopSide>) => void;
   readonly #byPid = new Map<number, ObservedProcess>();
   readonly #byName = new Map<string, Resource>();
   readonly #exited: { pid: number; process: ObservedProcess; forgetAtNs: number }[] = [];
 
-  constructor(setting: ProcessSetting) {
+  /** @param decided Is told of calls whose parent was not known when they started. */
+  constructor(setting: ProcessSetting, decided: (call: HopSide, parent: CallParent<HopSide>) => void) {
     this.#setting = setting;
+    this.#decided = decided;
   }
 
   /** Processes known now. */
@@ -52,6 +55,7 @@ export class ObservedProcesses {
     const process = same ?? this.#add(event.pid);
     process.startNs = event.startNs;
     process.requests.allowThreadProof(event.language !== "go" && event.language !== "node");
+    process.requests.allowLoops(event.language === "native");
     const resource = resourceOf(event, this.#setting);
     // The same program seen twice keeps its object.
     if (process.resource === undefined || !sameResource(process.resource, resource)) process.resource = resource;
@@ -87,7 +91,7 @@ export class ObservedProcesses {
   }
 
   /** Open requests and calls of a process; undefined where the process is not known by id. */
-  requests(pid: number): ProcessRequests<HopSide> | undefined {
+  requests(pid: number): ProcessRequests<HopSide, HopSide> | undefined {
     return pid === 0 ? undefined : (this.#byPid.get(pid) ?? this.#add(pid)).requests;
   }
 
@@ -103,7 +107,11 @@ export class ObservedProcesses {
         break;
       }
     }
-    const process: ObservedProcess = { resource: undefined, requests: new ProcessRequests<HopSide>(), startNs: 0 };
+    const process: ObservedProcess = {
+      resource: undefined,
+      requests: new ProcessRequests<HopSide, HopSide>(this.#decided),
+      startNs: 0,
+    };
     this.#byPid.set(pid, process);
     return process;
   }

@@ -5,20 +5,24 @@
  * until another one is open beside it, and never again after that. A finished request is nobody's parent. One that
  * ended without an answer counts as open beside those of the next ten seconds: its handler may not know yet.
  *
- * Two rules may draw a parent. *Alone*: one server request is open in the whole process, none was open beside it
- * since it started, its answer has not begun, and calls to the same target are not also made while none is open
- * (timers, workers). *Own thread*: the process was seen to serve each request on one thread from read to answer, and
- * the calling thread has exactly one request open, which it read itself. Where the second is proven it is the only
- * one, so that background threads draw nothing.
+ * Rules that may draw a parent, first that applies:
+ * - *Own thread*: the process was seen to serve each request on one thread, or goroutine, from read to answer, and the
+ *   calling one has exactly one request open, which it read itself; or was started by one that has, and calls for the
+ *   first time. Where this is proven nothing else draws, so that background threads draw nothing.
+ * - *Loop*: what the event loop did last (see `LoopCauses`), where answers were seen to be written for what it says.
+ * - *Task*: a task of asyncio made the call; the request that the same task answers is its parent. So it is decided late.
+ * - *Alone*: one server request is open in the whole process, none was open beside it since it started, its answer has
+ *   not begun, and calls to the same target are not also made while none is open (timers, workers).
+ *
+ * Each rule but the last must prove itself (`Evidence`) on requests that overlap: one served alone looks right on any.
  */
 
+import type { WorkUnit } from "../../server/model/capture-event.ts";
 import type { MessageMark } from "../protocol/exchange.ts";
+import { Evidence } from "./evidence.ts";
+import type { LoopCause } from "./loop-causes.ts";
 import { NumberMap } from "./number-map.ts";
 
-/** Overlapping requests looked at before threads are trusted, and how many are needed at least. */
-const EVIDENCE_WINDOW = 200;
-const EVIDENCE_AT_LEAST = 20;
-const EVIDENCE_SHARE = 0.98;
 /** Targets a process calls whose calls are told apart; the one seen first is forgotten beyond. */
 const targetsMax = 512;
 /** Share of calls to a target with no request open above which calls to it are taken for background work. */
@@ -26,6 +30,37 @@ const BACKGROUND_SHARE = 0.02;
 const TARGET_CALLS_HALVED_AT = 1000;
 /** How long a request that got no answer, since its client gave up, may still be worked on unseen. */
 const ABANDONED_NS = 10e9;
+/** Calls of tasks that wait for the answer that tells their parent; beyond, the oldest has none. */
+const undecidedMax = 4096;
+/** Goroutines and tasks remembered; beyond, all are forgotten. */
+const unitsMax = 65_536;
+
+/** Why a parent was drawn. `thread` is also the lone request's. */
+export type LinkReason = "thread" | "goroutine" | "goroutine-start" | "loop" | "loop-order" | "proxy-loop" | "task";
+
+/** Why none was drawn. */
+export type UnlinkedReason =
+  | "no_open_request"
+  | "several_open_requests"
+  | "self_check"
+  | "unit_serves_none"
+  | "cause_unknown"
+  | "also_called_outside"
+  | "connection_unread"
+  | "task_answers_none"
+  | "undecided";
+
+/** Parent of a call, or why there is none (yet: `undecided`). */
+export type CallParent<Request> =
+  | { readonly request: Request; readonly reason: LinkReason }
+  | { readonly request: undefined; readonly reason: UnlinkedReason };
+
+/** What is known of the moment of a call beside its thread. */
+export interface CallMoment<Request> {
+  readonly work: WorkUnit;
+  /** What the event loop was about; undefined where that is not known or there is none. */
+  readonly cause: LoopCause<Request> | undefined;
+}
 
 /** A server request while it is open. */
 export interface OpenRequest {
@@ -36,6 +71,8 @@ export interface OpenRequest {
   openAt: number;
   /** The first byte of its answer was seen. */
   readonly answering: boolean;
+  /** Thread or goroutine that read it. */
+  readonly readerTid: number;
 }
 
 /** A client call while it is open. */
@@ -50,27 +87,45 @@ interface ThreadState<Request> {
   only: Request | undefined;
 }
 
+interface UndecidedCall<Call> {
+  readonly call: Call;
+  readonly task: number;
+  readonly startNs: number;
+}
+
 interface TargetCalls {
   inside: number;
   outside: number;
 }
 
 /** The server requests and client calls one process has open, and what its past says about its threads. */
-export class ProcessRequests<Request extends OpenRequest> {
+export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall = OpenCall> {
   /** In no order; each knows its place. */
   readonly #open: Request[] = [];
   readonly #threads = new NumberMap<ThreadState<Request>>();
   readonly #targets = new Map<number, TargetCalls>();
-  readonly #evidence = new Uint8Array(EVIDENCE_WINDOW);
+  readonly #threadEvidence = new Evidence();
+  readonly #loopEvidence = new Evidence();
+  readonly #orderEvidence = new Evidence();
+  readonly #taskEvidence = new Evidence();
+  readonly #decided: (call: Call, parent: CallParent<Request>) => void;
+  #undecided: UndecidedCall<Call>[] = [];
+  /** When a task answered last. */
+  #answeredNs = new NumberMap<number>();
+  /** The request a goroutine was started for, known by its first call; null where it was none. */
+  #startedFor = new NumberMap<Request | null>();
   #threadsMayBeProven = false;
-  #evidenceCount = 0;
-  #evidenceGood = 0;
+  #hasGoroutines = false;
+  #loopsAreAllowed = false;
   /** Open connections on which the process is asked things that are not read. */
   #unreadConnections = 0;
   /** Boot time until which a request that got no answer may still be worked on. */
   #abandonedUntilNs = 0;
-  /** Requests still to pass before a thread seen with two things at once is forgotten. */
-  #disproved = 0;
+
+  /** @param decided Is told of a call that was `undecided` when it started. */
+  constructor(decided: (call: Call, parent: CallParent<Request>) => void) {
+    this.#decided = decided;
+  }
 
   /**
    * @param allowed False for runtimes that move work between threads or share one thread among requests (Go, Node):
@@ -80,13 +135,23 @@ export class ProcessRequests<Request extends OpenRequest> {
     this.#threadsMayBeProven = allowed;
   }
 
+  /** @param allowed True for runtimes whose threads may be event loops that tell nothing of themselves. */
+  allowLoops(allowed: boolean): void {
+    this.#loopsAreAllowed = allowed;
+  }
+
+  /** Whether a thread of the process may be looked at as an event loop. */
+  mayBeLoop(work: WorkUnit): boolean {
+    return work.kind === "loop" || (work.kind === "" && this.#loopsAreAllowed);
+  }
+
   /** Server requests open now. */
   get openRequests(): number {
     return this.#open.length;
   }
 
   requestStarted(request: Request): void {
-    const thread = this.#thread(request.request.tid);
+    const thread = this.#thread(request.readerTid);
     if (this.#unreadConnections > 0 || request.request.startNs < this.#abandonedUntilNs) request.alone = false;
     const [first] = this.#open;
     if (first !== undefined) {
@@ -96,21 +161,38 @@ export class ProcessRequests<Request extends OpenRequest> {
     request.openAt = this.#open.push(request) - 1;
     if (thread === undefined) return;
     // A thread that waits for a call, or serves a request, and reads another one is an event loop.
-    if (thread.openRequests > 0 || thread.openCalls > 0) this.#disproved = EVIDENCE_WINDOW;
+    if (thread.openRequests > 0 || thread.openCalls > 0) this.#threadEvidence.disprove();
     thread.only = thread.openRequests === 0 ? request : undefined;
     thread.openRequests += 1;
+  }
+
+  /**
+   * The first bytes of the answer are sent.
+   *
+   * @param moment What the sender is about.
+   * @param byAnswer What the loop is about goes on with the answer to a call: only then is it worth something as a check,
+   *   since an answer without any call is written right by any rule.
+   */
+  answerSent(request: Request, moment: CallMoment<Request>, byAnswer: boolean, nowNs: number): void {
+    const { work, cause } = moment;
+    if (work.kind === "task") this.#answeredByTask(request, work.origin, nowNs);
+    else if (!request.alone && cause !== undefined && (byAnswer || cause.request !== request))
+      this.#evidenceOf(cause).learn(cause.request === request);
   }
 
   /** @param answer Mark of the response. */
   requestFinished(request: Request, answer: MessageMark): void {
     if (!this.#take(request)) return;
-    const tid = request.request.tid;
+    const tid = request.readerTid;
     const thread = this.#threads.get(tid);
-    if (thread !== undefined && answer.tid === tid && thread.openCalls > 0) this.#disproved = EVIDENCE_WINDOW;
+    if (thread !== undefined && answer.tid === tid && thread.openCalls > 0) this.#threadEvidence.disprove();
     this.#leaveThread(request, thread);
+    this.#giveUpUndecided();
     // A request served alone would look the same on an event loop: only overlapping ones are evidence.
     if (request.alone || tid === 0) return;
-    this.#learn(answer.tid === tid && answer.lastTid === tid && request.request.lastTid === tid);
+    // Goroutines of net/http watch the connection meanwhile, and may read the first byte of the next request.
+    const isReader = this.#hasGoroutines || (request.request.tid === tid && request.request.lastTid === tid);
+    this.#threadEvidence.learn(answer.tid === tid && answer.lastTid === tid && isReader);
   }
 
   /**
@@ -121,7 +203,8 @@ export class ProcessRequests<Request extends OpenRequest> {
    */
   requestAbandoned(request: Request, nowNs: number): void {
     if (!this.#take(request)) return;
-    this.#leaveThread(request, this.#threads.get(request.request.tid));
+    this.#leaveThread(request, this.#threads.get(request.readerTid));
+    this.#giveUpUndecided();
     this.#abandonedUntilNs = nowNs + ABANDONED_NS;
     for (const open of this.#open) open.alone = false;
   }
@@ -131,11 +214,13 @@ export class ProcessRequests<Request extends OpenRequest> {
    *
    * @param target Hash of where the call goes and what it asks.
    */
-  callStarted(call: OpenCall, target: number): Request | undefined {
+  callStarted(call: Call, target: number, moment: CallMoment<Request>): CallParent<Request> {
     const tid = call.request.tid;
+    const { work } = moment;
+    if (work.kind === "goroutine") this.#hasGoroutines = true;
     const thread = this.#thread(tid);
-    const background = this.#isBackground(target);
-    const parent = this.#ownThread(tid, thread) ?? (background || this.threadsProven ? undefined : this.#alone());
+    const isBackground = this.#isBackground(target);
+    const parent = this.#parentOf(call, thread, moment, isBackground);
     if (thread !== undefined) thread.openCalls += 1;
     return parent;
   }
@@ -164,12 +249,94 @@ export class ProcessRequests<Request extends OpenRequest> {
 
   /** Each request was served by the thread that read it, often enough, and nothing spoke against it. */
   get threadsProven(): boolean {
-    return (
-      this.#threadsMayBeProven &&
-      this.#disproved === 0 &&
-      this.#evidenceCount >= EVIDENCE_AT_LEAST &&
-      this.#evidenceGood >= EVIDENCE_SHARE * Math.min(this.#evidenceCount, EVIDENCE_WINDOW)
+    return (this.#threadsMayBeProven || this.#hasGoroutines) && this.#threadEvidence.isProven;
+  }
+
+  #parentOf(
+    call: Call,
+    thread: ThreadState<Request> | undefined,
+    moment: CallMoment<Request>,
+    isBackground: boolean,
+  ): CallParent<Request> {
+    const { work, cause } = moment;
+    const tid = call.request.tid;
+    if (this.threadsProven) {
+      const own = this.#ownThread(tid, thread);
+      if (own !== undefined) return { request: own, reason: work.kind === "goroutine" ? "goroutine" : "thread" };
+      const starter = work.kind === "goroutine" ? this.#starter(tid, work.origin) : undefined;
+      if (starter !== undefined) return { request: starter, reason: "goroutine-start" };
+      return none(tid === 0 ? "cause_unknown" : "unit_serves_none");
+    }
+    const isGuess = cause !== undefined && cause.request.openAt >= 0;
+    if (isGuess && this.#evidenceOf(cause).isProven) return { request: cause.request, reason: loopReason(work, cause) };
+    const alone = isBackground ? undefined : this.#alone();
+    if (alone !== undefined) return { request: alone, reason: "thread" };
+    if (this.#open.length === 0) return none("no_open_request");
+    if (work.kind === "task") return work.origin === 0 ? none("cause_unknown") : this.#undecide(call, work.origin);
+    if (isGuess) return none("self_check");
+    if (work.kind === "loop") return none("cause_unknown");
+    if (this.#open.length > 1) return none("several_open_requests");
+    return none(
+      isBackground
+        ? "also_called_outside"
+        : this.#unreadConnections > 0
+          ? "connection_unread"
+          : "several_open_requests",
     );
+  }
+
+  #evidenceOf(cause: LoopCause<Request>): Evidence {
+    return cause.byOrder ? this.#orderEvidence : this.#loopEvidence;
+  }
+
+  /** The request that the goroutine's starter had open when the goroutine first called: later it may have another. */
+  #starter(goroutine: number, starter: number): Request | undefined {
+    let request = this.#startedFor.get(goroutine);
+    if (request === undefined) {
+      request = this.#ownThread(starter, this.#threads.get(starter)) ?? null;
+      if (this.#startedFor.size >= unitsMax) this.#startedFor = new NumberMap();
+      this.#startedFor.set(goroutine, request);
+    }
+    return request !== null && request.openAt >= 0 ? request : undefined;
+  }
+
+  #undecide(call: Call, task: number): CallParent<Request> {
+    const oldest = this.#undecided.length >= undecidedMax ? this.#undecided.shift() : undefined;
+    if (oldest !== undefined) this.#decided(oldest.call, none("undecided"));
+    this.#undecided.push({ call, task, startNs: call.request.startNs });
+    return none("undecided");
+  }
+
+  /** A task answers a request: its calls since the request came, and since it answered another one, were made for it. */
+  #answeredByTask(request: Request, task: number, nowNs: number): void {
+    const lastNs = task === 0 ? 0 : (this.#answeredNs.get(task) ?? 0);
+    const startNs = request.request.startNs;
+    // A task that answers requests which overlap hands out work for others: what it calls for whom is not to be told.
+    if (!request.alone) this.#taskEvidence.learn(task !== 0 && startNs >= lastNs);
+    if (task === 0) return;
+    if (this.#answeredNs.size >= unitsMax) this.#answeredNs = new NumberMap();
+    this.#answeredNs.set(task, nowNs);
+    if (!this.#undecided.some((undecided) => undecided.task === task)) return;
+    const parent: CallParent<Request> = this.#taskEvidence.isProven ? { request, reason: "task" } : none("self_check");
+    const kept: UndecidedCall<Call>[] = [];
+    for (const undecided of this.#undecided) {
+      if (undecided.task !== task || undecided.startNs < startNs || undecided.startNs < lastNs) kept.push(undecided);
+      else this.#decided(undecided.call, parent);
+    }
+    this.#undecided = kept;
+  }
+
+  /** Calls that were made before any of the open requests came will not be told by their answers. */
+  #giveUpUndecided(): void {
+    if (this.#undecided.length === 0) return;
+    let oldestNs = Number.POSITIVE_INFINITY;
+    for (const { request } of this.#open) oldestNs = Math.min(oldestNs, request.startNs);
+    let count = 0;
+    for (const { startNs } of this.#undecided) {
+      if (startNs >= oldestNs) break;
+      count++;
+    }
+    for (const { call } of this.#undecided.splice(0, count)) this.#decided(call, none("task_answers_none"));
   }
 
   /** Takes a request out of the open ones; false where it is not among them. */
@@ -189,12 +356,14 @@ export class ProcessRequests<Request extends OpenRequest> {
     if (thread === undefined) return;
     thread.openRequests -= 1;
     if (thread.only === request) thread.only = undefined;
-    this.#forgetIdle(request.request.tid, thread);
+    this.#forgetIdle(request.readerTid, thread);
   }
 
   #ownThread(tid: number, thread: ThreadState<Request> | undefined): Request | undefined {
     if (thread === undefined || !this.threadsProven || thread.openRequests !== 1) return undefined;
-    return thread.only?.request.lastTid === tid ? thread.only : undefined;
+    return thread.only?.readerTid === tid && (this.#hasGoroutines || thread.only.request.lastTid === tid)
+      ? thread.only
+      : undefined;
   }
 
   #alone(): Request | undefined {
@@ -225,17 +394,6 @@ export class ProcessRequests<Request extends OpenRequest> {
     return calls.outside > BACKGROUND_SHARE * total;
   }
 
-  #learn(good: boolean): void {
-    const at = this.#evidenceCount % EVIDENCE_WINDOW;
-    if (this.#evidenceCount >= EVIDENCE_WINDOW) this.#evidenceGood -= this.#evidence[at] as number;
-    this.#evidence[at] = good ? 1 : 0;
-    if (good) this.#evidenceGood += 1;
-    this.#evidenceCount += 1;
-    // The counter stays below twice the window, and its remainder names the oldest entry.
-    if (this.#evidenceCount === 2 * EVIDENCE_WINDOW) this.#evidenceCount = EVIDENCE_WINDOW;
-    if (this.#disproved > 0) this.#disproved -= 1;
-  }
-
   #thread(tid: number): ThreadState<Request> | undefined {
     if (tid === 0) return undefined;
     let thread = this.#threads.get(tid);
@@ -249,4 +407,13 @@ export class ProcessRequests<Request extends OpenRequest> {
   #forgetIdle(tid: number, thread: ThreadState<Request>): void {
     if (thread.openRequests === 0 && thread.openCalls === 0) this.#threads.delete(tid);
   }
+}
+
+function none(reason: UnlinkedReason): { readonly request: undefined; readonly reason: UnlinkedReason } {
+  return { request: undefined, reason };
+}
+
+function loopReason(work: WorkUnit, cause: LoopCause<unknown>): LinkReason {
+  if (work.kind !== "loop") return "proxy-loop";
+  return cause.byOrder ? "loop-order" : "loop";
 }

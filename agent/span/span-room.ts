@@ -6,7 +6,13 @@
  * never changes after it was sent, and a parent is drawn only to a span of the same trace.
  */
 
-import type { ClockOffset, ProcessSeen } from "../../server/model/capture-event.ts";
+import type {
+  ClockOffset,
+  ProcessSeen,
+  SocketConnecting,
+  SocketSlice,
+  WorkUnit,
+} from "../../server/model/capture-event.ts";
 import type { Resource } from "../../server/model/span-batch.ts";
 import { EMPTY_SPAN, type SpanToAppend } from "../../server/model/span-batch-builder.ts";
 import type { Connection, ConnectionSink } from "../connection/connection-sink.ts";
@@ -14,17 +20,22 @@ import type { Exchange, MessageMark } from "../protocol/exchange.ts";
 import type { FinishedSpanSink } from "./finished-span.ts";
 import { firstUnsettled, type Hop, HopSide } from "./hop.ts";
 import { HopTable } from "./hop-table.ts";
+import { type LoopCause, LoopCauses } from "./loop-causes.ts";
 import { hashMessage, hashText, hashTuple, type Lanes, lanesKey } from "./message-identity.ts";
 import { ObservedProcesses, type ProcessSetting } from "./observed-processes.ts";
-import type { ProcessRequests } from "./process-requests.ts";
+import type { CallParent, ProcessRequests } from "./process-requests.ts";
 import { writeSpanRow } from "./span-row.ts";
 
 /** How long a span waits for the other end of its request: rings are drained every few milliseconds. */
 const LINGER_NS = 250e6;
+/** How long a call waits for the answer that tells whom it was made for. */
+const DECIDE_NS = 30e9;
 /** Sides that may wait at one time; beyond, the one that waited longest is sent as it is. */
 const waitingMax = 65_536;
 /** Exchanges open at one time; beyond, a request is only looked at once it is over. */
 const openExchangesMax = 131_072;
+
+const NO_WORK: WorkUnit = { kind: "", unit: 0, origin: 0 };
 
 /** Why a side of an exchange made no span. */
 export type DropReason =
@@ -60,7 +71,7 @@ interface ConnectionState {
   /** Sides whose exchange was cut by the end of the connection, until the time of that is told. */
   cut: HopSide[];
   /** Process that serves on the connection although it cannot be read. */
-  unreadBy: ProcessRequests<HopSide> | undefined;
+  unreadBy: ProcessRequests<HopSide, HopSide> | undefined;
 }
 
 /** Makes spans from exchanges. Driven by one thread; `tick` must be called every few milliseconds. */
@@ -69,6 +80,12 @@ export class SpanRoom implements ConnectionSink {
   readonly #processes: ObservedProcesses;
   readonly #hops = new HopTable(LINGER_NS);
   readonly #connections = new WeakMap<Connection, ConnectionState>();
+  /** The same by number of the sight, of those that live. */
+  readonly #bySocket = new Map<number, ConnectionState>();
+  readonly #loops = new LoopCauses<HopSide>();
+  /** What the slice under way was made by, and, where it is sent, what for. */
+  #work: WorkUnit = NO_WORK;
+  #cause: LoopCause<HopSide> | undefined;
   #openExchanges = 0;
   #waiting: HopSide[] = [];
   #waitingHead = 0;
@@ -88,7 +105,7 @@ export class SpanRoom implements ConnectionSink {
   /** @param sink Receives the spans. @param setting Facts about the host, for resources and names. */
   constructor(sink: FinishedSpanSink, setting: ProcessSetting) {
     this.#sink = sink;
-    this.#processes = new ObservedProcesses(setting);
+    this.#processes = new ObservedProcesses(setting, (call, parent) => this.#decided(call, parent));
   }
 
   setClockOffset(offset: ClockOffset): void {
@@ -125,6 +142,42 @@ export class SpanRoom implements ConnectionSink {
     this.#processes.eventsLost();
   }
 
+  /** A process begins to connect. */
+  connecting({ socket, tid, pid, work }: SocketConnecting): void {
+    if (this.#processes.requests(pid)?.mayBeLoop(work)) this.#loops.connecting(socket, tid, work);
+  }
+
+  /** A slice of a socket is about to be read: what it makes start was made by its thread. `sliceRead` follows. */
+  sliceSeen(slice: SocketSlice): void {
+    this.#work = slice.work ?? NO_WORK;
+    this.#cause = undefined;
+    const state = this.#bySocket.get(slice.socket);
+    const isLoop = this.#processes.requests(slice.pid)?.mayBeLoop(this.#work) === true;
+    if (slice.direction === 1) {
+      if (isLoop) this.#loops.received(slice.tid, this.#work, causeOfCalls(state));
+      return;
+    }
+    const open = state?.open[0]?.sides[0];
+    if (open?.kind === "server") {
+      if (open.isAnswerSeen) return;
+      open.isAnswerSeen = true;
+      const cause = isLoop ? this.#loops.current(slice.tid, this.#work) : undefined;
+      const byAnswer = isLoop && this.#loops.isByAnswer(slice.tid);
+      open.requests?.answerSent(open, { work: this.#work, cause }, byAnswer, slice.timeNs);
+    } else if (isLoop) this.#cause = this.#loops.sent(slice.socket, slice.tid, this.#work);
+  }
+
+  /** The slice was read. */
+  sliceRead(slice: SocketSlice): void {
+    if (slice.direction === 1) {
+      const open = this.#bySocket.get(slice.socket)?.open;
+      const side = open?.length === 1 ? open[0]?.sides[0] : undefined;
+      if (side?.kind === "server" && side.requests?.mayBeLoop(this.#work)) this.#loops.isAbout(slice.tid, side);
+    }
+    this.#work = NO_WORK;
+    this.#cause = undefined;
+  }
+
   exchangeStarted(connection: Connection, exchange: Exchange): void {
     if (exchange.request === undefined || this.#openExchanges >= openExchangesMax) return;
     const sides = this.#join(connection, exchange, exchange.request);
@@ -157,6 +210,8 @@ export class SpanRoom implements ConnectionSink {
   }
 
   connectionClosed(connection: Connection, timeNs: number): void {
+    this.#loops.closed(connection.socket);
+    this.#bySocket.delete(connection.socket);
     const state = this.#connections.get(connection);
     if (state === undefined) return;
     // A parser that failed may have left some.
@@ -184,7 +239,7 @@ export class SpanRoom implements ConnectionSink {
   tick(nowNs: number): void {
     this.#nowNs = nowNs;
     for (let hop = this.#hops.lingered(nowNs); hop !== undefined; hop = this.#hops.lingered(nowNs)) {
-      this.#settle(hop);
+      if (!hop.awaits) this.#settle(hop);
       if (hop.openSides === 0) this.#hops.forget(hop);
     }
     this.#sendOverdue(nowNs);
@@ -193,7 +248,7 @@ export class SpanRoom implements ConnectionSink {
 
   /** Sends everything that waits, as it is. */
   flush(): void {
-    this.#sendOverdue(Number.POSITIVE_INFINITY);
+    while (this.#waiting[this.#waitingHead] !== undefined) this.#sendOldest();
   }
 
   ledger(): SpanLedger {
@@ -252,18 +307,38 @@ export class SpanRoom implements ConnectionSink {
     side.requests = this.#processes.requests(side.pid);
     if (side.requests === undefined) return;
     if (side.kind === "server") {
+      side.readerTid = this.#work.kind === "goroutine" ? side.request.lastTid : side.request.tid;
       side.requests.requestStarted(side);
       return;
     }
     const target = hashText(side.exchange.endpoint, this.#connection(side.connection).serverSeed);
-    const parent = side.requests.callStarted(side, target);
+    side.cause = this.#cause;
+    const parent = side.requests.callStarted(side, target, { work: this.#work, cause: this.#cause });
+    this.#link(side, parent);
+    side.hop.awaits = parent.reason === "undecided" && side.hop.trace === undefined;
+  }
+
+  #link(side: HopSide, parent: CallParent<HopSide>): void {
+    const { hop } = side;
+    const isOwn = parent.request?.hop === hop;
+    side.link = isOwn ? "no_open_request" : parent.reason;
     // A trace that was sent already stays as it is.
-    if (side.hop.trace === undefined && parent !== undefined && parent.hop !== side.hop) side.hop.parent = parent;
+    if (hop.trace === undefined && parent.request !== undefined && !isOwn) hop.parent = parent.request;
+  }
+
+  /** It is known whom a call was made for, or that it never will be. */
+  #decided(side: HopSide, parent: CallParent<HopSide>): void {
+    const { hop } = side;
+    if (!hop.awaits) return;
+    hop.awaits = false;
+    this.#link(side, parent);
+    this.#settle(hop);
   }
 
   /** A hop whose client was seen, or that carried a context, cannot get another parent. */
   #settleBySight(hop: Hop | undefined): void {
-    if (hop !== undefined && !hop.settled && (hop.client !== undefined || hop.context !== undefined)) this.#settle(hop);
+    if (hop !== undefined && !hop.settled && !hop.awaits && (hop.client !== undefined || hop.context !== undefined))
+      this.#settle(hop);
   }
 
   #settle(hop: Hop): void {
@@ -291,6 +366,7 @@ export class SpanRoom implements ConnectionSink {
   #finish(side: HopSide, endNs: number): void {
     side.endNs = endNs;
     side.sendAtNs = this.#nowNs + LINGER_NS;
+    side.decideAtNs = this.#nowNs + DECIDE_NS;
     if (this.#sendIfSettled(side)) return;
     side.queued = true;
     this.#waiting.push(side);
@@ -327,18 +403,22 @@ export class SpanRoom implements ConnectionSink {
   #sendOverdue(nowNs: number): void {
     for (let side = this.#waiting[this.#waitingHead]; side !== undefined; side = this.#waiting[this.#waitingHead]) {
       if (!side.sent && side.sendAtNs > nowNs) break;
-      this.#sendOldest();
+      if (!side.sent && side.decideAtNs > nowNs && firstUnsettled(side.hop)?.awaits) this.#waitOn(side, nowNs);
+      else this.#sendOldest();
     }
+  }
+
+  /** Puts the oldest side to the end of the queue: the answer that tells its parent is still to come. */
+  #waitOn(side: HopSide, nowNs: number): void {
+    this.#leaveQueue();
+    side.sendAtNs = nowNs + LINGER_NS;
+    this.#waiting.push(side);
   }
 
   #sendOldest(): void {
     const side = this.#waiting[this.#waitingHead];
     if (side === undefined) return;
-    this.#waitingHead += 1;
-    if (this.#waitingHead > 1024 && this.#waitingHead * 2 > this.#waiting.length) {
-      this.#waiting = this.#waiting.slice(this.#waitingHead);
-      this.#waitingHead = 0;
-    }
+    this.#leaveQueue();
     if (side.sent) return;
     this.#excuseByLoss(side);
     const reason = dropReason(side);
@@ -347,6 +427,14 @@ export class SpanRoom implements ConnectionSink {
       side.sent = true;
       this.#waitingCount -= 1;
       this.#drop(reason, 1);
+    }
+  }
+
+  #leaveQueue(): void {
+    this.#waitingHead += 1;
+    if (this.#waitingHead > 1024 && this.#waitingHead * 2 > this.#waiting.length) {
+      this.#waiting = this.#waiting.slice(this.#waitingHead);
+      this.#waitingHead = 0;
     }
   }
 
@@ -389,6 +477,7 @@ export class SpanRoom implements ConnectionSink {
         unreadBy: undefined,
       };
       this.#connections.set(connection, state);
+      this.#bySocket.set(connection.socket, state);
     }
     return state;
   }
@@ -396,6 +485,14 @@ export class SpanRoom implements ConnectionSink {
   #drop(reason: DropReason, count: number): void {
     this.#dropped.set(reason, (this.#dropped.get(reason) ?? 0) + count);
   }
+}
+
+/** What the calls open on a connection were made for, where that is one thing. */
+function causeOfCalls(state: ConnectionState | undefined): LoopCause<HopSide> | undefined {
+  const first = state?.open[0]?.sides[0];
+  if (state === undefined || first?.kind !== "client") return undefined;
+  for (const { sides } of state.open) if (sides[0]?.cause?.request !== first.cause?.request) return undefined;
+  return first.cause;
 }
 
 function dropReason(side: HopSide): DropReason | undefined {

@@ -78,7 +78,7 @@ function writeParent(side: HopSide, row: SpanToAppend): void {
     row.linkReason = hop.joinedBy;
   } else if (side.kind === "client" && hop.parent !== undefined) {
     row.parentSpanId = spanId(hop.parent.hop, ID_SERVER_SPAN);
-    row.linkReason = "thread";
+    row.linkReason = side.link;
   } else {
     row.parentSpanId = 0n;
     row.linkReason = "";
@@ -118,6 +118,9 @@ function attributesOf(side: HopSide, error: string): Attribute[] {
   // A looked-up owner is weaker evidence than the running task: say how it was found.
   if (connection.sight !== "end" && owner !== undefined) {
     attributes.push({ key: "thalweg.owner_by", kind: "s", value: owner.ownerBy });
+  }
+  if (side.hop.context === undefined && kind === "client" && side.hop.parent === undefined && side.link !== "") {
+    attributes.push({ key: "thalweg.unlinked", kind: "s", value: side.link });
   }
   if (connection.joinedLate) attributes.push({ key: "thalweg.joined_late", kind: "b", value: "true" });
   return attributes;

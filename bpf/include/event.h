@@ -17,11 +17,28 @@
 #define ARGUMENT_BYTES_MAX 512
 
 enum event_kind {
-	EVENT_SLICE = 1, /* data ring; all others: control ring */
+	EVENT_SLICE = 1, /* data ring; all others but EVENT_CONNECT: control ring */
 	EVENT_OPEN = 2,
 	EVENT_CLOSE = 3,
 	EVENT_EXEC = 4,
 	EVENT_EXIT = 5,
+	EVENT_CONNECT = 6, /* data ring, so that it stands in order among the thread's slices */
+};
+
+/* What runs on a thread, where the agent has a recipe for it. */
+enum unit_kind {
+	UNIT_NONE = 0,
+	UNIT_LOOP = 1, /* unit: turn of libuv's loop; origin: 2 * reads of the task + 1 among its events */
+	UNIT_GOROUTINE = 2, /* unit: its number; origin: that of the goroutine that started it */
+	UNIT_TASK = 3, /* unit: address of asyncio's task; origin: of the outermost one that awaits it */
+	UNIT_BY_THREAD = 255, /* of a recipe: each thread has one of its own */
+};
+
+/* How to find the unit in a process or thread. What the numbers mean depends on the kind. */
+struct unit_recipe {
+	__u32 kind;
+	__u32 offsets[7];
+	__u64 addresses[4];
 };
 
 enum end_role {
@@ -39,7 +56,8 @@ enum end_role {
 struct event_head {
 	__u8 kind;
 	__u8 flags;
-	__u16 reserved;
+	__u8 unit_kind; /* slice and connect: kind of their unit */
+	__u8 reserved;
 	__u32 pid; /* process in the agent's pid namespace; 0 where it has none there */
 	__u64 time_ns; /* CLOCK_BOOTTIME */
 	__u64 cookie; /* of the socket; 0 for exec and exit */
@@ -47,7 +65,7 @@ struct event_head {
 
 /*
  * One call's bytes. `copied` of `total` follow the header. An EVENT_EXEC has this form too: its bytes
- * are the new program's arguments, each ended by NUL; `seq` is 0.
+ * are the new program's arguments, each ended by NUL; `seq` is 0. So has an EVENT_CONNECT, without bytes.
  */
 struct slice_event {
 	struct event_head head;
@@ -55,6 +73,8 @@ struct slice_event {
 	__u32 seq; /* TCP sequence number of the first byte */
 	__u32 total;
 	__u32 copied;
+	__u64 unit;
+	__u64 origin;
 };
 
 /* The first call on a socket. Addresses are IPv6, IPv4 as ::ffff:a.b.c.d, in network order. */
@@ -93,7 +113,7 @@ struct probe_counters {
 	__u64 calls_lost_nested; /* the processor's scratch area was taken */
 	__u64 control_seen;
 	__u64 control_submitted;
-	__u64 control_lost;
+	__u64 control_lost; /* connects among them: their ring is another, their count this one */
 	__u64 payload_faults; /* submitted with less payload than wanted: page not present */
 	__u64 payload_unreachable; /* submitted without payload: sendfile, io_uring, 32-bit task, several messages */
 	__u64 calls_excluded; /* own traffic, not part of calls_seen */
@@ -102,14 +122,21 @@ struct probe_counters {
 _Static_assert(sizeof(struct event_head) == 24, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct event_head, kind) == 0, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct event_head, flags) == 1, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct event_head, unit_kind) == 2, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct event_head, pid) == 4, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct event_head, time_ns) == 8, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct event_head, cookie) == 16, "mirrored in probe-event.ts");
-_Static_assert(sizeof(struct slice_event) == 40, "mirrored in probe-event.ts");
+_Static_assert(sizeof(struct slice_event) == 56, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct slice_event, tid) == 24, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct slice_event, seq) == 28, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct slice_event, total) == 32, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct slice_event, copied) == 36, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct slice_event, unit) == 40, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct slice_event, origin) == 48, "mirrored in probe-event.ts");
+_Static_assert(sizeof(struct unit_recipe) == 64, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct unit_recipe, kind) == 0, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct unit_recipe, offsets) == 4, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct unit_recipe, addresses) == 32, "mirrored in probe-event.ts");
 _Static_assert(sizeof(struct open_event) == 112, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct open_event, tid) == 24, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct open_event, netns) == 28, "mirrored in probe-event.ts");

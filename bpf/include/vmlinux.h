@@ -31,6 +31,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
@@ -165,6 +166,10 @@ struct mm_struct {
 	unsigned long arg_end;
 };
 
+struct task_io_accounting {
+	u64 syscr; /* absent without CONFIG_TASK_XACCT */
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
@@ -174,6 +179,7 @@ struct task_struct {
 	struct pid *thread_pid;
 	struct signal_struct *signal;
 	u64 start_boottime;
+	struct task_io_accounting ioac;
 	struct mm_struct *mm;
 };
 

@@ -13,6 +13,7 @@
 #include <bpf/bpf_tracing.h>
 #include "event.h"
 #include "call.h"
+#include "unit.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -345,6 +346,7 @@ static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, boo
 	area->event.head.time_ns = bpf_ktime_get_boot_ns();
 	area->event.head.cookie = conn->cookie;
 	area->event.tid = tid_of(task);
+	read_unit(&area->event, task);
 	area->event.seq = seq;
 	area->event.total = ret;
 	area->event.copied = readable ? copy_payload(area, conn, task, ret, direction, count) : 0;
@@ -422,6 +424,34 @@ static __always_inline __u8 end_flags(struct sock *sk, int oldstate, int newstat
 	return flags;
 }
 
+/*
+ * Tells of a connect in order with the thread's slices: what the thread was about then is what the first
+ * write is for, whenever that comes.
+ */
+static __always_inline void say_connecting(struct sock *sk)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct probe_counters *count = own_counters();
+	struct slice_event event = {};
+	struct connection *conn = bpf_sk_storage_get(&connections, sk, 0, 0);
+
+	if (!count || !conn)
+		return;
+	event.head.kind = EVENT_CONNECT;
+	event.head.pid = pid_of(task);
+	if (!event.head.pid || is_excluded(event.head.pid, sk))
+		return;
+	event.head.time_ns = bpf_ktime_get_boot_ns();
+	event.head.cookie = conn->cookie;
+	event.tid = tid_of(task);
+	read_unit(&event, task);
+	__sync_fetch_and_add(&count->control_seen, 1);
+	if (bpf_ringbuf_output(&slices, &event, sizeof(event), BPF_RB_NO_WAKEUP) == 0)
+		__sync_fetch_and_add(&count->control_submitted, 1);
+	else
+		__sync_fetch_and_add(&count->control_lost, 1);
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tcp_state, struct sock *sk, int oldstate, int newstate)
 {
@@ -431,6 +461,7 @@ int BPF_PROG(tcp_state, struct sock *sk, int oldstate, int newstate)
 		return 0;
 	if (newstate == TCP_SYN_SENT) {
 		note_birth(sk, ROLE_CLIENT);
+		say_connecting(sk);
 		return 0;
 	}
 	if (newstate == TCP_ESTABLISHED && oldstate == TCP_SYN_RECV) {

@@ -49,6 +49,29 @@ export interface SocketOpened {
 }
 
 /**
+ * What runs on a thread at the moment of a call, where the rung can see into the process.
+ *
+ * `loop`: `unit` is the number of the turn of libuv's loop; `origin` is twice the number of reads the thread has made of
+ * anything, and one more while the loop hands out events of its descriptors (not timers, immediates, or what follows).
+ * `goroutine`: its number, and that of the goroutine that started it; 0 where the one that waits for the call is not known.
+ * `task`: a task of asyncio, and the outermost task that awaits it; both 0 outside of tasks.
+ */
+export interface WorkUnit {
+  kind: "" | "loop" | "goroutine" | "task";
+  unit: number;
+  origin: number;
+}
+
+/** A process begins to connect. The receiver must not keep the object. */
+export interface SocketConnecting {
+  socket: number;
+  timeNs: number;
+  tid: number;
+  pid: number;
+  work: WorkUnit;
+}
+
+/**
  * Bytes that left (`out`) or reached (`in`) the local end. The receiver must not keep the object or `bytes`.
  *
  * A slice with a `total` of 0 says at which `seq` a direction goes on: sent before its first bytes, where the rung
@@ -68,6 +91,8 @@ export interface SocketSlice {
   tid: number;
   /** Process that made the call; 0 on rungs that do not know it. */
   pid: number;
+  /** Absent on rungs that cannot tell; valid during the call. */
+  work?: WorkUnit;
 }
 
 /** What is known of a process. Only allow-listed variables of its environment are read. */
@@ -94,6 +119,11 @@ export interface ProcessSeen {
 /** Receives everything a rung captures. Calls are synchronous and must not throw. */
 export interface CaptureSink {
   opened(event: SocketOpened): void;
+  /**
+   * Comes before the first slice of the socket, in order among the slices of the thread that connects; before `opened` or
+   * after it, which never comes where the connection fails. Rungs that cannot tell leave it out.
+   */
+  connecting?(event: SocketConnecting): void;
   slice(event: SocketSlice): void;
   /** The owner of an end became known after `opened`. */
   owner(socket: number, end: "local" | "remote", owner: Owner): void;

@@ -1,0 +1,173 @@
+/**
+ * Learns, for each process and thread that opens sockets, how the programs in the kernel find the unit of work that makes
+ * a call, and hands them the recipe.
+ *
+ * Invariants: a recipe is written only after its places looked right in the process's own memory; where they do not, or
+ * the runtime's version is not known, there is none, and the process's calls carry no unit. Trying is bounded: so often a
+ * thread, not sooner than `retryMs` after the last time.
+ */
+
+import { readlinkSync, statSync } from "node:fs";
+import type { Native } from "../../bpf/native.ts";
+import type { ProcessSeen } from "../../server/model/capture-event.ts";
+import { findTasks } from "./asyncio-recipe.ts";
+import { ElfFile } from "./elf-file.ts";
+import { type GoRecipe, readGoRecipe } from "./go-recipe.ts";
+import { eventsPlace, findLoop } from "./libuv-recipe.ts";
+import { UNIT_KIND, UNIT_RECIPE } from "./probe-event.ts";
+import { ProcessMemory } from "./process-memory.ts";
+
+/** Threads that are remembered; beyond, the one known longest is tried again. */
+const threadsMax = 16_384;
+const triesMax = 8;
+const retryMs = 100;
+const programsMax = 256;
+
+interface Learning {
+  tries: number;
+  lastMs: number;
+  isDone: boolean;
+}
+
+/** The two maps the recipes go to. */
+export interface RecipeMaps {
+  readonly processes: number;
+  readonly threads: number;
+}
+
+/** Recipes of the processes of one rung. */
+export class WorkRecipes {
+  readonly #native: Native;
+  readonly #maps: RecipeMaps;
+  readonly #threads = new Map<number, Learning>();
+  /** Of Go programs, and places of libuv's list, both by the program's file; null: not to be had. */
+  readonly #goPrograms = new Map<string, GoRecipe | null>();
+  readonly #eventPlaces = new Map<string, number | null>();
+
+  constructor(native: Native, maps: RecipeMaps) {
+    this.#native = native;
+    this.#maps = maps;
+  }
+
+  /** A thread of the process opened a socket. */
+  opened(process: ProcessSeen, tid: number): void {
+    const { language } = process;
+    if (language !== "node" && language !== "go" && language !== "python") return;
+    // Goroutines run on any thread.
+    const key = language === "go" ? process.pid : tid;
+    let learning = this.#threads.get(key);
+    const nowMs = performance.now();
+    if (learning === undefined) {
+      learning = { tries: 0, lastMs: Number.NEGATIVE_INFINITY, isDone: false };
+      if (this.#threads.size >= threadsMax) this.#threads.clear();
+      this.#threads.set(key, learning);
+    }
+    if (learning.isDone || learning.tries >= triesMax || nowMs - learning.lastMs < retryMs) return;
+    learning.tries++;
+    learning.lastMs = nowMs;
+    learning.isDone = this.#learn(process, tid);
+  }
+
+  /** The process is gone, or runs another program: its numbers may be another's. */
+  forget(pid: number): void {
+    if (!this.#threads.delete(pid)) return;
+    this.#write(this.#maps.processes, pid, UNIT_KIND.none, [], []);
+    this.#write(this.#maps.threads, pid, UNIT_KIND.none, [], []);
+  }
+
+  #learn(process: ProcessSeen, tid: number): boolean {
+    if (process.language === "go") return this.#learnGo(process);
+    const memory = ProcessMemory.open(process.pid);
+    if (memory === undefined) return false;
+    try {
+      return process.language === "node" ? this.#learnLoop(memory, process, tid) : this.#learnTasks(memory, tid);
+    } finally {
+      memory.close();
+    }
+  }
+
+  #learnLoop(memory: ProcessMemory, { pid }: ProcessSeen, tid: number): boolean {
+    const place = remembered(this.#eventPlaces, identityOf(pid), () => eventsPlace(memory));
+    if (place === null) return false;
+    const loop = findLoop(memory, tid, place, memory.eventPolls());
+    if (loop === undefined) return false;
+    this.#write(this.#maps.threads, tid, UNIT_KIND.loop, [loop.turnAt, loop.eventsAt], [loop.fields]);
+    this.#write(this.#maps.processes, pid, UNIT_KIND.byThread, [], []);
+    return true;
+  }
+
+  #learnTasks(memory: ProcessMemory, tid: number): boolean {
+    const tasks = findTasks(memory);
+    if (tasks === undefined) return false;
+    const { keysAt, callbackAt, selfAt, closureAt, dictionary, builtinType, functionType } = tasks;
+    const offsets = [keysAt, callbackAt, selfAt, closureAt];
+    this.#write(this.#maps.threads, tid, UNIT_KIND.task, offsets, [dictionary, builtinType, functionType]);
+    this.#write(this.#maps.processes, memory.pid, UNIT_KIND.byThread, [], []);
+    return true;
+  }
+
+  #learnGo({ pid }: ProcessSeen): boolean {
+    const path = `/proc/${pid}/exe`;
+    const recipe = remembered(this.#goPrograms, identityOf(pid), () => readGoRecipe(path));
+    if (recipe === null) return false;
+    const bias = goBias(pid, programOf(pid), path);
+    if (bias === undefined) return false;
+    const { goid, parentGoid, startpc, channelBelow, receivers, writerEntry } = recipe;
+    const offsets = [goid, parentGoid, startpc, channelBelow, receivers];
+    this.#write(this.#maps.processes, pid, UNIT_KIND.goroutine, offsets, [writerEntry === 0 ? 0 : writerEntry + bias]);
+    return true;
+  }
+
+  #write(map: number, key: number, kind: number, offsets: readonly number[], addresses: readonly number[]): void {
+    const view = new DataView(new ArrayBuffer(UNIT_RECIPE.size));
+    view.setUint32(UNIT_RECIPE.kind, kind, true);
+    offsets.forEach((offset, index) => {
+      view.setUint32(UNIT_RECIPE.offsets + 4 * index, offset, true);
+    });
+    addresses.forEach((address, index) => {
+      view.setBigUint64(UNIT_RECIPE.addresses + 8 * index, BigInt(address), true);
+    });
+    this.#native.mapUpdate(map, key, new Uint8Array(view.buffer));
+  }
+}
+
+/** Distance of a position-independent program from the addresses of its file. */
+function goBias(pid: number, program: string, path: string): number | undefined {
+  const memory = ProcessMemory.open(pid);
+  const elf = ElfFile.open(path);
+  const bias = memory === undefined || elf === undefined ? undefined : memory.biasOf(program, elf);
+  memory?.close();
+  elf?.close();
+  return bias;
+}
+
+function programOf(pid: number): string {
+  try {
+    return readlinkSync(`/proc/${pid}/exe`);
+  } catch {
+    return ""; // Gone meanwhile.
+  }
+}
+
+/** The program's file whatever its path is called in its container; a path of its own where it is gone. */
+function identityOf(pid: number): string {
+  try {
+    const { dev, ino, mtimeMs } = statSync(`/proc/${pid}/exe`);
+    return `${dev}:${ino}:${mtimeMs}`;
+  } catch {
+    return `gone:${pid}`;
+  }
+}
+
+function remembered<Value>(
+  known: Map<string, Value | null>,
+  program: string,
+  read: () => Value | undefined,
+): Value | null {
+  const before = known.get(program);
+  if (before !== undefined) return before;
+  if (known.size >= programsMax) known.clear();
+  const value = read() ?? null;
+  known.set(program, value);
+  return value;
+}

@@ -1,0 +1,90 @@
+/**
+ * Whose call is it: parents that were drawn inside of processes against what the services say, for each runtime, pattern
+ * and number of requests in flight; and what the last-request rule makes of the same events.
+ *
+ * Run as `npm run -s bench -- parents [--cell WORD] [--concurrency 1,8,24,64] [--requests N]`, as root. Each cell has
+ * processes of its own. Nothing in a URL, header or body names a request. A table follows the figures on standard error.
+ */
+
+import { spawnSync } from "node:child_process";
+import { parseArgs } from "node:util";
+import { CELLS, type Cell } from "../conformance/parents/cells.ts";
+import type { Verdict } from "../conformance/parents/judge.ts";
+import { openWorkshop, runCell, Watcher, type Workshop } from "../conformance/parents/stage.ts";
+import { printFigure } from "./figure-kit.ts";
+
+const share = (part: number, whole: number): number => (whole === 0 ? 0 : part / whole);
+
+function missingFor(cell: Cell, workshop: Workshop): string {
+  for (const need of cell.needs) {
+    if (need === "go" || need === "java") {
+      const built = workshop.build(need);
+      if (!built.ok) return built.why;
+    } else if (spawnSync("sh", ["-c", `command -v ${need}`]).status !== 0) return `there is no ${need}`;
+  }
+  return "";
+}
+
+function print(name: string, verdict: Verdict): void {
+  const { expected, drawn, right, wrong, missing, lastRequest } = verdict;
+  const note = JSON.stringify({ expected, drawn, right, wrong, missing, last_request: lastRequest });
+  const peer = { name: "last-request rule", version: "" };
+  printFigure({
+    bench: "parents",
+    measure: `${name}: right of expected`,
+    unit: "share",
+    values: [share(right, expected)],
+    peer: { ...peer, values: [share(lastRequest.right, expected)] },
+    note,
+  });
+  printFigure({
+    bench: "parents",
+    measure: `${name}: wrong of drawn`,
+    unit: "share",
+    values: [share(wrong, drawn)],
+    peer: { ...peer, values: [share(lastRequest.wrong, lastRequest.drawn)] },
+  });
+}
+
+function row(name: string, verdict: Verdict): string {
+  const { expected, drawn, right, wrong, missing, lastRequest, reasons } = verdict;
+  const columns = [expected, drawn, right, wrong, missing, lastRequest.drawn, lastRequest.right, lastRequest.wrong];
+  return `${name.padEnd(28)}${columns.map((n) => `${n}`.padStart(8)).join("")}  ${JSON.stringify(reasons)}\n`;
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      cell: { type: "string", default: "" },
+      concurrency: { type: "string", default: "1,8,24,64" },
+      requests: { type: "string", default: "400" },
+    },
+  });
+  const workshop = openWorkshop();
+  const watcher = await Watcher.start();
+  const names = ["expected", "drawn", "right", "wrong", "missing", "lr.drawn", "lr.right", "lr.wrong"];
+  process.stderr.write(`${"".padEnd(28)}${names.map((name) => name.padStart(8)).join("")}\n`);
+  try {
+    for (const cell of CELLS) {
+      if (!`${cell.runtime} ${cell.pattern}`.match(values.cell)) continue;
+      const missing = missingFor(cell, workshop);
+      if (missing !== "") {
+        process.stderr.write(`${cell.runtime} ${cell.pattern}: left out: ${missing}\n`);
+        continue;
+      }
+      for (const concurrency of values.concurrency.split(",").map(Number)) {
+        const requests = concurrency === 1 ? Number(values.requests) / 4 : Number(values.requests);
+        const warmUp = concurrency === 1 ? 50 : 150;
+        const name = `${cell.runtime} ${cell.pattern} ${concurrency}`;
+        const verdict = await runCell(watcher, workshop, cell.services, { concurrency, requests, warmUp });
+        print(name, verdict);
+        process.stderr.write(row(name, verdict));
+      }
+    }
+  } finally {
+    watcher.stop();
+    workshop.close();
+  }
+}
+
+await main();

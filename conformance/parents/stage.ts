@@ -1,0 +1,334 @@
+/**
+ * The stage on which parents are compared: one service with its pattern, in front of a slow one, under load.
+ */
+
+import { type ChildProcess, fork, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { Agent, get } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
+import { freePort } from "../demo/shop.ts";
+import type { Sighting } from "./capture-child.ts";
+import { judge, readTruth, type Verdict } from "./judge.ts";
+
+const SERVICES = join(import.meta.dirname, "services");
+const READY_MS_MAX = 20_000;
+/** Longer than a span waits for its other end, and than the rings for their reader. */
+const SETTLE_MS = 900;
+const WARM_UP_PAUSE_MS = 500;
+
+/** A directory for what is built and configured. */
+export interface Workshop {
+  readonly directory: string;
+  /** Builds a program once; a reason where this machine cannot. */
+  build(kind: "go" | "java"): { readonly ok: true } | { readonly ok: false; readonly why: string };
+  close(): void;
+}
+
+/** One service of a cell. */
+export interface Service {
+  /** Command and arguments in front of those that all services take: pattern, port, port called, calls. */
+  readonly start: (workshop: Workshop, ports: { own: number; to: number }) => readonly string[];
+  /** Tells a line of truth from a line of its output where it is a proxy. */
+  readonly proxy?: "nginx" | "haproxy";
+}
+
+/** How a cell is loaded. */
+export interface CellLoad {
+  readonly concurrency: number;
+  readonly requests: number;
+  readonly warmUp: number;
+}
+
+/** Makes a workshop. */
+export function openWorkshop(): Workshop {
+  const directory = mkdtempSync(join(tmpdir(), "thalweg-parents-"));
+  chmodSync(directory, 0o755);
+  const built = new Map<string, ReturnType<Workshop["build"]>>();
+  return {
+    directory,
+    build(kind) {
+      let outcome = built.get(kind);
+      if (outcome === undefined) {
+        outcome = buildProgram(kind, directory);
+        built.set(kind, outcome);
+      }
+      return outcome;
+    },
+    close: () => rmSync(directory, { recursive: true, force: true }),
+  };
+}
+
+function buildProgram(kind: "go" | "java", directory: string): ReturnType<Workshop["build"]> {
+  const [command, args] =
+    kind === "go"
+      ? ["go", ["build", "-o", join(directory, "go-service"), join(SERVICES, "main.go")]]
+      : ["javac", ["--release", "17", "-d", directory, join(SERVICES, "Services.java")]];
+  const ran = spawnSync(command, args, { encoding: "utf8" });
+  if (ran.error !== undefined) return { ok: false, why: `there is no ${command}` };
+  return ran.status === 0 ? { ok: true } : { ok: false, why: ran.stderr.slice(0, 500) };
+}
+
+/** The services of this folder. */
+export const service = {
+  node: (pattern: string, calls: number): Service => ({
+    start: (_, { own, to }) => [process.execPath, join(SERVICES, "node.ts"), pattern, `${own}`, `${to}`, `${calls}`],
+  }),
+  python: (file: string, pattern: string, calls: number, python = "python3"): Service => ({
+    start: (_, { own, to }) => [python, join(SERVICES, file), pattern, `${own}`, `${to}`, `${calls}`],
+  }),
+  go: (pattern: string, calls: number): Service => ({
+    start: ({ directory }, { own, to }) => [join(directory, "go-service"), pattern, `${own}`, `${to}`, `${calls}`],
+  }),
+  java: (pattern: string, calls: number, java = "java"): Service => ({
+    start: ({ directory }, { own, to }) => [java, "-cp", directory, "Services", pattern, `${own}`, `${to}`, `${calls}`],
+  }),
+  nginx: (keepAlive: boolean): Service => ({
+    proxy: "nginx",
+    start: ({ directory }, { own, to }) => {
+      const conf = join(directory, `nginx-${own}.conf`);
+      writeFileSync(conf, nginxConf(directory, own, to, keepAlive));
+      return ["nginx", "-e", "stderr", "-p", directory, "-c", conf];
+    },
+  }),
+  haproxy: (): Service => ({
+    proxy: "haproxy",
+    start: ({ directory }, { own, to }) => {
+      const conf = join(directory, `haproxy-${own}.conf`);
+      writeFileSync(conf, haproxyConf(own, to));
+      return ["haproxy", "-db", "-f", conf];
+    },
+  }),
+} as const;
+
+/** The capturing process, for many cells. */
+export class Watcher {
+  readonly #child: ChildProcess;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+  }
+
+  static async start(): Promise<Watcher> {
+    const child = fork(join(import.meta.dirname, "capture-child.ts"), {
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
+    });
+    const [message] = await once(child, "message");
+    if (message !== "ready") throw new Error("capture did not start");
+    return new Watcher(child);
+  }
+
+  async look(): Promise<Sighting> {
+    const answer = once(this.#child, "message");
+    this.#child.send("look");
+    const [sighting] = await answer;
+    // The child sends nothing else.
+    return sighting as Sighting;
+  }
+
+  stop(): void {
+    this.#child.disconnect();
+  }
+}
+
+/** Runs one cell: `services` in a row, the last of which calls the slow service. */
+export async function runCell(
+  watcher: Watcher,
+  workshop: Workshop,
+  services: readonly Service[],
+  load: CellLoad,
+): Promise<Verdict> {
+  const running: RunningService[] = [];
+  try {
+    let to = await freePort();
+    const backend = [process.execPath, join(SERVICES, "backend.ts"), `${to}`];
+    running.push(await RunningService.start(backend, to, undefined, to, ""));
+    for (const one of services.toReversed()) {
+      const own = await freePort();
+      const log = join(workshop.directory, `nginx-${own}.log`);
+      running.push(await RunningService.start(one.start(workshop, { own, to }), own, one.proxy, to, log));
+      to = own;
+    }
+    const agent = new Agent({ keepAlive: true, maxSockets: load.concurrency });
+    await send(to, agent, load.warmUp, load.concurrency);
+    await sleep(WARM_UP_PAUSE_MS);
+    await send(to, agent, load.warmUp, load.concurrency);
+    await sleep(WARM_UP_PAUSE_MS / 5);
+    for (const one of running) one.mark();
+    const failed = await send(to, agent, load.requests, load.concurrency);
+    agent.destroy();
+    if (failed > 0) throw new Error(`${failed} of ${load.requests} requests failed`);
+    await sleep(SETTLE_MS);
+    const seen = await watcher.look();
+    if (seen.lost > 0) throw new Error(`capture lost ${seen.lost} calls: the machine is too busy to compare`);
+    return judge(truthOf(running), seen);
+  } finally {
+    for (const one of running) one.stop();
+  }
+}
+
+class RunningService {
+  readonly proxy: Service["proxy"];
+  readonly to: number;
+  readonly own: number;
+  /** Lines told since the start, and how many of them before the mark. */
+  readonly lines: string[] = [];
+  /** Where nginx writes its lines. */
+  readonly log: string;
+  marked = 0;
+  readonly #child: ChildProcess;
+
+  private constructor(child: ChildProcess, own: number, proxy: Service["proxy"], to: number, log: string) {
+    this.log = log;
+    this.#child = child;
+    this.proxy = proxy;
+    this.own = own;
+    this.to = to;
+  }
+
+  static async start(
+    command: readonly string[],
+    own: number,
+    proxy: Service["proxy"],
+    to: number,
+    log: string,
+  ): Promise<RunningService> {
+    const [program = "", ...args] = command;
+    const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+    const running = new RunningService(child, own, proxy, to, log);
+    createInterface({ input: child.stdout }).on("line", (line) => running.lines.push(line));
+    let failure = "";
+    child.on("error", (error) => {
+      failure = error.message;
+    });
+    const end = performance.now() + READY_MS_MAX;
+    while (proxy === undefined ? running.lines[0] !== "ready" : !(await accepts(own))) {
+      if (failure !== "" || child.exitCode !== null || performance.now() > end)
+        throw new Error(`${command.join(" ")} did not start: ${failure}${running.lines.join(" ")}`);
+      await sleep(20);
+    }
+    return running;
+  }
+
+  mark(): void {
+    // nginx writes a file, which is read at the end.
+    const log = this.proxy === "nginx" ? readFileSync(this.log, "utf8").trimEnd().split("\n") : this.lines;
+    this.marked = log.length;
+  }
+
+  stop(): void {
+    this.#child.kill("SIGTERM");
+  }
+}
+
+/** A request is refused or answered: both say that somebody listens. */
+async function accepts(port: number): Promise<boolean> {
+  return (await once1(port, new Agent({ keepAlive: false }))) > 0;
+}
+
+function once1(port: number, agent: Agent): Promise<number> {
+  return new Promise((resolve) => {
+    const request = get({ host: "127.0.0.1", port, path: "/work", agent }, (response) => {
+      response.resume();
+      response.on("end", () => resolve(response.statusCode ?? 0));
+    });
+    request.on("error", () => resolve(0));
+  });
+}
+
+async function send(port: number, agent: Agent, requests: number, concurrency: number): Promise<number> {
+  let left = requests;
+  let failed = 0;
+  const visitor = async () => {
+    while (left > 0) {
+      left--;
+      if ((await once1(port, agent)) !== 200) failed++;
+    }
+  };
+  await Promise.all(Array.from({ length: concurrency }, visitor));
+  return failed;
+}
+
+/** Truth of the counted part; numbers of messages count from the start. */
+function truthOf(running: readonly RunningService[]): Map<string, string> {
+  const lines: string[] = [];
+  const answers = new Map<string, string>();
+  for (const one of running) {
+    if (one.proxy === undefined) lines.push(...one.lines.slice(one.marked));
+    for (const line of one.lines) {
+      const [word, port, ordinal, bytes] = line.split(" ");
+      if (word === "backend") answers.set(`${one.own} ${bytes}`, `${port} ${one.own} ${ordinal}`);
+    }
+  }
+  for (const one of running) {
+    if (one.proxy === "nginx") one.lines.push(...readFileSync(one.log, "utf8").trimEnd().split("\n"));
+    if (one.proxy === "nginx") lines.push(...nginxTruth(one, answers));
+    if (one.proxy === "haproxy") lines.push(...haproxyTruth(one));
+  }
+  return readTruth(lines);
+}
+
+/** nginx does not log the port it calls from, but the length of the answer, which tells the call apart. */
+function nginxTruth(one: RunningService, answers: ReadonlyMap<string, string>): string[] {
+  return one.lines.slice(one.marked).flatMap((line) => {
+    const [, port, ordinal, bytes] = /^nginx (\d+) (\d+) (\d+)$/.exec(line) ?? [];
+    const call = answers.get(`${one.to} ${bytes}`);
+    return port === undefined || call === undefined ? [] : [`call ${call} for ${port} ${one.own} ${ordinal}`];
+  });
+}
+
+/** haproxy logs both ports; its lines come in the order in which the answers of a connection end. */
+function haproxyTruth(one: RunningService): string[] {
+  const counted = new Map<string, number>();
+  const next = (key: string) => {
+    const ordinal = (counted.get(key) ?? 0) + 1;
+    counted.set(key, ordinal);
+    return ordinal;
+  };
+  return one.lines.flatMap((line, at) => {
+    const [, port, callPort] = /haproxy (\d+) (\d+)/.exec(line) ?? [];
+    if (port === undefined || callPort === undefined) return [];
+    const told = `call ${callPort} ${one.to} ${next(`c${callPort}`)} for ${port} ${one.own} ${next(`s${port}`)}`;
+    return at < one.marked ? [] : [told];
+  });
+}
+
+function nginxConf(directory: string, own: number, to: number, keepAlive: boolean): string {
+  return `worker_processes 1; daemon off; pid ${directory}/nginx-${own}.pid; error_log stderr crit;
+events { worker_connections 1024; }
+http {
+  log_format truth 'nginx $remote_port $connection_requests $body_bytes_sent';
+  access_log ${directory}/nginx-${own}.log truth;
+  client_body_temp_path ${directory}/b; proxy_temp_path ${directory}/p; fastcgi_temp_path ${directory}/f;
+  uwsgi_temp_path ${directory}/u; scgi_temp_path ${directory}/s;
+  keepalive_requests 100000;
+  upstream behind { server 127.0.0.1:${to}; ${keepAlive ? "keepalive 64;" : ""} }
+  server {
+    listen 127.0.0.1:${own} backlog=256;
+    location / { proxy_pass http://behind; ${keepAlive ? 'proxy_http_version 1.1; proxy_set_header Connection "";' : ""} }
+  }
+}
+`;
+}
+
+function haproxyConf(own: number, to: number): string {
+  return `global
+  log stdout format raw local0
+  nbthread 2
+defaults
+  mode http
+  log global
+  log-format "haproxy %cp %bp"
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend f
+  bind 127.0.0.1:${own}
+  default_backend b
+backend b
+  server s 127.0.0.1:${to}
+`;
+}
