@@ -10,8 +10,9 @@ const TAG_COPY_2 = 2;
 const LENGTH_BYTES_MAX = 5;
 /** A copy of three bytes gives at most 64: no `n` bytes of elements decode to more than `EXPANSION_MAX * n`. */
 const EXPANSION_MAX = 22;
-/** Longer stretches are moved by the runtime, shorter ones byte by byte. */
+/** Longer stretches are moved by the runtime, shorter ones by loops: a call costs as much as a hundred bytes. */
 const MOVED_BYTES_MIN = 24;
+const RUN_BYTES_MIN = 192;
 
 /** Blocks are compressed in pieces, so that offsets of copies fit two bytes. */
 const PIECE_BYTES = 65_536;
@@ -60,6 +61,7 @@ function headerBytes(block: Uint8Array): number {
 /** Fills `out` exactly, or answers false. Bytes are only read inside `block` and only written inside `out`. */
 function decodeElements(block: Uint8Array, start: number, out: Uint8Array): boolean {
   const end = block.length;
+  const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
   let from = start;
   let to = 0;
   while (from < end) {
@@ -100,10 +102,14 @@ function decodeElements(block: Uint8Array, start: number, out: Uint8Array): bool
       length += once;
     }
     if (offset === 0 || offset > to || length > out.length - to) return false;
-    if (length < MOVED_BYTES_MIN) {
-      // Byte by byte, since a copy may reach into what it writes: that is how runs are told.
-      for (let at = to; at < to + length; at++) out[at] = out[at - offset] as number; // in range, as above
-    } else copyRun(out, to, offset, length);
+    if (length >= RUN_BYTES_MIN) copyRun(out, to, offset, length);
+    else {
+      // A copy may reach into what it writes, which is how runs are told: words are read before they are written over.
+      let at = to;
+      const last = to + length;
+      if (offset >= 4) for (; at + 4 <= last; at += 4) view.setInt32(at, view.getInt32(at - offset, true), true);
+      for (; at < last; at++) out[at] = out[at - offset] as number; // in range, as above
+    }
     to += length;
   }
   return to === out.length;
