@@ -116,8 +116,10 @@ export class RemoteWriteDecoder1 {
     const known = this.#known.expected(cursor, start, cursor.end);
     if (known === undefined || known.fault !== undefined) return false;
     cursor.at = this.#known.expectedEnd;
-    const samples = readPlainSamples(cursor, cursor.end, known, into);
-    if (samples < 0) {
+    const before = into.rows.count;
+    const samples = readPlainSamples(cursor, known, into);
+    if (samples === 0 || cursor.at !== cursor.end) {
+      into.rows.cut(before);
       cursor.at = start;
       return false;
     }

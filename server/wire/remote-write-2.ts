@@ -24,6 +24,7 @@ import {
   type RemoteWrite,
   type RemoteWriteOutcome,
   readHistogramSample,
+  readPlainSamples,
   readSample,
   type SeriesColumns,
   seriesColumns,
@@ -101,6 +102,7 @@ export class RemoteWriteDecoder2 {
   readonly #refs = new RefList();
   readonly #exemplarRefs = new RefList();
   readonly #ids = new Int32Array(REFS_MAX);
+  readonly #plainFields = { samples: 0, histograms: 0, exemplars: 0, type: 0, helpRef: 0, unitRef: 0 };
   readonly #idBytes = { bytes: new Uint8Array(this.#ids.buffer), view: new DataView(this.#ids.buffer) };
 
   /** Decodes a request. Nothing in the outcome refers to `bytes`. */
@@ -143,6 +145,10 @@ export class RemoteWriteDecoder2 {
   #readSeries(cursor: ProtobufCursor, into: WriteGatherer, budget: WireBudget): void {
     const outer = enterMessage(cursor);
     const start = cursor.at;
+    if (this.#readPlain(cursor, into, budget)) {
+      leaveMessage(cursor, outer);
+      return;
+    }
     const fields = this.#survey(cursor, budget);
     const { samples, histograms, exemplars } = fields;
     into.receive(samples, histograms, exemplars);
@@ -155,6 +161,67 @@ export class RemoteWriteDecoder2 {
       this.#describe(entry, fields, into);
     }
     leaveMessage(cursor, outer);
+  }
+
+  /** Reads a known series in the form that senders write, with plain samples; else leaves all as it is and says false. */
+  #readPlain(cursor: ProtobufCursor, into: WriteGatherer, budget: WireBudget): boolean {
+    if (!into.takesRows) return false;
+    const start = cursor.at;
+    const rowsBefore = into.rows.count;
+    const entry = this.#plainEntry(cursor);
+    if (entry !== undefined) {
+      const samples = readPlainSamples(cursor, entry, into);
+      const fields = this.#plainFields;
+      fields.type = 0;
+      fields.helpRef = 0;
+      fields.unitRef = 0;
+      if (samples > 0 && cursor.bytes[cursor.at] === SERIES_METADATA && cursor.at < cursor.end) {
+        cursor.at++;
+        readMetadata(cursor, fields);
+      }
+      const { count } = this.#symbols;
+      if (samples > 0 && cursor.at === cursor.end && fields.helpRef < count && fields.unitRef < count) {
+        entry.lasting = true;
+        takeUnits(budget, samples, cursor.at);
+        into.receive(samples, 0, 0);
+        this.#describe(entry, fields, into);
+        return true;
+      }
+    }
+    into.rows.cut(rowsBefore);
+    cursor.at = start;
+    return false;
+  }
+
+  /** The known series that packed references at the cursor name, which stands behind them then; else undefined. */
+  #plainEntry(cursor: ProtobufCursor): KnownEntry | undefined {
+    const { bytes } = cursor;
+    if (bytes[cursor.at] !== SERIES_REFS) return undefined;
+    cursor.at++;
+    const end = readLength(cursor);
+    const ids = this.#ids;
+    const { count: symbols } = this.#symbols;
+    let count = 0;
+    let at = cursor.at;
+    while (at < end) {
+      let ref = bytes[at++] as number; // in range: before `end`
+      if (ref >= 0x80) {
+        const next = at < end ? (bytes[at++] as number) : 0x80; // in range, as above
+        ref = (ref & 0x7f) | ((next & 0x7f) << 7);
+        if (next >= 0x80) {
+          const last = at < end ? (bytes[at++] as number) : 0x80; // in range, as above
+          if (last >= 0x80) return undefined;
+          ref |= last << 14;
+        }
+      }
+      const id = ref < symbols ? this.#symbols.id(ref) : -1;
+      if (id < 0 || count === REFS_MAX) return undefined;
+      ids[count++] = id;
+    }
+    if (count % 2 !== 0) return undefined;
+    cursor.at = end;
+    const known = this.#known.find(this.#idBytes, 0, 4 * count);
+    return known?.fault === undefined ? known : undefined;
   }
 
   /** Looks over a series: gathers references and metadata, and takes the units of the rest. */

@@ -113,6 +113,9 @@ export function seriesOfWrite({ rows, series }: Pick<RemoteWrite, "rows" | "seri
   return all;
 }
 
+/** Prometheus sends so many samples at once unless told otherwise. */
+const ROWS_AT_FIRST = 2_000;
+
 /** Rows while they are gathered. */
 class RowGatherer implements FloatRows {
   readonly handles: LabelsHandle[] = [];
@@ -120,10 +123,22 @@ class RowGatherer implements FloatRows {
   values = new Float64Array(0);
   count = 0;
 
-  /** Makes room for one row more than there are, and `expected` at first. */
-  reserve(expected: number): void {
-    if (this.count < this.values.length) return;
-    const length = Math.max(expected, 2 * this.values.length, 16);
+  add(handle: LabelsHandle, timestampMs: number, value: number): void {
+    const row = this.count++;
+    if (row === this.values.length) this.#lengthen();
+    this.handles.push(handle);
+    this.timestampsMs[row] = timestampMs;
+    this.values[row] = value;
+  }
+
+  /** Takes back all rows from `count` on. */
+  cut(count: number): void {
+    this.count = count;
+    this.handles.length = count;
+  }
+
+  #lengthen(): void {
+    const length = Math.max(2 * this.values.length, ROWS_AT_FIRST);
     const timestampsMs = new Float64Array(length);
     const values = new Float64Array(length);
     timestampsMs.set(this.timestampsMs);
@@ -168,11 +183,7 @@ export class WriteGatherer {
       return;
     }
     for (let i = 0; i < values.length; i++) {
-      rows.reserve(values.length);
-      rows.handles.push(entry);
-      rows.timestampsMs.set(timestampsMs.subarray(i, i + 1), rows.count);
-      rows.values.set(values.subarray(i, i + 1), rows.count);
-      rows.count++;
+      rows.add(entry, timestampsMs[i] as number, values[i] as number); // in range: the loop's bounds
     }
   }
 
@@ -310,52 +321,41 @@ const SAMPLE_IN_SERIES = 18;
 const TAGGED_DOUBLE_BYTES = 9;
 
 /**
- * Reads the samples of a series into the rows where its fields up to `end` are samples in the form that senders write:
- * a value that is left out where it is 0, and a time.
+ * Reads samples of a series into the rows, as long as they are in the form that senders write: a value that is left out
+ * where it is 0, and a time.
  *
- * @returns Samples read, the cursor then stands at `end`; -1 where there is anything else, and the rows are as before.
+ * @returns Samples read; the cursor stands at what comes after them.
  */
-export function readPlainSamples(
-  cursor: ProtobufCursor,
-  end: number,
-  entry: LabelsHandle,
-  into: WriteGatherer,
-): number {
-  const { bytes, view } = cursor;
+export function readPlainSamples(cursor: ProtobufCursor, entry: LabelsHandle, into: WriteGatherer): number {
+  const { bytes, view, end } = cursor;
   const { rows } = into;
   const before = rows.count;
-  let at = cursor.at;
-  while (at < end) {
-    const sampleEnd = at + 2 + (bytes[at + 1] as number); // in range: `end` is, and what lies behind it is looked at below
-    if (bytes[at] !== SAMPLE_IN_SERIES || sampleEnd > end || sampleEnd - at > 0x7f) break;
-    at += 2;
-    rows.reserve(0);
+  let start = cursor.at;
+  while (start < end && bytes[start] === SAMPLE_IN_SERIES) {
+    const length = bytes[start + 1] as number; // in range or read as no length: `sampleEnd` is compared below
+    const sampleEnd = start + 2 + length;
+    if (!(sampleEnd <= end) || length > 0x7f) break;
+    let at = start + 2;
+    let value = 0;
     if (bytes[at] === SAMPLE_VALUE && at + TAGGED_DOUBLE_BYTES < sampleEnd) {
-      rows.values[rows.count] = view.getFloat64(at + 1, true);
+      value = view.getFloat64(at + 1, true);
       at += TAGGED_DOUBLE_BYTES;
-    } else rows.values[rows.count] = 0;
-    if (bytes[at] !== SAMPLE_TIMESTAMP) break;
-    // Six bytes are what a time of this century takes.
+    }
+    if (at >= sampleEnd || bytes[at++] !== SAMPLE_TIMESTAMP) break;
     let ms = 0;
     let scale = 1;
     let byte = 0x80;
-    for (at++; at < sampleEnd && scale < MS_SCALE_MAX; scale *= 128) {
+    for (; at < sampleEnd && scale < MS_SCALE_MAX; scale *= 128) {
       byte = bytes[at++] as number; // in range: before `sampleEnd`
       ms += (byte & 0x7f) * scale;
       if (byte < 0x80) break;
     }
     if (byte >= 0x80 || at !== sampleEnd) break;
-    rows.timestampsMs[rows.count] = ms;
-    rows.handles.push(entry);
-    rows.count++;
+    rows.add(entry, ms, value);
+    start = sampleEnd;
   }
-  if (at === end && rows.count > before) {
-    cursor.at = end;
-    return rows.count - before;
-  }
-  rows.count = before;
-  rows.handles.length = before;
-  return -1;
+  cursor.at = start;
+  return rows.count - before;
 }
 
 /** Times read the short way have at most 49 bits. */
