@@ -62,7 +62,7 @@ export interface Api {
 export async function startApi(deps: ApiDeps): Promise<Api> {
   const limits: BodyLimits = {
     bytesMax: BODY_BYTES_MAX,
-    budget: new ByteBudget(deps.bodiesBytesMax ?? BODIES_BYTES_MAX, BODY_BYTES_MAX),
+    budget: bodiesBudget(deps.bodiesBytesMax ?? BODIES_BYTES_MAX),
   };
   const feed = new LiveFeed();
   const cors = corsRule(deps.prometheus.corsOrigin);
@@ -101,6 +101,12 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
     await stop();
     throw error;
   }
+}
+
+/** Room for one of the largest bodies, and the rest for those that are small. */
+function bodiesBudget(bytesMax: number): ByteBudget {
+  const smallBytesMax = bytesMax > BODY_BYTES_MAX ? bytesMax - BODY_BYTES_MAX : bytesMax;
+  return new ByteBudget(bytesMax, BODY_BYTES_MAX, smallBytesMax);
 }
 
 /** An app whose bodies stay unread, with the guards, limits and headers that all routes share. */

@@ -35,10 +35,14 @@ export class BodyCollector {
     return this.#length;
   }
 
-  /** Tells how long the body will be. Room for a large one is taken at once: half of it is of no use. */
+  /**
+   * Tells how long the body will be. Room for a large one is taken at once: half of it is of no use. That of a small one
+   * is taken as it comes, since who only announces shall keep out nobody; where there is none, nothing is waited for.
+   */
   announce(bytes: number): CollectFault | undefined {
     if (bytes > this.#bytesMax) return "too_large";
-    if (bytes > LARGE_FROM_BYTES && !this.#room.holdRaw(bytes)) return "no_room";
+    const isRoom = bytes > LARGE_FROM_BYTES ? this.#room.holdRaw(bytes) : this.#room.hasRoomFor(bytes);
+    if (!isRoom) return "no_room";
     this.#announced = bytes;
     return undefined;
   }

@@ -6,21 +6,26 @@
 export const LARGE_FROM_BYTES = 2 ** 20;
 
 /**
- * Bodies share one budget. What a body takes beyond `LARGE_FROM_BYTES` comes from a part of it that large bodies share
- * too, so that a few of them neither fill the memory nor keep out the many small ones.
+ * Bodies share one budget. What a body takes beyond `LARGE_FROM_BYTES` comes from a part of it that large bodies share,
+ * so that a few of them neither fill the memory nor keep out the many small ones, nor these them.
  *
  * Invariant: `0 <= used`; `used` is the sum of what was taken and not given back.
  */
 export class ByteBudget {
   readonly bytesMax: number;
   readonly #largeBytesMax: number;
+  readonly #smallBytesMax: number;
   #used = 0;
   #large = 0;
 
-  /** @param largeBytesMax What all large bodies may take beyond what small ones may; all of it unless given. */
-  constructor(bytesMax: number, largeBytesMax = bytesMax) {
+  /**
+   * @param largeBytesMax What all large bodies may take beyond what small ones may; all of it unless given.
+   * @param smallBytesMax What all bodies may take without that; all of it unless given.
+   */
+  constructor(bytesMax: number, largeBytesMax = bytesMax, smallBytesMax = bytesMax) {
     this.bytesMax = bytesMax;
     this.#largeBytesMax = largeBytesMax;
+    this.#smallBytesMax = smallBytesMax;
   }
 
   get used(): number {
@@ -36,9 +41,19 @@ export class ByteBudget {
     this.givePart(bytes, 0);
   }
 
+  /** Whether `takePart` would succeed. */
+  hasRoom(bytes: number, large: number): boolean {
+    return (
+      this.#used + bytes <= this.bytesMax &&
+      this.#large + large <= this.#largeBytesMax &&
+      // What is given back is never refused.
+      (bytes <= large || this.#used - this.#large + bytes - large <= this.#smallBytesMax)
+    );
+  }
+
   /** As `take`; `large` of the bytes are beyond what a small body may take, and may be more or less than `bytes`. */
   takePart(bytes: number, large: number): boolean {
-    if (this.#used + bytes > this.bytesMax || this.#large + large > this.#largeBytesMax) return false;
+    if (!this.hasRoom(bytes, large)) return false;
     this.#used += bytes;
     this.#large += large;
     return true;
@@ -64,6 +79,11 @@ export class BodyRoom {
   /** Takes what is missing to hold so many bytes as they came; false, and nothing taken, where there is no room. */
   holdRaw(bytes: number): boolean {
     return this.#hold(bytes, this.#decoded);
+  }
+
+  /** Whether so many bytes as they come would find room now; takes nothing. */
+  hasRoomFor(bytes: number): boolean {
+    return this.#budget.hasRoom(bytes, Math.max(0, bytes - LARGE_FROM_BYTES));
   }
 
   /** @see holdRaw */

@@ -12,7 +12,7 @@ import { type Compression, decompress } from "./decompress.ts";
 /** Largest body, before and after decompression. */
 export const BODY_BYTES_MAX = 64 * 2 ** 20;
 /** Bytes of all bodies that are being read or answered at a time. */
-export const BODIES_BYTES_MAX = 256 * 2 ** 20;
+export const BODIES_BYTES_MAX = 192 * 2 ** 20;
 /** How long the rest of a refused body is read after the answer: one that closes at once may be lost on its way. */
 const PASS_OVER_MS = 5_000;
 /** The rest of a body in crumbs is not read: that is what costs time. Its connection ends after the answer left. */

@@ -9,8 +9,10 @@
  * | values of all PromQL queries, 16 bytes each | a 16th, from 32 MiB on | `openPromqlDoor` |
  * | labels and texts of all PromQL queries, half of it for a million series | a 16th, 32 MiB to 2 GiB | `openPromqlDoor` |
  * | one PromQL answer | a 32nd, 16 to 256 MiB | `openPromqlDoor` |
- * | bodies of requests being read | an eighth, 64 to 256 MiB | `startApi` |
- * | spans that wait for their commit | a 16th, 32 to 128 MiB | `openIngest` |
+ * | one large body, or a few | 64 MiB | `startApi` |
+ * | bodies of requests that are not answered | a 32nd, 16 to 128 MiB | `startApi` |
+ * | what those become: columns, spans that wait for their commit | a 16th, 32 to 128 MiB | `openIngest`, `openStore` |
+ * | log records that wait for their commit | half of that | `openStore` |
  * | Node itself, code and page | some 120 MiB | – |
  * | capture ring, connections, open spans | 16 MiB ring, counts in `agent/*` | the agent's thread, 512 MiB heap |
  *
@@ -19,6 +21,8 @@
  */
 
 const MIB = 2 ** 20;
+/** The largest body. */
+const LARGE_BODY_BYTES = 64 * MIB;
 /** A value and its time. */
 const SAMPLE_BYTES = 16;
 /** A series on its way to a worker, without its samples. */
@@ -50,7 +54,7 @@ export function memoryShares(bytesAvailable: number): MemoryShares {
     duckdbBytes: share(4, 128, 2_048),
     answerBytes: share(16, 32, 1_024),
     headBytes: share(8, 48, 2_048),
-    bodiesBytes: share(8, 64, 256),
+    bodiesBytes: LARGE_BODY_BYTES + share(32, 16, 128),
     pendingBytes: share(16, 32, 128),
     querySamples: Math.floor(share(16, 32, 1_048_576) / SAMPLE_BYTES),
     queryHeapBytes,

@@ -94,6 +94,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       retentionMs: settings.retentionMs,
       memoryLimitBytes: shares.duckdbBytes,
       answerBytesMax: shares.answerBytes,
+      waitingBytesMax: shares.pendingBytes,
       headBytesMax: shares.headBytes,
       durability: settings.durability,
       outOfOrderWindowMs: settings.outOfOrderWindowMs,

@@ -50,6 +50,8 @@ export interface EngineOptions {
   readonly retentionMs: number;
   readonly memoryLimitBytes: number;
   readonly answerBytesMax: number;
+  /** Bytes of spans, and half as many of log records, that may wait for their commit. */
+  readonly waitingBytesMax: number;
   readonly onDamage: DamageListener;
   /** The instance refuses all work: nothing of this engine is of use any more. Called once. */
   readonly onBroken: (error: unknown) => void;
@@ -100,6 +102,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       clock,
       identity: options.identity,
       lastSequence,
+      waitingBytesMax: options.waitingBytesMax,
       onStored: (file, group) => index.stored(file, group),
       onError,
     });
@@ -110,6 +113,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       clock,
       identity: options.identity,
       lastSequence: await lastLogSequenceOf(connection, files),
+      waitingBytesMax: options.waitingBytesMax / 2,
       exclusively: (work) => writer.exclusively(work),
       nextSpanSequence: () => writer.stats.sequence + 1,
       onError,

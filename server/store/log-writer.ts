@@ -24,8 +24,6 @@ import type { LogReceipt } from "./writer.ts";
 
 /** Rows that may wait for a commit, the group in work not counted; beyond them the store refuses. */
 const WAITING_ROWS_MAX = 131_072;
-/** Memory that they may hold. */
-const WAITING_BYTES_MAX = 64 * 1024 * 1024;
 /** Rows of one group. */
 const GROUP_ROWS_MAX = 65_536;
 const TENANT = "default";
@@ -47,6 +45,8 @@ export interface LogWriterOptions {
   readonly identity: HostIdentity;
   /** The last sequence number given so far. */
   readonly lastSequence: number;
+  /** Memory that waiting rows may hold. */
+  readonly waitingBytesMax: number;
   /** Runs work on the connection between two groups of spans. */
   exclusively(work: () => Promise<void>): Promise<void>;
   /** The sequence number that the next commit of spans gets. */
@@ -85,8 +85,9 @@ export class LogWriter {
     if (this.#waitingRows > 0 && this.#waitingRows + batch.rows > WAITING_ROWS_MAX) {
       return refuse(`${this.#waitingRows} log records wait to be stored, the limit is ${WAITING_ROWS_MAX}`);
     }
-    if (this.#waitingBytes > WAITING_BYTES_MAX) {
-      return refuse(`${this.#waitingBytes} bytes wait to be stored, the limit is ${WAITING_BYTES_MAX}`);
+    const { waitingBytesMax } = this.#options;
+    if (this.#waitingBytes > waitingBytesMax) {
+      return refuse(`${this.#waitingBytes} bytes wait to be stored, the limit is ${waitingBytesMax}`);
     }
     return new Promise((resolve, reject) => {
       const staged = stageLogs(batch, this.#sequence + 1, this.#options.clock.nowUnixNano());

@@ -24,8 +24,6 @@ import type { CommitReceipt } from "./writer.ts";
 
 /** Rows that may wait for a commit, the group in work not counted; beyond them the store refuses. */
 const WAITING_ROWS_MAX = 131_072;
-/** Memory that they may hold. */
-const WAITING_BYTES_MAX = 128 * 1024 * 1024;
 /** Rows of one group; more than a row group, so that the group is written to the file once. */
 const GROUP_ROWS_MAX = 65_536;
 /** A group after one of at least so many rows waits for company. */
@@ -56,6 +54,8 @@ export interface SpanWriterOptions {
   readonly identity: HostIdentity;
   /** The last sequence number given so far. */
   readonly lastSequence: number;
+  /** Memory that waiting rows may hold. */
+  readonly waitingBytesMax: number;
   /** Told after each group: where it went, and what. */
   readonly onStored: (file: DayFile, group: readonly StagedBatch[]) => void;
   /** Told of every error of the connection. */
@@ -107,6 +107,7 @@ export class SpanWriter {
   /** Waiting rows that end the lingering. */
   #lingersFor = 0;
   #closed = false;
+  readonly #waitingBytesMax: number;
   readonly #staged: StagedSource;
   #counts = { commits: 0, groups: 0, spans: 0, refusedSpans: 0 };
 
@@ -119,6 +120,7 @@ export class SpanWriter {
     this.#onStored = options.onStored;
     this.#onError = options.onError;
     this.#sequence = options.lastSequence;
+    this.#waitingBytesMax = options.waitingBytesMax;
     this.#constants = `${sqlText(TENANT)}, CAST(${identity.hostId} AS UBIGINT), UUID ${sqlText(identity.bootId)}`;
     if (SPAN_COLUMNS.length - STAGED_COLUMNS.length !== 4)
       throw new Error("store: constants and columns of span disagree");
@@ -140,8 +142,9 @@ export class SpanWriter {
     if (this.#waitingRows > 0 && this.#waitingRows + batch.rows > WAITING_ROWS_MAX) {
       return this.#refuse(batch, `${this.#waitingRows} spans wait to be stored, the limit is ${WAITING_ROWS_MAX}`);
     }
-    if (this.#waitingBytes > WAITING_BYTES_MAX) {
-      return this.#refuse(batch, `${this.#waitingBytes} bytes wait to be stored, the limit is ${WAITING_BYTES_MAX}`);
+    if (this.#waitingBytes > this.#waitingBytesMax) {
+      const why = `${this.#waitingBytes} bytes wait to be stored, the limit is ${this.#waitingBytesMax}`;
+      return this.#refuse(batch, why);
     }
     return new Promise((resolve, reject) => {
       const staged = stageBatch(batch, this.#sequence + 1);

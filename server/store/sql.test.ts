@@ -44,6 +44,7 @@ test("rows stop where their memory would, which is several times their JSON", as
     retentionMs: DAY_MS,
     memoryLimitBytes: 256 * 2 ** 20,
     answerBytesMax: 100_000,
+    waitingBytesMax: 128 * 2 ** 20,
   });
   try {
     await store.writer.commitSpans(batchOf(Array.from({ length: 3000 }, (_, at) => ({ spanId: BigInt(at + 1) }))));

@@ -19,6 +19,7 @@ import type { SpanWriterStats } from "./span-writer.ts";
 import type { StoreWriter } from "./writer.ts";
 
 const ANSWER_BYTES_MAX = 2 ** 30;
+const WAITING_BYTES_MAX = 128 * 2 ** 20;
 const RETENTION_CHECK_MS = 10 * 60_000;
 /** Between attempts to open the files again after the instance broke. */
 const REOPEN_MS = 1000;
@@ -36,6 +37,8 @@ export interface StoreOptions {
   readonly memoryLimitBytes: number;
   /** Memory that the rows of one SQL answer may take; two may be made at a time. */
   readonly answerBytesMax?: number;
+  /** Memory that spans may take that wait for their commit, and half as much for log records; 128 MiB unless given. */
+  readonly waitingBytesMax?: number;
   /** Memory that samples and series may take; samples go to blocks before, and nothing is taken beyond it. */
   readonly headBytesMax?: number;
   /** How much older than the newest sample of all a late one may be; none is taken unless given. */
@@ -129,6 +132,7 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
     retentionMs: options.retentionMs,
     memoryLimitBytes: options.memoryLimitBytes,
     answerBytesMax: options.answerBytesMax ?? ANSWER_BYTES_MAX,
+    waitingBytesMax: options.waitingBytesMax ?? WAITING_BYTES_MAX,
     onDamage,
   });
   let metrics: MetricStore;
