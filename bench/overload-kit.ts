@@ -17,6 +17,8 @@ type Signal = (typeof SIGNALS)[number];
 const GRPC_SESSIONS = 8;
 const GRPC_EVERY = 4;
 const GRPC_PREFIX_BYTES = 5;
+/** A request without an answer for so long is a fault. */
+const ANSWER_MS_MAX = 30_000;
 const RETRY_INFO = "google.rpc.RetryInfo";
 const METHODS: Readonly<Record<Signal, string>> = {
   traces: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
@@ -227,7 +229,12 @@ class HttpLane implements Lane {
     this.#socket = socket;
     return new Promise((resolve) => {
       let answer = "";
+      const timer = setTimeout(() => {
+        socket.destroy();
+        end({ fault: `no answer after ${ANSWER_MS_MAX} ms` });
+      }, ANSWER_MS_MAX);
       const end = (outcome: Answer) => {
+        clearTimeout(timer);
         socket.removeAllListeners();
         socket.on("error", () => {});
         resolve(outcome);
@@ -275,6 +282,7 @@ function callGrpc(session: ClientHttp2Session, signal: Signal, body: Buffer): Pr
     let status = "";
     let message = "";
     let details = "";
+    const timer = setTimeout(() => stream.destroy(), ANSWER_MS_MAX);
     const note = (headers: Readonly<Record<string, unknown>>) => {
       status = String(headers["grpc-status"] ?? status);
       message = String(headers["grpc-message"] ?? message);
@@ -283,9 +291,10 @@ function callGrpc(session: ClientHttp2Session, signal: Signal, body: Buffer): Pr
     stream.on("response", note).on("trailers", note);
     stream.on("error", () => {});
     stream.on("close", () => {
+      clearTimeout(timer);
       if (status === "0") resolve("acknowledged");
       else if ((status === "14" || status === "8") && details.includes(RETRY_INFO)) resolve("refused");
-      else resolve({ fault: `grpc-status ${status === "" ? "absent" : status}: ${message}` });
+      else resolve({ fault: `grpc-status ${status === "" ? "absent" : status}: ${message} (${stream.rstCode})` });
     });
     stream.resume();
     stream.end(framed);
