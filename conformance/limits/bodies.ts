@@ -152,8 +152,8 @@ export function protobufBombs(): SignalBody[] {
     body("metrics", "a million labels of a point", metric(5, point(many(MILLION, field(7, KEY_VALUE)))), "either"),
     body(
       "metrics",
-      "5,000,000 buckets",
-      metric(9, cumulative, point(field(6, many(5 * MILLION, fixedZero())), field(7, many(5 * MILLION, fixedZero())))),
+      "3,000,000 buckets",
+      metric(9, cumulative, point(field(6, many(3 * MILLION, fixedZero())), field(7, many(3 * MILLION, fixedZero())))),
       "either",
     ),
     body(
@@ -218,7 +218,7 @@ export function jsonBombs(): SignalBody[] {
     body("traces", "16 MiB of spaces", " ".repeat(16 * MIB), "malformed"),
     body(
       "logs",
-      "a million log records",
+      "5,000,000 empty log records",
       `{"resourceLogs":[{"scopeLogs":[{"logRecords":${list(5 * MILLION, "{}")}}]}]}`,
       "either",
     ),

@@ -3,7 +3,7 @@
 import { type ClientHttp2Session, connect } from "node:http2";
 import { BODY_BYTES_MAX, protobufBombs } from "./bodies.ts";
 import { type Bomb, compressedBombs, type Refusal, type Target } from "./http-bombs.ts";
-import { oracleDecodeStatus } from "./status.ts";
+import { hasRetryInfo } from "./status.ts";
 
 const PREFIX_BYTES = 5;
 const ANSWER_MS_MAX = 30_000;
@@ -100,7 +100,7 @@ function answerFault(outcome: string, text: string, details: string): string {
   if (text === "") return `${outcome} without a message`;
   const isRetryable = outcome === `grpc ${UNAVAILABLE}`;
   if (!isRetryable) return "";
-  return oracleDecodeStatus(details) ? "" : `${outcome} without RetryInfo`;
+  return hasRetryInfo(details) ? "" : `${outcome} without RetryInfo`;
 }
 
 /** All bombs over gRPC. */
@@ -110,7 +110,7 @@ export function grpcBombs(): Bomb[] {
     wants,
     send: (target) => callOnce(target, call),
   });
-  const bombs = [
+  const bombs: Bomb[] = [
     bomb("a message of 65 MiB", [RESOURCE_EXHAUSTED], { message: Buffer.alloc(BODY_BYTES_MAX + 1) }),
     bomb("a message that tells of 4 GiB", [RESOURCE_EXHAUSTED], {
       message: Buffer.alloc(10),
@@ -129,7 +129,11 @@ export function grpcBombs(): Bomb[] {
   for (const body of protobufBombs()) {
     const wants = body.wants === "malformed" ? [INVALID_ARGUMENT] : ["grpc 0", INVALID_ARGUMENT];
     const isLegal = body.wants !== "malformed";
-    bombs.push({ ...bomb(body.name, wants, { message: body.bytes, signal: body.signal }), isLegal });
+    bombs.push({
+      ...bomb(body.name, wants, { message: body.bytes, signal: body.signal }),
+      isLegal,
+      bytes: body.bytes.length,
+    });
   }
   return bombs;
 }

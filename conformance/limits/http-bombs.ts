@@ -1,6 +1,6 @@
 /** Bombs over HTTP, byte by byte where a client would not send them so. */
 
-import { createConnection } from "node:net";
+import { createConnection, type Socket } from "node:net";
 import { deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { encodeSnappy } from "../../server/wire/snappy.ts";
 import { BODY_BYTES_MAX, jsonBombs, protobufBombs, type SignalBody } from "./bodies.ts";
@@ -33,8 +33,10 @@ export interface Bomb {
   readonly name: string;
   /** Outcomes that are right. */
   readonly wants: readonly string[];
-  /** For what is taken in part: it is answered when all of it was looked at. */
+  /** For what may be taken, whole or in part: it is answered once all of it was looked at. */
   readonly isLegal?: boolean;
+  /** Bytes that are sent; a plain refusal of as many is what its time is compared with. */
+  readonly bytes?: number;
   send(target: Target): Promise<Refusal>;
 }
 
@@ -70,7 +72,10 @@ export function sendRaw({ address, path, headers, body }: RawRequest): Promise<R
       if (bodyAt < 4) return;
       const length = Number(/^content-length: (\d+)/im.exec(answer)?.[1] ?? "0");
       if (answer.length < bodyAt + length) return;
-      end(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1] ?? answer.slice(0, 20), answerFault(answer.slice(0, bodyAt), headers));
+      end(
+        /^HTTP\/1\.1 (\d+)/.exec(answer)?.[1] ?? answer.slice(0, 20),
+        answerFault(answer.slice(0, bodyAt), answer.slice(bodyAt), headers),
+      );
     });
     socket.on("connect", async () => {
       socket.write(`POST ${path} HTTP/1.1\r\n${head.join("")}\r\n`);
@@ -78,7 +83,7 @@ export function sendRaw({ address, path, headers, body }: RawRequest): Promise<R
         for (let from = 0; from < piece.length; from += PIECE_BYTES) {
           if (socket.destroyed) return;
           const isRoom = socket.write(piece.subarray(from, from + PIECE_BYTES));
-          if (!isRoom) await new Promise((go) => socket.once("drain", go).once("close", go));
+          if (!isRoom) await drained(socket);
         }
       }
       sentMs = performance.now();
@@ -87,12 +92,14 @@ export function sendRaw({ address, path, headers, body }: RawRequest): Promise<R
 }
 
 /** An answer is in the request's encoding and says that it is. */
-function answerFault(head: string, headers: Readonly<Record<string, string>>): string {
+function answerFault(head: string, text: string, headers: Readonly<Record<string, string>>): string {
   const status = /^HTTP\/1\.1 (\d+)/.exec(head)?.[1] ?? "";
   const type = /^content-type: ([^\r]*)/im.exec(head)?.[1] ?? "none";
   const asked = headers["content-type"] ?? "";
   if ((status === "503" || status === "429") && !/^retry-after: \d+/im.test(head))
     return `${status} without Retry-After`;
+  // What cannot be read as HTTP has no encoding yet.
+  if (/is not valid HTTP/.test(text) && type === "application/json") return "";
   if (headers["x-form"] === "otlp" && type !== asked && status !== "415") return `the answer to ${asked} is ${type}`;
   return "";
 }
@@ -108,9 +115,12 @@ function told(
   return { path, headers: { ...headers, "content-length": String(body.length) }, body: [body] };
 }
 
-function chunked(pieces: Iterable<Uint8Array>, headers: Readonly<Record<string, string>>): Omit<RawRequest, "address"> {
+function chunked(
+  pieces: () => Iterable<Uint8Array>,
+  headers: Readonly<Record<string, string>>,
+): Omit<RawRequest, "address"> {
   const framed = function* () {
-    for (const piece of pieces) {
+    for (const piece of pieces()) {
       yield Buffer.from(`${piece.length.toString(16)}\r\n`);
       yield piece;
       yield Buffer.from("\r\n");
@@ -215,8 +225,12 @@ export function httpBombs(): Bomb[] {
       headers: { ...OTLP, "content-length": "100000000000" },
       body: [],
     }),
-    otlp("65 MiB in chunks", ["413"], chunked([over], OTLP)),
-    otlp("chunks without end", ["413"], chunked(endless(), OTLP)),
+    otlp(
+      "65 MiB in chunks",
+      ["413"],
+      chunked(() => [over], OTLP),
+    ),
+    otlp("chunks without end", ["413"], chunked(endless, OTLP)),
     otlp("2,000,000 chunks of a byte", ["400"], {
       path: "/v1/traces",
       headers: { ...OTLP, "transfer-encoding": "chunked" },
@@ -270,16 +284,30 @@ export function httpBombs(): Bomb[] {
   for (const body of [...protobufBombs(), ...jsonBombs()]) {
     const type = body.encoding === "json" ? "application/json" : "application/x-protobuf";
     const request = told(body.bytes, { "content-type": type, "x-form": "otlp" }, `/v1/${body.signal}`);
-    bombs.push({ ...otlp(body.name, wanted(body), request), isLegal: body.wants !== "malformed" });
+    bombs.push({
+      ...otlp(body.name, wanted(body), request),
+      isLegal: body.wants !== "malformed",
+      bytes: body.bytes.length,
+    });
   }
   const zipped = gzipSync(protobufBombs()[0]?.bytes ?? "");
-  bombs.push(
-    otlp("5,000,000 empty spans in gzip", ["200", "400"], told(zipped, { ...OTLP, "content-encoding": "gzip" })),
-  );
+  const request = told(zipped, { ...OTLP, "content-encoding": "gzip" });
+  bombs.push({ ...otlp("5,000,000 empty spans in gzip", ["200", "400"], request), isLegal: true });
   return bombs;
 }
 
 function* endless(): Iterable<Uint8Array> {
   const piece = Buffer.alloc(MIB);
   for (let sent = 0; sent < 2_048; sent++) yield piece;
+}
+
+/** Resolves when a socket takes more, or is gone. */
+export function drained(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    const go = () => {
+      socket.off("drain", go).off("close", go);
+      resolve();
+    };
+    socket.once("drain", go).once("close", go);
+  });
 }

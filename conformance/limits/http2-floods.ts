@@ -1,11 +1,12 @@
 /** Floods of HTTP/2 frames, written by hand, against the gRPC port. */
 
 import { createConnection, type Socket } from "node:net";
-import type { Bomb, Refusal, Target } from "./http-bombs.ts";
+import { type Bomb, drained, type Refusal, type Target } from "./http-bombs.ts";
 
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 const FRAME_HEAD_BYTES = 9;
-const FLOOD_MS_MAX = 5_000;
+/** How long a flood goes on that the server neither ends nor refuses. */
+const FLOOD_MS_MAX = 2_000;
 const PIECE_BYTES = 64 * 1024;
 const TYPE = {
   data: 0,
@@ -202,7 +203,7 @@ async function pourOver(socket: Socket, flood: Flood, done: () => void): Promise
   for (let round = 0; !socket.destroyed; round++) {
     const piece = flood.piece(round);
     if (piece === undefined) return done();
-    if (!socket.write(piece)) await new Promise((go) => socket.once("drain", go).once("close", go));
+    if (!socket.write(piece)) await drained(socket);
   }
 }
 

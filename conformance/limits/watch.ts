@@ -5,6 +5,8 @@ import { Worker } from "node:worker_threads";
 import { sleep } from "../program.ts";
 import type { TrafficOptions, TrafficSeen } from "./good-traffic.ts";
 
+const TICKS_PER_SECOND = 100;
+
 /** Peak of a process' resident memory. Writing to `clear_refs` sets it back, so that no peak is missed between looks. */
 export class MemoryPeak {
   readonly #pid: number;
@@ -28,6 +30,13 @@ export class MemoryPeak {
     const status = readFileSync(`/proc/${this.#pid}/status`, "utf8");
     return Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? "0") * 1024;
   }
+}
+
+/** Processor time of a process so far, in ms. */
+export function cpuMs(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS_PER_SECOND;
 }
 
 /** Good traffic from a thread of its own, so that the sender of bombs does not slow it down. */

@@ -13,6 +13,7 @@ import type { GraphAnswer, PromqlDoor, RuleGroupState, SqlDoor } from "../query/
 import type { PromqlSettings } from "../query/promql/query.ts";
 import type { StoreReader } from "../store/reader.ts";
 import type { RemoteWrite } from "../wire/remote-write.ts";
+import type { BodyRefusal } from "./request-body.ts";
 
 /** Where a listener is bound; port 0 asks for any free one. */
 export interface ListenAddress {
@@ -45,6 +46,9 @@ export type SpansOutcome =
       readonly reason: string;
       readonly retryAfterSeconds: number;
     };
+
+/** Why nothing of a request is taken: its body; it is no request of its kind; it is not HTTP, or a flood of frames. */
+export type RequestRefusal = BodyRefusal | "malformed" | "http";
 
 /** A file of the page. */
 export interface Asset {
@@ -135,6 +139,8 @@ export interface ApiDeps {
   ready(): { readonly ready: boolean; readonly reasons: readonly string[] };
   /** Counts an answer for `thalweg_http_requests_total`; `route` is a pattern, never a path with ids. */
   countAnswer(route: string, code: number): void;
+  /** Counts a request of which nothing was taken, by why. */
+  countRefused(reason: RequestRefusal): void;
   /** Files of the page by path, `/` among them. */
   readonly assets: ReadonlyMap<string, Asset>;
   readonly version: string;

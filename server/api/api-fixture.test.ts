@@ -215,6 +215,7 @@ export async function startFixture(
     captureStatus: () => ({ tier: "off" }),
     metricsText: () => "thalweg_capture_seen_total 0\n",
     ready: () => ({ ready: state.ready, reasons: state.ready ? [] : ["replaying"] }),
+    countRefused: () => undefined,
     countAnswer: (route, code) => {
       state.answers.push(`${route} ${code}`);
     },

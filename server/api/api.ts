@@ -2,6 +2,7 @@
  * Starts the faces: HTTP, OTLP over HTTP and OTLP over gRPC, and stops them.
  */
 
+import type { Socket } from "node:net";
 import { promisify } from "node:util";
 import { constants, createGzip, gzip } from "node:zlib";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
@@ -28,6 +29,8 @@ import { addTraceRoutes } from "./trace-routes.ts";
 
 /** Longer than what common clients and proxies keep, so that they are the ones who close. */
 const KEEP_ALIVE_MS = 75_000;
+/** How long what follows a broken request is let pass. */
+const BROKEN_MS_MAX = 500;
 const HEADERS_MS_MAX = 10_000;
 /** How often connections are checked against the limits of time. */
 const CHECK_EVERY_MS = 5_000;
@@ -63,6 +66,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   const limits: BodyLimits = {
     bytesMax: BODY_BYTES_MAX,
     budget: bodiesBudget(deps.bodiesBytesMax ?? BODIES_BYTES_MAX),
+    onRefused: (reason) => deps.countRefused(reason),
   };
   const feed = new LiveFeed();
   const cors = corsRule(deps.prometheus.corsOrigin);
@@ -124,6 +128,10 @@ function makeApp(deps: ApiDeps, bound: string, checkHost: boolean, cors: CorsRul
     routerOptions: { maxParamLength: 1000 },
     // Routes here have no schemas; without these two, Fastify loads its validator at every start, a fifth of it.
     schemaController: { compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas } },
+    clientErrorHandler: (error, socket) => {
+      deps.countRefused("http");
+      answerBrokenRequest(error, socket);
+    },
     frameworkErrors: (error, request, reply) => {
       // Such as a label name in the path whose escaped bytes are no text.
       if (request.url.startsWith("/api/v1/label/")) sendError(reply, 400, "bad_data", "invalid label name");
@@ -150,6 +158,26 @@ function makeApp(deps: ApiDeps, bound: string, checkHost: boolean, cors: CorsRul
   });
   app.setErrorHandler((error, request, reply) => answerError(deps, error, request, reply));
   return app;
+}
+
+const BROKEN_STATUSES: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: "431 Request Header Fields Too Large",
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: "413 Payload Too Large",
+  ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",
+};
+
+/** Answers bytes that are no request. The rest is let pass for a moment: an answer is lost where its connection breaks. */
+function answerBrokenRequest(error: Error & { readonly code?: string }, socket: Socket): void {
+  if (error.code === "ECONNRESET" || socket.destroyed || !socket.writable) return void socket.destroy();
+  const status = BROKEN_STATUSES[error.code ?? ""] ?? "400 Bad Request";
+  const body = JSON.stringify({
+    error: { code: "bad_request", message: `The request is not valid HTTP: ${status.slice(4)}.`, hint: "" },
+  });
+  socket.end(
+    `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+  );
+  socket.resume();
+  setTimeout(() => socket.destroy(), BROKEN_MS_MAX).unref();
 }
 
 function noSchemas(): never {

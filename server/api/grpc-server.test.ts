@@ -32,6 +32,7 @@ async function startEcho(
       retryDetails: (message) => Buffer.from(message),
       onAnswer: (path, code) => answers.push(`${path} ${code}`),
       onError: () => undefined,
+      onBrokenConnection: () => undefined,
     },
     { host: "127.0.0.1", port: 0 },
   );

@@ -62,6 +62,8 @@ export interface GrpcServerOptions {
   /** Told of every answer; `path` is one of `methods` or `unknown`. */
   onAnswer(path: string, code: number): void;
   onError(error: unknown): void;
+  /** Told of a peer that broke the protocol or flooded the connection. */
+  onBrokenConnection(): void;
 }
 
 /** A server that listens. */
@@ -92,7 +94,7 @@ export function startGrpcServer(
     session.setTimeout(IDLE_MS, () => session.close());
     session.once("close", () => sessions.delete(session));
     // Such as a peer that speaks no HTTP/2: the session is gone, and nothing of it is left to answer.
-    session.on("error", () => {});
+    session.on("error", () => options.onBrokenConnection());
   });
   server.on("stream", (stream, headers) => {
     new Call(stream, options).start(headers);
@@ -169,6 +171,7 @@ class Call {
     this.#path = path;
     this.#encoding = String(headers["grpc-encoding"] ?? "identity");
     if (this.#encoding !== "identity" && !COMPRESSIONS.has(this.#encoding)) {
+      this.#options.limits.onRefused?.("encoding");
       this.#refuse(CODE.unimplemented, `grpc-encoding is not one of ${ACCEPTED}`);
       return;
     }
@@ -226,6 +229,7 @@ class Call {
   #messageEnds(): void {
     if (this.#answered) return;
     if (this.#prefixBytes < PREFIX_BYTES || this.#collector.length < this.#messageBytes) {
+      this.#options.limits.onRefused?.("cut_short");
       this.#refuse(CODE.invalidArgument, "the message is cut short");
       return;
     }
@@ -257,12 +261,15 @@ class Call {
     const outcome = await decompress(raw, compression, this.#options.limits.bytesMax, this.#room);
     this.#room.dropRaw();
     if (outcome.kind === "bytes") return outcome.bytes;
-    if (outcome.fault === "broken") this.#refuse(CODE.invalidArgument, `the message is not valid ${this.#encoding}`);
-    else this.#refuseFault(outcome.fault, outcome.bytesMax);
+    if (outcome.fault === "broken") {
+      this.#options.limits.onRefused?.("broken");
+      this.#refuse(CODE.invalidArgument, `the message is not valid ${this.#encoding}`);
+    } else this.#refuseFault(outcome.fault, outcome.bytesMax);
     return undefined;
   }
 
   #refuseFault(fault: CollectFault, bytesMax: number): void {
+    this.#options.limits.onRefused?.(fault);
     const message = bodyFault(fault, bytesMax, this.#options.limits.budget).replace("the body", "the message");
     if (fault === "too_large") this.#refuse(CODE.resourceExhausted, message);
     else if (fault === "crumbs") this.#refuse(CODE.invalidArgument, message);

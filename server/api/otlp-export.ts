@@ -58,7 +58,7 @@ export async function exportRequest(deps: ApiDeps, request: ExportRequest): Prom
 
 async function exportTraces(deps: ApiDeps, { body, encoding, transport }: ExportRequest): Promise<ExportOutcome> {
   const decoded = await deps.decodeOtlp("traces", body, encoding);
-  if (decoded.kind === "malformed") return malformed("traces", encoding, decoded);
+  if (decoded.kind === "malformed") return malformed(deps, "traces", encoding, decoded);
   if (decoded.received === 0) return { kind: "taken", partial: NOTHING_REJECTED };
   const { batch, rejected, repaired } = decoded;
   const mended = mendedOf(repaired);
@@ -69,7 +69,7 @@ async function exportTraces(deps: ApiDeps, { body, encoding, transport }: Export
 
 async function exportLogs(deps: ApiDeps, { body, encoding, transport }: ExportRequest): Promise<ExportOutcome> {
   const decoded = await deps.decodeOtlp("logs", body, encoding);
-  if (decoded.kind === "malformed") return malformed("logs", encoding, decoded);
+  if (decoded.kind === "malformed") return malformed(deps, "logs", encoding, decoded);
   if (decoded.received === 0) return { kind: "taken", partial: NOTHING_REJECTED };
   const { batch, rejected, repaired } = decoded;
   const mended = mendedOf(repaired);
@@ -80,7 +80,7 @@ async function exportLogs(deps: ApiDeps, { body, encoding, transport }: ExportRe
 
 async function exportMetrics(deps: ApiDeps, { body, encoding, transport }: ExportRequest): Promise<ExportOutcome> {
   const decoded = await deps.decodeOtlp("metrics", body, encoding);
-  if (decoded.kind === "malformed") return malformed("metrics", encoding, decoded);
+  if (decoded.kind === "malformed") return malformed(deps, "metrics", encoding, decoded);
   if (decoded.received === 0) return { kind: "taken", partial: NOTHING_REJECTED };
   const { rejected, repaired } = decoded;
   const outcome = await deps.acceptMetrics({ decoded, transport });
@@ -91,10 +91,12 @@ async function exportMetrics(deps: ApiDeps, { body, encoding, transport }: Expor
 }
 
 function malformed(
+  deps: ApiDeps,
   signal: OtlpSignal,
   encoding: OtlpEncoding,
   { reason, offset }: { readonly reason: string; readonly offset: number },
 ): ExportOutcome {
+  deps.countRefused("malformed");
   const message = `The body is not an ${MESSAGES[signal]} in ${encoding}: ${reason} at ${offset}.`;
   return { kind: "failed", grpcCode: GRPC_INVALID_ARGUMENT, message, retryAfterSeconds: undefined };
 }

@@ -49,6 +49,7 @@ export async function startOtlpGrpc(deps: ApiDeps, limits: BodyLimits): Promise<
         limits,
         retryDetails: (message) => encodeRpcStatus(GRPC_UNAVAILABLE, message, RETRY_AFTER_SECONDS),
         onAnswer: (path, code) => deps.countAnswer(path, code),
+        onBrokenConnection: () => deps.countRefused("http"),
         onError: (error) => deps.log.error({ err: error }, "a gRPC call failed"),
       },
       { host, port },

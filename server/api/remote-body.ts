@@ -6,7 +6,7 @@
 
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { decodeSnappy, snappyDecodedBytes } from "../wire/snappy.ts";
-import { type BodyLimits, readRawBody } from "./request-body.ts";
+import { type BodyLimits, type BodyRefusal, bodyFault, readRawBody } from "./request-body.ts";
 
 /** Largest block and largest decoded body; Prometheus' own limit. */
 const BYTES_MAX = 32 * 2 ** 20;
@@ -54,15 +54,16 @@ export async function readSnappyBody(
     const reason = raw.status === 413 ? `request body exceeds the ${BYTES_MAX} bytes limit` : raw.reason;
     return { kind: "refused", status: raw.status, reason };
   }
-  const refused = (status: 400 | 503, reason: string): RemoteBody => {
+  const refused = (fault: BodyRefusal, reason: string): RemoteBody => {
     raw.release();
-    return { kind: "refused", status, reason };
+    limits.onRefused?.(fault);
+    return { kind: "refused", status: fault === "no_room" ? 503 : 400, reason };
   };
   const length = snappyDecodedBytes(raw.bytes);
-  if (length === undefined) return refused(400, words.corrupt);
-  if (length > BYTES_MAX) return refused(400, words.tooLarge(length, BYTES_MAX));
+  if (length === undefined) return refused("broken", words.corrupt);
+  if (length > BYTES_MAX) return refused("too_large", words.tooLarge(length, BYTES_MAX));
   if (!limits.budget.take(length)) {
-    return refused(503, `bodies of other requests fill the ${limits.budget.bytesMax} bytes kept for them; try again`);
+    return refused("no_room", bodyFault("no_room", BYTES_MAX, limits.budget));
   }
   let isReleased = false;
   return {

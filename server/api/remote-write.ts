@@ -41,7 +41,10 @@ export function addRemoteWriteRoute(app: FastifyInstance, deps: ApiDeps, limits:
     try {
       // The type is looked at once the block is decoded, as in Prometheus.
       const decoded = body.use((bytes) => (typeof version === "string" ? version : decoders[version].decode(bytes)));
-      if (decoded === undefined) return sendPlain(reply, 400, WORDS.corrupt);
+      if (decoded === undefined) {
+        deps.countRefused("broken");
+        return sendPlain(reply, 400, WORDS.corrupt);
+      }
       if (typeof version === "string" || typeof decoded === "string") return sendPlain(reply, 415, String(version));
       return await answer(deps, reply, { version, decoded });
     } finally {
@@ -63,6 +66,7 @@ interface Decoded {
 
 async function answer(deps: ApiDeps, reply: FastifyReply, { version, decoded }: Decoded): Promise<FastifyReply> {
   if (decoded.kind === "malformed") {
+    deps.countRefused("malformed");
     setWritten(reply, version, NOTHING);
     const message = version === 1 ? MESSAGE_1 : MESSAGE_2;
     return sendPlain(reply, 400, `the body is not a ${message}: ${decoded.reason} at byte ${decoded.offset}`);

@@ -28,10 +28,15 @@ const COMPRESSIONS: ReadonlyMap<string, Compression> = new Map([
   ["x-snappy-framed", "snappy"],
 ]);
 
+/** Why a body, or a message of gRPC, is not taken. */
+export type BodyRefusal = CollectFault | "broken" | "cut_short" | "encoding";
+
 /** The largest single body, and what all of them may take together. */
 export interface BodyLimits {
   readonly bytesMax: number;
   readonly budget: ByteBudget;
+  /** Told of every body that is not taken. */
+  readonly onRefused?: (reason: BodyRefusal) => void;
 }
 
 /** A body in memory, or why there is none with the HTTP status that says so. */
@@ -47,7 +52,11 @@ export async function readBody(request: IncomingMessage, limits: BodyLimits): Pr
   if (plain) return collect(request, limits, new BodyRoom(limits.budget));
   if (compression === undefined) {
     passOver(request);
-    return refused(400, `Content-Encoding is not one of ${[...COMPRESSIONS.keys()].join(", ")}, identity`);
+    return refused(
+      limits,
+      "encoding",
+      `Content-Encoding is not one of ${[...COMPRESSIONS.keys()].join(", ")}, identity`,
+    );
   }
   const room = new BodyRoom(limits.budget);
   const raw = await collect(request, limits, room);
@@ -56,8 +65,8 @@ export async function readBody(request: IncomingMessage, limits: BodyLimits): Pr
   room.dropRaw();
   if (outcome.kind === "bytes") return { kind: "body", bytes: outcome.bytes, release: () => room.release() };
   room.release();
-  if (outcome.fault === "broken") return refused(400, `the body is not valid ${encoding}`);
-  return refusedFor(outcome.fault, outcome.bytesMax, limits.budget);
+  if (outcome.fault === "broken") return refused(limits, "broken", `the body is not valid ${encoding}`);
+  return refused(limits, outcome.fault, bodyFault(outcome.fault, outcome.bytesMax, limits.budget));
 }
 
 /** Reads a body as it came, whatever its encoding. Call `release` once the bytes are no longer needed. */
@@ -78,25 +87,27 @@ function collect(request: IncomingMessage, limits: BodyLimits, room: BodyRoom): 
   const collector = new BodyCollector(bytesMax, room);
   return new Promise((resolve) => {
     let isOpen = true;
-    const refuse = (outcome: BodyOutcome) => {
+    const refuse = (fault: CollectFault | "cut_short") => {
       if (!isOpen) return;
       isOpen = false;
       request.off("data", onData);
       room.release();
       collector.take();
-      resolve(outcome);
+      resolve(
+        refused(limits, fault, fault === "cut_short" ? "the body was cut short" : bodyFault(fault, bytesMax, budget)),
+      );
     };
     const onData = (chunk: Buffer) => {
       const fault = collector.add(chunk);
       if (fault === undefined) return;
-      refuse(refusedFor(fault, bytesMax, budget));
+      refuse(fault);
       if (fault === "crumbs") leaveUnread(request);
       else passOver(request);
     };
     const announced = request.headers["content-length"];
     const fault = announced === undefined ? undefined : collector.announce(Number(announced));
     if (fault !== undefined) {
-      refuse(refusedFor(fault, bytesMax, budget));
+      refuse(fault);
       passOver(request);
       return;
     }
@@ -106,8 +117,8 @@ function collect(request: IncomingMessage, limits: BodyLimits, room: BodyRoom): 
       isOpen = false;
       resolve({ kind: "body", bytes: collector.take(), release: () => room.release() });
     });
-    request.once("close", () => refuse(refused(400, "the body was cut short")));
-    request.once("error", () => refuse(refused(400, "the body was cut short")));
+    request.once("close", () => refuse("cut_short"));
+    request.once("error", () => refuse("cut_short"));
   });
 }
 
@@ -124,11 +135,9 @@ function leaveUnread(request: IncomingMessage): void {
   setTimeout(() => request.destroy(), CRUMBS_MS);
 }
 
-function refusedFor(fault: CollectFault, bytesMax: number, budget: ByteBudget): BodyOutcome {
-  const status = { too_large: 413, no_room: 503, crumbs: 400 } as const;
-  return refused(status[fault], bodyFault(fault, bytesMax, budget));
-}
+const STATUSES = { too_large: 413, no_room: 503, crumbs: 400, broken: 400, cut_short: 400, encoding: 400 } as const;
 
-function refused(status: 400 | 413 | 503, reason: string): BodyOutcome {
-  return { kind: "refused", status, reason };
+function refused(limits: BodyLimits, fault: BodyRefusal, reason: string): BodyOutcome {
+  limits.onRefused?.(fault);
+  return { kind: "refused", status: STATUSES[fault], reason };
 }

@@ -243,6 +243,7 @@ function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
       const reasons = ingest.troubles();
       return { ready: reasons.length === 0, reasons };
     },
+    countRefused: (reason) => telemetry.count("thalweg_requests_refused_total", { reason }),
     countAnswer: (route, code) => telemetry.count("thalweg_http_requests_total", { route, code: String(code) }),
     assets: pageAssets(files.pageAsset),
     version: productVersion(),

@@ -169,6 +169,12 @@ export const METRICS = {
     route: { distinctMax: 128 },
     code: { distinctMax: 64 },
   }),
+  thalweg_requests_refused_total: counter(
+    "Requests of which nothing was taken, by why; rows in them are not counted.",
+    {
+      reason: ["too_large", "no_room", "crumbs", "broken", "cut_short", "encoding", "malformed", "http", OTHER],
+    },
+  ),
   thalweg_log_suppressed_total: counter("Log lines left out because the same one came again and again."),
   thalweg_loop_delay_seconds: gauge("Delay of the main thread's loop since the last reading, by percentile.", {
     percentile: LOOP_PERCENTILES,
