@@ -71,7 +71,7 @@ function main(): void {
   let sequence = 0;
   const observeAll = () => {
     for (const batch of batches) streams.observe(batch, ++sequence, NOW_MS);
-    streams.takeMinutes();
+    streams.takeRows().edges;
   };
   const spans = BATCHES * ROWS;
   for (let round = 0; round < 5; round++) observeAll();

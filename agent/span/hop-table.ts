@@ -64,6 +64,7 @@ export class HopTable {
       server: undefined,
       context: undefined,
       parent: undefined,
+      below: undefined,
       joinedBy,
       settleAtNs: nowNs + this.#lingerNs,
       settled: false,

@@ -31,6 +31,8 @@ export interface Hop {
   context: CarriedContext | undefined;
   /** The server request inside which the client of this hop made its call. */
   parent: HopSide | undefined;
+  /** What the first call made inside this request carried that carried a context of the program's own. */
+  below: CarriedContext | undefined;
   joinedBy: JoinReason;
   /** After this time on the room's clock a missing client side is not waited for. */
   readonly settleAtNs: number;
@@ -128,6 +130,21 @@ export function finalTrace(hop: Hop): Int32Array {
   root.trace ??= rootTrace(root);
   for (let at: Hop | undefined = hop; at !== undefined && at !== root; at = above(at)) at.trace = root.trace;
   return root.trace;
+}
+
+/**
+ * The context that a call made inside this request carried, where the trace of the request was computed: the program
+ * began a trace of its own for the same work. Undefined where there is none.
+ */
+export function contextBelow(hop: Hop): CarriedContext | undefined {
+  if (hop.below === undefined) return undefined;
+  let root = hop;
+  for (let steps = 0; steps < chainHopsMax; steps++) {
+    const next = above(root);
+    if (next === undefined) break;
+    root = next;
+  }
+  return root.context === undefined ? hop.below : undefined;
 }
 
 function above(hop: Hop): Hop | undefined {

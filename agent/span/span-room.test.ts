@@ -275,6 +275,25 @@ test("a carried context wins over every inference", () => {
   outer.finish();
 });
 
+test("a request whose trace was computed links to the call inside it that carried the program's own", () => {
+  const context = carried("5f1e1d0000000000000000000000a384", "a1b2000000000384");
+  const linkOf = (inbound: typeof context | undefined) => {
+    const traffic = shop();
+    const outer = traffic.sight("server", 3000, 1, FRONT, { serverPid: FRONT });
+    outer.exchange.context = inbound;
+    outer.start();
+    const call = traffic.sight("client", 4000, 1, FRONT, { clientPid: FRONT });
+    call.exchange.context = context;
+    call.start().finish();
+    outer.finish();
+    traffic.pass(5_000);
+    assert.equal(traffic.span("client", "front").links.length, 0);
+    return Buffer.from(traffic.span("server", "front").links).toString("hex");
+  };
+  assert.equal(linkOf(undefined), `6a1c0a10${context.traceId}1208${context.spanId}`);
+  assert.equal(linkOf(carried("5f1e1d0000000000000000000000a399", "a1b2000000000399")), "");
+});
+
 test("a context that is not sampled is kept and marked", () => {
   const traffic = shop();
   const served = traffic.sight("server", 4000, 1, BACK, { serverPid: BACK });

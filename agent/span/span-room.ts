@@ -323,7 +323,9 @@ export class SpanRoom implements ConnectionSink {
     const isOwn = parent.request?.hop === hop;
     side.link = isOwn ? "no_open_request" : parent.reason;
     // A trace that was sent already stays as it is.
-    if (hop.trace === undefined && parent.request !== undefined && !isOwn) hop.parent = parent.request;
+    if (hop.trace !== undefined || parent.request === undefined || isOwn) return;
+    hop.parent = parent.request;
+    parent.request.hop.below ??= hop.context;
   }
 
   /** It is known whom a call was made for, or that it never will be. */

@@ -5,8 +5,8 @@
 import type { Attribute } from "../../server/model/span-batch.ts";
 import { KIND_CLIENT, KIND_SERVER, SPAN_SOURCES, STATUS_ERROR, STATUS_UNSET } from "../../server/model/span-batch.ts";
 import type { SpanToAppend } from "../../server/model/span-batch-builder.ts";
-import type { Exchange } from "../protocol/exchange.ts";
-import { finalTrace, type Hop, type HopSide } from "./hop.ts";
+import type { CarriedContext, Exchange } from "../protocol/exchange.ts";
+import { contextBelow, finalTrace, type Hop, type HopSide } from "./hop.ts";
 import { hashId, ID_CLIENT_SPAN, ID_SERVER_SPAN, type Lanes, plainAddress } from "./message-identity.ts";
 
 const SOURCE_EBPF = SPAN_SOURCES.indexOf("ebpf");
@@ -14,6 +14,10 @@ const SOURCE_PACKET = SPAN_SOURCES.indexOf("packet");
 const SOURCE_REPLAY = SPAN_SOURCES.indexOf("replay");
 /** W3C trace flag "sampled". */
 const FLAG_SAMPLED = 1;
+const NO_LINKS = new Uint8Array(0);
+/** Tags and lengths of OTLP's Span.links, Link.trace_id and Link.span_id. */
+const LINK_HEAD = [0x6a, 28, 0x0a, 16];
+const LINK_SPAN_HEAD = [0x12, 8];
 
 const lanes: Lanes = { high: 0, low: 0 };
 const words = new Uint32Array(2);
@@ -52,6 +56,8 @@ export function writeSpanRow(side: HopSide, setting: RowSetting, row: SpanToAppe
   row.flags = hop.context === undefined ? FLAG_SAMPLED : hop.context.flags;
   row.traceState = hop.context === undefined ? "" : hop.context.traceState;
   row.attributes = attributesOf(side, error);
+  const below = side.kind === "server" ? contextBelow(hop) : undefined;
+  row.links = below === undefined ? NO_LINKS : linkTo(below);
 }
 
 /**
@@ -83,6 +89,12 @@ function writeParent(side: HopSide, row: SpanToAppend): void {
     row.parentSpanId = 0n;
     row.linkReason = "";
   }
+}
+
+/** The context's trace and span as OTLP protobuf of one link. */
+function linkTo({ traceId, spanId: id }: CarriedContext): Uint8Array {
+  const trace = Buffer.from(traceId, "hex");
+  return Uint8Array.from([...LINK_HEAD, ...trace, ...LINK_SPAN_HEAD, ...Buffer.from(id, "hex")]);
 }
 
 function spanId(hop: Hop, purpose: number): bigint {

@@ -152,7 +152,7 @@ test("a crash at any commit, then restore and replay, gives the totals of a run 
       expire(whole, nowMs);
     }
     const want = finalSamples(whole);
-    const wantMinutes = minuteTotals(whole.takeMinutes());
+    const wantMinutes = minuteTotals(whole.takeRows().edges);
 
     let streams = new DerivedStreams();
     let saved: { sequence: number; state: Uint8Array } | undefined;
@@ -161,7 +161,7 @@ test("a crash at any commit, then restore and replay, gives the totals of a run 
       streams.observe(batch, at + 1, nowMs);
       expire(streams, nowMs);
       if (pick(3) === 0) {
-        stored.push(...streams.takeMinutes());
+        stored.push(...streams.takeRows().edges);
         saved = streams.snapshot();
       }
       if (pick(4) === 0) {
@@ -175,7 +175,7 @@ test("a crash at any commit, then restore and replay, gives the totals of a run 
       }
     }
     assert.deepEqual(finalSamples(streams), want, `seed ${seed}`);
-    stored.push(...streams.takeMinutes());
+    stored.push(...streams.takeRows().edges);
     assert.deepEqual(minuteTotals(stored), wantMinutes, `seed ${seed}`);
   }
 });
@@ -212,8 +212,13 @@ test("rows that could not be stored are given back whole", () => {
   const streams = new DerivedStreams();
   streams.observe(batchOf(someSpans(generator(9), 60, 1)), 1, START_MS);
   streams.expire(END_MS);
-  const taken = streams.takeMinutes();
-  assert.deepEqual(streams.takeMinutes(), []);
+  const linked = { service: "a", kind: 2, source: 0, linksTo: [[7n, 1n]] } as const;
+  streams.observe(batchOf([linked, { ...linked, source: 2, linksTo: [[8n, 1n]] }]), 2, START_MS);
+  const taken = streams.takeRows();
+  assert.deepEqual(taken.aliases, [{ alias: [1n, 1n], trace: [1n, 7n] }]);
+  assert.deepEqual(streams.takeRows(), { edges: [], aliases: [] });
   streams.giveBack(taken, END_MS);
-  assert.deepEqual(minuteTotals(streams.takeMinutes()), minuteTotals(taken));
+  const again = streams.takeRows();
+  assert.deepEqual(minuteTotals(again.edges), minuteTotals(taken.edges));
+  assert.deepEqual(again.aliases, taken.aliases);
 });

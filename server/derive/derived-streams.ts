@@ -16,6 +16,7 @@ import { EDGE_METADATA, type MinuteRow } from "./edge-series.ts";
 import { type GraphCounts, type GraphLimits, ServiceGraph } from "./graph.ts";
 import type { LateCall } from "./late-halves.ts";
 import { RED_METADATA, RedMetrics } from "./red.ts";
+import { type TracePair, TracePairs } from "./trace-pairs.ts";
 import { UNPAIRED_METADATA } from "./unpaired-series.ts";
 
 const STATE_VERSION = 3;
@@ -36,10 +37,17 @@ export interface StoredCalls {
   readonly arrivedMs: Float64Array;
 }
 
+/** What was derived beside the state; the shape of the store's rows of the same name. */
+export interface DerivedRows {
+  readonly edges: readonly MinuteRow[];
+  readonly aliases: readonly TracePair[];
+}
+
 /** RED and graph. */
 export class DerivedStreams {
   readonly red: RedMetrics;
   readonly #graph: ServiceGraph;
+  readonly #pairs = new TracePairs();
   readonly #out = new ByteWriter();
   #sequence = 0;
   #changed = false;
@@ -68,6 +76,7 @@ export class DerivedStreams {
     this.#sequence = Math.max(this.#sequence, sequence);
     this.#changed = true;
     const rows = halvesOf(batch);
+    this.#pairs.observe(batch, rows);
     const redAppeared = this.red.observe(batch, rows, nowMs);
     return this.#graph.observe(batch, rows, nowMs) || redAppeared;
   }
@@ -93,13 +102,15 @@ export class DerivedStreams {
     return this.#graph.settleLate(calls, { ...hand, sequences, arrivedMs }, this.#sequence);
   }
 
-  takeMinutes(): MinuteRow[] {
-    return this.#graph.takeMinutes();
+  /** Calls by edge and minute, and traces that are one, since the last time. Store them with the snapshot, or give them back. */
+  takeRows(): DerivedRows {
+    return { edges: this.#graph.takeMinutes(), aliases: this.#pairs.take() };
   }
 
-  giveBack(rows: readonly MinuteRow[], nowMs: number): void {
+  giveBack({ edges, aliases }: DerivedRows, nowMs: number): void {
     this.#changed = true;
-    this.#graph.giveBack(rows, nowMs);
+    this.#graph.giveBack(edges, nowMs);
+    this.#pairs.giveBack(aliases);
   }
 
   /** Zeros that come before the first values of new series; mark what is returned `zeroed` once they are stored. */
@@ -132,7 +143,7 @@ export class DerivedStreams {
     return this.#graph.counts();
   }
 
-  /** The state as bytes. Take the minutes in the same turn of the loop: they are not part of it. */
+  /** The state as bytes. Take the rows in the same turn of the loop: they are not part of it. */
   snapshot(): { sequence: number; state: Uint8Array } {
     this.#out.clear();
     this.#out.byte(STATE_VERSION);

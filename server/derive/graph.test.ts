@@ -186,7 +186,7 @@ test("a second server of one client span is unpaired in the series and in one ed
         [["a", "b", 1]],
       );
       assert.deepEqual(expiredOf(streams), { SPAN_KIND_SERVER: 1 });
-      const minutes = minutesOf(streams.takeMinutes());
+      const minutes = minutesOf(streams.takeRows().edges);
       assert.equal((minutes["a>b"] ?? 0) + (minutes["unknown>b"] ?? 0), 2);
     }
   }
@@ -194,7 +194,7 @@ test("a second server of one client span is unpaired in the series and in one ed
 
 test("spans the agent saw: a root is an edge at once, an unseen parent is an unknown caller", () => {
   const streams = derive([batchOf([server("a", 1n, 0n, { source: KERNEL }), server("a", 2n, 9n, { source: KERNEL })])]);
-  assert.deepEqual(minutesOf(streams.takeMinutes()), { "user>a": 1 });
+  assert.deepEqual(minutesOf(streams.takeRows().edges), { "user>a": 1 });
   const samples = settle(streams);
   assert.deepEqual(
     edgesOf(samples, false).map(({ client: c, server: s, requests }) => [c, s, requests]),
@@ -224,7 +224,7 @@ test("a late half within the wait pairs, a later one does not", () => {
   streams.observe(batchOf([client("a", 11n)]), 3, START_MS + EDGE_WAIT_MS + 1);
   assert.equal(edgesOf(settle(streams), false)[0]?.requests, 1);
   assert.deepEqual(expiredOf(streams), { SPAN_KIND_SERVER: 1, SPAN_KIND_CLIENT: 1 });
-  assert.deepEqual(minutesOf(streams.takeMinutes()), { "a>b": 1, "unknown>b": 1 });
+  assert.deepEqual(minutesOf(streams.takeRows().edges), { "a>b": 1, "unknown>b": 1 });
 });
 
 test("a duplicate tells who called, and the call counts once", () => {
@@ -241,7 +241,7 @@ test("a duplicate tells who called, and the call counts once", () => {
       edgesOf(settle(streams), false).map(({ client: c, server: s, requests }) => [c, s, requests]),
       [["curl", "shop", 1]],
     );
-    assert.deepEqual(minutesOf(streams.takeMinutes()), { "curl>shop": 1 });
+    assert.deepEqual(minutesOf(streams.takeRows().edges), { "curl>shop": 1 });
     assert.deepEqual(expiredOf(streams), {});
   }
 });
@@ -283,7 +283,7 @@ test("a call of two SDKs whose client the agent cannot name counts once, in ever
   for (const order of permutations(sights)) {
     const streams = derive(order.map((span) => batchOf([span])));
     settle(streams);
-    const into = streams.takeMinutes().filter(({ server: name }) => name === "back");
+    const into = streams.takeRows().edges.filter(({ server: name }) => name === "back");
     assert.equal(
       into.reduce((sum, { requests }) => sum + requests, 0),
       1,
@@ -302,7 +302,7 @@ function permutations<T>(items: readonly T[]): T[][] {
 test("loops and self-parents end in one edge each", () => {
   const streams = derive([batchOf([server("a", 1n, 2n), server("a", 2n, 1n), server("a", 3n, 3n), client("a", 4n)])]);
   settle(streams);
-  assert.deepEqual(minutesOf(streams.takeMinutes()), { "unknown>a": 3 });
+  assert.deepEqual(minutesOf(streams.takeRows().edges), { "unknown>a": 3 });
 });
 
 test("where no more may wait, those that waited longest make room: a call whose sides come together always pairs", () => {
@@ -350,9 +350,29 @@ test("every server span is in exactly one edge of the minutes, whatever is lost,
     }
     streams.expire(nowMs + EDGE_WAIT_MS);
     assert.equal(streams.graphCounts().waiting, 0);
-    for (const row of streams.takeMinutes()) {
+    for (const row of streams.takeRows().edges) {
       if (row.server in want) got[row.server] = (got[row.server] ?? 0) + row.requests;
     }
     assert.deepEqual(got, want);
+  }
+});
+
+test("a server span that the agent saw too has an unknown caller, in every order, should its parent never show", () => {
+  const own = { service: "back", kind: 2, spanId: 200n, parentSpanId: 100n } as const;
+  const seen = { ...own, spanId: 2n, source: 1, linkReason: "traceparent", clientPort: 4000, duplicateOf: 200n };
+  for (const order of [
+    [own, seen],
+    [seen, own],
+  ]) {
+    const streams = new DerivedStreams();
+    for (const [at, span] of order.entries()) streams.observe(batchOf([span]), at + 1, START_MS + 1_000 * at);
+    streams.expire(START_MS + 60_000);
+    const edges = streams.takeRows().edges.map(({ client, server, requests }) => [client, server, requests]);
+    assert.deepEqual(edges, [["user", "back", 1]]);
+    for (const cadence of streams.zeros(START_MS + 60_000).cadences) cadence.zeroed = true;
+    const samples = sampleMap(streams.samples(START_MS + 60_000));
+    const labels = '{client="user",connection_type="virtual_node",server="back"}';
+    assert.equal(samples.get(`traces_service_graph_request_total${labels}`), 1);
+    assert.ok([...samples.keys()].every((key) => !key.startsWith("traces_service_graph_unpaired")));
   }
 });

@@ -22,6 +22,7 @@ import {
   SPAN_KINDS,
   type SpanBatch,
 } from "../model/span-batch.ts";
+import { readLinks, type SpanLink } from "../model/span-links.ts";
 import { type BatchInHand, fillHalf, peerOf, takeInHand } from "./batch-in-hand.ts";
 import { type BatchHalves, isZero } from "./batch-rows.ts";
 import type { Cadence } from "./cadence.ts";
@@ -47,7 +48,6 @@ import { type LateCall, LateHalves } from "./late-halves.ts";
 import { type StoredRows, storedSides } from "./late-pairing.ts";
 import { aloneEdge, canBeLate, isKeyed, type Sides, UNSEEN_PARENT, unpairedSides } from "./lone-halves.ts";
 import { boundedValue } from "./series-labels.ts";
-import { readLinks, type SpanLink } from "./span-links.ts";
 import { UnpairedSeriesSet } from "./unpaired-series.ts";
 
 /** How long a span waits for its other side; Tempo's default. */

@@ -125,11 +125,11 @@ export class DerivedFlush {
     const samples = streams.samples(nowMs);
     const exemplars = streams.exemplars(nowMs);
     if (mustSave) {
-      const minutes = streams.takeMinutes();
+      const rows = streams.takeRows();
       try {
-        await writer.saveDerived(streams.snapshot(), minutes);
+        await writer.saveDerived(streams.snapshot(), rows);
       } catch (error) {
-        streams.giveBack(minutes, nowMs);
+        streams.giveBack(rows, nowMs);
         streams.markUnwritten();
         throw error;
       }

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { batchOf, START_MS, type TestSpan } from "../derive/test-spans.ts";
+import { assembleTrace } from "../query/trace-assembly.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { createLog } from "../telemetry/log.ts";
 import { Telemetry } from "../telemetry/telemetry.ts";
@@ -215,4 +216,40 @@ test("orphans of many traces are given up as ever", async (t) => {
   await world.pass(11_000);
   assert.deepEqual(await world.edges(), [["unknown", "b", "virtual_node", "50", "0"]]);
   assert.deepEqual(await world.series("traces_service_graph_unpaired_spans_total"), { "|b|": 50 });
+});
+
+test("a trace the agent computed and the program's own are one under both ids, over a restart too", async (t) => {
+  const world = await World.open(t);
+  const seen: TestSpan = {
+    service: "front",
+    kind: 2,
+    spanId: 9n,
+    traceIdLow: 5n,
+    source: 0,
+    durationMs: 50,
+    linksTo: [[6n, 2n]],
+  };
+  await world.send(seen);
+  const own: TestSpan = { service: "front", kind: 2, spanId: 1n, traceIdLow: 6n, startMs: 1, durationMs: 45 };
+  await world.send(own, { service: "front", kind: 3, spanId: 2n, parentSpanId: 1n, traceIdLow: 6n, startMs: 2 });
+  const idOf = (low: number) => `${"1".padStart(16, "0")}${String(low).padStart(16, "0")}`;
+  const spansOf = async (low: number) =>
+    (await world.store.reader.trace(idOf(low), 100)).map(({ spanId }) => Number(spanId));
+  await world.kill();
+  await world.pass(1_000);
+  assert.deepEqual(await spansOf(5), [9, 1, 2]);
+  assert.deepEqual(await spansOf(6), [9, 1, 2]);
+  await world.kill();
+  assert.deepEqual(await spansOf(5), [9, 1, 2]);
+  const assembly = assembleTrace(await world.store.reader.trace(idOf(6), 100));
+  let step = assembly.next();
+  while (step.done !== true) step = assembly.next();
+  assert.deepEqual(
+    step.value.map(({ parent }) => parent),
+    [-1, 0, 1],
+  );
+  // A link of the program's own says nothing of the kind.
+  await world.send({ ...own, traceIdLow: 7n, linksTo: [[8n, 2n]] }, { ...own, traceIdLow: 8n });
+  await world.pass(1_000);
+  assert.deepEqual(await spansOf(7), [1]);
 });

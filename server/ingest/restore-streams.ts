@@ -19,11 +19,11 @@ export async function restoreStreams(deps: FlushDeps): Promise<DerivedStreams> {
       sequence > saved.sequence &&
       streams.sequence <= saved.sequence
     ) {
-      streams.takeMinutes();
+      streams.takeRows();
     }
     streams.observe(batch, sequence, startedMs);
   });
-  if (restored === undefined && saved !== undefined && streams.sequence <= saved.sequence) streams.takeMinutes();
+  if (restored === undefined && saved !== undefined && streams.sequence <= saved.sequence) streams.takeRows();
   return streams;
 }
 

@@ -7,10 +7,14 @@
  */
 
 import { type Attribute, KIND_CLIENT, KIND_SERVER } from "../model/span-batch.ts";
+import { readLinks } from "../model/span-links.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
 
 /** Spans looked at between two steps: some milliseconds. */
 const STEP_SPANS = 4_096;
+
+/** Parents above a linked span that are followed; in a loop there is no end of them. */
+const ROOT_STEPS_MAX = 10_000;
 
 /** What assembly says of one span. Nanoseconds are exact up to 104 days. */
 export interface SpanPlace {
@@ -100,6 +104,34 @@ function* findParents({ spans, parents, flags, starts, ends }: Tree): Generator<
       else parents[at] = typeof found === "number" ? found : bestParent(spans, span, found);
     }
   }
+  yield* joinTraces(spans, parents, byId);
+}
+
+/**
+ * What the agent saw of a request links to a call that the request made in a trace of the program's own: the root of
+ * that trace is under the request. Loops that come of it are broken later.
+ */
+function* joinTraces(
+  spans: readonly StoredSpan[],
+  parents: Int32Array,
+  byId: ReadonlyMap<string, number | readonly number[]>,
+): Generator<void> {
+  for (const [at, span] of spans.entries()) {
+    if (at % STEP_SPANS === 0) yield;
+    if (span.links.length === 0 || !isKernel(span)) continue;
+    for (const { span: word } of readLinks(span.links, 0, span.links.length)) {
+      const found = byId.get(word.toReversed().map(hex8).join(""));
+      let root = typeof found === "object" ? found[0] : found;
+      for (let steps = 0; root !== undefined && (parents[root] ?? -1) !== -1; steps++) {
+        root = steps < ROOT_STEPS_MAX ? parents[root] : undefined;
+      }
+      if (root !== undefined && root !== at && spans[root]?.traceId !== span.traceId) parents[root] = at;
+    }
+  }
+}
+
+function hex8(word: number): string {
+  return (word >>> 0).toString(16).padStart(8, "0");
 }
 
 /** Of several spans with the parent's id: one of the same service, else a server, in which children run. */

@@ -119,6 +119,7 @@ async function asFirstLayout(path: string): Promise<void> {
     "ALTER TABLE resource DROP COLUMN rest",
     "DROP TABLE log",
     "DROP TABLE log_ledger",
+    "DROP TABLE trace_alias",
     "UPDATE file_meta SET schema_version = 1",
     "CHECKPOINT",
   ]) {

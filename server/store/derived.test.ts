@@ -14,12 +14,12 @@ test("no snapshot at first, then always the last one, also over days and a resta
   const clock = new FakeClock();
   const store = await openIn(t, directory, clock);
   assert.equal(await store.writer.loadDerived(), undefined);
-  await store.writer.saveDerived({ sequence: 1, state: Uint8Array.of(1) }, []);
+  await store.writer.saveDerived({ sequence: 1, state: Uint8Array.of(1) }, { edges: [], aliases: [] });
   const large = new Uint8Array(300_000).fill(7);
-  await store.writer.saveDerived({ sequence: 5, state: large }, []);
+  await store.writer.saveDerived({ sequence: 5, state: large }, { edges: [], aliases: [] });
   assert.deepEqual(await store.writer.loadDerived(), { sequence: 5, state: large });
   clock.ms += DAY_MS;
-  await store.writer.saveDerived({ sequence: 9, state: Uint8Array.of(9) }, []);
+  await store.writer.saveDerived({ sequence: 9, state: Uint8Array.of(9) }, { edges: [], aliases: [] });
   await store.close();
   const again = await openIn(t, directory, clock);
   assert.deepEqual(await again.writer.loadDerived(), { sequence: 9, state: Uint8Array.of(9) });

@@ -3,16 +3,17 @@
 import { DuckDBBlobValue, type DuckDBConnection, type DuckDBValue } from "@duckdb/node-api";
 import { inTransaction, numberOf, readRows } from "./database.ts";
 import type { DayFile } from "./day-files.ts";
-import type { DerivedSnapshot, EdgeMinute } from "./writer.ts";
+import { insertAliases } from "./trace-aliases.ts";
+import type { DerivedRows, DerivedSnapshot, EdgeMinute } from "./writer.ts";
 
 const EDGES_PER_INSERT = 128;
 
-/** Replaces the snapshot of `file` and adds edge rows, in one transaction. */
+/** Replaces the snapshot of `file` and adds rows, in one transaction. */
 export async function saveSnapshot(
   connection: DuckDBConnection,
   file: DayFile,
   snapshot: DerivedSnapshot,
-  edges: readonly EdgeMinute[],
+  { edges, aliases }: DerivedRows,
 ): Promise<void> {
   await inTransaction(connection, async () => {
     // A deleted row would be written to the file once more at the next checkpoint; a replaced table is just gone.
@@ -21,6 +22,7 @@ export async function saveSnapshot(
       [BigInt(snapshot.sequence), new DuckDBBlobValue(snapshot.state)],
     );
     if (edges.length > 0) await insertEdges(connection, file, edges);
+    await insertAliases(connection, file, aliases);
   });
 }
 

@@ -10,6 +10,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
 import type { Clock } from "../model/clock.ts";
+import { traceIdToHex } from "../model/hex.ts";
 import type { LogBatch } from "../model/log-batch.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
@@ -27,12 +28,13 @@ import { ResourceBook } from "./resource-book.ts";
 import { replayCommits, TraceReader } from "./span-reader.ts";
 import { SpanWriter, type UnsettledBatch } from "./span-writer.ts";
 import { SqlRunner } from "./sql-runner.ts";
+import { TraceAliases } from "./trace-aliases.ts";
 import { TraceIndex } from "./trace-index.ts";
 import type {
   CallKey,
   CommitReceipt,
+  DerivedRows,
   DerivedSnapshot,
-  EdgeMinute,
   LogReceipt,
   RecentSpans,
   StoredCalls,
@@ -67,6 +69,7 @@ interface Parts {
   readonly runner: SqlRunner;
   readonly readers: ConnectionPool;
   readonly traces: TraceReader;
+  readonly aliases: TraceAliases;
 }
 
 /** Opens the files of a data directory. */
@@ -121,7 +124,10 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     const readers = await ConnectionPool.open(instance, READERS, onError);
     const runner = new SqlRunner(instance, clock, options.answerBytesMax, onError);
     const traces = new TraceReader(index);
-    return new Engine(options, { instance, connection, files: attached, index, writer, logs, runner, readers, traces });
+    const aliases = new TraceAliases();
+    await aliases.load(connection, attached.attached);
+    const parts = { instance, connection, files: attached, index, writer, logs, runner, readers, traces, aliases };
+    return new Engine(options, parts);
   } catch (error) {
     const whole = files?.attached.length;
     // A bad block met while opening is set aside with its file, then all is opened again without it.
@@ -187,13 +193,14 @@ export class Engine {
     return this.#parts.logs.commit(batch);
   }
 
-  saveDerived(snapshot: DerivedSnapshot, edges: readonly EdgeMinute[]): Promise<void> {
-    const { writer, files, connection } = this.#parts;
+  saveDerived(snapshot: DerivedSnapshot, rows: DerivedRows): Promise<void> {
+    const { writer, files, connection, aliases } = this.#parts;
     const { clock } = this.#options;
     return writer.exclusively(async () => {
       const file = await files.fileOf(dayOf(clock.nowMs()), clock.nowUnixNano(), writer.stats.sequence + 1);
       await files.assureRoom(file, snapshot.state.length);
-      await saveSnapshot(connection, file, snapshot, edges);
+      await saveSnapshot(connection, file, snapshot, rows);
+      for (const { alias, trace } of rows.aliases) aliases.join(traceIdToHex(...alias), traceIdToHex(...trace));
     });
   }
 
@@ -229,8 +236,16 @@ export class Engine {
   }
 
   trace(traceId: string, spansMax: number): Promise<StoredSpan[]> {
-    const { readers, traces, files } = this.#parts;
-    return readers.use((connection) => traces.read(connection, files.attached, traceId, spansMax));
+    const { readers, traces, files, aliases } = this.#parts;
+    const ids = aliases.membersOf(traceId);
+    return readers.use(async (connection) => {
+      const [first = traceId, ...others] = ids;
+      const spans = await traces.read(connection, files.attached, first, spansMax);
+      if (others.length === 0) return spans;
+      for (const id of others) spans.push(...(await traces.read(connection, files.attached, id, spansMax)));
+      spans.sort((a, b) => (a.startNs < b.startNs ? -1 : a.startNs > b.startNs ? 1 : 0));
+      return spans.slice(0, spansMax);
+    });
   }
 
   /** Deletes the oldest day file if it is past retention. */

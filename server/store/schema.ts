@@ -6,7 +6,7 @@
 import { TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
 
 /** Version of the layout below; stands in `file_meta` of every file. */
-export const SCHEMA_VERSION = 3;
+export const SCHEMA_VERSION = 4;
 
 /** Rows of a row group: a group commit larger than this goes to the file once, compressed, and not through the WAL. */
 export const ROW_GROUP_ROWS = 24_576;
@@ -104,6 +104,7 @@ export const DAY_TABLES = [
   "trace_index",
   "edge",
   "derived",
+  "trace_alias",
   "log",
   "log_ledger",
 ] as const;
@@ -130,8 +131,14 @@ export function layOutDayFile(alias: string, createdNs: bigint, firstSequence: n
        requests BIGINT, errors BIGINT, server_bucket INTEGER[], server_count BIGINT[],
        client_bucket INTEGER[], client_count BIGINT[])`,
     `CREATE TABLE ${alias}.derived (sequence UBIGINT, state BLOB)`,
+    aliasTable(alias),
     ...logTables(alias),
   ];
+}
+
+/** Traces whose id turned out to be another's. */
+function aliasTable(alias: string): string {
+  return `CREATE TABLE ${alias}.trace_alias (trace_id UUID, alias_of UUID)`;
 }
 
 function logTables(alias: string): string[] {
@@ -146,6 +153,7 @@ function logTables(alias: string): string[] {
  * transaction. Undefined where no such layout is known.
  */
 export function migrationOf(alias: string, version: number): string[] | undefined {
+  if (version === 3) return [aliasTable(alias), `UPDATE ${alias}.file_meta SET schema_version = 4`];
   if (version === 2) {
     return [
       ...["requests", "errors"].map((column) => `ALTER TABLE ${alias}.edge ALTER COLUMN ${column} TYPE BIGINT`),

@@ -258,11 +258,9 @@ test("edges add up and their quantiles are those of the model", async (t) => {
   });
   const first = [1, 2, 3, 4, 100];
   const second = Array.from({ length: 200 }, (_, index) => 1.07 ** index / 1000);
-  await store.writer.saveDerived({ sequence: 1, state: new Uint8Array() }, [
-    row(first, []),
-    { ...row([], []), client: "", connectionType: "" },
-  ]);
-  await store.writer.saveDerived({ sequence: 2, state: new Uint8Array() }, [row(second, [])]);
+  const edges = [row(first, []), { ...row([], []), client: "", connectionType: "" as const }];
+  await store.writer.saveDerived({ sequence: 1, state: new Uint8Array() }, { edges, aliases: [] });
+  await store.writer.saveDerived({ sequence: 2, state: new Uint8Array() }, { edges: [row(second, [])], aliases: [] });
   const both = buckets([...first, ...second]);
   const p = (quantile: number) => (logHistogramQuantile(both, quantile) ?? Number.NaN) / 1e6;
   const rows = await rowsOf(store, "SELECT * FROM edges ORDER BY client DESC");

@@ -187,7 +187,7 @@ function doorsOf(engine: EngineHolder, metrics: MetricStore): Pick<Store, "write
       commitSpans: async (batch) => engine.open().commit(batch),
       onReopening: (listener) => engine.onReopening(listener),
       commitLogs: async (batch) => engine.open().commitLogs(batch),
-      saveDerived: async (snapshot, edges) => engine.open().saveDerived(snapshot, edges),
+      saveDerived: async (snapshot, rows) => engine.open().saveDerived(snapshot, rows),
       loadDerived: async () => engine.open().loadDerived(),
       recentSpans: async (spansMax) => engine.open().recentSpans(spansMax),
       spansOfCalls: async (calls, spansMax) => engine.open().spansOfCalls(calls, spansMax),

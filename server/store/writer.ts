@@ -34,6 +34,18 @@ export interface EdgeMinute {
   readonly clientBuckets: readonly (readonly [index: number, count: number])[];
 }
 
+/** A trace whose id turned out to be another's: high and low 64 bits of both ids. */
+export interface TraceAlias {
+  readonly alias: readonly [high: bigint, low: bigint];
+  readonly trace: readonly [high: bigint, low: bigint];
+}
+
+/** What was derived since the last snapshot, beside the state. */
+export interface DerivedRows {
+  readonly edges: readonly EdgeMinute[];
+  readonly aliases: readonly TraceAlias[];
+}
+
 /** Derived state as of one commit: after a crash, spans of later commits are derived again on top of it. */
 export interface DerivedSnapshot {
   /** The last commit whose spans the state counts. */
@@ -108,8 +120,8 @@ export interface StoreWriter {
   onReopening(listener: (state: "broken" | "open") => void): void;
   /** As `commitSpans`, for log records. */
   commitLogs(batch: LogBatch): Promise<LogReceipt>;
-  /** Stores a snapshot and the edge rows that came since the last one, in one transaction. */
-  saveDerived(snapshot: DerivedSnapshot, edges: readonly EdgeMinute[]): Promise<void>;
+  /** Stores a snapshot and the rows that came since the last one, in one transaction. */
+  saveDerived(snapshot: DerivedSnapshot, rows: DerivedRows): Promise<void>;
   loadDerived(): Promise<DerivedSnapshot | undefined>;
   /** What tells the spans stored last apart; about `spansMax` at most. */
   recentSpans(spansMax: number): Promise<RecentSpans>;

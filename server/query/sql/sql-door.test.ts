@@ -378,7 +378,7 @@ test("a trace by id, short ids included, and the graph", async (t) => {
       clientBuckets: [],
     } as const,
   ];
-  await store.writer.saveDerived({ sequence: 1, state: new Uint8Array() }, minutes);
+  await store.writer.saveDerived({ sequence: 1, state: new Uint8Array() }, { edges: minutes, aliases: [] });
   const graph = await readGraph(store.reader, bucketMs, bucketMs + 120_000);
   assert.deepEqual([graph.from, graph.to], ["2026-11-26T12:00:00.000Z", "2026-11-26T12:02:00.000Z"]);
   assert.deepEqual(
@@ -414,7 +414,7 @@ test("long windows of the graph are read by the hour, with the same counts", asy
     serverBuckets: [[160, 2]] as const,
     clientBuckets: [],
   }));
-  await store.writer.saveDerived({ sequence: 1, state: new Uint8Array() }, edges);
+  await store.writer.saveDerived({ sequence: 1, state: new Uint8Array() }, { edges, aliases: [] });
   const [edge] = (await readGraph(store.reader, bucketMs - 86_400_000 * 3, bucketMs + 86_400_000)).edges;
   assert.deepEqual([edge?.requests, edge?.errors], [180, 90]);
   assert.ok((edge?.p95_ms ?? 0) > 0.9);
