@@ -9,7 +9,7 @@ import type {
   CaptureSink,
   ClockOffset,
   ProcessSeen,
-  SocketConnecting,
+  SocketMoment,
   SocketOpened,
   SocketSlice,
 } from "../server/model/capture-event.ts";
@@ -133,8 +133,8 @@ class RoomsSink implements CaptureSink {
     this.#connections.opened(event);
   }
 
-  connecting(event: SocketConnecting): void {
-    this.#room.connecting(event);
+  moment(event: SocketMoment): void {
+    this.#room.moment(event);
   }
 
   slice(event: SocketSlice): void {

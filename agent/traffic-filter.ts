@@ -9,7 +9,7 @@ import type {
   CaptureSink,
   Owner,
   ProcessSeen,
-  SocketConnecting,
+  SocketMoment,
   SocketOpened,
   SocketSlice,
 } from "../server/model/capture-event.ts";
@@ -53,8 +53,8 @@ export class TrafficFilter implements CaptureSink {
     else this.#sink.opened(event);
   }
 
-  connecting(event: SocketConnecting): void {
-    if (!this.#pids.has(event.pid) && !this.#ignored.has(event.socket)) this.#sink.connecting?.(event);
+  moment(event: SocketMoment): void {
+    if (!this.#pids.has(event.pid) && !this.#ignored.has(event.socket)) this.#sink.moment?.(event);
   }
 
   slice(event: SocketSlice): void {

@@ -7,8 +7,8 @@
 import type { WorkUnit } from "../../server/model/capture-event.ts";
 import { addressText } from "./packet-decode.ts";
 
-/** Kinds of records. `slice` and `connect` come on the data ring, the others on the control ring. */
-export const EVENT_KIND = { slice: 1, open: 2, close: 3, exec: 4, exit: 5, connect: 6 } as const;
+/** Kinds of records. `slice`, `connect` and `ended` come on the data ring, the others on the control ring. */
+export const EVENT_KIND = { slice: 1, open: 2, close: 3, exec: 4, exit: 5, connect: 6, ended: 7 } as const;
 
 /** Kinds of units of work, and of recipes for finding them. */
 export const UNIT_KIND = { none: 0, loop: 1, goroutine: 2, task: 3, byThread: 255 } as const;

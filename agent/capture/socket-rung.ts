@@ -14,7 +14,7 @@ import type {
   CaptureSink,
   ClockOffset,
   ProcessSeen,
-  SocketConnecting,
+  SocketMoment,
   SocketSlice,
   WorkUnit,
 } from "../../server/model/capture-event.ts";
@@ -186,7 +186,7 @@ class RunningSocketRung implements SocketRung {
     pid: 0,
     work: this.#work,
   };
-  readonly #connect: SocketConnecting = { socket: 0, timeNs: 0, tid: 0, pid: 0, work: this.#work };
+  readonly #moment: SocketMoment = { kind: "connecting", socket: 0, timeNs: 0, tid: 0, pid: 0, work: this.#work };
   readonly #recipes: WorkRecipes;
   /** Numbers of sockets that connect and were not opened yet, by cookie. */
   readonly #connecting = new Map<number, number>();
@@ -240,6 +240,7 @@ class RunningSocketRung implements SocketRung {
 
   drain(): number {
     const handled = this.#drainBoth();
+    this.#recipes.retry();
     this.#idleDrains = handled === 0 ? this.#idleDrains + 1 : 0;
     return handled;
   }
@@ -356,7 +357,10 @@ class RunningSocketRung implements SocketRung {
         this.#takeSlice(at);
         break;
       case EVENT_KIND.connect:
-        this.#takeConnect(at);
+        this.#takeMoment(at, "connecting");
+        break;
+      case EVENT_KIND.ended:
+        this.#takeMoment(at, "ended");
         break;
       case EVENT_KIND.open:
         this.#takeOpen(readOpen(view, at));
@@ -397,22 +401,26 @@ class RunningSocketRung implements SocketRung {
     this.#sink.slice(slice);
   }
 
-  #takeConnect(at: number): void {
+  #takeMoment(at: number, kind: SocketMoment["kind"]): void {
     const view = this.#view;
-    const cookie = readCookie(view, at);
-    let socket = this.#sockets.get(cookie) ?? this.#connecting.get(cookie);
-    if (socket === undefined) {
-      socket = ++this.#lastSocket;
-      if (this.#connecting.size >= connectingMax) this.#connecting.clear();
-      this.#connecting.set(cookie, socket);
-    }
-    const connect = this.#connect;
-    connect.socket = socket;
-    connect.timeNs = readTimeNs(view, at);
-    connect.tid = view.getUint32(at + SLICE.tid, true);
-    connect.pid = readPid(view, at);
+    const moment = this.#moment;
+    moment.kind = kind;
+    moment.socket = this.#numberOf(readCookie(view, at));
+    moment.timeNs = readTimeNs(view, at);
+    moment.tid = view.getUint32(at + SLICE.tid, true);
+    moment.pid = readPid(view, at);
     readWork(view, at, this.#work);
-    this.#sink.connecting?.(connect);
+    this.#sink.moment?.(moment);
+  }
+
+  /** Number of a socket, which may have connected and not been opened yet. */
+  #numberOf(cookie: number): number {
+    const known = this.#sockets.get(cookie) ?? this.#connecting.get(cookie);
+    if (known !== undefined) return known;
+    const socket = ++this.#lastSocket;
+    if (this.#connecting.size >= connectingMax) this.#connecting.clear();
+    this.#connecting.set(cookie, socket);
+    return socket;
   }
 
   #takeOpen(event: OpenEvent): void {

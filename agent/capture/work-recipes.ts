@@ -3,8 +3,8 @@
  * a call, and hands them the recipe.
  *
  * Invariants: a recipe is written only after its places looked right in the process's own memory; where they do not, or
- * the runtime's version is not known, there is none, and the process's calls carry no unit. Trying is bounded: so often a
- * thread, not sooner than `retryMs` after the last time.
+ * the runtime's version is not known, there is none, and the process's calls carry no unit. A thread is tried `triesMax`
+ * times, each after a longer pause.
  */
 
 import { readlinkSync, statSync } from "node:fs";
@@ -24,6 +24,8 @@ const retryMs = 100;
 const programsMax = 256;
 
 interface Learning {
+  readonly process: ProcessSeen;
+  readonly tid: number;
   tries: number;
   lastMs: number;
   isDone: boolean;
@@ -40,6 +42,8 @@ export class WorkRecipes {
   readonly #native: Native;
   readonly #maps: RecipeMaps;
   readonly #threads = new Map<number, Learning>();
+  /** Those to be tried again. */
+  readonly #unfinished = new Set<Learning>();
   /** Of Go programs, and places of libuv's list, both by the program's file; null: not to be had. */
   readonly #goPrograms = new Map<string, GoRecipe | null>();
   readonly #eventPlaces = new Map<string, number | null>();
@@ -55,24 +59,42 @@ export class WorkRecipes {
     if (language !== "node" && language !== "go" && language !== "python") return;
     // Goroutines run on any thread.
     const key = language === "go" ? process.pid : tid;
-    let learning = this.#threads.get(key);
-    const nowMs = performance.now();
-    if (learning === undefined) {
-      learning = { tries: 0, lastMs: Number.NEGATIVE_INFINITY, isDone: false };
-      if (this.#threads.size >= threadsMax) this.#threads.clear();
-      this.#threads.set(key, learning);
+    if (this.#threads.has(key)) return;
+    if (this.#threads.size >= threadsMax) {
+      this.#threads.clear();
+      this.#unfinished.clear();
     }
-    if (learning.isDone || learning.tries >= triesMax || nowMs - learning.lastMs < retryMs) return;
-    learning.tries++;
-    learning.lastMs = nowMs;
-    learning.isDone = this.#learn(process, tid);
+    const learning: Learning = { process, tid, tries: 0, lastMs: 0, isDone: false };
+    this.#threads.set(key, learning);
+    this.#try(learning, performance.now());
+    if (!learning.isDone) this.#unfinished.add(learning);
+  }
+
+  /** Tries again where a thread was running, or its runtime had not come so far. Cheap where there is nothing to do. */
+  retry(): void {
+    if (this.#unfinished.size === 0) return;
+    const nowMs = performance.now();
+    for (const learning of this.#unfinished) {
+      if (nowMs - learning.lastMs < retryMs * learning.tries) continue;
+      this.#try(learning, nowMs);
+      if (learning.isDone || learning.tries >= triesMax) this.#unfinished.delete(learning);
+    }
   }
 
   /** The process is gone, or runs another program: its numbers may be another's. */
   forget(pid: number): void {
-    if (!this.#threads.delete(pid)) return;
+    const learning = this.#threads.get(pid);
+    if (learning === undefined) return;
+    this.#threads.delete(pid);
+    this.#unfinished.delete(learning);
     this.#write(this.#maps.processes, pid, UNIT_KIND.none, [], []);
     this.#write(this.#maps.threads, pid, UNIT_KIND.none, [], []);
+  }
+
+  #try(learning: Learning, nowMs: number): void {
+    learning.tries++;
+    learning.lastMs = nowMs;
+    learning.isDone = this.#learn(learning.process, learning.tid);
   }
 
   #learn(process: ProcessSeen, tid: number): boolean {

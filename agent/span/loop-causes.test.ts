@@ -12,7 +12,7 @@ const sureOf = (request: string) => ({ request, byOrder: false });
 
 test("what follows a read in its turn is done for it", () => {
   const loops = new LoopCauses<string>();
-  loops.received(1, moment(5, 10), undefined);
+  loops.received(7, 1, moment(5, 10), undefined);
   loops.isAbout(1, "a");
   assert.deepEqual(loops.current(1, moment(5, 11)), sureOf("a"));
   assert.equal(loops.current(1, moment(6, 11)), undefined, "another turn");
@@ -20,7 +20,7 @@ test("what follows a read in its turn is done for it", () => {
 
 test("a read of what is no socket ends a cause", () => {
   const loops = new LoopCauses<string>();
-  loops.received(1, moment(5, 10), sureOf("a"));
+  loops.received(7, 1, moment(5, 10), sureOf("a"));
   assert.equal(loops.current(1, moment(5, 12)), undefined);
   assert.equal(loops.current(1, moment(5, 12, false)), undefined, "nor are there immediates of it");
 });
@@ -32,18 +32,18 @@ test("a timer has no cause", () => {
 
 test("a connection's first write is for what the connect was for, and later ones for what is read then", () => {
   const loops = new LoopCauses<string>();
-  loops.received(1, moment(5, 10), sureOf("a"));
+  loops.received(7, 1, moment(5, 10), sureOf("a"));
   loops.connecting(9, 1, moment(5, 11));
-  loops.received(1, moment(6, 11), sureOf("b"));
+  loops.received(7, 1, moment(6, 11), sureOf("b"));
   assert.deepEqual(loops.sent(9, 1, moment(6, 12)), sureOf("a"));
-  loops.received(1, moment(7, 12), sureOf("c"));
+  loops.received(7, 1, moment(7, 12), sureOf("c"));
   assert.deepEqual(loops.sent(9, 1, moment(7, 13)), sureOf("c"));
 });
 
 test("immediates are matched with the reads of their turn after which nothing was sent", () => {
   const loops = new LoopCauses<string>();
-  for (const [reads, request] of ["a", "b", "c"].entries()) loops.received(1, moment(5, reads), sureOf(request));
-  loops.received(1, moment(5, 3), sureOf("d"));
+  for (const [reads, request] of ["a", "b", "c"].entries()) loops.received(7, 1, moment(5, reads), sureOf(request));
+  loops.received(7, 1, moment(5, 3), sureOf("d"));
   assert.deepEqual(loops.current(1, moment(5, 4)), sureOf("d"));
   const found = [4, 4, 4, 4].map((reads) => loops.current(1, moment(5, reads, false)));
   assert.deepEqual(found, [...["a", "b", "c"].map((request) => ({ request, byOrder: true })), undefined]);
@@ -52,8 +52,21 @@ test("immediates are matched with the reads of their turn after which nothing wa
 test("loops without signals of their own keep their cause until the next read", () => {
   const loops = new LoopCauses<string>();
   const silent: WorkUnit = { kind: "", unit: 0, origin: 0 };
-  loops.received(1, silent, sureOf("a"));
+  loops.received(7, 1, silent, sureOf("a"));
   assert.deepEqual(loops.current(1, silent), sureOf("a"));
-  loops.received(1, silent, undefined);
+  loops.received(7, 1, silent, undefined);
+  assert.equal(loops.current(1, silent), undefined);
+});
+
+test("the end of a stream goes on with its last bytes, unless something else was read since", () => {
+  const loops = new LoopCauses<string>();
+  const silent: WorkUnit = { kind: "", unit: 0, origin: 0 };
+  loops.received(7, 1, silent, sureOf("a"));
+  loops.ended(7, 1, silent, undefined);
+  assert.deepEqual(loops.current(1, silent), sureOf("a"));
+  loops.received(8, 1, silent, sureOf("b"));
+  loops.ended(7, 1, silent, sureOf("a"));
+  assert.deepEqual(loops.current(1, silent), sureOf("a"), "an answer that ends with its connection");
+  loops.ended(8, 1, silent, undefined);
   assert.equal(loops.current(1, silent), undefined);
 });

@@ -28,6 +28,8 @@ export interface LoopCause<Request> {
 }
 
 interface LoopThread<Request> {
+  /** Read last. */
+  socket: number;
   turn: number;
   /** Reads that the thread will have made once the one under way is counted. */
   reads: number;
@@ -47,8 +49,9 @@ export class LoopCauses<Request> {
   readonly #connects = new Map<number, LoopCause<Request> | undefined>();
 
   /** A thread read bytes; of the answer to a call made for `cause`, or of something else. */
-  received(tid: number, work: WorkUnit, cause: LoopCause<Request> | undefined): void {
+  received(socket: number, tid: number, work: WorkUnit, cause: LoopCause<Request> | undefined): void {
     const thread = this.#thread(tid);
+    thread.socket = socket;
     if (thread.turn !== work.unit) {
       thread.turn = work.unit;
       thread.unspent = [];
@@ -60,6 +63,14 @@ export class LoopCauses<Request> {
     thread.byAnswer = cause !== undefined;
     thread.isLastUnspent = work.kind === "loop" && thread.unspent.length < readsOfTurnMax;
     if (thread.isLastUnspent) thread.unspent.push(thread.cause);
+  }
+
+  /** A thread read that a stream has ended. After bytes of the same stream it is still about those. */
+  ended(socket: number, tid: number, work: WorkUnit, cause: LoopCause<Request> | undefined): void {
+    const thread = this.#thread(tid);
+    const isSame = thread.socket === socket && (work.kind !== "loop" || thread.turn === work.unit);
+    if (isSame) thread.reads = (work.origin >> 1) + 1;
+    else this.received(socket, tid, work, cause);
   }
 
   /** What the thread just read belongs to a request. */
@@ -138,6 +149,7 @@ export class LoopCauses<Request> {
     if (thread === undefined) {
       if (this.#threads.size >= threadsMax) this.#threads = new NumberMap();
       thread = {
+        socket: 0,
         turn: 0,
         reads: 0,
         cause: undefined,

@@ -9,7 +9,7 @@
 import type {
   ClockOffset,
   ProcessSeen,
-  SocketConnecting,
+  SocketMoment,
   SocketSlice,
   WorkUnit,
 } from "../../server/model/capture-event.ts";
@@ -142,9 +142,11 @@ export class SpanRoom implements ConnectionSink {
     this.#processes.eventsLost();
   }
 
-  /** A process begins to connect. */
-  connecting({ socket, tid, pid, work }: SocketConnecting): void {
-    if (this.#processes.requests(pid)?.mayBeLoop(work)) this.#loops.connecting(socket, tid, work);
+  /** What a thread is about begins or ends. */
+  moment({ kind, socket, tid, pid, work }: SocketMoment): void {
+    if (!this.#processes.requests(pid)?.mayBeLoop(work)) return;
+    if (kind === "connecting") this.#loops.connecting(socket, tid, work);
+    else this.#loops.ended(socket, tid, work, causeOfCalls(this.#bySocket.get(socket)));
   }
 
   /** A slice of a socket is about to be read: what it makes start was made by its thread. `sliceRead` follows. */
@@ -154,7 +156,7 @@ export class SpanRoom implements ConnectionSink {
     const state = this.#bySocket.get(slice.socket);
     const isLoop = this.#processes.requests(slice.pid)?.mayBeLoop(this.#work) === true;
     if (slice.direction === 1) {
-      if (isLoop) this.#loops.received(slice.tid, this.#work, causeOfCalls(state));
+      if (isLoop) this.#loops.received(slice.socket, slice.tid, this.#work, causeOfCalls(state));
       return;
     }
     const open = state?.open[0]?.sides[0];

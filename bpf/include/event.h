@@ -17,12 +17,13 @@
 #define ARGUMENT_BYTES_MAX 512
 
 enum event_kind {
-	EVENT_SLICE = 1, /* data ring; all others but EVENT_CONNECT: control ring */
+	EVENT_SLICE = 1, /* data ring; all others but the last two: control ring */
 	EVENT_OPEN = 2,
 	EVENT_CLOSE = 3,
 	EVENT_EXEC = 4,
 	EVENT_EXIT = 5,
 	EVENT_CONNECT = 6, /* data ring, so that it stands in order among the thread's slices */
+	EVENT_ENDED = 7, /* data ring; a read that found the end of the stream */
 };
 
 /* What runs on a thread, where the agent has a recipe for it. */
@@ -65,7 +66,7 @@ struct event_head {
 
 /*
  * One call's bytes. `copied` of `total` follow the header. An EVENT_EXEC has this form too: its bytes
- * are the new program's arguments, each ended by NUL; `seq` is 0. So has an EVENT_CONNECT, without bytes.
+ * are the new program's arguments, each ended by NUL; `seq` is 0. So have EVENT_CONNECT and EVENT_ENDED, without bytes.
  */
 struct slice_event {
 	struct event_head head;
@@ -113,7 +114,7 @@ struct probe_counters {
 	__u64 calls_lost_nested; /* the processor's scratch area was taken */
 	__u64 control_seen;
 	__u64 control_submitted;
-	__u64 control_lost; /* connects among them: their ring is another, their count this one */
+	__u64 control_lost; /* connects and ends of streams among them: their ring is another, their count this one */
 	__u64 payload_faults; /* submitted with less payload than wanted: page not present */
 	__u64 payload_unreachable; /* submitted without payload: sendfile, io_uring, 32-bit task, several messages */
 	__u64 calls_excluded; /* own traffic, not part of calls_seen */

@@ -287,6 +287,38 @@ static __always_inline bool has_fin(struct sock *sk)
 	return sk->__sk_common.skc_flags >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1;
 }
 
+/*
+ * Tells of a connect or of a stream's end in order with the thread's slices: what the thread was about
+ * at a connect is what the first write is for, whenever that comes.
+ */
+static __noinline int say_moment(struct sock *sk, __u8 kind)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct probe_counters *count = own_counters();
+	struct slice_event event = {};
+	struct connection *conn;
+
+	if (!sk || !count)
+		return 0;
+	conn = bpf_sk_storage_get(&connections, sk, 0, 0);
+	if (!conn || conn->flags & CONNECTION_SKIPPED)
+		return 0;
+	event.head.kind = kind;
+	event.head.pid = pid_of(task);
+	if (!event.head.pid || is_excluded(event.head.pid, sk))
+		return 0;
+	event.head.time_ns = bpf_ktime_get_boot_ns();
+	event.head.cookie = conn->cookie;
+	event.tid = tid_of(task);
+	read_unit(&event, task);
+	__sync_fetch_and_add(&count->control_seen, 1);
+	if (bpf_ringbuf_output(&slices, &event, sizeof(event), BPF_RB_NO_WAKEUP) == 0)
+		__sync_fetch_and_add(&count->control_submitted, 1);
+	else
+		__sync_fetch_and_add(&count->control_lost, 1);
+	return 0;
+}
+
 static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, bool readable)
 {
 	struct task_struct *task;
@@ -367,6 +399,9 @@ int BPF_PROG(tcp_received, struct sock *sk, int ret, int flags)
 	/* Urgent bytes and error messages are outside of the stream; a peek takes nothing from it. */
 	if (flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE))
 		return 0;
+	/* A listener's or datagram's call reads nothing either, but has no state here. */
+	if (ret == 0)
+		return sk->sk_protocol == IPPROTO_TCP ? say_moment(sk, EVENT_ENDED) : 0;
 	/* MSG_TRUNC throws the bytes away: the buffer holds something else. */
 	return on_call(sk, ret, 1, !(flags & MSG_TRUNC));
 }
@@ -424,34 +459,6 @@ static __always_inline __u8 end_flags(struct sock *sk, int oldstate, int newstat
 	return flags;
 }
 
-/*
- * Tells of a connect in order with the thread's slices: what the thread was about then is what the first
- * write is for, whenever that comes.
- */
-static __always_inline void say_connecting(struct sock *sk)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct probe_counters *count = own_counters();
-	struct slice_event event = {};
-	struct connection *conn = bpf_sk_storage_get(&connections, sk, 0, 0);
-
-	if (!count || !conn)
-		return;
-	event.head.kind = EVENT_CONNECT;
-	event.head.pid = pid_of(task);
-	if (!event.head.pid || is_excluded(event.head.pid, sk))
-		return;
-	event.head.time_ns = bpf_ktime_get_boot_ns();
-	event.head.cookie = conn->cookie;
-	event.tid = tid_of(task);
-	read_unit(&event, task);
-	__sync_fetch_and_add(&count->control_seen, 1);
-	if (bpf_ringbuf_output(&slices, &event, sizeof(event), BPF_RB_NO_WAKEUP) == 0)
-		__sync_fetch_and_add(&count->control_submitted, 1);
-	else
-		__sync_fetch_and_add(&count->control_lost, 1);
-}
-
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tcp_state, struct sock *sk, int oldstate, int newstate)
 {
@@ -461,7 +468,7 @@ int BPF_PROG(tcp_state, struct sock *sk, int oldstate, int newstate)
 		return 0;
 	if (newstate == TCP_SYN_SENT) {
 		note_birth(sk, ROLE_CLIENT);
-		say_connecting(sk);
+		say_moment(sk, EVENT_CONNECT);
 		return 0;
 	}
 	if (newstate == TCP_ESTABLISHED && oldstate == TCP_SYN_RECV) {

@@ -87,7 +87,7 @@ function start(): void {
       rule.opened(event);
       inner.opened(event);
     },
-    connecting: (event) => inner.connecting?.(event),
+    moment: (event) => inner.moment?.(event),
     slice(event) {
       rule.slice(event);
       inner.slice(event);

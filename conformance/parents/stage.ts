@@ -300,7 +300,7 @@ function nginxConf(directory: string, own: number, to: number, keepAlive: boolea
   return `worker_processes 1; daemon off; pid ${directory}/nginx-${own}.pid; error_log stderr crit;
 events { worker_connections 1024; }
 http {
-  log_format truth 'nginx $remote_port $connection_requests $body_bytes_sent';
+  log_format truth 'nginx $remote_port $connection_requests $upstream_response_length';
   access_log ${directory}/nginx-${own}.log truth;
   client_body_temp_path ${directory}/b; proxy_temp_path ${directory}/p; fastcgi_temp_path ${directory}/f;
   uwsgi_temp_path ${directory}/u; scgi_temp_path ${directory}/s;

@@ -62,8 +62,12 @@ export interface WorkUnit {
   origin: number;
 }
 
-/** A process begins to connect. The receiver must not keep the object. */
-export interface SocketConnecting {
+/**
+ * A process begins to connect, or reads that its peer has ended the stream: what a thread is about begins or ends there.
+ * The receiver must not keep the object.
+ */
+export interface SocketMoment {
+  kind: "connecting" | "ended";
   socket: number;
   timeNs: number;
   tid: number;
@@ -120,10 +124,10 @@ export interface ProcessSeen {
 export interface CaptureSink {
   opened(event: SocketOpened): void;
   /**
-   * Comes before the first slice of the socket, in order among the slices of the thread that connects; before `opened` or
+   * Comes in order among the slices of its thread. `connecting` comes before the first slice of the socket, before `opened` or
    * after it, which never comes where the connection fails. Rungs that cannot tell leave it out.
    */
-  connecting?(event: SocketConnecting): void;
+  moment?(event: SocketMoment): void;
   slice(event: SocketSlice): void;
   /** The owner of an end became known after `opened`. */
   owner(socket: number, end: "local" | "remote", owner: Owner): void;
