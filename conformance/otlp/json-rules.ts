@@ -147,7 +147,7 @@ export async function jsonRules(program: Program, face: SignalFace, report: Suit
     report.add(`J refused, ${face.signal}: ${members}`, fault);
   }
   for (const text of REFUSED_BODIES) {
-    report.add(`J refused, ${face.signal}: ${text}`, refusalFault(await send(text), TYPE, REFUSED));
+    report.add(`J refused, ${face.signal}: ${JSON.stringify(text)}`, refusalFault(await send(text), TYPE, REFUSED));
   }
   for (const text of TAKEN_BODIES) {
     const { status, body } = await send(text);
