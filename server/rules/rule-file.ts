@@ -4,19 +4,7 @@
  * @see https://prometheus.io/docs/prometheus/latest/configuration/recording_rules/
  */
 
-import {
-  type Document,
-  isAlias,
-  isMap,
-  isScalar,
-  isSeq,
-  LineCounter,
-  type Node,
-  type Pair,
-  parseAllDocuments,
-  type YAMLMap,
-} from "yaml";
-import { parseDuration } from "../../grammar/promql-duration.ts";
+import type { Node } from "yaml";
 import { PromqlSyntaxError, quoteGo } from "../../grammar/promql-error.ts";
 import { type ParseOptions, parsePromql } from "../../grammar/promql-parse.ts";
 import { printPromql } from "../../grammar/promql-print.ts";
@@ -25,12 +13,10 @@ import { alertTemplate } from "./alert-template.ts";
 import { TemplateError } from "./template/template-error.ts";
 import { isTemplateFunction } from "./template/template-functions.ts";
 import { parseTemplate } from "./template/template-parse.ts";
+import { YamlFields } from "./yaml-fields.ts";
 
 /** Rules of one file; anchors could make more of them than its bytes say. */
 const FILE_RULES_MAX = 20_000;
-
-/** Mappings that may be merged into each other by `<<`. */
-const MERGES_MAX = 20;
 
 /** Bytes of the largest rule file. */
 export const RULE_FILE_BYTES_MAX = 8 * 2 ** 20;
@@ -86,16 +72,11 @@ export function readRuleFile(file: string, text: string, syntax: ParseOptions): 
   return { kind: "groups", groups, warnings: reader.warnings.map((warning) => `${file}: ${warning}`) };
 }
 
-type Fields = ReadonlyMap<string, Node>;
-
-/** Faults so far, and lines of the text. */
+/** Faults so far, and the document they are of. */
 class RuleFileReader {
-  readonly faults: string[] = [];
-  readonly warnings: string[] = [];
+  readonly #yaml = new YamlFields();
   readonly #file: string;
   readonly #syntax: ParseOptions;
-  readonly #lines = new LineCounter();
-  #document: Document | undefined;
   #rulesSeen = 0;
 
   constructor(file: string, syntax: ParseOptions) {
@@ -103,155 +84,40 @@ class RuleFileReader {
     this.#syntax = syntax;
   }
 
+  get faults(): string[] {
+    return this.#yaml.faults;
+  }
+
+  get warnings(): readonly string[] {
+    return this.#yaml.warnings;
+  }
+
   read(text: string): RuleGroupSpec[] {
-    const documents = parseAllDocuments(text, { lineCounter: this.#lines, uniqueKeys: true });
-    const [first, second] = Array.isArray(documents) ? documents : [];
-    if (first === undefined) return [];
-    for (const error of first.errors) {
-      const { line } = this.#lines.linePos(error.pos[0]);
-      this.faults.push(`yaml: line ${line}: ${error.message.split("\n")[0]?.replace(/ at line \d+.*$/, "") ?? ""}`);
-    }
-    if (this.faults.length > 0 || first.contents === null) return [];
-    this.#document = first;
-    if (second !== undefined) {
-      this.warnings.push("multiple YAML documents are not supported, only the first document is processed");
-    }
-    const fields = this.#fields(first.contents, FILE_KEYS, "a rule file");
+    const yaml = this.#yaml;
+    const fields = yaml.fields(yaml.read(text), FILE_KEYS, "a rule file");
     const names = new Set<string>();
-    return this.#items(fields.get("groups"), "groups").flatMap((node) => {
+    return yaml.items(fields.get("groups"), "groups").flatMap((node) => {
       const group = this.#group(node);
       if (group === undefined) return [];
-      if (group.name === "") this.faults.push(`${this.#place(node)}: Groupname must not be empty`);
+      if (group.name === "") this.faults.push(`${yaml.place(node)}: Groupname must not be empty`);
       if (names.has(group.name)) {
-        this.faults.push(`${this.#place(node)}: groupname: "${group.name}" is repeated in the same file`);
+        this.faults.push(`${yaml.place(node)}: groupname: "${group.name}" is repeated in the same file`);
       }
       names.add(group.name);
       return [group];
     });
   }
 
-  /** What an alias stands for. */
-  #resolved(node: Node | null | undefined): Node | undefined {
-    if (node === null || node === undefined || this.#document === undefined) return undefined;
-    // What an anchor marks is a node of this document.
-    const found = isAlias(node) ? (node.resolve(this.#document) as Node | undefined) : node;
-    return found === undefined || isNull(found) ? undefined : found;
-  }
-
-  /** Entries of a mapping with those that `<<` brings in, which its own win over; aliases are what they stand for. */
-  #pairs(node: YAMLMap, depth = 0): { readonly key: Node; readonly name: string; readonly value: Node | undefined }[] {
-    const own: { key: Node; name: string; value: Node | undefined }[] = [];
-    const merged: typeof own = [];
-    // Keys and values of a parsed mapping are nodes.
-    for (const { key, value: given } of node.items as Pair<Node, Node | null>[]) {
-      const value = this.#resolved(given);
-      if (!isMergeKey(key)) {
-        own.push({ key, name: scalarText(this.#resolved(key)), value });
-        continue;
-      }
-      const sources = isSeq(value) ? (value.items as Node[]).map((item) => this.#resolved(item)) : [value];
-      for (const source of sources) {
-        if (isMap(source) && depth < MERGES_MAX) merged.push(...this.#pairs(source, depth + 1));
-        else this.faults.push(`yaml: line ${this.#line(key)}: map merge requires map or sequence of maps as the value`);
-      }
-    }
-    const names = new Set(own.map(({ name }) => name));
-    for (const pair of merged) {
-      if (names.has(pair.name)) continue;
-      names.add(pair.name);
-      own.push(pair);
-    }
-    return own;
-  }
-
-  /** `LINE:COLUMN` of where a node starts. */
-  #place(node: Node | undefined): string {
-    const { line, col } = this.#lines.linePos(node?.range?.[0] ?? 0);
-    return `${line}:${col}`;
-  }
-
-  #line(node: Node | undefined): number {
-    return this.#lines.linePos(node?.range?.[0] ?? 0).line;
-  }
-
-  /** Values of a mapping by key; unknown keys are faults. */
-  #fields(given: Node, known: readonly string[], what: string): Fields {
-    const fields = new Map<string, Node>();
-    const node = this.#resolved(given);
-    if (node === undefined) return fields;
-    if (!isMap(node)) {
-      this.faults.push(`yaml: line ${this.#line(node)}: cannot unmarshal into ${what}: it takes a mapping`);
-      return fields;
-    }
-    for (const { key, name, value } of this.#pairs(node)) {
-      if (!known.includes(name)) this.faults.push(`yaml: line ${this.#line(key)}: field ${name} not found in ${what}`);
-      else if (value !== undefined) fields.set(name, value);
-    }
-    return fields;
-  }
-
-  #items(node: Node | undefined, what: string): readonly Node[] {
-    if (node === undefined) return [];
-    // A list of this library holds nodes.
-    if (isSeq(node)) return node.items as Node[];
-    this.faults.push(`yaml: line ${this.#line(node)}: cannot unmarshal into ${what}: it takes a list`);
-    return [];
-  }
-
-  /** A scalar as it was written, but for quotes. */
-  #text(fields: Fields, name: string): string {
-    const node = fields.get(name);
-    if (node === undefined) return "";
-    if (!isScalar(node)) {
-      this.faults.push(`yaml: line ${this.#line(node)}: cannot unmarshal ${kindOf(node)} into string`);
-      return "";
-    }
-    return scalarText(node);
-  }
-
-  #durationMs(fields: Fields, name: string): number | undefined {
-    const node = fields.get(name);
-    if (node === undefined) return undefined;
-    const outcome = parseDuration(this.#text(fields, name));
-    if (outcome.kind === "ok") return outcome.milliseconds;
-    this.faults.push(`yaml: line ${this.#line(node)}: ${name}: ${outcome.reason}`);
-    return undefined;
-  }
-
-  #limit(fields: Fields): number {
-    const text = this.#text(fields, "limit");
-    if (text === "" || /^[+-]?\d+$/.test(text)) return Number(text);
-    this.faults.push(`yaml: line ${this.#line(fields.get("limit"))}: cannot unmarshal ${quoteGo(text)} into int`);
-    return 0;
-  }
-
-  /** Names and texts of a mapping. */
-  #texts(fields: Fields, name: string): ReadonlyMap<string, string> {
-    const node = fields.get(name);
-    const texts = new Map<string, string>();
-    if (node === undefined) return texts;
-    if (!isMap(node)) {
-      this.faults.push(`yaml: line ${this.#line(node)}: cannot unmarshal ${kindOf(node)} into map[string]string`);
-      return texts;
-    }
-    for (const { name: label, value } of this.#pairs(node)) {
-      if (value === undefined) texts.set(label, "");
-      else if (isScalar(value)) texts.set(label, scalarText(value));
-      else this.faults.push(`yaml: line ${this.#line(value)}: cannot unmarshal ${kindOf(value)} into string`);
-    }
-    return texts;
-  }
-
   #group(node: Node): RuleGroupSpec | undefined {
     const faults = this.faults.length;
-    const fields = this.#fields(node, GROUP_KEYS, "a group");
-    const name = this.#text(fields, "name");
-    const labels = this.#texts(fields, "labels");
-    const intervalMs = this.#durationMs(fields, "interval");
-    const queryOffsetMs = this.#durationMs(fields, "query_offset");
-    const limit = this.#limit(fields);
+    const fields = this.#yaml.fields(node, GROUP_KEYS, "a group");
+    const name = this.#yaml.text(fields, "name");
+    const labels = this.#yaml.texts(fields, "labels");
+    const intervalMs = this.#yaml.durationMs(fields, "interval");
+    const queryOffsetMs = this.#yaml.durationMs(fields, "query_offset");
+    const limit = this.#yaml.integer(fields, "limit");
     for (const fault of labelFaults(labels)) this.faults.push(fault);
-    const rules = this.#items(fields.get("rules"), "rules").flatMap((rule, index) => {
+    const rules = this.#yaml.items(fields.get("rules"), "rules").flatMap((rule, index) => {
       return this.#rule(rule, labels, `group ${quoteGo(name)}, rule ${index + 1}`) ?? [];
     });
     if (this.faults.length > faults && rules.length === 0)
@@ -265,18 +131,18 @@ class RuleFileReader {
       return undefined;
     }
     const before = this.faults.length;
-    const fields = this.#fields(node, RULE_KEYS, "a rule");
-    const text = this.#text(fields, "expr");
-    const record = this.#text(fields, "record");
-    const alert = this.#text(fields, "alert");
-    const labels = this.#texts(fields, "labels");
-    const annotations = this.#texts(fields, "annotations");
-    const holdMs = this.#durationMs(fields, "for") ?? 0;
-    const keepFiringMs = this.#durationMs(fields, "keep_firing_for") ?? 0;
+    const fields = this.#yaml.fields(node, RULE_KEYS, "a rule");
+    const text = this.#yaml.text(fields, "expr");
+    const record = this.#yaml.text(fields, "record");
+    const alert = this.#yaml.text(fields, "alert");
+    const labels = this.#yaml.texts(fields, "labels");
+    const annotations = this.#yaml.texts(fields, "annotations");
+    const holdMs = this.#yaml.durationMs(fields, "for") ?? 0;
+    const keepFiringMs = this.#yaml.durationMs(fields, "keep_firing_for") ?? 0;
     // What is no YAML of a rule is told before what is wrong with the rule.
     if (this.faults.length > before) return undefined;
     const refuse = (reason: string, ...places: (Node | undefined)[]) => {
-      const at = places.map((place) => `${place === undefined ? "0:0" : this.#place(place)}: `).join("");
+      const at = places.map((place) => `${place === undefined ? "0:0" : this.#yaml.place(place)}: `).join("");
       this.faults.push(`${at}${where}, ${quoteGo(alert || record)}: ${reason}`);
     };
     const name = fields.get("record");
@@ -319,24 +185,6 @@ class RuleFileReader {
     }
     return "";
   }
-}
-
-function isMergeKey(key: Node): boolean {
-  return isScalar(key) && key.value === "<<" && key.type === "PLAIN";
-}
-
-function isNull(node: Node): boolean {
-  return isScalar(node) && node.value === null;
-}
-
-/** YAML would make numbers and truth of what rules mean as text. */
-function scalarText(node: Node | undefined): string {
-  if (!isScalar(node)) return "";
-  return typeof node.value === "string" ? node.value : (node.source ?? String(node.value));
-}
-
-function kindOf(node: Node): string {
-  return isMap(node) ? "!!map" : isSeq(node) ? "!!seq" : "!!str";
 }
 
 function sorted(texts: ReadonlyMap<string, string>): Labels {
