@@ -1,0 +1,149 @@
+/** Asks services of the person's choice: bounded in time and bytes, over connections that are kept. */
+
+import { readFile } from "node:fs/promises";
+import { Agent as HttpAgent, type IncomingMessage, request as httpRequest } from "node:http";
+import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import { createGunzip } from "node:zlib";
+
+/** Redirects that are followed. */
+const REDIRECTS_MAX = 10;
+/** Bytes of a file with a secret or a certificate. */
+const SECRET_BYTES_MAX = 2 ** 20;
+
+/** How to ask. */
+export interface HttpGet {
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string | readonly string[]>>;
+  readonly followRedirects: boolean;
+  /** Of the body once it is decompressed. */
+  readonly bodyBytesMax: number;
+  readonly signal: AbortSignal;
+  /** Shared by all who ask; without it only `bodyBytesMax` holds. */
+  readonly room?: ByteRoom | undefined;
+}
+
+/** Room for bodies that are held at the same time. The caller gives back the bytes of a body it was answered. */
+export interface ByteRoom {
+  /** False where there is none left. */
+  take(bytes: number): boolean;
+  give(bytes: number): void;
+}
+
+/** What came; `contentType` is empty where nothing was said. */
+export interface HttpAnswer {
+  readonly contentType: string;
+  readonly body: Uint8Array;
+}
+
+/** TLS as PEM texts. */
+export interface HttpTls {
+  readonly ca: string | undefined;
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+  readonly serverName: string;
+  readonly insecureSkipVerify: boolean;
+}
+
+/** The body is longer than allowed. */
+export class BodyTooLarge extends Error {}
+
+/** Connections to the same places, with the same TLS settings. */
+export class HttpGetter {
+  readonly #http = new HttpAgent({ keepAlive: true, maxFreeSockets: 8 });
+  readonly #https: HttpsAgent;
+
+  constructor(tls: HttpTls) {
+    this.#https = new HttpsAgent({
+      keepAlive: true,
+      maxFreeSockets: 8,
+      rejectUnauthorized: !tls.insecureSkipVerify,
+      ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+      ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+      ...(tls.key === undefined ? {} : { key: tls.key }),
+      ...(tls.serverName === "" ? {} : { servername: tls.serverName }),
+    });
+  }
+
+  /** @throws Error whose message says what is wrong; `BodyTooLarge` where the body is. */
+  async get(ask: HttpGet): Promise<HttpAnswer> {
+    let url = new URL(ask.url);
+    for (let redirects = 0; ; redirects++) {
+      const answer = await this.#ask(url, ask);
+      const status = answer.statusCode ?? 0;
+      const location = answer.headers.location;
+      if (ask.followRedirects && [301, 302, 303, 307, 308].includes(status) && location !== undefined) {
+        answer.resume();
+        if (redirects === REDIRECTS_MAX) throw new Error(`stopped after ${REDIRECTS_MAX} redirects`);
+        const next = new URL(location, url);
+        if (next.protocol !== "http:" && next.protocol !== "https:") throw new Error(`redirected to ${next.protocol}`);
+        url = next;
+        continue;
+      }
+      if (status !== 200) {
+        answer.resume();
+        throw new Error(`server returned HTTP status ${status} ${answer.statusMessage ?? ""}`.trimEnd());
+      }
+      const body = await readBody(answer, ask);
+      return { contentType: answer.headers["content-type"] ?? "", body };
+    }
+  }
+
+  close(): void {
+    this.#http.destroy();
+    this.#https.destroy();
+  }
+
+  #ask(url: URL, ask: HttpGet): Promise<IncomingMessage> {
+    const isHttps = url.protocol === "https:";
+    // Credentials are for the place they were given for.
+    const isElsewhere = url.host !== new URL(ask.url).host;
+    const headers = Object.entries(ask.headers).filter(([name]) => !isElsewhere || !/^(authorization|cookie)$/i.test(name));
+    return new Promise((resolve, reject) => {
+      const request = (isHttps ? httpsRequest : httpRequest)(
+        url,
+        {
+          agent: isHttps ? this.#https : this.#http,
+          headers: Object.fromEntries(headers.map(([name, value]) => [name, typeof value === "string" ? value : [...value]])),
+          signal: ask.signal,
+        },
+        resolve,
+      );
+      request.on("error", (error) => reject(ask.signal.aborted ? new Error("context deadline exceeded", { cause: error }) : error));
+      request.end();
+    });
+  }
+}
+
+async function readBody(answer: IncomingMessage, { bodyBytesMax, room }: HttpGet): Promise<Uint8Array> {
+  const encoding = answer.headers["content-encoding"] ?? "";
+  if (encoding !== "" && encoding !== "identity" && encoding !== "gzip") {
+    answer.destroy();
+    throw new Error(`content encoding "${encoding}" was not asked for`);
+  }
+  const source = encoding === "gzip" ? answer.pipe(createGunzip()) : answer;
+  answer.on("error", (error) => source.destroy(error));
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  try {
+    for await (const piece of source as AsyncIterable<Uint8Array>) {
+      if (bytes + piece.length > bodyBytesMax) throw new BodyTooLarge("body size limit exceeded");
+      if (room?.take(piece.length) === false) throw new Error("there is no room for the body beside others that are read");
+      bytes += piece.length;
+      pieces.push(piece);
+    }
+    if (!answer.complete) throw new Error("unexpected EOF");
+  } catch (error) {
+    room?.give(bytes);
+    answer.destroy();
+    throw error;
+  }
+  const [only] = pieces;
+  return pieces.length === 1 && only !== undefined ? only : Buffer.concat(pieces);
+}
+
+/** A text that stands in a file, without line ends at its own end. @throws Error that names the file. */
+export async function readSecretFile(file: string): Promise<string> {
+  const text = await readFile(file, "utf8");
+  if (text.length > SECRET_BYTES_MAX) throw new Error(`${file}: it is longer than ${SECRET_BYTES_MAX} bytes`);
+  return text.replace(/[\r\n]+$/, "");
+}

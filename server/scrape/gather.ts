@@ -1,0 +1,211 @@
+/** One answer of a target to series: labels put on, limits held, what is gone since the last scrape found. */
+
+import { isUtf8 } from "node:buffer";
+import { labelsText } from "../model/labels-text.ts";
+import {
+  type Exemplar,
+  type Labels,
+  type MetricMetadata,
+  type SeriesToAppend,
+  STALE_NAN_BITS,
+} from "../model/series.ts";
+import type { HttpAnswer } from "../platform/http-get.ts";
+import { type ExposedMetadata, type ExposedSample, ExpositionError, formatOf } from "../wire/exposition.ts";
+import { ProtobufExposition } from "../wire/exposition-protobuf.ts";
+import { TextExposition } from "../wire/exposition-text.ts";
+import { sampleLabels } from "./sample-labels.ts";
+import type { ScrapeJob } from "./scrape-job.ts";
+
+/** Lines that are read before others get a turn: about a millisecond. */
+const TURN_LINES = 2_000;
+const TURN_FAMILIES = 50;
+/** UTF-16 units of help and of names that are kept. */
+const METADATA_UNITS_MAX = 4_096;
+
+/** A series of earlier scrapes of the same target; without labels where the rules drop it. */
+interface KnownSeries {
+  readonly labels: Labels | undefined;
+  readonly identity: string;
+  lastScrape: number;
+}
+
+/** What a scrape brought. */
+export interface Gathered {
+  readonly series: readonly SeriesToAppend[];
+  readonly metadata: readonly MetricMetadata[];
+  /** Samples of the answer. */
+  readonly scraped: number;
+  /** Samples that the rules left. */
+  readonly kept: number;
+  /** Series that were not in the scrape before. */
+  readonly added: number;
+  readonly histograms: number;
+  readonly exemplars: number;
+  /** Samples left out since their series came before in the same answer. */
+  readonly repeated: number;
+  /** Series whose end is to be marked when they are gone, by identity. */
+  readonly tracked: ReadonlyMap<string, Labels>;
+}
+
+/** What is remembered of a target between its scrapes. */
+export class Gatherer {
+  #known = new Map<string, KnownSeries>();
+  #described = new Map<string, MetricMetadata>();
+  #scrape = 0;
+
+  /** Rules or labels changed: nothing of before holds. */
+  forget(): void {
+    this.#known.clear();
+  }
+
+  /** What the target said of its metrics last. */
+  get metadata(): Iterable<MetricMetadata> {
+    return this.#described.values();
+  }
+
+  /**
+   * Reads an answer, with turns for others in between.
+   *
+   * @throws ExpositionError or Error that says why the scrape as a whole does not count.
+   */
+  async gather(answer: HttpAnswer, job: ScrapeJob, target: { labels: Labels; timeMs: number }): Promise<Gathered> {
+    const format = formatOf(answer.contentType, job.fallback);
+    const sink = new AnswerSink(job, target, { known: this.#known, scrape: ++this.#scrape });
+    if (format === "protobuf") {
+      const choice = { native: job.nativeHistograms, alwaysClassic: job.alwaysClassic };
+      const reader = new ProtobufExposition(answer.body, choice, sink);
+      while (reader.read(TURN_FAMILIES)) await new Promise(setImmediate);
+    } else if (answer.body.length > 0) {
+      const text = Buffer.from(answer.body.buffer, answer.body.byteOffset, answer.body.length).toString();
+      const options = { openMetrics: format === "openmetrics", isUtf8: isUtf8(answer.body) };
+      const reader = new TextExposition(text, options, sink);
+      while (reader.read(TURN_LINES)) await new Promise(setImmediate);
+    }
+    const { samples } = job.limits;
+    if (samples > 0 && sink.kept > samples) throw new ExpositionError("sample limit exceeded");
+    for (const [key, { lastScrape }] of this.#known) if (lastScrape < this.#scrape) this.#known.delete(key);
+    return { ...sink.outcome(), metadata: this.#news(sink.metadata) };
+  }
+
+  /** Metadata that was not told before. */
+  #news(metadata: ReadonlyMap<string, MetricMetadata>): MetricMetadata[] {
+    const before = this.#described;
+    this.#described = new Map(metadata);
+    return [...metadata.values()].filter((each) => {
+      const known = before.get(each.name);
+      return known?.type !== each.type || known.help !== each.help || known.unit !== each.unit;
+    });
+  }
+}
+
+interface Memory {
+  readonly known: Map<string, KnownSeries>;
+  readonly scrape: number;
+}
+
+/** Takes the samples of one answer. */
+class AnswerSink {
+  readonly metadata = new Map<string, MetricMetadata>();
+  kept = 0;
+  readonly #job: ScrapeJob;
+  readonly #target: { readonly labels: Labels; readonly timeMs: number };
+  readonly #memory: Memory;
+  readonly #series: SeriesToAppend[] = [];
+  readonly #tracked = new Map<string, Labels>();
+  readonly #untimed = new Set<KnownSeries>();
+  /** Shared by all samples that come without a time. */
+  readonly #timesMs: Float64Array;
+  #scraped = 0;
+  #added = 0;
+  #histograms = 0;
+  #exemplars = 0;
+  #repeated = 0;
+
+  constructor(job: ScrapeJob, target: { readonly labels: Labels; readonly timeMs: number }, memory: Memory) {
+    this.#job = job;
+    this.#target = target;
+    this.#memory = memory;
+    this.#timesMs = Float64Array.of(target.timeMs);
+  }
+
+  describe(told: ExposedMetadata): void {
+    const before = this.metadata.get(told.name) ?? { name: told.name, type: "unknown", help: "", unit: "" };
+    const { name, type = before.type, help = before.help, unit = before.unit } = told;
+    if (name.length > METADATA_UNITS_MAX) return;
+    this.metadata.set(name, { name, type, help: help.slice(0, METADATA_UNITS_MAX), unit });
+  }
+
+  sample(exposed: ExposedSample): void {
+    this.#scraped++;
+    const series = this.#seriesOf(exposed);
+    const { labels } = series;
+    if (labels === undefined) return;
+    this.kept++;
+    const ownMs = this.#job.honorTimestamps ? exposed.timestampMs : undefined;
+    if (ownMs === undefined) {
+      if (this.#untimed.has(series)) {
+        this.#repeated++;
+        return;
+      }
+      this.#untimed.add(series);
+    }
+    if (ownMs === undefined || this.#job.trackTimestampsStaleness) this.#tracked.set(series.identity, labels);
+    const timeMs = ownMs ?? this.#target.timeMs;
+    if (exposed.histogram !== undefined) this.#histograms++;
+    this.#exemplars += exposed.exemplars.length;
+    this.#series.push({
+      labels,
+      lasting: true,
+      timestampsMs: ownMs === undefined ? this.#timesMs : Float64Array.of(ownMs),
+      values: Float64Array.of(exposed.value),
+      histograms: exposed.histogram === undefined ? undefined : [exposed.histogram],
+      exemplars: exposed.exemplars.length === 0 ? undefined : exemplarsOf(exposed, timeMs),
+    });
+  }
+
+  outcome(): Omit<Gathered, "metadata"> {
+    return {
+      series: this.#series,
+      scraped: this.#scraped,
+      kept: this.kept,
+      added: this.#added,
+      histograms: this.#histograms,
+      exemplars: this.#exemplars,
+      repeated: this.#repeated,
+      tracked: this.#tracked,
+    };
+  }
+
+  #seriesOf(exposed: ExposedSample): KnownSeries {
+    const { known, scrape } = this.#memory;
+    const found = known.get(exposed.key);
+    if (found !== undefined) {
+      found.lastScrape = scrape;
+      return found;
+    }
+    const outcome = sampleLabels(exposed.labels(), this.#target.labels, this.#job);
+    if (outcome.kind === "invalid") throw new ExpositionError(outcome.reason);
+    const labels = outcome.kind === "labels" ? outcome.labels : undefined;
+    const series = { labels, identity: labels === undefined ? "" : labelsText(labels), lastScrape: scrape };
+    known.set(exposed.key, series);
+    if (labels !== undefined) this.#added++;
+    return series;
+  }
+}
+
+function exemplarsOf({ exemplars }: ExposedSample, timeMs: number): Exemplar[] {
+  return exemplars
+    .map(({ labels, value, timestampMs }) => ({
+      labels: labels.filter(([, text]) => text !== "").sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)),
+      value,
+      timestampMs: timestampMs ?? timeMs,
+    }))
+    .sort((a, b) => a.timestampMs - b.timestampMs);
+}
+
+/** Marks the end of a series. */
+export function staleMarker(labels: Labels, timeMs: number): SeriesToAppend {
+  const values = new Float64Array(1);
+  new BigUint64Array(values.buffer)[0] = STALE_NAN_BITS;
+  return { labels, timestampsMs: Float64Array.of(timeMs), values };
+}

@@ -1,0 +1,372 @@
+/**
+ * Prometheus' configuration file, as far as scraping goes: YAML to jobs, with everything that is wrong and where.
+ *
+ * @see https://prometheus.io/docs/prometheus/latest/configuration/configuration/#scrape_config
+ */
+
+import { createHash } from "node:crypto";
+import { dirname, isAbsolute, join } from "node:path";
+import type { Node } from "yaml";
+import { quoteGo } from "../../grammar/promql-error.ts";
+import { compileRegex } from "../query/promql/regex.ts";
+import { type Fields, YamlFields } from "../rules/yaml-fields.ts";
+import type { ExpositionFormat } from "../wire/exposition.ts";
+import { HTTP_KEYS, readHttpSettings } from "./http-settings.ts";
+import { RELABEL_ACTIONS, type RelabelAction, type RelabelRule } from "./relabel.ts";
+import type { Discovery, ScrapeJob, ScrapeLimits } from "./scrape-job.ts";
+import { readTargetGroup } from "./target-groups.ts";
+
+/** Bytes of the largest configuration file. */
+export const SCRAPE_CONFIG_BYTES_MAX = 8 * 2 ** 20;
+
+/** Jobs of a file, or what is wrong with it. */
+export type ScrapeConfigOutcome =
+  | { readonly kind: "jobs"; readonly jobs: readonly ScrapeJob[]; readonly warnings: readonly string[] }
+  | { readonly kind: "refused"; readonly reasons: readonly string[] };
+
+/** Sections of Prometheus' file that other settings of this program stand for. */
+const OTHER_SECTIONS: ReadonlyMap<string, string> = new Map([
+  ["rule_files", "rules come from --rule-files"],
+  ["alerting", "Alertmanagers come from --alertmanager"],
+  ["remote_write", "samples are not sent on"],
+  ["remote_read", "other servers are not asked"],
+  ["storage", "--retention and --out-of-order-window set it"],
+  ["tracing", "the server traces itself"],
+  ["otlp", "OTLP is taken as it is"],
+  ["runtime", "it is for Go programs"],
+]);
+const LIMIT_KEYS = [
+  "body_size_limit",
+  "sample_limit",
+  "target_limit",
+  "label_limit",
+  "label_name_length_limit",
+  "label_value_length_limit",
+  "keep_dropped_targets",
+];
+const SHARED_KEYS = [
+  "scrape_interval",
+  "scrape_timeout",
+  "scrape_protocols",
+  "scrape_native_histograms",
+  "always_scrape_classic_histograms",
+  "convert_classic_histograms_to_nhcb",
+  "extra_scrape_metrics",
+  "scrape_failure_log_file",
+  "metric_name_validation_scheme",
+  "metric_name_escaping_scheme",
+  ...LIMIT_KEYS,
+];
+const GLOBAL_KEYS = [
+  ...SHARED_KEYS,
+  "evaluation_interval",
+  "rule_query_offset",
+  "query_log_file",
+  "external_labels",
+];
+const DISCOVERY_KEYS = ["static_configs", "file_sd_configs", "dns_sd_configs", "http_sd_configs"];
+const JOB_KEYS = [
+  ...SHARED_KEYS,
+  ...DISCOVERY_KEYS,
+  ...HTTP_KEYS,
+  "job_name",
+  "honor_labels",
+  "honor_timestamps",
+  "track_timestamps_staleness",
+  "params",
+  "fallback_scrape_protocol",
+  "metrics_path",
+  "scheme",
+  "enable_compression",
+  "native_histogram_bucket_limit",
+  "native_histogram_min_bucket_factor",
+  "relabel_configs",
+  "metric_relabel_configs",
+];
+/** Keys that are taken and change nothing here. */
+const UNREAD_KEYS = [
+  "scrape_failure_log_file",
+  "metric_name_validation_scheme",
+  "metric_name_escaping_scheme",
+  "native_histogram_min_bucket_factor",
+];
+const RELABEL_KEYS = ["source_labels", "separator", "regex", "modulus", "target_label", "replacement", "action"];
+const DNS_TYPES = ["SRV", "A", "AAAA", "MX", "NS"] as const;
+
+const PROTOCOLS: ReadonlyMap<string, readonly [header: string, format: ExpositionFormat]> = new Map([
+  [
+    "PrometheusProto",
+    ["application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited", "protobuf"],
+  ],
+  ["OpenMetricsText1.0.0", ["application/openmetrics-text;version=1.0.0;escaping=allow-utf-8", "openmetrics"]],
+  ["OpenMetricsText0.0.1", ["application/openmetrics-text;version=0.0.1", "openmetrics"]],
+  ["PrometheusText1.0.0", ["text/plain;version=1.0.0;escaping=allow-utf-8", "text"]],
+  ["PrometheusText0.0.4", ["text/plain;version=0.0.4", "text"]],
+]);
+const TEXT_PROTOCOLS = ["OpenMetricsText1.0.0", "OpenMetricsText0.0.1", "PrometheusText1.0.0", "PrometheusText0.0.4"];
+
+/**
+ * Reads a configuration file.
+ *
+ * @param file Its name; relative names in it are seen from its directory.
+ */
+export function readScrapeConfig(file: string, text: string): ScrapeConfigOutcome {
+  const yaml = new YamlFields();
+  const jobs = new ConfigReader(yaml, dirname(file)).read(text);
+  if (yaml.faults.length > 0) return { kind: "refused", reasons: yaml.faults.map((fault) => `${file}: ${fault}`) };
+  return { kind: "jobs", jobs, warnings: yaml.warnings.map((warning) => `${file}: ${warning}`) };
+}
+
+class ConfigReader {
+  readonly #yaml: YamlFields;
+  readonly #directory: string;
+
+  constructor(yaml: YamlFields, directory: string) {
+    this.#yaml = yaml;
+    this.#directory = directory;
+  }
+
+  read(text: string): ScrapeJob[] {
+    const yaml = this.#yaml;
+    const root = yaml.read(text);
+    const fields = yaml.fields(root, ["global", "scrape_configs", "scrape_config_files", ...OTHER_SECTIONS.keys()], "config");
+    for (const [name, instead] of OTHER_SECTIONS) {
+      if (fields.has(name)) yaml.warnings.push(`${name} is passed over: ${instead}`);
+    }
+    if (fields.has("scrape_config_files")) {
+      yaml.fault(fields.get("scrape_config_files"), "scrape_config_files is not read; put the jobs into this file");
+    }
+    const global = yaml.fields(fields.get("global"), GLOBAL_KEYS, "global");
+    const names = new Set<string>();
+    return yaml.items(fields.get("scrape_configs"), "scrape_configs").flatMap((node) => {
+      const job = this.#job(node, global);
+      if (job === undefined) return [];
+      if (names.has(job.name)) yaml.fault(node, `found multiple scrape configs with job name ${quoteGo(job.name)}`);
+      names.add(job.name);
+      return [job];
+    });
+  }
+
+  #job(node: Node, global: Fields): ScrapeJob | undefined {
+    const yaml = this.#yaml;
+    const fields = yaml.fields(node, JOB_KEYS, "scrape_config");
+    const name = yaml.text(fields, "job_name");
+    if (name === "") {
+      yaml.fault(node, "job_name is empty");
+      return undefined;
+    }
+    const intervalMs = yaml.durationMs(fields, "scrape_interval") || yaml.durationMs(global, "scrape_interval") || 60_000;
+    const timeoutMs = this.#timeoutMs(fields, global, { name, intervalMs });
+    const nativeHistograms = this.#flag(fields, "scrape_native_histograms", this.#flag(global, "scrape_native_histograms", false));
+    if (this.#flag(fields, "convert_classic_histograms_to_nhcb", this.#flag(global, "convert_classic_histograms_to_nhcb", false))) {
+      yaml.fault(node, "convert_classic_histograms_to_nhcb is not supported; classic histograms are kept as they are");
+    }
+    const scheme = yaml.text(fields, "scheme") || "http";
+    if (scheme !== "http" && scheme !== "https") yaml.fault(fields.get("scheme"), `scheme ${quoteGo(scheme)} is not http or https`);
+    const fallback = yaml.text(fields, "fallback_scrape_protocol");
+    if (fallback !== "" && !PROTOCOLS.has(fallback)) yaml.fault(fields.get("fallback_scrape_protocol"), unknownProtocol(fallback));
+    const job = {
+      name,
+      intervalMs,
+      timeoutMs,
+      scheme,
+      metricsPath: yaml.text(fields, "metrics_path") || "/metrics",
+      params: this.#params(fields),
+      honorLabels: this.#flag(fields, "honor_labels", false),
+      honorTimestamps: this.#flag(fields, "honor_timestamps", true),
+      trackTimestampsStaleness: this.#flag(fields, "track_timestamps_staleness", false),
+      enableCompression: this.#flag(fields, "enable_compression", true),
+      accept: this.#accept(fields, global, nativeHistograms),
+      fallback: PROTOCOLS.get(fallback)?.[1],
+      nativeHistograms,
+      alwaysClassic: this.#flag(
+        fields,
+        "always_scrape_classic_histograms",
+        this.#flag(global, "always_scrape_classic_histograms", false),
+      ),
+      extraMetrics: this.#flag(fields, "extra_scrape_metrics", this.#flag(global, "extra_scrape_metrics", false)),
+      limits: this.#limits(fields, global),
+      http: readHttpSettings(yaml, fields, this.#directory),
+      discovery: this.#discovery(fields, name),
+      relabel: this.#rules(fields, "relabel_configs"),
+      metricRelabel: this.#rules(fields, "metric_relabel_configs"),
+    };
+    for (const each of UNREAD_KEYS) {
+      if (fields.has(each) || global.has(each)) yaml.warnings.push(`${each} of job ${quoteGo(name)} is passed over`);
+    }
+    const text = JSON.stringify(job, (_, value) => (value instanceof Map ? [...value] : printable(value)));
+    return { ...job, identity: createHash("sha256").update(text).digest("hex") };
+  }
+
+  #timeoutMs(fields: Fields, global: Fields, job: { readonly name: string; readonly intervalMs: number }): number {
+    const yaml = this.#yaml;
+    const own = yaml.durationMs(fields, "scrape_timeout");
+    if (own !== undefined && own > job.intervalMs) {
+      yaml.fault(
+        fields.get("scrape_timeout"),
+        `scrape timeout greater than scrape interval for scrape config with job name ${quoteGo(job.name)}`,
+      );
+    }
+    return own || Math.min(yaml.durationMs(global, "scrape_timeout") || 10_000, job.intervalMs);
+  }
+
+  #flag(fields: Fields, name: string, fallback: boolean): boolean {
+    const text = this.#yaml.text(fields, name);
+    if (text === "") return fallback;
+    if (/^(true|false)$/i.test(text)) return text.toLowerCase() === "true";
+    this.#yaml.fault(fields.get(name), `cannot unmarshal ${quoteGo(text)} into bool`);
+    return fallback;
+  }
+
+  #accept(fields: Fields, global: Fields, nativeHistograms: boolean): string {
+    const yaml = this.#yaml;
+    const given = fields.get("scrape_protocols") ?? global.get("scrape_protocols");
+    const names =
+      given === undefined
+        ? [...(nativeHistograms ? ["PrometheusProto"] : []), ...TEXT_PROTOCOLS]
+        : yaml.items(given, "scrape_protocols").map((each) => yaml.textOf(each));
+    if (names.length === 0) yaml.fault(given, "scrape_protocols cannot be empty");
+    if (new Set(names).size < names.length) yaml.fault(given, "duplicated protocol in scrape_protocols");
+    let weight = 6 + 1;
+    const parts = names.flatMap((name) => {
+      const known = PROTOCOLS.get(name);
+      if (known === undefined) yaml.fault(given, unknownProtocol(name));
+      return known === undefined ? [] : [`${known[0]};q=0.${weight--}`];
+    });
+    return [...parts, `*/*;q=0.${weight}`].join(",");
+  }
+
+  #params(fields: Fields): ReadonlyMap<string, readonly string[]> {
+    const yaml = this.#yaml;
+    const entries = yaml.entries(fields.get("params"), "params");
+    return new Map(entries.map(([key, value]) => [key, yaml.items(value, "params").map((each) => yaml.textOf(each))]));
+  }
+
+  #limits(fields: Fields, global: Fields): ScrapeLimits {
+    const yaml = this.#yaml;
+    const limit = (name: string) => yaml.integer(fields, name) || yaml.integer(global, name);
+    return {
+      bodyBytes: this.#bytes(fields, "body_size_limit") || this.#bytes(global, "body_size_limit"),
+      samples: limit("sample_limit"),
+      targets: limit("target_limit"),
+      labels: limit("label_limit"),
+      labelNameBytes: limit("label_name_length_limit"),
+      labelValueBytes: limit("label_value_length_limit"),
+      keepDropped: limit("keep_dropped_targets"),
+      buckets: yaml.integer(fields, "native_histogram_bucket_limit"),
+    };
+  }
+
+  /** Such as `10MB`, in powers of two. */
+  #bytes(fields: Fields, name: string): number {
+    const text = this.#yaml.text(fields, name);
+    const found = /^(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?$/i.exec(text);
+    if (found !== null) return Number(found[1]) * 1024 ** " KMGT".indexOf((found[2] || " ").toUpperCase());
+    if (text !== "") this.#yaml.fault(fields.get(name), `${name}: ${quoteGo(text)} is no size such as 10MB`);
+    return 0;
+  }
+
+  #rules(fields: Fields, name: string): RelabelRule[] {
+    return this.#yaml.items(fields.get(name), name).flatMap((node) => {
+      const rule = this.#rule(node);
+      const fault = ruleFault(rule);
+      if (fault !== undefined) this.#yaml.fault(node, fault);
+      return [rule];
+    });
+  }
+
+  #rule(node: Node): RelabelRule {
+    const yaml = this.#yaml;
+    const fields = yaml.fields(node, RELABEL_KEYS, "relabel_config");
+    const or = (name: string, fallback: string) => (fields.has(name) ? yaml.text(fields, name) : fallback);
+    const action = or("action", "replace").toLowerCase();
+    const known = RELABEL_ACTIONS.find((each) => each === action);
+    if (known === undefined) yaml.fault(node, `unknown relabel action ${quoteGo(action)}`);
+    return {
+      action: known ?? "replace",
+      sourceLabels: yaml.items(fields.get("source_labels"), "source_labels").map((each) => yaml.textOf(each)),
+      separator: or("separator", ";"),
+      regex: or("regex", "(.*)"),
+      modulus: BigInt(yaml.integer(fields, "modulus")),
+      targetLabel: yaml.text(fields, "target_label"),
+      replacement: or("replacement", "$1"),
+    };
+  }
+
+  #discovery(fields: Fields, job: string): Discovery[] {
+    const yaml = this.#yaml;
+    const found: Discovery[] = [];
+    const lists = (name: string) => yaml.items(fields.get(name), name);
+    for (const [index, node] of lists("static_configs").entries()) {
+      found.push({ kind: "static", group: readTargetGroup(yaml, node, `${job}/${index}`) });
+    }
+    for (const node of lists("file_sd_configs")) {
+      const sd = yaml.fields(node, ["files", "refresh_interval"], "file_sd_config");
+      const patterns = yaml.items(sd.get("files"), "files").map((each) => this.#path(yaml.textOf(each)));
+      if (patterns.length === 0) yaml.fault(node, "file service discovery config must contain at least one path name");
+      found.push({ kind: "file", patterns, refreshMs: yaml.durationMs(sd, "refresh_interval") || 300_000 });
+    }
+    for (const node of lists("dns_sd_configs")) found.push(this.#dns(node));
+    for (const node of lists("http_sd_configs")) {
+      const sd = yaml.fields(node, ["url", "refresh_interval", ...HTTP_KEYS], "http_sd_config");
+      const url = yaml.text(sd, "url");
+      if (!/^https?:\/\/[^/]/.test(url)) yaml.fault(node, `http_sd_config: url ${quoteGo(url)} is no http or https URL`);
+      const http = readHttpSettings(yaml, sd, this.#directory);
+      found.push({ kind: "http", url, refreshMs: yaml.durationMs(sd, "refresh_interval") || 60_000, http });
+    }
+    return found;
+  }
+
+  #dns(node: Node): Discovery {
+    const yaml = this.#yaml;
+    const sd = yaml.fields(node, ["names", "type", "port", "refresh_interval"], "dns_sd_config");
+    const names = yaml.items(sd.get("names"), "names").map((each) => yaml.textOf(each));
+    if (names.length === 0) yaml.fault(node, "DNS-SD config must contain at least one SRV record name");
+    const text = (yaml.text(sd, "type") || "SRV").toUpperCase();
+    const type = DNS_TYPES.find((each) => each === text);
+    if (type === undefined) yaml.fault(node, `invalid DNS-SD records type ${text}`);
+    const port = yaml.integer(sd, "port");
+    if (type !== "SRV" && port === 0) yaml.fault(node, "a port is required in DNS-SD configs for all record types except SRV");
+    return { kind: "dns", names, type: type ?? "SRV", port, refreshMs: yaml.durationMs(sd, "refresh_interval") || 30_000 };
+  }
+
+  #path(name: string): string {
+    return isAbsolute(name) ? name : join(this.#directory, name);
+  }
+}
+
+function unknownProtocol(name: string): string {
+  return `unknown scrape protocol ${name}, supported: ${[...PROTOCOLS.keys()].sort().join(", ")}`;
+}
+
+/** JSON has no 64-bit integers. */
+function printable(value: unknown): unknown {
+  return typeof value === "bigint" ? String(value) : value;
+}
+
+const NEEDS_TARGET: readonly RelabelAction[] = ["replace", "hashmod", "lowercase", "uppercase", "keepequal", "dropequal"];
+
+/** What is wrong with a rule, in Prometheus' words. */
+function ruleFault(rule: RelabelRule): string | undefined {
+  const { action, targetLabel, replacement, modulus, separator, sourceLabels, regex } = rule;
+  try {
+    compileRegex(regex);
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+  if (action === "hashmod" && modulus <= 0n) return "relabel configuration for hashmod requires non-zero modulus";
+  if (NEEDS_TARGET.includes(action) && targetLabel === "") {
+    return `relabel configuration for ${action} action requires 'target_label' value`;
+  }
+  const isPlain = modulus === 0n && separator === ";" && replacement === "$1";
+  if ((action === "lowercase" || action === "uppercase") && replacement !== "$1") {
+    return `'replacement' can not be set for ${action} action`;
+  }
+  if ((action === "keepequal" || action === "dropequal") && !(isPlain && regex === "(.*)")) {
+    return `${action} action requires only 'source_labels' and \`target_label\`, and no other fields`;
+  }
+  if ((action === "labeldrop" || action === "labelkeep") && !(isPlain && targetLabel === "" && sourceLabels.length === 0)) {
+    return `${action} action requires only 'regex', and no other fields`;
+  }
+  return undefined;
+}
