@@ -35,6 +35,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   "promql-parser": async () => (await import("./promql-parser/suite.ts")).runPromqlParser,
   "promql-fuzz": async () => (await import("./promql-fuzz/suite.ts")).runPromqlFuzz,
   "prometheus-remote": async () => (await import("./prometheus-remote/suite.ts")).runPrometheusRemote,
+  scrape: async () => (await import("./scrape/suite.ts")).runScrape,
   "query-limits": async () => (await import("./query-limits/suite.ts")).runQueryLimits,
   twins: async () => (await import("./twins/suite.ts")).runTwins,
   "see-it": async () => (await import("./see-it/suite.ts")).runSeeIt,
@@ -53,6 +54,7 @@ const WITHOUT_FILES = new Set([
   "promql-clients",
   "promql-fuzz",
   "prometheus-remote",
+  "scrape",
   "promql-parser-fuzz",
   "query-limits",
 ]);

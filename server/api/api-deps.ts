@@ -11,6 +11,8 @@ import type { Labels } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import type { GraphAnswer, PromqlDoor, RuleGroupState, SqlDoor } from "../query/doors.ts";
 import type { PromqlSettings } from "../query/promql/query.ts";
+import type { ScrapeJob } from "../scrape/scrape-job.ts";
+import type { ActiveTarget, DroppedTargets } from "../scrape/scraper.ts";
 import type { StoreReader } from "../store/reader.ts";
 import type { RemoteWrite } from "../wire/remote-write.ts";
 import type { BodyRefusal } from "./request-body.ts";
@@ -97,8 +99,15 @@ export interface PrometheusDeps {
   alertmanagers(): readonly string[];
   /** Functions of alert templates beyond Go's own. */
   readonly templateFunctions: readonly string[];
-  /** Loads the rules again and says what is wrong; undefined where nobody may ask for that over HTTP. */
+  /** Loads rules and scrape jobs again and says what is wrong; undefined where nobody may ask for that over HTTP. */
   readonly reloadRules?: (() => Promise<string | undefined>) | undefined;
+}
+
+/** What is scraped; empty where nothing is. */
+export interface ScrapeDeps {
+  jobs(): readonly ScrapeJob[];
+  targets(): ActiveTarget[];
+  dropped(): DroppedTargets;
 }
 
 /** Bounds and additions of remote read. */
@@ -131,6 +140,7 @@ export interface ApiDeps {
   readonly remoteRead: RemoteReadLimits;
   readonly promql: PromqlDoor;
   readonly prometheus: PrometheusDeps;
+  readonly scrapes: ScrapeDeps;
   readonly sql: SqlDoor;
   graph(fromMs: number, toMs: number): Promise<GraphAnswer>;
   captureStatus(): object;

@@ -184,6 +184,7 @@ export async function startFixture(
       templateFunctions: ["humanize"],
       ...prometheus,
     },
+    scrapes: { jobs: () => [], targets: () => [], dropped: () => new Map() },
     sql: {
       run: async (request) => {
         state.asked.push(request);

@@ -12,6 +12,7 @@ import type { SpanBatch } from "../model/span-batch.ts";
 import type { ApiDeps, ListenAddress } from "./api-deps.ts";
 import { acceptsGzip, addAssetRoutes } from "./asset-routes.ts";
 import { ByteBudget } from "./byte-budget.ts";
+import { addFederateRoute } from "./federate.ts";
 import { LiveFeed } from "./live-feed.ts";
 import { startOtlpGrpc } from "./otlp-grpc.ts";
 import { addOtlpRoutes, isOtlpRoute, sendOtlpError } from "./otlp-http.ts";
@@ -78,6 +79,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   addSqlRoutes(http, deps, limits);
   addTraceRoutes(http, deps);
   addStatusRoutes(http, deps, feed);
+  addFederateRoute(http, deps);
   addAssetRoutes(http, deps.assets);
   http.setNotFoundHandler(answerNotFound);
   const otlpHttp = makeApp(deps, deps.listen.otlpHttp.host, isLoopbackName(deps.listen.otlpHttp.host), cors);

@@ -12,6 +12,7 @@ import { addQueryRoutes } from "./prometheus-query.ts";
 import { addRuleRoutes } from "./prometheus-rules.ts";
 import { addSearchRoutes } from "./prometheus-search.ts";
 import { addPrometheusStatusRoutes } from "./prometheus-status.ts";
+import { addTargetRoutes } from "./prometheus-targets.ts";
 import type { BodyLimits } from "./request-body.ts";
 
 /** Adds the routes under `/api/v1`. */
@@ -21,5 +22,6 @@ export function addPrometheusRoutes(app: FastifyInstance, deps: ApiDeps, limits:
   addLabelRoutes(add, deps);
   addRuleRoutes(add, deps);
   addPrometheusStatusRoutes(add, deps);
+  addTargetRoutes(add, deps);
   addSearchRoutes(add, deps);
 }

@@ -1,14 +1,13 @@
 /**
- * What the server says of itself in Prometheus' words, and routes about what it does not do: scraping and its targets.
+ * What the server says of itself in Prometheus' words.
  */
 
 import { type FeatureList, promqlFeatureList } from "../query/promql/feature-list.ts";
-import { parseSelector, quoteText } from "../query/promql-texts.ts";
 import type { NamedCount } from "../store/reader.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { parseIntGo } from "./go-values.ts";
 import type { AddRoute, PrometheusAnswer, PrometheusRequest } from "./prometheus-answer.ts";
-import { invalid, PrometheusError, readPlainLimit } from "./prometheus-parameters.ts";
+import { PrometheusError } from "./prometheus-parameters.ts";
 
 /** The Prometheus whose API this is; clients choose by it what they may ask. */
 const PROMETHEUS_VERSION = "3.16.0";
@@ -34,48 +33,11 @@ export function addPrometheusStatusRoutes(add: AddRoute, deps: ApiDeps): void {
   add("alertmanagers", GET, () => ({
     data: { activeAlertmanagers: prometheus.alertmanagers().map((url) => ({ url })), droppedAlertmanagers: [] },
   }));
-  addTargetRoutes(add, deps);
   for (const action of ["delete_series", "clean_tombstones", "snapshot"]) {
     add(`admin/tsdb/${action}`, ["POST", "PUT"], () => {
       throw new PrometheusError("unavailable", "admin APIs disabled");
     });
   }
-}
-
-/** Nothing is scraped here, so these lists are empty; what is wrong in a request is told all the same. */
-function addTargetRoutes(add: AddRoute, deps: ApiDeps): void {
-  add("targets", GET, ({ form }) => {
-    const state = form.get("state").toLowerCase();
-    const dropped = state === "" || state === "any" || state === "dropped";
-    return { data: { activeTargets: [], droppedTargets: [], droppedTargetCounts: dropped ? {} : null } };
-  });
-  add("targets/metadata", GET, ({ form }) => {
-    readPlainLimit(form, "limit");
-    const text = form.get("match_target");
-    if (text !== "") {
-      const outcome = parseSelector(text, deps.prometheus.promql);
-      if (outcome.kind === "refused") throw invalid("match_target", outcome.message);
-    }
-    return { data: [] };
-  });
-  add("targets/relabel_steps", GET, ({ form }) => {
-    const pool = neededPool(form.get("scrapePool"));
-    if (form.get("labels") === "") throw new PrometheusError("bad_data", "no labels parameter provided");
-    throw noPool(pool);
-  });
-  add("scrape_pools", GET, () => ({ data: { scrapePools: [] } }));
-  add("scrape_pools/config", GET, ({ form }) => {
-    throw noPool(neededPool(form.get("scrapePool")));
-  });
-}
-
-function neededPool(pool: string): string {
-  if (pool === "") throw new PrometheusError("bad_data", "no scrapePool parameter provided");
-  return pool;
-}
-
-function noPool(pool: string): PrometheusError {
-  return new PrometheusError("bad_data", `error retrieving scrape config: scrape pool ${quoteText(pool)} not found`);
 }
 
 /** Which Prometheus this server speaks like; `revision` says what it is. */

@@ -86,8 +86,13 @@ export const ROOMS: readonly Room[] = [
     packages: ["yaml"],
   },
   {
+    folder: "server/scrape",
+    mayImport: ["grammar", "server/query", "server/rules", "server/wire", "server/platform"],
+    packages: ["yaml"],
+  },
+  {
     folder: "server/api",
-    mayImport: ["server/ingest", "server/query", "server/wire", "server/telemetry", ...STORE_DOORS],
+    mayImport: ["server/ingest", "server/query", "server/scrape", "server/wire", "server/telemetry", ...STORE_DOORS],
     packages: ["fastify", ...EFFECTS],
   },
   { folder: "server/web", mayImport: [], packages: ["preact", "preact/hooks", "preact/jsx-runtime"] },

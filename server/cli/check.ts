@@ -1,19 +1,21 @@
-/** The verb `check`: `thalweg check rules FILE…` judges rule files as a server would. */
+/** The verb `check`: `thalweg check rules FILE…` and `check config FILE…` judge files as a server would. */
 
 import { ThalwegError } from "../model/errors.ts";
 import { readPatternFiles } from "../platform/pattern-files.ts";
 import { chooseFeatures } from "../query/promql/features.ts";
 import { PROMQL_DEFAULTS, parseOptions } from "../query/promql/query.ts";
 import { RULE_FILE_BYTES_MAX, readRuleFile } from "../rules/rule-file.ts";
+import { readScrapeConfig } from "../scrape/scrape-config.ts";
 
-const USAGE = "Usage: thalweg check rules FILE… [--enable-feature=A,B]\n";
+const USAGE = "Usage: thalweg check rules FILE… [--enable-feature=A,B]\n       thalweg check config FILE…\n";
 const FEATURE_FLAG = "--enable-feature=";
 
-/** `thalweg check rules FILE…`: 0 where all are right, 1 where one is wrong. */
+/** 0 where all files are right, 1 where one is wrong. */
 export async function check(args: readonly string[]): Promise<number> {
   const [what, ...words] = args;
   const files = words.filter((word) => !word.startsWith("--"));
   const flags = words.filter((word) => word.startsWith("--"));
+  if (what === "config" && files.length > 0 && flags.length === 0) return checkConfigs(files);
   if (what !== "rules" || files.length === 0 || flags.some((flag) => !flag.startsWith(FEATURE_FLAG))) {
     process.stderr.write(USAGE);
     return 2;
@@ -31,6 +33,22 @@ export async function check(args: readonly string[]): Promise<number> {
       const rules = outcome.groups.reduce((sum, group) => sum + group.rules.length, 0);
       for (const warning of outcome.warnings) process.stderr.write(`  WARNING: ${warning}\n`);
       process.stdout.write(`  SUCCESS: ${rules} rules found\n`);
+    }
+  }
+  return wrong === 0 ? 0 : 1;
+}
+
+async function checkConfigs(files: readonly string[]): Promise<number> {
+  let wrong = 0;
+  for (const { name, text } of await readFiles(files)) {
+    process.stdout.write(`Checking ${name}\n`);
+    const outcome = readScrapeConfig(name, text);
+    if (outcome.kind === "refused") {
+      wrong++;
+      for (const reason of outcome.reasons) process.stderr.write(`  FAILED: ${reason}\n`);
+    } else {
+      for (const warning of outcome.warnings) process.stderr.write(`  WARNING: ${warning}\n`);
+      process.stdout.write(`  SUCCESS: ${outcome.jobs.length} scrape jobs found\n`);
     }
   }
   return wrong === 0 ? 0 : 1;

@@ -13,6 +13,7 @@ const VERBS_TEXT = `Usage: thalweg [VERB] [FLAGS]
   record --out FILE    raw capture events to FILE (--pid N, --seconds S)
   dissect FILE         exchanges of a .pcap, .pcapng, .segments.jsonl or .twcap
   check rules FILE…    judge files of recording and alerting rules as the server would
+  check config FILE…   judge files of scrape jobs as the server would
   version, help
 
 Exit status: 0 ok, 1 start failed, 2 usage, 3 unclean stop, 4 damage beyond salvage, 5 port or directory taken.

@@ -13,6 +13,7 @@
  * | bodies of requests that are not answered | a 32nd, 16 to 128 MiB | `startApi` |
  * | what those become: columns, spans that wait for their commit | a 16th, 32 to 128 MiB | `openIngest`, `openStore` |
  * | log records that wait for their commit | half of that | `openStore` |
+ * | answers of scraped targets being read | a 32nd, 16 to 128 MiB | `prepareScrapes` |
  * | Node itself, code and page | some 120 MiB | – |
  * | capture ring, connections, open spans | 16 MiB ring, counts in `agent/*` | the agent's thread, 512 MiB heap |
  *
@@ -35,6 +36,7 @@ export interface MemoryShares {
   readonly answerBytes: number;
   readonly headBytes: number;
   readonly bodiesBytes: number;
+  readonly scrapeBytes: number;
   readonly pendingBytes: number;
   /** Values that all PromQL queries together may hold at a time. */
   readonly querySamples: number;
@@ -55,6 +57,7 @@ export function memoryShares(bytesAvailable: number): MemoryShares {
     answerBytes: share(16, 32, 1_024),
     headBytes: share(8, 48, 2_048),
     bodiesBytes: LARGE_BODY_BYTES + share(32, 16, 128),
+    scrapeBytes: share(32, 16, 128),
     pendingBytes: share(16, 32, 128),
     querySamples: Math.floor(share(16, 32, 1_048_576) / SAMPLE_BYTES),
     queryHeapBytes,

@@ -28,6 +28,8 @@ export interface PrometheusParts {
   readonly store: Store;
   readonly clock: Clock;
   readonly rules: RunningRules;
+  /** Loads rules and scrape jobs again and says what is wrong. */
+  readonly reload: () => Promise<string | undefined>;
 }
 
 /** Composes the facts. */
@@ -54,7 +56,7 @@ export function prometheusDeps(parts: PrometheusParts): PrometheusDeps {
     ruleGroups: () => parts.rules.groups(),
     alertmanagers: () => parts.rules.alertmanagers(),
     templateFunctions: addedTemplateFunctions(),
-    reloadRules: settings.enableLifecycle ? () => parts.rules.reload() : undefined,
+    reloadRules: settings.enableLifecycle ? parts.reload : undefined,
   };
 }
 

@@ -19,8 +19,8 @@ export async function serve(args: readonly string[]): Promise<number> {
 }
 
 /**
- * Starts, prints the banner, runs `afterStart`, and waits for SIGINT or SIGTERM, without rules also for SIGHUP, which
- * otherwise loads them again.
+ * Starts, prints the banner, runs `afterStart`, and waits for SIGINT or SIGTERM, without rules and scrape jobs also
+ * for SIGHUP, which otherwise loads them again.
  *
  * @param playFallback Play the recorded shop where no live rung works.
  * @returns Exit status: 0 stopped cleanly, 3 not.
@@ -34,11 +34,11 @@ export async function runUntilStopped(
     dataDirectory: defaultDataDirectory(),
     memoryBytesMax: memoryBytesAvailable(),
   });
-  const reloads = settings.ruleFiles.length > 0;
+  const reloads = settings.ruleFiles.length > 0 || settings.scrapeConfig !== "";
   const stopped = untilSignal(reloads ? ["SIGINT", "SIGTERM"] : ["SIGINT", "SIGTERM", "SIGHUP"]);
   const owner = sudoOwner();
   let started: RunningServer | undefined;
-  if (reloads) process.on("SIGHUP", () => void started?.reloadRules());
+  if (reloads) process.on("SIGHUP", () => void started?.reload());
   const server = await startServer({ settings, files: programFiles(), playFallback, owner });
   started = server;
   process.stdout.write(`${renderBanner(factsOf(server))}\n`);

@@ -35,6 +35,7 @@ import type { ProgramFiles } from "./program-files.ts";
 import { prometheusDeps, promqlSettings } from "./prometheus-deps.ts";
 import { startPromql } from "./start-promql.ts";
 import { prepareRules } from "./start-rules.ts";
+import { prepareScrapes, type RunningScrapes } from "./start-scrape.ts";
 import { chooseDataDirectory, type FileOwner, giveTree } from "./surroundings.ts";
 import { productVersion } from "./version.ts";
 
@@ -59,8 +60,8 @@ export interface RunningServer {
   readonly addresses: { readonly http: string; readonly otlpGrpc: string; readonly otlpHttp: string };
   readonly store: Store;
   capture(): AgentStatus;
-  /** Loads the rules again; what is wrong with them is in the log. */
-  reloadRules(): Promise<unknown>;
+  /** Loads rules and scrape jobs again; what is wrong with them is in the log. */
+  reload(): Promise<unknown>;
   /** Stops capture, finishes requests, stores what waits, closes the files. */
   stop(): Promise<void>;
 }
@@ -140,7 +141,20 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       log,
     });
     undo.push(() => rules.stop());
-    const facts = prometheusDeps({ settings, promqlSettings: understood, store, clock, rules });
+    const scrapes = prepareScrapes({
+      settings,
+      store,
+      clock,
+      telemetry,
+      log,
+      answerBytesMax: shares.scrapeBytes,
+    });
+    undo.push(() => scrapes.stop());
+    const reload = async () => {
+      const reasons = [await rules.reload(), await scrapes.reload()].filter((each) => each !== undefined);
+      return reasons.length === 0 ? undefined : reasons.join("; ");
+    };
+    const facts = prometheusDeps({ settings, promqlSettings: understood, store, clock, rules, reload });
     const parts: Parts = {
       settings,
       files,
@@ -152,6 +166,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       decoder,
       promql: promql.door,
       prometheus: facts,
+      scrapes,
       link,
     };
     const api = await startApi(apiDeps(parts, shares.bodiesBytes));
@@ -173,6 +188,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       otlpHttp: textOf(api.addresses.otlpHttp),
     };
     await rules.start(`http://${addresses.http}`);
+    await scrapes.start();
     writeAddresses(data.directory, addresses, undo);
     if (options.owner !== undefined) giveTree(data.directory, options.owner);
     return {
@@ -182,7 +198,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       addresses,
       store,
       capture: () => agent.status(),
-      reloadRules: () => rules.reload(),
+      reload,
       stop,
     };
   } catch (error) {
@@ -203,6 +219,7 @@ interface Parts {
   readonly decoder: OtlpDecoder;
   readonly promql: PromqlDoor;
   readonly prometheus: PrometheusDeps;
+  readonly scrapes: RunningScrapes;
   readonly link: Link;
 }
 
@@ -213,7 +230,7 @@ interface Link {
 }
 
 function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
-  const { settings, files, telemetry, log, clock, store, ingest, decoder, promql, prometheus, link } = parts;
+  const { settings, files, telemetry, log, clock, store, ingest, decoder, promql, prometheus, scrapes, link } = parts;
   const logs = new LogCommits(store.writer);
   return {
     listen: { http: settings.listen, otlpHttp: settings.otlpHttp, otlpGrpc: settings.otlpGrpc },
@@ -235,6 +252,7 @@ function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
     remoteRead: { samplesMax: prometheus.promql.samplesMax, externalLabels: settings.externalLabels },
     promql,
     prometheus,
+    scrapes,
     sql: openSqlDoor({ reader: store.reader }),
     graph: (fromMs, toMs) => readGraph(store.reader, fromMs, toMs),
     captureStatus: () => link.agent?.status() ?? CAPTURE_NOT_STARTED,

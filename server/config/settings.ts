@@ -50,6 +50,8 @@ export interface Settings {
   readonly externalLabels: Labels;
   /** Names of rule files, with wildcards. */
   readonly ruleFiles: readonly string[];
+  /** Name of a file with `scrape_configs`; empty where nothing is scraped. */
+  readonly scrapeConfig: string;
   readonly evaluationIntervalMs: number;
   /** Addresses of Alertmanagers, without a slash at the end. */
   readonly alertmanagers: readonly string[];
@@ -130,10 +132,16 @@ export const SETTINGS: readonly SettingEntry[] = [
     fallback: "",
     help: "files of rules in Prometheus' format; * matches in names",
   },
+  { flag: "--scrape.config", takes: "FILE", fallback: "", help: "Prometheus' file with scrape_configs to scrape by" },
   { flag: "--evaluation-interval", takes: "AGE", fallback: "1m", help: "how often rules run whose group does not say" },
   { flag: "--alertmanager", takes: "URL,URL", fallback: "", help: "where alerts are sent, as http://host:9093" },
   { flag: "--external-url", takes: "URL", fallback: "", help: "where this server is reached, for links in alerts" },
-  { flag: "--enable-lifecycle", takes: "", fallback: "", help: "POST /-/reload loads the rules again, as SIGHUP does" },
+  {
+    flag: "--enable-lifecycle",
+    takes: "",
+    fallback: "",
+    help: "POST /-/reload loads rules and scrape jobs again, as SIGHUP does",
+  },
   { flag: "--cors-origin", takes: "REGEX", fallback: "", help: "origins of pages that may ask and send OTLP, anchored RE2" },
   { flag: "--log-level", takes: "LEVEL", fallback: "info", help: "debug, info, warn or error" },
 ];
@@ -180,6 +188,7 @@ export function readSettings(
     queryLookbackMs: readDurationMs("--query-lookback", text("--query-lookback")),
     externalLabels: parseLabels("--external-labels", text("--external-labels")),
     ruleFiles: words(text("--rule-files")),
+    scrapeConfig: text("--scrape.config"),
     evaluationIntervalMs: readDurationMs("--evaluation-interval", text("--evaluation-interval")),
     alertmanagers: words(text("--alertmanager")).map((url) => parseUrl("--alertmanager", url)),
     externalUrl: text("--external-url") === "" ? "" : parseUrl("--external-url", text("--external-url")),
@@ -202,7 +211,7 @@ export function readSettings(
 
 /** `--otlp-grpc` → `THALWEG_OTLP_GRPC`. */
 export function environmentName(flag: string): string {
-  return `THALWEG_${flag.slice(2).replaceAll("-", "_").toUpperCase()}`;
+  return `THALWEG_${flag.slice(2).replaceAll(/[-.]/g, "_").toUpperCase()}`;
 }
 
 function words(list: string): string[] {

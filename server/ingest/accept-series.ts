@@ -32,7 +32,7 @@ const NOTHING: AppendOutcome = {
 };
 
 /** How series came; the `transport` label. */
-export type SeriesTransport = "remote_write" | "grpc" | "http";
+export type SeriesTransport = "remote_write" | "grpc" | "http" | "scrape";
 
 /** What accepting series needs. */
 export interface AcceptSeriesDeps {
@@ -79,7 +79,7 @@ export async function acceptSeries(
   try {
     outcome = coarse.length === 0 && rows === undefined ? NOTHING : await deps.writer.appendSeries(coarse, rows);
   } catch (error) {
-    ledger.refuseAll();
+    ledger.refuseAll(transport);
     if (!(error instanceof ThalwegError) || error.code !== "store_unavailable") throw error;
     return { kind: "refused", reason: error.message, retryAfterSeconds: RETRY_AFTER_SECONDS };
   }
@@ -129,8 +129,15 @@ class Ledger {
     this.#telemetry.count("thalweg_ingest_rejected_total", { signal: "exemplars", reason }, count);
   }
 
-  /** Nothing was kept. */
-  refuseAll(): void {
+  /** Nothing was kept. Senders try again; a target is not asked for the same time again. */
+  refuseAll(transport: SeriesTransport): void {
+    if (transport === "scrape") {
+      const lost = (signal: "metrics" | "exemplars", count: number) =>
+        this.#telemetry.count("thalweg_ingest_lost_total", { signal, reason: "store_unavailable" }, count);
+      lost("metrics", this.#samples);
+      lost("exemplars", this.#exemplars);
+      return;
+    }
     this.rejectSamples("store_unavailable", this.#samples);
     this.rejectExemplars("store_unavailable", this.#exemplars);
   }

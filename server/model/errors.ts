@@ -49,6 +49,10 @@ const CATALOGUE = {
     message: "{flag} '{value}' is not valid: {why}.",
     httpStatus: 400,
   },
+  scrape_config_invalid: {
+    message: "The scrape configuration cannot be used: {reason}. Mend the file that --scrape.config names.",
+    httpStatus: 500,
+  },
   query_timeout: {
     message: 'The query ran longer than {timeoutMs} ms and was stopped. Narrow the range, or raise "timeout".',
     httpStatus: 408,

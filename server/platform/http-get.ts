@@ -1,7 +1,7 @@
 /** Asks services of the person's choice: bounded in time and bytes, over connections that are kept. */
 
 import { readFile } from "node:fs/promises";
-import { Agent as HttpAgent, type IncomingMessage, request as httpRequest } from "node:http";
+import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { createGunzip } from "node:zlib";
 
@@ -97,18 +97,24 @@ export class HttpGetter {
     const isHttps = url.protocol === "https:";
     // Credentials are for the place they were given for.
     const isElsewhere = url.host !== new URL(ask.url).host;
-    const headers = Object.entries(ask.headers).filter(([name]) => !isElsewhere || !/^(authorization|cookie)$/i.test(name));
+    const headers = Object.entries(ask.headers).filter(
+      ([name]) => !isElsewhere || !/^(authorization|cookie)$/i.test(name),
+    );
     return new Promise((resolve, reject) => {
       const request = (isHttps ? httpsRequest : httpRequest)(
         url,
         {
           agent: isHttps ? this.#https : this.#http,
-          headers: Object.fromEntries(headers.map(([name, value]) => [name, typeof value === "string" ? value : [...value]])),
+          headers: Object.fromEntries(
+            headers.map(([name, value]) => [name, typeof value === "string" ? value : [...value]]),
+          ),
           signal: ask.signal,
         },
         resolve,
       );
-      request.on("error", (error) => reject(ask.signal.aborted ? new Error("context deadline exceeded", { cause: error }) : error));
+      request.on("error", (error) =>
+        reject(ask.signal.aborted ? new Error("context deadline exceeded", { cause: error }) : error),
+      );
       request.end();
     });
   }
@@ -127,7 +133,8 @@ async function readBody(answer: IncomingMessage, { bodyBytesMax, room }: HttpGet
   try {
     for await (const piece of source as AsyncIterable<Uint8Array>) {
       if (bytes + piece.length > bodyBytesMax) throw new BodyTooLarge("body size limit exceeded");
-      if (room?.take(piece.length) === false) throw new Error("there is no room for the body beside others that are read");
+      if (room?.take(piece.length) === false)
+        throw new Error("there is no room for the body beside others that are read");
       bytes += piece.length;
       pieces.push(piece);
     }

@@ -101,10 +101,7 @@ async function groupsOf(
   }
 }
 
-async function dnsGroup(
-  { type, port }: Extract<Discovery, { kind: "dns" }>,
-  name: string,
-): Promise<TargetGroup> {
+async function dnsGroup({ type, port }: Extract<Discovery, { kind: "dns" }>, name: string): Promise<TargetGroup> {
   const records = await resolveNames(name, type);
   return {
     source: name,

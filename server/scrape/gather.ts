@@ -47,6 +47,11 @@ export interface Gathered {
   readonly tracked: ReadonlyMap<string, Labels>;
 }
 
+/** What came of an answer: all of it, or why nothing counts and how far it was read. */
+export type GatherOutcome =
+  | { readonly kind: "gathered"; readonly gathered: Gathered }
+  | { readonly kind: "failed"; readonly reason: string; readonly scraped: number; readonly kept: number };
+
 /** What is remembered of a target between its scrapes. */
 export class Gatherer {
   #known = new Map<string, KnownSeries>();
@@ -66,11 +71,22 @@ export class Gatherer {
   /**
    * Reads an answer, with turns for others in between.
    *
-   * @throws ExpositionError or Error that says why the scrape as a whole does not count.
+   * Of an answer that is wrong somewhere nothing counts.
    */
-  async gather(answer: HttpAnswer, job: ScrapeJob, target: { labels: Labels; timeMs: number }): Promise<Gathered> {
-    const format = formatOf(answer.contentType, job.fallback);
+  async gather(answer: HttpAnswer, job: ScrapeJob, target: { labels: Labels; timeMs: number }): Promise<GatherOutcome> {
     const sink = new AnswerSink(job, target, { known: this.#known, scrape: ++this.#scrape });
+    try {
+      await this.#read(answer, job, sink);
+    } catch (error) {
+      if (!(error instanceof ExpositionError)) throw error;
+      return { kind: "failed", reason: error.message, scraped: sink.scraped, kept: sink.kept };
+    }
+    for (const [key, { lastScrape }] of this.#known) if (lastScrape < this.#scrape) this.#known.delete(key);
+    return { kind: "gathered", gathered: { ...sink.outcome(), metadata: this.#news(sink.metadata) } };
+  }
+
+  async #read(answer: HttpAnswer, job: ScrapeJob, sink: AnswerSink): Promise<void> {
+    const format = formatOf(answer.contentType, job.fallback);
     if (format === "protobuf") {
       const choice = { native: job.nativeHistograms, alwaysClassic: job.alwaysClassic };
       const reader = new ProtobufExposition(answer.body, choice, sink);
@@ -83,8 +99,6 @@ export class Gatherer {
     }
     const { samples } = job.limits;
     if (samples > 0 && sink.kept > samples) throw new ExpositionError("sample limit exceeded");
-    for (const [key, { lastScrape }] of this.#known) if (lastScrape < this.#scrape) this.#known.delete(key);
-    return { ...sink.outcome(), metadata: this.#news(sink.metadata) };
   }
 
   /** Metadata that was not told before. */
@@ -106,6 +120,7 @@ interface Memory {
 /** Takes the samples of one answer. */
 class AnswerSink {
   readonly metadata = new Map<string, MetricMetadata>();
+  scraped = 0;
   kept = 0;
   readonly #job: ScrapeJob;
   readonly #target: { readonly labels: Labels; readonly timeMs: number };
@@ -115,7 +130,7 @@ class AnswerSink {
   readonly #untimed = new Set<KnownSeries>();
   /** Shared by all samples that come without a time. */
   readonly #timesMs: Float64Array;
-  #scraped = 0;
+
   #added = 0;
   #histograms = 0;
   #exemplars = 0;
@@ -136,7 +151,7 @@ class AnswerSink {
   }
 
   sample(exposed: ExposedSample): void {
-    this.#scraped++;
+    this.scraped++;
     const series = this.#seriesOf(exposed);
     const { labels } = series;
     if (labels === undefined) return;
@@ -166,7 +181,7 @@ class AnswerSink {
   outcome(): Omit<Gathered, "metadata"> {
     return {
       series: this.#series,
-      scraped: this.#scraped,
+      scraped: this.scraped,
       kept: this.kept,
       added: this.#added,
       histograms: this.#histograms,

@@ -1,7 +1,7 @@
 /** The part of a configuration that says how to ask over HTTP: authentication, TLS, headers. */
 
 import { isAbsolute, join } from "node:path";
-import { type Fields, YamlFields } from "../rules/yaml-fields.ts";
+import type { Fields, YamlFields } from "../rules/yaml-fields.ts";
 import type { HttpHeader, HttpSettings, Secret, TlsSettings } from "./scrape-job.ts";
 
 /** Keys of a job or a discovery that this file reads. */
@@ -21,7 +21,8 @@ export function readHttpSettings(yaml: YamlFields, fields: Fields, directory: st
   const secret = (from: Fields, name: string): Secret | undefined => {
     const file = yaml.text(from, `${name}_file`);
     const text = yaml.text(from, name);
-    if (file !== "" && text !== "") yaml.fault(from.get(name), `at most one of ${name} & ${name}_file must be configured`);
+    if (file !== "" && text !== "")
+      yaml.fault(from.get(name), `at most one of ${name} & ${name}_file must be configured`);
     if (file !== "") return { file: isAbsolute(file) ? file : join(directory, file) };
     return from.has(name) ? { text } : undefined;
   };
@@ -31,7 +32,10 @@ export function readHttpSettings(yaml: YamlFields, fields: Fields, directory: st
     "basic_auth",
   );
   const basic = fields.has("basic_auth")
-    ? { username: secret(basicFields, "username") ?? { text: "" }, password: secret(basicFields, "password") ?? { text: "" } }
+    ? {
+        username: secret(basicFields, "username") ?? { text: "" },
+        password: secret(basicFields, "password") ?? { text: "" },
+      }
     : undefined;
   const authorizationFields = yaml.fields(
     fields.get("authorization"),
@@ -42,7 +46,10 @@ export function readHttpSettings(yaml: YamlFields, fields: Fields, directory: st
   const credentials = secret(authorizationFields, "credentials") ?? token;
   const scheme = yaml.text(authorizationFields, "type") || "Bearer";
   if ([basic, token, fields.get("authorization")].filter((each) => each !== undefined).length > 1) {
-    yaml.fault(fields.get("basic_auth"), "at most one of basic_auth, authorization, bearer_token & bearer_token_file must be configured");
+    yaml.fault(
+      fields.get("basic_auth"),
+      "at most one of basic_auth, authorization, bearer_token & bearer_token_file must be configured",
+    );
   }
   return {
     basic,
@@ -72,7 +79,18 @@ function readTls(
 ): TlsSettings {
   const tls = yaml.fields(
     fields.get("tls_config"),
-    ["ca", "ca_file", "cert", "cert_file", "key", "key_file", "server_name", "insecure_skip_verify", "min_version", "max_version"],
+    [
+      "ca",
+      "ca_file",
+      "cert",
+      "cert_file",
+      "key",
+      "key_file",
+      "server_name",
+      "insecure_skip_verify",
+      "min_version",
+      "max_version",
+    ],
     "tls_config",
   );
   return {

@@ -57,13 +57,7 @@ const SHARED_KEYS = [
   "metric_name_escaping_scheme",
   ...LIMIT_KEYS,
 ];
-const GLOBAL_KEYS = [
-  ...SHARED_KEYS,
-  "evaluation_interval",
-  "rule_query_offset",
-  "query_log_file",
-  "external_labels",
-];
+const GLOBAL_KEYS = [...SHARED_KEYS, "evaluation_interval", "rule_query_offset", "query_log_file", "external_labels"];
 const DISCOVERY_KEYS = ["static_configs", "file_sd_configs", "dns_sd_configs", "http_sd_configs"];
 const JOB_KEYS = [
   ...SHARED_KEYS,
@@ -129,7 +123,11 @@ class ConfigReader {
   read(text: string): ScrapeJob[] {
     const yaml = this.#yaml;
     const root = yaml.read(text);
-    const fields = yaml.fields(root, ["global", "scrape_configs", "scrape_config_files", ...OTHER_SECTIONS.keys()], "config");
+    const fields = yaml.fields(
+      root,
+      ["global", "scrape_configs", "scrape_config_files", ...OTHER_SECTIONS.keys()],
+      "config",
+    );
     for (const [name, instead] of OTHER_SECTIONS) {
       if (fields.has(name)) yaml.warnings.push(`${name} is passed over: ${instead}`);
     }
@@ -155,16 +153,29 @@ class ConfigReader {
       yaml.fault(node, "job_name is empty");
       return undefined;
     }
-    const intervalMs = yaml.durationMs(fields, "scrape_interval") || yaml.durationMs(global, "scrape_interval") || 60_000;
+    const intervalMs =
+      yaml.durationMs(fields, "scrape_interval") || yaml.durationMs(global, "scrape_interval") || 60_000;
     const timeoutMs = this.#timeoutMs(fields, global, { name, intervalMs });
-    const nativeHistograms = this.#flag(fields, "scrape_native_histograms", this.#flag(global, "scrape_native_histograms", false));
-    if (this.#flag(fields, "convert_classic_histograms_to_nhcb", this.#flag(global, "convert_classic_histograms_to_nhcb", false))) {
+    const nativeHistograms = this.#flag(
+      fields,
+      "scrape_native_histograms",
+      this.#flag(global, "scrape_native_histograms", false),
+    );
+    if (
+      this.#flag(
+        fields,
+        "convert_classic_histograms_to_nhcb",
+        this.#flag(global, "convert_classic_histograms_to_nhcb", false),
+      )
+    ) {
       yaml.fault(node, "convert_classic_histograms_to_nhcb is not supported; classic histograms are kept as they are");
     }
     const scheme = yaml.text(fields, "scheme") || "http";
-    if (scheme !== "http" && scheme !== "https") yaml.fault(fields.get("scheme"), `scheme ${quoteGo(scheme)} is not http or https`);
+    if (scheme !== "http" && scheme !== "https")
+      yaml.fault(fields.get("scheme"), `scheme ${quoteGo(scheme)} is not http or https`);
     const fallback = yaml.text(fields, "fallback_scrape_protocol");
-    if (fallback !== "" && !PROTOCOLS.has(fallback)) yaml.fault(fields.get("fallback_scrape_protocol"), unknownProtocol(fallback));
+    if (fallback !== "" && !PROTOCOLS.has(fallback))
+      yaml.fault(fields.get("fallback_scrape_protocol"), unknownProtocol(fallback));
     const job = {
       name,
       intervalMs,
@@ -310,7 +321,8 @@ class ConfigReader {
     for (const node of lists("http_sd_configs")) {
       const sd = yaml.fields(node, ["url", "refresh_interval", ...HTTP_KEYS], "http_sd_config");
       const url = yaml.text(sd, "url");
-      if (!/^https?:\/\/[^/]/.test(url)) yaml.fault(node, `http_sd_config: url ${quoteGo(url)} is no http or https URL`);
+      if (!/^https?:\/\/[^/]/.test(url))
+        yaml.fault(node, `http_sd_config: url ${quoteGo(url)} is no http or https URL`);
       const http = readHttpSettings(yaml, sd, this.#directory);
       found.push({ kind: "http", url, refreshMs: yaml.durationMs(sd, "refresh_interval") || 60_000, http });
     }
@@ -326,8 +338,15 @@ class ConfigReader {
     const type = DNS_TYPES.find((each) => each === text);
     if (type === undefined) yaml.fault(node, `invalid DNS-SD records type ${text}`);
     const port = yaml.integer(sd, "port");
-    if (type !== "SRV" && port === 0) yaml.fault(node, "a port is required in DNS-SD configs for all record types except SRV");
-    return { kind: "dns", names, type: type ?? "SRV", port, refreshMs: yaml.durationMs(sd, "refresh_interval") || 30_000 };
+    if (type !== "SRV" && port === 0)
+      yaml.fault(node, "a port is required in DNS-SD configs for all record types except SRV");
+    return {
+      kind: "dns",
+      names,
+      type: type ?? "SRV",
+      port,
+      refreshMs: yaml.durationMs(sd, "refresh_interval") || 30_000,
+    };
   }
 
   #path(name: string): string {
@@ -344,7 +363,14 @@ function printable(value: unknown): unknown {
   return typeof value === "bigint" ? String(value) : value;
 }
 
-const NEEDS_TARGET: readonly RelabelAction[] = ["replace", "hashmod", "lowercase", "uppercase", "keepequal", "dropequal"];
+const NEEDS_TARGET: readonly RelabelAction[] = [
+  "replace",
+  "hashmod",
+  "lowercase",
+  "uppercase",
+  "keepequal",
+  "dropequal",
+];
 
 /** What is wrong with a rule, in Prometheus' words. */
 function ruleFault(rule: RelabelRule): string | undefined {
@@ -365,7 +391,10 @@ function ruleFault(rule: RelabelRule): string | undefined {
   if ((action === "keepequal" || action === "dropequal") && !(isPlain && regex === "(.*)")) {
     return `${action} action requires only 'source_labels' and \`target_label\`, and no other fields`;
   }
-  if ((action === "labeldrop" || action === "labelkeep") && !(isPlain && targetLabel === "" && sourceLabels.length === 0)) {
+  if (
+    (action === "labeldrop" || action === "labelkeep") &&
+    !(isPlain && targetLabel === "" && sourceLabels.length === 0)
+  ) {
     return `${action} action requires only 'regex', and no other fields`;
   }
   return undefined;

@@ -2,13 +2,13 @@
 
 import type { Labels, MetricMetadata } from "../model/series.ts";
 import { JobDiscovery } from "./discover.ts";
-import { SCRAPE_CONFIG_BYTES_MAX, readScrapeConfig } from "./scrape-config.ts";
+import { readScrapeConfig, SCRAPE_CONFIG_BYTES_MAX } from "./scrape-config.ts";
 import type { ScrapeJob, TargetGroup } from "./scrape-job.ts";
 import { type TargetSpec, targetsOf } from "./target.ts";
 import { type LoopDeps, type TargetHealth, TargetLoop } from "./target-loop.ts";
 
 /** Targets of all jobs. */
-export const TARGETS_MAX = 20_000;
+const TARGETS_MAX = 20_000;
 /** Dropped targets that a job remembers where its configuration gives no number. */
 const DROPPED_MAX = 10_000;
 
@@ -18,6 +18,9 @@ export interface ScraperDeps extends LoopDeps {
   /** A place of discovery could not be asked, a target is not valid, or there are too many. */
   readonly onFailure: (job: string, why: string) => void;
 }
+
+/** Discovered labels of targets that rules dropped, by job. */
+export type DroppedTargets = ReadonlyMap<string, { readonly count: number; readonly discovered: readonly Labels[] }>;
 
 /** What loading a configuration led to. */
 export type LoadOutcome =
@@ -35,15 +38,9 @@ export interface ActiveTarget extends TargetHealth {
 export class Scraper {
   readonly #deps: ScraperDeps;
   readonly #pools = new Map<string, Pool>();
-  #configText = "";
 
   constructor(deps: ScraperDeps) {
     this.#deps = deps;
-  }
-
-  /** The configuration as it was read. */
-  get configText(): string {
-    return this.#configText;
   }
 
   get jobs(): readonly ScrapeJob[] {
@@ -55,7 +52,6 @@ export class Scraper {
     const { name, text } = await this.#deps.readConfig(SCRAPE_CONFIG_BYTES_MAX);
     const outcome = readScrapeConfig(name, text);
     if (outcome.kind === "refused") return outcome;
-    this.#configText = text;
     const wanted = new Set(outcome.jobs.map((job) => job.name));
     for (const [jobName, pool] of this.#pools) {
       if (wanted.has(jobName)) continue;
@@ -74,8 +70,7 @@ export class Scraper {
     return [...this.#pools.values()].flatMap((pool) => pool.active());
   }
 
-  /** Discovered labels of targets that rules dropped, by job. */
-  dropped(): ReadonlyMap<string, { readonly count: number; readonly discovered: readonly Labels[] }> {
+  dropped(): DroppedTargets {
     return new Map([...this.#pools].map(([name, pool]) => [name, pool.dropped]));
   }
 
@@ -199,7 +194,10 @@ class Pool {
       loop.start();
     }
     if (leftOut > 0) {
-      this.#deps.onFailure(this.#job.name, `${leftOut} targets are left out: there are more than ${TARGETS_MAX} in all`);
+      this.#deps.onFailure(
+        this.#job.name,
+        `${leftOut} targets are left out: there are more than ${TARGETS_MAX} in all`,
+      );
     }
   }
 }

@@ -7,7 +7,7 @@ import type { Clock } from "../model/clock.ts";
 import type { Labels, MetricMetadata, SeriesToAppend } from "../model/series.ts";
 import { BodyTooLarge, type HttpAnswer } from "../platform/http-get.ts";
 import type { RemoteWrite } from "../wire/remote-write.ts";
-import { type Gathered, Gatherer, staleMarker } from "./gather.ts";
+import { Gatherer, type GatherOutcome, staleMarker } from "./gather.ts";
 import { reportLabels } from "./sample-labels.ts";
 import type { ScrapeJob } from "./scrape-job.ts";
 import type { TargetSpec } from "./target.ts";
@@ -23,6 +23,7 @@ export interface LoopDeps {
   readonly giveBack: (answer: HttpAnswer) => void;
   /** Stores a write. @throws Error where nothing of it was kept. */
   readonly store: (write: RemoteWrite) => Promise<void>;
+  readonly onScrape: (failed: boolean) => void;
 }
 
 /** How a target does. */
@@ -135,7 +136,7 @@ export class TargetLoop {
   async #scrape(timeMs: number): Promise<void> {
     const { clock } = this.#deps;
     const startedMs = clock.monotonicMs();
-    let gathered: Gathered | undefined;
+    let outcome: GatherOutcome | undefined;
     let bodyBytes = 0;
     let error = this.#forcedError;
     if (error === "") {
@@ -143,7 +144,8 @@ export class TargetLoop {
         const answer = await this.#deps.fetch(this.#job, this.#target);
         bodyBytes = answer.body.length;
         try {
-          gathered = await this.#gatherer.gather(answer, this.#job, { labels: this.#target.labels, timeMs });
+          outcome = await this.#gatherer.gather(answer, this.#job, { labels: this.#target.labels, timeMs });
+          if (outcome.kind === "failed") error = outcome.reason;
         } finally {
           this.#deps.giveBack(answer);
         }
@@ -152,8 +154,11 @@ export class TargetLoop {
         if (cause instanceof BodyTooLarge) bodyBytes = -1;
       }
     }
+    // An end of the server is not one of the target's series.
+    if (this.#stopped) return;
     const seconds = (clock.monotonicMs() - startedMs) / 1000;
-    const failure = await this.#write(this.#writeOf(gathered, { timeMs, seconds, bodyBytes }));
+    this.#deps.onScrape(error !== "");
+    const failure = await this.#write(this.#writeOf(outcome, { timeMs, seconds, bodyBytes }));
     this.#health = {
       health: error === "" ? "up" : "down",
       lastError: error || failure,
@@ -173,17 +178,19 @@ export class TargetLoop {
   }
 
   #writeOf(
-    gathered: Gathered | undefined,
+    outcome: GatherOutcome | undefined,
     { timeMs, seconds, bodyBytes }: { readonly timeMs: number; readonly seconds: number; readonly bodyBytes: number },
   ): RemoteWrite {
+    const gathered = outcome?.kind === "gathered" ? outcome.gathered : undefined;
+    const counts = outcome?.kind === "failed" ? outcome : gathered;
     const tracked = gathered?.tracked ?? new Map<string, Labels>();
     const ended = [...this.#tracked].filter(([identity]) => !tracked.has(identity));
     this.#tracked = tracked;
     const reports: [string, number][] = [
       ["up", gathered === undefined ? 0 : 1],
       ["scrape_duration_seconds", seconds],
-      ["scrape_samples_scraped", gathered?.scraped ?? 0],
-      ["scrape_samples_post_metric_relabeling", gathered?.kept ?? 0],
+      ["scrape_samples_scraped", counts?.scraped ?? 0],
+      ["scrape_samples_post_metric_relabeling", counts?.kept ?? 0],
       ["scrape_series_added", gathered?.added ?? 0],
     ];
     if (this.#job.extraMetrics) {
@@ -205,7 +212,8 @@ export class TargetLoop {
         exemplars: gathered?.exemplars ?? 0,
       },
       staleHistograms: 0,
-      rejected: gathered === undefined || gathered.repeated === 0 ? new Map() : new Map([["duplicate", gathered.repeated]]),
+      rejected:
+        gathered === undefined || gathered.repeated === 0 ? new Map() : new Map([["duplicate", gathered.repeated]]),
       rejectedExemplars: new Map(),
       faults: [],
     };

@@ -58,7 +58,10 @@ function targetOf(
     return { kind: "invalid", reason: `scrape ${what} "${text}" is not a duration above 0` };
   }
   if (timeoutMs > intervalMs) {
-    return { kind: "invalid", reason: `scrape timeout cannot be greater than scrape interval ("${timeout}" > "${interval}")` };
+    return {
+      kind: "invalid",
+      reason: `scrape timeout cannot be greater than scrape interval ("${timeout}" > "${interval}")`,
+    };
   }
   for (const name of [...labels.keys()]) if (name.startsWith(META_PREFIX)) labels.delete(name);
   if (!labels.has("instance")) labels.set("instance", address);

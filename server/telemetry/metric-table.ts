@@ -15,7 +15,7 @@ export interface MetricDefinition {
 
 /** `metrics` counts samples and histograms that other programs wrote; their exemplars count apart. */
 const SIGNALS = ["traces", "metrics", "exemplars", "logs"] as const;
-const TRANSPORTS = ["grpc", "http", "remote_write", "capture", "replay"] as const;
+const TRANSPORTS = ["grpc", "http", "remote_write", "scrape", "capture", "replay"] as const;
 /** Stands for every value outside a label's list. */
 export const OTHER = "other";
 
@@ -125,6 +125,10 @@ export const METRICS = {
   thalweg_graph_backfilled_total: counter("Spans that found the other side of their call in the store."),
   thalweg_graph_not_looked_for_total: counter("Late spans whose other side was not looked for, since too many were."),
   thalweg_graph_backfill_failures_total: counter("Times the store could not be asked for late calls."),
+  thalweg_scrapes_total: counter("Scrapes of targets.", { outcome: ["scraped", "failed"] }),
+  thalweg_scrape_targets: gauge("Targets that are scraped."),
+  thalweg_scrape_discovery_failures_total: counter("Times targets could not be found or were not valid."),
+  thalweg_scrape_reload_successful: gauge("Whether the scrape configuration was loaded when it was last read."),
   thalweg_head_series: gauge("Series in the metric head."),
   thalweg_head_memory_bytes: gauge("Bytes of samples in the metric head."),
   thalweg_head_samples_total: counter("Samples appended to the metric head."),

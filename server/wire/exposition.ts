@@ -106,15 +106,15 @@ const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
 
 /** The value of `le` or `quantile` in one spelling for all formats: `1.0`, `0.5`, `+Inf`. */
 export function openMetricsFloat(value: number): string {
-  if (Number.isNaN(value)) return "NaN";
-  if (!Number.isFinite(value)) return value > 0 ? "+Inf" : "-Inf";
-  if (value === 0) return "0.0";
-  const text = goFloat(value);
-  return /[.e]/.test(text) ? text : `${text}.0`;
+  const text = goFloat(value === 0 ? 0 : value);
+  return /[.eIN]/.test(text) ? text : `${text}.0`;
 }
 
 /** Go's format `g` with the fewest digits: exponents from 6 on and below -4. */
-function goFloat(value: number): string {
+export function goFloat(value: number): string {
+  if (Number.isNaN(value)) return "NaN";
+  if (!Number.isFinite(value)) return value > 0 ? "+Inf" : "-Inf";
+  if (value === 0) return Object.is(value, -0) ? "-0" : "0";
   const [digits = "", exponentText = "0"] = value.toExponential().split("e");
   const exponent = Number(exponentText);
   if (exponent >= -4 && exponent < 6) return String(value);
