@@ -104,7 +104,7 @@ export interface PrometheusDeps {
 }
 
 /** What is scraped; empty where nothing is. */
-export interface ScrapeDeps {
+interface ScrapeDeps {
   jobs(): readonly ScrapeJob[];
   targets(): ActiveTarget[];
   dropped(): DroppedTargets;

@@ -30,7 +30,7 @@ interface KnownSeries {
 }
 
 /** What a scrape brought. */
-export interface Gathered {
+interface Gathered {
   readonly series: readonly SeriesToAppend[];
   readonly metadata: readonly MetricMetadata[];
   /** Samples of the answer. */

@@ -205,6 +205,7 @@ export class TargetLoop {
     return {
       version: 2,
       series: [...(gathered?.series ?? []), ...more],
+      rows: undefined,
       metadata: gathered?.metadata ?? [],
       received: {
         samples: (gathered?.kept ?? 0) - (gathered?.histograms ?? 0) + more.length,
@@ -227,6 +228,7 @@ export class TargetLoop {
     return {
       version: 2,
       series,
+      rows: undefined,
       metadata: [],
       received: { samples: series.length, histograms: 0, exemplars: 0 },
       staleHistograms: 0,
