@@ -142,7 +142,12 @@ export const SETTINGS: readonly SettingEntry[] = [
     fallback: "",
     help: "POST /-/reload loads rules and scrape jobs again, as SIGHUP does",
   },
-  { flag: "--cors-origin", takes: "REGEX", fallback: "", help: "origins of pages that may ask and send OTLP, anchored RE2" },
+  {
+    flag: "--cors-origin",
+    takes: "REGEX",
+    fallback: "",
+    help: "origins of pages that may ask and send OTLP, anchored RE2",
+  },
   { flag: "--log-level", takes: "LEVEL", fallback: "info", help: "debug, info, warn or error" },
 ];
 
