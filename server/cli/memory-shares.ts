@@ -17,7 +17,7 @@
  * | Node itself, code and page | some 120 MiB | – |
  * | capture ring, connections, open spans | 16 MiB ring, counts in `agent/*` | the agent's thread, 512 MiB heap |
  *
- * Without the last line together 97 % of a GiB and less where there is more. Below some 600 MiB the least of each add up
+ * Without the last line together 99 % of a GiB and less where there is more. Below some 600 MiB the least of each add up
  * to more than there is, and so may the agent's heap, which usually takes a tenth of its limit.
  */
 
