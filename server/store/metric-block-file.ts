@@ -7,14 +7,13 @@ import { BytesEndError } from "../model/byte-reader.ts";
 import {
   type BlockEntry,
   type BlockFoot,
-  ENTRY_BYTES,
-  faultOfHead,
   footBytesOf,
   HEAD_BYTES,
   readEntry,
   readExtent,
   readFoot,
   TAIL_BYTES,
+  versionOfHead,
 } from "./metric-block-format.ts";
 import type { SealedChunk } from "./metric-chunk.ts";
 import type { NewestSample } from "./metric-series.ts";
@@ -58,11 +57,11 @@ export async function openBlock(path: string): Promise<OpenedBlock> {
   try {
     const { size } = await handle.stat();
     if (size < HEAD_BYTES + TAIL_BYTES) throw new BlockDamage(0, "it is cut short");
-    const headFault = faultOfHead(await readBytes(handle, 0, HEAD_BYTES));
-    if (headFault !== undefined) throw new BlockDamage(0, headFault);
-    const foot = await readFootOf(handle, size);
-    const { directoryOffset, directorySum, series } = foot;
-    const directory = await readBytes(handle, directoryOffset, series * ENTRY_BYTES);
+    const version = versionOfHead(await readBytes(handle, 0, HEAD_BYTES));
+    if (typeof version === "string") throw new BlockDamage(0, version);
+    const foot = await readFootOf(handle, size, version);
+    const { directoryOffset, directorySum, series, entryBytes } = foot;
+    const directory = await readBytes(handle, directoryOffset, series * entryBytes);
     if (crc32(directory) !== directorySum) throw new BlockDamage(directoryOffset, "its directory fails its check sum");
     return { foot, directory, fileBytes: size, readLabels: () => readLabelsOf(path, foot) };
   } finally {
@@ -70,13 +69,13 @@ export async function openBlock(path: string): Promise<OpenedBlock> {
   }
 }
 
-async function readFootOf(handle: FileHandle, size: number): Promise<BlockFoot> {
+async function readFootOf(handle: FileHandle, size: number, version: number): Promise<BlockFoot> {
   const length = footBytesOf(await readBytes(handle, size - TAIL_BYTES, TAIL_BYTES));
   const start = size - TAIL_BYTES - (length ?? 0);
   if (length === undefined || start < HEAD_BYTES) throw new BlockDamage(size - TAIL_BYTES, "its end is damaged");
   let foot: BlockFoot | undefined;
   try {
-    foot = readFoot(await readBytes(handle, start, size - start));
+    foot = readFoot(await readBytes(handle, start, size - start), version);
   } catch (error) {
     if (!(error instanceof BytesEndError)) throw error;
   }
@@ -149,7 +148,7 @@ export async function readExtents(
         if (found === undefined) continue;
         const { place, entry } = found;
         const at = entry.offset - group.from;
-        const chunks = chunksOf(bytes.subarray(at, at + entry.bytes), entry);
+        const chunks = chunksOf(bytes.subarray(at, at + entry.bytes), entry, foot);
         if (chunks instanceof BlockDamage) on.damaged(place, chunks);
         else on.take(place, chunks, entry.newest);
       }
@@ -159,11 +158,11 @@ export async function readExtents(
   }
 }
 
-function chunksOf(extent: Uint8Array, entry: BlockEntry): SealedChunk[] | BlockDamage {
+function chunksOf(extent: Uint8Array, entry: BlockEntry, foot: BlockFoot): SealedChunk[] | BlockDamage {
   if (extent.length !== entry.bytes) return new BlockDamage(entry.offset, "it is cut short");
   if (crc32(extent) !== entry.sum) return new BlockDamage(entry.offset, "samples of a series fail their check sum");
   try {
-    return readExtent(extent);
+    return readExtent(extent, foot);
   } catch (error) {
     return new BlockDamage(entry.offset, "samples of a series make no sense", error);
   }
@@ -174,14 +173,15 @@ async function entriesOf(
   foot: BlockFoot,
   { places, minMs, maxMs, signal }: BlockRead,
 ): Promise<{ readonly place: number; readonly entry: BlockEntry }[]> {
-  const spans = places.map((place) => ({ from: place * ENTRY_BYTES, to: (place + 1) * ENTRY_BYTES }));
+  const { entryBytes } = foot;
+  const spans = places.map((place) => ({ from: place * entryBytes, to: (place + 1) * entryBytes }));
   const entries: { place: number; entry: BlockEntry }[] = [];
   for (const group of neighbours(spans)) {
     signal?.throwIfAborted();
     const bytes = await readBytes(handle, foot.directoryOffset + group.from, group.to - group.from);
     for (let i = group.first; i < group.end; i++) {
       const place = places[i] ?? 0;
-      const entry = readEntry(bytes, place - group.from / ENTRY_BYTES);
+      const entry = readEntry(bytes, place - group.from / entryBytes, foot);
       if (entry.maxMs >= minMs && entry.minMs <= maxMs) entries.push({ place, entry });
     }
   }

@@ -10,20 +10,26 @@ import { crc32 } from "node:zlib";
 import { ByteReader, BytesEndError } from "../model/byte-reader.ts";
 import { ByteWriter } from "../model/byte-writer.ts";
 import type { Labels } from "../model/series.ts";
-import type { SealedChunk } from "./metric-chunk.ts";
+import { evenTimesOf, type SealedChunk } from "./metric-chunk.ts";
 import type { NewestSample } from "./metric-series.ts";
 
 const MAGIC = 0x4b42_5754;
-/** Chunks of version 1 are of the layout before that of packed numbers, which they tell themselves. */
+/**
+ * Version 1 has entries of `OLD_ENTRY_BYTES`, extents that tell all times, and chunks of the layout before that of packed
+ * numbers, which these tell themselves.
+ */
 const VERSION = 2;
 const VERSION_MIN = 1;
 /** Bytes before the first extent. */
 export const HEAD_BYTES = 8;
-/** Bytes of one entry of the directory. */
-export const ENTRY_BYTES = 64;
+/** Bytes of one entry of the directory while it is gathered, and in files of version 1 or of a span too long for less. */
+const OLD_ENTRY_BYTES = 64;
+/** Bytes of one entry otherwise. */
+const ENTRY_BYTES = 48;
+/** Entries tell times as milliseconds after the first and before the last of the block. */
+const ENTRY_SPAN_MS_MAX = 2 ** 32;
 /** Bytes at the end that tell where the foot starts. */
 export const TAIL_BYTES = 12;
-const MAX_MS_AT = 40;
 /** Bytes at the start of an entry that tell its series. */
 export const FINGERPRINT_BYTES = 16;
 /** More than any chunk holds; a reader makes room for so many. */
@@ -47,9 +53,7 @@ export interface BlockOrigin {
 }
 
 /** What a block says of itself. */
-export interface BlockFoot extends BlockOrigin {
-  readonly minMs: number;
-  readonly maxMs: number;
+export interface BlockFoot extends BlockOrigin, BlockLayout {
   readonly series: number;
   readonly samples: number;
   readonly directoryOffset: number;
@@ -61,6 +65,15 @@ export interface BlockFoot extends BlockOrigin {
   readonly labelsSum: number;
 }
 
+/** What tells how a directory and extents are laid out. */
+export interface BlockLayout {
+  readonly version: number;
+  /** Bytes of an entry of the directory. */
+  readonly entryBytes: number;
+  readonly minMs: number;
+  readonly maxMs: number;
+}
+
 /** What the directory says of one series. */
 export interface BlockEntry {
   readonly fingerprint: string;
@@ -69,7 +82,6 @@ export interface BlockEntry {
   readonly sum: number;
   readonly minMs: number;
   readonly maxMs: number;
-  readonly samples: number;
   /** The newest sample of the series when the block was written; of no kind where it was not in the block. */
   readonly newest: NewestSample;
 }
@@ -82,78 +94,122 @@ export function blockHead(): Uint8Array {
   return out.take();
 }
 
-/** Why these are not the first bytes of a block of this version; undefined where they are. */
-export function faultOfHead(bytes: Uint8Array): string | undefined {
+/** The version that the first bytes of a file tell, or why they are not those of a block that can be read. */
+export function versionOfHead(bytes: Uint8Array): number | string {
   const reader = new ByteReader(bytes);
   if (reader.left < HEAD_BYTES || reader.uint32() !== MAGIC) return "it does not start as a block";
   const version = reader.uint32();
-  if (version >= VERSION_MIN && version <= VERSION) return undefined;
+  if (version >= VERSION_MIN && version <= VERSION) return version;
   return `its layout has version ${version}, this program knows ${VERSION_MIN} to ${VERSION}`;
 }
 
-/** Appends an extent. */
+/** Appends an extent. Times that the chunk itself tells at its start are left out. */
 export function writeExtent(out: ByteWriter, chunks: readonly SealedChunk[]): void {
   out.varint(chunks.length);
   for (const { count, minMs, maxMs, bytes } of chunks) {
-    out.varint(count);
-    out.signed(minMs);
-    out.varint(maxMs - minMs);
+    const isEven = evenTimesOf(bytes, count) !== undefined;
+    out.varint(2 * count + (isEven ? 1 : 0));
+    if (!isEven) {
+      out.signed(minMs);
+      out.varint(maxMs - minMs);
+    }
     out.varint(bytes.length);
     out.raw(bytes);
   }
 }
 
 /** Chunks of an extent; their bytes are parts of `bytes`. Throws `BytesEndError` where it is none. */
-export function readExtent(bytes: Uint8Array): SealedChunk[] {
+export function readExtent(bytes: Uint8Array, { version }: Pick<BlockLayout, "version">): SealedChunk[] {
   const reader = new ByteReader(bytes);
   const chunks: SealedChunk[] = [];
   for (let left = reader.varint(); left > 0; left--) {
-    const count = reader.varint();
-    const minMs = reader.signed();
-    const maxMs = minMs + reader.varint();
+    const told = reader.varint();
+    const isEven = version > 1 && told % 2 === 1;
+    const count = version > 1 ? Math.floor(told / 2) : told;
+    let minMs = isEven ? 0 : reader.signed();
+    let maxMs = isEven ? 0 : minMs + reader.varint();
     const length = reader.varint();
     if (length > reader.left || count > CHUNK_SAMPLES_MAX) throw new BytesEndError(reader.at);
-    chunks.push({ count, minMs, maxMs, bytes: bytes.subarray(reader.at, reader.at + length) });
+    const chunk = bytes.subarray(reader.at, reader.at + length);
+    if (isEven) {
+      const times = evenTimesOf(chunk, count);
+      if (times === undefined) throw new BytesEndError(reader.at);
+      minMs = times.minMs;
+      maxMs = times.maxMs;
+    }
+    chunks.push({ count, minMs, maxMs, bytes: chunk });
     reader.skip(length);
   }
   return chunks;
 }
 
-/** Appends an entry of the directory. */
+/** Appends an entry to a directory that is gathered. */
 export function writeEntry(out: ByteWriter, entry: BlockEntry): void {
-  for (let i = 0; i < FINGERPRINT_BYTES; i++) out.byte(entry.fingerprint.charCodeAt(i));
+  writeFingerprint(out, entry.fingerprint);
   out.float64(entry.offset);
   out.uint32(entry.bytes);
   out.uint32(entry.sum);
   out.float64(entry.minMs);
   out.float64(entry.maxMs);
-  out.uint32(entry.samples);
+  out.uint32(0);
   out.uint32(entry.newest.kind);
   out.float64(entry.newest.identity);
 }
 
-/** The newest sample of the series at `place`, without the rest of its entry. */
-export function readNewest(directory: Uint8Array, place: number): NewestSample {
-  const reader = new ByteReader(directory, place * ENTRY_BYTES + MAX_MS_AT);
-  const ms = reader.float64();
-  reader.skip(4);
-  return { ms, kind: reader.uint32(), identity: reader.float64() };
+/** A gathered directory as it goes to the file, with its layout. */
+export function packDirectory(
+  gathered: Uint8Array,
+  span: { readonly minMs: number; readonly maxMs: number },
+): { readonly directory: Uint8Array; readonly layout: BlockLayout } {
+  const { minMs, maxMs } = span;
+  const layout: BlockLayout = { version: VERSION, entryBytes: OLD_ENTRY_BYTES, minMs, maxMs };
+  if (maxMs - minMs >= ENTRY_SPAN_MS_MAX) return { directory: gathered, layout };
+  const out = new ByteWriter();
+  for (let place = 0; place < gathered.length / OLD_ENTRY_BYTES; place++) {
+    const entry = readEntry(gathered, place, layout);
+    writeFingerprint(out, entry.fingerprint);
+    out.uint32(entry.offset % ENTRY_SPAN_MS_MAX);
+    out.uint32(Math.floor(entry.offset / ENTRY_SPAN_MS_MAX) + entry.newest.kind * KIND_SCALE);
+    out.uint32(entry.bytes);
+    out.uint32(entry.sum);
+    out.uint32(entry.minMs - minMs);
+    out.uint32(maxMs - entry.maxMs);
+    out.float64(entry.newest.identity);
+  }
+  return { directory: out.take(), layout: { ...layout, entryBytes: ENTRY_BYTES } };
+}
+
+/** The kind of the newest sample stands above 24 bits of the offset. */
+const KIND_SCALE = 2 ** 24;
+
+function writeFingerprint(out: ByteWriter, fingerprint: string): void {
+  for (let i = 0; i < FINGERPRINT_BYTES; i++) out.byte(fingerprint.charCodeAt(i));
 }
 
 /** Entry `place` of a stretch of the directory. */
-export function readEntry(directory: Uint8Array, place: number): BlockEntry {
-  const reader = new ByteReader(directory, place * ENTRY_BYTES);
+export function readEntry(directory: Uint8Array, place: number, layout: BlockLayout): BlockEntry {
+  const start = place * layout.entryBytes;
+  const reader = new ByteReader(directory, start);
   reader.skip(FINGERPRINT_BYTES);
-  const fingerprint = reader.latin1Since(place * ENTRY_BYTES);
-  const offset = reader.float64();
+  const fingerprint = reader.latin1Since(start);
+  if (layout.entryBytes === OLD_ENTRY_BYTES) {
+    const offset = reader.float64();
+    const bytes = reader.uint32();
+    const sum = reader.uint32();
+    const minMs = reader.float64();
+    const maxMs = reader.float64();
+    reader.skip(4);
+    const kind = reader.uint32();
+    return { fingerprint, offset, bytes, sum, minMs, maxMs, newest: { ms: maxMs, kind, identity: reader.float64() } };
+  }
+  const low = reader.uint32();
+  const high = reader.uint32();
   const bytes = reader.uint32();
   const sum = reader.uint32();
-  const minMs = reader.float64();
-  const maxMs = reader.float64();
-  const samples = reader.uint32();
-  const kind = reader.uint32();
-  const newest = { ms: maxMs, kind, identity: reader.float64() };
-  return { fingerprint, offset, bytes, sum, minMs, maxMs, samples, newest };
+  const minMs = layout.minMs + reader.uint32();
+  const maxMs = layout.maxMs - reader.uint32();
+  const newest = { ms: maxMs, kind: Math.floor(high / KIND_SCALE), identity: reader.float64() };
+  return { fingerprint, offset: low + (high % KIND_SCALE) * ENTRY_SPAN_MS_MAX, bytes, sum, minMs, maxMs, newest };
 }
 
 /** Foot and tail, the last bytes of a file. */
@@ -177,6 +233,7 @@ export function blockFoot(foot: BlockFoot): Uint8Array {
   out.varint(foot.labelsBytes);
   out.varint(foot.labelsLength);
   out.uint32(foot.labelsSum);
+  out.varint(foot.entryBytes);
   const length = out.length;
   const sum = crc32(out.written());
   out.uint32(length);
@@ -194,7 +251,7 @@ export function footBytesOf(tail: Uint8Array): number | undefined {
 }
 
 /** Reads foot and tail. @returns Undefined where the check sum fails. Throws `BytesEndError` where it makes no sense. */
-export function readFoot(bytes: Uint8Array): BlockFoot | undefined {
+export function readFoot(bytes: Uint8Array, version: number): BlockFoot | undefined {
   const length = bytes.length - TAIL_BYTES;
   const tail = new ByteReader(bytes, length + 4);
   if (tail.uint32() !== crc32(bytes.subarray(0, length))) return undefined;
@@ -203,7 +260,8 @@ export function readFoot(bytes: Uint8Array): BlockFoot | undefined {
   for (let left = reader.varint(); left > 0; left--) covers.push({ segment: reader.varint(), cutMs: reader.float64() });
   const replaces: number[] = [];
   for (let left = reader.varint(); left > 0; left--) replaces.push(reader.varint());
-  return {
+  const told = {
+    version,
     covers,
     replaces,
     first: reader.varint(),
@@ -218,6 +276,9 @@ export function readFoot(bytes: Uint8Array): BlockFoot | undefined {
     labelsLength: reader.varint(),
     labelsSum: reader.uint32(),
   };
+  const entryBytes = version === 1 ? OLD_ENTRY_BYTES : reader.varint();
+  if (entryBytes !== OLD_ENTRY_BYTES && entryBytes !== ENTRY_BYTES) throw new BytesEndError(reader.at);
+  return { ...told, entryBytes };
 }
 
 /** Labels of many series, each text once. */

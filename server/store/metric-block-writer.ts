@@ -13,6 +13,7 @@ import {
   blockFoot,
   blockHead,
   LabelsWriter,
+  packDirectory,
   writeEntry,
   writeExtent,
 } from "./metric-block-format.ts";
@@ -88,7 +89,6 @@ export class BlockWriter {
       sum: crc32(extent),
       minMs,
       maxMs,
-      samples,
       newest: newest.ms === maxMs ? newest : NO_SAMPLE,
     });
     this.#labels.add(series.labels);
@@ -110,7 +110,8 @@ export class BlockWriter {
    */
   async finish(path: string, origin: BlockOrigin): Promise<BlockFoot> {
     await this.flush();
-    const directory = this.#directory.written();
+    const span = { minMs: this.#minMs, maxMs: this.#maxMs };
+    const { directory, layout } = packDirectory(this.#directory.written(), span);
     const directoryOffset = this.#written;
     await this.#write(directory);
     const labels = this.#labels.take();
@@ -119,8 +120,7 @@ export class BlockWriter {
     await this.#write(deflated);
     const foot: BlockFoot = {
       ...origin,
-      minMs: this.#minMs,
-      maxMs: this.#maxMs,
+      ...layout,
       series: this.#refs.length,
       samples: this.#samples,
       directoryOffset,

@@ -17,7 +17,7 @@ import {
   readEntries,
   readExtents,
 } from "./metric-block-file.ts";
-import { type BlockFoot, ENTRY_BYTES, FINGERPRINT_BYTES, readLabels, readNewest } from "./metric-block-format.ts";
+import { type BlockFoot, FINGERPRINT_BYTES, readEntry, readLabels } from "./metric-block-format.ts";
 import type { SealedChunk } from "./metric-chunk.ts";
 import { type MetricSeries, type NewestSample, setNewest } from "./metric-series.ts";
 import { fingerprintOf, type SeriesTable } from "./metric-series-table.ts";
@@ -232,7 +232,7 @@ export class MetricBlocks {
       const opened = await openBlock(path);
       const series = await this.#seriesOf(opened, known);
       const refs = Uint32Array.from(series, ({ ref }) => ref);
-      for (const [place, one] of series.entries()) adopt(one, opened.directory, place);
+      for (const [place, one] of series.entries()) adopt(one, readEntry(opened.directory, place, opened.foot).newest);
       const { foot, fileBytes } = opened;
       this.#blocks = inOrder([...this.#blocks, blockOf({ number, path, foot, fileBytes }, refs)]);
       return foot;
@@ -250,7 +250,7 @@ export class MetricBlocks {
     let unknown = 0;
     for (let place = 0; place < foot.series; place++) {
       const series = known.get(
-        fingerprints.toString("latin1", place * ENTRY_BYTES, place * ENTRY_BYTES + FINGERPRINT_BYTES),
+        fingerprints.toString("latin1", place * foot.entryBytes, place * foot.entryBytes + FINGERPRINT_BYTES),
       );
       if (series === undefined) unknown++;
       found.push(series);
@@ -301,9 +301,8 @@ async function namesIn(directory: string): Promise<string[]> {
 }
 
 /** What a series must know of a block that holds it. */
-function adopt(series: MetricSeries, directory: Uint8Array, place: number): void {
+function adopt(series: MetricSeries, newest: NewestSample): void {
   series.blocks++;
-  const newest = readNewest(directory, place);
   if (newest.ms > series.newestMs) setNewest(series, newest);
 }
 

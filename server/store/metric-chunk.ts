@@ -174,6 +174,15 @@ export function joinChunks(chunks: readonly SealedChunk[]): SealedChunk[] {
   return joined;
 }
 
+/** First and last time of a chunk whose bytes tell them without being decoded; undefined where they do not. */
+export function evenTimesOf(bytes: Uint8Array, count: number): { minMs: number; maxMs: number } | undefined {
+  const reader = new ByteReader(bytes);
+  const flags = reader.byte();
+  if ((flags & PACKED) === 0 || (flags & REGULAR_TIMES) === 0) return undefined;
+  const minMs = reader.signed();
+  return { minMs, maxMs: count > 1 ? minMs + (count - 1) * reader.signed() : minMs };
+}
+
 /** Decodes chunks into as few runs as there are that are each in order, as far as neighbours go. */
 export function readChunks(chunks: readonly SealedChunk[]): RunColumns[] {
   const runs: RunColumns[] = [];

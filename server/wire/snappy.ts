@@ -89,17 +89,21 @@ function decodeElements(block: Uint8Array, start: number, out: Uint8Array): bool
       if (from >= end) return false;
       length = (length & 7) + 4;
       offset = ((tag >>> 5) << 8) | (block[from++] as number); // in range, as above
-    } else {
-      const wide = kind === TAG_COPY_2 ? 2 : 4;
-      if (from + wide > end) return false;
+    } else if (kind === TAG_COPY_2) {
+      if (from + 2 > end) return false;
       length++;
-      offset = littleEndian(block, from, wide);
-      from += wide;
+      offset = (block[from] as number) | ((block[from + 1] as number) << 8); // in range, as above
+      from += 2;
+    } else {
+      if (from + 4 > end) return false;
+      length++;
+      offset = littleEndian(block, from, 4);
+      from += 4;
     }
-    // The same copy again and again tells a long run: it is made at once.
-    const once = length;
-    for (const elementBytes = from - elementAt; repeats(block, elementAt, from, elementBytes); from += elementBytes) {
-      length += once;
+    // The same longest copy again and again tells a long run: it is made at once.
+    if (length === COPY_BYTES_MAX) {
+      const elementBytes = from - elementAt;
+      for (; repeats(block, elementAt, from, elementBytes); from += elementBytes) length += COPY_BYTES_MAX;
     }
     if (offset === 0 || offset > to || length > out.length - to) return false;
     if (length >= RUN_BYTES_MIN) copyRun(out, to, offset, length);
@@ -107,6 +111,15 @@ function decodeElements(block: Uint8Array, start: number, out: Uint8Array): bool
       // A copy may reach into what it writes, which is how runs are told: words are read before they are written over.
       let at = to;
       const last = to + length;
+      if (offset >= 16) {
+        for (; at + 16 <= last; at += 16) {
+          const back = at - offset;
+          view.setInt32(at, view.getInt32(back, true), true);
+          view.setInt32(at + 4, view.getInt32(back + 4, true), true);
+          view.setInt32(at + 8, view.getInt32(back + 8, true), true);
+          view.setInt32(at + 12, view.getInt32(back + 12, true), true);
+        }
+      }
       if (offset >= 4) for (; at + 4 <= last; at += 4) view.setInt32(at, view.getInt32(at - offset, true), true);
       for (; at < last; at++) out[at] = out[at - offset] as number; // in range, as above
     }
