@@ -37,6 +37,13 @@ export interface StoredCalls {
   readonly arrivedMs: Float64Array;
 }
 
+/** One that has too many of something: a service with span names, a node of the graph with edges. */
+export interface Offender {
+  readonly of: "span_name" | "edge";
+  readonly name: string;
+  readonly calls: number;
+}
+
 /** What was derived beside the state; the shape of the store's rows of the same name. */
 export interface DerivedRows {
   readonly edges: readonly MinuteRow[];
@@ -137,6 +144,14 @@ export class DerivedStreams {
   markUnwritten(): void {
     this.red.markUnwritten();
     this.#graph.markUnwritten();
+  }
+
+  /** Who has more span names or edges than are kept apart, with the calls that went to overflow series. */
+  offenders(): Offender[] {
+    const ofNames = this.red
+      .overflow()
+      .map(({ service, calls }) => ({ of: "span_name", name: service, calls }) as const);
+    return [...ofNames, ...this.#graph.overflow().map(({ name, calls }) => ({ of: "edge", name, calls }) as const)];
   }
 
   graphCounts(): GraphCounts {

@@ -138,6 +138,17 @@ export class EdgeSeriesSet {
     return this.#overflowCalls;
   }
 
+  /** Nodes with an overflow edge, with the calls the series hold of it. */
+  overflow(): { name: string; calls: number }[] {
+    const calls = new Map<string, number>();
+    for (const { client, server, requests } of this.#all) {
+      if (client !== OVERFLOW_VALUE && server !== OVERFLOW_VALUE) continue;
+      const name = client === OVERFLOW_VALUE ? server : client;
+      calls.set(name, (calls.get(name) ?? 0) + requests);
+    }
+    return [...calls].map(([name, count]) => ({ name, calls: count }));
+  }
+
   /**
    * Counts a call; `call` is read, not kept.
    *

@@ -198,6 +198,11 @@ export class ServiceGraph {
     this.#unpaired.markUnwritten();
   }
 
+  /** Nodes that have more edges than are kept apart, with the calls of the rest. */
+  overflow(): { name: string; calls: number }[] {
+    return this.#edges.overflow();
+  }
+
   counts(): GraphCounts {
     const byKind = (counts: readonly number[]) =>
       Object.fromEntries(SPAN_KINDS.map((kind, at) => [kind, counts[at] ?? 0]));

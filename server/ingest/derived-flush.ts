@@ -33,6 +33,7 @@ export interface FlushDeps {
 export class DerivedFlush {
   readonly #streams: DerivedStreams;
   readonly #deps: FlushDeps;
+  readonly #onStored: () => void;
   readonly #lookForLate: () => Promise<boolean>;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
@@ -41,8 +42,10 @@ export class DerivedFlush {
   #flushedMs = Number.NEGATIVE_INFINITY;
   #trouble: string | undefined;
 
-  constructor(streams: DerivedStreams, deps: FlushDeps) {
+  /** @param onStored Called after every flush that stored all. */
+  constructor(streams: DerivedStreams, deps: FlushDeps, onStored: () => void) {
     this.#streams = streams;
+    this.#onStored = onStored;
     this.#deps = deps;
     this.#lookForLate = lateCalls(streams, deps);
   }
@@ -141,6 +144,7 @@ export class DerivedFlush {
       throw error;
     }
     if (exemplars.length > 0) await writer.appendSeries(exemplars);
+    this.#onStored();
   }
 
   async #append(samples: readonly SampleToAppend[]): Promise<void> {

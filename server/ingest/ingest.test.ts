@@ -448,3 +448,31 @@ test("what is sent again is stored and counted once, over a crash too", async (t
   await running.ingest.flush();
   await assertOneTruth(running.store);
 });
+
+test("who has more span names than are kept apart is named, once, in the log and in our metrics", async (t) => {
+  const running = await start(t);
+  await running.ingest.close();
+  const { store, clock, telemetry } = running;
+  const lines: string[] = [];
+  const told = createLog({ level: "warn", terminal: false, write: (line) => lines.push(line), monotonicMs: () => 0 });
+  running.ingest = await openIngest({ writer: store.writer, clock, telemetry, log: told });
+  const many = (first: number, count: number): TestSpan[] =>
+    Array.from({ length: count }, (_, at) => ({
+      service: "noisy",
+      kind: 1,
+      spanId: BigInt(first + at),
+      name: `GET /users/${first + at}`,
+    }));
+  await running.ingest.acceptSpans(batchOf(many(1, 1_200)), OTLP);
+  await running.ingest.flush();
+  await running.ingest.acceptSpans(batchOf(many(5_000, 30)), OTLP);
+  await running.ingest.acceptSpans(batchOf([{ service: "calm", kind: 1, spanId: 9_999n, name: "GET" }]), OTLP);
+  await running.ingest.flush();
+  const about = lines.filter((line) => line.includes("span names"));
+  assert.equal(about.length, 1, lines.join());
+  assert.match(about[0] ?? "", /noisy/);
+  assert.match(telemetry.render(), /^thalweg_derive_overflow_offender_calls\{of="span_name",service="noisy"\} 230$/m);
+  const calls = await newest(store, "traces_spanmetrics_calls_total", ["service", "span_name"]);
+  assert.equal(calls.get("noisy __cardinality_overflow__"), 230);
+  assert.equal(calls.get("calm GET"), 1);
+});

@@ -13,6 +13,7 @@ import type { CommitReceipt } from "../store/writer.ts";
 import { CallTwins, type TwinClaim, type TwinUndecided } from "./call-twins.ts";
 import { batchBytes, checkBatch } from "./check-batch.ts";
 import { DerivedFlush, type FlushDeps } from "./derived-flush.ts";
+import { OverflowWatch } from "./overflow-watch.ts";
 import { restoreStreams } from "./restore-streams.ts";
 import { type Claim, SeenSpans, type Undecided } from "./seen-spans.ts";
 import { selectRows } from "./select-rows.ts";
@@ -72,6 +73,7 @@ export class Ingest {
   readonly #streams: DerivedStreams;
   readonly #flush: DerivedFlush;
   readonly #seen: SeenSpans;
+  readonly #overflow: OverflowWatch;
   readonly #twins: CallTwins;
   readonly #releaseTimer: NodeJS.Timeout;
   #onHeldSpans: ((batch: SpanBatch) => void) | undefined;
@@ -91,7 +93,8 @@ export class Ingest {
     this.#deps = deps;
     this.#streams = streams;
     this.#seen = seen;
-    this.#flush = new DerivedFlush(streams, deps);
+    this.#overflow = new OverflowWatch(streams, deps.log);
+    this.#flush = new DerivedFlush(streams, deps, () => this.#overflow.logNew());
     this.#twins = new CallTwins(deps.holdMs === undefined ? {} : { holdMs: deps.holdMs });
     this.#releaseTimer = setInterval(() => this.#releaseHeld(false), RELEASE_EVERY_MS);
     this.#releaseTimer.unref();
@@ -237,11 +240,6 @@ export class Ingest {
     await this.#flush.flush();
   }
 
-  /** Services with more span names than are kept apart, and their calls without a name of their own. */
-  overflow(): { service: string; calls: number }[] {
-    return this.#streams.red.overflow();
-  }
-
   /** Refuses what comes, waits for commits under way, and saves the derived state. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -356,14 +354,13 @@ export class Ingest {
       telemetry.set("thalweg_graph_expired_total", { kind }, expired[kind] ?? 0);
       telemetry.set("thalweg_graph_dropped_total", { kind }, dropped[kind] ?? 0);
     }
-    const withoutName = this.#streams.red.overflow().reduce((sum, { calls }) => sum + calls, 0);
+    this.#overflow.tell(telemetry);
     telemetry.set("thalweg_duplicates_total", { counted: "program" }, this.#twins.counts.program);
     telemetry.set("thalweg_duplicates_total", { counted: "agent" }, this.#twins.counts.agent);
     telemetry.set("thalweg_held_spans", {}, this.#twins.held);
     for (const reason of ["timeout", "full"] as const) {
       telemetry.set("thalweg_held_given_up_total", { reason }, this.#twins.givenUp[reason]);
     }
-    telemetry.set("thalweg_derive_overflow_calls_total", { of: "span_name" }, withoutName);
     telemetry.set("thalweg_derive_overflow_calls_total", { of: "edge" }, overflowCalls);
   }
 }

@@ -111,6 +111,10 @@ export const METRICS = {
   thalweg_derive_overflow_calls_total: counter("Calls counted in an overflow series, by what had too many values.", {
     of: ["span_name", "edge"],
   }),
+  thalweg_derive_overflow_offender_calls: gauge("Calls counted in an overflow series, by whose they are.", {
+    of: ["span_name", "edge"],
+    service: { distinctMax: 20 },
+  }),
   thalweg_duplicates_total: counter("Spans of calls that program and agent both saw, by whose span counts instead.", {
     counted: ["program", "agent"],
   }),
