@@ -9,6 +9,7 @@
 import { rmSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { encodeBodies, TRANSPORTS, type Transport } from "../conformance/otlp-senders.ts";
+import { type CompactedDay, compactDay } from "./compact-kit.ts";
 import { type Figure, printFigure } from "./figure-kit.ts";
 import { runJaeger } from "./jaeger-kit.ts";
 import { type IngestRun, runThalweg } from "./otlp-run-kit.ts";
@@ -29,6 +30,8 @@ const BENCH = "otlp-ingest";
 /** Figures of one transport, a value a run. */
 interface Gathered {
   readonly runs: IngestRun[];
+  /** The days of the runs after the night. */
+  readonly compacted: CompactedDay[];
   readonly peers: Map<string, IngestRun[]>;
 }
 
@@ -40,9 +43,11 @@ async function main(): Promise<void> {
   for (const transport of transports) {
     const bodies = encodeBodies(shape, transport);
     const load = { bodies, connections, spans: transport === "protobuf" ? spans : Math.ceil(spans / 4), transport };
-    const gathered: Gathered = { runs: [], peers: new Map() };
+    const gathered: Gathered = { runs: [], compacted: [], peers: new Map() };
     for (let run = 0; run < Number(flags.runs); run++) {
-      gathered.runs.push(await runThalweg(load));
+      const measured = await runThalweg(load);
+      gathered.runs.push(measured);
+      if (transport === "protobuf") gathered.compacted.push(await compactDay(measured.directory, measured.spans));
       if (flags.jaeger === undefined || transport !== "protobuf") continue;
       for (const store of ["memory", "badger"] as const) {
         // Badger takes a tenth of the rate: a tenth of the spans take it as long.
@@ -58,7 +63,7 @@ async function main(): Promise<void> {
   }
 }
 
-function report(transport: Transport, shape: string, connections: number, { runs, peers }: Gathered): void {
+function report(transport: Transport, shape: string, connections: number, { runs, compacted, peers }: Gathered): void {
   const note = `${transport}, ${shape}, ${connections} x 512 in flight, RED and graph on`;
   const own = { bench: BENCH, durability: "always", note };
   const figure = (measure: string, unit: string, pick: (run: IngestRun) => number): void => {
@@ -79,6 +84,11 @@ function report(transport: Transport, shape: string, connections: number, { runs
   figure("answer p99", "ms", (run) => run.answerP99Ms);
   figure("peak memory", "MiB", (run) => run.peakMiB);
   figure("disk", "B/span", (run) => run.bytesPerSpan);
+  if (compacted.length > 0) {
+    const values = (pick: (day: CompactedDay) => number) => compacted.map(pick);
+    printFigure({ ...own, measure: "disk, compacted", unit: "B/span", values: values((day) => day.bytesPerSpan) });
+    printFigure({ ...own, measure: "compaction cpu", unit: "us/span", values: values((day) => day.cpuUsPerSpan) });
+  }
   printFigure({ ...own, measure: "loop p99", unit: "ms", values: runs.map((run) => run.loopP99Ms) });
   printFigure({ ...own, measure: "refused", unit: "requests", values: runs.map((run) => run.refused) });
   for (const run of [...runs, ...[...peers.values()].flat()]) rmSync(run.directory, { recursive: true, force: true });

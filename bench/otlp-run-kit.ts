@@ -16,6 +16,7 @@ const TICKS_PER_SECOND = 100;
 
 /** What one run measured. */
 export interface IngestRun {
+  readonly spans: number;
   readonly spansPerSecond: number;
   readonly cpuUsPerSpan: number;
   readonly generatorCpuUsPerSpan: number;
@@ -58,6 +59,7 @@ export async function measure(server: ServerUnderLoad, load: Load): Promise<Inge
   await server.stop();
   const spans = sent.requests * SPANS_PER_BODY;
   return {
+    spans,
     spansPerSecond: spans / sent.seconds,
     cpuUsPerSpan: (1e6 * cpu) / spans,
     generatorCpuUsPerSpan: (own.user + own.system) / spans,

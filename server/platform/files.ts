@@ -1,6 +1,6 @@
 /** Directories and renames that survive a power cut. */
 
-import { mkdir, open, readdir, rename, stat } from "node:fs/promises";
+import { mkdir, open, readdir, rename, stat, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /** Rights of directories that hold captured traffic. */
@@ -48,6 +48,12 @@ export async function fileBytes(path: string): Promise<number> {
     if (isMissing(error)) return 0;
     throw error;
   }
+}
+
+/** Bytes that may still be written to the file system of a path. */
+export async function freeBytes(path: string): Promise<number> {
+  const { bavail, bsize } = await statfs(path);
+  return bavail * bsize;
 }
 
 /** Whether an error says that a file or directory does not exist. */

@@ -1,15 +1,23 @@
 /**
- * The day files of a store: one per UTC day of arrival, attached under `dYYYYMMDD`.
+ * The day files of a store: one per UTC day of arrival, attached under `dYYYYMMDD`, a compact one under `dYYYYMMDDc`.
  *
  * Invariants: a file gets its name only when it is laid out and checkpointed, so one that cannot be opened was damaged
- * later; a damaged file is moved to the quarantine, never deleted; the views of user SQL name exactly the attached files.
+ * later; a damaged file is moved to the quarantine, never deleted; the views of user SQL name exactly the attached files;
+ * of a day with both files the compact one holds all, and counts where it can be opened.
  */
 
-import { readFile, rename, rm, statfs, truncate, writeFile } from "node:fs/promises";
+import { readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { DuckDBConnection } from "@duckdb/node-api";
 import { ThalwegError } from "../model/errors.ts";
-import { fileBytes, listNames, makePrivateDirectory, renameDurably, syncDirectory } from "../platform/files.ts";
+import {
+  fileBytes,
+  freeBytes,
+  listNames,
+  makePrivateDirectory,
+  renameDurably,
+  syncDirectory,
+} from "../platform/files.ts";
 import {
   CHECKPOINT_BYTES,
   inTransaction,
@@ -19,12 +27,20 @@ import {
   readRows,
   sqlText,
 } from "./database.ts";
-import { DAY_TABLES, layOutDayFile, migrationOf, ROW_GROUP_ROWS, SCHEMA_VERSION } from "./schema.ts";
+import {
+  COMPACT_ROW_GROUP_ROWS,
+  DAY_TABLES,
+  layOutDayFile,
+  layOutTables,
+  migrationOf,
+  ROW_GROUP_ROWS,
+  SCHEMA_VERSION,
+} from "./schema.ts";
 import { viewStatements } from "./views.ts";
 import { damagedWalSize } from "./wal-check.ts";
 
 const DAY_MS = 86_400_000;
-const FILE_NAME = /^spans-(\d{4})-(\d{2})-(\d{2})\.duckdb$/;
+const FILE_NAME = /^spans-(\d{4}-\d{2}-\d{2})(-compact)?\.duckdb$/;
 const UNFINISHED_NAME = /^unfinished-/;
 const STORAGE_VERSION = "v1.5.0";
 /** Part of a WAL's bytes that its rows take in the file at most, compressed as they are there. */
@@ -38,6 +54,8 @@ export interface DayFile {
   readonly day: string;
   readonly alias: string;
   readonly path: string;
+  /** It was written anew after its day was over. */
+  readonly compact: boolean;
 }
 
 /** Called for every damage that was set aside. */
@@ -85,9 +103,50 @@ export class DayFiles {
   async attachAll(): Promise<void> {
     for (const name of await listNames(this.#directory)) {
       if (UNFINISHED_NAME.test(name)) await rm(join(this.#directory, name), { force: true });
-      else if (FILE_NAME.test(name)) await this.#attachOrSetAside(name.slice(6, 16));
+      const [found, day, compact] = FILE_NAME.exec(name) ?? [];
+      // Names are in order: a compact file comes before the one it was made of.
+      if (found === undefined || day === undefined) continue;
+      const file = this.#describe(day, compact !== undefined);
+      if (this.#files.some((other) => other.day === day)) await this.#remove(file);
+      else await this.#attachOrSetAside(file);
     }
     await this.#replaceViews();
+  }
+
+  /** Lays out a file under an unfinished name, attached as `alias`, to be filled with the rows of `file`. */
+  async beginRewrite(file: DayFile, alias: string): Promise<void> {
+    const unfinished = this.#unfinishedOf(file);
+    await this.#remove(unfinished);
+    await this.#attach(unfinished, alias, COMPACT_ROW_GROUP_ROWS);
+    for (const statement of layOutTables(alias)) await this.#connection.run(statement);
+  }
+
+  /** Removes what `beginRewrite` made. */
+  async abandonRewrite(file: DayFile, alias: string): Promise<void> {
+    await this.#connection.run(`DETACH ${alias}`);
+    await this.#remove(this.#unfinishedOf(file));
+  }
+
+  /**
+   * Puts the file that was filled and checkpointed as `alias` in the place of `file`, which stays attached until
+   * `removeReplaced`: who asks at this moment may have it in hand.
+   *
+   * @param resume Told of the new file before anybody reads it.
+   */
+  async finishRewrite(file: DayFile, alias: string, resume: (compact: DayFile) => Promise<void>): Promise<void> {
+    const compact = this.#describe(file.day, true);
+    await this.#connection.run(`DETACH ${alias}`);
+    await renameDurably(this.#unfinishedOf(file).path, compact.path);
+    await this.#attach(compact);
+    await resume(compact);
+    this.#files = this.#files.map((other) => (other === file ? compact : other));
+    await this.#replaceViews();
+  }
+
+  /** Deletes a file whose place another one took. */
+  async removeReplaced(file: DayFile): Promise<void> {
+    await this.#connection.run(`DETACH ${file.alias}`);
+    await this.#remove(file);
   }
 
   /** The attached file of a day; made where there is none. `firstSequence`: the commit that comes next. */
@@ -95,7 +154,7 @@ export class DayFiles {
     const known = this.#files.find((file) => file.day === day);
     if (known !== undefined) return known;
     await this.#make(day, nowUnixNano, firstSequence);
-    const file = this.#describe(day);
+    const file = this.#describe(day, false);
     await this.#attach(file);
     this.#files = [...this.#files, file].sort((a, b) => (a.day < b.day ? -1 : 1));
     await this.#replaceViews();
@@ -112,18 +171,16 @@ export class DayFiles {
   async assureRoom(file: DayFile, stagedBytes: number): Promise<void> {
     const walBytes = await fileBytes(walOf(file));
     if (walBytes + stagedBytes < CHECKPOINT_BYTES) return;
-    const { bavail, bsize } = await statfs(this.#directory);
+    const free = await freeBytes(this.#directory);
     const needed = Math.ceil((walBytes + stagedBytes / 2) * CHECKPOINT_PART);
-    if (bavail * bsize >= needed) return;
-    throw new Error(`No space left: a checkpoint is due and may need ${needed} bytes, ${bavail * bsize} are free`);
+    if (free >= needed) return;
+    throw new Error(`No space left: a checkpoint is due and may need ${needed} bytes, ${free} are free`);
   }
 
   /** Takes a file out of the store and deletes it. */
   async drop(file: DayFile): Promise<void> {
     await this.#detach(file);
-    await rm(walOf(file), { force: true });
-    await rm(file.path, { force: true });
-    await syncDirectory(this.#directory);
+    await this.#remove(file);
   }
 
   /**
@@ -158,25 +215,35 @@ export class DayFiles {
     await this.#connection.run(`DETACH ${file.alias}`);
   }
 
-  #describe(day: string): DayFile {
+  #describe(day: string, compact: boolean): DayFile {
     return {
       day,
-      alias: `d${day.replaceAll("-", "")}`,
-      path: join(this.#directory, `spans-${day}.duckdb`),
+      alias: `d${day.replaceAll("-", "")}${compact ? "c" : ""}`,
+      path: join(this.#directory, `spans-${day}${compact ? "-compact" : ""}.duckdb`),
+      compact,
     };
   }
 
-  async #attach(file: DayFile, alias = file.alias): Promise<void> {
+  #unfinishedOf(file: DayFile): DayFile {
+    return { ...file, path: join(this.#directory, `unfinished-${file.day}.duckdb`) };
+  }
+
+  async #attach(file: DayFile, alias = file.alias, rowGroupRows = ROW_GROUP_ROWS): Promise<void> {
     await this.#connection.run(
-      `ATTACH ${sqlText(file.path)} AS ${alias} (STORAGE_VERSION '${STORAGE_VERSION}', ROW_GROUP_SIZE ${ROW_GROUP_ROWS})`,
+      `ATTACH ${sqlText(file.path)} AS ${alias} (STORAGE_VERSION '${STORAGE_VERSION}', ROW_GROUP_SIZE ${rowGroupRows})`,
     );
   }
 
+  async #remove(file: DayFile): Promise<void> {
+    await rm(walOf(file), { force: true });
+    await rm(file.path, { force: true });
+    await syncDirectory(this.#directory);
+  }
+
   async #make(day: string, nowUnixNano: bigint, firstSequence: number): Promise<void> {
-    const file = this.#describe(day);
-    const unfinished = { ...file, path: join(this.#directory, `unfinished-${day}.duckdb`) };
-    await rm(unfinished.path, { force: true });
-    await rm(`${unfinished.path}.wal`, { force: true });
+    const file = this.#describe(day, false);
+    const unfinished = this.#unfinishedOf(file);
+    await this.#remove(unfinished);
     await this.#attach(unfinished, "unfinished");
     try {
       for (const statement of layOutDayFile("unfinished", nowUnixNano, firstSequence)) {
@@ -195,8 +262,7 @@ export class DayFiles {
     }
   }
 
-  async #attachOrSetAside(day: string): Promise<void> {
-    const file = this.#describe(day);
+  async #attachOrSetAside(file: DayFile): Promise<void> {
     const wal = await readWal(file);
     try {
       await this.#attachChecked(file);

@@ -17,6 +17,7 @@ import type { StoredSpan } from "../model/stored-span.ts";
 import { makePrivateDirectory } from "../platform/files.ts";
 import type { HostIdentity } from "../platform/host-identity.ts";
 import { readCalls } from "./call-reader.ts";
+import { Compaction } from "./compaction.ts";
 import { ConnectionPool } from "./connection-pool.ts";
 import { isCorruption, isInvalidated, numberOf, openDatabase, readRows } from "./database.ts";
 import { type DamageListener, DayFiles, dayEndMs, dayOf } from "./day-files.ts";
@@ -40,6 +41,8 @@ import type {
   StoredCalls,
 } from "./writer.ts";
 
+/** A day is compacted so long after it ended: what is under way has been stored by then. */
+const COMPACT_AFTER_MS = 10 * 60_000;
 /** Traces read at once, snapshots and replays included. */
 const READERS = 2;
 
@@ -70,6 +73,7 @@ interface Parts {
   readonly readers: ConnectionPool;
   readonly traces: TraceReader;
   readonly aliases: TraceAliases;
+  readonly compaction: Compaction;
 }
 
 /** Opens the files of a data directory. */
@@ -126,7 +130,14 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     const traces = new TraceReader(index);
     const aliases = new TraceAliases();
     await aliases.load(connection, attached.attached);
-    const parts = { instance, connection, files: attached, index, writer, logs, runner, readers, traces, aliases };
+    const compaction = new Compaction({
+      connection: await instance.connect(),
+      files: attached,
+      index,
+      exclusively: (work) => writer.exclusively(work),
+    });
+    const doors = { runner, readers, traces, aliases, compaction };
+    const parts = { instance, connection, files: attached, index, writer, logs, ...doors };
     return new Engine(options, parts);
   } catch (error) {
     const whole = files?.attached.length;
@@ -262,6 +273,12 @@ export class Engine {
     });
   }
 
+  /** Writes the oldest file of a day that is over anew, unless all are compact. @returns Its day. */
+  compactNext(): Promise<string | undefined> {
+    const { clock } = this.#options;
+    return this.#parts.compaction.next(dayOf(clock.nowMs() - COMPACT_AFTER_MS));
+  }
+
   /** Answers batches whose commit failed in a way that left open whether it holds: those in a ledger are stored. */
   async settle(batches: readonly UnsettledBatch[]): Promise<void> {
     if (batches.length === 0) return;
@@ -290,7 +307,8 @@ export class Engine {
 
   /** Stores what waits, merges WALs into the files, and closes. A WAL that cannot be merged stays and is read at the next start. */
   async close(): Promise<void> {
-    const { writer, logs, files, connection } = this.#parts;
+    const { writer, logs, files, connection, compaction } = this.#parts;
+    await compaction.close();
     await logs.close();
     await writer.close();
     await this.#parts.index.close();
@@ -306,6 +324,7 @@ export class Engine {
 
   /** Closes a broken instance. @returns Batches whose commit is in doubt; those still waiting were refused. */
   async abandon(): Promise<UnsettledBatch[]> {
+    await this.#parts.compaction.close();
     const logs = await this.#parts.logs.abandon();
     const unsettled = [...logs, ...(await this.#parts.writer.abandon())];
     await this.#parts.index.close();

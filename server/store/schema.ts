@@ -11,6 +11,9 @@ export const SCHEMA_VERSION = 4;
 /** Rows of a row group: a group commit larger than this goes to the file once, compressed, and not through the WAL. */
 export const ROW_GROUP_ROWS = 24_576;
 
+/** Rows of a row group in the file of a day that is over: what DuckDB makes by itself, and compresses best. */
+export const COMPACT_ROW_GROUP_ROWS = 122_880;
+
 /** A stored column; `nullable` where absence is NULL. */
 export interface StoredColumn {
   readonly name: string;
@@ -120,8 +123,15 @@ function listOf(columns: readonly StoredColumn[]): string {
  */
 export function layOutDayFile(alias: string, createdNs: bigint, firstSequence: number): string[] {
   return [
-    `CREATE TABLE ${alias}.file_meta (schema_version INTEGER, created_ns BIGINT, first_sequence UBIGINT)`,
+    ...layOutTables(alias),
     `INSERT INTO ${alias}.file_meta VALUES (${SCHEMA_VERSION}, ${createdNs}, ${firstSequence})`,
+  ];
+}
+
+/** Statements that make the tables of a day file, all empty. */
+export function layOutTables(alias: string): string[] {
+  return [
+    `CREATE TABLE ${alias}.file_meta (schema_version INTEGER, created_ns BIGINT, first_sequence UBIGINT)`,
     `CREATE TABLE ${alias}.span (${listOf(SPAN_COLUMNS)})`,
     `CREATE TABLE ${alias}.resource (resource_id UBIGINT, service VARCHAR, instance VARCHAR,
        attributes MAP(VARCHAR, VARCHAR), attribute_kinds VARCHAR, attribute_repeats VARCHAR, rest VARCHAR)`,

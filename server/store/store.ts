@@ -76,6 +76,13 @@ export interface Store {
    * @returns The day of the deleted file.
    */
   enforceRetention(): Promise<string | undefined>;
+  /**
+   * Writes the oldest file of a day that is over anew, in less space, unless all are compact or the disk has no room.
+   * Happens by itself, one file every ten minutes.
+   *
+   * @returns The day of the file.
+   */
+  compactNext(): Promise<string | undefined>;
   /** Moves all samples in memory to a block, as happens by itself when they grow old; resolves when that is durable. */
   sealMetrics(): Promise<void>;
   /** Stores what waits, then lets go of files and lock. */
@@ -154,8 +161,10 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
     await metrics.enforceRetention();
     return engine.open().enforceRetention();
   };
+  const compactNext = async () => engine.open().compactNext();
   const timer = setInterval(() => {
     enforceRetention().catch((error: unknown) => process.emitWarning(`retention failed: ${String(error)}`));
+    compactNext().catch((error: unknown) => process.emitWarning(`a day was not compacted: ${String(error)}`));
   }, RETENTION_CHECK_MS);
   timer.unref();
   let closing: Promise<void> | undefined;
@@ -172,6 +181,7 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
     ...doorsOf(engine, metrics),
     stats: () => ({ ...engine.stats(), metrics: metrics.stats(), damages }),
     enforceRetention,
+    compactNext,
     sealMetrics: () => metrics.sealAll(),
     close: () => {
       closing ??= close();

@@ -115,6 +115,11 @@ export class TraceIndex {
     return this.#tailsOf(files, traceId);
   }
 
+  /** Resolves when no block is in work or due. */
+  async settled(): Promise<void> {
+    await this.#building;
+  }
+
   /** Waits for the block in work; starts no other. */
   async close(): Promise<void> {
     this.#closed = true;
