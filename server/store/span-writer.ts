@@ -308,14 +308,14 @@ export class SpanWriter {
     const nowUnixNano = this.#clock.nowUnixNano();
     const first = group[0]?.staged.sequence ?? this.#sequence;
     const file = await this.#files.fileOf(dayOf(Number(nowUnixNano / 1_000_000n)), nowUnixNano, first);
-    await this.#files.assureRoom(
-      file,
-      group.reduce((sum, { staged }) => sum + staged.bytes, 0),
-    );
     let resources: StagedResource[] = [];
     await inTransaction(this.#connection, async () => {
       let part: readonly WaitingBatch[] = [...group];
       while (part.length > 0) {
+        await this.#files.assureRoom(
+          file,
+          group.reduce((sum, { staged }) => sum + staged.bytes, 0),
+        );
         await this.#insertRows(file, nowUnixNano, part);
         part = await more();
       }
