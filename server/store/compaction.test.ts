@@ -20,18 +20,17 @@ async function storeWithDay(t: TestContext): Promise<{ directory: string; store:
   for (let group = 0; group < BATCHES; group += 120) {
     await Promise.all(Array.from({ length: 120 }, (_, at) => store.writer.commitSpans(spansOf(group + at))));
   }
-  await store.writer.saveDerived({ sequence: 3, state: Uint8Array.of(1, 2, 3) }, [
-    {
-      bucketMs: clock.ms,
-      client: "a",
-      server: "b",
-      connectionType: "",
-      requests: 7,
-      errors: 1,
-      serverBuckets: [[3, 7]],
-      clientBuckets: [],
-    },
-  ]);
+  const edge = {
+    bucketMs: clock.ms,
+    client: "a",
+    server: "b",
+    connectionType: "" as const,
+    requests: 7,
+    errors: 1,
+    serverBuckets: [[3, 7]] as const,
+    clientBuckets: [],
+  };
+  await store.writer.saveDerived({ sequence: 3, state: Uint8Array.of(1, 2, 3) }, { edges: [edge], aliases: [] });
   clock.ms += DAY_MS;
   await store.writer.commitSpans(batchOf([{ spanId: 1n, name: "next day" }]));
   return { directory, store, clock };
