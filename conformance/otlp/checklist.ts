@@ -4,6 +4,7 @@
  */
 
 import { randomBytes } from "node:crypto";
+import { Agent } from "node:http";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { oracleDecode, oracleEncode } from "../../server/wire/trace-oracle.ts";
 import type { Program } from "../program.ts";
@@ -19,6 +20,7 @@ const PROTOBUF = "application/x-protobuf";
 const JSON_TYPE = "application/json";
 const LIMIT_BYTES = 64 * 2 ** 20;
 const IN_FLIGHT = 200;
+const PINGS = 8;
 const INVALID_ARGUMENT = 3;
 const RESOURCE_EXHAUSTED = 8;
 const UNIMPLEMENTED = 12;
@@ -226,6 +228,8 @@ async function grpcRules(program: Program, report: SuiteReport): Promise<void> {
     const health = await expect(`G11 health: ${face.signal}`, 0, grpc.call(HEALTH, asked));
     report.add(`G11 it serves: ${face.signal}`, health.message.equals(Buffer.from([8, 1])) ? "" : "it does not");
   }
+  const pings = await Promise.all(Array.from({ length: PINGS }, () => grpc.ping()));
+  report.add("G8 pings are answered", pings.length === PINGS ? "" : `${pings.length} were`);
   await expect("G6 unknown service", UNIMPLEMENTED, grpc.call("/no.such.Service/Export", Buffer.alloc(0)));
   await expect(
     "G6 unknown method",
@@ -263,6 +267,19 @@ async function limits(program: Program, report: SuiteReport): Promise<void> {
     report.add(`H7 one byte more decompressed: ${face.signal}`, refusalFault(bomb, compressed, 413));
   }
   const [{ path }] = SIGNALS;
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const headers = { "content-type": JSON_TYPE };
+  // Whatever the answer, what follows on the connection is read as the next request.
+  for (const [body, status] of [
+    ["{}", 200],
+    ["{", 400],
+    ["{}", 200],
+  ] as const) {
+    const answer = await callHttp(`${program.otlpHttp}${path}`, { headers, body: Buffer.from(body), agent });
+    report.add(`H12 keep-alive, ${status}`, answer.status === status ? "" : `status ${answer.status}`);
+    if (body === "{") report.add("H12 the connection is kept", answer.reused ? "" : "it is not");
+  }
+  agent.destroy();
   // So many words for us that a browser's own limit would be in danger: the answer stays short.
   const spans = Array.from({ length: 50_000 }, () => ({ traceId: randomBytes(3) }));
   const wrong = oracleEncode("TracesData", { resourceSpans: [{ scopeSpans: [{ spans }] }] });

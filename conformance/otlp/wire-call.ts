@@ -1,6 +1,6 @@
 /** One OTLP request as a stranger would send it: any method, type and encoding over HTTP, any compression over gRPC. */
 
-import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
+import { type Agent, request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { connect, type IncomingHttpHeaders as Http2Headers } from "node:http2";
 import { deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { encodeSnappy } from "../../server/wire/snappy.ts";
@@ -26,6 +26,8 @@ export interface HttpAnswer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
+  /** Whether it came over a connection of an earlier call. */
+  readonly reused: boolean;
 }
 
 /** Sends over HTTP; the body in one piece with its length, or in chunks without one. */
@@ -36,23 +38,35 @@ export function callHttp(
     headers,
     body = Buffer.alloc(0),
     chunked = false,
+    agent,
   }: {
     readonly method?: string;
     readonly headers: Readonly<Record<string, string>>;
     readonly body?: Uint8Array;
     readonly chunked?: boolean;
+    /** Keeps connections; without it each call has its own. */
+    readonly agent?: Agent;
   },
 ): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
     const length = chunked ? {} : { "content-length": String(body.length) };
-    const sent = httpRequest(url, { method, headers: { ...headers, ...length } }, (answer) => {
-      const chunks: Buffer[] = [];
-      answer.on("data", (chunk: Buffer) => chunks.push(chunk));
-      answer.on("end", () =>
-        resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: Buffer.concat(chunks) }),
-      );
-      answer.on("error", reject);
-    });
+    const sent = httpRequest(
+      url,
+      { method, headers: { ...headers, ...length }, ...(agent === undefined ? {} : { agent }) },
+      (answer) => {
+        const chunks: Buffer[] = [];
+        answer.on("data", (chunk: Buffer) => chunks.push(chunk));
+        answer.on("end", () =>
+          resolve({
+            status: answer.statusCode ?? 0,
+            headers: answer.headers,
+            body: Buffer.concat(chunks),
+            reused: sent.reusedSocket,
+          }),
+        );
+        answer.on("error", reject);
+      },
+    );
     sent.on("error", reject);
     if (chunked) {
       sent.write(body.subarray(0, body.length >> 1));
@@ -109,6 +123,16 @@ export class GrpcWire {
         resolve({ code: Number(seen["grpc-status"] ?? -1), message: Buffer.concat(chunks).subarray(5), headers: seen }),
       );
       stream.end(Buffer.concat([prefix, message]));
+    });
+  }
+
+  /** Milliseconds until a ping came back, as clients send them to learn whether a connection still lives. */
+  ping(): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#session.ping((error, tookMs) => {
+        if (error === null) resolve(tookMs);
+        else reject(error);
+      });
     });
   }
 
