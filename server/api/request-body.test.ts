@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import http from "node:http";
-import type { AddressInfo } from "node:net";
+import net, { type AddressInfo } from "node:net";
 import test from "node:test";
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { crc32c } from "../wire/crc32c.ts";
@@ -28,7 +28,7 @@ async function startReader(context: test.TestContext, bytesMax: number, budget: 
     const answer = await fetch(`http://127.0.0.1:${port}`, { method: "POST", headers, body: new Uint8Array(body) });
     return { status: answer.status, body: Buffer.from(await answer.arrayBuffer()) };
   };
-  return { send, held };
+  return { send, held, port };
 }
 
 test("encodings, and bodies exactly at and one over the limit", async (context) => {
@@ -164,4 +164,29 @@ test("a body of which more than one is too many is refused at once, and the send
   const answer = await send(Buffer.alloc(65 * 2 ** 20));
   assert.equal(answer.status, 413);
   assert.match(String(answer.body), /more than 67108864 bytes/);
+});
+
+test("a body in crumbs is refused before it is read to its end", async (context) => {
+  const budget = new ByteBudget(10_000_000);
+  const { port } = await startReader(context, 1_000_000, budget);
+  const socket = net.connect(port, "127.0.0.1");
+  context.after(() => socket.destroy());
+  const answer = new Promise<string>((resolve) => socket.once("data", (chunk: Buffer) => resolve(String(chunk))));
+  socket.on("error", () => {});
+  socket.write("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
+  socket.write("1\r\na\r\n".repeat(20_000)); // its end never comes
+  assert.match(await answer, /^HTTP\/1\.1 400 [\s\S]*chunks of a few bytes/);
+  assert.equal(budget.used, 0);
+});
+
+test("small bodies and large ones have room of their own", async (context) => {
+  const large = 64 * 2 ** 20;
+  const budget = new ByteBudget(large + 2_000_000, large, 2_000_000);
+  const { send, held } = await startReader(context, large, budget);
+  assert.equal((await send(Buffer.alloc(900_000))).status, 200);
+  assert.equal((await send(Buffer.alloc(900_000))).status, 200);
+  assert.equal((await send(Buffer.alloc(900_000))).status, 503); // told its length, it is not waited for
+  held[0]?.release();
+  assert.equal((await send(Buffer.alloc(large))).status, 200);
+  assert.equal((await send(Buffer.alloc(10_000_000))).status, 503);
 });
