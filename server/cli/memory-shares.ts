@@ -10,14 +10,14 @@
  * | labels and texts of all PromQL queries, half of it for a million series | a 16th, 32 MiB to 2 GiB | `openPromqlDoor` |
  * | one PromQL answer | a 32nd, 16 to 256 MiB | `openPromqlDoor` |
  * | one large body, or a few | 64 MiB | `startApi` |
- * | bodies of requests that are not answered | a 32nd, 16 to 128 MiB | `startApi` |
+ * | bodies of requests that are not answered | a 48th, 16 to 128 MiB | `startApi` |
  * | what those become: columns, spans that wait for their commit | a 16th, 32 to 128 MiB | `openIngest`, `openStore` |
  * | log records that wait for their commit | half of that | `openStore` |
  * | answers of scraped targets being read | a 32nd, 16 to 128 MiB | `prepareScrapes` |
  * | Node itself, code and page | some 120 MiB | – |
  * | capture ring, connections, open spans | 16 MiB ring, counts in `agent/*` | the agent's thread, 512 MiB heap |
  *
- * Without the last line together 99 % of a GiB and less where there is more. Below some 600 MiB the least of each add up
+ * Without the last line together 98 % of a GiB and less where there is more. Below some 600 MiB the least of each add up
  * to more than there is, and so may the agent's heap, which usually takes a tenth of its limit.
  */
 
@@ -56,7 +56,7 @@ export function memoryShares(bytesAvailable: number): MemoryShares {
     duckdbBytes: share(4, 128, 2_048),
     answerBytes: share(16, 32, 1_024),
     headBytes: share(8, 48, 2_048),
-    bodiesBytes: LARGE_BODY_BYTES + share(32, 16, 128),
+    bodiesBytes: LARGE_BODY_BYTES + share(48, 16, 128),
     scrapeBytes: share(32, 16, 128),
     pendingBytes: share(16, 32, 128),
     querySamples: Math.floor(share(16, 32, 1_048_576) / SAMPLE_BYTES),
