@@ -75,7 +75,7 @@ async function servedInSql(program: Program): Promise<Map<string, number>> {
 async function requestsInSql(program: Program): Promise<Map<string, number>> {
   const served = await servedInSql(program);
   const rows = await program.sql(
-    "SELECT server, sum(requests) AS calls FROM edges WHERE connection_type IN ('', 'virtual_node') GROUP BY server",
+    "SELECT server, sum(requests) AS calls FROM edges WHERE connection_type IN ('', 'virtual_node', 'database') GROUP BY server",
   );
   return new Map(
     rows.filter(([server]) => served.has(String(server))).map(([server, calls]) => [String(server), Number(calls)]),
@@ -85,7 +85,7 @@ async function requestsInSql(program: Program): Promise<Map<string, number>> {
 async function requestsInPromql(program: Program): Promise<Map<string, number>> {
   const served = await servedInSql(program);
   const samples = await program.promql(
-    'sum by (server) (traces_service_graph_request_total{connection_type=~"|virtual_node"})',
+    'sum by (server) (traces_service_graph_request_total{connection_type=~"|virtual_node|database"})',
   );
   return new Map(
     samples

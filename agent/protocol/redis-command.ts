@@ -144,7 +144,7 @@ export function isSubscribing(verb: string): boolean {
 /** The digest of the script or the name of the function that a command runs; empty for others. */
 export function storedProcedure(verb: string, words: readonly string[]): string {
   const name = STORED.has(verb) ? (words[1] ?? "") : "";
-  return name.length <= NAME_CHARS_MAX ? safeName(name) : "";
+  return name === "" || name.length > NAME_CHARS_MAX ? "" : safeName(name);
 }
 
 /**

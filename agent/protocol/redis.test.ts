@@ -196,6 +196,12 @@ test("the database is the one that was selected", () => {
     played.exchanges.map(({ attributes }) => attributes["db.namespace"]),
     ["0", "0", "5", "5"],
   );
+  assert.deepEqual(Object.keys(played.exchanges[0]?.attributes ?? {}).sort(), [
+    "db.namespace",
+    "db.operation.name",
+    "db.query.text",
+    "db.system.name",
+  ]);
   const late = play([[">", cmd("GET", "a")]], { joinedLate: true });
   assert.equal(late.exchanges[0]?.attributes["db.namespace"], undefined);
 });

@@ -9,6 +9,7 @@ export interface FieldSpan {
   readonly kind: string;
   readonly status: string;
   readonly protocol: string;
+  readonly durationMs: number;
   readonly attributes: Readonly<Record<string, string>>;
 }
 

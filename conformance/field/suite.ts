@@ -9,6 +9,7 @@ import { freePort } from "../demo/shop.ts";
 import { oneTruthFault } from "../one-truth.ts";
 import { Program, sleep, until } from "../program.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
+import { DATABASE_CASES } from "./database-expectations.ts";
 import { FIELD_CASES, type FieldSpan } from "./expectations.ts";
 import { checkMetricReports } from "./metric-reports.ts";
 import { checkOperationReports } from "./operation-reports.ts";
@@ -17,6 +18,7 @@ import { checkTraceReports } from "./trace-reports.ts";
 import { checkWorkers } from "./workers.ts";
 
 const RUNGS = ["socket", "packet"] as const;
+const CASES = { ...FIELD_CASES, ...DATABASE_CASES };
 const PLAY_MS_MAX = 120_000;
 const SEEN_MS_MAX = 8_000;
 /** After the last span that was waited for, so that one too many would show. */
@@ -36,7 +38,7 @@ export async function runField({ dir }: { dir: string }): Promise<SuiteOutcome> 
   for (const rung of RUNGS) {
     const program = await Program.start(["--capture", rung]);
     try {
-      for (const id of Object.keys(FIELD_CASES)) await play(program, rung, dir, id, report);
+      for (const id of Object.keys(CASES)) await play(program, rung, dir, id, report);
       if (rung === "socket") await checkWorkers(program, dir, report);
       report.add(`${rung}: one truth`, await oneTruthFault(program));
     } finally {
@@ -47,7 +49,7 @@ export async function runField({ dir }: { dir: string }): Promise<SuiteOutcome> 
 }
 
 async function play(program: Program, rung: string, dir: string, id: string, report: SuiteReport): Promise<void> {
-  const field = FIELD_CASES[id];
+  const field = CASES[id];
   const input = join(dir, "inputs", `${id}.conv.json`);
   if (field === undefined || !existsSync(input)) return;
   const port = await freePort();
@@ -77,10 +79,10 @@ async function play(program: Program, rung: string, dir: string, id: string, rep
 /** Spans of the connections to one server port. */
 export async function spansOf(program: Program, port: number): Promise<FieldSpan[]> {
   const rows = await program.sql(
-    "SELECT trace_id, span_id, parent_span_id, name, kind, status, protocol, attributes FROM spans WHERE server_port = $1 ORDER BY start_ns",
+    "SELECT trace_id, span_id, parent_span_id, name, kind, status, protocol, duration_ns, attributes FROM spans WHERE server_port = $1 ORDER BY start_ns",
     [port],
   );
-  return rows.map(([traceId, spanId, parentSpanId, name, kind, status, protocol, attributes]) => ({
+  return rows.map(([traceId, spanId, parentSpanId, name, kind, status, protocol, durationNs, attributes]) => ({
     traceId: String(traceId),
     spanId: String(spanId),
     parentSpanId: parentSpanId === null ? "" : String(parentSpanId),
@@ -88,6 +90,7 @@ export async function spansOf(program: Program, port: number): Promise<FieldSpan
     kind: String(kind),
     status: String(status),
     protocol: String(protocol),
+    durationMs: Number(durationNs) / 1e6,
     attributes: typeof attributes === "object" && attributes !== null ? attributes : {},
   }));
 }

@@ -5,14 +5,14 @@
  */
 
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 /** Protocols with a parser. Others answer `unsupported`, which is neither passed nor failed. */
-const PROTOCOLS = ["http1", "http2", "grpc"];
+const PROTOCOLS = ["http1", "http2", "grpc", "redis", "postgresql", "reassembly", "negative"];
 /** Prints what header blocks and frames hold, for those files that are neither captures nor segments. */
 const HPACK = join(import.meta.dirname, "hpack-main.ts");
 const DAMAGES = ["", "chunk", "coalesce", "truncate", "drop", "skip"];
@@ -88,7 +88,22 @@ async function compare(
     const verdict = found.result ?? found.status;
     const name = `${found.fixture}${damage === "" ? "" : ` --damage ${damage}`}`;
     if (verdict === "unsupported") report.skip(name, `there is no parser for ${protocol}`, "suites");
-    else report.add(name, verdict === "passed" ? "" : line);
+    else if (verdict === "passed" || isRightlyEmpty(dir, found.fixture, found.differences)) report.add(name, "");
+    else report.add(name, line);
   }
   if (cases === 0) report.add(`${protocol} ${damage}`, `the runner printed no case:\n${text.slice(0, 2_000)}`);
+}
+
+/**
+ * Of a capture of which the origin says only what must not be found in it, the runner wants something all the same:
+ * then nothing is right.
+ */
+function isRightlyEmpty(dir: string, fixture: string, differences: unknown): boolean {
+  const { records }: { records: readonly { count?: number }[] } = JSON.parse(
+    readFileSync(join(dir, `${fixture}.expected.json`), "utf8"),
+  );
+  if (records.length === 0 || records.some(({ count }) => count !== 0) || !Array.isArray(differences)) return false;
+  return differences.every((difference: { field?: string; got?: unknown }) => {
+    return difference.field === "count" && difference.got === 0;
+  });
 }

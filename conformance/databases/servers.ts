@@ -1,0 +1,105 @@
+/** A real Redis and a real PostgreSQL, on free ports, with passwords, in directories of their own. */
+
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { freePort } from "../demo/shop.ts";
+import { sleep, until } from "../program.ts";
+
+const READY_MS_MAX = 15_000;
+/** PostgreSQL refuses to run as root; this user owns nothing. */
+const NOBODY = 65_534;
+const DEBIAN_POSTGRESQL = "/usr/lib/postgresql";
+
+/** Both servers. */
+export interface Databases {
+  readonly redisPort: number;
+  readonly postgresqlPort: number;
+  /** Environment of clients, with the passwords. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  stop(): Promise<void>;
+}
+
+/** Where PostgreSQL's programs are; empty where it is not installed. */
+export function postgresqlPrograms(): string {
+  try {
+    const [newest] = readdirSync(DEBIAN_POSTGRESQL).sort((a, b) => Number(b) - Number(a));
+    return newest === undefined ? "" : join(DEBIAN_POSTGRESQL, newest, "bin");
+  } catch {
+    return "";
+  }
+}
+
+/** Starts both and waits until they answer. The PostgreSQL has a table `items` with 100 rows. */
+export async function startDatabases(password: string): Promise<Databases> {
+  const directory = mkdtempSync(join(tmpdir(), "thalweg-databases-"));
+  const ports = { redis: await freePort(), postgresql: await freePort() };
+  const children: ChildProcess[] = [];
+  const env = { ...process.env, REDISCLI_AUTH: password, PGPASSWORD: password, PGUSER: "app", PGDATABASE: "postgres" };
+  const stop = async () => {
+    for (const child of children) child.kill("SIGTERM");
+    await until(
+      async () => (children.every((child) => child.exitCode !== null || child.signalCode !== null) ? true : undefined),
+      10_000,
+    );
+    rmSync(directory, { recursive: true, force: true });
+  };
+  try {
+    const redis = ["--port", String(ports.redis), "--save", "", "--requirepass", password, "--dir", directory];
+    children.push(spawn("redis-server", [...redis, "--bind", "127.0.0.1"], { stdio: "ignore" }));
+    children.push(startPostgresql(directory, ports.postgresql, password));
+    await answers("redis-cli", ["-p", String(ports.redis), "PING"], env);
+    await answers("psql", ["-h", "127.0.0.1", "-p", String(ports.postgresql), "-c", SCHEMA], env);
+    await sleep(300);
+    return { redisPort: ports.redis, postgresqlPort: ports.postgresql, env, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+const SCHEMA =
+  "CREATE TABLE items (id int PRIMARY KEY, name text, n int); INSERT INTO items SELECT g, 'item', 0 FROM generate_series(1, 100) g";
+
+function startPostgresql(directory: string, port: number, password: string): ChildProcess {
+  const programs = postgresqlPrograms();
+  const home = join(directory, "postgresql");
+  mkdirSync(home);
+  const passwordFile = join(directory, "password");
+  writeFileSync(passwordFile, password);
+  for (const path of [directory, home, passwordFile]) chownSync(path, NOBODY, NOBODY);
+  const owner = { uid: NOBODY, gid: NOBODY, cwd: home };
+  const made = spawnSync(
+    join(programs, "initdb"),
+    [
+      "-D",
+      join(home, "data"),
+      "-U",
+      "app",
+      "-A",
+      "scram-sha-256",
+      "--pwfile",
+      passwordFile,
+      "--no-sync",
+      "-E",
+      "UTF8",
+      "--locale",
+      "C",
+    ],
+    { ...owner, encoding: "utf8" },
+  );
+  if (made.status !== 0) throw new Error(`initdb failed: ${made.stderr}`);
+  const options = ["-h", "127.0.0.1", "-p", String(port), "-k", home, "-c", "fsync=off", "-c", "autovacuum=off"];
+  return spawn(join(programs, "postgres"), ["-D", join(home, "data"), ...options], { ...owner, stdio: "ignore" });
+}
+
+async function answers(program: string, args: string[], env: NodeJS.ProcessEnv): Promise<void> {
+  let said = "";
+  const up = await until(async () => {
+    const ran = spawnSync(program, args, { env, encoding: "utf8", timeout: 5_000 });
+    said = ran.stderr;
+    return ran.status === 0 && !said.includes("refused") ? true : undefined;
+  }, READY_MS_MAX);
+  if (up === undefined) throw new Error(`${program} was not answered: ${said}`);
+}

@@ -1,0 +1,4 @@
+import { testSuite } from "../suite-test.ts";
+import { runDatabases } from "./suite.ts";
+
+testSuite("databases", runDatabases);
