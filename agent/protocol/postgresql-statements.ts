@@ -6,8 +6,8 @@
 
 import type { SqlStatement } from "./sql-template.ts";
 
-export const STATEMENTS_MAX = 1024;
-export const PORTALS_MAX = 256;
+const STATEMENTS_MAX = 1024;
+const PORTALS_MAX = 256;
 
 /** What a portal runs: a statement, or the name of one that was not seen. */
 export interface Bound {

@@ -30,7 +30,7 @@ import type { SqlStatement } from "./sql-template.ts";
 /** What one connection may have under way; what is later is counted and left out. */
 export const WAITING_MAX = 4096;
 /** A statement without a result is given up after this much silence. */
-export const ANSWER_WAIT_NS_MAX = 6 * 3600e9;
+const ANSWER_WAIT_NS_MAX = 6 * 3600e9;
 /** After this much silence nothing is owed. */
 const SETTLED_QUIET_NS = 20e6;
 /** Longest SQL that is read. */

@@ -10,9 +10,10 @@
 
 import type { MessageMark, StreamSlice } from "./exchange.ts";
 import { extendMark, markAt } from "./message-mark.ts";
+import { RespNumber } from "./resp-number.ts";
 
 /** Aggregates inside each other; a reply that goes deeper loses framing. */
-export const DEPTH_MAX = 128;
+const DEPTH_MAX = 128;
 /** Bytes kept of a first element or of the line of a simple reply. */
 const WORD_BYTES_MAX = 64;
 /** Longest number in a header; longer ones are no RESP. */
@@ -89,10 +90,7 @@ export class ReplyReader {
   #hasWord = false;
   /** Element under way. */
   #type = 0;
-  #number = 0;
-  #digits = 0;
-  #isNegative = false;
-  #isStreamed = false;
+  readonly #number = new RespNumber();
   #remaining = 0;
   #lineBytes = 0;
   /** A streamed string is under way: chunks follow until an empty one. */
@@ -215,43 +213,26 @@ export class ReplyReader {
     this.#wordBytes = 0;
     this.#lineBytes = 0;
     this.#state = kind === KIND_LINE ? STATE_LINE : STATE_NUMBER;
-    this.#number = 0;
-    this.#digits = 0;
-    this.#isNegative = false;
-    this.#isStreamed = false;
+    this.#number.begin();
     this.#extend(slice, 1);
     return at + 1;
   }
 
   /** The length behind a type byte, up to its line end. */
   #stepNumber(slice: StreamSlice, from: number): number {
-    const { bytes } = slice;
-    let at = from;
-    while (at < bytes.length) {
-      const byte = bytes[at] as number;
-      at++;
-      if (byte >= 0x30 && byte <= 0x39) {
-        this.#number = this.#number * 10 + (byte - 0x30);
-        this.#digits++;
-        if (this.#digits > NUMBER_DIGITS_MAX) return -1;
-      } else if (byte === MINUS && this.#digits === 0 && !this.#isNegative) this.#isNegative = true;
-      else if (byte === QUESTION && this.#digits === 0) this.#isStreamed = true;
-      else if (byte === LF) {
-        this.#extend(slice, at - from);
-        return this.#numberRead() ? at : -1;
-      } else if (byte !== CR) return -1;
-    }
+    const at = this.#number.feed(slice.bytes, from);
+    if (at < 0) return -1;
     this.#extend(slice, at - from);
-    return at;
+    return this.#number.isOver && !this.#numberRead() ? -1 : at;
   }
 
   #numberRead(): boolean {
-    if (this.#digits === 0 && !this.#isStreamed) return false;
+    if (this.#number.digits === 0 && !this.#number.isStreamed) return false;
     const isBulk = KINDS[this.#type] === KIND_BULK;
     const isTop = this.#left.length === 0;
     if (isTop && this.#type !== ATTRIBUTE && !this.#inChunks)
-      this.#reply.size = this.#isNegative || this.#isStreamed ? -1 : this.#number;
-    if (this.#isNegative) {
+      this.#reply.size = this.#number.isNegative || this.#number.isStreamed ? -1 : this.#number.value;
+    if (this.#number.isNegative) {
       if (isTop) this.#reply.isNull = true;
       this.#elementRead();
       return true;
@@ -261,25 +242,25 @@ export class ReplyReader {
   }
 
   #bulkBegins(): boolean {
-    if (this.#isStreamed) {
+    if (this.#number.isStreamed) {
       if (this.#type === CHUNK) return false;
       this.#inChunks = true;
       this.#state = STATE_TYPE;
       return true;
     }
-    if (this.#type === CHUNK && this.#number === 0) {
+    if (this.#type === CHUNK && this.#number.value === 0) {
       this.#inChunks = false;
       this.#elementRead();
       return true;
     }
-    this.#remaining = this.#number;
-    this.#state = this.#number === 0 ? STATE_BULK_END : STATE_BULK;
+    this.#remaining = this.#number.value;
+    this.#state = this.#number.value === 0 ? STATE_BULK_END : STATE_BULK;
     return true;
   }
 
   #aggregateBegins(): boolean {
     const isAttribute = this.#type === ATTRIBUTE;
-    const count = this.#isStreamed ? STREAMED : this.#number * (this.#type === MAP || isAttribute ? 2 : 1);
+    const count = this.#number.isStreamed ? STREAMED : this.#number.value * (this.#type === MAP || isAttribute ? 2 : 1);
     this.#state = STATE_TYPE;
     if (count === 0) {
       if (!isAttribute) this.#elementRead();
@@ -394,7 +375,7 @@ export function isErrorReply(reply: Reply): boolean {
 }
 
 /** May these bytes begin a reply? Cheap, and wrong now and then, so it is asked only where framing was lost. */
-export function mayBeReply(bytes: Uint8Array): boolean {
+function mayBeReply(bytes: Uint8Array): boolean {
   const kind = KINDS[bytes[0] as number] as number;
   if (kind === KIND_NONE || bytes[0] === CHUNK || bytes[0] === STREAM_END) return false;
   if (kind === KIND_LINE) {

@@ -10,13 +10,14 @@
 import type { MessageMark, StreamSlice } from "./exchange.ts";
 import { extendMark, markAt } from "./message-mark.ts";
 import { mayBeCommand } from "./redis-detect.ts";
+import { RespNumber } from "./resp-number.ts";
 
 /** Words of a command that are kept, its verb among them. */
-export const WORDS_MAX = 24;
+const WORDS_MAX = 24;
 /** Bytes kept of a word. */
-export const WORD_BYTES_MAX = 256;
+const WORD_BYTES_MAX = 256;
 /** Longest inline command; servers refuse longer ones. */
-export const INLINE_BYTES_MAX = 65_536;
+const INLINE_BYTES_MAX = 65_536;
 /** Most arguments that a header may announce before it counts as no command. */
 const COUNT_MAX = 2 ** 31 - 1;
 /** Longest argument that a header may announce. */
@@ -51,7 +52,6 @@ const CR = 0x0d;
 const LF = 0x0a;
 const STAR = 0x2a;
 const DOLLAR = 0x24;
-const MINUS = 0x2d;
 const SPACE = 0x20;
 
 /** The client's direction of one connection. */
@@ -61,9 +61,7 @@ export class RequestReader {
   #state = STATE_START;
   #mark: MessageMark | undefined;
   #command: Command = emptyCommand();
-  #number = 0;
-  #digits = 0;
-  #isNegative = false;
+  readonly #number = new RespNumber();
   /** Arguments that are still to come. */
   #left = 0;
   #remaining = 0;
@@ -169,48 +167,34 @@ export class RequestReader {
 
   #beginNumber(state: number): void {
     this.#state = state;
-    this.#number = 0;
-    this.#digits = 0;
-    this.#isNegative = false;
+    this.#number.begin();
   }
 
   #stepNumber(slice: StreamSlice, from: number): number {
-    const { bytes } = slice;
-    let at = from;
-    while (at < bytes.length) {
-      const byte = bytes[at] as number;
-      at++;
-      if (byte >= 0x30 && byte <= 0x39) {
-        this.#number = this.#number * 10 + (byte - 0x30);
-        this.#digits++;
-        if (this.#number > BULK_BYTES_MAX) return -1;
-      } else if (byte === MINUS && this.#digits === 0) this.#isNegative = true;
-      else if (byte === LF) {
-        this.#extend(slice, at - from);
-        return this.#numberRead() ? at : -1;
-      } else if (byte !== CR) return -1;
-    }
+    const at = this.#number.feed(slice.bytes, from);
+    if (at < 0 || this.#number.value > BULK_BYTES_MAX) return -1;
     this.#extend(slice, at - from);
-    return at;
+    return this.#number.isOver && !this.#numberRead() ? -1 : at;
   }
 
   #numberRead(): boolean {
-    if (this.#digits === 0) return false;
+    const { value, digits, isNegative, isStreamed } = this.#number;
+    if (digits === 0 || isStreamed) return false;
     if (this.#state === STATE_COUNT) {
-      if (this.#number > COUNT_MAX) return false;
+      if (value > COUNT_MAX) return false;
       // An empty command is passed over by servers, without an answer.
-      if (this.#isNegative || this.#number === 0) this.#reset();
+      if (isNegative || value === 0) this.#reset();
       else {
-        this.#left = this.#number;
-        this.#command.count = this.#number;
+        this.#left = value;
+        this.#command.count = value;
         this.#state = STATE_DOLLAR;
       }
       return true;
     }
-    if (this.#isNegative) return false;
-    this.#remaining = this.#number;
+    if (isNegative) return false;
+    this.#remaining = value;
     this.#wordBytes = 0;
-    if (this.#number === 0) this.#bulkRead();
+    if (value === 0) this.#bulkRead();
     else this.#state = STATE_BULK;
     return true;
   }

@@ -20,7 +20,7 @@ import { type Command, type RequestOwner, RequestReader } from "./redis-request.
 /** Commands of one connection that may wait for their replies; later ones are counted and left out. */
 export const WAITING_MAX = 8192;
 /** A command without a reply is given up after this much silence, unless it is one that may wait longer. */
-export const ANSWER_WAIT_NS_MAX = 600e9;
+const ANSWER_WAIT_NS_MAX = 600e9;
 /** After this much silence no reply is owed. */
 const SETTLED_QUIET_NS = 20e6;
 

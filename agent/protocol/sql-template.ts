@@ -13,7 +13,7 @@ import { SqlSummary } from "./sql-summary.ts";
 import { parseTraceparent } from "./trace-context.ts";
 
 /** Longest template, in UTF-16 code units; what exceeds it is cut off. */
-export const TEMPLATE_CHARS_MAX = 4096;
+const TEMPLATE_CHARS_MAX = 4096;
 
 /** A statement, or several sent as one text. */
 export interface SqlStatement {
