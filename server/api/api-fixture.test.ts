@@ -282,6 +282,7 @@ export function listReader(batches: () => SpanBatch[]): StoreReader {
       seriesByMetric: [{ name: "up", count: limit }],
       valuesByLabel: [{ name: "job", count: 6 }],
       bytesByLabel: [{ name: "job", count: 7 }],
+      blocks: [],
       seriesByPair: [{ name: "job=a", count: 8 }],
     }),
     metadata: () => [{ name: "up", type: "gauge", help: "Is it up?", unit: "" }],

@@ -3,7 +3,7 @@
  */
 
 import { type FeatureList, promqlFeatureList } from "../query/promql/feature-list.ts";
-import type { NamedCount } from "../store/reader.ts";
+import type { BlockStatus, NamedCount } from "../store/reader.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { parseIntGo } from "./go-values.ts";
 import type { AddRoute, PrometheusAnswer, PrometheusRequest } from "./prometheus-answer.ts";
@@ -26,7 +26,7 @@ export function addPrometheusStatusRoutes(add: AddRoute, deps: ApiDeps): void {
   add("status/flags", GET, () => ({ data: prometheus.flags }));
   add("status/config", GET, () => ({ data: { yaml: prometheus.configYaml() } }));
   add("status/tsdb", GET, (request) => answerTsdb(deps, request));
-  add("status/tsdb/blocks", GET, () => ({ data: { blocks: [] } }));
+  add("status/tsdb/blocks", GET, () => ({ data: { blocks: deps.reader.metricStatus(1).blocks.map(blockMeta) } }));
   add("status/walreplay", GET, () => ({ data: { min: 0, max: 0, current: 0 } }));
   add("features", GET, () => ({ data: featureList(deps) }));
   add("notifications", GET, () => ({ data: [] }));
@@ -115,6 +115,26 @@ function answerTsdb(deps: ApiDeps, { form }: PrometheusRequest): PrometheusAnswe
       seriesCountByLabelValuePair: namedCounts(status.seriesByPair),
     },
   };
+}
+
+/** A block as Prometheus' `meta.json` tells it; its id is the number in the form of a ULID. Chunks are not counted. */
+function blockMeta({ number, bytes, minMs, maxMs, series, samples, joinedFrom }: BlockStatus): object {
+  return {
+    ulid: ulidOf(number),
+    minTime: minMs,
+    // Prometheus' blocks end before this time.
+    maxTime: maxMs + 1,
+    stats: { numSamples: samples, numSeries: series, numBytes: bytes },
+    compaction: {
+      level: joinedFrom.length === 0 ? 1 : 2,
+      sources: (joinedFrom.length === 0 ? [number] : joinedFrom).map(ulidOf),
+    },
+    version: 1,
+  };
+}
+
+function ulidOf(number: number): string {
+  return String(number).padStart(26, "0");
 }
 
 function namedCounts(counts: readonly NamedCount[]): object[] {

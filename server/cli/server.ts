@@ -93,6 +93,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       directory: data.directory,
       clock,
       retentionMs: settings.retentionMs,
+      blockBytesMax: settings.retentionBytesMax,
       memoryLimitBytes: shares.duckdbBytes,
       answerBytesMax: shares.answerBytes,
       waitingBytesMax: shares.pendingBytes,

@@ -38,6 +38,8 @@ export interface Settings {
   readonly enableFeatures: readonly string[];
   readonly redaction: "on" | "off";
   readonly retentionMs: number;
+  /** Bytes of all metric blocks; undefined where age alone decides. */
+  readonly retentionBytesMax: number | undefined;
   readonly memoryBytesMax: number;
   readonly querySamplesMax: number;
   readonly queryTimeoutMs: number;
@@ -93,6 +95,12 @@ export const SETTINGS: readonly SettingEntry[] = [
     help: "auto, off, socket, packet or replay:FILE",
   },
   { flag: "--retention", takes: "AGE", fallback: "15d", help: "how long spans and metrics are kept" },
+  {
+    flag: "--retention-size",
+    takes: "BYTES",
+    fallback: "none",
+    help: "size of all metric blocks; beyond it the oldest go",
+  },
   { flag: "--redaction", takes: "on|off", fallback: "on", help: "off keeps query values and secrets in paths" },
   {
     flag: "--durability",
@@ -184,6 +192,7 @@ export function readSettings(
     enableFeatures: words(text("--enable-feature")),
     redaction: oneOf("--redaction", text("--redaction"), ["on", "off"]),
     retentionMs: readDurationMs("--retention", text("--retention")),
+    retentionBytesMax: readBytesOrNone("--retention-size", text("--retention-size")),
     memoryBytesMax: text("--memory") === "auto" ? defaults.memoryBytesMax : readMemory(text("--memory")),
     querySamplesMax: parseCount("--query-samples-max", text("--query-samples-max")),
     queryTimeoutMs: readDurationMs("--query-timeout", text("--query-timeout")),
@@ -280,6 +289,10 @@ function oneOf<const T extends string>(flag: string, value: string, allowed: rea
   if (found === undefined)
     throw new ThalwegError("flag_invalid", { flag, value, why: `it takes ${allowed.join(", ")}` });
   return found;
+}
+
+function readBytesOrNone(flag: string, value: string): number | undefined {
+  return value === "none" ? undefined : parseBytes(flag, value);
 }
 
 function readMemory(value: string): number {

@@ -313,6 +313,26 @@ test("memory that is full of series refuses writes until it is not", async (t) =
   await metrics.close();
 });
 
+test("beyond the size of all blocks the oldest go by themselves, the newest stays", async (t) => {
+  const directory = await metricDirectory(t);
+  const metrics = await openMetrics(directory, { retentionMs: 1e12, blockBytesMax: 1 });
+  for (let i = 0; i < 3; i++) {
+    await metrics.appendSeries([seriesOf(M, [[START_MS + i, i]])]);
+    await metrics.sealAll();
+  }
+  assert.deepEqual(
+    metrics.status(1).blocks.map(({ minMs, samples }) => [minMs - START_MS, samples]),
+    [
+      [0, 1],
+      [1, 1],
+      [2, 1],
+    ],
+  );
+  assert.equal(await metrics.enforceRetention(), 2);
+  assert.equal(await valuesOf(metrics), `${START_MS + 2}:2`);
+  await metrics.close();
+});
+
 test("retention counts from the newest block: 1970 stays until there is something newer, then goes a day a call", async (t) => {
   const clock = new TestClock();
   const day = 24 * HOUR_MS;

@@ -48,6 +48,8 @@ export interface MetricStoreOptions {
   readonly clock: Clock;
   /** Blocks whose newest sample is this much older than the newest of all go. */
   readonly retentionMs: number;
+  /** Bytes of all blocks; beyond it the oldest go. Age alone decides unless given. */
+  readonly blockBytesMax?: number | undefined;
   readonly segmentBytesMax?: number;
   readonly seriesMax?: number;
   /** `always` unless given. */
@@ -196,14 +198,14 @@ export class MetricStore {
 
   /**
    * Deletes blocks past retention, counted from the newest block's newest sample, and at most a day of samples a call, so
-   * that a clock which jumped costs no more than that.
+   * that a clock which jumped costs no more than that; and the oldest ones, never the newest, while all are too large.
    *
    * @returns How many were deleted.
    */
   enforceRetention(): Promise<number> {
     return this.#afterOthers(async () => {
       let dropped = 0;
-      for (const block of this.#blocksPastRetention()) {
+      for (const block of new Set([...this.#blocksPastRetention(), ...this.#blocksOverSize()])) {
         await this.#parts.blocks.drop(block);
         await this.#parts.head.exclusively(async () => this.#parts.table.leave(block.refs));
         dropped++;
@@ -220,6 +222,19 @@ export class MetricStore {
     const newestMs = Math.min(nowMs, byAge[byAge.length - 1]?.foot.maxMs ?? nowMs);
     const lastMs = Math.min(newestMs - retentionMs, (byAge[0]?.foot.maxMs ?? 0) + DAY_MS);
     return byAge.filter(({ foot }) => foot.maxMs <= lastMs);
+  }
+
+  #blocksOverSize(): Block[] {
+    const { blockBytesMax = Number.POSITIVE_INFINITY } = this.#options;
+    const byAge = [...this.#parts.blocks.all].sort((a, b) => a.foot.maxMs - b.foot.maxMs);
+    let bytes = byAge.reduce((sum, { fileBytes }) => sum + fileBytes, 0);
+    const over: Block[] = [];
+    for (const block of byAge.slice(0, -1)) {
+      if (bytes <= blockBytesMax) break;
+      bytes -= block.fileBytes;
+      over.push(block);
+    }
+    return over;
   }
 
   /** Joins small blocks until there are few. */
@@ -254,6 +269,10 @@ export class MetricStore {
       minMs: Number.isFinite(minMs) ? minMs : undefined,
       maxMs: Number.isFinite(head.newestMs) ? head.newestMs : undefined,
       ...censusOf(table.index, limit),
+      blocks: blocks.all.map(({ number, fileBytes, foot }) => {
+        const { minMs: from, maxMs: to, series, samples, replaces } = foot;
+        return { number, bytes: fileBytes, minMs: from, maxMs: to, series, samples, joinedFrom: replaces };
+      }),
     };
   }
 
@@ -277,9 +296,18 @@ export class MetricStore {
     await this.#parts.head.close();
   }
 
+  #retainInBackground(): void {
+    this.enforceRetention().catch((error: unknown) => {
+      process.emitWarning(`blocks of samples could not be deleted: ${String(error)}`);
+    });
+  }
+
   #inBackground(seal: Promise<void>): Promise<void> {
     seal.then(
-      () => this.#joinBlocks(),
+      () => {
+        this.#joinBlocks();
+        if (this.#blocksOverSize().length > 0) this.#retainInBackground();
+      },
       (error: unknown) => {
         this.#reliefFailedMs = this.#options.clock.monotonicMs();
         process.emitWarning(`samples could not be moved from memory to a block: ${String(error)}`);

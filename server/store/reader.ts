@@ -70,6 +70,21 @@ export interface MetricStatus {
   readonly bytesByLabel: readonly NamedCount[];
   /** Names are `name=value`. */
   readonly seriesByPair: readonly NamedCount[];
+  /** Block files, oldest first. */
+  readonly blocks: readonly BlockStatus[];
+}
+
+/** One block file of samples. */
+export interface BlockStatus {
+  readonly number: number;
+  readonly bytes: number;
+  /** Oldest and newest sample, Unix milliseconds. */
+  readonly minMs: number;
+  readonly maxMs: number;
+  readonly series: number;
+  readonly samples: number;
+  /** Numbers of the blocks that it was joined from; empty where it came from memory. */
+  readonly joinedFrom: readonly number[];
 }
 
 /** Series that satisfy all matchers and have at least one sample in `[minMs, maxMs]`. */

@@ -33,6 +33,8 @@ export interface StoreOptions {
   readonly clock: Clock;
   /** Day files older than this are deleted whole; samples too. */
   readonly retentionMs: number;
+  /** Bytes of all metric blocks; beyond it the oldest go. Age alone decides unless given. */
+  readonly blockBytesMax?: number | undefined;
   /** What DuckDB may use for all its work; user queries fail beyond it. */
   readonly memoryLimitBytes: number;
   /** Memory that the rows of one SQL answer may take; two may be made at a time. */
@@ -148,6 +150,7 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
       directory: options.directory,
       clock: options.clock,
       retentionMs: options.retentionMs,
+      blockBytesMax: options.blockBytesMax,
       durability: options.durability ?? "always",
       outOfOrderWindowMs: options.outOfOrderWindowMs ?? 0,
       ...(options.headBytesMax === undefined ? {} : { memoryBytesMax: options.headBytesMax }),
