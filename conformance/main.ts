@@ -36,6 +36,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   "promql-parser": async () => (await import("./promql-parser/suite.ts")).runPromqlParser,
   "promql-fuzz": async () => (await import("./promql-fuzz/suite.ts")).runPromqlFuzz,
   "prometheus-remote": async () => (await import("./prometheus-remote/suite.ts")).runPrometheusRemote,
+  "line-senders": async () => (await import("./line-senders/suite.ts")).runLineSenders,
   scrape: async () => (await import("./scrape/suite.ts")).runScrape,
   "query-limits": async () => (await import("./query-limits/suite.ts")).runQueryLimits,
   twins: async () => (await import("./twins/suite.ts")).runTwins,
@@ -57,6 +58,7 @@ const WITHOUT_FILES = new Set([
   "promql-fuzz",
   "prometheus-remote",
   "scrape",
+  "line-senders",
   "promql-parser-fuzz",
   "query-limits",
 ]);

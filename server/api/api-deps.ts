@@ -4,7 +4,7 @@
 
 import type { LogsOutcome, ReceivedLogs } from "../ingest/accept-logs.ts";
 import type { MetricsOutcome, ReceivedMetrics } from "../ingest/accept-metrics.ts";
-import type { SeriesOutcome } from "../ingest/accept-series.ts";
+import type { SeriesOutcome, SeriesTransport } from "../ingest/accept-series.ts";
 import type { DecodeOutcomes, OtlpEncoding, OtlpSignal } from "../ingest/decode-request.ts";
 import type { Clock } from "../model/clock.ts";
 import type { Labels } from "../model/series.ts";
@@ -134,7 +134,7 @@ export interface ApiDeps {
   /** As `acceptSpans`. */
   acceptMetrics(received: ReceivedMetrics): Promise<MetricsOutcome>;
   /** Counts, checks and stores what remote write brought; resolves once it is durable. May reject: then nothing was kept. */
-  acceptSeries(write: RemoteWrite): Promise<SeriesOutcome>;
+  acceptSeries(write: RemoteWrite, transport?: SeriesTransport): Promise<SeriesOutcome>;
   readonly reader: StoreReader;
   /** What remote read may answer with. */
   readonly remoteRead: RemoteReadLimits;

@@ -13,6 +13,7 @@ import type { ApiDeps, ListenAddress } from "./api-deps.ts";
 import { acceptsGzip, addAssetRoutes } from "./asset-routes.ts";
 import { ByteBudget } from "./byte-budget.ts";
 import { addFederateRoute } from "./federate.ts";
+import { addInfluxRoutes } from "./influx-write.ts";
 import { LiveFeed } from "./live-feed.ts";
 import { startOtlpGrpc } from "./otlp-grpc.ts";
 import { addOtlpRoutes, isOtlpRoute, sendOtlpError } from "./otlp-http.ts";
@@ -75,6 +76,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   addOtlpRoutes(http, { deps, limits, cors });
   addPrometheusRoutes(http, deps, limits, cors);
   addRemoteWriteRoute(http, deps, limits);
+  addInfluxRoutes(http, deps, limits);
   addRemoteReadRoute(http, deps, limits);
   addSqlRoutes(http, deps, limits);
   addTraceRoutes(http, deps);

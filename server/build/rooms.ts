@@ -85,6 +85,7 @@ export const ROOMS: readonly Room[] = [
     mayImport: ["grammar", "server/query", ...STORE_DOORS],
     packages: ["yaml"],
   },
+  { folder: "server/statsd", mayImport: ["server/wire"] },
   {
     folder: "server/scrape",
     mayImport: ["grammar", "server/query", "server/rules", "server/wire", "server/platform"],

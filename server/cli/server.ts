@@ -36,6 +36,7 @@ import { prometheusDeps, promqlSettings } from "./prometheus-deps.ts";
 import { startPromql } from "./start-promql.ts";
 import { prepareRules } from "./start-rules.ts";
 import { prepareScrapes, type RunningScrapes } from "./start-scrape.ts";
+import { startStatsd } from "./start-statsd.ts";
 import { chooseDataDirectory, type FileOwner, giveTree } from "./surroundings.ts";
 import { productVersion } from "./version.ts";
 
@@ -190,7 +191,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     };
     await rules.start(`http://${addresses.http}`);
     await scrapes.start();
-    writeAddresses(data.directory, addresses, undo);
+    const statsd = await startStatsd({ settings, store, clock, telemetry, log });
+    undo.push(() => statsd.stop());
+    writeAddresses(data.directory, { ...addresses, statsd: statsd.address }, undo);
     if (options.owner !== undefined) giveTree(data.directory, options.owner);
     return {
       settings,
@@ -248,7 +251,7 @@ function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
     },
     acceptLogs: (received) => acceptLogs({ writer: logs, telemetry }, received),
     acceptMetrics: (received) => acceptMetrics({ writer: store.writer, telemetry, clock }, received),
-    acceptSeries: (write) => acceptSeries({ writer: store.writer, telemetry, clock }, write),
+    acceptSeries: (write, transport) => acceptSeries({ writer: store.writer, telemetry, clock }, write, transport),
     reader: store.reader,
     remoteRead: { samplesMax: prometheus.promql.samplesMax, externalLabels: settings.externalLabels },
     promql,
@@ -359,9 +362,13 @@ function agentMode(mode: CaptureMode): AgentMode {
 }
 
 /** Tells other commands of this clone where the server is, while it runs. */
-function writeAddresses(directory: string, addresses: RunningServer["addresses"], undo: (() => void)[]): void {
+function writeAddresses(
+  directory: string,
+  { http, otlpGrpc, otlpHttp, statsd }: RunningServer["addresses"] & { readonly statsd: string | undefined },
+  undo: (() => void)[],
+): void {
   const file = join(directory, "addresses.json");
-  const text = JSON.stringify({ http: addresses.http, otlp_grpc: addresses.otlpGrpc, otlp_http: addresses.otlpHttp });
+  const text = JSON.stringify({ http, otlp_grpc: otlpGrpc, otlp_http: otlpHttp, statsd });
   // Whoever waits for the file must not find half of it.
   const fresh = `${file}.new`;
   writeFileSync(fresh, `${text}\n`, { mode: 0o600 });

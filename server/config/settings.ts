@@ -26,6 +26,8 @@ export interface Settings {
   readonly listen: Address;
   readonly otlpGrpc: Address;
   readonly otlpHttp: Address;
+  /** Where StatsD's datagrams are taken; undefined where they are not. */
+  readonly statsd: Address | undefined;
   readonly capture: CaptureMode;
   readonly allowRemote: boolean;
   /** Lower-case names beside its addresses under which the server may be asked. */
@@ -88,6 +90,7 @@ export const SETTINGS: readonly SettingEntry[] = [
   { flag: "--listen", takes: "HOST:PORT", fallback: "127.0.0.1:8425", help: "page, Prometheus API, SQL, traces" },
   { flag: "--otlp-grpc", takes: "HOST:PORT", fallback: "127.0.0.1:4317", help: "OTLP over gRPC" },
   { flag: "--otlp-http", takes: "HOST:PORT", fallback: "127.0.0.1:4318", help: "OTLP over HTTP" },
+  { flag: "--statsd", takes: "HOST:PORT", fallback: "", help: "take StatsD's datagrams there, such as 127.0.0.1:8125" },
   {
     flag: "--capture",
     takes: "MODE",
@@ -184,6 +187,7 @@ export function readSettings(
     listen: parseAddress("--listen", text("--listen")),
     otlpGrpc: parseAddress("--otlp-grpc", text("--otlp-grpc")),
     otlpHttp: parseAddress("--otlp-http", text("--otlp-http")),
+    statsd: text("--statsd") === "" ? undefined : parseAddress("--statsd", text("--statsd")),
     capture: parseCapture(text("--capture")),
     allowRemote: oneOf("--allow-remote", text("--allow-remote") || "false", ["true", "false"]) === "true",
     durability: oneOf("--durability", text("--durability"), ["always", "interval"]),
@@ -215,6 +219,7 @@ export function readSettings(
     ["--listen", settings.listen],
     ["--otlp-grpc", settings.otlpGrpc],
     ["--otlp-http", settings.otlpHttp],
+    ["--statsd", settings.statsd ?? settings.listen],
   ] as const) {
     if (!settings.allowRemote && !isLoopback(address.host)) {
       throw new ThalwegError("address_not_loopback", { flag, address: `${address.host}:${address.port}` });

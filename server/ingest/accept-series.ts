@@ -32,7 +32,7 @@ const NOTHING: AppendOutcome = {
 };
 
 /** How series came; the `transport` label. */
-export type SeriesTransport = "remote_write" | "grpc" | "http" | "scrape";
+export type SeriesTransport = "remote_write" | "grpc" | "http" | "scrape" | "influx" | "statsd";
 
 /** What accepting series needs. */
 export interface AcceptSeriesDeps {
@@ -129,9 +129,9 @@ class Ledger {
     this.#telemetry.count("thalweg_ingest_rejected_total", { signal: "exemplars", reason }, count);
   }
 
-  /** Nothing was kept. Senders try again; a target is not asked for the same time again. */
+  /** Nothing was kept. Senders try again, but targets and StatsD do not tell the same twice. */
   refuseAll(transport: SeriesTransport): void {
-    if (transport === "scrape") {
+    if (transport === "scrape" || transport === "statsd") {
       const lost = (signal: "metrics" | "exemplars", count: number) =>
         this.#telemetry.count("thalweg_ingest_lost_total", { signal, reason: "store_unavailable" }, count);
       lost("metrics", this.#samples);

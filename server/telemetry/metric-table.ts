@@ -15,7 +15,7 @@ export interface MetricDefinition {
 
 /** `metrics` counts samples and histograms that other programs wrote; their exemplars count apart. */
 const SIGNALS = ["traces", "metrics", "exemplars", "logs"] as const;
-const TRANSPORTS = ["grpc", "http", "remote_write", "scrape", "capture", "replay"] as const;
+const TRANSPORTS = ["grpc", "http", "remote_write", "scrape", "influx", "statsd", "capture", "replay"] as const;
 /** Stands for every value outside a label's list. */
 export const OTHER = "other";
 
@@ -29,6 +29,9 @@ const REJECT_REASONS = [
   "records_max",
   "temporality",
   "temporality_delta",
+  "text_value",
+  "malformed",
+  "lines_max",
   "metric_name",
   "histogram_scale",
   "exemplar_value",
@@ -133,6 +136,11 @@ export const METRICS = {
   thalweg_scrape_targets: gauge("Targets that are scraped."),
   thalweg_scrape_discovery_failures_total: counter("Times targets could not be found or were not valid."),
   thalweg_scrape_reload_successful: gauge("Whether the scrape configuration was loaded when it was last read."),
+  thalweg_statsd_lines_total: counter("Lines of StatsD that came."),
+  thalweg_statsd_rejected_total: counter("Lines and values of StatsD that were not taken.", {
+    reason: ["malformed", "series_max", "members_max", "labels", "type"],
+  }),
+  thalweg_statsd_series: gauge("Metrics of StatsD that are remembered."),
   thalweg_head_series: gauge("Series in the metric head."),
   thalweg_head_memory_bytes: gauge("Bytes of samples in the metric head."),
   thalweg_head_samples_total: counter("Samples appended to the metric head."),

@@ -1,0 +1,95 @@
+/**
+ * InfluxDB's way in, versions 1 and 2, for what Telegraf and others send as line protocol.
+ *
+ * @see https://docs.influxdata.com/influxdb/v2/api/v2/#operation/PostWrite
+ */
+
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { InfluxDecoder, type InfluxPrecision } from "../wire/influx-line.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { type BodyLimits, readBody } from "./request-body.ts";
+
+const PRECISIONS: ReadonlyMap<string, InfluxPrecision> = new Map([
+  ["", "ns"],
+  ["n", "ns"],
+  ["ns", "ns"],
+  ["u", "us"],
+  ["us", "us"],
+  ["µ", "us"],
+  ["ms", "ms"],
+  ["s", "s"],
+  ["m", "m"],
+  ["h", "h"],
+]);
+const RETRY_AFTER_SECONDS = 5;
+/** Told to clients, which choose by it how to speak. */
+const VERSION = "1.8.10";
+
+/** Adds the routes to `app`, whose content-type parser must leave the body unread. */
+export function addInfluxRoutes(app: FastifyInstance, deps: ApiDeps, limits: BodyLimits): void {
+  const decoder = new InfluxDecoder();
+  for (const path of ["/write", "/api/v2/write"]) {
+    app.post(path, async (request, reply) => answerWrite(deps, { request, reply, limits, decoder }));
+  }
+  const ping = async (_request: FastifyRequest, reply: FastifyReply) =>
+    reply.code(204).header("x-influxdb-version", VERSION).header("x-influxdb-build", "Thalweg").send();
+  app.get("/ping", ping);
+  // Telegraf makes its database at its start: there is one, whatever it is called.
+  app.post("/query", async (request, reply) => {
+    const body = await readBody(request.raw, limits);
+    if (body.kind === "refused") return tell(reply, body.status, body.reason);
+    const form = new URLSearchParams(body.bytes.toString());
+    body.release();
+    const query = new URL(request.url, "http://localhost").searchParams.get("q") ?? form.get("q") ?? "";
+    if (/^\s*create\s+database\s/i.test(query)) return { results: [{ statement_id: 0 }] };
+    return tell(reply, 400, "InfluxQL is not answered here: ask in PromQL at /api/v1/query or in SQL at /api/v1/sql");
+  });
+}
+
+interface Write {
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+  readonly limits: BodyLimits;
+  readonly decoder: InfluxDecoder;
+}
+
+async function answerWrite(deps: ApiDeps, { request, reply, limits, decoder }: Write): Promise<FastifyReply> {
+  const asked = new URL(request.url, "http://localhost").searchParams.get("precision") ?? "";
+  const precision = PRECISIONS.get(asked);
+  if (precision === undefined) {
+    return tell(reply, 400, `precision "${asked.slice(0, 20)}" is not one of ns, us, ms, s, m, h`);
+  }
+  const body = await readBody(request.raw, limits);
+  if (body.kind === "refused") {
+    if (body.status === 503) reply.header("retry-after", String(RETRY_AFTER_SECONDS));
+    return tell(reply, body.status, body.reason);
+  }
+  try {
+    const write = decoder.decode(body.bytes.toString(), precision, deps.clock.nowMs());
+    const outcome = await deps.acceptSeries(write, "influx");
+    if (outcome.kind === "refused") {
+      return tell(reply.header("retry-after", String(outcome.retryAfterSeconds)), 503, outcome.reason);
+    }
+    if (outcome.faults.length === 0) return reply.code(204).send();
+    return tell(reply, 400, `partial write: ${outcome.faults.join("; ")}`);
+  } catch (error) {
+    deps.log.error({ err: error }, "points could not be stored");
+    const again = reply.header("retry-after", String(RETRY_AFTER_SECONDS));
+    return tell(again, 503, "The points could not be stored. Send them again.");
+  } finally {
+    body.release();
+  }
+}
+
+/** An error in the forms of both versions. */
+function tell(reply: FastifyReply, status: number, message: string): FastifyReply {
+  const code = status === 413 ? "request too large" : status === 503 ? "unavailable" : "invalid";
+  return reply
+    .code(status)
+    .header("x-influxdb-error", message.replace(/[^\x20-\x7e]/g, " ").slice(0, 500))
+    .send({
+      code,
+      message,
+      error: message,
+    });
+}

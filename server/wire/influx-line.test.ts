@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { InfluxDecoder, type InfluxPrecision } from "./influx-line.ts";
+
+const NOW_MS = 1_700_000_000_000;
+
+function decoded(text: string, precision: InfluxPrecision = "ns") {
+  const { series, received, rejected, faults } = new InfluxDecoder().decode(text, precision, NOW_MS);
+  return {
+    series: series.map(({ labels, timestampsMs, values }) => {
+      return `${labels.map(([name, value]) => `${name}=${value}`).join(",")} ${values[0]} ${timestampsMs[0]}`;
+    }),
+    received: received.samples,
+    rejected: Object.fromEntries(rejected),
+    faults,
+  };
+}
+
+test("fields become series, tags labels, times milliseconds", () => {
+  const { series, rejected, received, faults } = decoded(
+    [
+      "# a comment",
+      "cpu,cpu=cpu0,host=a.b usage_idle=98.5,usage_user=1i 1700000000123456789",
+      'weather,location=us\\ west,a\\,b=c\\=d temperature=82,on=t,off=F,text="a, \\"b\\" c=1" 1700000000000000000',
+      "mem value=5u",
+      "dis.k-io,1st=x read-bytes=-1.5e3 0",
+      "",
+    ].join("\n"),
+  );
+  assert.deepEqual(series, [
+    "__name__=cpu_usage_idle,cpu=cpu0,host=a.b 98.5 1700000000123",
+    "__name__=cpu_usage_user,cpu=cpu0,host=a.b 1 1700000000123",
+    "__name__=weather_temperature,a_b=c=d,location=us west 82 1700000000000",
+    "__name__=weather_on,a_b=c=d,location=us west 1 1700000000000",
+    "__name__=weather_off,a_b=c=d,location=us west 0 1700000000000",
+    `__name__=mem 5 ${NOW_MS}`,
+    "_1st=x,__name__=dis_k_io_read_bytes -1500 0",
+  ]);
+  assert.deepEqual([received, rejected, faults], [8, { text_value: 1 }, []]);
+});
+
+test("times in other units, texts over several lines", () => {
+  assert.deepEqual(decoded("a value=1 1700000000", "s").series, ["__name__=a 1 1700000000000"]);
+  assert.deepEqual(decoded("a value=1 28333333", "m").series, ["__name__=a 1 1699999980000"]);
+  assert.deepEqual(decoded("a value=1 1500", "us").series, ["__name__=a 1 1"]);
+  const { series, rejected } = decoded('a text="x\ny 1",value=2 5000000\nb value=3 5000000');
+  assert.deepEqual(series, ["__name__=a 2 5", "__name__=b 3 5"]);
+  assert.deepEqual(rejected, { text_value: 1 });
+});
+
+test("a wrong line is told and left out, those beside it stand", () => {
+  const wrong = [
+    "a",
+    ",tag=b value=1",
+    "a,tag= value=1",
+    "a,=b value=1",
+    "a value=",
+    "a =1",
+    "a value=1.5i",
+    "a value=x",
+    "a value=1 12x",
+    'a value="open',
+    "a value=1e999",
+  ];
+  for (const line of wrong) {
+    const { series, received, rejected, faults } = decoded(`before value=1 1\n${line}\nafter value=2 1`);
+    assert.deepEqual(series, ["__name__=before 1 0", "__name__=after 2 0"], line);
+    assert.deepEqual([received, rejected], [3, { malformed: 1 }], line);
+    assert.match(faults[0] ?? "", /^unable to parse/, line);
+  }
+});
+
+test("random lines never throw, and are counted whole", () => {
+  let seed = 7;
+  const random = (below: number) => {
+    seed = (seed * 1103515245 + 12345) % 2 ** 31;
+    return Math.floor((seed / 2 ** 31) * below);
+  };
+  const letters = ['"', "\\", ",", "=", " ", "\n", "a", "1", "i", "t", "#", "é", "\r", "-", "."];
+  const decoder = new InfluxDecoder();
+  for (let round = 0; round < 30_000; round++) {
+    const text = Array.from({ length: random(30) }, () => letters[random(letters.length)]).join("");
+    const { series, received, rejected } = decoder.decode(text, "ns", NOW_MS);
+    const left = [...rejected.values()].reduce((sum, count) => sum + count, 0);
+    assert.equal(received.samples, series.length + left, JSON.stringify(text));
+  }
+});
