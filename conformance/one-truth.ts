@@ -29,7 +29,12 @@ async function differences(program: Program, withOrphans: boolean): Promise<stri
   const inEdges = await requestsInPromql(program);
   if (withOrphans) await addUnpaired(program, inEdges);
   const faults = [
-    ...compare("calls", await callsInSql(program), await callsInPromql(program)),
+    ...compare("calls", await callsInSql(program), await callsInPromql(program, "traces_spanmetrics_calls_total")),
+    ...compare(
+      "native histogram",
+      await callsInSql(program),
+      await callsInPromql(program, "histogram_count(traces_spanmetrics_latency)"),
+    ),
     ...compare("requests into", await servedInSql(program), await requestsInSql(program)),
     ...compare("requests (PromQL) into", await servedInSql(program), inEdges),
     ...(await ledger(program)),
@@ -55,8 +60,8 @@ async function callsInSql(program: Program): Promise<Map<string, number>> {
   );
 }
 
-async function callsInPromql(program: Program): Promise<Map<string, number>> {
-  const samples = await program.promql("traces_spanmetrics_calls_total");
+async function callsInPromql(program: Program, query: string): Promise<Map<string, number>> {
+  const samples = await program.promql(query);
   return new Map(
     samples.map(({ metric, value }) => [
       `${metric["service"] ?? ""}|${metric["span_name"] ?? ""}|${word(metric["span_kind"], "SPAN_KIND_")}|${word(metric["status_code"], "STATUS_CODE_")}`,

@@ -1,5 +1,6 @@
 /**
- * kill −9 during load: every acknowledged span is there after the next start, once, and everything derived agrees.
+ * kill −9 during load: every acknowledged span is there after the next start, once, and everything derived agrees, also
+ * of calls whose two sides come far apart.
  */
 
 import { existsSync } from "node:fs";
@@ -8,6 +9,7 @@ import { oracleEncode } from "../../server/wire/trace-oracle.ts";
 import { oneTruthFault } from "../one-truth.ts";
 import { Program, sleep } from "../program.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
+import { checkLateSides } from "./late-sides.ts";
 
 const ROUNDS = 4;
 const SENDERS = 4;
@@ -53,6 +55,7 @@ export async function runCrash(): Promise<SuiteOutcome> {
   } finally {
     await program.discard();
   }
+  await checkLateSides(report);
   return report.outcome;
 }
 
