@@ -67,8 +67,14 @@ function programOf(program: string | undefined, kind: string): string {
   return program;
 }
 
-async function startThalweg(kind: ServerKind, directory: string, durability: string): Promise<MetricServer> {
-  const server = await startServer(directory, ["--durability", durability]);
+/** Starts this program over a directory, which may hold what was stored before. */
+export async function startThalweg(
+  kind: ServerKind,
+  directory: string,
+  durability: string,
+  flags: readonly string[] = [],
+): Promise<MetricServer> {
+  const server = await startServer(directory, ["--durability", durability, ...flags]);
   return {
     kind,
     version: "",
