@@ -59,6 +59,12 @@ export class BodyCollector {
     return undefined;
   }
 
+  /** Lets go of what came: the body is refused. */
+  drop(): void {
+    this.#chunks = [];
+    this.#buffer = undefined;
+  }
+
   /** Hands out the body and lets go of it. Above 16 KiB nothing else shares its memory. */
   take(): Buffer {
     const chunks = this.#chunks;

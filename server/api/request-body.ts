@@ -92,7 +92,7 @@ function collect(request: IncomingMessage, limits: BodyLimits, room: BodyRoom): 
       isOpen = false;
       request.off("data", onData);
       room.release();
-      collector.take();
+      collector.drop();
       resolve(
         refused(limits, fault, fault === "cut_short" ? "the body was cut short" : bodyFault(fault, bytesMax, budget)),
       );
