@@ -23,6 +23,8 @@ const WORDS: BodyWords = {
   tooLarge: (_decodedBytes, bytesMax) => `decoded size exceeds the ${bytesMax} bytes limit`,
 };
 const RETRY_AFTER_SECONDS = 5;
+/** How the sentence about the limit of series starts. */
+const SERIES_LIMIT = "the limit of ";
 /** What a sentence of version 2 has after those of version 1. */
 const SERIES_PART = / for series \{.*$/s;
 
@@ -94,11 +96,13 @@ async function accept(deps: ApiDeps, write: RemoteWrite): Promise<SeriesOutcome>
   }
 }
 
-/** Reasons and counts go to the log, not the labels, which are the sender's. */
+/** Reasons and counts go to the log, not the labels, which are the sender's; of a limit also what fills it. */
 function tellLeftOut(deps: ApiDeps, write: RemoteWrite, { faults }: { readonly faults: readonly string[] }): void {
   if (write.rejected.size === 0 && faults.length === 0) return;
+  const limit = faults.find((fault) => fault.startsWith(SERIES_LIMIT))?.replace(SERIES_PART, "");
   const rejected = [...write.rejected].map(([reason, count]) => `${reason}: ${count}`).join(", ");
-  deps.log.warn({ version: write.version, rejected, faults: faults.length }, "a remote write was not stored whole");
+  const told = { version: write.version, rejected, faults: faults.length, ...(limit === undefined ? {} : { limit }) };
+  deps.log.warn(told, "a remote write was not stored whole");
 }
 
 const NOTHING = { samples: 0, histograms: 0, exemplars: 0 };

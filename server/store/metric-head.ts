@@ -28,6 +28,7 @@ import {
 } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
 import { Stage, StagedSamples, type Write } from "./metric-stage.ts";
+import { offenderOf } from "./metric-status.ts";
 import type { Sample } from "./metric-track.ts";
 import { Turns } from "./turns.ts";
 import type { AppendOutcome, SampleRefusal } from "./writer.ts";
@@ -35,6 +36,8 @@ import type { AppendOutcome, SampleRefusal } from "./writer.ts";
 const WAITING_SAMPLES_MAX = 1_000_000;
 /** Writes of so many samples together are not joined by others; those wait for the next group. */
 const GROUP_SAMPLES_MAX = 50_000;
+/** How long it is told who has most of the series before that is looked up again. */
+const OFFENDER_KEPT_MS = 10_000;
 /** The clock is looked at once for so many samples. */
 const CLOCK_EVERY = 256;
 /** Labels and object of an exemplar, and its place in two lists. */
@@ -98,6 +101,8 @@ export class MetricHead {
   #wake: (() => void) | undefined;
   #draining: Promise<void> | undefined;
   #closed = false;
+  #offender = "";
+  #offenderUntilMs = Number.NEGATIVE_INFINITY;
   #samplesAppended = 0;
   /** Bytes of samples in memory. */
   sampleBytes = 0;
@@ -280,12 +285,12 @@ export class MetricHead {
 
   async #writeGroup(writes: readonly Write[]): Promise<AppendOutcome[]> {
     const log = this.#log();
-    const { outOfOrderWindowMs, seriesMax, table } = this.#options;
+    const { outOfOrderWindowMs, table } = this.#options;
     this.#staged.clear();
     const stage = new Stage(
       {
         windowMs: outOfOrderWindowMs,
-        seriesMax,
+        whySeriesMax: () => this.#whySeriesMax(),
         newestMs: this.newestMs,
         seriesOf: (labels) => table.of(labels),
         lastingSeriesOf: (labels) => table.ofLasting(labels),
@@ -311,6 +316,17 @@ export class MetricHead {
     await this.#applyAll(stage, turns);
     this.#options.onGroup();
     return outcomes.map((outcome) => this.#counted(outcome.outcome()));
+  }
+
+  /** Names who has most of the series; looked up again after a while only, since a flood asks for each of its samples. */
+  #whySeriesMax(): string {
+    const { table, seriesMax } = this.#options;
+    const nowMs = performance.now();
+    if (nowMs >= this.#offenderUntilMs) {
+      this.#offender = offenderOf(table.index);
+      this.#offenderUntilMs = nowMs + OFFENDER_KEPT_MS;
+    }
+    return `the limit of ${seriesMax} series is reached; ${this.#offender}`;
   }
 
   #encode({ samples, exemplars }: ToLog, segment: number): Uint8Array {

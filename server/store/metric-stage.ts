@@ -139,7 +139,8 @@ interface Incoming {
 export interface StageRules {
   /** How much older than the newest sample of all a late one may be; 0 takes none. */
   readonly windowMs: number;
-  readonly seriesMax: number;
+  /** Why there is no room for another series. */
+  readonly whySeriesMax: () => string;
   /** Newest sample of all when the group is staged. */
   readonly newestMs: number;
   /** The series with these labels, made where there is none; undefined where there are too many. */
@@ -267,8 +268,7 @@ export class Stage {
     const series = incoming.series ?? this.#rules.seriesOf(labels);
     if (series !== undefined) this.#ordered(series, incoming, outcome);
     else {
-      const why = `the limit of ${this.#rules.seriesMax} series is reached`;
-      outcome.refuse(counted, "series_max", `${why} for series ${labelsText(labels)}`);
+      outcome.refuse(counted, "series_max", `${this.#rules.whySeriesMax()} for series ${labelsText(labels)}`);
     }
     return series;
   }

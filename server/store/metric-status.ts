@@ -42,6 +42,23 @@ export function censusOf(index: LabelIndex, limit: number): LabelCensus {
   };
 }
 
+/** Where most series come from, in words: the metric with the most, and the label with the most values. */
+export function offenderOf(index: LabelIndex): string {
+  let metric: NamedCount | undefined;
+  for (const [name, series] of index.seriesByValue("__name__")) {
+    if (metric === undefined || series.length > metric.count) metric = { name, count: series.length };
+  }
+  let label = "";
+  let values = 0;
+  for (const name of index.names()) {
+    const count = index.valueCount(name);
+    if (name !== "__name__" && count > values) [label, values] = [name, count];
+  }
+  if (metric === undefined) return "none of them has a name";
+  const byMetric = `${metric.count} of them are of the metric ${JSON.stringify(metric.name)}`;
+  return values === 0 ? byMetric : `${byMetric}, the label ${JSON.stringify(label)} has ${values} values`;
+}
+
 /** What a name or value takes in the labels of a series of Prometheus. */
 function textBytes(text: string): number {
   const bytes = Buffer.byteLength(text);
