@@ -11,8 +11,8 @@ const SETTLE_MS_MAX = 25_000;
 /**
  * Waits until everything derived has settled, then compares.
  *
- * @param withOrphans Server spans were sent whose parent was not: by Tempo's rules they stand in no edge, but are counted
- * as unpaired.
+ * @param withOrphans Server spans were sent whose parent was not, or several of one client: by Tempo's rules they stand in
+ * no edge of the series, but are counted as unpaired.
  * @returns Differences, one a line; empty where all agree.
  */
 export async function oneTruthFault(program: Program, { withOrphans = false } = {}): Promise<string> {

@@ -45,7 +45,8 @@ async function runOn(rung: string, report: SuiteReport): Promise<void> {
     }, SETTLE_MS_MAX);
     report.add(`${rung}: ${CALLS} calls seen twice count once`, fault);
     report.add(`${rung}: both sights are stored`, await sightsFault(program, rung));
-    report.add(`${rung}: one truth`, await oneTruthFault(program));
+    // Packets may name another owner of a connection: then one client has two servers, the second unpaired in the series.
+    report.add(`${rung}: one truth`, await oneTruthFault(program, { withOrphans: rung === "packet" }));
     report.add(`${rung}: edges`, await edgesFault(program, rung));
   } finally {
     for (const child of children) child.kill("SIGTERM");
