@@ -2,28 +2,17 @@
  * Whose call is it: parents that were drawn inside of processes against what the services say, for each runtime, pattern
  * and number of requests in flight; and what the last-request rule makes of the same events.
  *
- * Run as `npm run -s bench -- parents [--cell WORD] [--concurrency 1,8,24,64] [--requests N]`, as root. Each cell has
+ * Run as `npm run -s bench -- parents [--cell PATTERN] [--concurrency 1,8,24,64] [--requests N]`, as root. Each cell has
  * processes of its own. Nothing in a URL, header or body names a request. A table follows the figures on standard error.
  */
 
-import { spawnSync } from "node:child_process";
 import { parseArgs } from "node:util";
-import { CELLS, type Cell } from "../conformance/parents/cells.ts";
+import { CELLS } from "../conformance/parents/cells.ts";
 import type { Verdict } from "../conformance/parents/judge.ts";
-import { openWorkshop, runCell, Watcher, type Workshop } from "../conformance/parents/stage.ts";
+import { missingFor, openWorkshop, runCell, Watcher } from "../conformance/parents/stage.ts";
 import { printFigure } from "./figure-kit.ts";
 
 const share = (part: number, whole: number): number => (whole === 0 ? 0 : part / whole);
-
-function missingFor(cell: Cell, workshop: Workshop): string {
-  for (const need of cell.needs) {
-    if (need === "go" || need === "java") {
-      const built = workshop.build(need);
-      if (!built.ok) return built.why;
-    } else if (spawnSync("sh", ["-c", `command -v ${need}`]).status !== 0) return `there is no ${need}`;
-  }
-  return "";
-}
 
 function print(name: string, verdict: Verdict): void {
   const { expected, drawn, right, wrong, missing, lastRequest } = verdict;

@@ -23,6 +23,10 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   "otlp-fuzz": async () => (await import("./otlp-fuzz/suite.ts")).runOtlpFuzz,
   hops: async () => (await import("./hops/suite.ts")).runHops,
   databases: async () => (await import("./databases/suite.ts")).runDatabases,
+  parents: async () => {
+    const { runParents } = await import("./parents/suite.ts");
+    return ({ rest }) => runParents(rest);
+  },
   crash: async () => (await import("./crash/suite.ts")).runCrash,
   damage: async () => (await import("./damage/suite.ts")).runDamage,
   limits: async () => (await import("./limits/suite.ts")).runLimits,
@@ -46,6 +50,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
 const WITHOUT_FILES = new Set([
   "append-rules",
   "hops",
+  "parents",
   "crash",
   "damage",
   "databases",

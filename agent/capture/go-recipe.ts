@@ -12,6 +12,7 @@ import { ElfFile } from "./elf-file.ts";
 /** Offsets in the runtime's types `g` and `hchan`. */
 interface RuntimeLayout {
   readonly goid: number;
+  /** 0 where the version does not keep it. */
   readonly parentGoid: number;
   readonly startpc: number;
   /** First waiting receiver of a channel. */
@@ -28,6 +29,7 @@ export interface GoRecipe extends RuntimeLayout {
 
 /** By minor version of Go 1. @see Go, src/runtime/runtime2.go and chan.go */
 const LAYOUTS: Readonly<Record<number, RuntimeLayout>> = {
+  19: { goid: 152, parentGoid: 0, startpc: 312, receivers: 56 },
   26: { goid: 152, parentGoid: 280, startpc: 304, receivers: 64 },
 };
 
@@ -37,6 +39,7 @@ const WRITER = "net/http.(*persistConn).writeLoop";
 const STARTER = /^net\/http\.\(\*Transport\)\.dialConn\./;
 const SEND = "runtime.chansend1";
 const BUILD_INFO_VERSION_AT = 32;
+const PROLOGUE_BYTES = 48;
 const functionsMax = 1 << 20;
 const codeBytesMax = 8192;
 
@@ -80,12 +83,17 @@ function findWriter(elf: ElfFile): { writerEntry: number; channelBelow: number }
   return undefined;
 }
 
-/** Bytes of `push %rbp; mov %rsp,%rbp; sub $N,%rsp` at a function's beginning: N and the pushed word. */
+/** Bytes of a function's frame: `push %rbp; mov %rsp,%rbp; sub $N,%rsp`, or before Go 1.21 only the last. */
 function frameBytes(code: Buffer): number | undefined {
-  const at = code.indexOf(Buffer.from([0x55, 0x48, 0x89, 0xe5, 0x48]));
-  if (at < 0 || at > 48 || code[at + 6] !== 0xec) return undefined;
-  if (code[at + 5] === 0x83) return 8 + (code[at + 7] ?? 0);
-  return code[at + 5] === 0x81 && at + 11 <= code.length ? 8 + code.readUInt32LE(at + 7) : undefined;
+  const pushed = code.indexOf(Buffer.from([0x55, 0x48, 0x89, 0xe5]));
+  const isPushed = pushed >= 0 && pushed < PROLOGUE_BYTES;
+  for (let at = isPushed ? pushed + 4 : 0; at < PROLOGUE_BYTES && at + 7 <= code.length; at++) {
+    if (code[at] !== 0x48 || code[at + 2] !== 0xec) continue;
+    const below = isPushed ? 8 : 0;
+    if (code[at + 1] === 0x83) return below + (code[at + 3] ?? 0);
+    if (code[at + 1] === 0x81) return below + code.readUInt32LE(at + 3);
+  }
+  return undefined;
 }
 
 /** Offsets of `call TARGET` in code that is loaded at `entry`. */
@@ -118,8 +126,9 @@ interface GoFunction {
 function readFunctions(elf: ElfFile): GoFunction[] {
   const table = elf.bytesOf(".gopclntab");
   const text = elf.section(".text")?.address;
-  // The form of Go 1.20 and later.
-  if (table.length < 72 || table.readUInt32LE(0) !== 0xfffffff1 || table[7] !== 8 || text === undefined) return [];
+  // The forms of Go 1.18 and 1.20.
+  const form = table.length < 72 ? 0 : table.readUInt32LE(0);
+  if ((form !== 0xfffffff0 && form !== 0xfffffff1) || table[7] !== 8 || text === undefined) return [];
   const field = (index: number) => Number(table.readBigUInt64LE(8 + 8 * index));
   const count = Math.min(field(0), functionsMax);
   const names = field(3);

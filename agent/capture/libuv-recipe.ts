@@ -8,7 +8,7 @@
  * @see libuv, include/uv.h and src/uv-common.h
  */
 
-import { isAddress, type Mapping, type ProcessMemory } from "./process-memory.ts";
+import { isAddress, type Mapping, type ProcessMemory, waitingIn } from "./process-memory.ts";
 
 /** Addresses of one loop. */
 export interface LoopRecipe {
@@ -110,7 +110,7 @@ function globals(mappings: readonly Mapping[]): { start: number; end: number }[]
 }
 
 function stackOf(memory: ProcessMemory, tid: number): { start: number; end: number }[] {
-  const pointer = memory.stackPointer(tid);
+  const pointer = waitingIn(memory.pid, tid)?.stack;
   const mapping = pointer === undefined ? undefined : memory.mappingOf(pointer);
   if (pointer === undefined || mapping === undefined) return [];
   const start = Math.floor(pointer / 8) * 8;

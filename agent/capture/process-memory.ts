@@ -2,7 +2,7 @@
  * Another process's memory, read while it runs: every value may be torn or gone, so each reader checks what it got.
  */
 
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync, statSync } from "node:fs";
 import { ElfFile } from "./elf-file.ts";
 
 /** One row of `/proc/PID/maps`. */
@@ -20,24 +20,46 @@ const ADDRESS_MAX = 2 ** 47;
 const ADDRESS_MIN = 4096;
 const PAGE = 4096;
 
+/** Files whose symbols are remembered; beyond, all are read again. */
+const symbolFilesMax = 64;
+
+/** Symbols of files by name, which take tens of milliseconds to find in a large one. */
+export class SymbolFiles {
+  readonly #known = new Map<string, ReadonlyMap<string, number>>();
+
+  /** Addresses as the file gives them, with the segments they lie in. */
+  symbols(path: string, names: readonly string[], elf: ElfFile): ReadonlyMap<string, number> {
+    const { dev, ino, mtimeMs } = statSync(path);
+    const key = `${dev}:${ino}:${mtimeMs}:${names.join()}`;
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    if (this.#known.size >= symbolFilesMax) this.#known.clear();
+    const found = elf.symbols(names);
+    this.#known.set(key, found);
+    return found;
+  }
+}
+
 /** The memory of one process; close it. */
 export class ProcessMemory {
   readonly pid: number;
   readonly mappings: readonly Mapping[];
   readonly #fd: number;
+  readonly #files: SymbolFiles;
   readonly #word = Buffer.alloc(8);
 
-  private constructor(pid: number, fd: number, mappings: readonly Mapping[]) {
+  private constructor(pid: number, files: SymbolFiles, fd: number, mappings: readonly Mapping[]) {
     this.pid = pid;
+    this.#files = files;
     this.#fd = fd;
     this.mappings = mappings;
   }
 
   /** @returns undefined where the process is gone, or its memory is not ours to read. */
-  static open(pid: number): ProcessMemory | undefined {
+  static open(pid: number, files: SymbolFiles): ProcessMemory | undefined {
     try {
       const mappings = readMappings(readFileSync(`/proc/${pid}/maps`, "latin1"));
-      return new ProcessMemory(pid, openSync(`/proc/${pid}/mem`, "r"), mappings);
+      return new ProcessMemory(pid, files, openSync(`/proc/${pid}/mem`, "r"), mappings);
     } catch {
       return undefined; // Gone, or another user's.
     }
@@ -81,13 +103,20 @@ export class ProcessMemory {
 
   /** Addresses of symbols of a mapped file, by name. `path` is as in its mappings. */
   symbols(path: string, names: readonly string[]): Map<string, number> {
-    const elf = ElfFile.open(`/proc/${this.pid}/root${path}`);
-    if (elf === undefined) return new Map();
-    const bias = this.biasOf(path, elf);
-    const found = bias === undefined ? new Map<string, number>() : elf.symbols(names);
-    elf.close();
-    for (const [name, address] of found) found.set(name, address + (bias ?? 0));
-    return found;
+    const file = `/proc/${this.pid}/root${path}`;
+    const elf = ElfFile.open(file);
+    const found = new Map<string, number>();
+    if (elf === undefined) return found;
+    try {
+      const bias = this.biasOf(path, elf);
+      if (bias === undefined) return found;
+      for (const [name, address] of this.#files.symbols(file, names, elf)) found.set(name, address + bias);
+      return found;
+    } catch {
+      return found; // The process is gone, and its view of the file with it.
+    } finally {
+      elf.close();
+    }
   }
 
   /** Descriptors of event polls. */
@@ -104,19 +133,19 @@ export class ProcessMemory {
     return polls;
   }
 
-  /** Stack pointer of a thread that waits in a system call; undefined while it runs. */
-  stackPointer(tid: number): number | undefined {
-    try {
-      const words = readFileSync(`/proc/${this.pid}/task/${tid}/syscall`, "latin1").trim().split(" ");
-      const pointer = Number(words.at(-2));
-      return words.length >= 3 && isAddress(pointer) ? pointer : undefined;
-    } catch {
-      return undefined; // Gone meanwhile.
-    }
-  }
-
   close(): void {
     closeSync(this.#fd);
+  }
+}
+
+/** The system call a thread waits in, and its stack pointer; undefined while it runs. */
+export function waitingIn(pid: number, tid: number): { readonly call: number; readonly stack: number } | undefined {
+  try {
+    const words = readFileSync(`/proc/${pid}/task/${tid}/syscall`, "latin1").trim().split(" ");
+    const stack = Number(words.at(-2));
+    return words.length >= 3 && isAddress(stack) ? { call: Number(words[0]), stack } : undefined;
+  } catch {
+    return undefined; // Gone meanwhile, or not ours to look at.
   }
 }
 

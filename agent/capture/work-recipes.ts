@@ -15,13 +15,19 @@ import { ElfFile } from "./elf-file.ts";
 import { type GoRecipe, readGoRecipe } from "./go-recipe.ts";
 import { eventsPlace, findLoop } from "./libuv-recipe.ts";
 import { UNIT_KIND, UNIT_RECIPE } from "./probe-event.ts";
-import { ProcessMemory } from "./process-memory.ts";
+import { ProcessMemory, SymbolFiles, waitingIn } from "./process-memory.ts";
 
 /** Threads that are remembered; beyond, the one known longest is tried again. */
 const threadsMax = 16_384;
 const triesMax = 8;
 const retryMs = 100;
 const programsMax = 256;
+/** Threads of a Python process that are tried at all. */
+const plainThreadsMax = 16;
+/** Times a thread is looked at in one try: one that serves much polls seldom. */
+const looksMax = 4;
+/** epoll_wait and epoll_pwait, on x64 and arm64. */
+const POLL_CALLS: ReadonlySet<number> = new Set(process.arch === "arm64" ? [22] : [232, 281]);
 
 interface Learning {
   readonly process: ProcessSeen;
@@ -42,6 +48,9 @@ export class WorkRecipes {
   readonly #native: Native;
   readonly #maps: RecipeMaps;
   readonly #threads = new Map<number, Learning>();
+  readonly #files = new SymbolFiles();
+  /** Threads of Python processes tried so far. */
+  readonly #plainThreads = new Map<number, number>();
   /** Those to be tried again. */
   readonly #unfinished = new Set<Learning>();
   /** Of Go programs, and places of libuv's list, both by the program's file; null: not to be had. */
@@ -60,6 +69,7 @@ export class WorkRecipes {
     // Goroutines run on any thread.
     const key = language === "go" ? process.pid : tid;
     if (this.#threads.has(key)) return;
+    if (language === "python" && this.#isHopeless(process.pid)) return;
     if (this.#threads.size >= threadsMax) {
       this.#threads.clear();
       this.#unfinished.clear();
@@ -86,9 +96,19 @@ export class WorkRecipes {
     const learning = this.#threads.get(pid);
     if (learning === undefined) return;
     this.#threads.delete(pid);
+    this.#plainThreads.delete(pid);
     this.#unfinished.delete(learning);
     this.#write(this.#maps.processes, pid, UNIT_KIND.none, [], []);
     this.#write(this.#maps.threads, pid, UNIT_KIND.none, [], []);
+  }
+
+  /** A process with a thread for each connection would have each of them tried. */
+  #isHopeless(pid: number): boolean {
+    const threads = this.#plainThreads.get(pid) ?? 0;
+    if (threads >= plainThreadsMax) return true;
+    if (this.#plainThreads.size >= programsMax) this.#plainThreads.clear();
+    this.#plainThreads.set(pid, threads + 1);
+    return false;
   }
 
   #try(learning: Learning, nowMs: number): void {
@@ -99,7 +119,9 @@ export class WorkRecipes {
 
   #learn(process: ProcessSeen, tid: number): boolean {
     if (process.language === "go") return this.#learnGo(process);
-    const memory = ProcessMemory.open(process.pid);
+    // Another thread of Python may call while the loop's has a task under way: only the one that polls runs tasks.
+    if (process.language === "python" && !isPolling(process.pid, tid)) return false;
+    const memory = ProcessMemory.open(process.pid, this.#files);
     if (memory === undefined) return false;
     try {
       return process.language === "node" ? this.#learnLoop(memory, process, tid) : this.#learnTasks(memory, tid);
@@ -132,12 +154,22 @@ export class WorkRecipes {
     const path = `/proc/${pid}/exe`;
     const recipe = remembered(this.#goPrograms, identityOf(pid), () => readGoRecipe(path));
     if (recipe === null) return false;
-    const bias = goBias(pid, programOf(pid), path);
+    const bias = this.#goBias(pid, programOf(pid), path);
     if (bias === undefined) return false;
     const { goid, parentGoid, startpc, channelBelow, receivers, writerEntry } = recipe;
     const offsets = [goid, parentGoid, startpc, channelBelow, receivers];
     this.#write(this.#maps.processes, pid, UNIT_KIND.goroutine, offsets, [writerEntry === 0 ? 0 : writerEntry + bias]);
     return true;
+  }
+
+  /** Distance of a position-independent program from the addresses of its file. */
+  #goBias(pid: number, program: string, path: string): number | undefined {
+    const memory = ProcessMemory.open(pid, this.#files);
+    const elf = ElfFile.open(path);
+    const bias = memory === undefined || elf === undefined ? undefined : memory.biasOf(program, elf);
+    memory?.close();
+    elf?.close();
+    return bias;
   }
 
   #write(map: number, key: number, kind: number, offsets: readonly number[], addresses: readonly number[]): void {
@@ -153,14 +185,12 @@ export class WorkRecipes {
   }
 }
 
-/** Distance of a position-independent program from the addresses of its file. */
-function goBias(pid: number, program: string, path: string): number | undefined {
-  const memory = ProcessMemory.open(pid);
-  const elf = ElfFile.open(path);
-  const bias = memory === undefined || elf === undefined ? undefined : memory.biasOf(program, elf);
-  memory?.close();
-  elf?.close();
-  return bias;
+function isPolling(pid: number, tid: number): boolean {
+  for (let look = 0; look < looksMax; look++) {
+    const waiting = waitingIn(pid, tid);
+    if (waiting !== undefined && POLL_CALLS.has(waiting.call)) return true;
+  }
+  return false;
 }
 
 function programOf(pid: number): string {

@@ -241,7 +241,7 @@ const goroutine = (unit: number, origin: number) =>
 
 test("a goroutine that a serving one started calls for its request, and never for a later one", () => {
   const all = requests(false);
-  all.callStarted({ request: mark(5) }, 1, goroutine(5, 1));
+  all.goroutinesSeen(0);
   proveThreads(all, 10);
   const request = served(901);
   all.requestStarted(request);

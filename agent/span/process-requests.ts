@@ -104,7 +104,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   readonly #open: Request[] = [];
   readonly #threads = new NumberMap<ThreadState<Request>>();
   readonly #targets = new Map<number, TargetCalls>();
-  readonly #threadEvidence = new Evidence();
+  #threadEvidence = new Evidence();
   readonly #loopEvidence = new Evidence();
   readonly #orderEvidence = new Evidence();
   readonly #taskEvidence = new Evidence();
@@ -116,6 +116,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   #startedFor = new NumberMap<Request | null>();
   #threadsMayBeProven = false;
   #hasGoroutines = false;
+  #goroutinesSinceNs = 0;
   #loopsAreAllowed = false;
   /** Open connections on which the process is asked things that are not read. */
   #unreadConnections = 0;
@@ -138,6 +139,18 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   /** @param allowed True for runtimes whose threads may be event loops that tell nothing of themselves. */
   allowLoops(allowed: boolean): void {
     this.#loopsAreAllowed = allowed;
+  }
+
+  /**
+   * Calls are known by their goroutine from now on. What was seen of threads until then says nothing of goroutines.
+   *
+   * @param nowNs Boot time.
+   */
+  goroutinesSeen(nowNs: number): void {
+    if (this.#hasGoroutines) return;
+    this.#hasGoroutines = true;
+    this.#threadEvidence = new Evidence();
+    this.#goroutinesSinceNs = nowNs;
   }
 
   /** Whether a thread of the process may be looked at as an event loop. */
@@ -189,7 +202,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     this.#leaveThread(request, thread);
     this.#giveUpUndecided();
     // A request served alone would look the same on an event loop: only overlapping ones are evidence.
-    if (request.alone || tid === 0) return;
+    if (request.alone || tid === 0 || request.request.startNs < this.#goroutinesSinceNs) return;
     // Goroutines of net/http watch the connection meanwhile, and may read the first byte of the next request.
     const isReader = this.#hasGoroutines || (request.request.tid === tid && request.request.lastTid === tid);
     this.#threadEvidence.learn(answer.tid === tid && answer.lastTid === tid && isReader);
@@ -216,8 +229,6 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
    */
   callStarted(call: Call, target: number, moment: CallMoment<Request>): CallParent<Request> {
     const tid = call.request.tid;
-    const { work } = moment;
-    if (work.kind === "goroutine") this.#hasGoroutines = true;
     const thread = this.#thread(tid);
     const isBackground = this.#isBackground(target);
     const parent = this.#parentOf(call, thread, moment, isBackground);

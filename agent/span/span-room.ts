@@ -308,6 +308,7 @@ export class SpanRoom implements ConnectionSink {
     if (side.repeated || side.connection.sight !== "end") return;
     side.requests = this.#processes.requests(side.pid);
     if (side.requests === undefined) return;
+    if (this.#work.kind === "goroutine") side.requests.goroutinesSeen(side.request.startNs);
     if (side.kind === "server") {
       side.readerTid = this.#work.kind === "goroutine" ? side.request.lastTid : side.request.tid;
       side.requests.requestStarted(side);

@@ -80,7 +80,9 @@ static __always_inline void read_goroutine(struct slice_event *event,
 			return;
 	}
 	event->unit = user_word(g + recipe->offsets[0]);
-	event->origin = user_word(g + recipe->offsets[1]);
+	/* Older runtimes do not keep who started a goroutine. */
+	if (recipe->offsets[1])
+		event->origin = user_word(g + recipe->offsets[1]);
 }
 
 /* The task that is woken by `callback`, if it is of the type of `task`; else 0. */

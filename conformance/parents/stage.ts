@@ -17,8 +17,8 @@ import { judge, readTruth, type Verdict } from "./judge.ts";
 const SERVICES = join(import.meta.dirname, "services");
 const READY_MS_MAX = 20_000;
 /** Longer than a span waits for its other end, and than the rings for their reader. */
-const SETTLE_MS = 900;
-const WARM_UP_PAUSE_MS = 500;
+const SETTLE_MS = 700;
+const WARM_UP_PAUSE_MS = 400;
 
 /** A directory for what is built and configured. */
 export interface Workshop {
@@ -60,6 +60,17 @@ export function openWorkshop(): Workshop {
     },
     close: () => rmSync(directory, { recursive: true, force: true }),
   };
+}
+
+/** What this machine lacks for a cell; empty where it lacks nothing. */
+export function missingFor({ needs }: { readonly needs: readonly string[] }, workshop: Workshop): string {
+  for (const need of needs) {
+    if (need === "go" || need === "java") {
+      const built = workshop.build(need);
+      if (!built.ok) return built.why;
+    } else if (spawnSync("sh", ["-c", `command -v ${need}`]).status !== 0) return `there is no ${need}`;
+  }
+  return "";
 }
 
 function buildProgram(kind: "go" | "java", directory: string): ReturnType<Workshop["build"]> {

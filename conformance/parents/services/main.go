@@ -49,13 +49,13 @@ func main() {
 		cause := fmt.Sprintf("%s %s %d", port, own, count(seen, port))
 		if pattern == "fanout" {
 			var all sync.WaitGroup
-			for range calls {
+			for i := 0; i < calls; i++ {
 				all.Add(1)
 				go func() { defer all.Done(); call(cause) }()
 			}
 			all.Wait()
 		} else {
-			for range calls {
+			for i := 0; i < calls; i++ {
 				call(cause)
 			}
 		}

@@ -1,0 +1,47 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { IN_CI, testSuite } from "../suite-test.ts";
+import type { SeenSpan } from "./capture-child.ts";
+import { judge, readTruth } from "./judge.ts";
+import { runParents } from "./suite.ts";
+
+// All cells take a minute: a newcomer's `npm test` runs one that every machine has.
+testSuite("parents", () => runParents(IN_CI ? [] : ["node keep-alive"]));
+
+test("the judge tells right, wrong and missing parents apart", () => {
+  const truth = readTruth([
+    "ready",
+    "call 5001 80 1 for 4001 90 1",
+    "call 5001 80 2 for 4001 90 2",
+    "call 5002 80 1 for 4002 90 1",
+  ]);
+  const span = (kind: string, clientPort: number, serverPort: number, id: string, parent = ""): SeenSpan => ({
+    kind,
+    clientPort,
+    serverPort,
+    id,
+    parent,
+    reason: "loop",
+    unlinked: "cause_unknown",
+    startNs: `100${id}`,
+    pid: 1,
+  });
+  const spans = [
+    span("server", 4001, 90, "1"),
+    span("server", 4001, 90, "2"),
+    span("server", 4002, 90, "3"),
+    span("client", 5001, 80, "4", "1"),
+    span("client", 5001, 80, "5", "3"),
+    span("client", 5002, 80, "6"),
+  ];
+  const lastRequest = [["5001 80 1", "4001 90 1"] as const, ["5001 80 2", "4001 90 1"] as const];
+  assert.deepEqual(judge(truth, { spans, lastRequest, lost: 0 }), {
+    expected: 3,
+    drawn: 2,
+    right: 1,
+    wrong: 1,
+    missing: 1,
+    lastRequest: { drawn: 2, right: 1, wrong: 1 },
+    reasons: { loop: 1, "wrong: loop": 1, "none: cause_unknown": 1 },
+  });
+});
