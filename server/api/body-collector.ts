@@ -65,6 +65,11 @@ export class BodyCollector {
     this.#buffer = undefined;
   }
 
+  /** Whether a chunk that was added is still read, since it was not copied. */
+  keeps(chunk: Buffer): boolean {
+    return this.#chunks.at(-1) === chunk;
+  }
+
   /** Hands out the body and lets go of it. Above 16 KiB nothing else shares its memory. */
   take(): Buffer {
     const chunks = this.#chunks;

@@ -99,6 +99,7 @@ function collect(request: IncomingMessage, limits: BodyLimits, room: BodyRoom): 
     };
     const onData = (chunk: Buffer) => {
       const fault = collector.add(chunk);
+      if (!collector.keeps(chunk)) freeNow(chunk);
       if (fault === undefined) return;
       refuse(fault);
       if (fault === "crumbs") leaveUnread(request);
@@ -120,6 +121,11 @@ function collect(request: IncomingMessage, limits: BodyLimits, room: BodyRoom): 
     request.once("close", () => refuse("cut_short"));
     request.once("error", () => refuse("cut_short"));
   });
+}
+
+/** Every chunk is a copy that the parser made; left to the collector, those of many bodies would pile up. */
+function freeNow({ buffer, byteOffset, byteLength }: Buffer): void {
+  if (byteOffset === 0 && byteLength === buffer.byteLength && buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 /** Lets the rest of a body run past, so that the connection can be used again; one that takes long is cut off. */

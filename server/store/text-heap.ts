@@ -51,16 +51,43 @@ export function placeText(texts: readonly string[], pad: StagePad): PlacedText {
   return { words };
 }
 
-/** Places the texts of a table. */
+/** Places the texts of a table: a dozen a span, so four bytes are read at a time, and only near the end one by one. */
 export function placeTable({ bytes, starts, lengths }: TextTable, pad: StagePad): PlacedText {
   const placed = placeBytes(bytes, pad);
   const words = pad.uint32(lengths.length * STRING_WORDS);
   const wordBytes = bytesOf(words);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const addressHigh = Math.floor(placed.address / HIGH_WORD);
+  const addressLow = placed.address - addressHigh * HIGH_WORD;
+  const lastWhole = bytes.length - INLINE_BYTES_MAX;
   for (let index = 0; index < lengths.length; index++) {
     const start = starts[index] ?? 0;
-    writeString(words, wordBytes, index, placed, start, start + (lengths[index] ?? 0));
+    const length = lengths[index] ?? 0;
+    if (start > lastWhole) {
+      writeString(words, wordBytes, index, placed, start, start + length);
+      continue;
+    }
+    const word = index * STRING_WORDS;
+    words[word] = length;
+    if (length > INLINE_BYTES_MAX) {
+      const low = addressLow + start;
+      const carry = low >= HIGH_WORD ? 1 : 0;
+      words[word + 1] = view.getUint32(start, true);
+      words[word + 2] = low - carry * HIGH_WORD;
+      words[word + 3] = addressHigh + carry;
+    } else {
+      words[word + 1] = firstBytes(view.getUint32(start, true), length);
+      words[word + 2] = firstBytes(view.getUint32(start + 4, true), length - 4);
+      words[word + 3] = firstBytes(view.getUint32(start + 8, true), length - 8);
+    }
   }
   return { words };
+}
+
+/** The first `count` bytes of a word, the lowest first; the others are 0. */
+function firstBytes(word: number, count: number): number {
+  if (count >= 4) return word;
+  return count <= 0 ? 0 : word & ((1 << (8 * count)) - 1);
 }
 
 /** Copies bytes to native memory. `bytes` itself is needed only while strings of it are written. */

@@ -28,6 +28,7 @@ import {
   readByteView,
   readDouble,
   readInt64,
+  readInt64Number,
   readLength,
   readTag,
   readText,
@@ -111,6 +112,9 @@ function readDecimal(cursor: ProtobufCursor, texts: RequestTexts): number {
     const value = smallVarint(cursor);
     if (value >= 0) return texts.decimal(value);
   }
+  cursor.at = start;
+  const value = readInt64Number(cursor);
+  if (value >= 0 && value <= Number.MAX_SAFE_INTEGER) return texts.decimal(value);
   cursor.at = start;
   return texts.of(readInt64(cursor).toString());
 }

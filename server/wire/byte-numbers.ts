@@ -19,6 +19,7 @@ export class ByteNumbers {
   #starts = new Uint32Array(SLOTS_AT_FIRST / 2);
   #lengths = new Uint32Array(SLOTS_AT_FIRST / 2);
   #heap = Buffer.alloc(HEAP_BYTES_AT_FIRST);
+  #heapView = viewOf(this.#heap);
   #heapUsed = 0;
   #crowded = new Map<string, number>();
   #count = 0;
@@ -48,6 +49,18 @@ export class ByteNumbers {
     const heap = this.#heap;
     let known = this.#starts[id] ?? 0;
     for (let at = start; at < end; at++) if (bytes[at] !== heap[known++]) return false;
+    return true;
+  }
+
+  /** As `is`, four bytes at a time. */
+  isAt(id: number, view: DataView, start: number, end: number): boolean {
+    const length = end - start;
+    if (id >= this.#count || this.#lengths[id] !== length) return false;
+    const known = this.#starts[id] ?? 0;
+    const heap = this.#heapView;
+    let at = 0;
+    for (; at + 4 <= length; at += 4) if (view.getInt32(start + at) !== heap.getInt32(known + at)) return false;
+    for (; at < length; at++) if (view.getInt8(start + at) !== heap.getInt8(known + at)) return false;
     return true;
   }
 
@@ -94,6 +107,7 @@ export class ByteNumbers {
     }
     if (this.#heapUsed + length > this.#heap.length) {
       this.#heap = grownTo(this.#heap, Buffer.alloc(Math.max(this.#heap.length * 2, this.#heapUsed + length)));
+      this.#heapView = viewOf(this.#heap);
     }
     this.#heap.set(bytes.subarray(start, end), this.#heapUsed);
     const id = this.#count++;
@@ -123,4 +137,8 @@ export class ByteNumbers {
     }
     this.#slots = slots;
   }
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Buffer): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
 }

@@ -19,6 +19,7 @@ export class RequestKeys {
   readonly #texts: RequestTexts;
   readonly #numbers = new ByteNumbers();
   #bytes: Uint8Array = new Uint8Array(0);
+  #view = new DataView(new ArrayBuffer(0));
   #request = 0;
   #known = 0;
   #last = 0;
@@ -34,6 +35,7 @@ export class RequestKeys {
   /** Starts on a request; its texts were begun with the same bytes. */
   begin(bytes: Uint8Array): void {
     this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength); // whichever it is
     this.#request++;
     this.#last = 0;
     this.forgetIfFull();
@@ -53,7 +55,7 @@ export class RequestKeys {
   /** Number of the key at these bytes of the request. */
   at(start: number, end: number): number {
     let key = this.#next[this.#last] ?? 0;
-    if (!this.#numbers.is(key, this.#bytes, start, end)) {
+    if (!this.#numbers.isAt(key, this.#view, start, end)) {
       key = this.#learn(this.#numbers.find(this.#bytes, start, end));
       this.#next[this.#last] = key;
     }

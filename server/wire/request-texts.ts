@@ -16,6 +16,8 @@ const NAMES_MAX = 16_384;
 const NAME_BYTES_MAX = 4 * 2 ** 20;
 /** Whole numbers from 0 to here have their decimal text once a request. */
 const SMALL_INTEGERS = 65_536;
+/** Highest bits of four bytes. */
+const NOT_ASCII = 0x8080_8080 | 0;
 const WHOLE_DIGITS_MAX = 9;
 const ZERO = "0".charCodeAt(0);
 /**
@@ -28,6 +30,7 @@ export const TEXT_BYTES_MAX = 2 ** 20;
 export class RequestTexts {
   #bytes: Uint8Array = EMPTY_BYTES;
   #buffer: Buffer = Buffer.alloc(0);
+  #view = new DataView(EMPTY_BYTES.buffer);
   /** Texts that are not in the request's bytes; they start where those end. */
   readonly #extra = new GrowingBytes();
   #count = 1;
@@ -48,6 +51,7 @@ export class RequestTexts {
   begin(bytes: Uint8Array): void {
     this.#bytes = bytes;
     this.#buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#view = new DataView(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength); // whichever it is
     this.#extra.clear();
     this.#count = 1;
     this.#request++;
@@ -64,15 +68,10 @@ export class RequestTexts {
   /** A text of the request's bytes. Invalid UTF-8 is replaced by U+FFFD and counted. */
   at(start: number, end: number): number {
     if (start === end) return 0;
-    const bytes = this.#bytes;
-    if (end - start > TEXT_BYTES_MAX) end = characterStart(bytes, start + TEXT_BYTES_MAX);
-    for (let at = start; at < end; at++) {
-      if ((bytes[at] as number) < 0x80) continue; // in range: the reader checked the length
-      if (isUtf8(bytes.subarray(start, end))) break;
-      this.repaired++;
-      return this.of(this.#buffer.toString("utf8", start, end));
-    }
-    return this.#add(start, end - start);
+    if (end - start > TEXT_BYTES_MAX) end = characterStart(this.#bytes, start + TEXT_BYTES_MAX);
+    if (this.#isAscii(start, end) || isUtf8(this.#bytes.subarray(start, end))) return this.#add(start, end - start);
+    this.repaired++;
+    return this.of(this.#buffer.toString("utf8", start, end));
   }
 
   /** A text that stands nowhere in the request's bytes as it shall be kept. */
@@ -156,6 +155,15 @@ export class RequestTexts {
   /** The bytes that `places` means, in memory of `slab`. */
   bytes(slab: Slab): Uint8Array {
     return slab.bytes(this.#bytes, this.#extra.written());
+  }
+
+  /** Four bytes at a time. */
+  #isAscii(start: number, end: number): boolean {
+    const view = this.#view;
+    let at = start;
+    for (; at + 4 <= end; at += 4) if ((view.getInt32(at, true) & NOT_ASCII) !== 0) return false;
+    for (; at < end; at++) if (view.getInt8(at) < 0) return false;
+    return true;
   }
 
   #addDecimal(value: number): number {

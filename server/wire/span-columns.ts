@@ -358,8 +358,11 @@ export class SpanColumns {
   /** Times that columns cannot hold, or that make no duration, are mended; as they came, they stand among the events. */
   #mendTimes(row: number): void {
     const { startNs, endNs } = this.#columns;
-    const [startLow = 0, startHigh = 0] = startNs.subarray(2 * row, 2 * row + 2);
-    const [endLow = 0, endHigh = 0] = endNs.subarray(2 * row, 2 * row + 2);
+    const low = 2 * row;
+    const startLow = startNs[low] ?? 0;
+    const startHigh = startNs[low + 1] ?? 0;
+    const endLow = endNs[low] ?? 0;
+    const endHigh = endNs[low + 1] ?? 0;
     const lateStart = mendTime(startNs, row);
     const lateEnd = mendTime(endNs, row);
     const disordered = mendOrder(startNs, endNs, row);
