@@ -92,6 +92,8 @@ export class MetricHead {
   readonly exemplars: ExemplarRing<MetricSeries>;
   readonly metadata = new MetadataTable();
   readonly #out = new ByteWriter();
+  /** Of what was encoded last. */
+  #declaredBytes = 0;
   readonly #staged = new StagedSamples();
   readonly #leftOut = new Map<SampleRefusal, number>();
   #openLog: MetricLog | undefined;
@@ -183,7 +185,8 @@ export class MetricHead {
     const segment = await log.ready();
     const exemplars = [...this.exemplars.entries()].map(({ series, exemplar }) => ({ series, item: exemplar }));
     const bytes = this.#encode({ samples: new StagedSamples(), exemplars }, segment);
-    if (bytes.length > 0) await log.write(bytes, Number.NEGATIVE_INFINITY);
+    const written = { maxMs: Number.NEGATIVE_INFINITY, declaredBytes: this.#declaredBytes };
+    if (bytes.length > 0) await log.write(bytes, written);
     await log.sync();
     this.metadata.written(segment);
   }
@@ -305,7 +308,8 @@ export class MetricHead {
       const segment = await log.ready();
       for (const write of writes) outcomes.push(await stage.add(write, turns));
       const bytes = this.#encode(stage, segment);
-      if (bytes.length > 0) await log.write(bytes, stage.maxMs);
+      const { maxMs } = stage;
+      if (bytes.length > 0) await log.write(bytes, { maxMs, declaredBytes: this.#declaredBytes });
       this.metadata.written(segment);
     } catch (error) {
       stage.rollBack();
@@ -341,7 +345,9 @@ export class MetricHead {
     this.#out.clear();
     const metadata = this.metadata.dueIn(segment);
     if (metadata.length > 0) writeMetadata(this.#out, metadata);
+    const declaredFrom = this.#out.length;
     if (undeclared.length > 0) writeDeclarations(this.#out, undeclared);
+    this.#declaredBytes = this.#out.length - declaredFrom;
     if (samples.count > 0) writeSamples(this.#out, samples);
     if (exemplars.length > 0) writeExemplars(this.#out, exemplars);
     return this.#out.written();

@@ -141,6 +141,19 @@ test("series_max names the metric and the label that fill it", async (t) => {
   await metrics.close();
 });
 
+test("a log of very many series is not made of declarations", async (t) => {
+  const metrics = await openMetrics(await metricDirectory(t), { segmentBytesMax: 16_384 });
+  const names = Array.from({ length: 1000 }, (_, i) => labels(`a_metric_with_a_long_name_${i}`));
+  for (let step = 0; step < 60; step++) {
+    await metrics.append(names.map((each) => ({ labels: each, timestampMs: START_MS + step, value: step / 7 })));
+  }
+  // A step is 11 kB of samples, and 40 kB of declarations in a new segment.
+  const { logBytes, logSegments } = metrics.stats();
+  assert.ok(logBytes < 1_200_000, `${logBytes} bytes`);
+  assert.ok(logSegments > 3, `${logSegments} segments`);
+  await metrics.close();
+});
+
 /** A directory whose log is these bytes. */
 async function withLog(t: TestContext, name: string, bytes: Uint8Array): Promise<string> {
   const directory = await metricDirectory(t);
@@ -236,19 +249,22 @@ test("a failed write keeps nothing, and the next one goes to a new segment", asy
   const directory = await metricDirectory(t);
   const metrics = await openMetrics(directory, { segmentBytesMax: 1 });
   const m = labels("m");
-  await metrics.append([{ labels: m, timestampMs: START_MS, value: 1 }]);
+  // More than a segment of this size holds, its declaration included.
+  const first = Array.from({ length: 100 }, (_, at) => ({ labels: m, timestampMs: START_MS - 99 + at, value: at }));
+  await metrics.append(first);
+  const stored = await valuesOf(metrics);
   // The next segment's name is taken, so it cannot be made: a real error of the file system.
   const blocker = join(directory, "wal", "metrics-00000002.log");
   await writeFile(blocker, "");
   await assert.rejects(metrics.append([{ labels: m, timestampMs: START_MS + 1, value: 2 }]), {
     code: "store_unavailable",
   });
-  assert.equal(await valuesOf(metrics), `${START_MS}:1`);
+  assert.equal(await valuesOf(metrics), stored);
   await rm(blocker);
   await metrics.append([{ labels: m, timestampMs: START_MS + 1, value: 3 }]);
   await metrics.close();
   const again = await openMetrics(directory);
-  assert.equal(await valuesOf(again), `${START_MS}:1 ${START_MS + 1}:3`);
+  assert.equal(await valuesOf(again), `${stored} ${START_MS + 1}:3`);
   await again.close();
 });
 

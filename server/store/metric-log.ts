@@ -15,6 +15,8 @@ import { type KnownLabels, type LogVisitor, readPayload, readStretches } from ".
 const SEGMENT_NAME = /^metrics-(\d{8})\.log$/;
 const QUARANTINE_NAME = /^metrics-\d{8}\.log\.damaged-\d+$/;
 const PRIVATE_FILE_MODE = 0o600;
+/** A segment holds at least so many times the bytes of its declarations. */
+const DECLARED_TIMES = 2;
 /** Damaged segments that are kept for a person to look at; the oldest go. */
 const QUARANTINED_FILES_MAX = 16;
 /** With durability `interval`: how long what was written may be in the system's memory only. */
@@ -42,6 +44,8 @@ interface Segment {
   readonly number: number;
   readonly path: string;
   bytes: number;
+  /** Those of `bytes` that declare series. */
+  declaredBytes: number;
   /** Newest sample inside; `-Infinity` where there is none. */
   maxMs: number;
 }
@@ -91,7 +95,7 @@ export class MetricLog {
   /** Number of the segment the next `write` goes to; opens a new one where the last is full or failed. */
   async ready(): Promise<number> {
     const current = this.#segments[this.#segments.length - 1];
-    if (this.#handle !== undefined && current !== undefined && current.bytes < this.#segmentBytesMax) {
+    if (this.#handle !== undefined && current !== undefined && !this.#isFull(current)) {
       return current.number;
     }
     await this.#closeHandle();
@@ -107,8 +111,13 @@ export class MetricLog {
       throw error;
     }
     this.#handle = handle;
-    this.#segments.push({ number, path, bytes: 0, maxMs: Number.NEGATIVE_INFINITY });
+    this.#segments.push({ number, path, bytes: 0, declaredBytes: 0, maxMs: Number.NEGATIVE_INFINITY });
     return number;
+  }
+
+  /** Every segment declares the series that come in it: with very many it must hold more, or declarations are most of it. */
+  #isFull({ bytes, declaredBytes }: Segment): boolean {
+    return bytes - declaredBytes >= Math.max(this.#segmentBytesMax, DECLARED_TIMES * declaredBytes);
   }
 
   /**
@@ -124,10 +133,14 @@ export class MetricLog {
   /**
    * Appends whole frames and makes them durable, at once or within a second.
    *
-   * @param maxMs Newest sample among them.
+   * @param written.maxMs Newest sample among them.
+   * @param written.declaredBytes Those of the bytes that declare series.
    * @throws The system's error; then nothing of `bytes` counts, and the next `ready` opens a new segment.
    */
-  async write(bytes: Uint8Array, maxMs: number): Promise<void> {
+  async write(
+    bytes: Uint8Array,
+    { maxMs, declaredBytes }: { readonly maxMs: number; readonly declaredBytes: number },
+  ): Promise<void> {
     const current = this.#segments[this.#segments.length - 1];
     const handle = this.#handle;
     if (current === undefined || handle === undefined) throw new Error("write before ready");
@@ -144,6 +157,7 @@ export class MetricLog {
       throw error;
     }
     current.bytes += bytes.length;
+    current.declaredBytes += declaredBytes;
     current.maxMs = Math.max(current.maxMs, maxMs);
   }
 
@@ -297,7 +311,7 @@ async function readSegment(
   const length = good.reduce((sum, part) => sum + part.length, 0);
   if (damage.length > damageBefore) await replaceDamaged(path, quarantine, good);
   else if (tornAt !== undefined) await truncate(path, tornAt);
-  return { number, path, bytes: length, maxMs };
+  return { number, path, bytes: length, declaredBytes: 0, maxMs };
 }
 
 /** Reads a payload whose check sum holds; says why where its content makes no sense all the same. */
