@@ -1,7 +1,7 @@
 /** A real Prometheus as reference: started on a free port of the loopback with a directory of its own. */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -32,14 +32,21 @@ export class Prometheus {
    * Starts it as a receiver of remote write that scrapes nothing.
    *
    * @param options.config Its configuration file; an empty one unless given.
+   * @param options.blocks A directory whose blocks it starts with.
    * @throws Error with its output where it does not come up.
    */
   static async start(
     binary: string,
-    options: { readonly features?: string; readonly config?: string; readonly flags?: readonly string[] } = {},
+    options: {
+      readonly features?: string;
+      readonly config?: string;
+      readonly flags?: readonly string[];
+      readonly blocks?: string;
+    } = {},
   ): Promise<Prometheus> {
     const directory = mkdtempSync(join(tmpdir(), "thalweg-prometheus-"));
     const config = join(directory, "prometheus.yml");
+    if (options.blocks !== undefined) cpSync(options.blocks, join(directory, "data"), { recursive: true });
     writeFileSync(config, options.config ?? "global: {}\n");
     const address = `127.0.0.1:${await freePort()}`;
     const features = options.features === undefined ? [] : [`--enable-feature=${options.features}`];
@@ -79,6 +86,11 @@ export class Prometheus {
     const text = await (await fetch(`${this.http}/api/v1/status/buildinfo`)).text();
     const answer: { data: { version: string } } = JSON.parse(text);
     return answer.data.version;
+  }
+
+  /** Where its samples lie. */
+  get dataDirectory(): string {
+    return join(this.#directory, "data");
   }
 
   get pid(): number {

@@ -153,6 +153,36 @@ function readQuestion(args: readonly string[], usage: string): Question | undefi
   return { text, url: url.replace(/\/+$/, ""), format };
 }
 
+/** Words, values of flags, and the address of the server to ask. */
+export interface ServerArgs {
+  readonly words: readonly string[];
+  readonly values: ReadonlyMap<string, string>;
+  readonly url: string;
+}
+
+/** Reads the arguments of a verb that works with a running server; undefined after it said what is wrong with them. */
+export function readServerArgs(
+  args: readonly string[],
+  usage: string,
+  flags: readonly string[],
+): ServerArgs | undefined {
+  const words: string[] = [];
+  const values = new Map<string, string>();
+  for (let at = 0; at < args.length; at++) {
+    const word = args[at] ?? "";
+    if (!word.startsWith("--")) words.push(word);
+    else if (word === "--url" || flags.includes(word)) values.set(word, args[++at] ?? "");
+    else {
+      process.stderr.write(`thalweg: there is no flag ${word}\nUsage: thalweg ${usage} [--url ${URL_DEFAULT}]\n`);
+      return undefined;
+    }
+  }
+  const url = values.get("--url") ?? process.env["THALWEG_URL"] ?? runningServerUrl() ?? URL_DEFAULT;
+  if (URL.canParse(url)) return { words, values, url: url.replace(/\/+$/, "") };
+  process.stderr.write(`thalweg: '${url}' is not an address such as ${URL_DEFAULT}\n`);
+  return undefined;
+}
+
 /** The server that runs on the default data directory, as it says itself. */
 function runningServerUrl(): string | undefined {
   try {

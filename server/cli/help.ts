@@ -13,6 +13,8 @@ const VERBS_TEXT = `Usage: thalweg [VERB] [FLAGS]
   record --out FILE    raw capture events to FILE (--pid N, --seconds S)
   dissect FILE         exchanges of a .pcap, .pcapng, .segments.jsonl or .twcap
   check rules FILE…    judge files of recording and alerting rules as the server would
+  import PATH…         Prometheus' blocks or OpenMetrics text into a running server
+  export DIRECTORY     samples of a running server to blocks that Prometheus opens
   check config FILE…   judge files of scrape jobs as the server would
   version, help
 

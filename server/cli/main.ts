@@ -23,6 +23,8 @@ const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
   query: async () => (await import("./ask.ts")).askPromql,
   trace: async () => (await import("./ask.ts")).askTrace,
   services: async () => (await import("./ask.ts")).askServices,
+  import: async () => (await import("./import.ts")).runImport,
+  export: async () => (await import("./export.ts")).runExport,
   check: async () => (await import("./check.ts")).check,
   version: async () => (await import("./version.ts")).printVersion,
   help: async () => (await import("./help.ts")).printHelp,

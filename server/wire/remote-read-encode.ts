@@ -38,10 +38,16 @@ const EMPTY_CHUNK: Chunk = { minMs: 0, maxMs: 0, type: CHUNK_XOR, bytes: new Uin
 
 /** Appends a series to a `QueryResult`. */
 export function writeResultSeries(out: ProtobufWriter, series: SeriesSamples): void {
-  const { timestampsMs, values, histograms } = series;
-  const words = wordsOf(values);
   const opened = out.openMessage(RESULT_SERIES);
   writeLabels(out, SERIES_LABELS, series.labels);
+  writeSamples(out, series, SERIES_HISTOGRAMS);
+  out.closeMessage(opened);
+}
+
+/** Appends floats as field 2, and histograms as field `histogramsField`, to a series of any of the protocols. */
+export function writeSamples(out: ProtobufWriter, series: SeriesSamples, histogramsField: number): void {
+  const { timestampsMs, values, histograms } = series;
+  const words = wordsOf(values);
   for (let at = 0; at < timestampsMs.length; at++) {
     if (histograms !== undefined && (histograms[at] !== undefined || histogramThatEnds(series, at) !== undefined))
       continue;
@@ -53,18 +59,26 @@ export function writeResultSeries(out: ProtobufWriter, series: SeriesSamples): v
   for (let at = 0; histograms !== undefined && at < timestampsMs.length; at++) {
     const timestampMs = timestampsMs[at] as number; // in range: checked by the loop
     const histogram = histograms[at];
-    if (histogram !== undefined) writeHistogram(out, timestampMs, histogram);
+    if (histogram !== undefined) writeHistogram(out, { field: histogramsField, timestampMs, of: histogram });
     else {
       const ended = histogramThatEnds(series, at);
-      if (ended !== undefined) writeStaleHistogram(out, timestampMs, isWhole(ended));
+      if (ended !== undefined) {
+        writeStaleHistogram(out, { field: histogramsField, timestampMs, isInteger: isWhole(ended) });
+      }
     }
   }
-  out.closeMessage(opened);
 }
 
 /** A stale marker as Prometheus sends it after a histogram: one that has nothing but the marker for its sum. */
-function writeStaleHistogram(out: ProtobufWriter, timestampMs: number, isInteger: boolean): void {
-  const opened = out.openMessage(SERIES_HISTOGRAMS);
+function writeStaleHistogram(
+  out: ProtobufWriter,
+  {
+    field,
+    timestampMs,
+    isInteger,
+  }: { readonly field: number; readonly timestampMs: number; readonly isInteger: boolean },
+): void {
+  const opened = out.openMessage(field);
   if (isInteger) out.writeInt64Number(1, 0);
   else out.writeDouble(2, 0);
   out.writeDoubleWords(3, STALE_LOW, STALE_HIGH);
@@ -73,8 +87,11 @@ function writeStaleHistogram(out: ProtobufWriter, timestampMs: number, isInteger
 }
 
 /** A histogram with its time as a message of `prometheus.Histogram`. */
-function writeHistogram(out: ProtobufWriter, timestampMs: number, of: NativeHistogram): void {
-  const opened = out.openMessage(SERIES_HISTOGRAMS);
+function writeHistogram(
+  out: ProtobufWriter,
+  { field, timestampMs, of }: { readonly field: number; readonly timestampMs: number; readonly of: NativeHistogram },
+): void {
+  const opened = out.openMessage(field);
   const isInteger = isWhole(of);
   if (isInteger) out.writeInt64Number(1, of.count);
   else out.writeDouble(2, of.count);

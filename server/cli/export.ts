@@ -1,0 +1,116 @@
+/** The verb `export`: samples of a running server to blocks that Prometheus opens, two hours each. */
+
+import { mkdirSync } from "node:fs";
+import { parseTimeMs } from "../api/prometheus-parameters.ts";
+import type { Labels, Matcher } from "../model/series.ts";
+import { BlockFiles } from "../platform/tsdb-files.ts";
+import { PROMQL_DEFAULTS } from "../query/promql/query.ts";
+import { parseSelector } from "../query/promql-texts.ts";
+import { crc32c } from "../wire/crc32c.ts";
+import { encodeReadRequest, readFrames } from "../wire/remote-read-frames.ts";
+import { type BlockSeries, type ChunkPlace, encodeTsdbIndex } from "../wire/tsdb-index.ts";
+import { readServerArgs } from "./ask.ts";
+import { ProgressLine } from "./progress.ts";
+
+const USAGE = "export DIRECTORY [--from TIME] [--to TIME] [--match SELECTOR]";
+/** Length of a block, and what its times are multiples of. */
+const BLOCK_MS = 2 * 3_600_000;
+
+/** `thalweg export DIRECTORY`: 0 where all was written, 1 where not, 2 for wrong usage. */
+export async function runExport(args: readonly string[]): Promise<number> {
+  const read = readServerArgs(args, USAGE, ["--from", "--to", "--match"]);
+  const [directory, ...more] = read?.words ?? [];
+  if (read === undefined || directory === undefined || more.length > 0) {
+    process.stderr.write(`Usage: thalweg ${USAGE} [--url URL]\n`);
+    return 2;
+  }
+  const matchers = readMatchers(read.values.get("--match") ?? "");
+  const bounds = await boundsOf(read.url);
+  const fromMs = readTime("--from", read.values.get("--from")) ?? bounds?.minMs;
+  const toMs = readTime("--to", read.values.get("--to")) ?? bounds?.maxMs;
+  if (fromMs === undefined || toMs === undefined) {
+    process.stdout.write("There are no samples.\n");
+    return 0;
+  }
+  mkdirSync(directory, { recursive: true });
+  const progress = new ProgressLine("export");
+  const written = { blocks: 0, series: 0, samples: 0 };
+  for (let startMs = Math.floor(fromMs / BLOCK_MS) * BLOCK_MS; startMs <= toMs; startMs += BLOCK_MS) {
+    const range = { minMs: Math.max(fromMs, startMs), maxMs: Math.min(toMs, startMs + BLOCK_MS - 1) };
+    const samples = await exportBlock({ url: read.url, directory, matchers }, range, startMs);
+    if (samples > 0) written.blocks++;
+    written.samples += samples;
+    progress.show(startMs - fromMs, toMs - fromMs, `${written.samples} samples`);
+  }
+  progress.clear();
+  process.stdout.write(`${written.samples} samples are in ${written.blocks} blocks in ${directory}.\n`);
+  return 0;
+}
+
+interface Source {
+  readonly url: string;
+  readonly directory: string;
+  readonly matchers: readonly Matcher[];
+}
+
+/** Writes the block of two hours and gives how many samples it has; none is written without any. */
+async function exportBlock(
+  { url, directory, matchers }: Source,
+  { minMs, maxMs }: { readonly minMs: number; readonly maxMs: number },
+  startMs: number,
+): Promise<number> {
+  const answer = await fetch(`${url}/api/v1/read`, {
+    method: "POST",
+    body: new Uint8Array(encodeReadRequest(matchers, minMs, maxMs)),
+    headers: { "content-type": "application/x-protobuf", "content-encoding": "snappy" },
+  });
+  if (!answer.ok || answer.body === null) throw new Error(`${url} answered ${answer.status}: ${await answer.text()}`);
+  let files: BlockFiles | undefined;
+  const series = new Map<string, { readonly labels: Labels; readonly chunks: ChunkPlace[] }>();
+  let samples = 0;
+  let chunkCount = 0;
+  for await (const { labels, chunks } of readFrames(answer.body)) {
+    files ??= new BlockFiles(directory, startMs, crc32c);
+    const key = JSON.stringify(labels);
+    const found = series.get(key) ?? { labels, chunks: [] };
+    series.set(key, found);
+    for (const { minMs: firstMs, maxMs: lastMs, type, bytes } of chunks) {
+      found.chunks.push({ minMs: firstMs, maxMs: lastMs, ...files.append(type, bytes) });
+      // All encodings begin with the number of their samples.
+      samples += ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0);
+      chunkCount++;
+    }
+  }
+  if (files === undefined) return 0;
+  const all: BlockSeries[] = [...series.values()];
+  const stats = { numSamples: samples, numSeries: all.length, numChunks: chunkCount };
+  files.finish(encodeTsdbIndex(all), { minTime: startMs, maxTime: startMs + BLOCK_MS, stats });
+  return samples;
+}
+
+function readMatchers(text: string): readonly Matcher[] {
+  if (text === "") return [{ name: "__name__", kind: "=~", value: ".+" }];
+  const outcome = parseSelector(text, PROMQL_DEFAULTS);
+  if (outcome.kind === "matchers") return outcome.matchers;
+  throw new Error(`--match ${text}: ${outcome.kind === "refused" ? outcome.message : "it matches every series"}`);
+}
+
+function readTime(flag: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const timeMs = parseTimeMs(text);
+  if (timeMs === undefined) throw new Error(`${flag} ${text} is no time such as 2026-01-31T12:00:00Z or Unix seconds`);
+  return timeMs;
+}
+
+/** Times of the first and last sample, as the server tells them; undefined where it has none. */
+async function boundsOf(url: string): Promise<{ readonly minMs: number; readonly maxMs: number } | undefined> {
+  const ask = async (path: string): Promise<unknown> =>
+    JSON.parse(await (await fetch(`${url}/api/v1/status/${path}`)).text()).data;
+  // Both in the shapes of Prometheus' API.
+  const { headStats } = (await ask("tsdb?limit=1")) as { headStats: { minTime: number; maxTime: number } };
+  const { blocks } = (await ask("tsdb/blocks")) as { blocks: readonly { minTime: number; maxTime: number }[] };
+  const isEmpty = headStats.minTime > headStats.maxTime;
+  const mins = [...blocks.map(({ minTime }) => minTime), ...(isEmpty ? [] : [headStats.minTime])];
+  const maxes = [...blocks.map(({ maxTime }) => maxTime), ...(isEmpty ? [] : [headStats.maxTime])];
+  return mins.length === 0 ? undefined : { minMs: Math.min(...mins), maxMs: Math.max(...maxes) };
+}
