@@ -98,6 +98,7 @@ export class HalfEdges {
   readonly #claims: ArrivalList = { oldest: undefined, newest: undefined, count: 0 };
   #buckets: (HalfEdge | undefined)[] = emptyBuckets(BUCKETS_AT_FIRST);
   #keyed = 0;
+  #ghosts = 0;
   #free: HalfEdge | undefined;
 
   constructor(limits: HalfEdgeLimits) {
@@ -152,6 +153,7 @@ export class HalfEdges {
     else list.newest.newer = half;
     list.newest = half;
     list.count++;
+    if ((half.flags & FLAG_GHOST) !== 0) this.#ghosts++;
     if (keyed) this.#chain(half);
     const max = half.side === SIDE_SETTLED ? this.#limits.settledMax : this.#limits.claimsMax;
     if (list !== this.#waiting && list.count > max && list.oldest !== undefined) this.remove(list.oldest);
@@ -184,6 +186,7 @@ export class HalfEdges {
 
   /** The waiting server half that stands for the same call as `half`, one of them as the other's duplicate. */
   findTwin(half: HalfEdge): HalfEdge | undefined {
+    if (this.#ghosts === 0) return undefined;
     const hash = hashOf(half.side, half.trace0, half.trace2, half.key0, half.key1);
     let other = this.#buckets[hash & (this.#buckets.length - 1)];
     for (let steps = 0; other !== undefined && steps < CHAIN_STEPS_MAX; steps++) {
@@ -256,6 +259,7 @@ export class HalfEdges {
     if (half.newer === undefined) list.newest = half.older;
     else half.newer.older = half.older;
     list.count--;
+    if ((half.flags & FLAG_GHOST) !== 0) this.#ghosts--;
     half.older = undefined;
     half.newer = undefined;
     this.#unchain(half);

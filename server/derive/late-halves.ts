@@ -30,17 +30,19 @@ export interface LateCall {
 export class LateHalves {
   /** By slot: another hash of the key, 0 where there is none. */
   readonly #keys = new Uint32Array(REMEMBERED);
+  #isEmpty = true;
   #asked: LateCall[] = [];
   refused = 0;
 
   /** A half with a key stays alone. */
   remember(half: HalfEdge): void {
+    this.#isEmpty = false;
     this.#keys[slotOf(half, half.side)] = hashOf(half, half.side, 0x27d4_eb2f) | 1;
   }
 
   /** Whether the other side of a half was given up, as far as is remembered. */
   wasGivenUp(half: HalfEdge, otherSide: number): boolean {
-    return this.#keys[slotOf(half, otherSide)] === (hashOf(half, otherSide, 0x27d4_eb2f) | 1) >>> 0;
+    return !this.#isEmpty && this.#keys[slotOf(half, otherSide)] === (hashOf(half, otherSide, 0x27d4_eb2f) | 1) >>> 0;
   }
 
   /** @returns Whether the other side will be looked for. */
@@ -72,8 +74,9 @@ function slotOf(half: HalfEdge, side: number): number {
 
 function hashOf({ trace0, trace1, trace2, trace3, key0, key1 }: HalfEdge, side: number, seed: number): number {
   let hash = Math.imul(key0 ^ side ^ seed, 0x85eb_ca6b);
-  for (const word of [key1, trace0, trace1, trace2, trace3]) {
-    hash = Math.imul(hash ^ (hash >>> 15) ^ word, seed);
-  }
+  hash = Math.imul(hash ^ (hash >>> 15) ^ key1, seed);
+  hash = Math.imul(hash ^ (hash >>> 15) ^ trace0 ^ trace1, seed);
+  hash = Math.imul(hash ^ (hash >>> 15) ^ trace2, seed);
+  hash = Math.imul(hash ^ (hash >>> 15) ^ trace3, seed);
   return (hash ^ (hash >>> 16)) >>> 0;
 }
