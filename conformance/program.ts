@@ -58,7 +58,7 @@ export class Program {
     surroundings: Surroundings = {},
   ): Promise<Program> {
     const file = join(dataDirectory, "addresses.json");
-    rmSync(file, { force: true });
+    rmSync(file, { recursive: true, force: true });
     const child = spawnProgram(flags, dataDirectory, surroundings);
     const output = { text: "" };
     for (const stream of [child.stdout, child.stderr]) {

@@ -2,13 +2,13 @@
  * Damage: files cut short and flipped, full and failing disks.
  *
  * `--hold SECONDS` holds a disk full or failing for longer than the short form does; `--flips N`
- * flips more bits, `--seed N` those of a run before.
+ * flips more bits, `--seed N` those of a run before, `--like TEXT` takes the cases with TEXT in their names.
  */
 
 import { parseArgs } from "node:util";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
+import { damagedFiles } from "./damaged-files.ts";
 import { failingDisk, fullAtCheckpoint, fullDisk } from "./disk.ts";
-import { tornFiles } from "./torn-files.ts";
 
 const HOLD_SECONDS_DEFAULT = 3;
 const FLIPS_DEFAULT = 20;
@@ -22,6 +22,7 @@ export async function runDamage({ args = [] }: { readonly args?: readonly string
       flips: { type: "string" },
       seed: { type: "string" },
       only: { type: "string" },
+      like: { type: "string" },
     },
     allowPositionals: true,
     strict: false,
@@ -33,6 +34,10 @@ export async function runDamage({ args = [] }: { readonly args?: readonly string
   if ("checkpoint".includes(only)) await fullAtCheckpoint(report, holdMs);
   if ("failing".includes(only)) await failingDisk(report, holdMs);
   const seed = Number(values.seed ?? Date.now() % 1_000_000);
-  if ("torn".includes(only)) await tornFiles(report, Number(values.flips ?? FLIPS_DEFAULT), seed);
+  if ("files".includes(only)) {
+    const flips = Number(values.flips ?? FLIPS_DEFAULT);
+    const like = typeof values.like === "string" ? values.like : "";
+    await damagedFiles(report, { flips, seed, like });
+  }
   return report.outcome;
 }

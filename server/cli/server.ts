@@ -108,7 +108,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     });
     undo.push(() => store.close());
     // The lock is held: addresses of a run that was killed are nobody's.
-    rmSync(join(data.directory, "addresses.json"), { force: true });
+    rmSync(join(data.directory, "addresses.json"), { recursive: true, force: true });
     const ingest = await openIngest({
       writer: store.writer,
       clock,
@@ -371,6 +371,7 @@ function writeAddresses(
   const text = JSON.stringify({ http, otlp_grpc: otlpGrpc, otlp_http: otlpHttp, statsd });
   // Whoever waits for the file must not find half of it.
   const fresh = `${file}.new`;
+  rmSync(fresh, { recursive: true, force: true });
   writeFileSync(fresh, `${text}\n`, { mode: 0o600 });
   renameSync(fresh, file);
   undo.push(() => rmSync(file, { force: true }));

@@ -92,9 +92,9 @@ export function isInvalidated(error: unknown): boolean {
   return error instanceof Error && /^FATAL Error|has been invalidated/i.test(error.message);
 }
 
-/** Whether a block of a file fails its checksum. DuckDB does not say of which file. */
+/** Whether a block of a file fails its checksum, or the file ends before it. DuckDB does not always say of which file. */
 export function isCorruption(error: unknown): boolean {
-  return error instanceof Error && /Corrupt database file/i.test(error.message);
+  return error instanceof Error && /Corrupt database file|Could not read enough bytes/i.test(error.message);
 }
 
 /** Whether the disk refused: trying again at once is of no use. */

@@ -217,29 +217,51 @@ export class Engine {
 
   loadDerived(): Promise<DerivedSnapshot | undefined> {
     const { readers, files } = this.#parts;
-    return readers.use((connection) => loadSnapshot(connection, files.attached));
+    return this.#pastDamage(() => readers.use((connection) => loadSnapshot(connection, files.attached)));
   }
 
   recentSpans(spansMax: number): Promise<RecentSpans> {
     const { readers, files } = this.#parts;
-    return readers.use((connection) => readRecentSpans(connection, files.attached, spansMax));
+    return this.#pastDamage(() => readers.use((connection) => readRecentSpans(connection, files.attached, spansMax)));
   }
 
   spansOfCalls(calls: readonly CallKey[], spansMax: number): Promise<StoredCalls> {
     const { readers, files, index } = this.#parts;
-    return readers.use((connection) => readCalls({ connection, files: files.attached, index }, calls, spansMax));
+    return this.#pastDamage(() =>
+      readers.use((connection) => readCalls({ connection, files: files.attached, index }, calls, spansMax)),
+    );
   }
 
   replaySpans(sequence: number, onBatch: (batch: SpanBatch, sequence: number) => void): Promise<void> {
     const { readers, files, instance } = this.#parts;
-    return readers.use(async (connection) => {
+    let last = sequence;
+    const replay = async (connection: DuckDBConnection) => {
       const lookUps = await instance.connect();
       try {
-        await replayCommits(connection, lookUps, files.attached, sequence, onBatch);
+        await replayCommits(connection, lookUps, files.attached, last, (batch, number) => {
+          last = number;
+          onBatch(batch, number);
+        });
       } finally {
         lookUps.disconnectSync();
       }
-    });
+    };
+    return this.#pastDamage(() => readers.use(replay));
+  }
+
+  /** Reads again without the file that a bad block was met in, once it is set aside: a start must not fail for it. */
+  async #pastDamage<T>(read: () => Promise<T>): Promise<T> {
+    const { files, writer } = this.#parts;
+    for (;;) {
+      const attached = files.attached.length;
+      try {
+        return await read();
+      } catch (error) {
+        if (!isCorruption(error)) throw error;
+        await writer.exclusively(() => files.setDamagedAside());
+        if (files.attached.length >= attached) throw error;
+      }
+    }
   }
 
   sql(statement: CheckedSql, limits: SqlLimits): Promise<SqlAnswer> {

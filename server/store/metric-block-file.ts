@@ -55,7 +55,9 @@ export interface OpenedBlock {
 export async function openBlock(path: string): Promise<OpenedBlock> {
   const handle = await open(path, "r");
   try {
-    const { size } = await handle.stat();
+    const stat = await handle.stat();
+    const { size } = stat;
+    if (!stat.isFile()) throw new BlockDamage(0, "it is not a file");
     if (size < HEAD_BYTES + TAIL_BYTES) throw new BlockDamage(0, "it is cut short");
     const version = versionOfHead(await readBytes(handle, 0, HEAD_BYTES));
     if (typeof version === "string") throw new BlockDamage(0, version);

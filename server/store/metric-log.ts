@@ -6,7 +6,7 @@
  * With durability `always` a write is on the disk when it resolves, with `interval` `SYNC_EVERY_MS` later at most.
  */
 
-import { type FileHandle, open, readdir, readFile, rename, truncate, unlink } from "node:fs/promises";
+import { type FileHandle, open, readdir, readFile, rename, rm, stat, truncate, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { BytesEndError } from "../model/byte-reader.ts";
 import { makePrivateDirectory, renameDurably, syncDirectory } from "../platform/files.ts";
@@ -261,12 +261,23 @@ export async function openMetricLog(
     const number = Number(SEGMENT_NAME.exec(name)?.[1] ?? 0);
     if (number === 0) continue;
     nextNumber = Math.max(nextNumber, number + 1);
+    if (!(await stat(join(directory, name))).isFile()) {
+      damage.push(await setOtherAside(join(directory, name), nowMs));
+      continue;
+    }
     const segment = await readSegment({ number, path: join(directory, name), nowMs, known }, visit, damage);
     if (segment.bytes === 0) await unlink(segment.path);
     else segments.push(segment);
   }
   if (damage.length > 0) await dropOldQuarantine(directory);
   return { log: new MetricLog(options, segments, nextNumber), damage };
+}
+
+/** Something with the name of a segment that is no file. */
+async function setOtherAside(path: string, nowMs: number): Promise<LogDamage> {
+  const quarantine = `${path}.damaged-${nowMs}`;
+  await renameDurably(path, quarantine);
+  return { file: path, offset: 0, bytes: 0, why: "it is not a file", quarantine };
 }
 
 async function readSegment(
@@ -341,7 +352,7 @@ async function replaceDamaged(path: string, quarantine: string, good: readonly U
 async function dropOldQuarantine(directory: string): Promise<void> {
   const kept = (await readdir(directory)).filter((name) => QUARANTINE_NAME.test(name)).sort();
   for (const name of kept.slice(0, Math.max(0, kept.length - QUARANTINED_FILES_MAX))) {
-    await unlink(join(directory, name));
+    await rm(join(directory, name), { recursive: true, force: true });
   }
 }
 

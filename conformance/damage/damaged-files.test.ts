@@ -1,4 +1,4 @@
 import { testSuite } from "../suite-test.ts";
 import { runDamage } from "./suite.ts";
 
-testSuite("damage: torn files", () => runDamage({ args: ["--only", "torn"] }));
+testSuite("damage: damaged files", () => runDamage({ args: ["--only", "files"] }));
