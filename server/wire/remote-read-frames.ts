@@ -28,7 +28,7 @@ const MATCHER_KINDS: readonly Matcher["kind"][] = ["=", "!=", "=~", "!~"];
 const STREAMED_CHUNKS = 1;
 
 /** A chunk as it came; `type` is the number of its encoding. */
-export interface RawChunk {
+interface RawChunk {
   readonly minMs: number;
   readonly maxMs: number;
   readonly type: number;
