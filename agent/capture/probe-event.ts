@@ -11,7 +11,7 @@ import { addressText } from "./packet-decode.ts";
 export const EVENT_KIND = { slice: 1, open: 2, close: 3, exec: 4, exit: 5, connect: 6, ended: 7 } as const;
 
 /** Kinds of units of work, and of recipes for finding them. */
-export const UNIT_KIND = { none: 0, loop: 1, goroutine: 2, task: 3, byThread: 255 } as const;
+export const UNIT_KIND = { none: 0, loop: 1, goroutine: 2, task: 3 } as const;
 
 /** Bits of `event_head.flags`. */
 export const EVENT_FLAG = { received: 1, joinedLate: 2, reset: 4, unread: 8 } as const;

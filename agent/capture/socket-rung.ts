@@ -225,6 +225,7 @@ class RunningSocketRung implements SocketRung {
     this.#recipes = new WorkRecipes(native, {
       processes: fdOf(attached.maps, "process_recipes"),
       threads: fdOf(attached.maps, "thread_recipes"),
+      written: fdOf(attached.maps, "recipes_written"),
     });
     this.#processes = new ProcessTable(options.sink);
     this.#netns = statSync("/proc/self/ns/net").ino;

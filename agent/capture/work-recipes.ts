@@ -37,10 +37,12 @@ interface Learning {
   isDone: boolean;
 }
 
-/** The two maps the recipes go to. */
+/** Descriptors of the maps the recipes go to. */
 export interface RecipeMaps {
   readonly processes: number;
   readonly threads: number;
+  /** How often one was written. */
+  readonly written: number;
 }
 
 /** Recipes of the processes of one rung. */
@@ -48,6 +50,7 @@ export class WorkRecipes {
   readonly #native: Native;
   readonly #maps: RecipeMaps;
   readonly #threads = new Map<number, Learning>();
+  #written = 0;
   readonly #files = new SymbolFiles();
   /** Threads of Python processes tried so far. */
   readonly #plainThreads = new Map<number, number>();
@@ -119,24 +122,24 @@ export class WorkRecipes {
 
   #learn(process: ProcessSeen, tid: number): boolean {
     if (process.language === "go") return this.#learnGo(process);
-    // Another thread of Python may call while the loop's has a task under way: only the one that polls runs tasks.
-    if (process.language === "python" && !isPolling(process.pid, tid)) return false;
+    // Another thread of Python may call while the loop's has a task under way: only the one that polls runs tasks. The first
+    // thread is taken for one: a loop that has much to do is seldom seen to poll.
+    if (process.language === "python" && tid !== process.pid && !isPolling(process.pid, tid)) return false;
     const memory = ProcessMemory.open(process.pid, this.#files);
     if (memory === undefined) return false;
     try {
-      return process.language === "node" ? this.#learnLoop(memory, process, tid) : this.#learnTasks(memory, tid);
+      return process.language === "node" ? this.#learnLoop(memory, tid) : this.#learnTasks(memory, tid);
     } finally {
       memory.close();
     }
   }
 
-  #learnLoop(memory: ProcessMemory, { pid }: ProcessSeen, tid: number): boolean {
-    const place = remembered(this.#eventPlaces, identityOf(pid), () => eventsPlace(memory));
+  #learnLoop(memory: ProcessMemory, tid: number): boolean {
+    const place = remembered(this.#eventPlaces, identityOf(memory.pid), () => eventsPlace(memory));
     if (place === null) return false;
     const loop = findLoop(memory, tid, place, memory.eventPolls());
     if (loop === undefined) return false;
     this.#write(this.#maps.threads, tid, UNIT_KIND.loop, [loop.turnAt, loop.eventsAt], [loop.fields]);
-    this.#write(this.#maps.processes, pid, UNIT_KIND.byThread, [], []);
     return true;
   }
 
@@ -146,7 +149,6 @@ export class WorkRecipes {
     const { keysAt, callbackAt, selfAt, closureAt, dictionary, builtinType, functionType } = tasks;
     const offsets = [keysAt, callbackAt, selfAt, closureAt];
     this.#write(this.#maps.threads, tid, UNIT_KIND.task, offsets, [dictionary, builtinType, functionType]);
-    this.#write(this.#maps.processes, memory.pid, UNIT_KIND.byThread, [], []);
     return true;
   }
 
@@ -182,6 +184,9 @@ export class WorkRecipes {
       view.setBigUint64(UNIT_RECIPE.addresses + 8 * index, BigInt(address), true);
     });
     this.#native.mapUpdate(map, key, new Uint8Array(view.buffer));
+    this.#written++;
+    const count = new Uint8Array(Uint32Array.of(this.#written).buffer);
+    this.#native.mapUpdate(this.#maps.written, 0, count);
   }
 }
 

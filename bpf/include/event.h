@@ -32,7 +32,6 @@ enum unit_kind {
 	UNIT_LOOP = 1, /* unit: turn of libuv's loop; origin: 2 * reads of the task + 1 among its events */
 	UNIT_GOROUTINE = 2, /* unit: its number; origin: that of the goroutine that started it */
 	UNIT_TASK = 3, /* unit: address of asyncio's task; origin: of the outermost one that awaits it */
-	UNIT_BY_THREAD = 255, /* of a recipe: each thread has one of its own */
 };
 
 /* How to find the unit in a process or thread. What the numbers mean depends on the kind. */

@@ -42,6 +42,7 @@ struct connection {
 	__u8 role;
 	__u8 flags;
 	__u8 open_head; /* 1 + direction whose last call may have ended inside a message's head */
+	__u32 plain_since; /* recipes written when its process had none; 0: not known */
 	__u8 bulk; /* 1 + direction whose last call was long and began no message */
 };
 
@@ -310,7 +311,7 @@ static __noinline int say_moment(struct sock *sk, __u8 kind)
 	event.head.time_ns = bpf_ktime_get_boot_ns();
 	event.head.cookie = conn->cookie;
 	event.tid = tid_of(task);
-	read_unit(&event, task);
+	read_unit(&event, task, &conn->plain_since);
 	__sync_fetch_and_add(&count->control_seen, 1);
 	if (bpf_ringbuf_output(&slices, &event, sizeof(event), BPF_RB_NO_WAKEUP) == 0)
 		__sync_fetch_and_add(&count->control_submitted, 1);
@@ -378,7 +379,7 @@ static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, boo
 	area->event.head.time_ns = bpf_ktime_get_boot_ns();
 	area->event.head.cookie = conn->cookie;
 	area->event.tid = tid_of(task);
-	read_unit(&area->event, task);
+	read_unit(&area->event, task, &conn->plain_since);
 	area->event.seq = seq;
 	area->event.total = ret;
 	area->event.copied = readable ? copy_payload(area, conn, task, ret, direction, count) : 0;
@@ -432,6 +433,7 @@ static __always_inline void note_birth(struct sock *sk, __u8 role)
 	conn->flags = 0;
 	conn->open_head = 0;
 	conn->bulk = 0;
+	conn->plain_since = 0;
 	conn->opened_ns = bpf_ktime_get_boot_ns();
 }
 

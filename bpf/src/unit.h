@@ -173,20 +173,37 @@ static __always_inline void read_task(struct slice_event *event, const struct un
 	}
 }
 
-static __always_inline void read_unit(struct slice_event *event, struct task_struct *task)
+/* How often the agent has written a recipe: what a connection knows of none is true until the next. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} recipes_written SEC(".maps");
+
+/*
+ * Finds the unit of work. `*plain_since` remembers, between calls on one connection, that there was no
+ * recipe when so many were written; 0: nothing is remembered.
+ */
+static __always_inline void read_unit(struct slice_event *event, struct task_struct *task,
+				      __u32 *plain_since)
 {
 	const struct unit_recipe *recipe;
+	__u32 zero = 0;
+	__u32 *written = bpf_map_lookup_elem(&recipes_written, &zero);
 
 	event->head.unit_kind = UNIT_NONE;
 	event->unit = 0;
 	event->origin = 0;
-	recipe = bpf_map_lookup_elem(&process_recipes, &event->head.pid);
-	if (!recipe)
+	if (!written || !*written || *plain_since == *written)
 		return;
-	if (recipe->kind == UNIT_BY_THREAD)
-		recipe = bpf_map_lookup_elem(&thread_recipes, &event->tid);
-	if (!recipe)
+	recipe = bpf_map_lookup_elem(&thread_recipes, &event->tid);
+	if (!recipe || recipe->kind == UNIT_NONE)
+		recipe = bpf_map_lookup_elem(&process_recipes, &event->head.pid);
+	if (!recipe || recipe->kind == UNIT_NONE) {
+		*plain_since = *written;
 		return;
+	}
 	if (recipe->kind == UNIT_LOOP)
 		read_loop(event, recipe, task);
 	else if (recipe->kind == UNIT_GOROUTINE)
