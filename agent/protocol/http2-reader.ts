@@ -32,6 +32,7 @@ import {
   uint31,
   uint32,
 } from "./http2-frame.ts";
+import { markAt } from "./message-mark.ts";
 
 /** Longest header block; of a longer one the beginning is read. */
 export const BLOCK_BYTES_MAX = 65_536;
@@ -448,16 +449,4 @@ function isBlock(type: number): boolean {
 function isCollected(header: FrameHeader): boolean {
   if (isBlock(header.type) || header.type === RST_STREAM) return true;
   return (header.type === SETTINGS || header.type === GOAWAY) && header.length <= CONTROL_BYTES_MAX;
-}
-
-function markAt(slice: StreamSlice, at: number): MessageMark {
-  return {
-    startNs: slice.timeNs,
-    endNs: slice.timeNs,
-    seq: (slice.seq + at) >>> 0,
-    bytes: 0,
-    tid: slice.tid,
-    pid: slice.pid,
-    lastTid: slice.tid,
-  };
 }

@@ -54,9 +54,12 @@ export class PgStatements {
     else this.#portals.delete(name);
   }
 
-  /** Definitions may have been missed: no name is sure any more. */
+  /**
+   * Definitions may have been missed. What has no name, and portals, are defined anew all the time; names of statements
+   * are not, since drivers count them up.
+   */
   forget(): void {
-    this.#statements.clear();
+    this.#statements.delete("");
     this.#portals.clear();
   }
 }

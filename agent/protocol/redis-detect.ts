@@ -87,6 +87,8 @@ function judgeCommand(bytes: Uint8Array, isCut: boolean): Verdict {
 function judgeLine(bytes: Uint8Array, verb: string): Verdict {
   const end = bytes.indexOf(LF);
   if (end < 0) return "more";
+  // Inside of an array, a word is followed by the length of the next.
+  if (end + 1 < bytes.length && !isVerbByte(bytes[end + 1])) return "no";
   if (!SHARED_VERBS.has(verb)) return bytes[verb.length] === LF ? "more" : "yes";
   const line = latin(bytes, verb.length, end);
   if (verb === "GET" && /^ \/|HTTP\//.test(line)) return "no";
@@ -198,6 +200,9 @@ function readArrayHead(bytes: Uint8Array): { verb: string | undefined; isShort: 
   if (start + length > bytes.length) return { verb: undefined, isShort: true };
   const after = bytes[start + length];
   if (after !== undefined && after !== CR) return { verb: undefined, isShort: false };
+  // Commands hold nothing but strings.
+  const next = bytes[start + length + 2];
+  if (numberOf(bytes, 1) > 1 && next !== undefined && next !== DOLLAR) return { verb: undefined, isShort: false };
   return { verb: latin(bytes, start, start + length), isShort: false };
 }
 

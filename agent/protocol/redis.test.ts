@@ -283,6 +283,8 @@ test("detection does not take other protocols", () => {
   assert.equal(judge("*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n", 0), "more");
   assert.equal(judge("$5\r\nhello\r\n", 1), "yes");
   assert.equal(judge("-WRONGTYPE x\r\n", 1), "yes");
+  assert.equal(judge("*2\r\n$6\r\nasking\r\n*1\r\n$1\r\na\r\n", 0), "no");
+  assert.equal(judge("*2\r\n$6\r\nasking\r\n*1\r\n$1\r\na\r\n", 1), "yes");
   for (const text of [
     "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "set key 0 0 5\r\nhello\r\n",
@@ -292,6 +294,7 @@ test("detection does not take other protocols", () => {
     "HELO mail.example\r\n",
     "USER joe\r\n",
     'CONNECT {"verbose":false}\r\n',
+    "ASKING\r\n$5\r\nreply\r\n",
     "SUBSCRIBE\nid:0\ndestination:/q\n\n",
   ])
     assert.notEqual(judge(text, 0), "yes", text);
