@@ -30,7 +30,7 @@ const QUERIES: readonly string[] = [
   "count_over_time({__name__=~'.+'}[601s])",
   "gone",
   "absent(gone)",
-  "histogram_count(rate(latency_seconds[601s]))",
+  "histogram_count(latency_seconds)",
   "latency_seconds",
   "odd",
 ];
