@@ -9,6 +9,7 @@ import { parseArgs } from "node:util";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
 import { damagedFiles } from "./damaged-files.ts";
 import { failingDisk, fullAtCheckpoint, fullDisk } from "./disk.ts";
+import { secondServer } from "./second-server.ts";
 
 const HOLD_SECONDS_DEFAULT = 3;
 const FLIPS_DEFAULT = 20;
@@ -30,6 +31,7 @@ export async function runDamage({ args = [] }: { readonly args?: readonly string
   const only = typeof values.only === "string" ? values.only : "";
   const holdMs = Number(values.hold ?? HOLD_SECONDS_DEFAULT) * 1000;
   const report = new SuiteReport();
+  if ("second".includes(only)) await secondServer(report);
   if ("full".includes(only)) await fullDisk(report, holdMs);
   if ("checkpoint".includes(only)) await fullAtCheckpoint(report, holdMs);
   if ("failing".includes(only)) await failingDisk(report, holdMs);
