@@ -4,10 +4,8 @@
  * Run: `node bench/http1-parse.ts`
  */
 
-import { bench, do_not_optimize, run, summary } from "mitata";
-import type { ConnectionSink } from "../agent/connection/connection-sink.ts";
-import { Connections } from "../agent/connection/connections.ts";
-import type { SocketSlice } from "../server/model/capture-event.ts";
+import { bench, run, summary } from "mitata";
+import { ParsePlayer } from "./parse-kit.ts";
 
 const EXCHANGES = 1000;
 const PORT = 8080;
@@ -29,61 +27,12 @@ function conversation(bodyBytes: number): readonly Uint8Array[] {
   );
 }
 
-function play(connections: Connections, messages: readonly Uint8Array[], slice: SocketSlice): void {
-  const seq = [1, 1];
-  connections.opened({
-    socket: 1,
-    sight: "both",
-    role: "client",
-    local: { addr: "127.0.0.1", port: 40_000 },
-    remote: { addr: "127.0.0.1", port: PORT },
-    netns: 0,
-    joinedLate: false,
-    timeNs: 1,
-    localOwner: undefined,
-    remoteOwner: undefined,
-  });
-  for (let index = 0; index < messages.length; index++) {
-    const bytes = messages[index] as Uint8Array;
-    const direction = (index % 2) as 0 | 1;
-    slice.direction = direction;
-    slice.bytes = bytes;
-    slice.total = bytes.length;
-    slice.seq = seq[direction] as number;
-    seq[direction] = (slice.seq + bytes.length) >>> 0;
-    slice.timeNs = index;
-    connections.slice(slice);
-  }
-  connections.closed(1, messages.length, false);
-}
-
-let finished = 0;
-const sink: ConnectionSink = {
-  exchangeStarted: () => undefined,
-  exchangeFinished: (_connection, exchange) => {
-    finished++;
-    do_not_optimize(exchange);
-  },
-  connectionClosed: () => undefined,
-};
-const slice: SocketSlice = {
-  socket: 1,
-  direction: 0,
-  timeNs: 0,
-  seq: 0,
-  total: 0,
-  bytes: new Uint8Array(0),
-  tid: 7,
-  pid: 7,
-};
-
+const player = new ParsePlayer();
 summary(() => {
   for (const bodyBytes of [64, 4096]) {
     const messages = conversation(bodyBytes);
-    bench(`${EXCHANGES} exchanges, ${bodyBytes} bytes of body`, () => {
-      play(new Connections(sink, { redaction: true }), messages, slice);
-    });
+    bench(`${EXCHANGES} exchanges, ${bodyBytes} bytes of body`, () => player.play(messages, PORT));
   }
 });
 await run();
-if (finished === 0) throw new Error("no exchange was finished");
+if (player.finished === 0) throw new Error("no exchange was finished");
