@@ -39,6 +39,7 @@ export interface Sighting {
 const TICK_MS = 20;
 
 let spans: SeenSpan[] = [];
+let lostBefore = 0;
 const rule = new LastRequestRule();
 
 function collect(batch: SpanBatch): void {
@@ -105,8 +106,10 @@ function start(): void {
   setInterval(() => pipeline.tick(clock.nowNs(), rung.clockOffset()), TICK_MS);
   process.on("message", () => {
     const lost = Object.values(rung.counters().lost).reduce((sum, count) => sum + count, 0);
-    const sighting: Sighting = { spans, lastRequest: [...rule.parents], lost };
+    const sighting: Sighting = { spans, lastRequest: [...rule.parents], lost: lost - lostBefore };
+    lostBefore = lost;
     spans = [];
+    rule.parents.clear();
     process.send?.(sighting);
   });
   process.on("disconnect", () => process.exit());

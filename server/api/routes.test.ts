@@ -166,6 +166,8 @@ test("traces: own route and Tempo's", async (context) => {
   const byId = oracleDecode("TraceByIDResponse", Buffer.from(await v2.arrayBuffer())) as { trace: object };
   assert.deepEqual(byId.trace, oracleDecode("TracesData", bytes));
   assert.match(JSON.stringify((await json(`${url}/api/traces/${id}`)).body), /^\{"batches":\[.*SPAN_KIND_SERVER/);
+  const explained = await json(`${url}/api/v1/traces/${id}?explain=1`);
+  assert.match(JSON.stringify(explained.body), /thalweg\.parent_reason.*sent_as_root.*thalweg\.parent_why/);
   const assembled = await json(`${url}/api/v1/traces/${id}?assemble=1`);
   assert.match(JSON.stringify(assembled.body), /"thalweg\.self_time_ns","value":\{"intValue":"\d+"\}/);
   assert.doesNotMatch(JSON.stringify(own.body), /thalweg\.self_time_ns/);

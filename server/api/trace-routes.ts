@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { StoredSpan } from "../model/stored-span.ts";
 import { normalizeTraceId, TRACE_SPANS_MAX } from "../query/trace.ts";
 import { assembledSpans } from "../query/trace-assembly.ts";
+import { explainedSpans } from "../query/trace-explain.ts";
 import { encodeTempoTraceById, type TraceBody, traceJsonPieces, tracePieces } from "../wire/otlp-traces-encode.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { sendOwnError } from "./own-errors.ts";
@@ -43,7 +44,8 @@ async function ownTrace(deps: ApiDeps, request: FastifyRequest, reply: FastifyRe
       hint: "It may not have arrived yet, or be older than the retention.",
     });
   }
-  const shown = wantsAssembly(request) ? await inTurns(assembledSpans(spans)) : spans;
+  const drawn = isAsked(request, "assemble") ? await inTurns(assembledSpans(spans)) : spans;
+  const shown = isAsked(request, "explain") ? await inTurns(explainedSpans(drawn)) : drawn;
   if (wantsProtobuf(request)) return sendProtobuf(request, reply, await traceBytes(shown));
   return reply.type("application/json").send(await traceJson(shown, "otlp"));
 }
@@ -103,10 +105,10 @@ async function inTurns<T>(work: Generator<void, T>): Promise<T> {
   }
 }
 
-function wantsAssembly(request: FastifyRequest): boolean {
+function isAsked(request: FastifyRequest, name: "assemble" | "explain"): boolean {
   // What a query string's parameters are: texts, or lists of texts where one comes twice.
-  const { assemble } = request.query as { assemble?: string | string[] };
-  return assemble === "1";
+  const query = request.query as Readonly<Record<string, string | string[] | undefined>>;
+  return query[name] === "1";
 }
 
 function turn(): Promise<void> {

@@ -1,0 +1,93 @@
+/**
+ * Why each span of a trace has its parent, or has none, in a sentence.
+ */
+
+import { type Attribute, KIND_SERVER } from "../model/span-batch.ts";
+import type { StoredSpan } from "../model/stored-span.ts";
+
+/** Sentences by the reason a parent was drawn for; `link_reason` of the span. */
+const DRAWN: Readonly<Record<string, string>> = {
+  traceparent: "The request carried this parent in its traceparent header.",
+  message: "Both ends of one message were seen: it has one tuple of addresses and one TCP sequence number at both.",
+  "message-nat":
+    "Both ends of one message were seen behind translated addresses: its TCP sequence number, the caller's port and what was asked are equal.",
+  "one-sight": "One sight of the packets between two processes of this host shows both ends of the message.",
+  thread:
+    "The call was made inside of this request: by the thread that read it, in a process that was seen to serve each request on one thread; or while it was the only request open in the whole process.",
+  goroutine:
+    "The call was made by the goroutine that read this request; the process was seen to answer on the same one.",
+  "goroutine-start":
+    "The call was made by a goroutine that the one serving this request had started, and that made no call before.",
+  loop: "The event loop made the call in the turn in which it read this request, or the answer to a call made for it, and after no other event. Nearly all answers of the process were seen to be written where this rule says.",
+  "loop-order":
+    "The event loop made the call in an immediate of the turn in which it read this request, or the answer to a call made for it. Immediates were matched with the turn's reads in order; nearly all answers of the process were seen to be written where this rule says.",
+  "proxy-loop":
+    "The worker read this request, or the answer to a call made for it, last before it made the call. Nearly all answers of the process were seen to be written where this rule says.",
+  task: "The asyncio task that made the call, or the one that awaits it, wrote the answer to this request.",
+};
+
+/** Sentences by the reason none was drawn for; `thalweg.unlinked` of the span. */
+const UNLINKED: Readonly<Record<string, string>> = {
+  no_open_request: "The process had no request open when it made the call: it is work of its own.",
+  several_open_requests:
+    "The process had several requests open, and nothing was seen that tells which of them the call was made for.",
+  self_check:
+    "A rule has a guess, but it was not seen to be right often enough in this process: a guess is not drawn below 98 % of its checks, or before there were 20.",
+  unit_serves_none: "The thread or goroutine that made the call serves no request.",
+  cause_unknown:
+    "The call follows a timer, an immediate, a completion of the thread pool, or something else that does not tell for which request it was made.",
+  also_called_outside:
+    "Calls to this target are also made while no request is open, so that this one may be background work.",
+  connection_unread: "The process also serves a connection that cannot be read, which may have asked for the call.",
+  task_answers_none: "The asyncio task that made the call was not seen to answer any of the requests open then.",
+  undecided: "The answer that would tell for which request the call was made did not come in time.",
+};
+
+const CAPTURED: ReadonlySet<string> = new Set(["ebpf", "packet", "replay"]);
+/** Spans explained between two steps: some milliseconds. */
+const STEP_SPANS = 4096;
+const UNLINKED_KEY = "thalweg.unlinked";
+
+/**
+ * The spans, each with attributes `thalweg.parent_reason`, a word, and `thalweg.parent_why`, a sentence. Yields now and then,
+ * so that other work can be done.
+ */
+export function* explainedSpans(spans: readonly StoredSpan[]): Generator<void, StoredSpan[]> {
+  const known = new Set<string>();
+  for (const { spanId } of spans) known.add(spanId);
+  const explained: StoredSpan[] = [];
+  for (const span of spans) {
+    const { reason, why } = explanation(span);
+    const isMissing = span.parentSpanId !== "" && !known.has(span.parentSpanId);
+    const attributes: Attribute[] = [
+      ...span.attributes,
+      { key: "thalweg.parent_reason", kind: "s", value: reason },
+      { key: "thalweg.parent_why", kind: "s", value: isMissing ? `${why} The parent itself is not stored here.` : why },
+    ];
+    explained.push({ ...span, attributes });
+    if (explained.length % STEP_SPANS === 0) yield;
+  }
+  return explained;
+}
+
+function explanation(span: StoredSpan): { reason: string; why: string } {
+  if (span.parentSpanId !== "") {
+    const reason = span.linkReason;
+    if (reason === "") return { reason: "sent", why: `The parent was set by who sent the span (${span.source}).` };
+    return { reason, why: DRAWN[reason] ?? `The parent was drawn for the reason ${reason}.` };
+  }
+  const unlinked = span.attributes.find(({ key }) => key === UNLINKED_KEY)?.value;
+  if (unlinked !== undefined)
+    return { reason: unlinked, why: UNLINKED[unlinked] ?? `None was drawn for the reason ${unlinked}.` };
+  if (!CAPTURED.has(span.source))
+    return { reason: "sent_as_root", why: `The span was sent without a parent (${span.source}).` };
+  return span.kind === KIND_SERVER
+    ? {
+        reason: "no_client_seen",
+        why: "The caller's end of the message was not seen: it is on another host, in a process that is left out, or was read too late.",
+      }
+    : {
+        reason: "thread_unknown",
+        why: "The thread that made the call is not known on this rung, so that no rule applies.",
+      };
+}
