@@ -282,7 +282,7 @@ export function listReader(batches: () => SpanBatch[]): StoreReader {
       seriesByMetric: [{ name: "up", count: limit }],
       valuesByLabel: [{ name: "job", count: 6 }],
       bytesByLabel: [{ name: "job", count: 7 }],
-      blocks: [],
+      blocks: [{ number: 7, bytes: 900, minMs: 1, maxMs: 2, series: 3, samples: 6, joinedFrom: [4, 5] }],
       seriesByPair: [{ name: "job=a", count: 8 }],
     }),
     metadata: () => [{ name: "up", type: "gauge", help: "Is it up?", unit: "" }],

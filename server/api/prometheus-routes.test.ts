@@ -300,6 +300,18 @@ test("what the server says of itself", async (context) => {
   assert.deepEqual([storageRetention, serverTime], ["15d", "2023-11-14T22:13:20.000Z"]);
   assert.deepEqual(await data("status/flags"), { "query-timeout": "2m" });
   assert.deepEqual(await data("status/config"), { yaml: "global: {}\n" });
+  assert.deepEqual(await data("status/tsdb/blocks"), {
+    blocks: [
+      {
+        ulid: "00000000000000000000000007",
+        minTime: 1,
+        maxTime: 3,
+        stats: { numSamples: 6, numSeries: 3, numBytes: 900 },
+        compaction: { level: 2, sources: ["00000000000000000000000004", "00000000000000000000000005"] },
+        version: 1,
+      },
+    ],
+  });
   assert.deepEqual(await data("status/tsdb?limit=2"), {
     headStats: { numSeries: 3, numLabelPairs: 5, chunkCount: 4, minTime: 1, maxTime: Number.MIN_SAFE_INTEGER },
     seriesCountByMetricName: [{ name: "up", value: 2 }],

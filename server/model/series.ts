@@ -46,9 +46,12 @@ export interface SeriesToAppend extends SeriesSamples {
   readonly exemplars?: readonly Exemplar[] | undefined;
 }
 
-/** Labels that come again with later writes as the same object. A store may leave a note on it to find its series by. */
+/**
+ * Labels that come again with later writes as the same object. A store may leave a note on it to find its series by, and
+ * equal labels that it keeps anyway.
+ */
 export interface LabelsHandle {
-  readonly labels: Labels;
+  labels: Labels;
   note: object | undefined;
 }
 

@@ -71,11 +71,18 @@ test("the status tells series, pairs, bytes and the largest of each", async (t) 
       { name: "__name__=down", count: 1 },
       { name: "job=cart", count: 1 },
     ],
+    blocks: [],
   };
   assert.deepEqual(metrics.status(10), want);
   assert.deepEqual(metrics.status(1).seriesByPair, want.seriesByPair.slice(0, 1));
   await metrics.sealAll();
-  assert.deepEqual(metrics.status(10), { ...want, chunks: 0 });
+  const { blocks, ...sealed } = metrics.status(10);
+  const { blocks: none, ...others } = want;
+  assert.deepEqual([none.length, sealed], [0, { ...others, chunks: 0 }]);
+  const [block] = blocks;
+  assert.ok(block !== undefined && block.bytes > 0);
+  const { number, minMs, maxMs, series, samples, joinedFrom } = block;
+  assert.deepEqual([number, minMs, maxMs, series, samples, joinedFrom], [1, START_MS, START_MS + 9, 3, 3, []]);
   await metrics.close();
 });
 

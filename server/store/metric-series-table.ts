@@ -61,6 +61,8 @@ export class SeriesTable {
     if (known !== undefined && known.owner === this && !known.removed) return known;
     const series = this.of(handle.labels);
     handle.note = series;
+    // The texts that came with the write need not be kept beside those of the table.
+    if (series !== undefined) handle.labels = series.labels;
     return series;
   }
 

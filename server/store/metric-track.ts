@@ -7,6 +7,7 @@
 import type { NativeHistogram } from "../model/histogram.ts";
 import {
   emptyColumns,
+  joinChunks,
   type RunColumns,
   readChunk,
   type SampleRun,
@@ -19,7 +20,9 @@ import { cutRun, lowerBound, upperBound } from "./metric-runs.ts";
 /** An open histogram takes some hundred bytes, a sealed one some ten. */
 const OPEN_HISTOGRAMS_MAX = 16;
 /** Memory of a sealed chunk beside its bytes, and of an open histogram beside its counts. Measured, rounded up. */
-const CHUNK_OBJECT_BYTES = 150;
+const CHUNK_OBJECT_BYTES = 200;
+/** So many full chunks are joined. */
+const JOINED_CHUNKS = 4;
 const HISTOGRAM_OBJECT_BYTES = 500;
 const NO_COLUMN = new Float64Array(0);
 
@@ -77,9 +80,7 @@ export function isEmptyTrack({ chunks, open }: Track): boolean {
 
 /** Bytes in memory. */
 export function trackBytes({ chunks, open }: Track): number {
-  let bytes = columnBytes(open) + open.histogramBytes;
-  for (const chunk of chunks) bytes += chunk.bytes.length + CHUNK_OBJECT_BYTES;
-  return bytes;
+  return columnBytes(open) + open.histogramBytes + chunkBytes(chunks);
 }
 
 /**
@@ -302,7 +303,24 @@ function sealOpenRun(track: Track): number {
   const chunk = sealChunk(runOf(open), 0, open.count);
   track.chunks.push(chunk);
   clearOpenRun(track);
-  return chunk.bytes.length + CHUNK_OBJECT_BYTES + columnBytes(open) - before;
+  return chunk.bytes.length + CHUNK_OBJECT_BYTES + columnBytes(open) - before + joinNewest(track);
+}
+
+/** Full chunks become one when there are four of them, since each costs as much again as its bytes; a block joins them too. */
+function joinNewest({ chunks }: Track): number {
+  const from = chunks.length - JOINED_CHUNKS;
+  if (from < 0) return 0;
+  for (let i = from; i < chunks.length; i++) if (chunks[i]?.count !== OPEN_SAMPLES_MAX) return 0;
+  const newest = chunks.splice(from);
+  const joined = joinChunks(newest);
+  chunks.push(...joined);
+  return chunkBytes(joined) - chunkBytes(newest);
+}
+
+function chunkBytes(chunks: readonly SealedChunk[]): number {
+  let bytes = 0;
+  for (const chunk of chunks) bytes += chunk.bytes.length + CHUNK_OBJECT_BYTES;
+  return bytes;
 }
 
 /** Forgets the samples; the row stays for those to come. */
