@@ -32,7 +32,7 @@ const BUSY_GROUP_ROWS = 4_096;
 const LINGER_MS = 200;
 const QUIET_MS = 25;
 /** Rows that are inserted at once while a group waits for more. */
-const PART_ROWS = 4_096;
+const PART_ROWS = 8_192;
 /** Rows of batches that are answered in one turn of the loop; to derive from so many takes a few milliseconds. */
 const ANSWERED_ROWS_A_TURN = 2_048;
 const TENANT = "default";
@@ -238,6 +238,8 @@ export class SpanWriter {
         };
         this.#lingersFor = enough;
       });
+      // Where the loop was held, the timer is due before it is seen what came in the meantime.
+      if (this.#waitingRows === before) await nextTurn();
       this.#endLinger = undefined;
     }
   }
