@@ -59,7 +59,7 @@ async function main(): Promise<void> {
   try {
     for (const cell of CELLS) {
       if (!`${cell.runtime} ${cell.pattern}`.match(values.cell)) continue;
-      const missing = missingFor(cell, workshop);
+      const missing = await missingFor(cell, workshop);
       if (missing !== "") {
         process.stderr.write(`${cell.runtime} ${cell.pattern}: left out: ${missing}\n`);
         continue;
@@ -83,7 +83,7 @@ async function main(): Promise<void> {
     }
   } finally {
     watcher.stop();
-    workshop.close();
+    await workshop.close();
   }
 }
 

@@ -31,8 +31,15 @@ export function postgresqlPrograms(): string {
   }
 }
 
-/** Starts both and waits until they answer. The PostgreSQL has a table `items` with 100 rows. */
-export async function startDatabases(password: string): Promise<Databases> {
+/**
+ * Starts both and waits until they answer. The PostgreSQL has a table `items` with 100 rows.
+ *
+ * @param method How PostgreSQL asks for the password; `trust` asks for none.
+ */
+export async function startDatabases(
+  password: string,
+  method: "scram-sha-256" | "trust" = "scram-sha-256",
+): Promise<Databases> {
   const directory = mkdtempSync(join(tmpdir(), "thalweg-databases-"));
   const ports = { redis: await freePort(), postgresql: await freePort() };
   const children: ChildProcess[] = [];
@@ -48,7 +55,7 @@ export async function startDatabases(password: string): Promise<Databases> {
   try {
     const redis = ["--port", String(ports.redis), "--save", "", "--requirepass", password, "--dir", directory];
     children.push(spawn("redis-server", [...redis, "--bind", "127.0.0.1"], { stdio: "ignore" }));
-    children.push(startPostgresql(directory, ports.postgresql, password));
+    children.push(startPostgresql(directory, ports.postgresql, { password, method }));
     await answers("redis-cli", ["-p", String(ports.redis), "PING"], env);
     await answers("psql", ["-h", "127.0.0.1", "-p", String(ports.postgresql), "-c", SCHEMA], env);
     await sleep(300);
@@ -62,7 +69,11 @@ export async function startDatabases(password: string): Promise<Databases> {
 const SCHEMA =
   "CREATE TABLE items (id int PRIMARY KEY, name text, n int); INSERT INTO items SELECT g, 'item', 0 FROM generate_series(1, 100) g";
 
-function startPostgresql(directory: string, port: number, password: string): ChildProcess {
+function startPostgresql(
+  directory: string,
+  port: number,
+  { password, method }: { readonly password: string; readonly method: string },
+): ChildProcess {
   const programs = postgresqlPrograms();
   const home = join(directory, "postgresql");
   mkdirSync(home);
@@ -78,7 +89,7 @@ function startPostgresql(directory: string, port: number, password: string): Chi
       "-U",
       "app",
       "-A",
-      "scram-sha-256",
+      method,
       "--pwfile",
       passwordFile,
       "--no-sync",

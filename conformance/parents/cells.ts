@@ -13,7 +13,7 @@ export interface Cell {
   readonly calls: number;
   /** Most of the parents must be drawn; elsewhere evidence is wanting, and none is as good as right. */
   readonly isDrawn: boolean;
-  readonly needs: readonly ("go" | "java" | "nginx" | "haproxy" | "python3")[];
+  readonly needs: readonly ("go" | "java" | "nginx" | "haproxy" | "python3" | "databases")[];
 }
 
 const node = (pattern: string, calls: number, isDrawn: boolean): Cell => ({
@@ -96,6 +96,14 @@ export const CELLS: readonly Cell[] = [
   },
   { runtime: "haproxy", pattern: "proxy", services: [service.haproxy()], calls: 1, isDrawn: false, needs: ["haproxy"] },
   {
+    runtime: "node",
+    pattern: "databases",
+    services: [service.databases()],
+    calls: 2,
+    isDrawn: true,
+    needs: ["databases"],
+  },
+  {
     runtime: "chain",
     pattern: "all in a row",
     services: [
@@ -103,10 +111,11 @@ export const CELLS: readonly Cell[] = [
       service.node("keep-alive", 1),
       service.python("threads.py", "threads", 1),
       service.go("client", 1),
+      service.databases(),
     ],
-    calls: 4,
+    calls: 6,
     isDrawn: true,
-    needs: ["nginx", "python3", "go"],
+    needs: ["nginx", "python3", "go", "databases"],
   },
 ];
 

@@ -10,11 +10,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type Databases, postgresqlPrograms, startDatabases } from "../databases/servers.ts";
 import { freePort } from "../demo/shop.ts";
 import type { Sighting } from "./capture-child.ts";
 import { judge, readTruth, type Verdict } from "./judge.ts";
 
 const SERVICES = join(import.meta.dirname, "services");
+const PASSWORD = "of-the-stage";
 const READY_MS_MAX = 20_000;
 /** Longer than a span waits for its other end, and than the rings for their reader. */
 const SETTLE_MS = 700;
@@ -25,7 +27,9 @@ export interface Workshop {
   readonly directory: string;
   /** Builds a program once; a reason where this machine cannot. */
   build(kind: "go" | "java"): { readonly ok: true } | { readonly ok: false; readonly why: string };
-  close(): void;
+  /** Databases of its own, once `startDatabases` has started them. */
+  databases: Databases | undefined;
+  close(): Promise<void>;
 }
 
 /** One service of a cell. */
@@ -58,14 +62,25 @@ export function openWorkshop(): Workshop {
       }
       return outcome;
     },
-    close: () => rmSync(directory, { recursive: true, force: true }),
+    databases: undefined,
+    async close() {
+      await this.databases?.stop();
+      rmSync(directory, { recursive: true, force: true });
+    },
   };
 }
 
 /** What this machine lacks for a cell; empty where it lacks nothing. */
-export function missingFor({ needs }: { readonly needs: readonly string[] }, workshop: Workshop): string {
+export async function missingFor(
+  { needs }: { readonly needs: readonly string[] },
+  workshop: Workshop,
+): Promise<string> {
   for (const need of needs) {
-    if (need === "go" || need === "java") {
+    if (need === "databases") {
+      const isThere = spawnSync("sh", ["-c", "command -v redis-server"]).status === 0 && postgresqlPrograms() !== "";
+      if (!isThere) return "there is no Redis or no PostgreSQL";
+      workshop.databases ??= await startDatabases(PASSWORD, "trust");
+    } else if (need === "go" || need === "java") {
       const built = workshop.build(need);
       if (!built.ok) return built.why;
     } else if (spawnSync("sh", ["-c", `command -v ${need}`]).status !== 0) return `there is no ${need}`;
@@ -85,6 +100,12 @@ function buildProgram(kind: "go" | "java", directory: string): ReturnType<Worksh
 
 /** The services of this folder. */
 export const service = {
+  databases: (): Service => ({
+    start: ({ databases }, { own }) => {
+      const to = `${databases?.redisPort},${databases?.postgresqlPort},${PASSWORD}`;
+      return [process.execPath, join(SERVICES, "node.ts"), "databases", `${own}`, to];
+    },
+  }),
   node: (pattern: string, calls: number): Service => ({
     start: (_, { own, to }) => [process.execPath, join(SERVICES, "node.ts"), pattern, `${own}`, `${to}`, `${calls}`],
   }),

@@ -1,15 +1,18 @@
 /**
  * A Node service that calls another one for each request. Arguments: pattern, port, port that is called, calls.
  *
+ * The pattern `databases` calls `REDIS,POSTGRESQL,PASSWORD` instead of a port.
+ *
  * Tells the truth on standard output, one line a call: `call PORT TO ORDINAL for PORT AT ORDINAL`, that is the call's own
  * port, the port it goes to and its number on that pair, then the same of the request it was made for.
  */
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import { subscribe } from "node:diagnostics_channel";
+import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { Agent, createServer, get } from "node:http";
-import type { Socket } from "node:net";
+import { connect, type Socket } from "node:net";
 import { setImmediate as immediate, setTimeout as sleep } from "node:timers/promises";
 import { isMainThread, Worker } from "node:worker_threads";
 
@@ -65,6 +68,76 @@ const fetchCall: Call = (cause) =>
     await response.arrayBuffer();
   });
 
+/** A connection to a database that nobody uses at the moment. */
+interface Database {
+  readonly socket: Socket;
+  readonly port: string;
+}
+
+const idle: Record<"redis" | "postgresql", Database[]> = { redis: [], postgresql: [] };
+const [redisPort = "", postgresqlPort = "", password = ""] = toPort.split(",");
+const QUERY = Buffer.from("SELECT name FROM items WHERE id = 7\0");
+const READY = Buffer.from([0x5a, 0, 0, 0, 5, 0x49]);
+
+function redisCommand(...words: string[]): Buffer {
+  return Buffer.from(`*${words.length}\r\n${words.map((word) => `$${word.length}\r\n${word}\r\n`).join("")}`);
+}
+
+/** A message of PostgreSQL: its type, where it has one, then the length of what follows with itself. */
+function postgresqlMessage(type: string, body: Buffer): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(4 + body.length);
+  return Buffer.concat([Buffer.from(type), length, body]);
+}
+
+/** Sends one message and waits for its whole answer. Without a cause it is none that spans are made of. */
+async function ask(
+  { socket, port }: Database,
+  message: Buffer,
+  isWhole: (answer: Buffer) => boolean,
+  cause: Cause | undefined,
+) {
+  const local = socket.localPort ?? 0;
+  const ordinal = (ordinals.get(local) ?? 0) + 1;
+  if (cause !== undefined) {
+    ordinals.set(local, ordinal);
+    process.stdout.write(`call ${local} ${port} ${ordinal} for ${cause}\n`);
+  }
+  socket.write(message);
+  let answer = Buffer.alloc(0);
+  while (!isWhole(answer)) {
+    const [bytes] = (await once(socket, "data")) as [Buffer];
+    answer = Buffer.concat([answer, bytes]);
+  }
+}
+
+const endsLine = (answer: Buffer) => answer.subarray(-2).toString() === "\r\n";
+const isReady = (answer: Buffer) => answer.subarray(-READY.length).equals(READY);
+
+async function opened(port: string): Promise<Database> {
+  const socket = connect({ host: "127.0.0.1", port: Number(port), noDelay: true });
+  await once(socket, "connect");
+  return { socket, port };
+}
+
+async function databaseCalls(cause: Cause): Promise<void> {
+  let redis = idle.redis.pop();
+  if (redis === undefined) {
+    redis = await opened(redisPort);
+    await ask(redis, redisCommand("AUTH", password), endsLine, cause);
+  }
+  await ask(redis, redisCommand("GET", "item"), endsLine, cause);
+  idle.redis.push(redis);
+  let postgresql = idle.postgresql.pop();
+  if (postgresql === undefined) {
+    postgresql = await opened(postgresqlPort);
+    const startup = Buffer.from("\0\x03\0\0user\0app\0database\0postgres\0\0", "latin1");
+    await ask(postgresql, postgresqlMessage("", startup), isReady, undefined);
+  }
+  await ask(postgresql, postgresqlMessage("Q", QUERY), isReady, cause);
+  idle.postgresql.push(postgresql);
+}
+
 async function between(): Promise<void> {
   if (pattern === "timers") await sleep(3);
   if (pattern === "fs") {
@@ -74,6 +147,7 @@ async function between(): Promise<void> {
 }
 
 async function work(cause: Cause): Promise<void> {
+  if (pattern === "databases") return databaseCalls(cause);
   const call = pattern === "new" ? httpCall(false) : pattern === "fetch" ? fetchCall : httpCall(pooled);
   if (pattern === "parallel") {
     await Promise.all(Array.from({ length: calls }, () => call(cause)));
