@@ -119,19 +119,6 @@ export function cutStatementShort(exchange: Exchange, reason: string): void {
   if (reason !== "gap" && exchange.type === "request") attributesOf(exchange)["error.type"] = reason;
 }
 
-/** SQLSTATE of the fields of an `ErrorResponse`. Its texts may hold values, so nothing else is read. */
-export function sqlstateOf(bytes: Uint8Array): string {
-  let at = 0;
-  while (at < bytes.length && bytes[at] !== 0) {
-    const field = bytes[at];
-    const end = bytes.indexOf(0, at + 1);
-    if (end < 0) return "";
-    if (field === 0x43) return Buffer.from(bytes.buffer, bytes.byteOffset + at + 1, end - at - 1).toString("latin1");
-    at = end + 1;
-  }
-  return "";
-}
-
 function statusOf(code: string): ExchangeStatus {
   const kind = code.slice(0, 2);
   if (kind === "00" || kind === "01") return "ok";

@@ -19,11 +19,12 @@ import {
   exchangeOfSession,
   exchangeOfStatement,
   exchangeOfUnknown,
-  sqlstateOf,
   statementOf,
 } from "./postgresql-exchange.ts";
+import { answer, extend, type Item, type ItemKind, makeItem } from "./postgresql-item.ts";
 import { type PgMessage, type PgOwner, PgReader, TYPE_ANSWER, TYPE_STARTUP } from "./postgresql-reader.ts";
 import { PgStatements } from "./postgresql-statements.ts";
+import { databaseOf, endOfText, sqlstateOf, textOf } from "./postgresql-text.ts";
 import type { ParserContext, Protocol } from "./protocol.ts";
 import type { SqlStatement } from "./sql-template.ts";
 
@@ -42,31 +43,6 @@ const WANTED: readonly [Readonly<Record<string, number>>, Readonly<Record<string
   { R: 4, S: 128, E: 2048, C: 128, Z: 1 },
 ];
 const STARTUP_BYTES_WANTED = 4096;
-
-type ItemKind = "startup" | "query" | "function" | "group" | "sync";
-
-/** Something that the client asked for. */
-interface Item {
-  readonly kind: ItemKind;
-  exchange: Exchange | undefined;
-  /** First message to last. */
-  readonly request: MessageMark;
-  response: MessageMark | undefined;
-  /** Of a group: answers that must come before that of its `Execute`, a letter each. */
-  replies: string;
-  /** Of a group: it is closed by an `Execute`. */
-  executes: boolean;
-  isClosed: boolean;
-  /** Its result was seen; it waits for `ReadyForQuery`. */
-  isAnswered: boolean;
-  hasFailed: boolean;
-  /** Rows that were seen; -1 where it returns none, -2 where some may be missing. */
-  rows: number;
-  /** Definitions that are not confirmed, with what the names meant before. */
-  readonly prepared: { readonly name: string; readonly before: SqlStatement | undefined }[];
-  /** What it prepares, for an error's sake. */
-  statement: SqlStatement | undefined;
-}
 
 /** PostgreSQL. */
 export const POSTGRESQL: Protocol = {
@@ -547,7 +523,7 @@ class PgParser implements ProtocolParser, PgOwner {
   /** May what the client asks be paired with what the server will send? See the same of Redis. */
   #mayPair(type: number): boolean {
     this.#hasAsked = true;
-    if (this.#queue.length > 0 && this.#turned && this.#group === undefined && !this.#isCopying(type)) {
+    if (this.#queue.length > 0 && this.#turned && this.#group === undefined && !this.#goesOn(type)) {
       if (this.#isUnsure) this.#giveUp("gap");
       else {
         this.#multiplexes = true;
@@ -568,7 +544,7 @@ class PgParser implements ProtocolParser, PgOwner {
   }
 
   /** Results of a batch may come while the client still sends it, or goes on after a Flush. */
-  #isCopying(type: number): boolean {
+  #goesOn(type: number): boolean {
     return type === 0x53 || this.#queue.every(({ kind }) => kind === "group");
   }
 
@@ -602,20 +578,7 @@ class PgParser implements ProtocolParser, PgOwner {
       this.#isSettled = false;
       return undefined;
     }
-    const item: Item = {
-      kind,
-      exchange: undefined,
-      request: { ...mark },
-      response: undefined,
-      replies: "",
-      executes: false,
-      isClosed: false,
-      isAnswered: false,
-      hasFailed: false,
-      rows: -1,
-      prepared: [],
-      statement: undefined,
-    };
+    const item = makeItem(kind, mark);
     this.#queue.push(item);
     return item;
   }
@@ -673,43 +636,4 @@ class PgParser implements ProtocolParser, PgOwner {
     this.#encryption = undefined;
     this.#giveUp(this.#isUnsure && reason !== "" ? "gap" : reason);
   }
-}
-
-/** The mark of an answer goes on. */
-function answer(item: Item, mark: MessageMark): void {
-  if (item.response === undefined) item.response = { ...mark };
-  else extend(item.response, mark);
-}
-
-function extend(mark: MessageMark, more: MessageMark): void {
-  mark.endNs = more.endNs;
-  mark.lastTid = more.lastTid;
-  mark.bytes += more.bytes;
-}
-
-/** Where the text that begins at `start` ends: at a zero, or with the bytes. */
-function endOfText(bytes: Uint8Array, start: number): number {
-  const end = start > bytes.length ? -1 : bytes.indexOf(0, start);
-  return end < 0 ? bytes.length : end;
-}
-
-function textOf(bytes: Uint8Array, start: number, end: number): string {
-  if (end <= start) return "";
-  return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString("utf8");
-}
-
-/** `database` of a startup message, else `user`, as the server takes it. */
-function databaseOf(bytes: Uint8Array): string {
-  let at = 4;
-  let user = "";
-  while (at < bytes.length && bytes[at] !== 0) {
-    const nameEnd = endOfText(bytes, at);
-    const valueEnd = endOfText(bytes, nameEnd + 1);
-    const name = textOf(bytes, at, nameEnd);
-    const value = textOf(bytes, nameEnd + 1, valueEnd);
-    if (name === "database" && value !== "") return value;
-    if (name === "user") user = value;
-    at = valueEnd + 1;
-  }
-  return user;
 }
