@@ -7,7 +7,7 @@
  */
 
 /** Samples of a row, by size; a series moves to the next where one is full. */
-export const ROW_SAMPLES = [8, 32, 128] as const;
+const ROW_SAMPLES = [8, 32, 128] as const;
 /** Most samples that a series has open. */
 export const OPEN_SAMPLES_MAX = 128;
 /** Values of a page: 64 KiB. */

@@ -269,7 +269,7 @@ export function seriesColumns(samples: number, histograms: number): SeriesColumn
 }
 
 /** The columns as a series. Exemplars are put in order of time. */
-export function seriesOf(
+function seriesOf(
   { labels, lasting }: CheckedLabels,
   columns: SeriesColumns,
   exemplars: Exemplar[] | undefined,
