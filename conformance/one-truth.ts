@@ -12,7 +12,7 @@ const SETTLE_MS_MAX = 25_000;
  * Waits until everything derived has settled, then compares.
  *
  * @param withOrphans Server spans were sent whose parent was not, or several of one client: by Tempo's rules they stand in
- * no edge of the series, but are counted as unpaired.
+ * no edge of the series, but are counted as unpaired, or as dropped where too many waited for their other side.
  * @returns Differences, one a line; empty where all agree.
  */
 export async function oneTruthFault(program: Program, { withOrphans = false } = {}): Promise<string> {
@@ -43,11 +43,13 @@ async function differences(program: Program, withOrphans: boolean): Promise<stri
 }
 
 async function addUnpaired(program: Program, requests: Map<string, number>): Promise<void> {
-  const unpaired = `
-    traces_service_graph_unpaired_spans_total{server!=""} - traces_service_graph_backfilled_spans_total{server!=""}`;
-  for (const { metric, value } of await program.promql(unpaired)) {
-    const server = metric["server"] ?? "";
-    requests.set(server, (requests.get(server) ?? 0) + value);
+  const signs = { unpaired: 1, dropped: 1, backfilled: -1 };
+  for (const [what, sign] of Object.entries(signs)) {
+    const query = `sum by (server) (traces_service_graph_${what}_spans_total{server!=""})`;
+    for (const { metric, value } of await program.promql(query)) {
+      const server = metric["server"] ?? "";
+      requests.set(server, (requests.get(server) ?? 0) + sign * value);
+    }
   }
 }
 

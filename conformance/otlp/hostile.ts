@@ -398,7 +398,7 @@ async function largeTraceFault(program: Program): Promise<string> {
       bytes.writeUInt32BE(number + 1, 4);
       return bytes;
     };
-    return span({ kind: 1, traceId, spanId: id(at), ...(at === 0 ? {} : { parentSpanId: id(at >> 1) }) });
+    return span({ kind: 2, traceId, spanId: id(at), ...(at === 0 ? {} : { parentSpanId: id(at >> 1) }) });
   });
   const status = await send(program, face, oracleEncode(face.message, requestOf(face, "large", spans)));
   if (status !== 200) return `status ${status}`;
