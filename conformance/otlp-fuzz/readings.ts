@@ -15,6 +15,7 @@ import {
 } from "../../server/wire/json-reader.ts";
 import { tracePieces } from "../../server/wire/otlp-traces-encode.ts";
 import { oracleDecode, oracleEncode, oracleField, oracleReader, spansOf } from "../../server/wire/trace-oracle.ts";
+import { parseExactly } from "../otlp/requests.ts";
 
 /** Signals by the library's message. */
 export const MESSAGES = { traces: "TracesData", logs: "LogsData", metrics: "MetricsData" } as const;
@@ -162,14 +163,6 @@ function recordsOf(batch: LogBatch): object[] {
       attributes,
     };
   });
-}
-
-/** Numbers that a double cannot hold stay text. */
-function parseExactly(text: string): unknown {
-  // The third argument is of a later edition of the language than the types.
-  const reviver = (_key: string, value: unknown, context?: { readonly source?: string }) =>
-    typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value) ? context?.source : value;
-  return JSON.parse(text, reviver as (key: string, value: unknown) => unknown);
 }
 
 /** OTLP JSON as the library's own plain objects have it. */

@@ -61,8 +61,8 @@ function parsed(text: string): unknown {
   }
 }
 
-/** Integers that a double cannot hold stay text. */
-function parseExactly(text: string): unknown {
+/** JSON whose integers that a double cannot hold stay text. */
+export function parseExactly(text: string): unknown {
   // The third argument is of a later edition of the language than the types.
   const reviver = (_key: string, value: unknown, context?: { readonly source?: string }) =>
     typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value) ? context?.source : value;

@@ -50,7 +50,7 @@ export type SpansOutcome =
     };
 
 /** Why nothing of a request is taken: its body; it is no request of its kind; it is not HTTP, or a flood of frames. */
-export type RequestRefusal = BodyRefusal | "malformed" | "http";
+type RequestRefusal = BodyRefusal | "malformed" | "http";
 
 /** A file of the page. */
 export interface Asset {
