@@ -327,6 +327,8 @@ export interface AttributeSink {
 }
 
 const value: ValueColumns = { kind: 0, text: 0 };
+/** Longer values of attributes in JSON are rarely equal: to look for an equal one costs more than to keep both. */
+const SHARED_UNITS_MAX = 8;
 const NO_VALUE = "n".charCodeAt(0);
 
 /** Reads a KeyValue into a row. */
@@ -354,7 +356,8 @@ export function readAttributesJson(cursor: JsonCursor, sink: AttributeSink): voi
   for (let more = firstElement(cursor); more; more = nextElement(cursor)) {
     if (skipNull(cursor)) continue;
     const { key, kind, value } = readKeyValueJson(cursor);
-    sink.attribute(sink.keys.of(key), kind.charCodeAt(0), sink.texts.shared(value));
+    const text = value.length > SHARED_UNITS_MAX ? sink.texts.of(value) : sink.texts.shared(value);
+    sink.attribute(sink.keys.of(key), kind.charCodeAt(0), text);
   }
 }
 

@@ -14,10 +14,15 @@ const KEYS_AT_FIRST = 256;
 const KEYS_MAX = 16_384;
 const KEY_BYTES_MAX = 4 * 2 ** 20;
 
+/** Keys longer than this are looked up by their bytes. */
+const KEPT_KEY_UNITS_MAX = 128;
+
 /** Call `begin` for each request and `forgetIfFull` where no number of a key is in use. */
 export class RequestKeys {
   readonly #texts: RequestTexts;
   readonly #numbers = new ByteNumbers();
+  /** Numbers of keys that came as strings. */
+  readonly #byText = new Map<string, number>();
   #bytes: Uint8Array = new Uint8Array(0);
   #view = new DataView(new ArrayBuffer(0));
   #request = 0;
@@ -45,6 +50,7 @@ export class RequestKeys {
   forgetIfFull(): boolean {
     if (this.#numbers.count <= KEYS_MAX && this.#numbers.heapBytes <= KEY_BYTES_MAX) return false;
     this.#numbers.clear();
+    this.#byText.clear();
     this.#known = 0;
     this.#last = 0;
     this.#next.fill(0);
@@ -69,8 +75,7 @@ export class RequestKeys {
 
   /** Number of a key that is a string. */
   of(text: string): number {
-    const bytes = Buffer.from(text, "utf8");
-    const key = this.#learn(this.#numbers.find(bytes, 0, bytes.length));
+    const key = this.#byText.get(text) ?? this.#learnText(text);
     if (this.#textRequest[key] !== this.#request) {
       this.#textRequest[key] = this.#request;
       this.#text[key] = this.#texts.of(text);
@@ -86,6 +91,15 @@ export class RequestKeys {
   /** Which address a key names, as `addressSourceOf` says. */
   source(key: number): number {
     return this.#source[key] ?? NO_ADDRESS;
+  }
+
+  /** Texts that differ in lone surrogates alone are one key, so there may be more of them. */
+  #learnText(text: string): number {
+    const bytes = Buffer.from(text, "utf8");
+    const key = this.#learn(this.#numbers.find(bytes, 0, bytes.length));
+    if (this.#byText.size >= KEYS_MAX) this.#byText.clear();
+    if (text.length <= KEPT_KEY_UNITS_MAX) this.#byText.set(text, key);
+    return key;
   }
 
   #learn(key: number): number {
