@@ -210,6 +210,41 @@ test("a client the agent saw names its server by address", () => {
   );
 });
 
+test("a database call that the agent saw at both ends is one edge, in whatever batches its sights come", () => {
+  const address = {
+    source: KERNEL,
+    clientAddr: "127.0.0.1",
+    clientPort: 4001,
+    serverAddr: "127.0.0.1",
+    serverPort: 6379,
+  };
+  const asked = client("shop", 1n, { ...address, attributes: { "db.system": "redis", "db.namespace": "0" } });
+  const answered = server("redis", 2n, 1n, { ...address, attributes: { "db.system": "redis" } });
+  for (const batches of [
+    [batchOf([asked, answered])],
+    [batchOf([asked]), batchOf([answered])],
+    [batchOf([answered]), batchOf([asked])],
+  ]) {
+    const streams = derive(batches);
+    assert.deepEqual(
+      edgesOf(settle(streams), false).map(({ client: c, server: s, connection_type: type, requests }) => [
+        c,
+        s,
+        type,
+        requests,
+      ]),
+      [["shop", "redis", "database", 1]],
+    );
+    assert.deepEqual(minutesOf(streams.takeRows().edges), { "shop>redis": 1 });
+    assert.deepEqual(expiredOf(streams), {});
+  }
+  const alone = edgesOf(settle(derive([batchOf([asked])])), false);
+  assert.deepEqual(
+    alone.map(({ client: c, connection_type: type, requests }) => [c, type, requests]),
+    [["shop", "database", 1]],
+  );
+});
+
 test("weights count, and the server's weight is the edge's", () => {
   const streams = derive([batchOf([client("a", 1n, { weight: 10 }), server("b", 2n, 1n, { weight: 10 })])]);
   assert.equal(edgesOf(settle(streams), false)[0]?.requests, 10);

@@ -26,11 +26,12 @@ import { readLinks, type SpanLink } from "../model/span-links.ts";
 import { type BatchInHand, fillHalf, peerOf, takeInHand } from "./batch-in-hand.ts";
 import { type BatchHalves, isZero } from "./batch-rows.ts";
 import type { Cadence } from "./cadence.ts";
-import { type EdgeCall, EdgeSeriesSet, type EdgeType, type MinuteRow } from "./edge-series.ts";
+import { type EdgeCall, EdgeSeriesSet, type MinuteRow } from "./edge-series.ts";
 import { readHalves, writeHalves } from "./half-edge-bytes.ts";
 import {
   copySpan,
   FLAG_CARRIED,
+  FLAG_DATABASE,
   FLAG_FAILED,
   FLAG_GHOST,
   FLAG_KERNEL,
@@ -330,7 +331,10 @@ export class ServiceGraph {
     const ghost = (half.flags & FLAG_GHOST) !== 0;
     const isDatabase = half.kind === KIND_CLIENT && database !== "" && !ghost;
     let server = this.#serverOf(half);
-    if (isDatabase && ((half.flags & FLAG_KERNEL) === 0 || server === undefined)) {
+    if (isDatabase && (half.flags & FLAG_KERNEL) !== 0) {
+      half.flags |= FLAG_DATABASE;
+      half.peer = database;
+    } else if (isDatabase) {
       this.#countAlone(half, { client: half.service, server: database, type: "database" }, nowMs, false);
       halves.settle(half, false, nowMs);
       return true;
@@ -341,7 +345,7 @@ export class ServiceGraph {
       server = halves.find(SIDE_SERVER, half, half.key0, half.key1, false);
     if (server === undefined) return this.#wait(half, nowMs);
     while (server !== undefined) {
-      this.#pair(half, server, nowMs, isDatabase ? "database" : undefined);
+      this.#pair(half, server, nowMs);
       halves.remove(server);
       server = half.kind === KIND_PRODUCER ? this.#serverOf(half) : undefined;
     }
@@ -438,7 +442,7 @@ export class ServiceGraph {
     }
     // A call that the series hold as one into this server is not counted in them again: they never go back.
     const isInSeries = alone !== undefined && alone.client !== UNSEEN_PARENT && alone.server === server.service;
-    this.#pair(client, server, nowMs, undefined, isInSeries);
+    this.#pair(client, server, nowMs, isInSeries);
     if (stored.kind !== KIND_PRODUCER && (alone === undefined || alone.client === UNSEEN_PARENT)) {
       if (this.#unpaired.count("backfilled", unpairedSides(stored), stored.weight, nowMs)) this.#appeared = true;
     }
@@ -467,13 +471,14 @@ export class ServiceGraph {
   }
 
   /** Counts the edge of two halves, one of which may be a duplicate: then the span it stands for is claimed. */
-  #pair(client: HalfEdge, server: HalfEdge, nowMs: number, type?: EdgeType, minutesOnly = false): void {
+  #pair(client: HalfEdge, server: HalfEdge, nowMs: number, minutesOnly = false): void {
+    const isDatabase = (client.flags & FLAG_DATABASE) !== 0;
     const isMessage = client.kind === KIND_PRODUCER || server.kind === KIND_CONSUMER;
     const messagingNs = server.startNs - (client.startNs + client.latencyNs);
     const call = this.#call;
     call.client = client.service;
     call.server = server.service;
-    call.type = type ?? (isMessage ? "messaging_system" : "");
+    call.type = isDatabase ? "database" : isMessage ? "messaging_system" : "";
     call.weight = server.weight;
     call.failed = ((client.flags | server.flags) & FLAG_FAILED) !== 0;
     call.serverNs = server.latencyNs;

@@ -28,6 +28,8 @@ export const FLAG_QUIET = 16;
 export const FLAG_CARRIED = 32;
 /** Its other side is looked for in the store. */
 export const FLAG_LOOKED_FOR = 64;
+/** A client of a database that the agent saw, whose name is the peer's: the database may be a process it sees too. */
+export const FLAG_DATABASE = 128;
 
 /** Slots of a hash table this full are doubled. */
 const LOAD_MAX = 1;

@@ -4,6 +4,7 @@ import { KIND_CONSUMER, KIND_PRODUCER, KIND_SERVER } from "../model/span-batch.t
 import type { EdgeCall } from "./edge-series.ts";
 import {
   FLAG_CARRIED,
+  FLAG_DATABASE,
   FLAG_GHOST,
   FLAG_KERNEL,
   FLAG_QUIET,
@@ -33,7 +34,8 @@ export function canBeLate(half: HalfEdge): boolean {
 /** The edge that a half which stays alone is counted as; from `UNSEEN_PARENT` it is one of the minutes only. */
 export function aloneEdge({ side, kind, flags, service, peer }: HalfEdge): Sides | undefined {
   if (side !== SIDE_SERVER) {
-    return peer === "" ? undefined : { client: service, server: peer, type: "virtual_node" };
+    const type = (flags & FLAG_DATABASE) === 0 ? "virtual_node" : "database";
+    return peer === "" ? undefined : { client: service, server: peer, type };
   }
   if ((flags & (FLAG_ROOT | FLAG_KERNEL)) !== 0) {
     return { client: peer === "" ? UNKNOWN_CALLER : peer, server: service, type: "virtual_node" };
