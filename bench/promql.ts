@@ -115,6 +115,8 @@ async function compare(shape: Shape, query: BenchQuery, servers: readonly Metric
     process.exitCode = 1;
     tell(`'${shape.text}' is answered otherwise than by Prometheus: ${equality}`);
   }
+  // What compiles while it runs, or reads a block for the first time, has done so.
+  for (const server of asked) await costOf(server, query, times);
   const costs = new Map<MetricServer, QueryCost[][]>(asked.map((server) => [server, []]));
   for (let round = 0; round < Number(flags.rounds); round++) {
     const first = round % asked.length;

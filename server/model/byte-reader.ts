@@ -2,6 +2,8 @@
 
 const VARINT_SCALE_MAX = 2 ** 53;
 const COPIED_BY_LOOP_MAX = 128;
+/** One for all readers, since it costs more to make than a chunk to read. */
+const TEXT = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Thrown where the bytes end early or hold a number that cannot have been written. */
 export class BytesEndError extends Error {
@@ -14,14 +16,12 @@ export class BytesEndError extends Error {
 /** A position in a run of bytes; every method reads at it and moves it on, or throws `BytesEndError`. */
 export class ByteReader {
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
-  readonly #text = new TextDecoder("utf-8", { ignoreBOM: true });
+  #view: DataView | undefined;
   #buffer: Buffer | undefined;
   #at: number;
 
   constructor(bytes: Uint8Array, at = 0) {
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#at = at;
   }
 
@@ -34,6 +34,11 @@ export class ByteReader {
   }
 
   varint(): number {
+    const first = this.#bytes[this.#at];
+    if (first !== undefined && first < 0x80) {
+      this.#at++;
+      return first;
+    }
     let value = 0;
     let scale = 1;
     for (;;) {
@@ -50,6 +55,24 @@ export class ByteReader {
     return folded % 2 === 0 ? folded / 2 : -(folded + 1) / 2;
   }
 
+  /** As many `signed` numbers as `out` has, each added to the number at its place in `base`. */
+  signedOver(base: Float64Array, out: Float64Array): void {
+    const bytes = this.#bytes;
+    let at = this.#at;
+    for (let i = 0; i < out.length; i++) {
+      const folded = bytes[at];
+      if (folded === undefined || folded >= 0x80) {
+        this.#at = at;
+        out[i] = (base[i] as number) + this.signed(); // in range: both are as long
+        at = this.#at;
+        continue;
+      }
+      at++;
+      out[i] = (base[i] as number) + (folded % 2 === 0 ? folded >>> 1 : -((folded + 1) >>> 1));
+    }
+    this.#at = at;
+  }
+
   byte(): number {
     const value = this.#bytes[this.#at];
     if (value === undefined) throw new BytesEndError(this.#at);
@@ -58,21 +81,21 @@ export class ByteReader {
   }
 
   uint32(): number {
-    return this.#view.getUint32(this.#take(4), true);
+    return this.#words().getUint32(this.#take(4), true);
   }
 
   float64(): number {
-    return this.#view.getFloat64(this.#take(8), true);
+    return this.#words().getFloat64(this.#take(8), true);
   }
 
   int64(): bigint {
-    return this.#view.getBigInt64(this.#take(8), true);
+    return this.#words().getBigInt64(this.#take(8), true);
   }
 
   text(): string {
     const length = this.varint();
     const at = this.#take(length);
-    return this.#text.decode(this.#bytes.subarray(at, at + length));
+    return TEXT.decode(this.#bytes.subarray(at, at + length));
   }
 
   /** Passes over a text. */
@@ -106,6 +129,12 @@ export class ByteReader {
   latin1Since(from: number): string {
     this.#buffer ??= Buffer.from(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
     return this.#buffer.toString("latin1", from, this.#at);
+  }
+
+  /** Made where it is needed: most readers of a chunk read only bytes. */
+  #words(): DataView {
+    this.#view ??= new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
+    return this.#view;
   }
 
   #take(bytes: number): number {

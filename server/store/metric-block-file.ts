@@ -127,7 +127,7 @@ export async function readEntries(
  * Calls `take` with the chunks of every series that reaches into `[minMs, maxMs]`, and `damaged` for an extent that cannot
  * be read.
  *
- * The bytes of chunks are valid while `take` runs. At most `READ_BYTES_MAX` are in memory, or one extent.
+ * The bytes of chunks stay as they are; who keeps them keeps a stretch of at most `READ_BYTES_MAX`, or one extent.
  */
 export async function readExtents(
   path: string,

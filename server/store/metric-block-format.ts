@@ -76,7 +76,6 @@ export interface BlockLayout {
 
 /** What the directory says of one series. */
 export interface BlockEntry {
-  readonly fingerprint: string;
   readonly offset: number;
   readonly bytes: number;
   readonly sum: number;
@@ -143,9 +142,9 @@ export function readExtent(bytes: Uint8Array, { version }: Pick<BlockLayout, "ve
   return chunks;
 }
 
-/** Appends an entry to a directory that is gathered. */
-export function writeEntry(out: ByteWriter, entry: BlockEntry): void {
-  writeFingerprint(out, entry.fingerprint);
+/** Appends an entry to a directory that is gathered. @param fingerprint Tells the series, a character a byte. */
+export function writeEntry(out: ByteWriter, fingerprint: string, entry: BlockEntry): void {
+  for (let i = 0; i < FINGERPRINT_BYTES; i++) out.byte(fingerprint.charCodeAt(i));
   out.float64(entry.offset);
   out.uint32(entry.bytes);
   out.uint32(entry.sum);
@@ -167,7 +166,7 @@ export function packDirectory(
   const out = new ByteWriter();
   for (let place = 0; place < gathered.length / OLD_ENTRY_BYTES; place++) {
     const entry = readEntry(gathered, place, layout);
-    writeFingerprint(out, entry.fingerprint);
+    out.raw(gathered.subarray(place * OLD_ENTRY_BYTES, place * OLD_ENTRY_BYTES + FINGERPRINT_BYTES));
     out.uint32(entry.offset % ENTRY_SPAN_MS_MAX);
     out.uint32(Math.floor(entry.offset / ENTRY_SPAN_MS_MAX) + entry.newest.kind * KIND_SCALE);
     out.uint32(entry.bytes);
@@ -182,16 +181,9 @@ export function packDirectory(
 /** The kind of the newest sample stands above 24 bits of the offset. */
 const KIND_SCALE = 2 ** 24;
 
-function writeFingerprint(out: ByteWriter, fingerprint: string): void {
-  for (let i = 0; i < FINGERPRINT_BYTES; i++) out.byte(fingerprint.charCodeAt(i));
-}
-
 /** Entry `place` of a stretch of the directory. */
 export function readEntry(directory: Uint8Array, place: number, layout: BlockLayout): BlockEntry {
-  const start = place * layout.entryBytes;
-  const reader = new ByteReader(directory, start);
-  reader.skip(FINGERPRINT_BYTES);
-  const fingerprint = reader.latin1Since(start);
+  const reader = new ByteReader(directory, place * layout.entryBytes + FINGERPRINT_BYTES);
   if (layout.entryBytes === OLD_ENTRY_BYTES) {
     const offset = reader.float64();
     const bytes = reader.uint32();
@@ -200,7 +192,7 @@ export function readEntry(directory: Uint8Array, place: number, layout: BlockLay
     const maxMs = reader.float64();
     reader.skip(4);
     const kind = reader.uint32();
-    return { fingerprint, offset, bytes, sum, minMs, maxMs, newest: { ms: maxMs, kind, identity: reader.float64() } };
+    return { offset, bytes, sum, minMs, maxMs, newest: { ms: maxMs, kind, identity: reader.float64() } };
   }
   const low = reader.uint32();
   const high = reader.uint32();
@@ -209,7 +201,7 @@ export function readEntry(directory: Uint8Array, place: number, layout: BlockLay
   const minMs = layout.minMs + reader.uint32();
   const maxMs = layout.maxMs - reader.uint32();
   const newest = { ms: maxMs, kind: Math.floor(high / KIND_SCALE), identity: reader.float64() };
-  return { fingerprint, offset: low + (high % KIND_SCALE) * ENTRY_SPAN_MS_MAX, bytes, sum, minMs, maxMs, newest };
+  return { offset: low + (high % KIND_SCALE) * ENTRY_SPAN_MS_MAX, bytes, sum, minMs, maxMs, newest };
 }
 
 /** Foot and tail, the last bytes of a file. */

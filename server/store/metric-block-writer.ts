@@ -82,8 +82,7 @@ export class BlockWriter {
       if (chunk.minMs < minMs) minMs = chunk.minMs;
       if (chunk.maxMs > maxMs) maxMs = chunk.maxMs;
     }
-    writeEntry(this.#directory, {
-      fingerprint: fingerprintOf(series),
+    writeEntry(this.#directory, fingerprintOf(series), {
       offset: this.#written + start,
       bytes: extent.length,
       sum: crc32(extent),

@@ -121,7 +121,11 @@ function writeCounts(out: ByteWriter, write: Write, counts: Float64Array, base: 
 function readCounts(reader: ByteReader, read: Read, length: number, base: Float64Array | undefined): Float64Array {
   if (length === 0) return NO_DOUBLES;
   if (length > reader.left) throw new BytesEndError(reader.at);
-  const counts = new Float64Array(length);
+  const counts = doubles(length);
+  if (read === readWhole && base?.length === length) {
+    reader.signedOver(base, counts);
+    return counts;
+  }
   let neighbour = 0;
   for (let i = 0; i < length; i++) {
     const value = read(reader, base === undefined ? neighbour : (base[i] ?? 0));
@@ -129,6 +133,21 @@ function readCounts(reader: ByteReader, read: Read, length: number, base: Float6
     neighbour = value;
   }
   return counts;
+}
+
+/** Numbers of a shared buffer: counts of some hundred histograms, since a buffer each costs more than to decode it. */
+const SLAB_LENGTH = 8192;
+let slab = new Float64Array(SLAB_LENGTH);
+let slabUsed = 0;
+
+function doubles(length: number): Float64Array {
+  if (length > SLAB_LENGTH / 8) return new Float64Array(length);
+  if (slabUsed + length > SLAB_LENGTH) {
+    slab = new Float64Array(SLAB_LENGTH);
+    slabUsed = 0;
+  }
+  slabUsed += length;
+  return slab.subarray(slabUsed - length, slabUsed);
 }
 
 function writeLayout(out: ByteWriter, histogram: NativeHistogram): void {

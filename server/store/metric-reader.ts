@@ -8,11 +8,11 @@
 import { ThalwegError } from "../model/errors.ts";
 import type { Labels, Matcher, SeriesExemplars, SeriesSamples } from "../model/series.ts";
 import type { BlockQuery, MetricBlocks } from "./metric-blocks.ts";
-import { readChunks, type SampleRun, type SealedChunk } from "./metric-chunk.ts";
+import { emptyColumns, readChunk, readChunks, type SampleRun, type SealedChunk } from "./metric-chunk.ts";
 import type { MetricHead } from "./metric-head.ts";
 import type { LabelIndex } from "./metric-label-index.ts";
 import { matchSeries } from "./metric-match.ts";
-import { cutRun, joinRuns } from "./metric-runs.ts";
+import { copyRun, cutRun, joinRuns } from "./metric-runs.ts";
 import { hasSampleIn, type MetricSeries, runsIn } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
 import type { SelectLimits, SeriesWindow } from "./reader.ts";
@@ -70,14 +70,12 @@ export class MetricReader {
   /** Samples of series in their order; those without any are left out. */
   async #gather(wanted: readonly MetricSeries[], { minMs, maxMs, limits, turns }: Gathering): Promise<SeriesSamples[]> {
     const budget = new SelectBudget(limits);
-    const runs: (readonly SampleRun[])[] = [];
-    const add = (at: number, found: readonly SampleRun[]) => {
-      const known = runs[at] ?? NO_RUNS;
-      runs[at] = known.length === 0 ? found : [...known, ...found];
-      budget.spend(found, known.length === 0);
-    };
-    for (const [at, series] of wanted.entries()) {
-      add(at, series.head === undefined ? NO_RUNS : runsIn(series.head, minMs, maxMs));
+    const head: (readonly SampleRun[])[] = [];
+    const sealed: ((readonly SealedChunk[])[] | undefined)[] = [];
+    for (const series of wanted) {
+      const runs = series.head === undefined ? NO_RUNS : runsIn(series.head, minMs, maxMs);
+      for (const run of runs) budget.expect(run.timestampsMs.length);
+      head.push(runs);
       if (turns.isDue) await turns.pass();
     }
     const { blocks } = this.#parts;
@@ -93,15 +91,27 @@ export class MetricReader {
       for (const block of used) {
         await blocks.read(block, query, (series, chunks) => {
           const at = placeOf.get(series);
-          if (at !== undefined) add(at, runsOf(chunks, minMs, maxMs));
+          if (at === undefined) return;
+          const overlapping = chunks.filter((chunk) => chunk.maxMs >= minMs && chunk.minMs <= maxMs);
+          for (const chunk of overlapping) {
+            if (chunk.minMs >= minMs && chunk.maxMs <= maxMs) budget.expect(chunk.count);
+          }
+          const known = sealed[at];
+          if (known === undefined) sealed[at] = [overlapping];
+          else known.push(overlapping);
         });
         if (turns.isDue) await turns.pass();
       }
     });
     const found: SeriesSamples[] = [];
     for (const [at, series] of wanted.entries()) {
-      const run = joinRuns(runs[at] ?? NO_RUNS);
-      if (run !== undefined) found.push(samplesOf(series, run));
+      const run = runOf(sealed[at] ?? [], head[at] ?? NO_RUNS, minMs, maxMs);
+      sealed[at] = undefined;
+      head[at] = NO_RUNS;
+      if (run !== undefined) {
+        budget.spend(run);
+        found.push(samplesOf(series, run));
+      }
       if (turns.isDue) await turns.pass();
     }
     return found;
@@ -196,11 +206,49 @@ export class MetricReader {
   }
 }
 
-function runsOf(chunks: readonly SealedChunk[], minMs: number, maxMs: number): SampleRun[] {
-  const overlapping = chunks.filter((chunk) => chunk.maxMs >= minMs && chunk.minMs <= maxMs);
-  return readChunks(overlapping)
-    .map((run) => cutRun(run, minMs, maxMs))
-    .filter((run) => run !== undefined);
+/**
+ * Samples in `[minMs, maxMs]` of chunks, a list for each block, and of runs of memory.
+ *
+ * Mostly each begins after the one before, and all are decoded where they stay.
+ */
+function runOf(
+  sealed: readonly (readonly SealedChunk[])[],
+  head: readonly SampleRun[],
+  minMs: number,
+  maxMs: number,
+): SampleRun | undefined {
+  if (sealed.length === 0) return joinRuns(head);
+  const [last, ...others] = head;
+  const count = others.length > 0 ? undefined : countInOrder(sealed, last);
+  if (count === undefined) {
+    const runs = sealed.flatMap(readChunks).map((run) => cutRun(run, minMs, maxMs));
+    return joinRuns([...head, ...runs.filter((run) => run !== undefined)]);
+  }
+  const columns = emptyColumns(count);
+  let at = 0;
+  for (const chunks of sealed) {
+    for (const chunk of chunks) {
+      readChunk(chunk, columns, at);
+      at += chunk.count;
+    }
+  }
+  if (last !== undefined) copyRun(last, columns, at);
+  return cutRun(columns, minMs, maxMs);
+}
+
+/** How many samples there are where all chunks and then `last` stand in order of time; undefined where they do not. */
+function countInOrder(sealed: readonly (readonly SealedChunk[])[], last: SampleRun | undefined): number | undefined {
+  let count = 0;
+  let endMs = Number.NEGATIVE_INFINITY;
+  for (const chunks of sealed) {
+    for (const chunk of chunks) {
+      if (chunk.minMs <= endMs) return undefined;
+      endMs = chunk.maxMs;
+      count += chunk.count;
+    }
+  }
+  if (last === undefined) return count;
+  return (last.timestampsMs[0] ?? 0) > endMs ? count + last.timestampsMs.length : undefined;
 }
 
 /** The series in order of reference, as blocks have them and the index does: many get it by going through the index. */
@@ -234,6 +282,7 @@ function samplesOf({ labels }: MetricSeries, { timestampsMs, values, histograms,
 /** Counts what a selection gathers. */
 class SelectBudget {
   readonly #limits: SelectLimits | undefined;
+  #expected = 0;
   #samples = 0;
   #series = 0;
 
@@ -241,17 +290,27 @@ class SelectBudget {
     this.#limits = limits;
   }
 
-  /** @param isFirst These are the first samples of their series. */
-  spend(runs: readonly SampleRun[], isFirst: boolean): void {
+  /** Samples that will be spent: what is certain before it is decoded. */
+  expect(samples: number): void {
+    this.#expected += samples;
+    this.#check(this.#expected);
+  }
+
+  /** One series. */
+  spend(run: SampleRun): void {
+    this.#samples += costOf(run);
+    this.#series++;
+    this.#check(this.#samples);
     const limits = this.#limits;
-    if (limits === undefined || runs.length === 0) return;
-    for (const run of runs) this.#samples += costOf(run);
-    if (isFirst) this.#series++;
-    if (this.#samples > limits.samplesMax) {
-      throw new ThalwegError("query_samples_max", { asked: this.#samples, max: limits.samplesMax });
-    }
-    if (this.#series > limits.seriesMax) {
+    if (limits !== undefined && this.#series > limits.seriesMax) {
       throw new ThalwegError("query_series_max", { max: limits.seriesMax });
+    }
+  }
+
+  #check(samples: number): void {
+    const limits = this.#limits;
+    if (limits !== undefined && samples > limits.samplesMax) {
+      throw new ThalwegError("query_samples_max", { asked: samples, max: limits.samplesMax });
     }
   }
 }

@@ -136,20 +136,27 @@ function concatenate(runs: readonly SampleRun[]): SampleRun {
   if (only !== undefined && runs.length === 1) return only;
   const columns = emptyColumns(runs.reduce((sum, { timestampsMs }) => sum + timestampsMs.length, 0));
   let at = 0;
-  for (const { timestampsMs, values, histograms, startsMs } of runs) {
-    columns.timestampsMs.set(timestampsMs, at);
-    columns.values.set(values, at);
-    if (startsMs !== undefined) {
-      columns.startsMs ??= new Float64Array(columns.timestampsMs.length);
-      columns.startsMs.set(startsMs, at);
-    }
-    if (histograms !== undefined) {
-      columns.histograms ??= [];
-      for (const [i, histogram] of histograms.entries()) {
-        if (histogram !== undefined) columns.histograms[at + i] = histogram;
-      }
-    }
-    at += timestampsMs.length;
+  for (const run of runs) {
+    copyRun(run, columns, at);
+    at += run.timestampsMs.length;
   }
   return columns;
+}
+
+/** Copies all samples of a run to `columns` from `at` on. */
+export function copyRun(
+  { timestampsMs, values, histograms, startsMs }: SampleRun,
+  columns: RunColumns,
+  at: number,
+): void {
+  columns.timestampsMs.set(timestampsMs, at);
+  columns.values.set(values, at);
+  if (startsMs !== undefined) {
+    columns.startsMs ??= new Float64Array(columns.timestampsMs.length);
+    columns.startsMs.set(startsMs, at);
+  }
+  if (histograms === undefined) return;
+  columns.histograms ??= [];
+  for (const [i, histogram] of histograms.entries())
+    if (histogram !== undefined) columns.histograms[at + i] = histogram;
 }

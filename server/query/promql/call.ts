@@ -4,6 +4,7 @@ import { quoteGo } from "../../../grammar/promql-error.ts";
 import type { PromqlCall, PromqlExpression, PromqlModifiers, TextRange } from "../../../grammar/promql-tree.ts";
 import type { Labels } from "../../model/series.ts";
 import { warnQuantile } from "./aggregate.ts";
+import { COLUMN_KERNELS } from "./column-kernels.ts";
 import { DATE_KERNELS } from "./date-kernels.ts";
 import { durationMs } from "./durations.ts";
 import { type Evaluate, type Evaluation, mergeResults, unwrapParens, withoutName } from "./evaluation.ts";
@@ -25,7 +26,7 @@ import {
   stepsToSamples,
   withoutStale,
 } from "./select-steps.ts";
-import { dropMetricName, labelsKey, labelValue, METRIC_NAME, METRIC_TYPE } from "./series-labels.ts";
+import { dropMetricName, isMetricLabel, labelsKey, labelValue, METRIC_NAME, METRIC_TYPE } from "./series-labels.ts";
 import { sortByLabelValues, sortByValue } from "./sort-functions.ts";
 import {
   ABSENT,
@@ -56,7 +57,10 @@ export function evaluateCall(node: PromqlCall, grid: StepGrid, evaluation: Evalu
   const scalarConstant = scalarFunction(node, grid, evaluation, evaluate);
   if (scalarConstant !== undefined) return { kind: "scalar", values: scalarConstant };
   const stream = rangeCallStream(node, grid, evaluation, evaluate);
-  if (stream !== undefined) return vector(mergeRangeResults([...stream], evaluation));
+  if (stream !== undefined) {
+    const meet = NAME_KEEPING_KERNELS.has(node.name) || mayMeet(node, evaluation);
+    return vector(meet ? mergeRangeResults([...stream], evaluation) : [...stream]);
+  }
   if (node.name === "absent_over_time") return vector([absentOverTime(node, grid, evaluation, evaluate)]);
   if (node.name === "info") return vector(evaluateInfo(node, grid, evaluation, evaluate));
   if (node.name === "vector") {
@@ -219,12 +223,17 @@ export function rangeCallStream(
   const [first = defaultArgument(node.name, grid), second] = scalars;
   const { series, ranges } = rangeArgument(node, rangeAt, grid, evaluation, evaluate);
   const keepsName = NAME_KEEPING_KERNELS.has(node.name);
+  const hasMode = range?.kind === "range" && range.selector.mode !== undefined;
+  const isPlain = !hasMode && !ranges.isPinned;
+  const column = isPlain ? COLUMN_KERNELS.get(node.name) : undefined;
   const position = firstPosition(node, rangeAt);
   return (function* () {
     for (const one of series) {
       const out = makeSeries(one.labels, one.dropName, grid, evaluation.budget);
       const split = one.histograms === undefined ? undefined : splitTypes(one);
-      const overlapping = applyKernel(split?.floats ?? one, kernels.floats, ranges, { first, second }, out);
+      const floats = split?.floats ?? one;
+      const isDone = floats.startsMs === undefined && column?.(floats, ranges, { first, second }, out) === true;
+      const overlapping = isDone ? [] : applyKernel(floats, kernels.floats, ranges, { first, second }, out);
       if (first !== undefined) warnArguments(node, first, out, evaluation);
       const notes = seriesNotes(one.labels, position, evaluation.annotations);
       let overlaps = overlapping.length;
@@ -299,7 +308,15 @@ export function mayMeet(node: PromqlCall, evaluation: Evaluation): boolean {
   const range = node.args.find(({ kind }) => kind === "range" || kind === "subquery");
   if (range?.kind !== "range") return true;
   const series = evaluation.samples.get(range.selector) ?? [];
+  // All labels together differ, so the others do where the name is the same.
+  const name = labelValue(series[0]?.labels ?? [], METRIC_NAME);
+  if (series.every(({ labels }) => isOnlyMetricLabel(labels, name))) return false;
   return new Set(series.map(({ labels }) => labelsKey(dropMetricName(labels)))).size !== series.length;
+}
+
+function isOnlyMetricLabel(labels: Labels, name: string): boolean {
+  for (const [key, value] of labels) if (isMetricLabel(key) && (key !== METRIC_NAME || value !== name)) return false;
+  return labelValue(labels, METRIC_NAME) === name;
 }
 
 function absentOverTime(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries {

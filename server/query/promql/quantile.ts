@@ -6,13 +6,18 @@
  * @returns -Inf below 0, +Inf above 1, NaN for NaN or no values.
  */
 export function quantileOf(values: Float64Array, quantile: number): number {
-  if (values.length === 0 || Number.isNaN(quantile)) return Number.NaN;
+  sortNanFirst(values);
+  return interpolated(values, values.length, quantile);
+}
+
+/** As `quantileOf` for the first `length` values, which are in order. */
+export function interpolated(values: Float64Array, length: number, quantile: number): number {
+  if (length === 0 || Number.isNaN(quantile)) return Number.NaN;
   if (quantile < 0) return Number.NEGATIVE_INFINITY;
   if (quantile > 1) return Number.POSITIVE_INFINITY;
-  sortNanFirst(values);
-  const rank = quantile * (values.length - 1);
+  const rank = quantile * (length - 1);
   const low = Math.max(0, Math.floor(rank));
-  const high = Math.min(values.length - 1, low + 1);
+  const high = Math.min(length - 1, low + 1);
   const weight = rank - Math.floor(rank);
   if (weight === 0) return values[low] ?? Number.NaN; // a neighbour may be infinite
   return (values[low] ?? Number.NaN) * (1 - weight) + (values[high] ?? Number.NaN) * weight;

@@ -2,6 +2,7 @@
 
 import type { NativeHistogram } from "../../model/histogram.ts";
 import type { SeriesSamples } from "../../model/series.ts";
+import { fallsSomewhere } from "./column-kernels.ts";
 import type { QueryBudget } from "./query-budget.ts";
 import type { RangeKernel, RangeWindow } from "./range-kernels.ts";
 import {
@@ -170,11 +171,6 @@ export function applyKernel(
     out.values[k] = window.result;
   }
   return overlapping;
-}
-
-function fallsSomewhere(values: Float64Array): boolean {
-  for (let i = 1; i < values.length; i++) if ((values[i] ?? 0) < (values[i - 1] ?? 0)) return true;
-  return false;
 }
 
 /** Values of a sub-query as samples, which know no start timestamps. */
