@@ -2,7 +2,7 @@
  * Which services are compared, and what is asked of each.
  */
 
-import { type Service, service } from "./stage.ts";
+import { javaWithVirtualThreads, type Service, service } from "./stage.ts";
 
 /** A runtime with a pattern. */
 export interface Cell {
@@ -13,7 +13,16 @@ export interface Cell {
   readonly calls: number;
   /** Most of the parents must be drawn; elsewhere evidence is wanting, and none is as good as right. */
   readonly isDrawn: boolean;
-  readonly needs: readonly ("go" | "java" | "nginx" | "haproxy" | "python3" | "databases")[];
+  readonly needs: readonly (
+    | "go"
+    | "java"
+    | "nginx"
+    | "haproxy"
+    | "python3"
+    | "databases"
+    | "virtual threads"
+    | "started goroutines"
+  )[];
 }
 
 const node = (pattern: string, calls: number, isDrawn: boolean): Cell => ({
@@ -68,7 +77,14 @@ export const CELLS: readonly Cell[] = [
     needs: ["python3"],
   },
   { runtime: "go", pattern: "client", services: [service.go("client", 2)], calls: 2, isDrawn: true, needs: ["go"] },
-  { runtime: "go", pattern: "fan-out", services: [service.go("fanout", 3)], calls: 3, isDrawn: true, needs: ["go"] },
+  {
+    runtime: "go",
+    pattern: "fan-out",
+    services: [service.go("fanout", 3)],
+    calls: 3,
+    isDrawn: true,
+    needs: ["go", "started goroutines"],
+  },
   {
     runtime: "java",
     pattern: "threads",
@@ -84,6 +100,14 @@ export const CELLS: readonly Cell[] = [
     calls: 2,
     isDrawn: false,
     needs: ["java"],
+  },
+  {
+    runtime: "java",
+    pattern: "virtual threads",
+    services: [service.java("virtual", 2, javaWithVirtualThreads())],
+    calls: 2,
+    isDrawn: false,
+    needs: ["java", "virtual threads"],
   },
   { runtime: "nginx", pattern: "new", services: [service.nginx(false)], calls: 1, isDrawn: true, needs: ["nginx"] },
   {

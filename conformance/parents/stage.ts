@@ -4,7 +4,7 @@
 
 import { type ChildProcess, fork, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -80,6 +80,11 @@ export async function missingFor(
       const isThere = spawnSync("sh", ["-c", "command -v redis-server"]).status === 0 && postgresqlPrograms() !== "";
       if (!isThere) return "there is no Redis or no PostgreSQL";
       workshop.databases ??= await startDatabases(PASSWORD, "trust");
+    } else if (need === "virtual threads") {
+      if (javaWithVirtualThreads() === "") return "there is no Java 21 or later";
+    } else if (need === "started goroutines") {
+      const minor = Number(/go1\.(\d+)/.exec(spawnSync("go", ["version"], { encoding: "utf8" }).stdout)?.[1]);
+      if (!(minor >= GO_WITH_STARTERS)) return "Go before 1.21 does not keep who started a goroutine";
     } else if (need === "go" || need === "java") {
       const built = workshop.build(need);
       if (!built.ok) return built.why;
@@ -96,6 +101,16 @@ function buildProgram(kind: "go" | "java", directory: string): ReturnType<Worksh
   const ran = spawnSync(command, args, { encoding: "utf8" });
   if (ran.error !== undefined) return { ok: false, why: `there is no ${command}` };
   return ran.status === 0 ? { ok: true } : { ok: false, why: ran.stderr.slice(0, 500) };
+}
+
+const GO_WITH_STARTERS = 21;
+const JVMS = "/usr/lib/jvm";
+
+/** A Java with virtual threads, 21 or later; empty where there is none. */
+export function javaWithVirtualThreads(): string {
+  const folders = existsSync(JVMS) ? readdirSync(JVMS) : [];
+  const newer = folders.filter((name) => Number(/(\d+)(?!.*1\.)/.exec(name)?.[1] ?? 0) >= 21);
+  return newer.map((name) => join(JVMS, name, "bin/java")).find((path) => existsSync(path)) ?? "";
 }
 
 /** The services of this folder. */

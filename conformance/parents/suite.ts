@@ -25,7 +25,10 @@ export async function runParents(words: readonly string[] = []): Promise<SuiteOu
     for (const cell of cells) {
       const missing = await missingFor(cell, workshop);
       if (missing !== "") {
-        report.skip(`parents: ${nameOf(cell)}`, missing, "servers");
+        // Debian's own Java and Go are too old for these.
+        const isOptional = cell.needs.some((need) => need === "virtual threads" || need === "started goroutines");
+        if (isOptional) process.stdout.write(`left out: ${nameOf(cell)}: ${missing}\n`);
+        else report.skip(`parents: ${nameOf(cell)}`, missing, "servers");
         continue;
       }
       let fault = "";
