@@ -91,38 +91,40 @@ function only(spans: readonly PlainSpan[], service: string, kind: string): Plain
   return span;
 }
 
-test("socket rung: curl to Node to Python is one trace with the right names", async (t) => {
-  if (!isAllowed(t)) return;
-  const shop = await startShop(t);
-  const observed = await agentOn(t, "socket");
-  if (observed === undefined) return;
-  assert.equal(observed.agent.status().tier, "socket");
-  await run("curl", ["-s", `http://127.0.0.1:${shop.frontPort}/page.html?token=secret`]);
-  await observed.until((spans) => spansOf(spans, "GET /page.html").length >= 4, 5000);
-  const spans = spansOf(observed.spans, "GET /page.html");
-  const curl = only(spans, "curl", "client");
-  const served = only(spans, "checkout", "server");
-  const call = only(spans, "checkout", "client");
-  const back = only(spans, "http.server", "server");
-  assert.equal(new Set(spans.map(({ traceId }) => traceId)).size, 1);
-  assert.deepEqual(
-    [curl, served, call, back].map(({ parentSpanId, linkReason }) => [parentSpanId, linkReason]),
-    [
-      [0n, ""],
-      [curl.spanId, "message"],
-      [served.spanId, "thread"],
-      [call.spanId, "message"],
-    ],
-  );
-  assert.ok(spans.every(({ source }) => source === "ebpf"));
-  const nowNs = BigInt(Date.now()) * 1_000_000n;
-  for (const span of spans) {
-    assert.ok(nowNs - span.startNs < 10_000_000_000n && span.endNs <= nowNs, "times are those of now");
-  }
-  const status = await observed.agent.freshStatus();
-  const lost = Object.values(status.lost).reduce((sum, count) => sum + count, 0);
-  assert.equal(status.seen, status.delivered + lost);
-});
+for (const mode of ["socket", "syscall"] as const) {
+  test(`${mode} rung: curl to Node to Python is one trace with the right names`, async (t) => {
+    if (!isAllowed(t)) return;
+    const shop = await startShop(t);
+    const observed = await agentOn(t, mode);
+    if (observed === undefined) return;
+    assert.equal(observed.agent.status().tier, mode);
+    await run("curl", ["-s", `http://127.0.0.1:${shop.frontPort}/page.html?token=secret`]);
+    await observed.until((spans) => spansOf(spans, "GET /page.html").length >= 4, 5000);
+    const spans = spansOf(observed.spans, "GET /page.html");
+    const curl = only(spans, "curl", "client");
+    const served = only(spans, "checkout", "server");
+    const call = only(spans, "checkout", "client");
+    const back = only(spans, "http.server", "server");
+    assert.equal(new Set(spans.map(({ traceId }) => traceId)).size, 1);
+    assert.deepEqual(
+      [curl, served, call, back].map(({ parentSpanId, linkReason }) => [parentSpanId, linkReason]),
+      [
+        [0n, ""],
+        [curl.spanId, "message"],
+        [served.spanId, "thread"],
+        [call.spanId, "message"],
+      ],
+    );
+    assert.ok(spans.every(({ source }) => source === "ebpf"));
+    const nowNs = BigInt(Date.now()) * 1_000_000n;
+    for (const span of spans) {
+      assert.ok(nowNs - span.startNs < 10_000_000_000n && span.endNs <= nowNs, "times are those of now");
+    }
+    const status = await observed.agent.freshStatus();
+    const lost = Object.values(status.lost).reduce((sum, count) => sum + count, 0);
+    assert.equal(status.seen, status.delivered + lost);
+  });
+}
 
 test("socket rung: what is excluded is not seen", async (t) => {
   if (!isAllowed(t)) return;
@@ -169,7 +171,7 @@ const SILENT = `
 require("node:http").createServer(() => console.log("asked")).listen(0, "127.0.0.1", function () { console.log("port " + this.address().port); });
 `;
 
-for (const mode of ["socket", "packet"] as const) {
+for (const mode of ["socket", "syscall", "packet"] as const) {
   test(`${mode} rung: a request under way while capture stops is no error`, async (t) => {
     const silent = spawn(process.execPath, ["-e", SILENT]);
     t.after(() => silent.kill());

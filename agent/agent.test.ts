@@ -121,10 +121,11 @@ test("auto without a rung and without a recording captures nothing and says why"
 });
 
 test("a rung that was asked for and cannot start is an error with a way out", async () => {
-  await assert.rejects(observeAgent({ mode: "fexit" }), (error) => {
+  const nativeDirectory = join(directory, "nothing");
+  await assert.rejects(observeAgent({ mode: "syscall", nativeDirectory }), (error) => {
     assert.ok(error instanceof ThalwegError);
     assert.equal(error.code, "capture_failed");
-    assert.match(error.message, /fexit/);
+    assert.match(error.message, /syscall/);
     return true;
   });
   await assert.rejects(observeAgent({ mode: `replay:${join(directory, "missing.twcap")}` }), /missing\.twcap/);

@@ -22,6 +22,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   otlp: async () => (await import("./otlp/suite.ts")).runOtlp,
   "otlp-fuzz": async () => (await import("./otlp-fuzz/suite.ts")).runOtlpFuzz,
   hops: async () => (await import("./hops/suite.ts")).runHops,
+  kernels: async () => (await import("./kernels/suite.ts")).runKernels,
   databases: async () => (await import("./databases/suite.ts")).runDatabases,
   parents: async () => {
     const { runParents } = await import("./parents/suite.ts");
@@ -51,6 +52,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
 const WITHOUT_FILES = new Set([
   "append-rules",
   "hops",
+  "kernels",
   "parents",
   "crash",
   "damage",

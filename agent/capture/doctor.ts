@@ -6,6 +6,7 @@ import { accessSync, closeSync, constants, existsSync, openSync, readdirSync, re
 import { loadNative, type Native } from "../../bpf/native.ts";
 import { tryPacketRung } from "./packet-rung.ts";
 import { RungRefused } from "./rung.ts";
+import type { KernelRung } from "./socket-probes.ts";
 import { trySocketRung } from "./socket-rung.ts";
 
 /** One ability. Sentences without a full stop; `why`, `lost` and `fix` are empty where all is well. */
@@ -17,6 +18,7 @@ export interface Ability {
   readonly fix: string;
 }
 
+const KERNEL_RUNGS: readonly KernelRung[] = ["socket", "fexit", "syscall"];
 const BTF_FILE = "/sys/kernel/btf/vmlinux";
 
 /** Tries everything; takes some ten milliseconds. Never throws. */
@@ -34,7 +36,7 @@ export function tryAbilities(nativeDirectory: string | undefined): Ability[] {
   const { native } = loaded;
   return [
     good("capture addon"),
-    socketRung(nativeDirectory),
+    ...KERNEL_RUNGS.map((rung) => kernelRung(rung, nativeDirectory)),
     packetRung(native),
     socketDiag(native),
     processes(),
@@ -52,9 +54,9 @@ function bad(ability: string, why: string, lost: string, fix: string): Ability {
   return { ability, ok: false, why, lost, fix };
 }
 
-function socketRung(nativeDirectory: string | undefined): Ability {
-  const tried = trySocketRung(nativeDirectory);
-  return tried.ok ? good("socket rung") : bad("socket rung", tried.why, tried.lost, tried.fix);
+function kernelRung(rung: KernelRung, nativeDirectory: string | undefined): Ability {
+  const tried = trySocketRung(nativeDirectory, rung);
+  return tried.ok ? good(`${rung} rung`) : bad(`${rung} rung`, tried.why, tried.lost, tried.fix);
 }
 
 function packetRung(native: Native): Ability {

@@ -23,17 +23,27 @@ test("auto gives a running rung, or a sentence for each that does not run", asyn
   else {
     assert.deepEqual(
       outcome.refused.map(({ rung }) => rung),
-      ["socket", "packet"],
+      ["socket", "fexit", "syscall", "packet"],
     );
     assert.ok(outcome.fix !== "" && outcome.lost !== "");
   }
   assert.notEqual(outcome.why, "");
 });
 
-test("a rung that is not built, a recording that is not there, a machine without the addon", () => {
-  const fexit = chooseRung({ kind: "rung", rung: "fexit" }, deps());
-  assert.match(fexit.why, /fexit rung is not part of this version/);
-  assert.equal(fexit.kind, "none");
+test("each rung inside the kernel runs under its own name, or says why not", async () => {
+  for (const name of ["socket", "fexit", "syscall"] as const) {
+    const outcome = chooseRung({ kind: "rung", rung: name }, deps());
+    if (outcome.kind === "running") {
+      assert.equal(outcome.rung.name, name);
+      await outcome.rung.stop();
+    } else {
+      assert.match(outcome.why, new RegExp(`^${name} rung: .`));
+      assert.notEqual(outcome.fix, "");
+    }
+  }
+});
+
+test("a recording that is not there, a machine without the addon", () => {
   const replay = chooseRung({ kind: "replay", file: "/nonexistent.twcap" }, deps());
   assert.match(replay.why, /nonexistent/);
   const directory = mkdtempSync(join(tmpdir(), "thalweg-ladder-"));

@@ -9,6 +9,7 @@ import { bootClock } from "./boot-clock.ts";
 import { startPacketRung } from "./packet-rung.ts";
 import { replayRung } from "./replay-rung.ts";
 import { type RungName, RungRefused, type RunningRung } from "./rung.ts";
+import type { KernelRung } from "./socket-probes.ts";
 import { startSocketRung } from "./socket-rung.ts";
 import type { SynThreadSource } from "./syn-owners.ts";
 
@@ -57,26 +58,20 @@ export type LadderOutcome =
 
 type Starter = (deps: LadderDeps) => RunningRung;
 
-const NOT_BUILT = (rung: RungName): Starter => {
-  return () => {
-    throw new RungRefused(rung, `the ${rung} rung is not part of this version`, "use --capture auto, socket or packet");
-  };
-};
-
-/** The live rungs from the richest to the poorest. `fexit` and `syscall`, for kernels 5.15 to 6.2, stand between. */
+/** The live rungs from the richest to the poorest. `fexit` and `syscall` are for kernels before 6.3. */
 const LIVE_RUNGS: readonly { readonly rung: "socket" | "fexit" | "syscall" | "packet"; readonly start: Starter }[] = [
-  { rung: "socket", start: startSocket },
-  { rung: "fexit", start: NOT_BUILT("fexit") },
-  { rung: "syscall", start: NOT_BUILT("syscall") },
+  { rung: "socket", start: startInKernel("socket") },
+  { rung: "fexit", start: startInKernel("fexit") },
+  { rung: "syscall", start: startInKernel("syscall") },
   { rung: "packet", start: startPacket },
 ];
-const BUILT: readonly string[] = ["socket", "packet"];
 
 /** What each rung cannot give. */
 const LOST: Readonly<Record<RungName, string>> = {
   socket: "",
   fexit: "",
-  syscall: "",
+  syscall:
+    "bytes that io_uring moves, 32-bit programs, and connections of other network namespaces that are older than the agent",
   packet:
     "calls inside a process are not linked unless the program passes traceparent, " +
     "and traffic on the loopback of other containers is not seen",
@@ -91,12 +86,11 @@ const LOST: Readonly<Record<RungName, string>> = {
 export function chooseRung(mode: LadderMode, deps: LadderDeps): LadderOutcome {
   if (mode.kind === "replay") return forced("replay", () => startReplay(mode, deps), deps);
   if (mode.kind === "rung") {
-    const { start } = LIVE_RUNGS.find(({ rung }) => rung === mode.rung) ?? { start: NOT_BUILT(mode.rung) };
+    const start = mode.rung === "packet" ? startPacket : startInKernel(mode.rung);
     return forced(mode.rung, start, deps);
   }
   const refused: RefusedRung[] = [];
   for (const { rung, start } of LIVE_RUNGS) {
-    if (!BUILT.includes(rung)) continue;
     const started = attempt(start, deps);
     if (!("refusal" in started)) {
       const better = refused[0];
@@ -138,17 +132,13 @@ function attempt(start: Starter, deps: LadderDeps): RunningRung | { readonly ref
   }
 }
 
-function startSocket({ sink, nativeDirectory, excludePids, excludePorts }: LadderDeps): RunningRung {
-  const loaded = loadNative(nativeDirectory);
-  if (!loaded.ok) throw new RungRefused("socket", loaded.why, "use a Linux machine with glibc 2.28 or newer");
-  const { native } = loaded;
-  return startSocketRung({
-    sink,
-    native,
-    excludePids,
-    excludePorts,
-    ...(nativeDirectory === undefined ? {} : { directory: nativeDirectory }),
-  });
+function startInKernel(rung: KernelRung): Starter {
+  return ({ sink, nativeDirectory, excludePids, excludePorts }) => {
+    const loaded = loadNative(nativeDirectory);
+    if (!loaded.ok) throw new RungRefused(rung, loaded.why, "use a Linux machine with glibc 2.28 or newer");
+    const directory = nativeDirectory === undefined ? {} : { directory: nativeDirectory };
+    return startSocketRung({ sink, native: loaded.native, rung, excludePids, excludePorts, ...directory });
+  };
 }
 
 function startPacket({ sink, nativeDirectory, excludePids, excludePorts, synThread }: LadderDeps): RunningRung {

@@ -4,7 +4,7 @@
 
 import type { CaptureSink, ClockOffset } from "../../server/model/capture-event.ts";
 
-/** Rungs by name. `fexit` and `syscall` have their place in the ladder but are not built yet. */
+/** Rungs by name. */
 export type RungName = "socket" | "fexit" | "syscall" | "packet" | "replay";
 
 /** What passed so far. `seen = delivered + Σ lost` at any moment; the unit is the rung's own (calls, packets, records). */

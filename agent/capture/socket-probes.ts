@@ -1,18 +1,27 @@
 /**
- * Loading of the socket rung's programs: their file, their constants and the sizes of their maps.
+ * Loading of the programs of the rungs inside the kernel: their file, their constants and the sizes of their maps.
  */
 
 import { readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { type Attached, type Native, nativeDirectory } from "../../bpf/native.ts";
 
-/** Programs that run at each call. */
-export const HOOKS = ["tcp_sent", "tcp_received"] as const;
+/** Rungs inside the kernel. They differ in how they learn of a call, and tell of it in one language. */
+export type KernelRung = "socket" | "fexit" | "syscall";
+
+/** Programs that run at each call. What a kernel has no function for (`inet_paged`) is not attached. */
+export const HOOKS: Readonly<Record<KernelRung, readonly string[]>> = {
+  socket: ["tcp_sent", "tcp_received"],
+  fexit: ["inet_sent", "inet6_sent", "inet_received", "inet6_received", "inet_paged"],
+  syscall: ["call_done"],
+};
 /** Bytes of the data ring unless told otherwise: a quarter of a second of a saturated web server, which a busy machine may keep us waiting. */
 export const RING_BYTES = 16 << 20;
 
 /** What may be set of the programs. */
 export interface ProbeOptions {
+  /** Whose programs. */
+  readonly rung: KernelRung;
   /** Directory of the object where it is not the committed one. */
   readonly directory?: string | undefined;
   /** Bytes of the data ring, a power of two. */
@@ -21,28 +30,27 @@ export interface ProbeOptions {
   readonly copyBytes?: number | undefined;
 }
 
-const OBJECT_FILE = "socket.bpf.o";
 const CONTROL_RING_BYTES = 1 << 20;
 const COPY_BYTES = 1024;
 /** The first pid namespace's inode (PROC_PID_INIT_INO). */
 const INITIAL_PIDNS = 0xeffffffc;
 
 /**
- * Loads and attaches the programs of the socket rung.
+ * Loads and attaches the programs of a rung.
  *
  * @throws NativeError where the kernel refuses.
  */
 export function attachProbes(native: Native, options: ProbeOptions): Attached {
-  const { directory, ringBytes = RING_BYTES, copyBytes = COPY_BYTES } = options;
-  const object = readFileSync(probesFile(directory));
+  const { rung, directory, ringBytes = RING_BYTES, copyBytes = COPY_BYTES } = options;
+  const object = readFileSync(probesFile(rung, directory));
   const constants = { copy_bytes: copyBytes, agent_pidns: ownPidNamespace() };
   const sizes = { slices: ringBytes, controls: CONTROL_RING_BYTES, scratches: possibleProcessors() };
   return native.attach(object, constants, sizes);
 }
 
 /** The object to be loaded. */
-export function probesFile(directory: string | undefined): string {
-  return join(nativeDirectory(directory), OBJECT_FILE);
+export function probesFile(rung: KernelRung, directory: string | undefined): string {
+  return join(nativeDirectory(directory), `${rung}.bpf.o`);
 }
 
 /** Inode of this process's pid namespace; 0 for the initial one, whose numbers the kernel has at hand. */
@@ -60,6 +68,6 @@ function possibleProcessors(): number {
 /** The descriptor of a map or program. */
 export function fdOf(fds: Readonly<Record<string, number>>, name: string): number {
   const fd = fds[name];
-  if (fd === undefined) throw new Error(`${OBJECT_FILE} has no ${name}: it is not the one of this agent.`);
+  if (fd === undefined) throw new Error(`The BPF object has no ${name}: it is not the one of this agent.`);
   return fd;
 }

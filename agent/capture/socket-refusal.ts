@@ -1,10 +1,11 @@
 /**
- * Why the socket rung cannot start, named exactly: the missing capability, file or kernel feature, never a guess.
+ * Why a rung inside the kernel cannot start, named exactly: the missing capability, file or kernel feature, never a guess.
  */
 
 import { existsSync, readFileSync, readlinkSync } from "node:fs";
 import { release } from "node:os";
 import type { NativeError } from "../../bpf/native.ts";
+import type { KernelRung } from "./socket-probes.ts";
 
 /** What stops the rung, what is lost without it, and the way out. Sentences without a full stop. */
 export interface SocketRefusal {
@@ -79,23 +80,37 @@ export function missingCapabilities(status: string): string[] {
   return has(CAP_SYS_ADMIN) ? [] : NEEDED.filter((capability) => !has(capability.bit)).map(({ name }) => name);
 }
 
+/** What is wrong where a rung's hooks are absent, and what else may work. */
+const ABSENT: Readonly<Record<KernelRung, { readonly kind: string; readonly fix: string }>> = {
+  socket: {
+    kind: "tracepoint",
+    fix: "use kernel 6.3 or newer; on older ones the fexit and syscall rungs see the same",
+  },
+  fexit: { kind: "function", fix: "the syscall rung sees the same" },
+  syscall: { kind: "tracepoint", fix: "use a kernel built with CONFIG_HAVE_SYSCALL_TRACEPOINTS=y" },
+};
+
 /** What an attempt's error means. */
-export function refusalAfter(error: NativeError): SocketRefusal {
+export function refusalAfter(error: NativeError, rung: KernelRung = "socket"): SocketRefusal {
   const absent =
     /failed to find kernel BTF type ID of '(\w+)'|kernel BTF type for (\w+)|'(\w+)' is not found in vmlinux BTF/.exec(
       error.log,
     );
   if (absent !== null || error.code === "ESRCH") {
-    const name = absent?.[1] ?? absent?.[2] ?? absent?.[3] ?? "sock_send_length";
-    return socketRefusal(
-      `kernel ${release()} has no tracepoint ${name}, which came with 6.3`,
-      "use kernel 6.3 or newer; the packet rung works on this one",
-    );
+    const name = absent?.[1] ?? absent?.[2] ?? absent?.[3] ?? (rung === "socket" ? "sock_send_length" : "it needs");
+    const since = rung === "socket" ? ", which came with 6.3" : "";
+    return socketRefusal(`kernel ${release()} has no ${ABSENT[rung].kind} ${name}${since}`, ABSENT[rung].fix);
   }
   if (error.code === "EPERM" && !isFirstUserNamespace()) {
     return socketRefusal(
       "this process runs in a user namespace of its own, where capabilities do not count for BPF",
       "start it outside of the namespace (a container: without user namespaces, such as --userns=host)",
+    );
+  }
+  if (rung === "fexit" && (error.code === "EPERM" || error.code === "ENOTSUPP" || error.code === "EOPNOTSUPP")) {
+    return socketRefusal(
+      `this kernel refuses programs at the ends of its functions (${error.syscall}: ${error.code})`,
+      "the socket rung (kernel 6.3 or newer) and the syscall rung need none",
     );
   }
   if (error.code === "EPERM" || error.code === "EACCES") {

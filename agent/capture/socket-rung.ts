@@ -1,5 +1,5 @@
 /**
- * The socket rung: drains the rings of the socket programs into a `CaptureSink`.
+ * The rungs inside the kernel (socket, fexit, syscall): drains the rings of their programs into a `CaptureSink`.
  *
  * Invariants:
  * - A socket is opened before its first slice and closed after its last: the control ring is drained wholly up to a mark
@@ -39,7 +39,7 @@ import {
 import { languageOfName } from "./process-names.ts";
 import { ProcessTable } from "./process-table.ts";
 import { RungRefused, type RunningRung } from "./rung.ts";
-import { attachProbes, fdOf, HOOKS, probesFile, RING_BYTES } from "./socket-probes.ts";
+import { attachProbes, fdOf, HOOKS, type KernelRung, probesFile, RING_BYTES } from "./socket-probes.ts";
 import { refusalAfter, refusalBefore, type SocketRefusal, socketRefusal } from "./socket-refusal.ts";
 import { WorkRecipes } from "./work-recipes.ts";
 
@@ -47,6 +47,8 @@ import { WorkRecipes } from "./work-recipes.ts";
 export interface SocketRungOptions {
   readonly sink: CaptureSink;
   readonly native: Native;
+  /** Which programs; the socket rung's unless told otherwise. */
+  readonly rung?: KernelRung;
   /** Directory of the `.bpf.o` where it is not the committed one. */
   readonly directory?: string;
   /** Processes whose sockets are left out, decided at a socket's first call. */
@@ -69,7 +71,7 @@ export interface SocketRung extends RunningRung {
   nextDrainMs(): number;
   /** The kernel's own counters, for tests, benches and the status page. */
   probeCounters(): ProbeCounters;
-  /** Runs of the two socket hooks and their time, which the kernel measures while `kernel.bpf_stats_enabled` is 1. */
+  /** Runs of the hooks at calls and their time, which the kernel measures while `kernel.bpf_stats_enabled` is 1. */
   hookStats(): { runs: number; ns: number };
 }
 
@@ -102,17 +104,17 @@ const SLICE = EVENT_LAYOUT.slice_event;
 const NO_BYTES = new Uint8Array(0);
 const PRESENT = Uint8Array.of(1);
 
-/** Attaches the programs and takes them off again. */
-export function trySocketRung(directory?: string): SocketTry {
+/** Attaches the programs of a rung and takes them off again. */
+export function trySocketRung(directory?: string, rung: KernelRung = "socket"): SocketTry {
   const outcome = loadNative(directory);
   if (!outcome.ok) return socketRefusal(outcome.why, "see bpf/README.md for the machines it is built for");
-  const refusal = refusalBefore(probesFile(directory));
+  const refusal = refusalBefore(probesFile(rung, directory));
   if (refusal !== undefined) return refusal;
   try {
-    outcome.native.detach(attachProbes(outcome.native, { directory }));
+    outcome.native.detach(attachProbes(outcome.native, { rung, directory }));
     return { ok: true };
   } catch (error) {
-    if (isNativeError(error)) return refusalAfter(error);
+    if (isNativeError(error)) return refusalAfter(error, rung);
     throw error;
   }
 }
@@ -123,16 +125,16 @@ export function trySocketRung(directory?: string): SocketTry {
  * @throws RungRefused where the machine does not allow it.
  */
 export function startSocketRung(options: SocketRungOptions): SocketRung {
-  const { native, directory, ringBytes = RING_BYTES, copyBytes } = options;
-  const refusal = refusalBefore(probesFile(directory));
-  if (refusal !== undefined) throw new RungRefused("socket", refusal.why, refusal.fix);
+  const { native, rung = "socket", directory, ringBytes = RING_BYTES, copyBytes } = options;
+  const refusal = refusalBefore(probesFile(rung, directory));
+  if (refusal !== undefined) throw new RungRefused(rung, refusal.why, refusal.fix);
   try {
-    const attached = attachProbes(native, { directory, ringBytes, copyBytes });
+    const attached = attachProbes(native, { rung, directory, ringBytes, copyBytes });
     return new RunningSocketRung(options, attached, ringBytes);
   } catch (error) {
     if (!isNativeError(error)) throw error;
-    const { why, fix } = refusalAfter(error);
-    throw new RungRefused("socket", why, fix, error);
+    const { why, fix } = refusalAfter(error, rung);
+    throw new RungRefused(rung, why, fix, error);
   }
 }
 
@@ -162,7 +164,7 @@ interface KernelFigures {
 }
 
 class RunningSocketRung implements SocketRung {
-  readonly name = "socket";
+  readonly name: KernelRung;
   readonly #native: Native;
   readonly #sink: CaptureSink;
   readonly #attached: Attached;
@@ -214,6 +216,7 @@ class RunningSocketRung implements SocketRung {
 
   constructor(options: SocketRungOptions, attached: Attached, ringBytes: number) {
     const { native } = options;
+    this.name = options.rung ?? "socket";
     this.#native = native;
     this.#sink = options.sink;
     this.#attached = attached;
@@ -234,6 +237,8 @@ class RunningSocketRung implements SocketRung {
     const ports = fdOf(attached.maps, "excluded_ports");
     for (const port of options.excludePorts) native.mapUpdate(ports, port, PRESENT);
     for (const family of [4, 6] as const) {
+      // The kernel gives each socket a cookie as it lists it: by that the syscall rung knows what is older than itself.
+      if (this.name === "syscall") native.diagEstablished(family);
       for (const listener of native.diagListeners(family)) this.#listenerPorts.add(listener.localPort);
     }
     if (options.ownTimer !== false) this.#schedule();
@@ -328,8 +333,10 @@ class RunningSocketRung implements SocketRung {
   #readKernel(): KernelFigures {
     const counters = readCounters(this.#native.mapLookup(this.#countersFd, 0));
     const figures = { counters, misses: 0, runs: 0, ns: 0 };
-    for (const name of HOOKS) {
-      const stats = this.#native.programStats(fdOf(this.#attached.programs, name));
+    for (const name of HOOKS[this.name]) {
+      const program = this.#attached.programs[name];
+      if (program === undefined) continue;
+      const stats = this.#native.programStats(program);
       figures.misses += Number(stats.recursionMisses);
       figures.runs += Number(stats.runs);
       figures.ns += Number(stats.runNs);

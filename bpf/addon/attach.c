@@ -181,6 +181,8 @@ static bool attach_programs(napi_env env, struct bpf_object *object, const struc
 	struct bpf_program *program;
 
 	bpf_object__for_each_program(program, object) {
+		if (!bpf_program__autoload(program))
+			continue;
 		const char *name = bpf_program__name(program);
 		struct bpf_link *link = bpf_program__attach(program);
 		if (!link) {
@@ -231,6 +233,21 @@ static napi_value make_record(napi_env env, napi_value owner, const char *name)
 	return record;
 }
 
+/* Programs in a section `?fexit/NAME` are for functions that not every kernel has. */
+static void choose_programs(struct bpf_object *object)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program(program, object) {
+		const char *target = strchr(bpf_program__section_name(program), '/');
+		if (bpf_program__autoload(program) || !target)
+			continue;
+		enum bpf_attach_type type = bpf_program__expected_attach_type(program);
+		if (libbpf_find_vmlinux_btf_id(target + 1, type) > 0)
+			bpf_program__set_autoload(program, true);
+	}
+}
+
 static bool load(napi_env env, struct bpf_object *object, napi_value rodata, napi_value entries)
 {
 	int error;
@@ -238,6 +255,7 @@ static bool load(napi_env env, struct bpf_object *object, napi_value rodata, nap
 	if (!each_property(env, rodata, set_constant, object) ||
 	    !each_property(env, entries, set_entries, object))
 		return false;
+	choose_programs(object);
 	error = bpf_object__load(object);
 	if (!error)
 		return true;

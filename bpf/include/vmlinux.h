@@ -24,8 +24,11 @@ typedef __u16 __be16;
 typedef __u32 __be32;
 typedef __u32 __wsum;
 typedef int pid_t;
+typedef unsigned long size_t;
+typedef long ssize_t;
 typedef _Bool bool;
 enum { false = 0, true = 1 };
+#define NULL ((void *)0)
 
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
@@ -38,6 +41,7 @@ enum bpf_map_type {
 
 enum {
 	BPF_ANY = 0,
+	BPF_NOEXIST = 1,
 	BPF_F_NO_PREALLOC = 1,
 	BPF_SK_STORAGE_GET_F_CREATE = 1,
 	BPF_RB_NO_WAKEUP = 1,
@@ -59,6 +63,10 @@ enum {
 #define AF_INET6 10
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+	s64 counter;
+} atomic64_t;
 
 struct in6_addr {
 	union {
@@ -98,6 +106,7 @@ struct sock_common {
 	unsigned long skc_flags;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
+	atomic64_t skc_cookie;
 };
 
 struct sock {
@@ -105,6 +114,10 @@ struct sock {
 	int sk_err;
 	u16 sk_protocol;
 	u8 sk_shutdown;
+};
+
+struct socket {
+	struct sock *sk;
 };
 
 enum sock_flags {
@@ -156,8 +169,23 @@ struct path {
 	struct dentry *dentry;
 };
 
+struct inode {
+	unsigned short i_mode;
+};
+
 struct file {
 	struct path f_path;
+	struct inode *f_inode;
+	void *private_data;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
 };
 
 struct mm_struct {
@@ -181,6 +209,7 @@ struct task_struct {
 	u64 start_boottime;
 	struct task_io_accounting ioac;
 	struct mm_struct *mm;
+	struct files_struct *files;
 };
 
 #if defined(__TARGET_ARCH_x86)
@@ -215,6 +244,8 @@ struct pt_regs {
 #endif
 
 struct linux_binprm;
+struct msghdr;
+struct page;
 
 #pragma clang attribute pop
 
@@ -232,6 +263,11 @@ struct user_msghdr {
 	void *msg_control;
 	unsigned long msg_controllen;
 	unsigned int msg_flags;
+};
+
+struct mmsghdr {
+	struct user_msghdr msg_hdr;
+	unsigned int msg_len;
 };
 
 #endif

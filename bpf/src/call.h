@@ -56,18 +56,38 @@ enum buffer_kind {
 #define SYS_RECVMSG 47
 #define SYS_RECVMMSG 299
 #define SYS_SENDMMSG 307
+#define SYS_SENDFILE 40
+#define SYS_SPLICE 275
+
+#define CALL_NUMBER(regs) ((regs)->orig_ax)
+#define FIRST_ARGUMENT(regs) ((regs)->di)
+#define SECOND_ARGUMENT(regs) ((regs)->si)
+#define THIRD_ARGUMENT(regs) ((regs)->dx)
+#define FOURTH_ARGUMENT(regs) ((regs)->r10)
 
 #define TS_COMPAT 0x0002
 #define ENOSYS 38
 
-/* False outside of a 64-bit call: ax holds -ENOSYS from the entry of a call until its return. */
+static __always_inline bool is_32bit(struct task_struct *task)
+{
+	return task->thread_info.status & TS_COMPAT;
+}
+
+/*
+ * False outside of a 64-bit call: ax holds -ENOSYS from the entry of a call until its return. Hooks
+ * that find sockets by descriptors run at the return of a call, and know that.
+ */
 static __always_inline bool read_registers(struct task_struct *task, __u64 *number, __u64 *second,
 					   __u64 *third)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
-	if (task->thread_info.status & TS_COMPAT || (long)regs->ax != -ENOSYS)
+	if (is_32bit(task))
 		return false;
+#ifndef SOCKETS_BY_DESCRIPTOR
+	if ((long)regs->ax != -ENOSYS)
+		return false;
+#endif
 	*number = regs->orig_ax;
 	*second = regs->si;
 	*third = regs->dx;
@@ -86,8 +106,21 @@ static __always_inline bool read_registers(struct task_struct *task, __u64 *numb
 #define SYS_RECVMSG 212
 #define SYS_RECVMMSG 243
 #define SYS_SENDMMSG 269
+#define SYS_SENDFILE 71
+#define SYS_SPLICE 76
+
+#define CALL_NUMBER(regs) ((regs)->syscallno)
+#define FIRST_ARGUMENT(regs) ((regs)->orig_x0)
+#define SECOND_ARGUMENT(regs) ((regs)->regs[1])
+#define THIRD_ARGUMENT(regs) ((regs)->regs[2])
+#define FOURTH_ARGUMENT(regs) ((regs)->regs[3])
 
 #define TIF_32BIT (1ul << 22)
+
+static __always_inline bool is_32bit(struct task_struct *task)
+{
+	return task->thread_info.flags & TIF_32BIT;
+}
 
 /*
  * False outside of a 64-bit call: x0 holds the descriptor until the return value takes its place. A
@@ -98,9 +131,12 @@ static __always_inline bool read_registers(struct task_struct *task, __u64 *numb
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
-	if (task->thread_info.flags & TIF_32BIT || regs->syscallno < 0 ||
-	    regs->regs[0] != regs->orig_x0)
+	if (is_32bit(task) || regs->syscallno < 0)
 		return false;
+#ifndef SOCKETS_BY_DESCRIPTOR
+	if (regs->regs[0] != regs->orig_x0)
+		return false;
+#endif
 	*number = regs->syscallno;
 	*second = regs->regs[1];
 	*third = regs->regs[2];

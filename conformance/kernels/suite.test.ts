@@ -1,0 +1,4 @@
+import { testSuite } from "../suite-test.ts";
+import { runKernels } from "./suite.ts";
+
+testSuite("kernels", runKernels);
