@@ -44,7 +44,7 @@ async function main(): Promise<void> {
   const options = { directory, clock, retentionMs: 1e12, memoryBytesMax: 2 ** 31, durability: "interval" } as const;
   let store = await MetricStore.open(options);
   const room = new Uint8Array(ROOM_BYTES);
-  const spent = { snappy: 0, protobuf: 0, store: 0, seal: 0, replay: 0 };
+  const spent = { snappy: 0, protobuf: 0, store: 0, seal: 0, replay: 0, "open blocks": 0 };
   const timed = async <T>(stage: keyof typeof spent, work: () => T | Promise<T>): Promise<T> => {
     const before = process.cpuUsage();
     const result = await work();
@@ -63,6 +63,8 @@ async function main(): Promise<void> {
   const logBytes = diskBytes(join(directory, "wal"));
   store = await timed("replay", () => MetricStore.open(options));
   await timed("seal", () => store.sealAll());
+  await store.close();
+  store = await timed("open blocks", () => MetricStore.open(options));
   await store.close();
   const what = `version ${version}, ${load.series} series, ${load.samples} samples`;
   for (const [stage, us] of Object.entries(spent)) {

@@ -1,5 +1,6 @@
 /** The order of series in a block file. */
 
+import type { Labels } from "../model/series.ts";
 import { labelValue } from "./metric-label-index.ts";
 import type { MetricSeries } from "./metric-series.ts";
 
@@ -19,9 +20,20 @@ export function* inFileOrder<T extends { readonly series: MetricSeries }>(target
     const group = byMetric.get(name) ?? [];
     for (let from = 0; from < group.length; from += SORTED_AT_ONCE) {
       const part = group.slice(from, from + SORTED_AT_ONCE);
-      const keyed = part.map((target) => ({ target, key: JSON.stringify(target.series.labels) }));
-      keyed.sort((a, b) => (a.key < b.key ? -1 : 1));
-      for (const { target } of keyed) yield target;
+      part.sort((a, b) => compareLabels(a.series.labels, b.series.labels));
+      yield* part;
     }
   }
+}
+
+/** Equal pairs are mostly the same object, as series share them. */
+function compareLabels(a: Labels, b: Labels): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    const [left, right] = [a[i], b[i]];
+    if (left === right || left === undefined || right === undefined) continue;
+    if (left[0] !== right[0]) return left[0] < right[0] ? -1 : 1;
+    if (left[1] !== right[1]) return left[1] < right[1] ? -1 : 1;
+  }
+  return a.length - b.length;
 }

@@ -1,6 +1,6 @@
 /** All series of memory and blocks, by labels. */
 
-import { createHash, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import type { Labels, LabelsHandle } from "../model/series.ts";
 import { LabelIndex } from "./metric-label-index.ts";
 import { OpenMemory } from "./metric-open-memory.ts";
@@ -136,7 +136,7 @@ export class SeriesTable {
 
 /** Sixteen bytes that tell the labels of a series from all others, also from ones that somebody chose. */
 export function fingerprintOf(series: MetricSeries): string {
-  series.fingerprint ??= createHash("md5").update(JSON.stringify(series.labels)).digest().toString("latin1");
+  series.fingerprint ??= hash("md5", JSON.stringify(series.labels), "binary");
   return series.fingerprint;
 }
 
