@@ -16,6 +16,7 @@ lock = threading.Lock()
 seen = {}
 ordinals = {}
 local = threading.local()
+children = []
 
 
 def count(table, port):
@@ -71,8 +72,11 @@ def main():
     server = (Threads if pattern == "threads" else Prefork)(("127.0.0.1", own), Handler)
     if pattern == "prefork":
         for _ in range(WORKERS - 1):
-            if os.fork() == 0:
+            child = os.fork()
+            if child == 0:
+                children.clear()
                 break
+            children.append(child)
         else:
             tell("ready\n")
     else:
@@ -80,5 +84,11 @@ def main():
     server.serve_forever()
 
 
-signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+def stop(*_):
+    for child in children:
+        os.kill(child, signal.SIGTERM)
+    os._exit(0)
+
+
+signal.signal(signal.SIGTERM, stop)
 main()
