@@ -114,10 +114,8 @@ function decodeElements(block: Uint8Array, start: number, out: Uint8Array): bool
       if (offset >= 16) {
         for (; at + 16 <= last; at += 16) {
           const back = at - offset;
-          view.setInt32(at, view.getInt32(back, true), true);
-          view.setInt32(at + 4, view.getInt32(back + 4, true), true);
-          view.setInt32(at + 8, view.getInt32(back + 8, true), true);
-          view.setInt32(at + 12, view.getInt32(back + 12, true), true);
+          view.setBigInt64(at, view.getBigInt64(back, true), true);
+          view.setBigInt64(at + 8, view.getBigInt64(back + 8, true), true);
         }
       }
       if (offset >= 4) for (; at + 4 <= last; at += 4) view.setInt32(at, view.getInt32(at - offset, true), true);
