@@ -35,7 +35,7 @@ const MAKE_ROOM_EVERY_MS = 60_000;
 /** Edge types by number; the text is the `connection_type`. */
 const EDGE_TYPES = ["", "database", "messaging_system", "virtual_node"] as const;
 /** `connection_type` of an edge. */
-export type EdgeType = (typeof EDGE_TYPES)[number];
+type EdgeType = (typeof EDGE_TYPES)[number];
 
 /** Tempo's bounds (100 ms times powers of two up to 12.8 s), and finer ones below 100 ms. */
 const EDGE_BOUNDS = latencyBounds([2, 4, 6, 8, 10, 50, ...Array.from({ length: 8 }, (_, k) => 100 * 2 ** k)]);
