@@ -82,9 +82,10 @@ export interface Difference {
   readonly relative: number;
 }
 
-/** Compares two bodies of answers. */
-export function differenceOf(ours: Buffer, theirs: Buffer): Difference {
-  const [left, right] = [valuesOf(ours), valuesOf(theirs)];
+/** Compares two bodies of answers. @param isPick Of equal values any may be picked: only the values of a time count. */
+export function differenceOf(ours: Buffer, theirs: Buffer, isPick: boolean): Difference {
+  const [left, right] = [ours, theirs].map((body) => (isPick ? ranked(valuesOf(body)) : valuesOf(body)));
+  if (left === undefined || right === undefined) throw new Error("two answers are compared");
   let [unequal, alone, relative] = [0, 0, 0];
   for (const [key, text] of left) {
     const other = right.get(key);
@@ -98,6 +99,21 @@ export function differenceOf(ours: Buffer, theirs: Buffer): Difference {
   }
   for (const key of right.keys()) if (!left.has(key)) alone++;
   return { values: left.size, unequal, alone, relative };
+}
+
+/** Values by time and rank, the least first. */
+function ranked(values: ReadonlyMap<string, string>): Map<string, string> {
+  const byTime = new Map<string, string[]>();
+  for (const [key, text] of values) {
+    const time = key.slice(key.lastIndexOf(" ") + 1);
+    byTime.set(time, [...(byTime.get(time) ?? []), text]);
+  }
+  const ranks = new Map<string, string>();
+  for (const [time, texts] of byTime) {
+    for (const [rank, text] of texts.sort((a, b) => Number(a) - Number(b)).entries())
+      ranks.set(`${rank} ${time}`, text);
+  }
+  return ranks;
 }
 
 interface AnsweredSeries {

@@ -7,6 +7,7 @@
 
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
+import { SampleRoom } from "../model/sample-room.ts";
 import type { StoreReader } from "../store/reader.ts";
 import type {
   EvaluateOutcome,
@@ -112,7 +113,10 @@ interface Job {
   readonly answered: AbortController;
   readonly resolve: (answer: WorkerAnswer) => void;
   /** Where its worker is: it plans or evaluates while `busy`, and waits for samples while `fed`. */
-  state: "waiting" | "busy" | "fed";
+  state: "waiting" | "busy" | "fed" | "ended";
+  /** Holds its samples; given back when it has ended and none are decoded any longer. */
+  readonly room: SampleRoom;
+  isGathering: boolean;
   beganMs: number;
 }
 
@@ -225,6 +229,8 @@ class WorkerDoor implements PromqlDoor {
         answered: new AbortController(),
         resolve,
         state: "waiting",
+        room: new SampleRoom(),
+        isGathering: false,
         beganMs: nowMs,
       };
       asked.signal?.addEventListener("abort", () => this.#giveUp(job, "canceled"), { signal: job.answered.signal });
@@ -277,16 +283,24 @@ class WorkerDoor implements PromqlDoor {
   async #feed(job: Job, slot: PromqlSlot, selections: readonly SelectionWindow[]): Promise<void> {
     const { clock, reader } = this.#options;
     const sinceMs = clock.monotonicMs();
-    await feedQuery({
+    job.isGathering = true;
+    const gathering = feedQuery({
       reader,
       selections,
       samplesMax: Math.min(this.#settings.samplesMax, Math.max(0, this.#limits.valuesMax - this.#cells.values)),
       seriesMax: this.#limits.seriesMax,
+      room: job.room,
       signal: job.answered.signal,
       onPart: (selection, samples) => {
         slot.send({ kind: "samples", id: job.id, selection, samples }, packedBuffers(samples));
       },
     });
+    try {
+      await gathering;
+    } finally {
+      job.isGathering = false;
+      if (job.state === "ended") job.room.release();
+    }
     if (job.answered.signal.aborted) return;
     const nowMs = clock.monotonicMs();
     const timeoutMs = job.deadlineMs - nowMs;
@@ -337,6 +351,9 @@ class WorkerDoor implements PromqlDoor {
 
   #end(job: Job, slot: PromqlSlot): void {
     this.#running.delete(job.id);
+    job.state = "ended";
+    // Samples may still be decoded into it, for nobody.
+    if (!job.isGathering) job.room.release();
     if (job.query !== undefined) this.#options.onEnd?.(slot.index);
   }
 

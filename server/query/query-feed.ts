@@ -2,6 +2,7 @@
 
 import { setImmediate } from "node:timers/promises";
 import { ThalwegError } from "../model/errors.ts";
+import type { SampleRoom } from "../model/sample-room.ts";
 import type { SeriesSamples } from "../model/series.ts";
 import type { StoreReader } from "../store/reader.ts";
 import { type PackedSamples, packSamples, SentPairs } from "./promql/packed-samples.ts";
@@ -20,6 +21,8 @@ export interface QueryFeed {
   readonly selections: readonly SelectionWindow[];
   readonly samplesMax: number;
   readonly seriesMax: number;
+  /** Where samples lie until nobody reads them any longer. */
+  readonly room: SampleRoom;
   /** Aborted when nobody waits any longer. */
   readonly signal: AbortSignal;
   /** Takes some series of the selection of that index, and may hand their buffers over. */
@@ -37,7 +40,7 @@ export async function feedQuery(feed: QueryFeed): Promise<void> {
   const room = { samples: feed.samplesMax, series: feed.seriesMax };
   let sinceMs = performance.now();
   for (const [index, { matchers, minMs, maxMs }] of selections.entries()) {
-    const limits = { samplesMax: room.samples, seriesMax: room.series, signal };
+    const limits = { samplesMax: room.samples, seriesMax: room.series, room: feed.room, signal };
     const found = await reader.select(matchers, minMs, maxMs, limits);
     signal.throwIfAborted();
     room.series -= found.length;

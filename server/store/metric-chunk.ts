@@ -9,6 +9,7 @@
 import { ByteReader, BytesEndError } from "../model/byte-reader.ts";
 import { ByteWriter } from "../model/byte-writer.ts";
 import type { NativeHistogram } from "../model/histogram.ts";
+import type { SampleRoom } from "../model/sample-room.ts";
 import type { SeriesSamples } from "../model/series.ts";
 import { PACKED_WHOLE_MAX, readPatterns, readWholes, writePatterns, writeWholes } from "./metric-bit-pack.ts";
 import { doubleOf, readXor, sameBits } from "./metric-double-codec.ts";
@@ -113,8 +114,15 @@ const SLAB_LENGTH = 8192;
 let slab = new Float64Array(SLAB_LENGTH);
 let slabUsed = 0;
 
-/** Columns for `count` samples. Short ones are views on a buffer that others have other parts of. */
-export function emptyColumns(count: number): RunColumns {
+/**
+ * Columns for `count` samples. Short ones are views on a buffer that others have other parts of.
+ *
+ * @param room Where they lie; what they hold is then anything.
+ */
+export function emptyColumns(count: number, room?: SampleRoom | undefined): RunColumns {
+  if (room !== undefined) {
+    return { timestampsMs: room.take(count), values: room.take(count), histograms: undefined, startsMs: undefined };
+  }
   return { timestampsMs: zeros(count), values: zeros(count), histograms: undefined, startsMs: undefined };
 }
 

@@ -68,12 +68,13 @@ export class MetricReader {
   }
 
   /** Samples of series in their order; those without any are left out. */
-  async #gather(wanted: readonly MetricSeries[], { minMs, maxMs, limits, turns }: Gathering): Promise<SeriesSamples[]> {
+  async #gather(wanted: readonly MetricSeries[], gathering: Gathering): Promise<SeriesSamples[]> {
+    const { minMs, maxMs, limits, turns } = gathering;
     const budget = new SelectBudget(limits);
     const head: (readonly SampleRun[])[] = [];
     const sealed: ((readonly SealedChunk[])[] | undefined)[] = [];
     for (const series of wanted) {
-      const runs = series.head === undefined ? NO_RUNS : runsIn(series.head, minMs, maxMs);
+      const runs = series.head === undefined ? NO_RUNS : runsIn(series.head, minMs, maxMs, limits?.room);
       for (const run of runs) budget.expect(run.timestampsMs.length);
       head.push(runs);
       if (turns.isDue) await turns.pass();
@@ -105,7 +106,7 @@ export class MetricReader {
     });
     const found: SeriesSamples[] = [];
     for (const [at, series] of wanted.entries()) {
-      const run = runOf(sealed[at] ?? [], head[at] ?? NO_RUNS, minMs, maxMs);
+      const run = runOf(sealed[at] ?? [], head[at] ?? NO_RUNS, gathering);
       sealed[at] = undefined;
       head[at] = NO_RUNS;
       if (run !== undefined) {
@@ -214,8 +215,7 @@ export class MetricReader {
 function runOf(
   sealed: readonly (readonly SealedChunk[])[],
   head: readonly SampleRun[],
-  minMs: number,
-  maxMs: number,
+  { minMs, maxMs, limits }: Gathering,
 ): SampleRun | undefined {
   if (sealed.length === 0) return joinRuns(head);
   const [last, ...others] = head;
@@ -224,7 +224,7 @@ function runOf(
     const runs = sealed.flatMap(readChunks).map((run) => cutRun(run, minMs, maxMs));
     return joinRuns([...head, ...runs.filter((run) => run !== undefined)]);
   }
-  const columns = emptyColumns(count);
+  const columns = emptyColumns(count, limits?.room);
   let at = 0;
   for (const chunks of sealed) {
     for (const chunk of chunks) {

@@ -6,6 +6,7 @@
  */
 
 import type { NativeHistogram } from "../model/histogram.ts";
+import type { SampleRoom } from "../model/sample-room.ts";
 import type { Labels } from "../model/series.ts";
 import { isStale, type SampleRun, type SealedChunk } from "./metric-chunk.ts";
 import { chunkEndOf, continuesChunk, histogramHash, withReadHint } from "./metric-hints.ts";
@@ -264,10 +265,10 @@ export function hasSampleIn(head: HeadSamples, minMs: number, maxMs: number): bo
   return tracksOf(head).some((track) => trackHasIn(track, minMs, maxMs));
 }
 
-/** Samples of memory in `[minMs, maxMs]` as runs that are each in order, the caller's own. */
-export function runsIn(head: HeadSamples, minMs: number, maxMs: number): SampleRun[] {
+/** Samples of memory in `[minMs, maxMs]` as runs that are each in order, the caller's own. @param room Where they lie. */
+export function runsIn(head: HeadSamples, minMs: number, maxMs: number, room?: SampleRoom | undefined): SampleRun[] {
   if (head.late === undefined && head.sealing === undefined) {
-    const run = samplesInOrder(head.inOrder, minMs, maxMs);
+    const run = samplesInOrder(head.inOrder, minMs, maxMs, room);
     return run === undefined ? [] : [run];
   }
   const [inOrder, ...late] = tracksOf(head);

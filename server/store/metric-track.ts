@@ -5,6 +5,7 @@
  */
 
 import type { NativeHistogram } from "../model/histogram.ts";
+import type { SampleRoom } from "../model/sample-room.ts";
 import {
   emptyColumns,
   joinChunks,
@@ -215,26 +216,37 @@ export function trackHasIn({ chunks, open }: Track, minMs: number, maxMs: number
 }
 
 /** Samples in `[minMs, maxMs]` of a track whose times grow, as the caller's own arrays; undefined where there are none. */
-export function samplesInOrder(track: Track, minMs: number, maxMs: number): SampleRun | undefined {
+export function samplesInOrder(
+  track: Track,
+  minMs: number,
+  maxMs: number,
+  room?: SampleRoom | undefined,
+): SampleRun | undefined {
   const { open } = track;
-  if (track.chunks.length === 0) return openRunIn(open, minMs, maxMs);
+  const newestSealedMs = track.chunks.at(-1)?.maxMs;
+  if (newestSealedMs === undefined || newestSealedMs < minMs) return openRunIn(open, { minMs, maxMs }, room);
   const overlapping = track.chunks.filter((chunk) => chunk.maxMs >= minMs && chunk.minMs <= maxMs);
   const columns = decode(
     overlapping,
     overlapping.reduce((sum, { count }) => sum + count, open.count),
+    room,
   );
   copyOpenRun(open, columns, columns.timestampsMs.length - open.count);
   return cutRun(columns, minMs, maxMs);
 }
 
 /** Copies no more than what lies in `[minMs, maxMs]`: most series of a short window have it in their open run. */
-function openRunIn(open: OpenRun, minMs: number, maxMs: number): SampleRun | undefined {
+function openRunIn(
+  open: OpenRun,
+  { minMs, maxMs }: { readonly minMs: number; readonly maxMs: number },
+  room: SampleRoom | undefined,
+): SampleRun | undefined {
   const { values, base, starts, histograms, count } = open;
   const times = timesOf(open);
   const from = lowerBound(times, count, minMs);
   const to = upperBound(times, count, maxMs);
   if (from >= to) return undefined;
-  const columns = emptyColumns(to - from);
+  const columns = emptyColumns(to - from, room);
   columns.timestampsMs.set(from === 0 && to === times.length ? times : times.subarray(from, to));
   columns.values.set(values.subarray(base + from, base + to));
   if (starts !== undefined) columns.startsMs = starts.slice(from, to);
@@ -252,8 +264,8 @@ export function samplesByRun(track: Track, minMs: number, maxMs: number): Sample
 }
 
 /** Decodes chunks one after another into columns of `length` samples. */
-function decode(chunks: readonly SealedChunk[], length: number): RunColumns {
-  const columns = emptyColumns(length);
+function decode(chunks: readonly SealedChunk[], length: number, room?: SampleRoom | undefined): RunColumns {
+  const columns = emptyColumns(length, room);
   let at = 0;
   for (const chunk of chunks) {
     readChunk(chunk, columns, at);

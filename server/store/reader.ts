@@ -2,6 +2,7 @@
  * The store's reading door. Answers are plain data; nobody behind this door knows DuckDB.
  */
 
+import type { SampleRoom } from "../model/sample-room.ts";
 import type { Labels, Matcher, MetricMetadata, SeriesExemplars, SeriesSamples } from "../model/series.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
 
@@ -43,6 +44,8 @@ export interface SelectLimits {
   /** Beyond so many samples `query_samples_max` is thrown. A histogram counts one for each of its buckets and one more. */
   readonly samplesMax: number;
   readonly seriesMax: number;
+  /** Where samples are decoded to; they are valid until it is released. */
+  readonly room?: SampleRoom | undefined;
   /** Aborted when the client left or the time is up. */
   readonly signal?: AbortSignal | undefined;
 }

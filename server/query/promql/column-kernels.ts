@@ -6,6 +6,7 @@
  */
 
 import { interpolated } from "./quantile.ts";
+import { fallsSomewhere } from "./range-kernels.ts";
 import type { KernelArguments, RangeGrid } from "./select-steps.ts";
 import { FLOAT, type RangeSeries, type StepSeries } from "./step-vector.ts";
 
@@ -69,12 +70,6 @@ function extrapolatedColumn(
     present[k] = FLOAT;
   }
   return true;
-}
-
-/** Whether a sample is smaller than the one before. */
-export function fallsSomewhere(values: Float64Array): boolean {
-  for (let i = 1; i < values.length; i++) if ((values[i] as number) < (values[i - 1] as number)) return true; // in range
-  return false;
 }
 
 /** A window with more samples is sorted anew for each step, which is cheaper than to keep it in order one by one. */

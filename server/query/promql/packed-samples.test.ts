@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../../model/histogram.ts";
+import { SampleRoom } from "../../model/sample-room.ts";
 import type { SeriesSamples } from "../../model/series.ts";
 import { packedBuffers, packSamples, SentPairs, unpackSamples } from "./packed-samples.ts";
 
@@ -73,4 +74,20 @@ test("samples arrive as they were sent: floats, histograms, start timestamps", (
   assert.deepEqual(known, [...floats.labels, ...mixed.labels]); // a pair is sent once
   const histograms = unpacked[1]?.histograms;
   assert.equal(histograms?.[0]?.positiveSpans, histograms?.[2]?.positiveSpans); // equal layouts are one
+});
+
+test("samples in shared memory are seen where they lie", () => {
+  const room = new SampleRoom();
+  const [timestampsMs, values] = [room.take(2), room.take(2)];
+  timestampsMs.set([1, 2]);
+  values.set([3, 4]);
+  const shared: SeriesSamples = { labels: [], timestampsMs, values, histograms: undefined, startsMs: undefined };
+  const copied: SeriesSamples = { ...shared, timestampsMs: new Float64Array([5]), values: new Float64Array([6]) };
+  const packed = packSamples([copied, shared], new SentPairs());
+  const [first, second] = unpackSamples(structuredClone(packed, { transfer: packedBuffers(packed) }), []);
+  assert.deepEqual([first, second], [copied, shared]);
+  values[0] = 7;
+  assert.equal(second?.values[0], 7);
+  room.release();
+  assert.equal(room.take(2).buffer, values.buffer); // a page goes to the next selection
 });

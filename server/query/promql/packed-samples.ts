@@ -21,6 +21,10 @@ export interface PackedSamples {
   readonly lengths: Uint32Array;
   readonly timestampsMs: Float64Array;
   readonly values: Float64Array;
+  /** Memory that both threads see. */
+  readonly pages: readonly Float64Array[];
+  /** For each series, which page its times and values lie in, counted from 1; 0 where they lie in the two arrays above. */
+  readonly pageOf: Uint32Array;
   /** For each series with start timestamps, where they begin, counted from 1; 0 for the others. */
   readonly startsFrom: Uint32Array;
   readonly startsMs: Float64Array;
@@ -59,12 +63,16 @@ export class SentPairs {
 /** Copies samples together; time stamps that several series share are copied once. */
 export function packSamples(all: readonly SeriesSamples[], sent: SentPairs): PackedSamples {
   const shared = new Map<Float64Array, number>();
+  const pages = new PartPages();
+  const pageOf = new Uint32Array(all.length);
   let times = 0;
   let values = 0;
   let starts = 0;
-  for (const series of all) {
-    values += series.values.length;
+  for (const [index, series] of all.entries()) {
     starts += series.startsMs?.length ?? 0;
+    pageOf[index] = pages.numberOf(series);
+    if (pageOf[index] !== 0) continue;
+    values += series.values.length;
     if (shared.has(series.timestampsMs)) continue;
     shared.set(series.timestampsMs, times);
     times += series.timestampsMs.length;
@@ -77,6 +85,8 @@ export function packSamples(all: readonly SeriesSamples[], sent: SentPairs): Pac
     lengths: new Uint32Array(all.length),
     timestampsMs: new Float64Array(times),
     values: new Float64Array(values),
+    pages: pages.all,
+    pageOf,
     startsFrom: new Uint32Array(all.length),
     startsMs: new Float64Array(starts),
     ...histograms,
@@ -85,17 +95,39 @@ export function packSamples(all: readonly SeriesSamples[], sent: SentPairs): Pac
   let from = 0;
   let startsAt = 0;
   for (const [index, series] of all.entries()) {
-    packed.timesFrom[index] = shared.get(series.timestampsMs) ?? 0;
-    packed.valuesFrom[index] = from;
     packed.lengths[index] = series.values.length;
-    packed.values.set(series.values, from); // bytes are copied, so NaNs keep their bits
-    from += series.values.length;
+    if (pageOf[index] !== 0) {
+      packed.timesFrom[index] = series.timestampsMs.byteOffset / 8;
+      packed.valuesFrom[index] = series.values.byteOffset / 8;
+    } else {
+      packed.timesFrom[index] = shared.get(series.timestampsMs) ?? 0;
+      packed.valuesFrom[index] = from;
+      packed.values.set(series.values, from); // bytes are copied, so NaNs keep their bits
+      from += series.values.length;
+    }
     if (series.startsMs === undefined) continue;
     packed.startsFrom[index] = startsAt + 1;
     packed.startsMs.set(series.startsMs, startsAt);
     startsAt += series.startsMs.length;
   }
   return packed;
+}
+
+/** Shared memory that series of a part lie in. */
+class PartPages {
+  readonly all: Float64Array[] = [];
+  readonly #numbers = new Map<ArrayBufferLike, number>();
+
+  /** Counted from 1; 0 where times and values do not lie in one shared memory. */
+  numberOf({ timestampsMs, values }: SeriesSamples): number {
+    const { buffer } = values;
+    if (timestampsMs.buffer !== buffer || !(buffer instanceof SharedArrayBuffer)) return 0;
+    const known = this.#numbers.get(buffer);
+    if (known !== undefined) return known;
+    this.all.push(new Float64Array(buffer));
+    this.#numbers.set(buffer, this.all.length);
+    return this.all.length;
+  }
 }
 
 function packLabels(
@@ -118,8 +150,19 @@ function packLabels(
 /** Buffers to transfer, so that nothing is copied twice. */
 export function packedBuffers(packed: PackedSamples): ArrayBuffer[] {
   const { pairCounts, pairNumbers, timesFrom, valuesFrom, lengths, timestampsMs, values } = packed;
-  const { startsFrom, startsMs, histogramsFrom, histogramCounts, histograms, layouts } = packed;
-  const all = [pairCounts, pairNumbers, timesFrom, valuesFrom, lengths, timestampsMs, values, startsFrom, startsMs];
+  const { startsFrom, startsMs, histogramsFrom, histogramCounts, histograms, layouts, pageOf } = packed;
+  const all = [
+    pageOf,
+    pairCounts,
+    pairNumbers,
+    timesFrom,
+    valuesFrom,
+    lengths,
+    timestampsMs,
+    values,
+    startsFrom,
+    startsMs,
+  ];
   // Each array was made above and owns its buffer.
   return [...all, histogramsFrom, histogramCounts, histograms, layouts].map((array) => array.buffer as ArrayBuffer);
 }
@@ -142,10 +185,11 @@ export function unpackSamples(packed: PackedSamples, known: LabelPair[]): Series
     const valuesFrom = packed.valuesFrom[index] ?? 0;
     const length = packed.lengths[index] ?? 0;
     const startsFrom = packed.startsFrom[index] ?? 0;
+    const page = packed.pages[(packed.pageOf[index] ?? 0) - 1];
     out.push({
       labels,
-      timestampsMs: packed.timestampsMs.subarray(timesFrom, timesFrom + length),
-      values: packed.values.subarray(valuesFrom, valuesFrom + length),
+      timestampsMs: (page ?? packed.timestampsMs).subarray(timesFrom, timesFrom + length),
+      values: (page ?? packed.values).subarray(valuesFrom, valuesFrom + length),
       startsMs: startsFrom === 0 ? undefined : packed.startsMs.subarray(startsFrom - 1, startsFrom - 1 + length),
       histograms: unpackHistograms(packed, index, length, layouts),
     });

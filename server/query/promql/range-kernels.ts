@@ -40,6 +40,12 @@ export interface RangeWindow {
 /** Computes one value from the samples of a window into `result`; false where the window gives none. */
 export type RangeKernel = (window: RangeWindow) => boolean;
 
+/** Whether a sample is smaller than the one before. */
+export function fallsSomewhere(values: Float64Array): boolean {
+  for (let i = 1; i < values.length; i++) if ((values[i] as number) < (values[i - 1] as number)) return true; // in range
+  return false;
+}
+
 function at(values: Float64Array, index: number): number {
   return values[index] ?? Number.NaN;
 }

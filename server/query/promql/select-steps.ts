@@ -2,9 +2,8 @@
 
 import type { NativeHistogram } from "../../model/histogram.ts";
 import type { SeriesSamples } from "../../model/series.ts";
-import { fallsSomewhere } from "./column-kernels.ts";
 import type { QueryBudget } from "./query-budget.ts";
-import type { RangeKernel, RangeWindow } from "./range-kernels.ts";
+import { fallsSomewhere, type RangeKernel, type RangeWindow } from "./range-kernels.ts";
 import {
   ABSENT,
   FLOAT,
