@@ -120,6 +120,10 @@ struct socket {
 	struct sock *sk;
 };
 
+enum bpf_func_id {
+	BPF_FUNC_loop = 181,
+};
+
 enum sock_flags {
 	SOCK_DONE = 1, /* a FIN was received */
 };

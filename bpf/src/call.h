@@ -301,6 +301,22 @@ static __always_inline bool ends_with_blank(struct scratch *area, __u32 bytes)
 	       area->bytes[at + 2] == '\r' && area->bytes[at + 3] == '\n';
 }
 
+/*
+ * Calls `step` with 0, 1, … until it returns other than 0, at most `times`. Before 5.17 the kernel has no
+ * loop of its own, and the verifier walks through every turn.
+ */
+#define REPEAT(times, step, context)                                                 \
+	do {                                                                         \
+		__u32 turn;                                                          \
+		if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {   \
+			bpf_loop(times, step, context, 0);                           \
+			break;                                                       \
+		}                                                                    \
+		for (turn = 0; turn < (times); turn++)                               \
+			if (step(turn, context))                                     \
+				break;                                               \
+	} while (0)
+
 struct blank_search {
 	struct scratch *area;
 	__u32 bytes;
@@ -340,7 +356,7 @@ __noinline __u32 has_blank_line(struct scratch *area, __u32 bytes)
 
 	if (!area)
 		return 0;
-	bpf_loop(HEAD_BYTES_FIRST / 8, search_word, &search, 0);
+	REPEAT(HEAD_BYTES_FIRST / 8, search_word, &search);
 	return search.found;
 }
 

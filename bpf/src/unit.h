@@ -138,7 +138,7 @@ static __noinline __u64 awaiting(__u64 task, const struct unit_recipe *recipe)
 	if (!search.closure)
 		return 0;
 	search.count = user_word(search.closure + 16);
-	bpf_loop(CELLS_MAX, search_cell, &search, 0);
+	REPEAT(CELLS_MAX, search_cell, &search);
 	return search.found;
 }
 

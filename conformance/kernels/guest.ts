@@ -11,16 +11,13 @@ import type { AgentMode } from "../../agent/agent-message.ts";
 import { tryAbilities } from "../../agent/capture/doctor.ts";
 import { REQUESTS } from "./guest-requests.ts";
 
-/** Where the initial file system has the bundles and the native parts. */
-const DIRECTORY = "/thalweg";
 const WAIT_MS = 20_000;
 
 /** Starts busybox' web server and asks it `REQUESTS` times, each with a wget of its own. */
 async function observeOn(mode: AgentMode, port: number): Promise<unknown> {
   const observed = await observeAgent({
     mode,
-    nativeDirectory: DIRECTORY,
-    worker: { source: new URL(`file://${DIRECTORY}/agent-worker.mjs`), evaluate: false },
+    worker: { source: new URL("./agent-worker.mjs", import.meta.url), evaluate: false },
   });
   const server = spawn("/bin/httpd", ["-f", "-p", `127.0.0.1:${port}`, "-h", "/tmp"], { stdio: "inherit" });
   try {
@@ -48,7 +45,7 @@ async function listening(port: number): Promise<void> {
 }
 
 for (let request = 0; request < REQUESTS; request++) writeFileSync(`/tmp/page${request}.html`, `page ${request}\n`);
-process.stdout.write(`ABILITIES ${JSON.stringify(tryAbilities(DIRECTORY))}\n`);
+process.stdout.write(`ABILITIES ${JSON.stringify(tryAbilities(undefined))}\n`);
 let port = 8080;
 for (const mode of process.argv.slice(2)) {
   const rung = mode as AgentMode;

@@ -1,6 +1,7 @@
 /**
  * The rungs on kernels of other machines: each is booted in QEMU without KVM, the agent of this clone runs in it, and
- * two real processes speak HTTP under every rung in turn.
+ * two real processes speak HTTP under every rung in turn. The tests of the fexit rung follow, which not every machine
+ * lets run.
  *
  * A kernel is a Debian package unpacked to `build/kernels/NAME/` (`boot/vmlinuz-*` and `lib/modules`), or the one that is
  * installed in `/boot`.
@@ -18,7 +19,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { buildSync } from "esbuild";
 import type { PlainSpan } from "../../agent/agent.testkit.ts";
 import type { AgentStatus } from "../../agent/agent-message.ts";
@@ -32,7 +33,7 @@ const KERNELS = join(CHECKOUT, "build", "kernels");
 const VERSION = /^vmlinuz-(6\.1\..*)$/;
 /** Rungs that have to work on kernel 6.1, and `auto`, which has to find the richest of them. */
 const MODES = ["fexit", "syscall", "auto"] as const;
-/** Far above what it takes on two cores of their own, some 25 s. */
+/** Far above what it takes on two cores of their own, some 50 s. */
 const BOOT_MS_MAX = 240_000;
 const TOOLS = ["qemu-system-x86_64", "busybox", "cpio", "ldd"] as const;
 /** Owners of connections and sockets older than the agent; loaded by themselves where there is a modprobe. */
@@ -45,6 +46,7 @@ const INIT = `#!/bin/busybox sh
 /bin/busybox ip link set lo up
 for module in ${MODULES.join(" ")}; do /bin/busybox insmod /lib/modules/$module.ko; done
 /bin/node --no-warnings /thalweg/guest.mjs ${MODES.join(" ")}
+/bin/node --no-warnings --test-reporter=tap --test-name-pattern="^fexit rung" /thalweg/socket-rung.test.mjs
 /bin/busybox poweroff -f
 `;
 
@@ -120,9 +122,15 @@ function makeInitrd(directory: string, kernel: Kernel): string {
     if (existsSync(file)) copyFileSync(file, join(root, "lib/modules", `${module}.ko`));
   }
   const native = nativeDirectory();
-  for (const name of readdirSync(native)) copyFileSync(join(native, name), join(root, "thalweg", name));
+  const beside = join(root, "thalweg", "prebuilt", basename(native));
+  mkdirSync(beside, { recursive: true });
+  for (const name of readdirSync(native)) copyFileSync(join(native, name), join(beside, name));
   buildSync({
-    entryPoints: [join(import.meta.dirname, "guest.ts"), join(CHECKOUT, "agent", "agent-worker.ts")],
+    entryPoints: [
+      join(import.meta.dirname, "guest.ts"),
+      join(CHECKOUT, "agent", "agent-worker.ts"),
+      join(CHECKOUT, "agent", "capture", "socket-rung.test.ts"),
+    ],
     bundle: true,
     platform: "node",
     format: "esm",
@@ -167,6 +175,13 @@ function judge(version: string, said: string, report: SuiteReport): void {
       rung === undefined ? `it did not come to it; the console's end:\n${said.slice(-2000)}` : faultOf(rung);
     report.add(`${version}: ${mode}`, fault);
   }
+  const tests = [...said.matchAll(/^(not ok|ok) \d+ - (fexit rung: [^#\n]*)(#.*)?$/gm)];
+  for (const [, outcome, name = "", note = ""] of tests)
+    report.add(
+      `${version}: ${name.trim()}`,
+      outcome === "ok" && note === "" ? "" : `${outcome} ${note}\n${said.slice(-2000)}`,
+    );
+  if (tests.length === 0) report.add(`${version}: tests of the fexit rung`, `none ran:\n${said.slice(-2000)}`);
   const works = abilities.filter(({ ok }) => ok).map(({ ability }) => ability);
   const absent = ["fexit rung", "syscall rung", "packet rung"].filter((ability) => !works.includes(ability));
   const socket = abilities.find(({ ability }) => ability === "socket rung");
