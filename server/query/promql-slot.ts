@@ -14,6 +14,8 @@ const NOTICE_MS = 250;
 /** V8 ends a worker beyond this many times its share; a single growing table may briefly need several. */
 const HEAP_HEADROOM = 4;
 const HEAP_MIB_MIN = 1024;
+/** Results of a query mostly die with it: with less room for what is young they are copied while they live. */
+const YOUNG_MIB = 96;
 const MIB = 2 ** 20;
 
 /** What a worker said about the job, or that it ended. */
@@ -88,7 +90,7 @@ export class PromqlSlot {
     const worker = new Worker(workerUrl, {
       name: "promql",
       workerData: start,
-      resourceLimits: { maxOldGenerationSizeMb: heapMib },
+      resourceLimits: { maxOldGenerationSizeMb: heapMib, maxYoungGenerationSizeMb: YOUNG_MIB },
     });
     let cause: Error | undefined;
     worker.on("message", (message: FromWorker) => {

@@ -247,8 +247,12 @@ function openRunIn(
   const to = upperBound(times, count, maxMs);
   if (from >= to) return undefined;
   const columns = emptyColumns(to - from, room);
-  columns.timestampsMs.set(from === 0 && to === times.length ? times : times.subarray(from, to));
-  columns.values.set(values.subarray(base + from, base + to));
+  const { timestampsMs, values: copied } = columns;
+  // At most `OPEN_SAMPLES_MAX`: two views cost more than to copy so few one by one, and a NaN keeps its bits either way.
+  for (let i = from; i < to; i++) {
+    timestampsMs[i - from] = times[i] as number; // in range: within the run
+    copied[i - from] = values[base + i] as number;
+  }
   if (starts !== undefined) columns.startsMs = starts.slice(from, to);
   if (histograms !== undefined) columns.histograms = histograms.slice(from, to);
   return columns;

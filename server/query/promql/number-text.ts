@@ -4,6 +4,7 @@ import { printPlainNumber } from "../../../grammar/promql-number.ts";
 
 /** Shortest digits that read back the same: `"1e-07"`, `"+Inf"`, `"NaN"`, as in samples of the HTTP API. */
 export function printSample(value: number): string {
+  if (value >= 1e-6 && value < 1e21) return String(value); // what JavaScript writes without an exponent
   if (Number.isNaN(value)) return "NaN";
   if (value === Number.POSITIVE_INFINITY) return "+Inf";
   if (value === Number.NEGATIVE_INFINITY) return "-Inf";
