@@ -36,7 +36,7 @@ export function tryAbilities(nativeDirectory: string | undefined): Ability[] {
   const { native } = loaded;
   return [
     good("capture addon"),
-    ...KERNEL_RUNGS.map((rung) => kernelRung(rung, nativeDirectory)),
+    ...kernelRungs(nativeDirectory),
     packetRung(native),
     socketDiag(native),
     processes(),
@@ -54,9 +54,18 @@ function bad(ability: string, why: string, lost: string, fix: string): Ability {
   return { ability, ok: false, why, lost, fix };
 }
 
-function kernelRung(rung: KernelRung, nativeDirectory: string | undefined): Ability {
-  const tried = trySocketRung(nativeDirectory, rung);
-  return tried.ok ? good(`${rung} rung`) : bad(`${rung} rung`, tried.why, tried.lost, tried.fix);
+/** From the richest on: what the one gives, the next is not missed for. */
+function kernelRungs(nativeDirectory: string | undefined): Ability[] {
+  let works: KernelRung | undefined;
+  return KERNEL_RUNGS.map((rung) => {
+    const tried = trySocketRung(nativeDirectory, rung);
+    if (tried.ok) {
+      works ??= rung;
+      return good(`${rung} rung`);
+    }
+    const lost = works === undefined ? tried.lost : `nothing, since the ${works} rung works`;
+    return bad(`${rung} rung`, tried.why, lost, tried.fix);
+  });
 }
 
 function packetRung(native: Native): Ability {

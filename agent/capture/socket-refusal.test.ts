@@ -32,6 +32,13 @@ test("refusalAfter names what the attempt showed", () => {
   const refused = refusalAfter(nativeError("EACCES", "bpf(BPF_PROG_LOAD)", "libbpf: try raising ulimit -l\n"));
   assert.match(refused.why, /refuses bpf\(BPF_PROG_LOAD\)/);
   assert.doesNotMatch(refused.why, /ulimit|memlock/i);
+  const hooks = refusalAfter(nativeError("EPERM", "bpf(BPF_PROG_LOAD)", ""), "fexit");
+  assert.match(hooks.why, /refuses programs at the ends of its functions \(bpf\(BPF_PROG_LOAD\): EPERM\)/);
+  const gone = refusalAfter(
+    nativeError("ESRCH", "bpf(BPF_PROG_LOAD)", "'inet_sendmsg' is not found in vmlinux BTF"),
+    "fexit",
+  );
+  assert.match(gone.why, /has no function inet_sendmsg$/);
   assert.match(refusalAfter(nativeError("EIO", "mmap", "first\nlast words\n")).why, /mmap.*last words/);
 });
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -97,8 +98,8 @@ function onEachRung(what: string, run: (t: TestContext, rung: KernelRung) => Pro
   for (const rung of ["socket", "fexit", "syscall"] as const) test(`${rung} rung: ${what}`, (t) => run(t, rung));
 }
 
-async function listen(t: TestContext, onSocket: (socket: Socket) => void): Promise<number> {
-  const server: Server = createServer({ noDelay: true }, onSocket).listen(0, "127.0.0.1");
+async function listen(t: TestContext, onSocket: (socket: Socket) => void, host = "127.0.0.1"): Promise<number> {
+  const server: Server = createServer({ noDelay: true }, onSocket).listen(0, host);
   t.after(() => server.close());
   await once(server, "listening");
   const address = server.address();
@@ -243,6 +244,35 @@ onEachRung("a FIN read together with the data does not move the sequence", async
   }
   await staged.rung.stop();
   assertExact(staged);
+});
+
+onEachRung("both ends of a connection over IPv6", async (t, name) => {
+  if (!existsSync("/proc/net/if_inet6")) {
+    t.skip("this machine has no IPv6");
+    return;
+  }
+  const staged = stage(t, name);
+  if (staged === undefined) return;
+  const port = await listen(
+    t,
+    (socket) => socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n")),
+    "::1",
+  );
+  const client = connect({ port, host: "::1" });
+  client.resume();
+  client.write("GET /six HTTP/1.1\r\n\r\n");
+  await once(client, "close");
+  staged.rung.drain();
+  const { clients, servers } = endsOf(staged.sink, port);
+  const [here, there] = [only(clients), only(servers)];
+  assert.deepEqual([here.opened.remote.addr, there.opened.local.addr], ["::1", "::1"]);
+  for (const direction of [0, 1] as const) {
+    const other = direction === 0 ? 1 : 0;
+    assert.equal(bytesOf(here, direction), bytesOf(there, other));
+    assert.equal(firstSeq(here, direction), firstSeq(there, other));
+  }
+  assert.equal(bytesOf(here, 0), 21);
+  assert.equal(bytesOf(here, 1), 27);
 });
 
 onEachRung("what a process reads after the connection was reset belongs to it", async (t, name) => {
