@@ -15,7 +15,7 @@ import { type SuiteOutcome, SuiteReport } from "../suite.ts";
 const REQUESTS = 2_000;
 const IN_FLIGHT = 24;
 const SETTLE_MS_MAX = 15_000;
-const RUNGS = ["socket", "packet"] as const;
+const RUNGS = ["socket", "syscall", "packet"] as const;
 
 /** One hop: the service as it should be named, and the log it writes a line to for each request. */
 interface Hop {
