@@ -16,24 +16,30 @@ export interface BucketSide {
 /** Bucket index of each of the `count` counts that stand under `spans`. */
 export function bucketIndexes(spans: readonly BucketSpan[], count: number): Int32Array {
   const indexes = new Int32Array(count);
+  const at = writeIndexes(spans, count, indexes);
+  return at === count ? indexes : indexes.subarray(0, at);
+}
+
+/** @returns How many were written. */
+function writeIndexes(spans: readonly BucketSpan[], count: number, indexes: Int32Array): number {
   let index = 0;
   let at = 0;
   for (const { offset, length } of spans) {
     index += offset;
     for (let k = 0; k < length && at < count; k++) indexes[at++] = index++;
   }
-  return at === count ? indexes : indexes.subarray(0, at);
+  return at;
 }
 
-/** The fewest spans that stand for `indexes`, which grow. */
-export function spansOfIndexes(indexes: Int32Array): BucketSpan[] {
+/** The fewest spans that stand for the first `count` of `indexes`, which grow. */
+export function spansOfIndexes(indexes: Int32Array, count: number = indexes.length): BucketSpan[] {
   const spans: BucketSpan[] = [];
   let end = 0;
   let at = 0;
-  while (at < indexes.length) {
+  while (at < count) {
     const start = indexes[at] ?? 0;
     let length = 1;
-    while (at + length < indexes.length && indexes[at + length] === start + length) length++;
+    while (at + length < count && indexes[at + length] === start + length) length++;
     spans.push({ offset: start - end, length });
     end = start + length;
     at += length;
@@ -174,16 +180,27 @@ function lossOf(side: BucketSide, k: number, sign: number): number | undefined {
   return side.lost === undefined ? undefined : sign * (side.lost[k] ?? 0);
 }
 
+/** Where sides are put together before the result has its length; grows with the longest. */
+let ownIndexes = new Int32Array(0);
+let otherIndexes = new Int32Array(0);
+let scratch = outputOf(0, true);
+
 function interleave(a: BucketSide, b: BucketSide, sign: number): BucketSide {
-  const own = bucketIndexes(a.spans, a.counts.length);
-  const others = bucketIndexes(b.spans, b.counts.length);
-  const out = outputOf(own.length + others.length, a.lost !== undefined);
+  const room = a.counts.length + b.counts.length;
+  if (scratch.counts.length < room) {
+    scratch = outputOf(2 * room, true);
+    ownIndexes = new Int32Array(2 * room);
+    otherIndexes = new Int32Array(2 * room);
+  }
+  const owns = writeIndexes(a.spans, a.counts.length, ownIndexes);
+  const others = writeIndexes(b.spans, b.counts.length, otherIndexes);
+  const out: Output = a.lost === undefined ? { ...scratch, lost: undefined } : scratch;
   let at = 0;
   let i = 0;
   let j = 0;
-  while (i < own.length || j < others.length) {
-    const left = own[i] ?? Number.POSITIVE_INFINITY;
-    const right = others[j] ?? Number.POSITIVE_INFINITY;
+  while (i < owns || j < others) {
+    const left = i < owns ? (ownIndexes[i] ?? 0) : Number.POSITIVE_INFINITY;
+    const right = j < others ? (otherIndexes[j] ?? 0) : Number.POSITIVE_INFINITY;
     if (left <= right) {
       out.indexes[at] = left;
       out.counts[at] = a.counts[i] ?? 0;
@@ -199,7 +216,8 @@ function interleave(a: BucketSide, b: BucketSide, sign: number): BucketSide {
     }
     at++;
   }
-  return closeOutput(out, at);
+  const counts = out.counts.slice(0, at);
+  return { spans: spansOfIndexes(out.indexes, at), counts, lost: out.lost?.slice(0, at) };
 }
 
 /** Buckets that are being written, with room for the most there can be. */
