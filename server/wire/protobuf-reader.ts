@@ -22,6 +22,9 @@ export const WIRE_FIXED32 = 5;
 /** Groups are long obsolete; a sender that nests them deeper than this is hostile. */
 const GROUP_DEPTH_MAX = 64;
 
+/** Bytes of a length: four of seven bits and one of three. */
+const LENGTH_BYTES_MAX = 5;
+
 /** A position in bytes; made once per body, then moved. */
 export interface ProtobufCursor {
   readonly bytes: Uint8Array;
@@ -150,6 +153,11 @@ export function readFixed32(cursor: ProtobufCursor): number {
 export function readLength(cursor: ProtobufCursor): number {
   const start = cursor.at;
   const length = readVarint32(cursor);
+  const bytes = cursor.at - start;
+  // More bits would be cut off, and another length be read than was meant.
+  if (bytes > LENGTH_BYTES_MAX || (bytes === LENGTH_BYTES_MAX && (cursor.bytes[cursor.at - 1] as number) > 7)) {
+    throw new WireError("a length takes more than 31 bits", start);
+  }
   const end = cursor.at + length;
   if (end > cursor.end) throw new WireError(`a length of ${length} reaches beyond its message`, start);
   return end;
