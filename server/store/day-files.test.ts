@@ -153,13 +153,17 @@ test("a file left over from an interrupted start is removed", async (t) => {
   );
 });
 
-test("a WAL torn at its end opens silently with what was committed before", async (t) => {
+test("a WAL torn at its end opens with what was committed before; where it ends is told, and the torn end kept", async (t) => {
   const directory = await temporaryDirectory(t);
   await killedAfter(directory, 5);
   const wal = await onlyFile(directory, ".wal");
-  await truncate(wal, (await stat(wal)).size - 10);
+  const { size } = await stat(wal);
+  await truncate(wal, size - 10);
   const { store, damages } = await openDamaged(t, directory);
-  assert.deepEqual(damages, []);
+  assert.equal(damages.length, 1);
+  const { offset, why, quarantine } = damages[0]?.values ?? {};
+  assert.equal(why, "its last write did not end");
+  assert.equal((await stat(String(quarantine))).size, size - 10 - Number(offset));
   assert.deepEqual(await rowsOf(store, "SELECT count(*) FROM spans"), [["200"]]);
   assert.equal((await store.writer.commitSpans(batchOf([{}]))).sequence, 5);
 });

@@ -37,7 +37,7 @@ import {
   SCHEMA_VERSION,
 } from "./schema.ts";
 import { viewStatements } from "./views.ts";
-import { damagedWalSize } from "./wal-check.ts";
+import { damagedWalSize, tornWalEnd } from "./wal-check.ts";
 
 const DAY_MS = 86_400_000;
 const FILE_NAME = /^spans-(\d{4}-\d{2}-\d{2})(-compact)?\.duckdb$/;
@@ -57,6 +57,9 @@ export interface DayFile {
   /** It was written anew after its day was over. */
   readonly compact: boolean;
 }
+
+/** Said of a write ahead log that ends inside of an entry. */
+const TORN = "its last write did not end";
 
 /** Called for every damage that was set aside. */
 export type DamageListener = (damage: ThalwegError) => void;
@@ -268,6 +271,11 @@ export class DayFiles {
       await this.#attachChecked(file);
       const offset = damagedWalSize(wal);
       if (offset !== undefined) await this.#keepWal(file, wal, offset, "the size of an entry is wrong");
+      else {
+        // A kill tears a write that nobody was told of, a cut from outside one that somebody was: it is told either way.
+        const torn = tornWalEnd(wal);
+        if (torn !== undefined) await this.#keepWal(file, wal, torn, TORN);
+      }
       return;
     } catch (error) {
       if (isLockedElsewhere(error) || isPassingTrouble(error)) throw error;
@@ -315,7 +323,9 @@ export class DayFiles {
   async #keepWal(file: DayFile, wal: Uint8Array, offset: number, why: string): Promise<void> {
     await makePrivateDirectory(this.#quarantine);
     const kept = join(this.#quarantine, `spans-${file.day}.duckdb.wal.${Date.now()}`);
-    await writeFile(kept, wal, { mode: 0o600, flush: true });
+    // A machine that kills it again and again must not fill its disk with copies: of a torn end the end is kept.
+    const bytes = why === TORN ? wal.subarray(offset) : wal;
+    await writeFile(kept, bytes, { mode: 0o600, flush: true });
     await syncDirectory(this.#quarantine);
     this.#onDamage(new ThalwegError("data_damaged", { file: walOf(file), offset, why, quarantine: kept }));
   }

@@ -78,7 +78,7 @@ test("after a failed fsync nothing is acknowledged that is not stored, and stori
       "-e",
       "trace=fsync,fdatasync",
       "-e",
-      "inject=fsync,fdatasync:error=EIO:when=20+20",
+      "inject=fsync,fdatasync:error=EIO:when=8+16",
       process.execPath,
       fileURLToPath(import.meta.resolve("./store-child.ts")),
       directory,

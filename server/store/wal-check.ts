@@ -33,6 +33,19 @@ export function damagedWalSize(wal: Uint8Array): number | undefined {
   return undefined;
 }
 
+/**
+ * Where a write begins that never ended: that of a process which was killed, or of a file which was cut.
+ *
+ * @returns Its offset; undefined where the WAL ends with a whole entry, or is in a form this program does not know.
+ */
+export function tornWalEnd(wal: Uint8Array): number | undefined {
+  const view = new DataView(wal.buffer, wal.byteOffset, wal.byteLength);
+  const start = endOfHead(wal, view);
+  if (start === undefined) return undefined;
+  const { stoppedAt } = followEntries(view, start);
+  return stoppedAt === wal.length ? undefined : stoppedAt;
+}
+
 function followEntries(view: DataView, start: number): { entries: number; stoppedAt: number } {
   let at = start;
   let entries = 0;
