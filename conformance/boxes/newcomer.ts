@@ -87,9 +87,15 @@ export async function testOnce(clone: BoxedClone, timeoutMs: number): Promise<{ 
     });
   });
   const lastLine = text.trimEnd().split("\n").at(-1) ?? "";
-  if (status !== 0) return { fault: `npm test ended with ${status}:\n${text.slice(-6_000)}`, lastLine };
+  if (status !== 0) return { fault: `npm test ended with ${status}:\n${failuresOf(text)}`, lastLine };
   return {
     fault: /\d+ passed, 0 failed, \d+ skipped/.test(lastLine) ? "" : `its last line is '${lastLine}'`,
     lastLine,
   };
+}
+
+/** What failed, in the words of `npm test`: passed and skipped ones are left out. */
+function failuresOf(text: string): string {
+  const told = text.split("\n").filter((line) => !/^skipped: |: \d+ passed/.test(line));
+  return told.join("\n").slice(-6_000);
 }
