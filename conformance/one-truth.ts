@@ -7,6 +7,7 @@ import { sleep } from "./program.ts";
 
 /** Half-edges wait this long for their other side, then a flush writes them. */
 const SETTLE_MS_MAX = 25_000;
+const LEDGER_MS_MAX = 5_000;
 
 /**
  * Waits until everything derived has settled, then compares.
@@ -40,6 +41,24 @@ async function differences(program: Program, withOrphans: boolean): Promise<stri
     ...(await ledger(program)),
   ];
   return faults.slice(0, 20).join("\n");
+}
+
+/**
+ * Whether every sample that was received is stored, rejected or lost.
+ *
+ * While writers go on there are moments at which a write is received and not yet stored: one at which all is, is enough.
+ */
+export async function metricLedgerFault(program: Program): Promise<string> {
+  const names = ["received", "stored", "rejected", "lost"].map((what) => `thalweg_ingest_${what}_total`);
+  const deadline = performance.now() + LEDGER_MS_MAX;
+  for (;;) {
+    const [received = 0, stored = 0, rejected = 0, lost = 0] = await program.counters(names, 'signal="metrics"');
+    if (received > 0 && received === stored + rejected + lost) return "";
+    if (performance.now() > deadline) {
+      return `${received} received, ${stored} stored, ${rejected} rejected, ${lost} lost`;
+    }
+    await sleep(50);
+  }
 }
 
 async function addUnpaired(program: Program, requests: Map<string, number>): Promise<void> {
@@ -102,13 +121,10 @@ async function requestsInPromql(program: Program): Promise<Map<string, number>> 
 }
 
 async function ledger(program: Program): Promise<string[]> {
-  const received = await program.counter("thalweg_ingest_received_total", 'signal="traces"');
-  const stored = await program.counter("thalweg_ingest_stored_total", 'signal="traces"');
-  const rejected = await program.counter("thalweg_ingest_rejected_total", 'signal="traces"');
-  const lost = await program.counter("thalweg_ingest_lost_total", 'signal="traces"');
-  const seen = await program.counter("thalweg_capture_seen_total");
-  const delivered = await program.counter("thalweg_capture_delivered_total");
-  const captureLost = await program.counter("thalweg_capture_lost_total");
+  const names = ["received", "stored", "rejected", "lost"].map((what) => `thalweg_ingest_${what}_total`);
+  const [received = 0, stored = 0, rejected = 0, lost = 0] = await program.counters(names, 'signal="traces"');
+  const capture = ["seen", "delivered", "lost"].map((what) => `thalweg_capture_${what}_total`);
+  const [seen, delivered = 0, captureLost = 0] = await program.counters(capture);
   const faults: string[] = [];
   if (received !== stored + rejected + lost)
     faults.push(`received ${received} ≠ stored ${stored} + rejected ${rejected} + lost ${lost}`);

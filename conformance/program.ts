@@ -132,14 +132,19 @@ export class Program {
 
   /** Value of a counter of `/metrics`, summed over its labels. */
   async counter(name: string, labels = ""): Promise<number> {
-    const text = await (await fetch(`${this.http}/metrics`)).text();
-    let sum = 0;
-    for (const line of text.split("\n")) {
-      if (line.startsWith(`${name}{`) || line.startsWith(`${name} `)) {
-        if (line.includes(labels)) sum += Number(line.slice(line.lastIndexOf(" ") + 1));
-      }
-    }
+    const [sum = 0] = await this.counters([name], labels);
     return sum;
+  }
+
+  /** Values of several counters at one moment, in the order of their names. */
+  async counters(names: readonly string[], labels = ""): Promise<number[]> {
+    const lines = (await (await fetch(`${this.http}/metrics`)).text())
+      .split("\n")
+      .filter((line) => line.includes(labels));
+    return names.map((name) => {
+      const own = lines.filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
+      return own.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" ") + 1)), 0);
+    });
   }
 
   /** Stops as an operator would. @returns The exit status. */

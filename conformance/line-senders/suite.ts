@@ -7,6 +7,7 @@ import { createSocket } from "node:dgram";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { metricLedgerFault } from "../one-truth.ts";
 import { Program, sleep, until } from "../program.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
 
@@ -125,10 +126,7 @@ async function checkStatsd(report: SuiteReport, program: Program): Promise<void>
 }
 
 async function checkLedger(report: SuiteReport, program: Program): Promise<void> {
-  const count = (name: string) => program.counter(`thalweg_ingest_${name}_total`, 'signal="metrics"');
-  const [received, stored, rejected, lost] = await Promise.all(["received", "stored", "rejected", "lost"].map(count));
-  const sum = (stored ?? 0) + (rejected ?? 0) + (lost ?? 0);
-  report.add("received = stored + rejected + lost", received === sum ? "" : `${received} are not ${sum}`);
+  report.add("received = stored + rejected + lost", await metricLedgerFault(program));
   const texts = await program.counter("thalweg_ingest_rejected_total", 'reason="text_value"');
   const sent = SENDERS * REQUESTS * POINTS;
   report.add("texts are counted as left out", texts === sent ? "" : `${texts} are not ${sent}`);

@@ -6,6 +6,7 @@
 
 import { spawnSync } from "node:child_process";
 import { parseArgs } from "node:util";
+import { metricLedgerFault } from "../one-truth.ts";
 import { Program, sleep, until } from "../program.ts";
 import { Prometheus } from "../prometheus.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
@@ -136,7 +137,7 @@ async function playProtocol(report: SuiteReport, part: Part, undo: Undo): Promis
   add("exemplars are here", await agree(() => exemplarFault(writer, program, at)));
   add("metadata is here", await metadataFault(program));
   if (part.protocol.isSecond) add("start timestamps are here", await startFault(writer, program, at));
-  add("the ledger adds up", await ledgerFault(program));
+  add("the ledger adds up", await metricLedgerFault(program));
   for (const form of part.isThird ? (["streamed", "sampled"] as const) : (["sampled"] as const)) {
     const between = await startReadBetween(program.http, form);
     undo.push(() => between.stop());
@@ -303,20 +304,6 @@ async function metadataFault(program: Program): Promise<string> {
     if (first?.type !== type || first.help === "") return `${name}: ${JSON.stringify(data[name])}, not ${type}`;
   }
   return "";
-}
-
-async function ledgerFault(program: Program): Promise<string> {
-  const sum = (name: string) => program.counter(`thalweg_ingest_${name}_total`, 'signal="metrics"');
-  const [received, stored, rejected, lost] = [
-    await sum("received"),
-    await sum("stored"),
-    await sum("rejected"),
-    await sum("lost"),
-  ];
-  if (received === 0) return "nothing was received";
-  return received === stored + rejected + lost
-    ? ""
-    : `${received} received, ${stored} stored, ${rejected} rejected, ${lost} lost`;
 }
 
 /** Every query as an instant one and over a range, and the list of series. */

@@ -8,6 +8,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isDeepStrictEqual, parseArgs } from "node:util";
+import { metricLedgerFault } from "../one-truth.ts";
 import { Program, sleep, until } from "../program.ts";
 import { Prometheus } from "../prometheus.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
@@ -61,7 +62,7 @@ export async function runScrape(): Promise<SuiteOutcome> {
     report.add("series of a broken answer end", isDeepStrictEqual(broken, [0]) ? "" : `there is ${broken}`);
     await checkFiles(report, { program, targets, file });
     await checkReload(report, { program, configFile });
-    await checkLedger(report, program);
+    report.add("received = stored + rejected + lost", await metricLedgerFault(program));
   } catch (error) {
     report.add("scrape", error instanceof Error ? (error.stack ?? error.message) : String(error));
   } finally {
@@ -249,15 +250,6 @@ async function checkReload(
   report.add("SIGHUP loads the jobs again", loaded ? "" : `jobs are ${await pools()}`);
   const ended = await holds(async () => (await program.promql('up{job="text"}')).length === 0, 5_000);
   report.add("series of a job that is gone end", ended ? "" : "up is still there");
-}
-
-async function checkLedger(report: SuiteReport, program: Program): Promise<void> {
-  const count = (name: string) => program.counter(name, 'signal="metrics"');
-  const [received, stored, rejected, lost] = await Promise.all(
-    ["received", "stored", "rejected", "lost"].map((each) => count(`thalweg_ingest_${each}_total`)),
-  );
-  const sum = (stored ?? 0) + (rejected ?? 0) + (lost ?? 0);
-  report.add("received = stored + rejected + lost", received === sum ? "" : `${received} are not ${sum}`);
 }
 
 /** The answer's data. */
