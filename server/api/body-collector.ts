@@ -59,8 +59,10 @@ export class BodyCollector {
     return undefined;
   }
 
-  /** Lets go of what came: the body is refused. */
+  /** Lets go of what came: the body is refused. Left to the collector, large ones of many would pile up. */
   drop(): void {
+    const buffer = this.#buffer?.buffer;
+    if (buffer instanceof ArrayBuffer) buffer.transfer(0);
     this.#chunks = [];
     this.#buffer = undefined;
   }

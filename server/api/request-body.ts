@@ -130,6 +130,7 @@ function freeNow({ buffer, byteOffset, byteLength }: Buffer): void {
 
 /** Lets the rest of a body run past, so that the connection can be used again; one that takes long is cut off. */
 function passOver(request: IncomingMessage): void {
+  request.on("data", freeNow);
   request.resume();
   if (request.complete || request.destroyed) return;
   const impatient = setTimeout(() => request.destroy(), PASS_OVER_MS);

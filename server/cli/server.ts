@@ -312,10 +312,14 @@ function renderCapture(telemetry: Telemetry, status: AgentStatus): void {
 }
 
 function renderStore(telemetry: Telemetry, store: Store): void {
-  const { spans, metrics, reopens, indexFailures } = store.stats();
+  const { spans, metrics, reopens, indexFailures, compactions, compactionFailures } = store.stats();
   telemetry.set("thalweg_store_resources_dropped_total", {}, spans.resourcesDropped);
   telemetry.set("thalweg_store_reopens_total", {}, reopens);
   telemetry.set("thalweg_store_index_failures_total", {}, indexFailures);
+  telemetry.set("thalweg_store_compactions_total", { outcome: "compacted" }, compactions);
+  telemetry.set("thalweg_store_compactions_total", { outcome: "failed" }, compactionFailures);
+  telemetry.set("thalweg_metric_block_joins_total", { outcome: "joined" }, metrics.joins);
+  telemetry.set("thalweg_metric_block_joins_total", { outcome: "failed" }, metrics.joinFailures);
   telemetry.set("thalweg_head_series", {}, metrics.series);
   telemetry.set("thalweg_head_memory_bytes", {}, metrics.memoryBytes);
   telemetry.set("thalweg_head_samples_total", {}, metrics.samplesAppended);

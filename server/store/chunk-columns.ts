@@ -48,6 +48,8 @@ export class ChunkSource<S extends PlacedRows> {
   #batches: readonly S[] = [];
   #batch = 0;
   #row = 0;
+  #fromRow = 0;
+  #toRow = Number.POSITIVE_INFINITY;
   readonly #columns: readonly ColumnBuffer<S>[];
 
   /** @param columns In the order of the table function. */
@@ -55,15 +57,17 @@ export class ChunkSource<S extends PlacedRows> {
     this.#columns = columns;
   }
 
-  /** Starts over with these batches. */
-  start(batches: readonly S[]): void {
+  /** Starts over with these batches; of each only the rows `[fromRow, toRow)`. */
+  start(batches: readonly S[], fromRow = 0, toRow = Number.POSITIVE_INFINITY): void {
     this.#batches = batches;
+    this.#fromRow = fromRow;
+    this.#toRow = toRow;
     this.rewind();
   }
 
   rewind(): void {
     this.#batch = 0;
-    this.#row = 0;
+    this.#row = this.#fromRow;
   }
 
   /** Fills the next chunk; a chunk of 0 rows is the end. */
@@ -72,13 +76,14 @@ export class ChunkSource<S extends PlacedRows> {
     while (filled < CHUNK_ROWS_MAX) {
       const staged = this.#batches[this.#batch];
       if (staged === undefined) break;
-      const to = Math.min(staged.batch.rows, this.#row + CHUNK_ROWS_MAX - filled);
+      const end = Math.min(staged.batch.rows, this.#toRow);
+      const to = Math.min(end, this.#row + CHUNK_ROWS_MAX - filled);
       for (const column of this.#columns) column.add(staged, this.#row, to, filled);
       filled += to - this.#row;
       this.#row = to;
-      if (to === staged.batch.rows) {
+      if (to === end) {
         this.#batch++;
-        this.#row = 0;
+        this.#row = this.#fromRow;
       }
     }
     duckdb.data_chunk_set_size(chunk, filled);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { copyFile, readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { traceIdToHex } from "../model/hex.ts";
@@ -80,11 +80,23 @@ test("a day that is over is compacted, and all answers stay the same", async (t)
   const { size: compactSize } = await stat(join(directory, "db", COMPACT));
   assert.ok(compactSize <= size, `${compactSize} bytes are not more than ${size}`);
   assert.deepEqual(await answersOf(store), before);
+  assert.deepEqual([store.stats().compactions, store.stats().compactionFailures], [1, 0]);
   assert.equal(await store.compactNext(), undefined, "the day of today is not compacted, a compact one neither");
   await store.close();
   const again = await openIn(t, directory, clock);
   assert.deepEqual(await answersOf(again), before);
   assert.deepEqual(await again.writer.commitSpans(batchOf([{}])), { spans: 1, sequence: BATCHES + 2 });
+});
+
+test("a day that cannot be compacted is counted, and answers as before", async (t) => {
+  const { directory, store } = await storeWithDay(t);
+  const before = await answersOf(store);
+  // Nothing can be written under the name of the unfinished file.
+  await mkdir(join(directory, "db", "unfinished-2026-11-26.duckdb", "in it"), { recursive: true });
+  await assert.rejects(store.compactNext());
+  const { compactions, compactionFailures } = store.stats();
+  assert.deepEqual([compactions, compactionFailures], [0, 1]);
+  assert.deepEqual(await answersOf(store), before);
 });
 
 test("queries go on while a file is replaced", async (t) => {

@@ -3,7 +3,8 @@
  *
  * Invariants: groups are stored between the groups of the span writer, on its connection; a batch is acknowledged after
  * the COMMIT that holds it, which DuckDB ends with an fsync; whoever is refused is told so, and nothing of its batch
- * stays.
+ * stays. One batch is stored in parts, spans between them: one of more rows than a group. Its ledger row comes with the
+ * last part, so where that fails the parts before it may stay, and come once more with the next attempt.
  */
 
 import type { DuckDBConnection } from "@duckdb/node-api";
@@ -26,6 +27,8 @@ import type { LogReceipt } from "./writer.ts";
 const WAITING_ROWS_MAX = 131_072;
 /** Rows of one group. */
 const GROUP_ROWS_MAX = 65_536;
+/** Rows of a part of a larger batch: what takes some tenths of a second. */
+const PART_ROWS = 49_152;
 const TENANT = "default";
 const STAGED_FUNCTION = "staged_logs";
 
@@ -34,6 +37,16 @@ interface WaitingLogs {
   readonly resolve: (receipt: LogReceipt) => void;
   readonly reject: (error: unknown) => void;
 }
+
+/** Rows of a batch, or of each of several. */
+interface Part {
+  readonly from: number;
+  readonly to: number;
+  /** Whether nothing comes after it. */
+  readonly isLast: boolean;
+}
+
+const WHOLE: Part = { from: 0, to: Number.POSITIVE_INFINITY, isLast: true };
 
 /** What a writer works with. */
 export interface LogWriterOptions {
@@ -124,9 +137,24 @@ export class LogWriter {
   async #work(): Promise<void> {
     while (this.#waiting.length > 0) {
       const group = this.#takeGroup();
-      await this.#options.exclusively(() => this.#storeGroup(group));
+      const [first] = group;
+      if (first !== undefined && first.staged.batch.rows > GROUP_ROWS_MAX) await this.#storeParts(first);
+      else await this.#options.exclusively(() => this.#storeGroup(group));
     }
     this.#working = undefined;
+  }
+
+  /** Stores a batch that would keep spans waiting for long. */
+  async #storeParts(batch: WaitingLogs): Promise<void> {
+    const { rows } = batch.staged.batch;
+    let isStored = true;
+    for (let from = 0; isStored && from < rows; from += PART_ROWS) {
+      const to = Math.min(rows, from + PART_ROWS);
+      await this.#options.exclusively(async () => {
+        isStored = await this.#tryStore([batch], { from, to, isLast: to === rows });
+      });
+    }
+    if (isStored) resolveBatch(batch);
   }
 
   #takeGroup(): WaitingLogs[] {
@@ -144,9 +172,17 @@ export class LogWriter {
 
   /** Stores a group; where that fails for more than one batch, each is tried alone, so that one bad batch refuses only itself. */
   async #storeGroup(group: readonly WaitingLogs[]): Promise<void> {
+    if (await this.#tryStore(group, WHOLE)) for (const batch of group) resolveBatch(batch);
+  }
+
+  /** @returns Whether it is stored; where not, whoever waits has an answer, or gets one once the files are open again. */
+  async #tryStore(group: readonly WaitingLogs[], part: Part): Promise<boolean> {
     try {
-      await this.#insertGroup(group.map(({ staged }) => staged));
-      for (const batch of group) resolveBatch(batch);
+      await this.#insertGroup(
+        group.map(({ staged }) => staged),
+        part,
+      );
+      return true;
     } catch (error) {
       if (isInvalidated(error)) {
         this.#unsettled.push(...group);
@@ -156,10 +192,11 @@ export class LogWriter {
       } else {
         for (const batch of group) rejectBatch(batch, error);
       }
+      return false;
     }
   }
 
-  async #insertGroup(group: readonly StagedLogs[]): Promise<void> {
+  async #insertGroup(group: readonly StagedLogs[], { from, to, isLast }: Part): Promise<void> {
     const { connection, files, resources, clock, nextSpanSequence } = this.#options;
     const nowUnixNano = clock.nowUnixNano();
     const file = await files.fileOf(dayOf(Number(nowUnixNano / 1_000_000n)), nowUnixNano, nextSpanSequence());
@@ -168,7 +205,7 @@ export class LogWriter {
       group.reduce((sum, { bytes }) => sum + bytes, 0),
     );
     const unknown = await resources.unknownIn(file, group);
-    this.#source.start(group);
+    this.#source.start(group, from, to);
     try {
       this.#staged.arm();
       await inTransaction(connection, async () => {
@@ -176,6 +213,7 @@ export class LogWriter {
           `INSERT INTO ${file.alias}.log SELECT ${this.#constants}, ${nowUnixNano}, * FROM ${STAGED_FUNCTION}()`,
         );
         await resources.insert(file, unknown);
+        if (!isLast) return;
         const ledger = group.map(({ sequence, batch }) => `(${sequence}, ${nowUnixNano}, ${batch.rows})`);
         await connection.run(`INSERT INTO ${file.alias}.log_ledger VALUES ${ledger.join(", ")}`);
       });

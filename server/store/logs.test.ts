@@ -9,6 +9,47 @@ import { batchOf, DAY_MS, FakeClock, NOON_NS, openIn, rowsOf, SHOP, temporaryDir
 const TRACE = "00000000000000010000000000000002";
 const SPAN = "0000000000000003";
 
+test("a batch larger than a group is stored in parts, whole and once, and spans are stored between them", async (t) => {
+  const directory = await temporaryDirectory(t);
+  const store = await openIn(t, directory);
+  const records = 150_001;
+  const attributes = (row: number) => [{ key: "row", value: { intValue: String(row) } }];
+  const batch = logsOf(
+    Array.from({ length: records }, (_, row) => ({
+      timeUnixNano: String(row + 1),
+      body: { stringValue: `text ${row}` },
+      ...(row % 3 === 0 ? { attributes: attributes(row) } : {}),
+    })),
+  );
+  let logsDone = false;
+  const logs = store.writer.commitLogs(batch).then((receipt) => {
+    logsDone = true;
+    return receipt;
+  });
+  const small = store.writer.commitLogs(logsOf([{ body: { stringValue: "behind" } }]));
+  let between = 0;
+  for (let commit = 1n; !logsDone; commit++) {
+    await store.writer.commitSpans(batchOf([{ spanId: commit }]));
+    if (!logsDone) between++;
+  }
+  assert.deepEqual(await logs, { records, sequence: 1 });
+  assert.deepEqual(await small, { records: 1, sequence: 2 });
+  assert.ok(between > 1, `${between} commits of spans came between its parts`);
+  const ask = async (from: Store) =>
+    plainRows(
+      from,
+      `SELECT count(*), count(DISTINCT time_ns), min(time_ns), max(time_ns), count(*) FILTER (body = 'text ' || (time_ns - 1)),
+         count(*) FILTER (CAST(attributes['row'] AS BIGINT) = time_ns - 1) FROM logs WHERE body != 'behind'`,
+    );
+  const all = String(records);
+  const wanted = [[all, all, "1", all, all, String(Math.ceil(records / 3))]];
+  assert.deepEqual(await ask(store), wanted);
+  await store.close();
+  const again = await openIn(t, directory);
+  assert.deepEqual(await ask(again), wanted);
+  assert.deepEqual(await again.writer.commitLogs(logsOf([{}])), { records: 1, sequence: 3 });
+});
+
 /** Log records of the shop, as OTLP JSON says them. */
 function logsOf(records: readonly object[], scope: object = { name: "scope", version: "1.0" }): LogBatch {
   const attributes = [

@@ -69,8 +69,9 @@ export interface MetricStoreStats extends HeadStats {
   /** Times samples went from memory to a block, and times they could not. */
   readonly seals: number;
   readonly failures: number;
-  /** Times blocks were joined into one. */
+  /** Times blocks were joined into one, and times they could not be. */
   readonly joins: number;
+  readonly joinFailures: number;
 }
 
 interface Parts {
@@ -92,6 +93,7 @@ export class MetricStore {
   #reliefFailedMs = Number.NEGATIVE_INFINITY;
   #maintenance: Promise<unknown> = Promise.resolve();
   #joins = 0;
+  #joinFailures = 0;
   readonly #closing = new AbortController();
 
   private constructor(options: MetricStoreOptions, memoryBytesMax: number, parts: Parts) {
@@ -245,6 +247,7 @@ export class MetricStore {
       while (!signal.aborted && (await joinBlocks(blocks, table, signal)) > 0) this.#joins++;
     };
     this.#afterOthers(join).catch((error: unknown) => {
+      this.#joinFailures++;
       process.emitWarning(`blocks of samples could not be joined: ${String(error)}`);
     });
   }
@@ -284,6 +287,7 @@ export class MetricStore {
       blocks: blocks.all.length,
       blockBytes: blocks.all.reduce((sum, { fileBytes }) => sum + fileBytes, 0),
       joins: this.#joins,
+      joinFailures: this.#joinFailures,
       ...sealer.stats,
     };
   }

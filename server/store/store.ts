@@ -64,6 +64,9 @@ interface StoreStats {
   readonly reopens: number;
   /** Blocks of the trace index that could not be built. */
   readonly indexFailures: number;
+  /** Day files that were written anew in less space, and times one could not be. */
+  readonly compactions: number;
+  readonly compactionFailures: number;
 }
 
 /** An open store. */
@@ -164,7 +167,18 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
     await metrics.enforceRetention();
     return engine.open().enforceRetention();
   };
-  const compactNext = async () => engine.open().compactNext();
+  let compactions = 0;
+  let compactionFailures = 0;
+  const compactNext = async () => {
+    try {
+      const day = await engine.open().compactNext();
+      if (day !== undefined) compactions++;
+      return day;
+    } catch (error) {
+      compactionFailures++;
+      throw error;
+    }
+  };
   const timer = setInterval(() => {
     enforceRetention().catch((error: unknown) => process.emitWarning(`retention failed: ${String(error)}`));
     compactNext().catch((error: unknown) => process.emitWarning(`a day was not compacted: ${String(error)}`));
@@ -182,7 +196,7 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
   };
   return {
     ...doorsOf(engine, metrics),
-    stats: () => ({ ...engine.stats(), metrics: metrics.stats(), damages }),
+    stats: () => ({ ...engine.stats(), metrics: metrics.stats(), damages, compactions, compactionFailures }),
     enforceRetention,
     compactNext,
     sealMetrics: () => metrics.sealAll(),
@@ -271,7 +285,7 @@ class EngineHolder {
     this.#listeners.push(listener);
   }
 
-  stats(): Omit<StoreStats, "metrics" | "damages"> {
+  stats(): Pick<StoreStats, "spans" | "days" | "reopens" | "indexFailures"> {
     const now = this.#engine?.writerStats;
     return {
       spans: sumOf(this.#lastStats, now),

@@ -149,10 +149,19 @@ export const METRICS = {
   }),
   thalweg_head_seals_total: counter("Times samples went from memory to a block."),
   thalweg_head_seal_failures_total: counter("Times a block could not be written; its samples stayed in memory."),
+  thalweg_metric_block_joins_total: counter("Times block files of samples were to be joined into one.", {
+    outcome: ["joined", "failed"],
+  }),
   thalweg_metric_blocks: gauge("Block files of samples."),
   thalweg_metric_block_bytes: gauge("Bytes of block files of samples."),
   thalweg_store_resources_dropped_total: counter("Resources that were not kept since their day file was full."),
   thalweg_store_reopens_total: counter("Times the files were opened again because the engine refused all work."),
+  thalweg_store_compactions_total: counter(
+    "Times the file of a day that is over was to be written anew in less space.",
+    {
+      outcome: ["compacted", "failed"],
+    },
+  ),
   thalweg_store_index_failures_total: counter("Blocks of the trace index that could not be built."),
   thalweg_live_rows_dropped_total: counter("Requests that live views were too slow to get."),
   thalweg_store_damage_total: counter("Damaged parts of files that were set aside.", {
