@@ -15,6 +15,7 @@ import type {
   SqlPostfixStep,
   SqlQuery,
   SqlSelect,
+  SqlTableArgument,
   SqlTableName,
   SqlType,
 } from "./sql-tree.ts";
@@ -271,23 +272,27 @@ export function named(options: SqlBuildOptions, head: number, rest: NamedRest): 
   return { kind: "column", qualifier: name(options, head), name: name(options, second), at };
 }
 
-/** A table by name. */
+/** An argument of a table that is written as a call. */
+export function tableArgument(options: SqlBuildOptions, at: number, expression: SqlExpression): SqlTableArgument {
+  return { expression, at: tokenAt(options, at).start };
+}
+
+/** A table by name. @param args Undefined where it is not written as a call. */
 export function table(
   options: SqlBuildOptions,
-  head: number,
-  tail: readonly number[],
-  called: boolean,
+  names: readonly number[],
+  args: readonly SqlTableArgument[] | null,
   alias: string | null,
 ): SqlTableName {
-  const parts = [head, ...tail].map((index) => name(options, index));
-  const form = called ? "call" : "name";
-  return { kind: "table", parts, form, alias: alias ?? "", at: tokenAt(options, head).start };
+  const parts = names.map((index) => name(options, index));
+  const at = tokenAt(options, names[0] ?? 0).start;
+  return { kind: "table", parts, form: args === null ? "name" : "call", args: args ?? [], alias: alias ?? "", at };
 }
 
 /** A table whose name is a string; the query room refuses it by name. */
 export function stringTable(options: SqlBuildOptions, at: number, alias: string | null): SqlTableName {
   const token = tokenAt(options, at);
-  return { kind: "table", parts: [token.value], form: "string", alias: alias ?? "", at: token.start };
+  return { kind: "table", parts: [token.value], form: "string", args: [], alias: alias ?? "", at: token.start };
 }
 
 /** A sub-query as a table. */

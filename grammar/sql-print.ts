@@ -91,9 +91,11 @@ class SqlPrinter {
   #source(source: SqlSource): string {
     const alias = source.alias === "" ? "" : ` AS ${quoteIdentifier(source.alias)}`;
     if (source.kind === "derived") return `(${this.query(source.query)})${alias}`;
+    if (source.kind === "engine") return `${source.text}${alias}`;
     const name =
       source.form === "string" ? quoteString(source.parts[0] ?? "") : source.parts.map(quoteIdentifier).join(".");
-    return `${name}${source.form === "call" ? "()" : ""}${alias}`;
+    const args = source.args.map(({ expression }) => this.#expression(expression)).join(", ");
+    return `${name}${source.form === "call" ? `(${args})` : ""}${alias}`;
   }
 
   #orders(orders: readonly SqlOrder[]): string {

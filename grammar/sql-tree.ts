@@ -130,13 +130,21 @@ export interface SqlItem {
   readonly text: string;
 }
 
+/** An argument of a table that is written as a call. */
+export interface SqlTableArgument {
+  readonly expression: SqlExpression;
+  readonly at: number;
+}
+
 /** A table by name. */
 export interface SqlTableName {
   readonly kind: "table";
   /** More than one part is a qualified name. */
   readonly parts: readonly string[];
-  /** Written as a string or called like a function: refused, but the tree can tell. */
+  /** Written as a string or called like a function. */
   readonly form: "name" | "string" | "call";
+  /** Of a call. */
+  readonly args: readonly SqlTableArgument[];
   readonly alias: string;
   readonly at: number;
 }
@@ -149,8 +157,16 @@ export interface SqlDerivedTable {
   readonly at: number;
 }
 
+/** The engine's own words for a table: put in by the query room after the check, never by the parser. */
+interface SqlEngineTable {
+  readonly kind: "engine";
+  readonly text: string;
+  readonly alias: string;
+  readonly at: number;
+}
+
 /** What FROM can name. */
-export type SqlSource = SqlTableName | SqlDerivedTable;
+export type SqlSource = SqlTableName | SqlDerivedTable | SqlEngineTable;
 
 /** A source joined to those before it. */
 export interface SqlJoin {

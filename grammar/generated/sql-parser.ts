@@ -339,7 +339,7 @@ function peg$parse(input, options) {
   function peg$f37(head, tail) {    return [head, ...tail].map((n) => build.name(options, n))  }
   function peg$f38(n) {    return n  }
   function peg$f39(q, alias) {    return build.derived(options, from(), q, alias)  }
-  function peg$f40(head, tail, call, alias) {    return build.table(options, head, tail, call !== null, alias)  }
+  function peg$f40(head, tail, call, alias) {    return build.table(options, [head, ...tail], call, alias)  }
   function peg$f41(alias) {    return build.stringTable(options, from(), alias)  }
   function peg$f42(n) {    return n  }
   function peg$f43(e) {    return e  }
@@ -418,7 +418,10 @@ function peg$parse(input, options) {
   function peg$f116() {    return offset()  }
   function peg$f117(distinct, args, order, filter) {    return { distinct: distinct !== null, args: args ?? [], order: order ?? [], filter: filter ?? undefined }  }
   function peg$f118(args) {    return args ?? []  }
-  function peg$f119(e) {    return e  }
+  function peg$f119(head, tail) {    return [head, ...tail]  }
+  function peg$f120(a) {    return a  }
+  function peg$f121(e) {    return build.tableArgument(options, from(), e)  }
+  function peg$f122(e) {    return e  }
   let peg$currPos = options.peg$currPos | 0;
   let peg$savedPos = peg$currPos;
   const peg$posDetailsCache = [{ line: 1, column: 1 }];
@@ -1746,7 +1749,7 @@ function peg$parse(input, options) {
           s2.push(s3);
           s3 = peg$parsedotted();
         }
-        s3 = peg$parsearguments();
+        s3 = peg$parsetable_arguments();
         if (s3 === peg$FAILED) {
           s3 = null;
         }
@@ -3795,7 +3798,7 @@ function peg$parse(input, options) {
     return s0;
   }
 
-  function peg$parsearguments() {
+  function peg$parsetable_arguments() {
     let s0, s1, s2, s3;
 
     s0 = peg$currPos;
@@ -3807,7 +3810,7 @@ function peg$parse(input, options) {
       if (peg$silentFails === 0) { peg$fail(peg$e3); }
     }
     if (s1 !== peg$FAILED) {
-      s2 = peg$parseexpr_list();
+      s2 = peg$parsetable_argument_list();
       if (s2 === peg$FAILED) {
         s2 = null;
       }
@@ -3829,6 +3832,70 @@ function peg$parse(input, options) {
       peg$currPos = s0;
       s0 = peg$FAILED;
     }
+
+    return s0;
+  }
+
+  function peg$parsetable_argument_list() {
+    let s0, s1, s2, s3;
+
+    s0 = peg$currPos;
+    s1 = peg$parsetable_argument();
+    if (s1 !== peg$FAILED) {
+      s2 = [];
+      s3 = peg$parsetable_argument_tail();
+      while (s3 !== peg$FAILED) {
+        s2.push(s3);
+        s3 = peg$parsetable_argument_tail();
+      }
+      peg$savedPos = s0;
+      s0 = peg$f119(s1, s2);
+    } else {
+      peg$currPos = s0;
+      s0 = peg$FAILED;
+    }
+
+    return s0;
+  }
+
+  function peg$parsetable_argument_tail() {
+    let s0, s1, s2;
+
+    s0 = peg$currPos;
+    if (input.charCodeAt(peg$currPos) === 44) {
+      s1 = peg$c1;
+      peg$currPos++;
+    } else {
+      s1 = peg$FAILED;
+      if (peg$silentFails === 0) { peg$fail(peg$e1); }
+    }
+    if (s1 !== peg$FAILED) {
+      s2 = peg$parsetable_argument();
+      if (s2 !== peg$FAILED) {
+        peg$savedPos = s0;
+        s0 = peg$f120(s2);
+      } else {
+        peg$currPos = s0;
+        s0 = peg$FAILED;
+      }
+    } else {
+      peg$currPos = s0;
+      s0 = peg$FAILED;
+    }
+
+    return s0;
+  }
+
+  function peg$parsetable_argument() {
+    let s0, s1;
+
+    s0 = peg$currPos;
+    s1 = peg$parseexpr();
+    if (s1 !== peg$FAILED) {
+      peg$savedPos = s0;
+      s1 = peg$f121(s1);
+    }
+    s0 = s1;
 
     return s0;
   }
@@ -3874,7 +3941,7 @@ function peg$parse(input, options) {
           }
           if (s5 !== peg$FAILED) {
             peg$savedPos = s0;
-            s0 = peg$f119(s4);
+            s0 = peg$f122(s4);
           } else {
             peg$currPos = s0;
             s0 = peg$FAILED;

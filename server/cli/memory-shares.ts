@@ -4,7 +4,7 @@
  * | what | share | bound where |
  * |---|---|---|
  * | DuckDB | a quarter of the memory, 128 MiB to 2 GiB | `openStore` |
- * | rows of two SQL answers | a 16th each, 32 MiB to 1 GiB | `openStore` |
+ * | rows of two SQL answers, and what their `samples()` read | a 16th each, 32 MiB to 1 GiB | `openStore` |
  * | series, and samples that are in no block yet | an eighth, 48 MiB to 2 GiB | `openStore` |
  * | values of all PromQL queries, 16 bytes each | a 16th, from 32 MiB on | `openPromqlDoor` |
  * | labels and texts of all PromQL queries, half of it for a million series | a 16th, 32 MiB to 2 GiB | `openPromqlDoor` |

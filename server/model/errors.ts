@@ -99,6 +99,11 @@ const CATALOGUE = {
     message: "The rules cannot be loaded: {reason}. Mend the file, or leave it out of --rule-files.",
     httpStatus: 400,
   },
+  sql_samples_max: {
+    message:
+      "samples() reads {asked} {unit}; the limit of one statement is {max}. Narrow its selector or its range, or raise --memory.",
+    httpStatus: 413,
+  },
   store_unavailable: {
     message: "The store refuses writes: {why}. What was sent is not kept; send it again.",
     httpStatus: 503,

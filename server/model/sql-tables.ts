@@ -199,3 +199,27 @@ export const SQL_TABLES: Readonly<Record<string, readonly SqlTableColumn[]>> = {
     client_p95_ms DOUBLE
     client_p99_ms DOUBLE`),
 };
+
+/**
+ * Columns of `samples('metric_or_selector', from, to)`: the samples of all series that match, both ends included.
+ *
+ * `name` is the metric's, `labels` are the others; `value` is NULL where the sample is a histogram, which stands in
+ * `histogram` as Prometheus' API writes it. Series follow each other, each in order of time.
+ */
+export const SAMPLES_COLUMNS: readonly SqlTableColumn[] = columns(`name VARCHAR
+  labels ${MAP_TYPE}
+  time_ns BIGINT
+  timestamp TIMESTAMP
+  value DOUBLE
+  histogram VARCHAR`);
+
+/** Name under which the engine knows the function that gives samples; statements cannot write it. */
+export const SAMPLES_SOURCE = "stored_samples";
+
+/** What stands for `samples()` in a printed statement. @param token Of the call, once in the life of the program. */
+export function samplesSource(token: number): string {
+  return (
+    "(SELECT name, labels, time_ms * 1000000 AS time_ns, make_timestamp(time_ms * 1000) AS timestamp, " +
+    `value, histogram FROM ${SAMPLES_SOURCE}(${token}))`
+  );
+}

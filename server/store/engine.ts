@@ -29,6 +29,7 @@ import { ResourceBook } from "./resource-book.ts";
 import { replayCommits, TraceReader } from "./span-reader.ts";
 import { SpanWriter, type UnsettledBatch } from "./span-writer.ts";
 import { SqlRunner } from "./sql-runner.ts";
+import { type SelectEncoded, SqlSamples } from "./sql-samples.ts";
 import { TraceAliases } from "./trace-aliases.ts";
 import { TraceIndex } from "./trace-index.ts";
 import type {
@@ -57,6 +58,8 @@ export interface EngineOptions {
   readonly answerBytesMax: number;
   /** Bytes of spans, and half as many of log records, that may wait for their commit. */
   readonly waitingBytesMax: number;
+  /** Finds what `samples()` in SQL reads. */
+  readonly selectSamples: SelectEncoded;
   readonly onDamage: DamageListener;
   /** The instance refuses all work: nothing of this engine is of use any more. Called once. */
   readonly onBroken: (error: unknown) => void;
@@ -126,7 +129,10 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       onError,
     });
     const readers = await ConnectionPool.open(instance, READERS, onError);
-    const runner = new SqlRunner(instance, clock, options.answerBytesMax, onError);
+    const heapBytesMax = options.answerBytesMax;
+    const samples = new SqlSamples(options.selectSamples, heapBytesMax / 2);
+    samples.register(connection);
+    const runner = new SqlRunner(instance, { clock, heapBytesMax, samples, onError });
     const traces = new TraceReader(index);
     const aliases = new TraceAliases();
     await aliases.load(connection, attached.attached);

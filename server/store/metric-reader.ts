@@ -13,7 +13,7 @@ import type { MetricHead } from "./metric-head.ts";
 import type { LabelIndex } from "./metric-label-index.ts";
 import { matchSeries } from "./metric-match.ts";
 import { copyRun, cutRun, joinRuns } from "./metric-runs.ts";
-import { hasSampleIn, type MetricSeries, runsIn } from "./metric-series.ts";
+import { encodedIn, hasSampleIn, type MetricSeries, runsIn } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
 import type { SelectLimits, SeriesWindow } from "./reader.ts";
 import { Turns } from "./turns.ts";
@@ -21,6 +21,24 @@ import { Turns } from "./turns.ts";
 /** Sorting so many takes a few milliseconds. */
 const SORTED_AT_ONCE_MAX = 5_000;
 const NO_RUNS: readonly SampleRun[] = [];
+
+const NOTHING_ENCODED = { chunks: [], runs: NO_RUNS };
+
+/** What `MetricReader.encoded` reads. */
+export interface EncodedWindow {
+  readonly minMs: number;
+  readonly maxMs: number;
+  /** Told of samples and of bytes that are kept for them; throws where they are too many. */
+  readonly budget: { add(samples: number, bytes: number): void };
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A series whose samples are encoded. */
+export interface EncodedSeries {
+  readonly labels: Labels;
+  /** Its samples in the range; undefined where none lies there. */
+  decode(): SampleRun | undefined;
+}
 
 interface ReaderParts {
   readonly table: SeriesTable;
@@ -65,6 +83,47 @@ export class MetricReader {
   ): Promise<SeriesSamples[]> {
     const asked = labels.map((each) => this.#parts.table.find(each)).filter((series) => series !== undefined);
     return this.#gather(asked, { minMs, maxMs, limits, turns: new Turns(limits?.signal) });
+  }
+
+  /**
+   * The samples that `select` would give, still encoded: a byte or two each, decoded series by series.
+   *
+   * @throws ThalwegError `sql_samples_max` beyond the limits.
+   */
+  async encoded(matchers: readonly Matcher[], window: EncodedWindow): Promise<EncodedSeries[]> {
+    const { minMs, maxMs, budget, signal } = window;
+    const turns = new Turns(signal);
+    const matched = await this.#match(matchers, turns);
+    const found = new Map<MetricSeries, { sealed: (readonly SealedChunk[])[]; runs: readonly SampleRun[] }>();
+    const memory = new Map<MetricSeries, readonly SealedChunk[]>();
+    for (const series of matched) {
+      const { chunks, runs } = series.head === undefined ? NOTHING_ENCODED : encodedIn(series.head, minMs, maxMs);
+      for (const { timestampsMs } of runs) budget.add(timestampsMs.length, 16 * timestampsMs.length);
+      for (const { count } of chunks) budget.add(count, 0);
+      if (chunks.length > 0) memory.set(series, chunks);
+      found.set(series, { sealed: [], runs });
+      if (turns.isDue) await turns.pass();
+    }
+    const { blocks } = this.#parts;
+    await blocks.using(minMs, maxMs, async (used) => {
+      for (const block of used) {
+        await blocks.read(block, { series: matched, minMs, maxMs, signal }, (series, chunks) => {
+          const overlapping = chunks.filter((chunk) => chunk.maxMs >= minMs && chunk.minMs <= maxMs);
+          for (const { count, bytes } of overlapping) budget.add(count, bytes.length);
+          if (overlapping.length > 0) found.get(series)?.sealed.push(overlapping);
+        });
+        if (turns.isDue) await turns.pass();
+      }
+    });
+    const gathering: Gathering = { minMs, maxMs, limits: undefined, turns };
+    const encoded: EncodedSeries[] = [];
+    for (const [series, { sealed, runs }] of found) {
+      const chunks = memory.get(series);
+      if (chunks !== undefined) sealed.push(chunks);
+      if (sealed.length === 0 && runs.length === 0) continue;
+      encoded.push({ labels: series.labels, decode: () => runOf(sealed, runs, gathering) });
+    }
+    return encoded;
   }
 
   /** Samples of series in their order; those without any are left out. */

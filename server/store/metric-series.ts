@@ -277,6 +277,27 @@ export function runsIn(head: HeadSamples, minMs: number, maxMs: number, room?: S
   return run === undefined ? lateRuns : [run, ...lateRuns];
 }
 
+/**
+ * Samples of memory that may lie in `[minMs, maxMs]`: sealed chunks as they are, in order, and the others as runs, the
+ * caller's own.
+ */
+export function encodedIn(
+  head: HeadSamples,
+  minMs: number,
+  maxMs: number,
+): { readonly chunks: readonly SealedChunk[]; readonly runs: readonly SampleRun[] } {
+  if (head.late !== undefined || head.sealing !== undefined) return { chunks: [], runs: runsIn(head, minMs, maxMs) };
+  const open = samplesInOrder(withoutChunks(head.inOrder), minMs, maxMs);
+  return {
+    chunks: head.inOrder.chunks.filter((chunk) => chunk.maxMs >= minMs && chunk.minMs <= maxMs),
+    runs: open === undefined ? [] : [open],
+  };
+}
+
+function withoutChunks({ memory, open }: Track): Track {
+  return { memory, chunks: [], open };
+}
+
 /** Bytes of the samples of a series in memory. */
 export function headBytes(head: HeadSamples | undefined): number {
   if (head === undefined) return 0;

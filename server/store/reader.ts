@@ -2,6 +2,7 @@
  * The store's reading door. Answers are plain data; nobody behind this door knows DuckDB.
  */
 
+import type { NativeHistogram } from "../model/histogram.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
 import type { Labels, Matcher, MetricMetadata, SeriesExemplars, SeriesSamples } from "../model/series.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
@@ -20,6 +21,17 @@ export interface CheckedSql {
   readonly text: string;
   /** Values for `$1`, `$2`, …. */
   readonly params: readonly (string | number | boolean | null)[];
+  /** Calls of `samples()` in the text; undefined where there is none. */
+  readonly samples?: SamplesCalls | undefined;
+}
+
+/** Calls of `samples()`, which stand in the text as `samplesSource(token)`. */
+export interface SamplesCalls {
+  readonly calls: readonly { readonly token: number; readonly matchers: readonly Matcher[] }[];
+  /** Gives one row: from and to of the first call, then of the next. */
+  readonly times: CheckedSql;
+  /** A histogram as column `histogram` has it. */
+  readonly printHistogram: (histogram: NativeHistogram) => string;
 }
 
 /** Bounds of one SQL query; reaching rows or bytes truncates the answer, reaching the time throws `query_timeout`. */

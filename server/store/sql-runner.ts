@@ -10,6 +10,7 @@ import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
 import { rollBack } from "./database.ts";
 import type { CheckedSql, SqlAnswer, SqlColumn, SqlLimits, SqlValue } from "./reader.ts";
+import type { SqlSamples } from "./sql-samples.ts";
 import { heapBytesOf, jsonBytesOf, sqlValueOf } from "./sql-value.ts";
 
 /** Statements that run at once; each holds a thread of Node's pool. */
@@ -30,6 +31,16 @@ interface AnswerLimits extends SqlLimits {
   readonly heapBytesMax: number;
 }
 
+/** What a runner needs beside the instance. */
+interface RunnerOptions {
+  readonly clock: Clock;
+  /** Memory that the rows of one answer may take. */
+  readonly heapBytesMax: number;
+  readonly samples: SqlSamples;
+  /** Told of every error that DuckDB gives. */
+  readonly onError: (error: unknown) => void;
+}
+
 /** Runs statements on connections of their own. */
 export class SqlRunner {
   readonly #instance: DuckDBInstance;
@@ -39,18 +50,16 @@ export class SqlRunner {
   readonly #busyConnections = new Set<DuckDBConnection>();
   readonly #onError: (error: unknown) => void;
   readonly #heapBytesMax: number;
+  readonly #samples: SqlSamples;
   #running = 0;
   #onQuiet: (() => void) | undefined;
   #closed = false;
 
-  /**
-   * @param heapBytesMax Memory that the rows of one answer may take.
-   * @param onError Told of every error that DuckDB gives.
-   */
-  constructor(instance: DuckDBInstance, clock: Clock, heapBytesMax: number, onError: (error: unknown) => void) {
+  constructor(instance: DuckDBInstance, { clock, heapBytesMax, samples, onError }: RunnerOptions) {
     this.#instance = instance;
     this.#clock = clock;
     this.#heapBytesMax = heapBytesMax;
+    this.#samples = samples;
     this.#onError = onError;
   }
 
@@ -120,8 +129,10 @@ export class SqlRunner {
     const gaveUp = new Promise<never>((_resolve, reject) => {
       giveUp = reject;
     });
+    const stopping = new AbortController();
     const timer = setTimeout(() => {
       timedOut = true;
+      stopping.abort();
       connection?.interrupt();
       graceTimer = setTimeout(() => giveUp(timeout()), INTERRUPT_GRACE_MS);
     }, leftMs);
@@ -129,7 +140,9 @@ export class SqlRunner {
       try {
         connection = await this.#connect();
         this.#busyConnections.add(connection);
-        return await readOnly(connection, (own) => answerOf(own, statement, limits, () => timedOut));
+        return await readOnly(connection, (own) =>
+          this.#answer(own, statement, limits, { isTimedOut: () => timedOut, signal: stopping.signal }),
+        );
       } catch (error) {
         this.#onError(error);
         throw timedOut ? timeout() : asQueryError(error);
@@ -142,6 +155,24 @@ export class SqlRunner {
     // Where the grace runs out first nobody waits for the work any more.
     work.catch(() => undefined);
     return await Promise.race([work, gaveUp]);
+  }
+
+  async #answer(
+    connection: DuckDBConnection,
+    statement: CheckedSql,
+    limits: AnswerLimits,
+    stop: { readonly isTimedOut: () => boolean; readonly signal: AbortSignal },
+  ): Promise<Omit<SqlAnswer, "elapsedMs">> {
+    const { samples } = statement;
+    if (samples === undefined) return answerOf(connection, statement, limits, stop.isTimedOut);
+    const { rows } = await answerOf(connection, samples.times, { ...limits, rowsMax: 1 }, stop.isTimedOut);
+    const { bytes, release } = await this.#samples.gather(samples, rows[0] ?? [], stop.signal);
+    try {
+      const heapBytesMax = limits.heapBytesMax - bytes;
+      return await answerOf(connection, statement, { ...limits, heapBytesMax }, stop.isTimedOut);
+    } finally {
+      release();
+    }
   }
 
   async #connect(): Promise<DuckDBConnection> {

@@ -137,6 +137,7 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
     damages++;
     options.onDamage?.(damage);
   };
+  const opened: { metrics?: MetricStore } = {};
   const engine = await EngineHolder.open({
     directory: options.directory,
     clock: options.clock,
@@ -145,6 +146,7 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
     memoryLimitBytes: options.memoryLimitBytes,
     answerBytesMax: options.answerBytesMax ?? ANSWER_BYTES_MAX,
     waitingBytesMax: options.waitingBytesMax ?? WAITING_BYTES_MAX,
+    selectSamples: async (matchers, window) => opened.metrics?.reader.encoded(matchers, window) ?? [],
     onDamage,
   });
   let metrics: MetricStore;
@@ -159,6 +161,7 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
       ...(options.headBytesMax === undefined ? {} : { memoryBytesMax: options.headBytesMax }),
       onDamage,
     });
+    opened.metrics = metrics;
   } catch (error) {
     await engine.close();
     throw error;

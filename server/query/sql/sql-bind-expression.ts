@@ -228,7 +228,7 @@ export class ExpressionBinder {
       return { kind: "constant", name: "NULL" };
     }
     const pattern = this.#pattern(node.pattern, at, node.op);
-    const escapeText = node.escape === undefined ? "" : this.#textOf(node.escape);
+    const escapeText = node.escape === undefined ? "" : this.textOf(node.escape);
     if (escapeText === undefined || escapeText.length > 1) {
       throw new SqlTextError(this.#text, at, "not_allowed", "ESCAPE takes one character.", "Write it as ESCAPE '!'.");
     }
@@ -239,7 +239,7 @@ export class ExpressionBinder {
 
   /** A pattern must be known before the statement runs: so its length is bounded, and it is read once. */
   #pattern(node: SqlExpression, at: number, what: string): string {
-    const pattern = this.#textOf(node);
+    const pattern = this.textOf(node);
     if (pattern === undefined) {
       const hint = "Write it as a text or a parameter.";
       throw new SqlTextError(this.#text, at, "not_allowed", `The pattern of ${what} must be a constant.`, hint);
@@ -325,7 +325,7 @@ export class ExpressionBinder {
     let base = this.expression(written, scope, ctes);
     const [first] = steps;
     if (first?.kind === "subscript" && written.kind === "column" && written.name.toLowerCase() === "attributes") {
-      const key = this.#textOf(first.index);
+      const key = this.textOf(first.index);
       if (key !== undefined && this.#column(written, scope).table === "spans") {
         base = { node: storedAttribute(written, key), bytes: base.bytes };
         steps = steps.slice(1);
@@ -344,16 +344,16 @@ export class ExpressionBinder {
   #lookup(scope: Scope): IdLookup {
     return {
       tableOf: (node) => this.#column(node, scope).table,
-      textOf: (node) => this.#textOf(node),
+      textOf: (node) => this.textOf(node),
     };
   }
 
   /** A text known before the statement runs. */
-  #textOf(node: SqlExpression): string | undefined {
-    if (node.kind === "paren") return this.#textOf(node.operand);
+  textOf(node: SqlExpression): string | undefined {
+    if (node.kind === "paren") return this.textOf(node.operand);
     if (node.kind === "string") return node.value;
     if (node.kind === "chain" && node.rest.every(({ op }) => op === "||")) {
-      const parts = [node.first, ...node.rest.map(({ right }) => right)].map((part) => this.#textOf(part));
+      const parts = [node.first, ...node.rest.map(({ right }) => right)].map((part) => this.textOf(part));
       return parts.includes(undefined) ? undefined : parts.join("");
     }
     if (node.kind !== "parameter") return undefined;

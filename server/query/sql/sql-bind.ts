@@ -13,9 +13,12 @@ import type {
   SqlQuery,
   SqlSelect,
   SqlSource,
+  SqlTableName,
 } from "../../../grammar/sql-tree.ts";
-import { SQL_TABLES } from "../../model/sql-tables.ts";
+import type { Matcher } from "../../model/series.ts";
+import { SQL_TABLES, samplesSource } from "../../model/sql-tables.ts";
 import type { CheckedSql } from "../../store/reader.ts";
+import { printHistogramJson } from "../promql/histogram-json.ts";
 import {
   type BindQuery,
   type BoundQuery,
@@ -23,7 +26,8 @@ import {
   ExpressionBinder,
   type SqlParameter,
 } from "./sql-bind-expression.ts";
-import { type BoundColumn, type BoundSource, type Scope, storedColumns } from "./sql-scope.ts";
+import { checkSampleTime, SAMPLES_HINT, selectorMatchers } from "./sql-samples.ts";
+import { type BoundColumn, type BoundSource, type Scope, samplesColumns, storedColumns } from "./sql-scope.ts";
 
 /** Tables and sub-queries of one statement. */
 const SOURCES_MAX = 16;
@@ -39,9 +43,33 @@ const NAME_LENGTH_MAX = 100;
 export function bindSql(text: string, query: SqlQuery, params: readonly SqlParameter[]): CheckedSql {
   const binder = new SqlBinder(text, params);
   const { query: bound } = binder.query(query, undefined, new Map());
+  const { calls, times } = binder.samples;
+  const checked = printChecked(bound, params);
+  if (calls.length === 0) return checked;
+  const items = times.map((expression) => ({ expression, alias: "", text: "" }));
+  const asked = printChecked(selectOf(items), params);
+  return { ...checked, samples: { calls, times: asked, printHistogram: printHistogramJson } };
+}
+
+/** SELECT without a table. */
+function selectOf(items: readonly SqlItem[]): SqlQuery {
+  const first: SqlSelect = {
+    kind: "select",
+    distinct: false,
+    items,
+    from: [],
+    where: undefined,
+    groupBy: [],
+    groupByAll: false,
+    having: undefined,
+  };
+  return { kind: "query", with: [], first, unions: [], orderBy: [], limit: undefined, offset: undefined };
+}
+
+function printChecked(bound: SqlQuery, params: readonly SqlParameter[]): CheckedSql {
   const used: SqlParameter[] = [];
   const places = new Map<number, string>();
-  const printed = printSql(bound, {
+  const text = printSql(bound, {
     explicit: true,
     parameter: (index) => {
       const known = places.get(index);
@@ -53,8 +81,20 @@ export function bindSql(text: string, query: SqlQuery, params: readonly SqlParam
       return place;
     },
   });
-  return { text: printed, params: used };
+  return { text, params: used };
 }
+
+/** Calls of `samples()` that were met, and from and to of each. */
+interface BoundSamples {
+  readonly calls: { readonly token: number; readonly matchers: readonly Matcher[] }[];
+  readonly times: SqlExpression[];
+}
+
+/** Where no column can be named. */
+const NO_SCOPE: Scope = { sources: [], merged: new Set(), aliases: new Map(), outer: undefined };
+
+/** Of the next call of `samples()`, in whatever statement. */
+let nextToken = 1;
 
 /** The scope of a FROM clause while it grows. */
 interface FromScope extends Scope {
@@ -67,6 +107,7 @@ class SqlBinder {
   readonly #text: string;
   readonly #expressions: ExpressionBinder;
   #sources = 0;
+  readonly samples: BoundSamples = { calls: [], times: [] };
 
   constructor(text: string, params: readonly SqlParameter[]) {
     this.#text = text;
@@ -205,6 +246,7 @@ class SqlBinder {
       sources.push({ name: source.alias.toLowerCase(), table: undefined, columns });
       return { ...source, query };
     }
+    if (source.kind === "engine") throw new Error("the parser makes no engine tables");
     const [name = ""] = source.parts;
     const lower = name.toLowerCase();
     const named = (source.alias === "" ? name : source.alias).toLowerCase();
@@ -213,16 +255,41 @@ class SqlBinder {
       sources.push({ name: named, table: undefined, columns: cte });
       return source;
     }
+    if (lower === "samples" && source.parts.length === 1 && source.form === "call") {
+      sources.push({ name: named, table: undefined, columns: samplesColumns() });
+      return this.#samples(source, named);
+    }
     const columns = storedColumns(lower);
     if (columns === undefined || source.parts.length > 1 || source.form !== "name") this.#refuseTable(source);
     sources.push({ name: named, table: lower, columns });
     return { ...source, parts: [lower] };
   }
 
-  #refuseTable(source: SqlSource & { readonly kind: "table" }): never {
+  #samples(source: SqlTableName, alias: string): SqlSource {
+    const [selector, ...range] = source.args;
+    const [from, to, more] = range;
+    if (selector === undefined || from === undefined || to === undefined || more !== undefined) {
+      const message = `samples() takes 3 arguments: a selector, from and to; ${source.args.length} are given.`;
+      this.#refuse(source.at, message, SAMPLES_HINT);
+    }
+    const text = this.#text;
+    const constants = { text, textOf: (node: SqlExpression) => this.#expressions.textOf(node) };
+    const matchers = selectorMatchers(constants, selector);
+    for (const time of [from, to]) {
+      checkSampleTime(constants, time);
+      this.samples.times.push(this.#expressions.expression(time.expression, NO_SCOPE, new Map()).node);
+    }
+    const token = nextToken++;
+    this.samples.calls.push({ token, matchers });
+    return { kind: "engine", text: samplesSource(token), alias, at: source.at };
+  }
+
+  #refuseTable(source: SqlTableName): never {
     const name = source.parts.join(".").slice(0, 60);
     const hint = `Tables: ${Object.keys(SQL_TABLES).join(", ")}.`;
-    if (source.form === "call") this.#refuse(source.at, `Table function ${name}() is not allowed.`, hint);
+    if (source.form === "call")
+      this.#refuse(source.at, `Table function ${name}() is not allowed.`, `${hint} ${SAMPLES_HINT}`);
+    if (name.toLowerCase() === "samples") this.#refuse(source.at, "samples is a function.", SAMPLES_HINT);
     if (source.form === "string") this.#refuse(source.at, "Reading a file is not allowed.", hint);
     this.#refuse(source.at, `Table ${name} is not known here.`, hint);
   }

@@ -40,7 +40,10 @@ export function checkSql(request: Pick<SqlRequest, "query" | "params">): Checked
 async function run(reader: Pick<StoreReader, "sql">, request: SqlRequest): Promise<SqlOutcome> {
   try {
     const statement = checkSql(request);
-    const foreign = await secondGate(reader, statement.text, request.timeoutMs);
+    const { samples } = statement;
+    const foreign =
+      (await secondGate(reader, statement.text, request.timeoutMs)) ??
+      (samples === undefined ? undefined : await secondGate(reader, samples.times.text, request.timeoutMs));
     if (foreign !== undefined) return { kind: "refused", refusal: foreign };
     const rowsMax = Math.min(request.rowsMax, SQL_ROWS_MAX);
     const limits = { rowsMax, bytesMax: SQL_ANSWER_BYTES_MAX, timeoutMs: request.timeoutMs };

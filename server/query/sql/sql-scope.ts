@@ -1,6 +1,6 @@
 /** Names that are visible at a place of a statement. */
 
-import { SQL_TABLES } from "../../model/sql-tables.ts";
+import { SAMPLES_COLUMNS, SQL_TABLES, type SqlTableColumn } from "../../model/sql-tables.ts";
 import { SMALL_BYTES } from "./sql-functions.ts";
 
 /** A column that a query gives: its name and how many bytes one value may take. */
@@ -44,7 +44,16 @@ const MAP_BYTES = 16_384;
 /** Columns of a table of the store; undefined where there is no such table. */
 export function storedColumns(table: string): readonly BoundColumn[] | undefined {
   if (!Object.hasOwn(SQL_TABLES, table)) return undefined;
-  return SQL_TABLES[table]?.map(({ name, type }) => ({ name, bytes: bytesOfType(type) }));
+  return SQL_TABLES[table]?.map(boundColumn);
+}
+
+/** Columns of `samples()`. */
+export function samplesColumns(): readonly BoundColumn[] {
+  return SAMPLES_COLUMNS.map(boundColumn);
+}
+
+function boundColumn({ name, type }: SqlTableColumn): BoundColumn {
+  return { name, bytes: bytesOfType(type) };
 }
 
 function bytesOfType(type: string): number {

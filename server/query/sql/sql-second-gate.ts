@@ -1,6 +1,6 @@
 /** Reads what DuckDB's parser made of a printed statement and refuses what should not be there. */
 
-import { SQL_TABLES } from "../../model/sql-tables.ts";
+import { SAMPLES_SOURCE, SQL_TABLES } from "../../model/sql-tables.ts";
 import { isAllowedFunction } from "./sql-functions.ts";
 
 /** Why the engine's tree is not run. */
@@ -82,12 +82,17 @@ function lookThrough(root: unknown, tables: ReadonlySet<string>): ForeignRefusal
       const name = String(node["table_name"]).toLowerCase();
       const qualified = node["schema_name"] !== "" || node["catalog_name"] !== "";
       if (qualified || !tables.has(name)) return refusal("it reads a table that is not one of ours");
+    } else if (type === "TABLE_FUNCTION") {
+      const called = node["function"];
+      if (!isObject(called) || called["function_name"] !== SAMPLES_SOURCE)
+        return refusal("it reads from a table function");
     } else if ("sample" in node && "alias" in node && "query_location" in node && typeof type === "string") {
       if (!TABLE_KINDS.has(type) && !("class" in node)) return refusal(`it reads from a ${type.toLowerCase()}`);
     }
     const name = node["function_name"];
     if (typeof name !== "string") continue;
     const lower = name.toLowerCase();
+    if (lower === SAMPLES_SOURCE) continue; // no function of that name gives a value
     const ours = (node["schema"] === "" || node["schema"] === "main") && node["catalog"] === ""; // the parser adds main
     if (!ours) return refusal("it calls a function by a qualified name");
     if (!isAllowedFunction(lower) && !PARSER_FUNCTIONS.has(lower)) return refusal(`it calls ${lower}()`);
