@@ -16,6 +16,8 @@ export interface AgentSetting {
   readonly excludePids: readonly number[];
   /** Ports whose traffic is left out, on either end. */
   readonly excludePorts: readonly number[];
+  /** Inode of the one network namespace whose traffic is captured; absent for all that the rung sees. */
+  readonly onlyNetns?: number | undefined;
   /** False keeps what may be secret in the spans. */
   readonly redaction: boolean;
   /** Recording to play where `auto` finds no live rung; undefined to capture nothing there. */

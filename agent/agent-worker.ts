@@ -53,7 +53,7 @@ const pipeline = createPipeline(
   { spans: (batch) => send({ kind: "spans", batch }, batchBuffers(batch)) },
   {
     redaction: setting.redaction,
-    exclusions: { pids: setting.excludePids, ports: setting.excludePorts },
+    exclusions: { pids: setting.excludePids, ports: setting.excludePorts, onlyNetns: setting.onlyNetns },
     setting: { hostName: hostname(), agentVersion: setting.version, ...ownSurroundings() },
   },
 );

@@ -149,11 +149,13 @@ function workerOfClone(): AgentWorkerSource {
 
 /** Only the plain data of the options: functions cannot be cloned. */
 function settingOf(options: AgentOptions): AgentSetting {
-  const { mode, excludePids, excludePorts, redaction, fallbackReplay, nativeDirectory, version, synThread } = options;
+  const { mode, excludePids, excludePorts, onlyNetns, redaction, fallbackReplay, nativeDirectory, version, synThread } =
+    options;
   return {
     mode,
     excludePids,
     excludePorts,
+    onlyNetns,
     redaction,
     fallbackReplay,
     nativeDirectory,

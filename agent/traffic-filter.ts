@@ -22,6 +22,8 @@ export interface TrafficExclusions {
   readonly pids: readonly number[];
   /** On either end of a connection. */
   readonly ports: readonly number[];
+  /** Inode of the one network namespace whose sockets are wanted; absent where all are. */
+  readonly onlyNetns?: number | undefined;
 }
 
 /** A sink in front of another one. */
@@ -29,6 +31,7 @@ export class TrafficFilter implements CaptureSink {
   readonly #sink: CaptureSink;
   readonly #pids: ReadonlySet<number>;
   readonly #ports: ReadonlySet<number>;
+  readonly #onlyNetns: number | undefined;
   readonly #ignored = new Set<number>();
   #socketsIgnored = 0;
 
@@ -36,6 +39,7 @@ export class TrafficFilter implements CaptureSink {
     this.#sink = sink;
     this.#pids = new Set(exclusions.pids);
     this.#ports = new Set(exclusions.ports);
+    this.#onlyNetns = exclusions.onlyNetns;
   }
 
   /** Sockets left out so far. */
@@ -45,6 +49,7 @@ export class TrafficFilter implements CaptureSink {
 
   opened(event: SocketOpened): void {
     const isExcluded =
+      (this.#onlyNetns !== undefined && event.netns !== this.#onlyNetns) ||
       this.#ports.has(event.local.port) ||
       this.#ports.has(event.remote.port) ||
       this.#isExcludedOwner(event.localOwner) ||

@@ -1,11 +1,13 @@
 /** The verb `help`. */
 
-import { environmentName, SETTINGS } from "../config/settings.ts";
+import { AGENT_SETTINGS } from "../config/agent-settings.ts";
+import { environmentName, SETTINGS, type SettingEntry } from "../config/settings.ts";
 
 const VERBS_TEXT = `Usage: thalweg [VERB] [FLAGS]
 
   (none), start        start, show one call of its own as a tree, keep running
   serve                start without that; what services and scripts use
+  agent --to URL       capture here, send the spans over OTLP to another Thalweg: http://host:4318
   doctor [--json]      try each ability this machine could give
   sql 'SELECT …'       ask a running server; all of these take --url U and --format table|json|ndjson|csv
   query 'PROMQL'       the same in PromQL
@@ -29,13 +31,18 @@ Examples
 
 /** Prints verbs and flags to standard output. */
 export async function printHelp(): Promise<number> {
-  const lines = SETTINGS.map((entry) => {
+  process.stdout.write(
+    `${VERBS_TEXT}\nFlags of start and serve (each also as ${environmentName("--listen")} and so on)\n${linesOf(SETTINGS)}\n` +
+      `\nFlags of agent\n${linesOf(AGENT_SETTINGS)}\n`,
+  );
+  return 0;
+}
+
+function linesOf(table: readonly SettingEntry[]): string {
+  const lines = table.map((entry) => {
     const flag = `${entry.flag} ${entry.takes}`.trimEnd();
     const fallback = entry.fallback === "" ? "" : ` [${entry.fallback}]`;
     return `  ${flag.padEnd(32)}${entry.help}${fallback}`;
   });
-  process.stdout.write(
-    `${VERBS_TEXT}\nFlags of start and serve (each also as ${environmentName("--listen")} and so on)\n${lines.join("\n")}\n`,
-  );
-  return 0;
+  return lines.join("\n");
 }

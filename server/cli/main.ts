@@ -13,6 +13,7 @@ type Verb = (args: readonly string[]) => Promise<number>;
 const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
   serve: async () => (await import("./serve.ts")).serve,
   start: async () => (await import("./start.ts")).start,
+  agent: async () => (await import("./agent.ts")).runAgent,
   doctor: async () => (await import("./doctor.ts")).doctor,
   record: async () => (await import("./record.ts")).record,
   dissect: async () => {

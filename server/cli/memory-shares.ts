@@ -14,6 +14,7 @@
  * | what those become: columns, spans that wait for their commit | a 16th, 32 to 128 MiB | `openIngest`, `openStore` |
  * | log records that wait for their commit | half of that | `openStore` |
  * | answers of scraped targets being read | a 32nd, 16 to 128 MiB | `prepareScrapes` |
+ * | spans of an `agent --to URL` that wait for their receiver | `--queue`, 32 MiB | `SpanSender` |
  * | Node itself, code and page | some 120 MiB | – |
  * | capture ring, connections, open spans | 16 MiB ring, counts in `agent/*` | the agent's thread, 512 MiB heap |
  *

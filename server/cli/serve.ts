@@ -7,11 +7,11 @@ import { moreCapture } from "./more-capture.ts";
 import { programFiles } from "./program-files.ts";
 import { type RunningServer, startServer } from "./server.ts";
 import { defaultDataDirectory, memoryBytesAvailable, sudoOwner } from "./surroundings.ts";
+import { untilSignal } from "./until-signal.ts";
 import { productVersion } from "./version.ts";
 
 /** A stop that takes longer is unclean. */
 const STOP_MS_MAX = 20_000;
-const SECOND_SIGNAL_MS = 1_000;
 
 /** `thalweg serve FLAGS`. */
 export async function serve(args: readonly string[]): Promise<number> {
@@ -76,22 +76,4 @@ function factsOf(server: RunningServer): BannerFacts {
 function readyBeforeMs(): number {
   const startedMs = Number(process.env["THALWEG_STARTED_MS"] ?? "");
   return Number.isFinite(startedMs) && startedMs > 0 ? Math.max(0, performance.timeOrigin - startedMs) : 0;
-}
-
-/**
- * Resolves at the first signal; one that comes a second later or more ends the process at once.
- *
- * Ctrl-C reaches the program twice, from the terminal and from the launcher: both are one wish.
- */
-function untilSignal(signals: readonly NodeJS.Signals[]): Promise<void> {
-  return new Promise((resolve) => {
-    let firstMs: number | undefined;
-    for (const signal of signals) {
-      process.on(signal, () => {
-        if (firstMs === undefined) firstMs = performance.now();
-        else if (performance.now() - firstMs > SECOND_SIGNAL_MS) process.exit(3);
-        resolve();
-      });
-    }
-  });
 }

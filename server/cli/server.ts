@@ -8,11 +8,11 @@
 import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Agent, type AgentOptions, startAgent } from "../../agent/agent.ts";
-import type { AgentMode, AgentStatus } from "../../agent/agent-message.ts";
+import type { AgentStatus } from "../../agent/agent-message.ts";
 import { type Api, startApi } from "../api/api.ts";
 import type { ApiDeps, PrometheusDeps } from "../api/api-deps.ts";
 import type { Settings } from "../config/settings.ts";
-import type { Address, CaptureMode } from "../config/values.ts";
+import type { Address } from "../config/values.ts";
 import { acceptLogs } from "../ingest/accept-logs.ts";
 import { acceptMetrics } from "../ingest/accept-metrics.ts";
 import { acceptSeries } from "../ingest/accept-series.ts";
@@ -30,6 +30,7 @@ import { openStore, type Store } from "../store/store.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { Telemetry } from "../telemetry/telemetry.ts";
 import { pageAssets } from "../web/page-assets.ts";
+import { agentMode, renderCapture } from "./capture-facts.ts";
 import { memoryShares } from "./memory-shares.ts";
 import type { ProgramFiles } from "./program-files.ts";
 import { prometheusDeps, promqlSettings } from "./prometheus-deps.ts";
@@ -299,18 +300,6 @@ function takeCaptured(batch: SpanBatch, ingest: Ingest, api: Api, log: Log): voi
   );
 }
 
-function renderCapture(telemetry: Telemetry, status: AgentStatus): void {
-  telemetry.set("thalweg_capture_seen_total", {}, status.seen);
-  telemetry.set("thalweg_capture_delivered_total", {}, status.delivered);
-  for (const [reason, count] of Object.entries(status.lost))
-    telemetry.set("thalweg_capture_lost_total", { reason }, count);
-  for (const [reason, count] of Object.entries(status.leftOut))
-    telemetry.set("thalweg_capture_left_out_total", { reason }, count);
-  for (const [reason, count] of Object.entries(status.spans.dropped))
-    telemetry.set("thalweg_capture_exchanges_dropped_total", { reason }, count);
-  telemetry.set("thalweg_capture_backlog_total", {}, status.exported.backlog);
-}
-
 function renderStore(telemetry: Telemetry, store: Store): void {
   const { spans, metrics, reopens, indexFailures, compactions, compactionFailures } = store.stats();
   telemetry.set("thalweg_store_resources_dropped_total", {}, spans.resourcesDropped);
@@ -351,18 +340,6 @@ function keepOwned(directory: string, owner: FileOwner | undefined, undo: (() =>
     clearInterval(timer);
     give();
   });
-}
-
-function agentMode(mode: CaptureMode): AgentMode {
-  switch (mode.kind) {
-    case "auto":
-    case "off":
-      return mode.kind;
-    case "rung":
-      return mode.rung;
-    case "replay":
-      return `replay:${mode.file}`;
-  }
 }
 
 /** Tells other commands of this clone where the server is, while it runs. */

@@ -71,7 +71,8 @@ export interface Settings {
 
 const MEMORY_BYTES_MIN = 256 * 2 ** 20;
 
-interface SettingEntry {
+/** One setting of a table. */
+export interface SettingEntry {
   readonly flag: string;
   /** What stands for the value in the help text; empty for a switch. */
   readonly takes: string;
@@ -175,7 +176,7 @@ export function readSettings(
   env: Readonly<Record<string, string | undefined>>,
   defaults: { readonly dataDirectory: string; readonly memoryBytesMax: number },
 ): Settings {
-  const given = readFlags(args);
+  const given = readFlags(args, SETTINGS);
   const text = (flag: string): string =>
     given.get(flag) ?? env[environmentName(flag)] ?? SETTINGS.find((entry) => entry.flag === flag)?.fallback ?? "";
   const data = text("--data");
@@ -241,19 +242,24 @@ function words(list: string): string[] {
 }
 
 /** True for addresses that only this machine reaches. */
-function isLoopback(host: string): boolean {
+export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
-function readFlags(args: readonly string[]): Map<string, string> {
+/**
+ * Flags and their values; a switch is `true`.
+ *
+ * @throws ThalwegError `flag_unknown` for what is not in the table, `flag_invalid` where a value is missing.
+ */
+export function readFlags(args: readonly string[], table: readonly SettingEntry[]): Map<string, string> {
   const given = new Map<string, string>();
   for (let at = 0; at < args.length; at++) {
     const word = args[at] ?? "";
     const equals = word.indexOf("=");
     const flag = equals < 0 ? word : word.slice(0, equals);
-    const entry = SETTINGS.find((candidate) => candidate.flag === flag);
+    const entry = table.find((candidate) => candidate.flag === flag);
     if (entry === undefined) {
-      throw new ThalwegError("flag_unknown", { flag: `'${word}'`, nearest: nearest(flag) });
+      throw new ThalwegError("flag_unknown", { flag: `'${word}'`, nearest: nearest(flag, table) });
     }
     if (entry.takes === "") given.set(flag, equals < 0 ? "true" : word.slice(equals + 1));
     else if (equals >= 0) given.set(flag, word.slice(equals + 1));
@@ -269,10 +275,8 @@ function readFlags(args: readonly string[]): Map<string, string> {
   return given;
 }
 
-function nearest(flag: string): string {
-  const close = SETTINGS.find(
-    (entry) => entry.flag.startsWith(flag.slice(0, 5)) || editDistance(entry.flag, flag) <= 2,
-  );
+function nearest(flag: string, table: readonly SettingEntry[]): string {
+  const close = table.find((entry) => entry.flag.startsWith(flag.slice(0, 5)) || editDistance(entry.flag, flag) <= 2);
   return close === undefined ? "" : `; did you mean ${close.flag}?`;
 }
 
@@ -289,7 +293,8 @@ function editDistance(left: string, right: string): number {
   return row[right.length] ?? 0;
 }
 
-function oneOf<const T extends string>(flag: string, value: string, allowed: readonly T[]): T {
+/** One of a few words, else `flag_invalid`. */
+export function oneOf<const T extends string>(flag: string, value: string, allowed: readonly T[]): T {
   const found = allowed.find((candidate) => candidate === value);
   if (found === undefined)
     throw new ThalwegError("flag_invalid", { flag, value, why: `it takes ${allowed.join(", ")}` });

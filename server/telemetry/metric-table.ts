@@ -84,6 +84,15 @@ export const METRICS = {
   }),
   thalweg_capture_exchanges_dropped_total: counter("Exchanges that became no span.", { reason: { distinctMax: 64 } }),
   thalweg_capture_backlog_total: counter("Captured spans dropped because the server did not take them fast enough."),
+  thalweg_export_made_total: counter("Spans an agent made for its receiver: sent, queued and lost ones."),
+  thalweg_export_sent_total: counter("Spans that the receiver took."),
+  thalweg_export_lost_total: counter("Spans that did not reach the receiver.", {
+    reason: ["queue_full", "rejected", "refused", "too_large", "stopped"],
+  }),
+  thalweg_export_queued: gauge("Spans that wait for the receiver, those under way included."),
+  thalweg_export_queue_bytes: gauge("Bytes of spans that wait for the receiver."),
+  thalweg_export_requests_total: counter("Requests to the receiver."),
+  thalweg_export_failures_total: counter("Requests that brought no answer, or one that says to come again."),
   thalweg_ingest_received_total: counter("Rows that arrived: stored, rejected and lost ones.", {
     signal: SIGNALS,
     transport: TRANSPORTS,

@@ -74,8 +74,12 @@ export class Telemetry {
     this.count("thalweg_store_damage_total", { reason: damageReason(file) });
   }
 
-  /** Prometheus text exposition 0.0.4 of all metrics, in the order of the table. */
-  render(): string {
+  /**
+   * Prometheus text exposition 0.0.4 of all metrics, in the order of the table.
+   *
+   * @param shows Which metrics a program has that does not have all.
+   */
+  render(shows: (name: string) => boolean = () => true): string {
     for (const collect of this.#collectors) collect();
     const { user, system } = process.cpuUsage();
     this.set("process_cpu_seconds_total", {}, (user + system) / 1e6);
@@ -86,6 +90,7 @@ export class Telemetry {
     this.set("process_resident_memory_bytes", {}, process.memoryUsage.rss());
     const lines: string[] = [];
     for (const { name, definition, values } of this.#metrics.values()) {
+      if (!shows(name)) continue;
       lines.push(`# HELP ${name} ${definition.help}`, `# TYPE ${name} ${definition.type}`);
       const labels = Object.keys(definition.labels);
       for (const [key, value] of values) lines.push(`${name}${labelText(labels, key)} ${numberText(value)}`);

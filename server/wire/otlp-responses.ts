@@ -4,7 +4,19 @@
  * @see https://opentelemetry.io/docs/specs/otlp/#otlphttp-response
  */
 
+import {
+  cursorOver,
+  enterMessage,
+  leaveMessage,
+  type ProtobufCursor,
+  readByteView,
+  readTag,
+  readText,
+  readVarint32,
+  skipField,
+} from "./protobuf-reader.ts";
 import { ProtobufWriter } from "./protobuf-writer.ts";
+import { WireError } from "./wire-error.ts";
 
 /** Longest message of an answer; the rest is cut, since a client may limit what it reads. */
 const MESSAGE_CHARACTERS_MAX = 2000;
@@ -85,4 +97,86 @@ function isPartial(partial: PartialSuccess): boolean {
 
 function shortened(message: string): string {
   return message.length > MESSAGE_CHARACTERS_MAX ? `${message.slice(0, MESSAGE_CHARACTERS_MAX)}…` : message;
+}
+
+/**
+ * Reads the response of an export service in protobuf. Bytes that are none say that nothing was left out: a receiver may
+ * answer without a body.
+ */
+export function decodeExportResponse(bytes: Uint8Array): PartialSuccess {
+  let rejected = 0;
+  let message = "";
+  const cursor = cursorOver(bytes);
+  try {
+    while (cursor.at < cursor.end) {
+      const tag = readTag(cursor);
+      if (tag !== 10) {
+        skipField(cursor, tag);
+        continue;
+      }
+      const outerEnd = enterMessage(cursor);
+      while (cursor.at < cursor.end) {
+        const field = readTag(cursor);
+        if (field === 8) rejected = readVarint32(cursor);
+        else if (field === 18) message = readText(cursor);
+        else skipField(cursor, field);
+      }
+      leaveMessage(cursor, outerEnd);
+    }
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+    return { rejected: 0, message: "" };
+  }
+  return { rejected, message };
+}
+
+/** Seconds of google.rpc.RetryInfo in a google.rpc.Status in protobuf; undefined where there is none. */
+export function decodeRetryInfo(bytes: Uint8Array): number | undefined {
+  const cursor = cursorOver(bytes);
+  try {
+    while (cursor.at < cursor.end) {
+      const tag = readTag(cursor);
+      if (tag !== 26) skipField(cursor, tag);
+      else {
+        const seconds = retrySeconds(cursor);
+        if (seconds !== undefined) return seconds;
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+  }
+  return undefined;
+}
+
+/** Reads a google.protobuf.Any. */
+function retrySeconds(cursor: ProtobufCursor): number | undefined {
+  const outerEnd = enterMessage(cursor);
+  let type = "";
+  let value: Uint8Array = new Uint8Array(0);
+  while (cursor.at < cursor.end) {
+    const tag = readTag(cursor);
+    if (tag === 10) type = readText(cursor);
+    else if (tag === 18) value = readByteView(cursor);
+    else skipField(cursor, tag);
+  }
+  leaveMessage(cursor, outerEnd);
+  if (!type.endsWith("google.rpc.RetryInfo")) return undefined;
+  const inner = cursorOver(value);
+  let seconds = 0;
+  while (inner.at < inner.end) {
+    const tag = readTag(inner);
+    if (tag !== 10) {
+      skipField(inner, tag);
+      continue;
+    }
+    const end = enterMessage(inner);
+    while (inner.at < inner.end) {
+      const field = readTag(inner);
+      if (field === 8) seconds += readVarint32(inner);
+      else if (field === 16) seconds += readVarint32(inner) / 1e9;
+      else skipField(inner, field);
+    }
+    leaveMessage(inner, end);
+  }
+  return seconds;
 }

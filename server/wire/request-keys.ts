@@ -5,6 +5,7 @@
  */
 
 import { addressSourceOf, NO_ADDRESS } from "./address-columns.ts";
+import { agentColumnOf, NO_AGENT_COLUMN } from "./agent-columns.ts";
 import { ByteNumbers } from "./byte-numbers.ts";
 import { grownTo } from "./growing-bytes.ts";
 import type { RequestTexts } from "./request-texts.ts";
@@ -29,6 +30,7 @@ export class RequestKeys {
   #known = 0;
   #last = 0;
   #source = new Uint8Array(KEYS_AT_FIRST);
+  #agentColumn = new Uint8Array(KEYS_AT_FIRST);
   #next = new Uint32Array(KEYS_AT_FIRST);
   #text = new Uint32Array(KEYS_AT_FIRST);
   #textRequest = new Uint32Array(KEYS_AT_FIRST);
@@ -93,6 +95,11 @@ export class RequestKeys {
     return this.#source[key] ?? NO_ADDRESS;
   }
 
+  /** Which column of an agent a key names, as `agentColumnOf` says. */
+  agentColumn(key: number): number {
+    return this.#agentColumn[key] ?? NO_AGENT_COLUMN;
+  }
+
   /** Texts that differ in lone surrogates alone are one key, so there may be more of them. */
   #learnText(text: string): number {
     const bytes = Buffer.from(text, "utf8");
@@ -107,11 +114,14 @@ export class RequestKeys {
     this.#known = key + 1;
     if (key >= this.#source.length) {
       this.#source = grownTo(this.#source, new Uint8Array(2 * key));
+      this.#agentColumn = grownTo(this.#agentColumn, new Uint8Array(2 * key));
       this.#next = grownTo(this.#next, new Uint32Array(2 * key));
       this.#text = grownTo(this.#text, new Uint32Array(2 * key));
       this.#textRequest = grownTo(this.#textRequest, new Uint32Array(2 * key));
     }
-    this.#source[key] = addressSourceOf(this.#numbers.read(key));
+    const text = this.#numbers.read(key);
+    this.#source[key] = addressSourceOf(text);
+    this.#agentColumn[key] = agentColumnOf(text);
     return key;
   }
 }

@@ -11,6 +11,8 @@
 import type { Attribute, Scope, SpanBatch } from "../model/span-batch.ts";
 import { KIND_CONSUMER, KIND_SERVER, SPAN_KINDS, SPAN_SOURCES, SPAN_STATUSES } from "../model/span-batch.ts";
 import { AddressFinder, pidOf } from "./address-columns.ts";
+import { AgentColumns, NO_AGENT_COLUMN } from "./agent-columns.ts";
+import { AGENT_SCOPE } from "./agent-spans.ts";
 import { EMPTY_BYTES, GrowingBytes, Slab } from "./growing-bytes.ts";
 import { grownColumns, mendOrder, mendTime, setSpanId, setTraceId } from "./halves.ts";
 import type { MalformedBody } from "./otlp-envelope.ts";
@@ -24,7 +26,7 @@ import { RowAttributes } from "./row-attributes.ts";
 const REQUEST_SPANS_MAX = 1_000_000;
 const ROWS_AT_FIRST = 1024;
 const OTLP_SOURCE = SPAN_SOURCES.indexOf("otlp");
-const NO_WORDS = new Uint32Array(0);
+const NO_SCOPE: Scope = { name: "", version: "" };
 /** Fields 10, 12 and 14 of Span as varints. */
 const TAG_DROPPED_ATTRIBUTES = 80;
 const TAG_DROPPED_EVENTS = 96;
@@ -73,6 +75,9 @@ export class SpanColumns {
   readonly texts = new RequestTexts();
   readonly keys = new RequestKeys(this.texts);
   readonly #addresses = new AddressFinder(this.texts);
+  readonly #agent = new AgentColumns(this.texts);
+  /** The scope at hand is an agent's. */
+  #isAgent = false;
   readonly #events = new GrowingBytes();
   readonly #links = new GrowingBytes();
 
@@ -116,11 +121,14 @@ export class SpanColumns {
   beginResource(attributes: Attribute[], rest?: OtlpRest): void {
     this.#origins.beginResource(attributes, rest, this.#rows);
     this.#pid = pidOf(attributes);
+    this.#isAgent = false;
   }
 
-  /** Begins a ScopeSpans. */
+  /** Begins a ScopeSpans. An agent's own scope is none: its spans are as those that are captured here. */
   beginScope(scope: Scope, rest?: OtlpRest): void {
-    this.#origins.beginScope(scope, rest, this.#rows);
+    this.#isAgent = scope.name === AGENT_SCOPE;
+    if (this.#isAgent) this.#origins.beginScope(NO_SCOPE, undefined, this.#rows);
+    else this.#origins.beginScope(scope, rest, this.#rows);
   }
 
   /** Puts `rest` in place of what was given with the resource whose spans were read last. */
@@ -155,6 +163,12 @@ export class SpanColumns {
     c.statusMessage[row] = 0;
     c.flags[row] = 0;
     c.traceState[row] = 0;
+    c.source[row] = OTLP_SOURCE;
+    c.linkReason[row] = 0;
+    c.weight[row] = 1;
+    c.duplicateOf[2 * row] = 0;
+    c.duplicateOf[2 * row + 1] = 0;
+    if (this.#isAgent) this.#agent.begin();
     this.#traceBytes = 0;
     this.#spanBytes = 0;
     this.#parentBytes = 0;
@@ -255,7 +269,9 @@ export class SpanColumns {
 
   /** Adds an attribute: a number of `keys`, the char code of an `AttributeKind`, a text of `texts`. */
   attribute(key: number, kind: number, value: number): void {
-    this.#attributes.add(key, kind, value);
+    const column = this.#isAgent ? this.keys.agentColumn(key) : NO_AGENT_COLUMN;
+    if (column === NO_AGENT_COLUMN) this.#attributes.add(key, kind, value);
+    else this.#agent.see(column, value);
   }
 
   /** Checks the span and keeps it, or counts why not. */
@@ -282,6 +298,7 @@ export class SpanColumns {
       if (source !== 0) this.#addresses.see(source, attributes.rowValue(place));
     }
     this.#addresses.fill(c, row);
+    if (this.#isAgent) this.#agent.fill(c, row);
     if (this.#droppedAttributes > 0) appendCount(this.#events, TAG_DROPPED_ATTRIBUTES, this.#droppedAttributes);
     if (this.#droppedEvents > 0) appendCount(this.#events, TAG_DROPPED_EVENTS, this.#droppedEvents);
     if (this.#droppedLinks > 0) appendCount(this.#links, TAG_DROPPED_LINKS, this.#droppedLinks);
@@ -316,7 +333,7 @@ export class SpanColumns {
       traceId: slab.uint64(c.traceId, 2 * rows),
       spanId: slab.uint64(c.spanId, rows),
       parentSpanId: slab.uint64(c.parentSpanId, rows),
-      duplicateOf: slab.uint64(NO_WORDS, rows),
+      duplicateOf: slab.uint64(c.duplicateOf, rows),
       startNs: slab.int64(c.startNs, rows),
       endNs: slab.int64(c.endNs, rows),
       resource: slab.uint32(c.resource, rows),
@@ -324,13 +341,13 @@ export class SpanColumns {
       name: slab.uint32(c.name, rows),
       statusMessage: slab.uint32(c.statusMessage, rows),
       traceState: slab.uint32(c.traceState, rows),
-      linkReason: slab.uint32(NO_WORDS, rows),
+      linkReason: slab.uint32(c.linkReason, rows),
       flags: slab.uint32(c.flags, rows),
       protocol: slab.uint32(c.protocol, rows),
       clientAddr: slab.uint32(c.clientAddr, rows),
       serverAddr: slab.uint32(c.serverAddr, rows),
       pid: slab.uint32(c.pid, rows),
-      weight: slab.uint32(NO_WORDS, rows).fill(1),
+      weight: slab.uint32(c.weight, rows),
       attributeEnd: slab.uint32(c.attributeEnd, rows),
       eventsEnd: slab.uint32(c.eventsEnd, rows),
       linksEnd: slab.uint32(c.linksEnd, rows),
@@ -347,7 +364,7 @@ export class SpanColumns {
       serverPort: slab.uint16(c.serverPort, rows),
       kind: slab.uint8(c.kind, rows),
       status: slab.uint8(c.status, rows),
-      source: slab.uint8(EMPTY_BYTES, rows).fill(OTLP_SOURCE),
+      source: slab.uint8(c.source, rows),
       attributeKind: slab.uint8(kind, attributes),
       eventsBlob: slab.bytes(this.#events.written(), EMPTY_BYTES),
       linksBlob: slab.bytes(this.#links.written(), EMPTY_BYTES),
@@ -407,6 +424,10 @@ function emptyColumns(rows: number) {
     status: new Uint8Array(rows),
     statusMessage: new Uint32Array(rows),
     traceState: new Uint32Array(rows),
+    source: new Uint8Array(rows),
+    linkReason: new Uint32Array(rows),
+    weight: new Uint32Array(rows),
+    duplicateOf: new Uint32Array(2 * rows),
     flags: new Uint32Array(rows),
     protocol: new Uint32Array(rows),
     clientAddr: new Uint32Array(rows),
