@@ -203,7 +203,7 @@ function spawnProgram(flags: readonly string[], dataDirectory: string, { before 
   const words = [...before, ...program, "serve", "--data", dataDirectory, ...free, ...flags];
   return spawn(words[0] ?? "", words.slice(1), {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, UV_THREADPOOL_SIZE: "12", ...env },
+    env: { ...process.env, UV_THREADPOOL_SIZE: "12", MALLOC_ARENA_MAX: "2", ...env },
   });
 }
 

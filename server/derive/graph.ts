@@ -291,7 +291,7 @@ export class ServiceGraph {
     }
     const client =
       halves.find(SIDE_CLIENT, half, half.key0, half.key1, true) ??
-      (ghost ? undefined : halves.find(SIDE_CLIENT, half, half.key0, half.key1, false)) ??
+      (ghost || !halves.hasGhosts ? undefined : halves.find(SIDE_CLIENT, half, half.key0, half.key1, false)) ??
       halves.find(SIDE_SETTLED, half, half.key0, half.key1, true);
     if (client === undefined) return this.#wait(half, nowMs);
     // Both stand for a call that another pair counts.
@@ -341,7 +341,7 @@ export class ServiceGraph {
     }
     if (this.#isCountedElsewhere(half)) half.flags |= FLAG_QUIET;
     const isQuiet = (half.flags & FLAG_QUIET) !== 0;
-    if (server === undefined && !ghost && !isQuiet)
+    if (server === undefined && !ghost && !isQuiet && halves.hasGhosts)
       server = halves.find(SIDE_SERVER, half, half.key0, half.key1, false);
     if (server === undefined) return this.#wait(half, nowMs);
     while (server !== undefined) {

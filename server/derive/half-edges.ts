@@ -3,6 +3,9 @@
  *
  * Invariants: a half is in exactly one arrival list, and in one hash chain unless it has no key; of each list there
  * are at most as many halves as its limit; objects are used again, so nobody keeps one after `remove`.
+ *
+ * Lists and chains are links between slots, in arrays of numbers beside the objects: most searches find nothing, and
+ * then touch no object, and the collector has no links to follow.
  */
 
 /** A client or producer span that waits. */
@@ -31,9 +34,11 @@ export const FLAG_LOOKED_FOR = 64;
 /** A client of a database that the agent saw, whose name is the peer's: the database may be a process it sees too. */
 export const FLAG_DATABASE = 128;
 
-/** Slots of a hash table this full are doubled. */
-const LOAD_MAX = 1;
-const BUCKETS_AT_FIRST = 1024;
+const SLOTS_AT_FIRST = 1024;
+/** Bits that hold a side. */
+const SIDE_BITS = 3;
+/** No slot; slots count from 1. */
+const NONE = 0;
 /** Steps along one hash chain; only keys made to collide have longer chains. */
 const CHAIN_STEPS_MAX = 64;
 
@@ -62,19 +67,29 @@ export interface HalfEdge {
   startNs: number;
   arrivedMs: number;
   bucketMs: number;
-  older: HalfEdge | undefined;
-  newer: HalfEdge | undefined;
-  chainPrevious: HalfEdge | undefined;
-  chainNext: HalfEdge | undefined;
+  /** Where the table keeps it, for good. */
+  readonly slot: number;
 }
 
 /** Fields that tell a span from all others. */
 export type IdField = "trace0" | "trace1" | "trace2" | "trace3" | "own0" | "own1";
 
 interface ArrivalList {
-  oldest: HalfEdge | undefined;
-  newest: HalfEdge | undefined;
+  oldest: number;
+  newest: number;
   count: number;
+}
+
+/** Links of all slots; 0 is none. */
+interface Links {
+  readonly older: Uint32Array;
+  readonly newer: Uint32Array;
+  /** Whole tag of a half in a chain. */
+  readonly tag: Int32Array;
+  readonly chainPrevious: Uint32Array;
+  readonly chainNext: Uint32Array;
+  /** First slot by tag. All sides of one key are in one chain, so that a span's searches go to one place in memory. */
+  readonly buckets: Uint32Array;
 }
 
 /** Copies what a half says of its span and its call, not its place in the table. */
@@ -95,13 +110,14 @@ export interface HalfEdgeLimits {
 /** The table; see the file's head. */
 export class HalfEdges {
   readonly #limits: HalfEdgeLimits;
-  readonly #waiting: ArrivalList = { oldest: undefined, newest: undefined, count: 0 };
-  readonly #settled: ArrivalList = { oldest: undefined, newest: undefined, count: 0 };
-  readonly #claims: ArrivalList = { oldest: undefined, newest: undefined, count: 0 };
-  #buckets: (HalfEdge | undefined)[] = emptyBuckets(BUCKETS_AT_FIRST);
-  #keyed = 0;
+  readonly #waiting: ArrivalList = { oldest: NONE, newest: NONE, count: 0 };
+  readonly #settled: ArrivalList = { oldest: NONE, newest: NONE, count: 0 };
+  readonly #claims: ArrivalList = { oldest: NONE, newest: NONE, count: 0 };
+  /** By slot. */
+  readonly #halves: HalfEdge[] = [emptyHalf(NONE)];
+  #links: Links = emptyLinks(SLOTS_AT_FIRST);
   #ghosts = 0;
-  #free: HalfEdge | undefined;
+  readonly #free: HalfEdge[] = [];
 
   constructor(limits: HalfEdgeLimits) {
     this.#limits = limits;
@@ -120,16 +136,22 @@ export class HalfEdges {
     return this.#claims.count;
   }
 
+  /** Whether any half is a duplicate: without them it makes no difference whether duplicates are passed over. */
+  get hasGhosts(): boolean {
+    return this.#ghosts > 0;
+  }
+
   get isFull(): boolean {
     return this.#waiting.count >= this.#limits.waitingMax;
   }
 
   /** A half to fill in, not yet in the table: then `add` or `release` it. */
   acquire(): HalfEdge {
-    const half = this.#free;
-    if (half === undefined) return emptyHalf();
-    this.#free = half.newer;
-    half.newer = undefined;
+    const free = this.#free.pop();
+    if (free !== undefined) return free;
+    const half = emptyHalf(this.#halves.length);
+    this.#halves.push(half);
+    if (half.slot >= this.#links.older.length) this.#grow();
     return half;
   }
 
@@ -137,9 +159,7 @@ export class HalfEdges {
   release(half: HalfEdge): void {
     half.service = "";
     half.peer = "";
-    half.older = undefined;
-    half.newer = this.#free;
-    this.#free = half;
+    this.#free.push(half);
   }
 
   /**
@@ -149,16 +169,20 @@ export class HalfEdges {
    */
   add(half: HalfEdge, keyed = true): void {
     const list = this.#listOf(half.side);
-    half.older = list.newest;
-    half.newer = undefined;
-    if (list.newest === undefined) list.oldest = half;
-    else list.newest.newer = half;
-    list.newest = half;
+    const { older, newer } = this.#links;
+    const { slot } = half;
+    older[slot] = list.newest;
+    newer[slot] = NONE;
+    if (list.newest === NONE) list.oldest = slot;
+    else newer[list.newest] = slot;
+    list.newest = slot;
     list.count++;
     if ((half.flags & FLAG_GHOST) !== 0) this.#ghosts++;
     if (keyed) this.#chain(half);
+    if (list === this.#waiting) return;
     const max = half.side === SIDE_SETTLED ? this.#limits.settledMax : this.#limits.claimsMax;
-    if (list !== this.#waiting && list.count > max && list.oldest !== undefined) this.remove(list.oldest);
+    const oldest = list.count > max ? this.#halves[list.oldest] : undefined;
+    if (oldest !== undefined) this.remove(oldest);
   }
 
   /** Takes a half out of the table; it must not be used afterwards. */
@@ -177,11 +201,11 @@ export class HalfEdges {
   /** A waiting half of a side by its key and its span's own id. */
   findOwn(side: number, key: Pick<HalfEdge, IdField>, keys: readonly [number, number]): HalfEdge | undefined {
     const [key0, key1] = keys;
-    const hash = hashOf(side, key.trace0, key.trace2, key0, key1);
-    let half = this.#buckets[hash & (this.#buckets.length - 1)];
-    for (let steps = 0; half !== undefined && steps < CHAIN_STEPS_MAX; steps++) {
-      if (half.side === side && half.key0 === key0 && half.key1 === key1 && hasIds(half, key)) return half;
-      half = half.chainNext;
+    const tag = tagOf(side, key.trace0, key.trace2, key0, key1);
+    for (let slot = this.#first(tag), steps = 0; slot !== NONE && steps < CHAIN_STEPS_MAX; steps++) {
+      const half = this.#at(slot, tag);
+      if (half?.side === side && half.key0 === key0 && half.key1 === key1 && hasIds(half, key)) return half;
+      slot = this.#links.chainNext[slot] ?? NONE;
     }
     return undefined;
   }
@@ -189,11 +213,11 @@ export class HalfEdges {
   /** The waiting server half that stands for the same call as `half`, one of them as the other's duplicate. */
   findTwin(half: HalfEdge): HalfEdge | undefined {
     if (this.#ghosts === 0) return undefined;
-    const hash = hashOf(half.side, half.trace0, half.trace2, half.key0, half.key1);
-    let other = this.#buckets[hash & (this.#buckets.length - 1)];
-    for (let steps = 0; other !== undefined && steps < CHAIN_STEPS_MAX; steps++) {
-      if (other.side === half.side && (isDuplicateOf(other, half) || isDuplicateOf(half, other))) return other;
-      other = other.chainNext;
+    const tag = tagOf(half.side, half.trace0, half.trace2, half.key0, half.key1);
+    for (let slot = this.#first(tag), steps = 0; slot !== NONE && steps < CHAIN_STEPS_MAX; steps++) {
+      const other = this.#at(slot, tag);
+      if (other?.side === half.side && (isDuplicateOf(other, half) || isDuplicateOf(half, other))) return other;
+      slot = this.#links.chainNext[slot] ?? NONE;
     }
     return undefined;
   }
@@ -208,45 +232,43 @@ export class HalfEdges {
 
   /** Newest half of a side under a key; with `real`, duplicates are passed over. */
   find(side: number, like: HalfEdge, key0: number, key1: number, real: boolean): HalfEdge | undefined {
-    const hash = hashOf(side, like.trace0, like.trace2, key0, key1);
-    let half = this.#buckets[hash & (this.#buckets.length - 1)];
-    for (let steps = 0; half !== undefined && steps < CHAIN_STEPS_MAX; steps++) {
-      if (
-        half.side === side &&
-        half.key0 === key0 &&
-        half.key1 === key1 &&
-        half.trace2 === like.trace2 &&
-        half.trace0 === like.trace0 &&
-        half.trace3 === like.trace3 &&
-        half.trace1 === like.trace1 &&
-        (half.connection === like.connection || half.connection === 0 || like.connection === 0) &&
-        !(real && (half.flags & FLAG_GHOST) !== 0)
-      ) {
-        return half;
-      }
-      half = half.chainNext;
+    const tag = tagOf(side, like.trace0, like.trace2, key0, key1);
+    const { tag: tags, chainNext } = this.#links;
+    for (let slot = this.#first(tag), steps = 0; slot !== NONE && steps < CHAIN_STEPS_MAX; steps++) {
+      const half = tags[slot] === tag ? this.#halves[slot] : undefined;
+      if (half !== undefined && isFound(half, { side, like, key0, key1, real })) return half;
+      slot = chainNext[slot] ?? NONE;
     }
     return undefined;
   }
 
   /** Oldest waiting half that arrived at or before `arrivedMs`. */
   oldestWaiting(arrivedMs: number): HalfEdge | undefined {
-    const { oldest } = this.#waiting;
-    return oldest !== undefined && oldest.arrivedMs <= arrivedMs ? oldest : undefined;
+    return this.#oldestOf(this.#waiting, arrivedMs);
   }
 
   /** Forgets settled halves and claims that arrived at or before `arrivedMs`. */
   forgetSettled(arrivedMs: number): void {
     for (const list of [this.#settled, this.#claims]) {
-      while (list.oldest !== undefined && list.oldest.arrivedMs <= arrivedMs) this.remove(list.oldest);
+      for (let half = this.#oldestOf(list, arrivedMs); half !== undefined; half = this.#oldestOf(list, arrivedMs)) {
+        this.remove(half);
+      }
     }
   }
 
   /** All halves, each list in order of arrival. */
   *all(): Generator<HalfEdge> {
     for (const list of [this.#waiting, this.#settled, this.#claims]) {
-      for (let half = list.oldest; half !== undefined; half = half.newer) yield half;
+      for (let slot = list.oldest; slot !== NONE; slot = this.#links.newer[slot] ?? NONE) {
+        const half = this.#halves[slot];
+        if (half !== undefined) yield half;
+      }
     }
+  }
+
+  #oldestOf(list: ArrivalList, arrivedMs: number): HalfEdge | undefined {
+    const oldest = list.oldest === NONE ? undefined : this.#halves[list.oldest];
+    return oldest !== undefined && oldest.arrivedMs <= arrivedMs ? oldest : undefined;
   }
 
   #listOf(side: number): ArrivalList {
@@ -254,61 +276,95 @@ export class HalfEdges {
     return side === SIDE_CLAIM ? this.#claims : this.#waiting;
   }
 
+  /** First slot of a tag's chain. */
+  #first(tag: number): number {
+    const { buckets } = this.#links;
+    return buckets[bucketOf(tag, buckets)] ?? NONE;
+  }
+
+  /** The half of a slot if its tag is this one. */
+  #at(slot: number, tag: number): HalfEdge | undefined {
+    return this.#links.tag[slot] === tag ? this.#halves[slot] : undefined;
+  }
+
   #detach(half: HalfEdge): void {
     const list = this.#listOf(half.side);
-    if (half.older === undefined) list.oldest = half.newer;
-    else half.older.newer = half.newer;
-    if (half.newer === undefined) list.newest = half.older;
-    else half.newer.older = half.older;
+    const { older, newer } = this.#links;
+    const before = older[half.slot] ?? NONE;
+    const after = newer[half.slot] ?? NONE;
+    if (before === NONE) list.oldest = after;
+    else newer[before] = after;
+    if (after === NONE) list.newest = before;
+    else older[after] = before;
     list.count--;
     if ((half.flags & FLAG_GHOST) !== 0) this.#ghosts--;
-    half.older = undefined;
-    half.newer = undefined;
-    this.#unchain(half);
+    this.#unchain(half.slot);
   }
 
-  #chain(half: HalfEdge): void {
-    if (this.#keyed >= this.#buckets.length * LOAD_MAX) this.#grow();
-    this.#keyed++;
-    const at = this.#bucketOf(half);
-    const head = this.#buckets[at];
-    half.chainPrevious = undefined;
-    half.chainNext = head;
-    if (head !== undefined) head.chainPrevious = half;
-    this.#buckets[at] = half;
+  #chain({ slot, side, trace0, trace2, key0, key1 }: HalfEdge): void {
+    const { buckets, tag, chainPrevious, chainNext } = this.#links;
+    const own = tagOf(side, trace0, trace2, key0, key1);
+    const at = bucketOf(own, buckets);
+    const head = buckets[at] ?? NONE;
+    tag[slot] = own;
+    chainPrevious[slot] = NONE;
+    chainNext[slot] = head;
+    if (head !== NONE) chainPrevious[head] = slot;
+    buckets[at] = slot;
   }
 
-  #unchain(half: HalfEdge): void {
-    const at = this.#bucketOf(half);
-    if (half.chainPrevious !== undefined) half.chainPrevious.chainNext = half.chainNext;
-    else if (this.#buckets[at] === half) this.#buckets[at] = half.chainNext;
+  #unchain(slot: number): void {
+    const { buckets, tag, chainPrevious, chainNext } = this.#links;
+    const at = bucketOf(tag[slot] ?? 0, buckets);
+    const before = chainPrevious[slot] ?? NONE;
+    const after = chainNext[slot] ?? NONE;
+    if (before !== NONE) chainNext[before] = after;
+    else if (buckets[at] === slot) buckets[at] = after;
     else return; // It has no key.
-    if (half.chainNext !== undefined) half.chainNext.chainPrevious = half.chainPrevious;
-    half.chainPrevious = undefined;
-    half.chainNext = undefined;
-    this.#keyed--;
+    if (after !== NONE) chainPrevious[after] = before;
+    chainPrevious[slot] = NONE;
+    chainNext[slot] = NONE;
   }
 
+  /** Makes room for more slots. Chains keep their order, the newest first. */
   #grow(): void {
-    const buckets = this.#buckets;
-    this.#buckets = emptyBuckets(buckets.length * 2);
-    for (const head of buckets) {
-      for (let half = head; half !== undefined; ) {
-        const next: HalfEdge | undefined = half.chainNext;
-        const at = this.#bucketOf(half);
-        const newHead = this.#buckets[at];
-        half.chainPrevious = undefined;
-        half.chainNext = newHead;
-        if (newHead !== undefined) newHead.chainPrevious = half;
-        this.#buckets[at] = half;
-        half = next;
-      }
+    const before = this.#links;
+    const after = emptyLinks(2 * before.older.length);
+    for (const name of ["older", "newer", "tag"] as const) after[name].set(before[name]);
+    const chained: number[] = [];
+    for (const head of before.buckets) {
+      for (let slot = head; slot !== NONE; slot = before.chainNext[slot] ?? NONE) chained.push(slot);
+    }
+    this.#links = after;
+    // Each is put before the others of its chain.
+    for (let slot = chained.pop(); slot !== undefined; slot = chained.pop()) {
+      const half = this.#halves[slot];
+      if (half !== undefined) this.#chain(half);
     }
   }
+}
 
-  #bucketOf(half: HalfEdge): number {
-    return hashOf(half.side, half.trace0, half.trace2, half.key0, half.key1) & (this.#buckets.length - 1);
-  }
+/** What a half is searched by. */
+interface Search {
+  readonly side: number;
+  readonly like: HalfEdge;
+  readonly key0: number;
+  readonly key1: number;
+  readonly real: boolean;
+}
+
+function isFound(half: HalfEdge, { side, like, key0, key1, real }: Search): boolean {
+  return (
+    half.side === side &&
+    half.key0 === key0 &&
+    half.key1 === key1 &&
+    half.trace2 === like.trace2 &&
+    half.trace0 === like.trace0 &&
+    half.trace3 === like.trace3 &&
+    half.trace1 === like.trace1 &&
+    (half.connection === like.connection || half.connection === 0 || like.connection === 0) &&
+    !(real && (half.flags & FLAG_GHOST) !== 0)
+  );
 }
 
 function hasIds(half: HalfEdge, ids: Pick<HalfEdge, IdField>): boolean {
@@ -334,11 +390,18 @@ function isDuplicateOf(ghost: HalfEdge, half: HalfEdge): boolean {
   );
 }
 
-function emptyBuckets(length: number): (HalfEdge | undefined)[] {
-  return new Array<HalfEdge | undefined>(length).fill(undefined);
+function emptyLinks(slots: number): Links {
+  return {
+    older: new Uint32Array(slots),
+    newer: new Uint32Array(slots),
+    tag: new Int32Array(slots),
+    chainPrevious: new Uint32Array(slots),
+    chainNext: new Uint32Array(slots),
+    buckets: new Uint32Array(slots),
+  };
 }
 
-function emptyHalf(): HalfEdge {
+function emptyHalf(slot: number): HalfEdge {
   return {
     side: 0,
     trace0: 0,
@@ -361,17 +424,23 @@ function emptyHalf(): HalfEdge {
     startNs: 0,
     arrivedMs: 0,
     bucketMs: 0,
-    older: undefined,
-    newer: undefined,
-    chainPrevious: undefined,
-    chainNext: undefined,
+    slot,
   };
 }
 
-/** Ids are random already in most traces; the multiplications spread those that count up. */
-function hashOf(side: number, trace0: number, trace2: number, key0: number, key1: number): number {
-  let hash = Math.imul(key0 ^ side, 0x9e37_79b1) ^ Math.imul(key1, 0x85eb_ca6b);
+/**
+ * Hash of a half's key with its side in the lowest bits.
+ *
+ * Ids are random already in most traces; the multiplications spread those that count up.
+ */
+function tagOf(side: number, trace0: number, trace2: number, key0: number, key1: number): number {
+  let hash = Math.imul(key0, 0x9e37_79b1) ^ Math.imul(key1, 0x85eb_ca6b);
   hash ^= Math.imul(trace2 ^ (hash >>> 15), 0xc2b2_ae35);
   hash ^= Math.imul(trace0 ^ (hash >>> 13), 0x27d4_eb2f);
-  return hash ^ (hash >>> 16);
+  hash ^= hash >>> 16;
+  return (hash << SIDE_BITS) | side;
+}
+
+function bucketOf(tag: number, buckets: Uint32Array): number {
+  return (tag >>> SIDE_BITS) & (buckets.length - 1);
 }
