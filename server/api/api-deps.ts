@@ -7,7 +7,7 @@ import type { MetricsOutcome, ReceivedMetrics } from "../ingest/accept-metrics.t
 import type { SeriesOutcome, SeriesTransport } from "../ingest/accept-series.ts";
 import type { DecodeOutcomes, OtlpEncoding, OtlpSignal } from "../ingest/decode-request.ts";
 import type { Clock } from "../model/clock.ts";
-import type { Labels } from "../model/series.ts";
+import type { Labels, Matcher } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import type { GraphAnswer, PromqlDoor, RuleGroupState, SqlDoor } from "../query/doors.ts";
 import type { PromqlSettings } from "../query/promql/query.ts";
@@ -76,6 +76,16 @@ interface RuntimeFacts {
   readonly retention: string;
 }
 
+/** What an operator may do to the metrics; each resolves when it is durable. */
+export interface TsdbAdmin {
+  /** Deletes samples in `[minMs, maxMs]` of series that satisfy all matchers. */
+  deleteSeries(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<void>;
+  /** Frees the disk of what is deleted. */
+  cleanTombstones(): Promise<void>;
+  /** Copies all samples, or those in blocks, to a directory of that name. */
+  snapshot(name: string, withHead: boolean): Promise<void>;
+}
+
 /** What the routes of Prometheus' API say of the server and are bound by. */
 export interface PrometheusDeps {
   /** Longest that a query may run; a request can only lower it. */
@@ -88,6 +98,8 @@ export interface PrometheusDeps {
   readonly flags: Readonly<Record<string, string>>;
   /** Whether `/search/*` answers. */
   readonly searchApi: boolean;
+  /** Undefined where the admin API is off. */
+  readonly admin?: TsdbAdmin | undefined;
   readonly runtime: RuntimeFacts;
   /** The settings in the form of Prometheus' configuration file. */
   configYaml(): string;

@@ -13,7 +13,7 @@ import { renderSliced, visitSliced } from "./slices.ts";
 
 const TRUNCATED = "results truncated due to limit";
 /** Characters of all selectors of a request: they are parsed on the thread that answers everybody. */
-const MATCH_LENGTH_MAX = 65_536;
+export const MATCH_LENGTH_MAX = 65_536;
 /** Prometheus promises no order; a list this short is sorted, since people read it. */
 const SORTED_SERIES_MAX = 5_000;
 /** The longest that a timer of Node waits. */

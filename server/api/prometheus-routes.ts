@@ -6,6 +6,7 @@
 
 import type { FastifyInstance } from "fastify";
 import type { ApiDeps } from "./api-deps.ts";
+import { addAdminRoutes } from "./prometheus-admin.ts";
 import { type CorsRule, routeAdder } from "./prometheus-answer.ts";
 import { addLabelRoutes } from "./prometheus-labels.ts";
 import { addQueryRoutes } from "./prometheus-query.ts";
@@ -24,4 +25,5 @@ export function addPrometheusRoutes(app: FastifyInstance, deps: ApiDeps, limits:
   addPrometheusStatusRoutes(add, deps);
   addTargetRoutes(add, deps);
   addSearchRoutes(add, deps);
+  addAdminRoutes(add, deps);
 }

@@ -33,11 +33,6 @@ export function addPrometheusStatusRoutes(add: AddRoute, deps: ApiDeps): void {
   add("alertmanagers", GET, () => ({
     data: { activeAlertmanagers: prometheus.alertmanagers().map((url) => ({ url })), droppedAlertmanagers: [] },
   }));
-  for (const action of ["delete_series", "clean_tombstones", "snapshot"]) {
-    add(`admin/tsdb/${action}`, ["POST", "PUT"], () => {
-      throw new PrometheusError("unavailable", "admin APIs disabled");
-    });
-  }
 }
 
 /** Which Prometheus this server speaks like; `revision` says what it is. */
@@ -54,7 +49,7 @@ export function buildInfo(version: string): Readonly<Record<string, string>> {
 function featureList({ prometheus }: ApiDeps): Readonly<Record<string, FeatureList>> {
   return {
     api: {
-      admin: false,
+      admin: prometheus.admin !== undefined,
       exclude_alerts: true,
       label_values_match: true,
       lifecycle: prometheus.reloadRules !== undefined,

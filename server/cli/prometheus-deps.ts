@@ -42,6 +42,7 @@ export function prometheusDeps(parts: PrometheusParts): PrometheusDeps {
     corsOrigin: settings.corsOrigin,
     flags: settings.flags,
     searchApi: settings.enableFeatures.includes("search-api"),
+    admin: settings.enableAdminApi ? store.admin : undefined,
     runtime: {
       startMs: clock.nowMs(),
       workingDirectory: process.cwd(),

@@ -62,6 +62,8 @@ export interface Settings {
   /** Empty where the address that the server listens on will do. */
   readonly externalUrl: string;
   readonly enableLifecycle: boolean;
+  /** Whether series may be deleted and snapshots made over HTTP. */
+  readonly enableAdminApi: boolean;
   /** RE2 expression of origins of other sites that may ask; empty for none. */
   readonly corsOrigin: string;
   readonly logLevel: "debug" | "info" | "warn" | "error";
@@ -155,6 +157,12 @@ export const SETTINGS: readonly SettingEntry[] = [
     help: "POST /-/reload loads rules and scrape jobs again, as SIGHUP does",
   },
   {
+    flag: "--web.enable-admin-api",
+    takes: "",
+    fallback: "",
+    help: "series may be deleted and snapshots made over HTTP",
+  },
+  {
     flag: "--cors-origin",
     takes: "REGEX",
     fallback: "",
@@ -190,7 +198,7 @@ export function readSettings(
     otlpHttp: parseAddress("--otlp-http", text("--otlp-http")),
     statsd: text("--statsd") === "" ? undefined : parseAddress("--statsd", text("--statsd")),
     capture: parseCapture(text("--capture")),
-    allowRemote: oneOf("--allow-remote", text("--allow-remote") || "false", ["true", "false"]) === "true",
+    allowRemote: readSwitch("--allow-remote", text("--allow-remote")),
     durability: oneOf("--durability", text("--durability"), ["always", "interval"]),
     outOfOrderWindowMs: readWindowMs("--out-of-order-window", text("--out-of-order-window")),
     allowHosts: words(text("--allow-host").toLowerCase()),
@@ -211,7 +219,8 @@ export function readSettings(
     evaluationIntervalMs: readDurationMs("--evaluation-interval", text("--evaluation-interval")),
     alertmanagers: words(text("--alertmanager")).map((url) => parseUrl("--alertmanager", url)),
     externalUrl: text("--external-url") === "" ? "" : parseUrl("--external-url", text("--external-url")),
-    enableLifecycle: oneOf("--enable-lifecycle", text("--enable-lifecycle") || "false", ["true", "false"]) === "true",
+    enableLifecycle: readSwitch("--enable-lifecycle", text("--enable-lifecycle")),
+    enableAdminApi: readSwitch("--web.enable-admin-api", text("--web.enable-admin-api")),
     corsOrigin: text("--cors-origin"),
     logLevel: oneOf("--log-level", text("--log-level"), ["debug", "info", "warn", "error"]),
     flags: Object.fromEntries(SETTINGS.map(({ flag }) => [flag.slice(2), text(flag)])),
@@ -299,6 +308,10 @@ export function oneOf<const T extends string>(flag: string, value: string, allow
   if (found === undefined)
     throw new ThalwegError("flag_invalid", { flag, value, why: `it takes ${allowed.join(", ")}` });
   return found;
+}
+
+function readSwitch(flag: string, value: string): boolean {
+  return oneOf(flag, value || "false", ["true", "false"]) === "true";
 }
 
 function readBytesOrNone(flag: string, value: string): number | undefined {

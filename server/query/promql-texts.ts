@@ -17,7 +17,7 @@ import { compileRegex } from "./promql/regex.ts";
 export type SelectorOutcome =
   | { readonly kind: "matchers"; readonly matchers: readonly Matcher[] }
   /** Every matcher is satisfied by an absent label. */
-  | { readonly kind: "matches_empty" }
+  | { readonly kind: "matches_empty"; readonly matchers: readonly Matcher[] }
   | { readonly kind: "refused"; readonly message: string };
 
 /** A PromQL text in canonical form or its tree as JSON text, or what is wrong with it. */
@@ -30,9 +30,8 @@ export function parseSelector(text: string, settings: PromqlSettings): SelectorO
   const outcome = refusing(() => parseMetricSelector(text, parseOptions(settings)));
   if (outcome.kind === "refused") return outcome;
   const matchers = outcome.value;
-  return matchers.every((matcher) => matcherTest(matcher)(""))
-    ? { kind: "matches_empty" }
-    : { kind: "matchers", matchers };
+  const isEmpty = matchers.every((matcher) => matcherTest(matcher)(""));
+  return { kind: isEmpty ? "matches_empty" : "matchers", matchers };
 }
 
 /** Parses a query and lists the matchers of each of its selectors in the order of the text. */

@@ -19,8 +19,10 @@ import {
 } from "./metric-block-file.ts";
 import { type BlockFoot, FINGERPRINT_BYTES, readEntry, readLabels } from "./metric-block-format.ts";
 import type { SealedChunk } from "./metric-chunk.ts";
+import { coversAll, type Interval, withoutIntervals } from "./metric-intervals.ts";
 import { type MetricSeries, type NewestSample, setNewest } from "./metric-series.ts";
 import { fingerprintOf, type SeriesTable } from "./metric-series-table.ts";
+import type { MetricTombstones } from "./metric-tombstones.ts";
 
 const BLOCK_NAME = /^block-(\d{8})-(\d{8,})\.metrics$/;
 const QUARANTINED_NAME = /^block-(\d{8})-(\d{8,})\.metrics\.\d+$/;
@@ -28,6 +30,8 @@ const UNFINISHED_NAME = /^unfinished-\d+\.metrics$/;
 
 /** Above every place in a directory; a reference times this is a whole number still. */
 const PLACES = 2 ** 21;
+
+const NOTHING_HIDDEN: readonly Interval[] = [];
 
 /** Names of a block to write. */
 export interface BlockPlace {
@@ -42,10 +46,12 @@ export interface Block {
   readonly path: string;
   readonly foot: BlockFoot;
   readonly fileBytes: number;
-  /** References of its series, growing. */
-  readonly refs: Uint32Array;
+  /** References of its series, growing; without those of which all is deleted. */
+  refs: Uint32Array;
   /** Where in the directory each of them stands. */
-  readonly places: Uint32Array;
+  places: Uint32Array;
+  /** References of series of which the file holds samples that are deleted. */
+  readonly hidden: Set<number>;
   /** Places whose samples were found damaged and reported. */
   readonly damaged: Set<number>;
   /** Readers that may still open the file; it is deleted after the last one. */
@@ -63,6 +69,7 @@ interface BlocksOptions {
   readonly directory: string;
   readonly quarantine: string;
   readonly table: SeriesTable;
+  readonly tombstones: MetricTombstones;
   readonly onDamage: (damage: ThalwegError) => void;
 }
 
@@ -88,6 +95,11 @@ export class MetricBlocks {
     return this.#coversMax;
   }
 
+  /** Number of the newest block that ever was, or is being written. */
+  get lastNumber(): number {
+    return this.#nextNumber - 1;
+  }
+
   /** Names for a block to write: the one it gets when it is durable, and the one it has until then. */
   reserve(segment: number): BlockPlace {
     const { directory } = this.#options;
@@ -111,8 +123,10 @@ export class MetricBlocks {
 
   /** Reads all directories; called once. */
   async open(): Promise<void> {
-    const { directory, quarantine, table } = this.#options;
+    const { directory, quarantine, table, tombstones } = this.#options;
     for (const name of await namesIn(quarantine)) this.#countName(QUARANTINED_NAME.exec(name));
+    // What comes must not get a number that a tombstone speaks of, though the files of that time may be gone.
+    for (const { blockMax, segmentMax } of tombstones.all) this.#count(blockMax, segmentMax);
     const known = new Map<string, MetricSeries>();
     for (const series of table.all()) known.set(fingerprintOf(series), series);
     const replaced = new Set<number>();
@@ -178,7 +192,12 @@ export class MetricBlocks {
         {
           take: (place, chunks, newest) => {
             const series = seriesAt.get(place);
-            if (series !== undefined) take(series, chunks, newest);
+            if (series === undefined) return;
+            const hidden = block.hidden.has(series.ref)
+              ? this.#options.tombstones.hiddenIn(block.number, series)
+              : NOTHING_HIDDEN;
+            if (hidden.length === 0) take(series, chunks, newest);
+            else take(series, withoutIntervals(chunks, hidden), newest);
           },
           damaged: (place, damage) => this.reportDamage(block, place, damage),
         },
@@ -194,12 +213,51 @@ export class MetricBlocks {
     const found: MetricSeries[] = [];
     if (places.length === 0) return found;
     await this.#unlessDamaged(block, async () => {
-      for (const { place } of await readEntries(block.path, block.foot, { ...query, places })) {
+      for (const { place, entry } of await readEntries(block.path, block.foot, { ...query, places })) {
         const series = seriesAt.get(place);
-        if (series !== undefined) found.push(series);
+        if (series !== undefined && !this.#isHidden(block, series, cut(entry, query))) found.push(series);
       }
     });
     return found;
+  }
+
+  #isHidden(block: Block, series: MetricSeries, { minMs, maxMs }: Interval): boolean {
+    if (!block.hidden.has(series.ref)) return false;
+    return coversAll(this.#options.tombstones.hiddenIn(block.number, series), minMs, maxMs);
+  }
+
+  /**
+   * Hides what tombstones hide of those series in a block: one of which nothing is left is no longer in it. The next reads
+   * leave the rest out.
+   */
+  async hideIn(block: Block, series: readonly MetricSeries[]): Promise<void> {
+    const touched = new Map<MetricSeries, boolean>();
+    const inOrder = [...series].sort((a, b) => a.ref - b.ref);
+    const { places, seriesAt } = placesOf(block, inOrder);
+    if (places.length === 0) return;
+    const everywhere = { minMs: Number.NEGATIVE_INFINITY, maxMs: Number.POSITIVE_INFINITY };
+    await this.#unlessDamaged(block, async () => {
+      for (const { place, entry } of await readEntries(block.path, block.foot, { places, ...everywhere })) {
+        const one = seriesAt.get(place);
+        const hidden = one === undefined ? NOTHING_HIDDEN : this.#options.tombstones.hiddenIn(block.number, one);
+        if (one === undefined || !hidden.some(({ minMs, maxMs }) => maxMs >= entry.minMs && minMs <= entry.maxMs))
+          continue;
+        touched.set(one, coversAll(hidden, entry.minMs, entry.maxMs));
+        block.hidden.add(one.ref);
+      }
+    });
+    const partly = [...touched.keys()].filter((one) => touched.get(one) === false).sort((a, b) => a.ref - b.ref);
+    await this.read(block, { series: partly, ...everywhere }, (one, chunks) => {
+      if (chunks.length === 0) touched.set(one, true);
+    });
+    const gone = new Set([...touched.keys()].filter((one) => touched.get(one) === true).map(({ ref }) => ref));
+    if (gone.size === 0) return;
+    for (const one of touched.keys()) if (gone.has(one.ref)) one.blocks--;
+    const kept = [...block.refs.keys()].filter((at) => !gone.has(block.refs[at] ?? 0));
+    [block.refs, block.places] = [
+      Uint32Array.from(kept, (at) => block.refs[at] ?? 0),
+      Uint32Array.from(kept, (at) => block.places[at] ?? 0),
+    ];
   }
 
   /** Reports a damaged stretch once. */
@@ -277,9 +335,12 @@ export class MetricBlocks {
   }
 
   #countName(match: RegExpExecArray | null): void {
-    if (match === null) return;
-    this.#nextNumber = Math.max(this.#nextNumber, Number(match[1]) + 1);
-    this.#coversMax = Math.max(this.#coversMax, Number(match[2]));
+    if (match !== null) this.#count(Number(match[1]), Number(match[2]));
+  }
+
+  #count(number: number, segment: number): void {
+    this.#nextNumber = Math.max(this.#nextNumber, number + 1);
+    this.#coversMax = Math.max(this.#coversMax, segment);
   }
 }
 
@@ -306,19 +367,24 @@ function adopt(series: MetricSeries, newest: NewestSample): void {
   if (newest.ms > series.newestMs) setNewest(series, newest);
 }
 
+/** The part of a range in which an entry of the directory has samples. */
+function cut(entry: Interval, range: Interval): Interval {
+  return { minMs: Math.max(entry.minMs, range.minMs), maxMs: Math.min(entry.maxMs, range.maxMs) };
+}
+
 function inOrder(blocks: readonly Block[]): Block[] {
   return [...blocks].sort((a, b) => a.foot.first - b.foot.first);
 }
 
 function blockOf(
-  block: Omit<Block, "refs" | "places" | "damaged" | "readers" | "dropped">,
+  block: Omit<Block, "refs" | "places" | "hidden" | "damaged" | "readers" | "dropped">,
   refsByPlace: Uint32Array,
 ): Block {
   // Reference and place as one number sort many times faster than by a function.
   const keys = Float64Array.from(refsByPlace, (ref, place) => ref * PLACES + place).sort();
   const refs = Uint32Array.from(keys, (key) => Math.floor(key / PLACES));
   const places = Uint32Array.from(keys, (key) => key % PLACES);
-  return { ...block, refs, places, damaged: new Set(), readers: 0, dropped: false };
+  return { ...block, refs, places, hidden: new Set(), damaged: new Set(), readers: 0, dropped: false };
 }
 
 /** Places of those series that the block holds, growing. */

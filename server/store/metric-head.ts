@@ -61,6 +61,8 @@ export interface HeadOptions {
   readonly firstSegment: number;
   /** Samples before this time that a log segment holds are in blocks. */
   readonly sealedBelowMs: (segment: number) => number;
+  /** Whether a sample that a log segment holds is deleted. */
+  readonly isDeleted: (segment: number, series: MetricSeries, timestampMs: number) => boolean;
   readonly onDamage: (damage: LogDamage) => void;
   /** Called after every group, when it is applied. */
   readonly onGroup: () => void;
@@ -121,13 +123,16 @@ export class MetricHead {
 
   /** Reads the log; called once by `openMetricHead`. */
   async open(): Promise<void> {
-    const { logDirectory, table, segmentBytesMax, durability, nowMs, firstSegment, sealedBelowMs } = this.#options;
+    const { logDirectory, table, segmentBytesMax, durability, nowMs, firstSegment, sealedBelowMs, isDeleted } =
+      this.#options;
     let declared = new Map<number, MetricSeries>();
     let sealedBelow = Number.NEGATIVE_INFINITY;
+    let segment = 0;
     const { log, damage } = await openMetricLog(
       { directory: logDirectory, segmentBytesMax, durability, nowMs, firstSegment },
       {
         segment: (number) => {
+          segment = number;
           declared = new Map();
           sealedBelow = sealedBelowMs(number);
         },
@@ -137,7 +142,8 @@ export class MetricHead {
         },
         sample: (ref, sample) => {
           const series = declared.get(ref);
-          if (series !== undefined && sample.timestampMs >= sealedBelow) this.#replay(series, sample);
+          if (series === undefined || sample.timestampMs < sealedBelow) return;
+          if (!isDeleted(segment, series, sample.timestampMs)) this.#replay(series, sample);
         },
         exemplar: (ref, exemplar) => {
           const series = declared.get(ref);

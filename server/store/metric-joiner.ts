@@ -37,8 +37,26 @@ interface Gathered {
  */
 export async function joinBlocks(blocks: MetricBlocks, table: SeriesTable, stop: AbortSignal): Promise<number> {
   const group = groupOf(blocks.all);
-  const last = group[group.length - 1];
-  if (last === undefined) return 0;
+  return group.length === 0 ? 0 : writeAnew({ blocks, table, stop }, group);
+}
+
+/** Writes one block anew, without what is deleted; one that is damaged stays as it is. @see joinBlocks */
+export async function rewriteBlock(
+  blocks: MetricBlocks,
+  table: SeriesTable,
+  block: Block,
+  stop: AbortSignal,
+): Promise<void> {
+  await writeAnew({ blocks, table, stop }, [block]);
+}
+
+interface RewriteParts {
+  readonly blocks: MetricBlocks;
+  readonly table: SeriesTable;
+  readonly stop: AbortSignal;
+}
+
+async function writeAnew({ blocks, table, stop }: RewriteParts, group: readonly Block[]): Promise<number> {
   const wanted = new Set<number>();
   for (const { refs } of group) for (const ref of refs) wanted.add(ref);
   const targets = table.index.all.filter(({ ref }) => wanted.has(ref)).map((series) => ({ series }));
@@ -52,7 +70,9 @@ export async function joinBlocks(blocks: MetricBlocks, table: SeriesTable, stop:
       const gathered = await gather(blocks, group, part);
       for (const series of part) {
         const found = gathered.get(series);
-        if (found !== undefined) writer.add(series, joinChunks(found.chunks), found.newest);
+        if (found !== undefined && found.chunks.length > 0) {
+          writer.add(series, joinChunks(found.chunks), found.newest);
+        }
       }
       await writer.flush();
       await nextTurn();
@@ -61,6 +81,11 @@ export async function joinBlocks(blocks: MetricBlocks, table: SeriesTable, stop:
     if (stop.aborted || group.some(({ damaged }) => damaged.size > 0)) {
       await writer.abandon();
       return 0;
+    }
+    if (writer.series === 0) {
+      await writer.abandon();
+      await dropAll(blocks, table, group);
+      return group.length;
     }
     const replaces = group.map(({ number }) => number);
     const foot = await writer.finish(place.path, {
@@ -73,10 +98,14 @@ export async function joinBlocks(blocks: MetricBlocks, table: SeriesTable, stop:
     await writer.abandon();
     throw error;
   }
-  for (const { refs } of group) table.count(refs, -1);
   table.count(Uint32Array.from(writer.refs).sort(), 1);
-  for (const block of group) await blocks.drop(block);
+  await dropAll(blocks, table, group);
   return group.length;
+}
+
+async function dropAll(blocks: MetricBlocks, table: SeriesTable, group: readonly Block[]): Promise<void> {
+  for (const { refs } of group) table.count(refs, -1);
+  for (const block of group) await blocks.drop(block);
 }
 
 /** The oldest run of neighbours that are many, near in time, and not one large block with a few small ones. */

@@ -92,6 +92,16 @@ export class MetricLog {
     return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0);
   }
 
+  /** Number of the oldest segment; above all numbers where there is none. */
+  get firstSegment(): number {
+    return this.#segments[0]?.number ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Files of the segments up to a number, oldest first. */
+  pathsUpTo(number: number): string[] {
+    return this.#segments.filter((segment) => segment.number <= number).map(({ path }) => path);
+  }
+
   /** Number of the segment the next `write` goes to; opens a new one where the last is full or failed. */
   async ready(): Promise<number> {
     const current = this.#segments[this.#segments.length - 1];

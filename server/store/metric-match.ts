@@ -9,7 +9,7 @@ import { RE2JS } from "re2js";
 import { ThalwegError } from "../model/errors.ts";
 import { quickTest } from "../model/regex-quick.ts";
 import { REGEX_COST_MAX, REGEX_SIZE_MAX, regexLiterals, regexShape } from "../model/regex-shape.ts";
-import type { Matcher } from "../model/series.ts";
+import type { Labels, Matcher } from "../model/series.ts";
 import { type LabelIndex, labelValue } from "./metric-label-index.ts";
 import type { MetricSeries } from "./metric-series.ts";
 import type { Turns } from "./turns.ts";
@@ -47,6 +47,12 @@ export async function matchSeries(
     if (++looked % LOOK_EVERY === 0 && turns.isDue) await turns.pass();
   }
   return found;
+}
+
+/** Whether labels satisfy all matchers. @throws As `matchSeries`. */
+export function labelsTest(matchers: readonly Matcher[]): (labels: Labels) => boolean {
+  const tests = matchers.map(testOf);
+  return (labels) => tests.every(({ name, matches }) => matches(labelValue(labels, name)));
 }
 
 /** The test that leaves the fewest series, as far as that is known without looking at values; undefined for none. */

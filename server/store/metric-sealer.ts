@@ -88,6 +88,21 @@ export class MetricSealer {
     }
   }
 
+  /** Runs `work` while nothing is sealed. */
+  async hold<T>(work: () => Promise<T>): Promise<T> {
+    while (this.#running !== undefined) await this.#running.catch(() => undefined);
+    const done = work();
+    this.#running = done.then(
+      () => undefined,
+      () => undefined,
+    );
+    try {
+      return await done;
+    } finally {
+      this.#running = undefined;
+    }
+  }
+
   async #seal(cutMs: number): Promise<void> {
     const { head, blocks } = this.#parts;
     const { segment, targets } = await head.exclusively((log) => this.#rotate(log, cutMs));

@@ -10,6 +10,7 @@ import type { SampleRoom } from "../model/sample-room.ts";
 import type { Labels } from "../model/series.ts";
 import { isStale, type SampleRun, type SealedChunk } from "./metric-chunk.ts";
 import { chunkEndOf, continuesChunk, histogramHash, withReadHint } from "./metric-hints.ts";
+import { type Interval, withoutIntervals } from "./metric-intervals.ts";
 import type { OpenMemory } from "./metric-open-memory.ts";
 import {
   emptyTrack,
@@ -252,6 +253,21 @@ export function forgetTaken(series: MetricSeries): void {
   const { head } = series;
   if (head === undefined) return;
   head.sealing = undefined;
+  if (isEmptyTrack(head.inOrder) && head.late === undefined) series.head = undefined;
+}
+
+/** Lets go of samples in memory that lie in an interval; nothing of the series may be on its way to a block. */
+export function forgetSamples(series: MetricSeries, interval: Interval): void {
+  const { head } = series;
+  if (head === undefined) return;
+  const forget = (track: Track) => {
+    if (!trackHasIn(track, interval.minMs, interval.maxMs)) return;
+    track.chunks = withoutIntervals(takeBelow(track, Number.POSITIVE_INFINITY), [interval]);
+    head.lastHistogram = undefined;
+  };
+  forget(head.inOrder);
+  if (head.late !== undefined) forget(head.late);
+  if (head.late !== undefined && isEmptyTrack(head.late)) head.late = undefined;
   if (isEmptyTrack(head.inOrder) && head.late === undefined) series.head = undefined;
 }
 

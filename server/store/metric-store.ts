@@ -5,9 +5,18 @@
 import { join } from "node:path";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
-import type { FloatRows, MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
-import { type Block, type MetricBlocks, openBlocks } from "./metric-blocks.ts";
-import { type HeadStats, type MetricHead, openMetricHead } from "./metric-head.ts";
+import type { FloatRows, Matcher, MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
+import { makePrivateDirectory } from "../platform/files.ts";
+import {
+  type AdminParts,
+  deleteSamples,
+  dropDeleted,
+  forgetTombstones,
+  hideDeleted,
+  snapshotTo,
+} from "./metric-admin.ts";
+import { type Block, openBlocks } from "./metric-blocks.ts";
+import { type HeadStats, openMetricHead } from "./metric-head.ts";
 import { joinBlocks } from "./metric-joiner.ts";
 import type { LogDurability } from "./metric-log.ts";
 import { MetricReader } from "./metric-reader.ts";
@@ -15,6 +24,7 @@ import { MetricSealer } from "./metric-sealer.ts";
 import { chunksIn, HEAD_BYTES, SERIES_BYTES } from "./metric-series.ts";
 import { SeriesTable } from "./metric-series-table.ts";
 import { censusOf } from "./metric-status.ts";
+import { MetricTombstones } from "./metric-tombstones.ts";
 import type { MetricStatus } from "./reader.ts";
 import type { AppendOutcome } from "./writer.ts";
 
@@ -74,18 +84,11 @@ export interface MetricStoreStats extends HeadStats {
   readonly joinFailures: number;
 }
 
-interface Parts {
-  readonly table: SeriesTable;
-  readonly head: MetricHead;
-  readonly blocks: MetricBlocks;
-  readonly sealer: MetricSealer;
-}
-
 /** Metrics of one data directory. */
 export class MetricStore {
   readonly #options: MetricStoreOptions;
   readonly #memoryBytesMax: number;
-  readonly #parts: Parts;
+  readonly #parts: AdminParts;
   readonly reader: MetricReader;
   readonly #openedMs: number;
   readonly #openedMonotonicMs: number;
@@ -96,7 +99,7 @@ export class MetricStore {
   #joinFailures = 0;
   readonly #closing = new AbortController();
 
-  private constructor(options: MetricStoreOptions, memoryBytesMax: number, parts: Parts) {
+  private constructor(options: MetricStoreOptions, memoryBytesMax: number, parts: AdminParts) {
     this.#options = options;
     this.#memoryBytesMax = memoryBytesMax;
     this.#parts = parts;
@@ -117,12 +120,17 @@ export class MetricStore {
       options.seriesMax ??
       Math.min(SERIES_MAX, Math.floor((SERIES_PART * memoryBytesMax) / (SERIES_BYTES + HEAD_BYTES)));
     const table = new SeriesTable(seriesMax);
+    const blockDirectory = join(directory, "blocks");
+    await makePrivateDirectory(blockDirectory);
+    const tombstones = await MetricTombstones.open({ path: join(blockDirectory, "tombstones"), onDamage });
     const blocks = await openBlocks({
-      directory: join(directory, "blocks"),
+      directory: blockDirectory,
       quarantine: join(directory, "quarantine"),
       table,
+      tombstones,
       onDamage,
     });
+    await hideDeleted({ table, blocks, tombstones });
     let store: MetricStore | undefined;
     const head = await openMetricHead({
       logDirectory: join(directory, "wal"),
@@ -136,6 +144,7 @@ export class MetricStore {
       nowMs: clock.nowMs(),
       firstSegment: blocks.coversMax + 1,
       sealedBelowMs: (segment) => blocks.sealedBelowMs(segment),
+      isDeleted: (segment, series, ms) => tombstones.hidesLogged(segment, series, ms),
       onDamage: (damage) => onDamage(new ThalwegError("data_damaged", { ...damage })),
       onGroup: () => store?.sealInTime(),
       relief: () => store?.relief(),
@@ -143,7 +152,7 @@ export class MetricStore {
     for (const { foot } of blocks.all) head.newestMs = Math.max(head.newestMs, foot.maxMs);
     table.remove([...table.all()].filter((series) => series.head === undefined && series.blocks === 0));
     const sealer = new MetricSealer({ table, head, blocks });
-    store = new MetricStore(options, memoryBytesMax, { table, head, blocks, sealer });
+    store = new MetricStore(options, memoryBytesMax, { table, head, blocks, sealer, tombstones });
     return store;
   }
 
@@ -212,8 +221,24 @@ export class MetricStore {
         await this.#parts.head.exclusively(async () => this.#parts.table.leave(block.refs));
         dropped++;
       }
+      if (dropped > 0) await forgetTombstones(this.#parts);
       return dropped;
     });
+  }
+
+  /** Deletes samples in `[minMs, maxMs]`; durable, and gone from all answers, when it resolves. */
+  deleteSeries(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<void> {
+    return this.#afterOthers(() => deleteSamples(this.#parts, matchers, { minMs, maxMs }));
+  }
+
+  /** Writes blocks anew without what is deleted. */
+  cleanTombstones(): Promise<void> {
+    return this.#afterOthers(() => dropDeleted(this.#parts, this.#closing.signal));
+  }
+
+  /** Makes a data directory of its own with all samples, or with those in blocks. @param directory Must not exist. */
+  snapshot(directory: string, withHead: boolean): Promise<void> {
+    return this.#afterOthers(() => snapshotTo(this.#parts, directory, withHead));
   }
 
   #blocksPastRetention(): Block[] {

@@ -8,6 +8,7 @@
 import { join, resolve } from "node:path";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
+import type { Matcher } from "../model/series.ts";
 import { makePrivateDirectory, syncDirectory } from "../platform/files.ts";
 import { type HostIdentity, readHostIdentity } from "../platform/host-identity.ts";
 import { type HeldLock, takeLock } from "../platform/lock.ts";
@@ -69,10 +70,21 @@ interface StoreStats {
   readonly compactionFailures: number;
 }
 
+/** What an operator does to the metrics; each resolves when it is durable. */
+interface StoreAdmin {
+  /** Deletes samples in `[minMs, maxMs]` of series that satisfy all matchers. */
+  deleteSeries(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<void>;
+  /** Writes blocks anew without what is deleted. */
+  cleanTombstones(): Promise<void>;
+  /** Makes `snapshots/NAME`, a data directory with all samples, or with those in blocks. Spans stay out. */
+  snapshot(name: string, withHead: boolean): Promise<void>;
+}
+
 /** An open store. */
 export interface Store {
   readonly writer: StoreWriter;
   readonly reader: StoreReader;
+  readonly admin: StoreAdmin;
   stats(): StoreStats;
   /**
    * Deletes the oldest day file if it is past retention, and metric blocks past it; at most a day of each a call, so that a
@@ -199,6 +211,14 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
   };
   return {
     ...doorsOf(engine, metrics),
+    admin: {
+      deleteSeries: (matchers, minMs, maxMs) => metrics.deleteSeries(matchers, minMs, maxMs),
+      cleanTombstones: () => metrics.cleanTombstones(),
+      snapshot: async (name, withHead) => {
+        await makePrivateDirectory(join(options.directory, "snapshots"));
+        await metrics.snapshot(join(options.directory, "snapshots", name), withHead);
+      },
+    },
     stats: () => ({ ...engine.stats(), metrics: metrics.stats(), damages, compactions, compactionFailures }),
     enforceRetention,
     compactNext,
