@@ -7,6 +7,7 @@ import type { TestContext } from "node:test";
 import type { Clock } from "../model/clock.ts";
 import { CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../model/histogram.ts";
 import type { Labels, Matcher, SeriesSamples, SeriesToAppend } from "../model/series.ts";
+import { emptyColumns, type SampleRun, STALE_NAN } from "./metric-chunk.ts";
 import { bitsOf, doubleOf } from "./metric-double-codec.ts";
 import { MetricStore, type MetricStoreOptions } from "./metric-store.ts";
 
@@ -172,6 +173,52 @@ export function grown(base: NativeHistogram, by: number): NativeHistogram {
     positiveCounts: more(base.positiveCounts),
     negativeCounts: more(base.negativeCounts),
   };
+}
+
+/** A run of a few to some hundred samples of any kinds: floats of one class or of all, histograms, stale markers, starts. */
+export function anyRun(pick: Pick): SampleRun {
+  const count = 1 + pick(pick(4) === 0 ? 300 : 40);
+  const columns = emptyColumns(count);
+  const numbers = pick(9);
+  const constant = anyDouble(pick);
+  let counter = pick(1_000_000);
+  const kinds = pick(4);
+  let ms = (pick(2) === 0 ? 1_768_478_400_000 : 0) - pick(2) * pick(10_000_000);
+  let histogram = anyHistogram(pick);
+  const numberOf = (kind: number) => {
+    counter += pick(50);
+    const large = 2 ** pick(51) * (pick(3) - 1) + pick(2);
+    return (
+      [
+        pick(1000),
+        pick(10_000) / 100,
+        anyDouble(pick),
+        pick(1000) / 7,
+        constant,
+        counter,
+        large,
+        4096 * pick(2 ** 30),
+        counter / 1e9,
+      ][kind] ?? 0
+    );
+  };
+  for (let i = 0; i < count; i++) {
+    columns.timestampsMs[i] = ms;
+    ms += pick(4) === 0 ? 1 + pick(2 ** 31) : 15_000;
+    columns.values[i] = numberOf(numbers);
+    if (kinds === 1 && pick(6) === 0) columns.values[i] = STALE_NAN;
+    if (kinds >= 2 && (kinds === 2 || pick(2) === 0)) {
+      histogram = pick(3) === 0 ? anyHistogram(pick) : grown(histogram, pick(5));
+      columns.histograms ??= [];
+      columns.histograms[i] = histogram;
+      columns.values[i] = Number.NaN;
+    }
+    if (pick(9) === 0) {
+      columns.startsMs ??= new Float64Array(count);
+      columns.startsMs[i] = ms - pick(100_000);
+    }
+  }
+  return columns;
 }
 
 /** Text that is the same for samples that are the same bit by bit. */

@@ -311,7 +311,7 @@ test("fuzz: damaged chunks are refused or read to their end, in bounded time and
     }
     return damaged;
   };
-  for (let round = 0; round < 100_000; round++) {
+  for (let round = 0; round < 10_000; round++) {
     const { kind, chunk } = samples[round % samples.length] ?? assert.fail();
     const damaged = damage(chunk);
     attempt(() => decodeHistogramChunk(damaged, kind));
@@ -320,7 +320,7 @@ test("fuzz: damaged chunks are refused or read to their end, in bounded time and
       attempt(() => decodeXorChunk(damagedFloats));
     }
   }
-  assert.ok(refused > 1_000);
+  assert.ok(refused > 100);
   assert.ok(performance.now() - started < 60_000, `${performance.now() - started} ms`);
 });
 

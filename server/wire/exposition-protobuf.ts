@@ -26,6 +26,7 @@ import {
   readText,
   readUint64Number,
   readVarint32,
+  readZigzag32,
   readZigzagNumber,
   skipField,
 } from "./protobuf-reader.ts";
@@ -259,7 +260,7 @@ function readHistogram(cursor: ProtobufCursor, metric: Metric, budget: { parts: 
     else if (tag === 33) metric.floatCount = readDouble(cursor);
     else if (tag === 17) metric.sum = readDouble(cursor);
     else if (tag === 26) metric.buckets.push(readBucket(cursor, budget));
-    else if (tag === 40) metric.schema = readZigzagNumber(cursor) | 0;
+    else if (tag === 40) metric.schema = readZigzag32(cursor);
     else if (tag === 49) metric.zeroThreshold = readDouble(cursor);
     else if (tag === 56) metric.zeroCount = readUint64Number(cursor);
     else if (tag === 65) metric.floatZeroCount = readDouble(cursor);
@@ -285,7 +286,7 @@ function readSide(
     take(budget, 1, cursor);
     let [offset, length] = [0, 0];
     within(cursor, (part) => {
-      if (part === 8) offset = readZigzagNumber(cursor) | 0;
+      if (part === 8) offset = readZigzag32(cursor);
       else if (part === 16) length = readVarint32(cursor);
       else return false;
       return true;

@@ -99,7 +99,13 @@ export function readUint64Number(cursor: ProtobufCursor): number {
   return septets.low + septets.middle * 2 ** 28 + septets.high * 2 ** 56;
 }
 
-/** Reads a field of type sint64 or sint32; beyond 2^53 the nearest double. */
+/** Reads a field of type sint32; of one that is longer the low 32 bits count. */
+export function readZigzag32(cursor: ProtobufCursor): number {
+  const folded = readVarint32(cursor);
+  return (folded >>> 1) ^ -(folded & 1);
+}
+
+/** Reads a field of type sint64; beyond 2^53 the nearest double. */
 export function readZigzagNumber(cursor: ProtobufCursor): number {
   readSeptets(cursor);
   const { low, middle, high } = septets;

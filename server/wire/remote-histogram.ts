@@ -13,6 +13,7 @@ import {
   readTag,
   readUint64Number,
   readVarint32,
+  readZigzag32,
   readZigzagNumber,
   skipField,
 } from "./protobuf-reader.ts";
@@ -45,6 +46,7 @@ const START_TIMESTAMP = 136;
 const LAST_FIELD = 17;
 const SPAN_OFFSET = 8;
 const SPAN_LENGTH = 16;
+const SPAN_LAST_FIELD = 2;
 
 /** By the numbers of `ResetHint`. */
 export const RESET_HINTS: readonly CounterResetHint[] = ["unknown", "reset", "not_reset", "gauge"];
@@ -143,7 +145,7 @@ function readScalar(cursor: ProtobufCursor, tag: number, fields: Fields): boolea
       fields.sum = readDouble(cursor);
       return true;
     case SCHEMA:
-      fields.schema = readZigzagNumber(cursor) | 0;
+      fields.schema = readZigzag32(cursor);
       return true;
     case ZERO_THRESHOLD:
       fields.zeroThreshold = readDouble(cursor);
@@ -214,8 +216,9 @@ function readSpan(cursor: ProtobufCursor, into: BucketSpan[], budget: WireBudget
   let length = 0;
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
-    if (tag === SPAN_OFFSET) offset = readZigzagNumber(cursor) | 0;
+    if (tag === SPAN_OFFSET) offset = readZigzag32(cursor);
     else if (tag === SPAN_LENGTH) length = readVarint32(cursor);
+    else if (tag >>> 3 <= SPAN_LAST_FIELD) throw new WireError(`wire type ${tag & 7} in a span`, cursor.at);
     else skipField(cursor, tag);
   }
   leaveMessage(cursor, outer);

@@ -79,6 +79,20 @@ const roots = {
   two: protobuf.parse(SCHEMA_2, { keepCase: true }).root,
 };
 
+/**
+ * The same messages with texts as their bytes and doubles as their 64 bits, so that nothing of them is mended or lost, and
+ * with all that came of what should come once.
+ */
+const asItIs = (schema: string) =>
+  protobuf.parse(
+    schema
+      .replaceAll(/\bstring (?=\w+ = )/g, "bytes ")
+      .replaceAll(/\bdouble (?=\w+ = )/g, "fixed64 ")
+      .replace("Metadata metadata = 5", "repeated Metadata metadata = 5"),
+    { keepCase: true },
+  ).root;
+const rawRoots = { one: asItIs(SCHEMA_1), two: asItIs(SCHEMA_2) };
+
 /** `one` is prompb, `two` remote write 2.0. */
 export type OraclePackage = keyof typeof roots;
 
@@ -93,6 +107,11 @@ export function remoteEncode(of: OraclePackage, message: string, value: object):
 export function remoteDecode<T>(message: string, bytes: Uint8Array): T {
   const type = roots.one.lookupType(`one.${message}`);
   return type.toObject(type.decode(bytes), { longs: Number, bytes: Buffer, arrays: true }) as T;
+}
+
+/** A message in which texts are bytes and doubles their bits. @see asItIs */
+export function rawRemoteType(of: OraclePackage, message: string): protobuf.Type {
+  return rawRoots[of].lookupType(`${of}.${message}`);
 }
 
 /** A histogram as a message of either version. */

@@ -88,7 +88,7 @@ test("fuzz: damaged requests never throw", () => {
     accepted_response_types: [1],
   });
   let malformed = 0;
-  for (let round = 0; round < 100_000; round++) {
+  for (let round = 0; round < 20_000; round++) {
     const damaged = Buffer.from(whole);
     for (let flips = 1 + Math.floor(random() * 3); flips > 0; flips--) {
       damaged[Math.floor(random() * damaged.length)] = Math.floor(random() * 256);

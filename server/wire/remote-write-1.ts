@@ -64,6 +64,7 @@ const METADATA_TYPE = 8;
 const METADATA_NAME = 18;
 const METADATA_HELP = 34;
 const METADATA_UNIT = 42;
+const METADATA_FIELDS: ReadonlySet<number> = new Set([1, 2, 4, 5]);
 
 /** Decodes requests, and remembers the labels of series between them. */
 export class RemoteWriteDecoder1 {
@@ -247,15 +248,22 @@ function readLabel(cursor: ProtobufCursor, budget: WireBudget): [string, string]
   const outer = enterMessage(cursor);
   takeUnits(budget, labelUnits(cursor.end - cursor.at), cursor.at);
   const pair: [string, string] = ["", ""];
+  // Of a text that comes twice the last one counts, and so does only its being text.
+  const repaired: [number, number] = [0, 0];
+  const repairedBefore = cursor.textRepaired;
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
-    if (tag === LABEL_NAME) pair[0] = readText(cursor);
-    else if (tag === LABEL_VALUE) pair[1] = readText(cursor);
-    else {
+    if (tag === LABEL_NAME || tag === LABEL_VALUE) {
+      const place = tag === LABEL_NAME ? 0 : 1;
+      cursor.textRepaired = 0;
+      pair[place] = readText(cursor);
+      repaired[place] = cursor.textRepaired;
+    } else {
       expectBytes(tag, 2, cursor);
       skipField(cursor, tag);
     }
   }
+  cursor.textRepaired = repairedBefore + repaired[0] + repaired[1];
   leaveMessage(cursor, outer);
   return pair;
 }
@@ -289,6 +297,7 @@ function readMetadata(cursor: ProtobufCursor, into: WriteGatherer): void {
     else if (tag === METADATA_NAME) name = readText(cursor);
     else if (tag === METADATA_HELP) help = readText(cursor);
     else if (tag === METADATA_UNIT) unit = readText(cursor);
+    else if (METADATA_FIELDS.has(tag >>> 3)) throw new WireError(`wire type ${tag & 7} in metadata`, cursor.at);
     else skipField(cursor, tag);
   }
   leaveMessage(cursor, outer);

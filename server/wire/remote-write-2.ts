@@ -70,6 +70,7 @@ const EXEMPLAR_TIMESTAMP = 24;
 const METADATA_TYPE = 8;
 const METADATA_HELP = 24;
 const METADATA_UNIT = 32;
+const METADATA_FIELDS: ReadonlySet<number> = new Set([1, 3, 4]);
 
 /** Endings that the series of a metric carry, by its type. */
 const FAMILY_ENDINGS: Readonly<Record<number, RegExp>> = {
@@ -196,7 +197,7 @@ export class RemoteWriteDecoder2 {
   /** The known series that packed references at the cursor name, which stands behind them then; else undefined. */
   #plainEntry(cursor: ProtobufCursor): KnownEntry | undefined {
     const { bytes } = cursor;
-    if (bytes[cursor.at] !== SERIES_REFS) return undefined;
+    if (cursor.at >= cursor.end || bytes[cursor.at] !== SERIES_REFS) return undefined;
     cursor.at++;
     const end = readLength(cursor);
     const ids = this.#ids;
@@ -413,6 +414,7 @@ function readMetadata(cursor: ProtobufCursor, fields: SeriesFields): void {
     if (tag === METADATA_TYPE) fields.type = readVarint32(cursor);
     else if (tag === METADATA_HELP) fields.helpRef = readVarint32(cursor);
     else if (tag === METADATA_UNIT) fields.unitRef = readVarint32(cursor);
+    else if (METADATA_FIELDS.has(tag >>> 3)) throw new WireError(`wire type ${tag & 7} in metadata`, cursor.at);
     else skipField(cursor, tag);
   }
   leaveMessage(cursor, outer);

@@ -364,6 +364,13 @@ test("histograms of protobufjs come back from both decoders", () => {
   }
 });
 
+test("2.0: an empty series holds nothing, whatever stands behind it", () => {
+  const body = Buffer.concat([Buffer.from([0x22, 0, 0x2a, 0]), Buffer.from([0x0a, 0x80, 0x80]), Buffer.from([0x01])]);
+  assert.equal(new RemoteWriteDecoder2().decode(body).kind, "malformed", "a field that is cut short");
+  const good = Buffer.from([0x22, 0, 0x2a, 0, 0x0a, 2, 0xff, 0xff]);
+  assert.deepEqual(decoded(new RemoteWriteDecoder2().decode(good)).series, []);
+});
+
 test("malformed requests", () => {
   const bad = (bytes: number[]) => {
     assert.equal(new RemoteWriteDecoder1().decode(Uint8Array.from(bytes)).kind, "malformed", `1.0: ${bytes}`);
@@ -375,6 +382,8 @@ test("malformed requests", () => {
   bad([0x0a, 4, 0x12, 2, 0x08, 1]); // a sample's value as a number
   bad([0x0a, 3, 0x12, 1, 0x09]); // a double cut short
   bad([0x0a, 4, 0x22, 2, 0x38, 1]); // a histogram's float zero count as a number
+  bad([0x0a, 6, 0x22, 4, 0x5a, 2, 0x0a, 0]); // the offset of a span with a length
+  bad([0x1a, 2, 0x10, 1]); // the name of a metric as a number
   bad([0x07]);
   bad([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]);
   const bad2 = (bytes: number[]) => {
@@ -384,6 +393,7 @@ test("malformed requests", () => {
   bad2([0x20, 1]);
   bad2([0x2a, 2, 0x10, 1]);
   bad2([0x2a, 3, 0x0a, 1, 0x80]); // a reference cut short
+  bad2([0x22, 0, 0x2a, 4, 0x2a, 2, 0x1a, 0]); // the help of a metric with a length
 });
 
 test("bombs: two bytes that ask for an object each are refused in time", () => {
@@ -455,7 +465,7 @@ test("fuzz: damaged requests are refused, or every sample is accounted for", () 
   const decoders = [new RemoteWriteDecoder1(), new RemoteWriteDecoder2()] as const;
   const started = performance.now();
   let malformed = 0;
-  for (let round = 0; round < 200_000; round++) {
+  for (let round = 0; round < 20_000; round++) {
     const isFirst = round % 2 === 0;
     const damaged = Buffer.from(isFirst ? v1 : v2);
     for (let flips = 1 + Math.floor(random() * 3); flips > 0; flips--) {
@@ -478,6 +488,6 @@ test("fuzz: damaged requests are refused, or every sample is accounted for", () 
     for (const count of write.rejected.values()) kept += count;
     assert.equal(kept, write.received.samples + write.received.histograms);
   }
-  assert.ok(malformed > 1_000 && malformed < 190_000, String(malformed));
+  assert.ok(malformed > 100 && malformed < 19_000, String(malformed));
   assert.ok(performance.now() - started < 60_000);
 });

@@ -290,7 +290,7 @@ export function sortedExemplarLabels(pairs: [string, string][]): Labels {
 const SAMPLE_VALUE = 9;
 const SAMPLE_TIMESTAMP = 16;
 const SAMPLE_START = 24;
-const SAMPLE_LAST_FIELD = 2;
+const SAMPLE_LAST_FIELD = 3;
 
 /** Reads a length-delimited sample of either version. */
 export function readSample(cursor: ProtobufCursor, columns: SeriesColumns): void {
