@@ -2,10 +2,12 @@
  * What all routes of Prometheus' HTTP API share: parameters, envelope, errors, compression, CORS, methods.
  */
 
+import { Readable } from "node:stream";
 import { promisify } from "node:util";
 import { deflate, gzip } from "node:zlib";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { ThalwegError } from "../model/errors.ts";
+import { isSharedBytes, releaseSharedBytes } from "../model/shared-bytes.ts";
 import type { RenderedAnswer } from "../query/doors.ts";
 import { anchoredTest } from "../query/promql-texts.ts";
 import { type FormValues, formValues, joinFormValues, parseFormValues } from "./form-values.ts";
@@ -156,9 +158,17 @@ async function send(
   reply.code(status).type("application/json");
   const encoding = contentEncoding(request.headers["accept-encoding"]);
   const bytes = typeof body === "string" ? Buffer.from(body) : viewOf(body);
-  if (encoding === undefined) return reply.send(bytes);
+  if (encoding === undefined) {
+    if (!isSharedBytes(bytes)) return reply.send(bytes);
+    if (reply.raw.destroyed) releaseSharedBytes(bytes);
+    else reply.raw.once("close", () => releaseSharedBytes(bytes));
+    // Fastify takes bytes that threads share for an object.
+    return reply.header("content-length", bytes.length).send(Readable.from([bytes], { objectMode: false }));
+  }
   reply.header("content-encoding", encoding);
-  return reply.send(await compressors[encoding](bytes, { level: COMPRESSION_LEVEL }));
+  const compressed = await compressors[encoding](bytes, { level: COMPRESSION_LEVEL });
+  releaseSharedBytes(bytes);
+  return reply.send(compressed);
 }
 
 function viewOf(bytes: Uint8Array): Buffer {

@@ -19,7 +19,7 @@ export type PromqlErrorType =
 /** A whole HTTP answer, rendered where it was computed. */
 export interface RenderedAnswer {
   readonly status: number;
-  /** JSON in UTF-8. */
+  /** JSON in UTF-8; to be given back with `releaseSharedBytes` once it is read. */
   readonly body: Uint8Array;
   /** Undefined for a success. */
   readonly errorType?: PromqlErrorType | undefined;

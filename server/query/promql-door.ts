@@ -8,6 +8,7 @@
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
 import { SampleRoom } from "../model/sample-room.ts";
+import { releaseSharedBytes } from "../model/shared-bytes.ts";
 import type { StoreReader } from "../store/reader.ts";
 import type {
   EvaluateOutcome,
@@ -359,7 +360,10 @@ class WorkerDoor implements PromqlDoor {
 
   /** The first answer counts. */
   #settle(job: Job, answer: WorkerAnswer, samplesPeak = 0): void {
-    if (job.answered.signal.aborted) return;
+    if (job.answered.signal.aborted) {
+      releaseSharedBytes(answer.body);
+      return;
+    }
     clearTimeout(job.timer);
     job.answered.abort();
     job.resolve(answer);

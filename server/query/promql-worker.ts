@@ -118,7 +118,8 @@ function attempt(id: number, run: () => { answer: WorkerAnswer; samplesPeak: num
 }
 
 function finish(id: number, answer: WorkerAnswer, samplesPeak: number): void {
-  send({ kind: "answer", id, answer, samplesPeak }, [answer.body.buffer as ArrayBuffer]); // made by the renderer
+  const { buffer } = answer.body;
+  send({ kind: "answer", id, answer, samplesPeak }, buffer instanceof ArrayBuffer ? [buffer] : []);
   leave();
 }
 

@@ -6,14 +6,12 @@ import type { NativeHistogram } from "../../model/histogram.ts";
 import type { Labels } from "../../model/series.ts";
 import type { PromqlErrorType, RenderedAnswer } from "../doors.ts";
 import { printHistogramJson } from "./histogram-json.ts";
-import { printSample, printSeconds } from "./number-text.ts";
+import { JsonBytes, printTexts } from "./json-bytes.ts";
+import { printSeconds } from "./number-text.ts";
 import { isBadQuery, type PromqlOutcome, type PromqlResult, type SampleSeries } from "./query.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import { renderStatistics } from "./render-statistics.ts";
 import { FLOAT, histogramAt, type StepGrid, type StepSeries, stepTimeMs } from "./step-vector.ts";
-
-/** Characters of a piece of JSON before it is turned into bytes. */
-const PIECE_LENGTH = 65_536;
 
 /** Prometheus' warning where an answer shows no more than `limit` series. */
 const TRUNCATED = "results truncated due to limit";
@@ -132,43 +130,6 @@ function renderRangeError({ message }: RangeError): RenderedAnswer | undefined {
   return renderError("execution", `${TOO_MANY_SAMPLES}: ${message}`);
 }
 
-/** Grows by pieces, so that no string becomes as long as the answer. */
-class JsonBytes {
-  readonly #bytesMax: number;
-  readonly #encoder = new TextEncoder();
-  readonly #pieces: Uint8Array[] = [];
-  #text = "";
-  #length = 0;
-
-  constructor(bytesMax: number) {
-    this.#bytesMax = bytesMax;
-  }
-
-  add(text: string): void {
-    this.#text += text;
-    if (this.#text.length >= PIECE_LENGTH) this.#flush();
-  }
-
-  #flush(): void {
-    const piece = this.#encoder.encode(this.#text);
-    this.#pieces.push(piece);
-    this.#length += piece.length;
-    this.#text = "";
-    if (this.#length > this.#bytesMax) throw new ThalwegError("query_answer_max", { max: this.#bytesMax });
-  }
-
-  finish(): Uint8Array {
-    this.#flush();
-    const whole = new Uint8Array(this.#length);
-    let at = 0;
-    for (const piece of this.#pieces) {
-      whole.set(piece, at);
-      at += piece.length;
-    }
-    return whole;
-  }
-}
-
 function renderResult(result: PromqlResult, seriesMax: number, json: JsonBytes): void {
   switch (result.kind) {
     case "scalar":
@@ -194,43 +155,71 @@ function renderResult(result: PromqlResult, seriesMax: number, json: JsonBytes):
   }
 }
 
-function renderLabels(labels: Labels): string {
-  return `{${labels.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(",")}}`;
+/** Labels as JSON; pairs are printed once, since series share them. */
+class LabelTexts {
+  readonly #pairs = new Map<Labels[number], string>();
+
+  add(labels: Labels, json: JsonBytes): void {
+    let before = "{";
+    for (const pair of labels) {
+      json.add(before);
+      json.add(this.#pairs.get(pair) ?? this.#print(pair));
+      before = ",";
+    }
+    json.add(before === "{" ? "{}" : "}");
+  }
+
+  #print(pair: Labels[number]): string {
+    const [name, value] = pair;
+    const text = `${JSON.stringify(name)}:${JSON.stringify(value)}`;
+    this.#pairs.set(pair, text);
+    return text;
+  }
 }
 
 function renderVector(series: readonly StepSeries[], timeMs: number, json: JsonBytes): void {
-  const time = printSeconds(timeMs);
-  let separator = "";
+  const texts = new LabelTexts();
+  const valueHead = `,"value":[${printSeconds(timeMs)},"`;
+  let before = '{"metric":';
   for (const one of series) {
     const histogram = histogramAt(one, 0);
     if (histogram === undefined && one.present[0] !== FLOAT) continue;
-    const point =
-      histogram === undefined
-        ? `"value":[${time},"${printSample(one.values[0] ?? 0)}"]`
-        : `"histogram":[${time},${printHistogramJson(histogram)}]`;
-    json.add(`${separator}{"metric":${renderLabels(one.labels)},${point}}`);
-    separator = ",";
+    json.add(before);
+    before = ',{"metric":';
+    texts.add(one.labels, json);
+    if (histogram === undefined) {
+      json.add(valueHead);
+      json.sample(one.values[0] ?? 0);
+      json.add('"]}');
+    } else json.add(`,"histogram":[${printSeconds(timeMs)},${printHistogramJson(histogram)}]}`);
   }
 }
 
 /** Times are printed once and used for every series. */
 function renderSteps(series: readonly StepSeries[], grid: StepGrid, json: JsonBytes): void {
-  const heads = Array.from({ length: grid.steps }, (_, k) => `[${printSeconds(stepTimeMs(grid, k))},`);
-  let first = true;
+  const texts = new LabelTexts();
+  const times = Array.from({ length: grid.steps }, (_, k) => printSeconds(stepTimeMs(grid, k)));
+  const first = printTexts(times.map((time) => `,"values":[[${time},"`));
+  const next = printTexts(times.map((time) => `"],[${time},"`));
+  let before = '{"metric":';
   for (const one of series) {
-    json.add(`${first ? "" : ","}{"metric":${renderLabels(one.labels)}`);
-    first = false;
-    let text = "";
+    json.add(before);
+    before = ',{"metric":';
+    texts.add(one.labels, json);
+    const { present, values } = one;
+    let heads = first;
     for (let k = 0; k < grid.steps; k++) {
-      if (one.present[k] !== FLOAT) continue;
-      text += `${text === "" ? "" : ","}${heads[k]}"${printSample(one.values[k] ?? 0)}"]`;
+      if (present[k] !== FLOAT) continue;
+      json.addPrinted(heads, k);
+      heads = next;
+      json.sample(values[k] as number); // in range: a column is as long as the grid
     }
-    if (text !== "") json.add(`,"values":[${text}]`);
+    if (heads === next) json.add('"]]');
     if (one.histograms !== undefined) {
       renderHistograms(
         grid.steps,
         (k) => histogramAt(one, k),
-        (k) => heads[k] ?? "[",
+        (k) => `[${times[k]},`,
         json,
       );
     }
@@ -239,15 +228,19 @@ function renderSteps(series: readonly StepSeries[], grid: StepGrid, json: JsonBy
 }
 
 function renderSamples(series: readonly SampleSeries[], json: JsonBytes): void {
+  const texts = new LabelTexts();
   let separator = "";
   for (const one of series) {
-    json.add(`${separator}{"metric":${renderLabels(one.labels)}`);
+    json.add(`${separator}{"metric":`);
+    texts.add(one.labels, json);
     separator = ",";
     const { timestampsMs, values, histograms } = one;
     let before = ',"values":[';
     for (let i = 0; i < values.length; i++) {
       if (histograms?.[i] !== undefined) continue;
-      json.add(`${before}[${printSeconds(timestampsMs[i] ?? 0)},"${printSample(values[i] ?? 0)}"]`);
+      json.add(`${before}[${printSeconds(timestampsMs[i] ?? 0)},"`);
+      json.sample(values[i] ?? 0);
+      json.add('"]');
       before = ",";
     }
     if (before === ",") json.add("]");

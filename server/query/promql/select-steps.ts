@@ -36,6 +36,10 @@ export function selectInstant(
   const { read } = options;
   const out = makeSeries(samples.labels, false, grid, budget);
   const words = wordsOf(values);
+  if (histograms === undefined && read === "value") {
+    selectFloats(samples, words, grid, options.lookbackMs, out);
+    return out;
+  }
   let next = 0;
   for (let k = 0; k < grid.steps; k++) {
     const timeMs = stepTimeMs(grid, k);
@@ -53,6 +57,28 @@ export function selectInstant(
     else out.values[k] = (read === "time" ? sampleMs : (startsMs?.[index] ?? 0)) / 1000;
   }
   return out;
+}
+
+/** The same for a series of floats only. */
+function selectFloats(
+  { timestampsMs, values }: SeriesSamples,
+  words: Uint32Array,
+  grid: StepGrid,
+  lookbackMs: number,
+  { values: out, present }: StepSeries,
+): void {
+  const { length } = timestampsMs;
+  const { startMs, stepMs, steps } = grid;
+  let next = 0;
+  for (let k = 0; k < steps; k++) {
+    const timeMs = startMs + k * stepMs;
+    while (next < length && (timestampsMs[next] as number) <= timeMs) next++; // in range: the loop's bounds
+    if (next === 0) continue;
+    const index = next - 1;
+    if ((timestampsMs[index] as number) <= timeMs - lookbackMs || isStale(words, index)) continue;
+    present[k] = FLOAT;
+    out[k] = values[index] as number; // in range, as its time
+  }
 }
 
 /** Samples without staleness markers; the same arrays where there are none. */

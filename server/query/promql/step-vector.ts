@@ -66,10 +66,27 @@ export function stepTimeMs(grid: StepGrid, step: number): number {
 
 /** An empty column for a series; its room is taken from the budget. */
 export function makeSeries(labels: Labels, dropName: boolean, grid: StepGrid, budget: QueryBudget): StepSeries {
-  budget.hold(grid.steps);
-  const values = new Float64Array(grid.steps);
-  return { labels, dropName, values, present: new Uint8Array(grid.steps), histograms: undefined };
+  const { steps } = grid;
+  budget.hold(steps);
+  if (steps > SLAB_STEPS / 8) {
+    return { labels, dropName, values: new Float64Array(steps), present: new Uint8Array(steps), histograms: undefined };
+  }
+  if (slabUsed + steps > SLAB_STEPS) {
+    slabValues = new Float64Array(SLAB_STEPS);
+    slabPresent = new Uint8Array(SLAB_STEPS);
+    slabUsed = 0;
+  }
+  const from = slabUsed;
+  slabUsed += steps;
+  const values = slabValues.subarray(from, slabUsed);
+  return { labels, dropName, values, present: slabPresent.subarray(from, slabUsed), histograms: undefined };
 }
+
+/** Steps of a shared buffer: a buffer for each short column costs more than what is computed in it. */
+const SLAB_STEPS = 8192;
+let slabValues = new Float64Array(SLAB_STEPS);
+let slabPresent = new Uint8Array(SLAB_STEPS);
+let slabUsed = 0;
 
 /** Puts a histogram at a step, or takes the place of what was there; its room is taken from the budget. */
 export function putHistogram(series: StepSeries, step: number, histogram: NativeHistogram, budget: QueryBudget): void {
@@ -158,7 +175,9 @@ function firstStep({ present }: StepSeries): number {
 }
 
 /** Resolves delayed name removal: drops marked names and joins what became equal. */
-export function resolveNames(series: readonly StepSeries[]): StepSeries[] {
+export function resolveNames(series: readonly StepSeries[]): readonly StepSeries[] {
+  // Whatever else makes labels equal joins or refuses them itself.
+  if (!series.some(({ dropName }) => dropName)) return series;
   for (const one of series) {
     if (!one.dropName) continue;
     one.labels = dropMetricName(one.labels);
