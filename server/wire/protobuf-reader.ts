@@ -53,6 +53,15 @@ export function cursorOver(bytes: Uint8Array): ProtobufCursor {
 
 /** Reads a field's tag: field number times 8 plus wire type. Field number 0, wire types 6 and 7, and tags beyond 32 bits throw. */
 export function readTag(cursor: ProtobufCursor): number {
+  const { at, end, bytes } = cursor;
+  const byte = at < end ? (bytes[at] as number) : 0; // in range: checked against `end`
+  if (byte < 8 || byte >= 0x80 || (byte & 7) > WIRE_FIXED32) return readLongTag(cursor);
+  cursor.at = at + 1;
+  return byte;
+}
+
+/** A tag of more than one byte, or a wrong one. */
+function readLongTag(cursor: ProtobufCursor): number {
   const start = cursor.at;
   const tag = readVarint32(cursor);
   if (tag >>> 3 === 0) throw new WireError("field number 0", start);
@@ -157,6 +166,16 @@ export function readFixed32(cursor: ProtobufCursor): number {
 
 /** Reads a length, checks that so many bytes follow, and returns where they end. The cursor stands at their start. */
 export function readLength(cursor: ProtobufCursor): number {
+  const { at, end: outerEnd, bytes } = cursor;
+  const byte = at < outerEnd ? (bytes[at] as number) : 0x80; // in range: checked against the end
+  const end = at + 1 + byte;
+  if (byte >= 0x80 || end > outerEnd) return readLongLength(cursor);
+  cursor.at = at + 1;
+  return end;
+}
+
+/** A length of more than one byte, or a wrong one. */
+function readLongLength(cursor: ProtobufCursor): number {
   const start = cursor.at;
   const length = readVarint32(cursor);
   const bytes = cursor.at - start;
