@@ -18,6 +18,8 @@ export interface AgentSetting {
   readonly excludePorts: readonly number[];
   /** Inode of the one network namespace whose traffic is captured; absent for all that the rung sees. */
   readonly onlyNetns?: number | undefined;
+  /** Agents on other hosts may see the other ends of messages from the start. */
+  readonly peers?: boolean | undefined;
   /** False keeps what may be secret in the spans. */
   readonly redaction: boolean;
   /** Recording to play where `auto` finds no live rung; undefined to capture nothing there. */
@@ -76,6 +78,7 @@ export interface AgentStatus {
 export type MessageToAgent =
   | { readonly kind: "taken" }
   | { readonly kind: "status" }
+  | { readonly kind: "peers" }
   | { readonly kind: "stop-replay"; readonly reason: string }
   | { readonly kind: "stop" };
 

@@ -57,6 +57,7 @@ const pipeline = createPipeline(
     setting: { hostName: hostname(), agentVersion: setting.version, ...ownSurroundings() },
   },
 );
+if (setting.peers === true) pipeline.setPeers();
 /** A rung that is not ready by then starts all the same. */
 const ownersReadyMsMax = 1000;
 
@@ -88,6 +89,9 @@ function begin(): void {
         break;
       case "status":
         send({ kind: "status", status: status() });
+        break;
+      case "peers":
+        pipeline.setPeers();
         break;
       case "stop-replay":
         void endReplay(message.reason);

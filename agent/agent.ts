@@ -41,6 +41,8 @@ export interface Agent {
   freshStatus(): Promise<AgentStatus>;
   /** Ends a recording that plays because nothing live could be captured. `reason` becomes part of the status. */
   stopReplay(reason: string): void;
+  /** Agents on other hosts send their spans here too: those captured from now on carry what joins both ends of a message. */
+  tellPeers(): void;
   /** Takes everything off the kernel, hands over what was captured until now, and ends the thread. */
   stop(): Promise<void>;
 }
@@ -125,6 +127,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         send({ kind: "status" });
       });
     },
+    tellPeers() {
+      send({ kind: "peers" });
+    },
     stopReplay(reason) {
       send({ kind: "stop-replay", reason });
     },
@@ -149,13 +154,13 @@ function workerOfClone(): AgentWorkerSource {
 
 /** Only the plain data of the options: functions cannot be cloned. */
 function settingOf(options: AgentOptions): AgentSetting {
-  const { mode, excludePids, excludePorts, onlyNetns, redaction, fallbackReplay, nativeDirectory, version, synThread } =
-    options;
+  const { mode, excludePids, excludePorts, redaction, fallbackReplay, nativeDirectory, version, synThread } = options;
   return {
     mode,
     excludePids,
     excludePorts,
-    onlyNetns,
+    onlyNetns: options.onlyNetns,
+    peers: options.peers,
     redaction,
     fallbackReplay,
     nativeDirectory,

@@ -44,6 +44,8 @@ export interface Pipeline {
    * and ports are those of another machine.
    */
   sinkOf(traffic: "live" | "replay"): CaptureSink;
+  /** Agents on other hosts may see the other ends of messages. */
+  setPeers(): void;
   /** The receiver took one batch. */
   taken(): void;
   /** The rung lost events since the last look. `nowNs` is boot time. */
@@ -69,6 +71,7 @@ export function createPipeline(out: SpanSink, options: PipelineOptions): Pipelin
       rooms.setReplay(traffic === "replay");
       return traffic === "replay" ? rooms : filter;
     },
+    setPeers: () => room.setPeers(),
     taken: () => collector.taken(),
     eventsLost: (nowNs) => room.eventsLost(nowNs),
     tick(nowNs, offset) {

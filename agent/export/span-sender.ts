@@ -1,5 +1,5 @@
 /**
- * Sends batches of spans to a receiver over OTLP: a bounded queue, one request at a time, again where that may help.
+ * Sends batches of spans to a receiver over OTLP: a bounded queue, a few requests at a time, again where that may help.
  *
  * Invariants: `made = sent + queued + lost{reason}`, in spans, at any moment; what is being sent counts as queued. The
  * queue holds at most `queueBytesMax` bytes; what comes while it is full is lost under `queue_full`. Whoever was in doubt
@@ -14,6 +14,8 @@ import type { SpanSink } from "./span-sink.ts";
 /** What one request holds at most: below what receivers take (Collector's gRPC takes 4 MiB). */
 const REQUEST_BYTES_MAX = 3 * 2 ** 20;
 const REQUEST_SPANS_MAX = 8_192;
+/** Requests at one time. A receiver that joins traces of several hosts answers a request once it knows the others' spans. */
+const UNDER_WAY_MAX = 16;
 const ANSWER_MS_MAX = 10_000;
 /** The pause after a failure doubles from the first to the second, and half of it is by chance. */
 const PAUSE_MS_MIN = 200;
@@ -62,9 +64,12 @@ export class SpanSender implements SpanSink {
   #failures = 0;
   #failedInRow = 0;
   #trouble = "";
-  #running: Promise<void> | undefined;
-  #endsPause: (() => void) | undefined;
+  #underWay = 0;
+  #isPlanned = false;
+  #pause: NodeJS.Timeout | undefined;
+  #whenIdle: (() => void) | undefined;
   #stopAtMs = Number.POSITIVE_INFINITY;
+  #isOver = false;
 
   constructor(options: SenderOptions) {
     this.#options = options;
@@ -73,7 +78,7 @@ export class SpanSender implements SpanSink {
   spans(batch: SpanBatch): void {
     for (const piece of encodeAgentSpans(batch, this.#options.version)) {
       this.#made += piece.spans;
-      if (this.#stopAtMs <= performance.now()) this.#lose("stopped", piece.spans, "");
+      if (this.#isOver) this.#lose("stopped", piece.spans, "");
       else if (this.#queueBytes + piece.bytes.length > this.#options.queueBytesMax) {
         this.#lose("queue_full", piece.spans, "the queue is full");
       } else {
@@ -82,7 +87,7 @@ export class SpanSender implements SpanSink {
         this.#queued += piece.spans;
       }
     }
-    this.#running ??= this.#run();
+    this.#plan();
   }
 
   /** Why spans do not reach the receiver now; empty where they do, or where there were none. */
@@ -105,38 +110,65 @@ export class SpanSender implements SpanSink {
   /** Sends what is queued, for at most `msMax`; the rest is lost under `stopped`. Call it after the last `spans`. */
   async stop(msMax: number): Promise<void> {
     this.#stopAtMs = performance.now() + msMax;
-    this.#endsPause?.();
-    await this.#running;
-    for (const { spans } of this.#queue) this.#lose("stopped", spans, "");
-    this.#queued -= this.#queue.reduce((sum, { spans }) => sum + spans, 0);
+    this.#endPause();
+    if (this.#queued > 0) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, msMax);
+        this.#whenIdle = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    this.#lose("stopped", this.#queued, "");
+    this.#queued = 0;
     this.#queue.length = 0;
     this.#queueBytes = 0;
+    this.#isOver = true;
   }
 
-  async #run(): Promise<void> {
-    // The caller goes on first: what it adds in this turn is sent together.
-    await Promise.resolve();
-    while (this.#queue.length > 0 && this.#leftMs() > 0) {
+  /** The caller goes on first: what it adds in this turn is sent together. */
+  #plan(): void {
+    if (this.#isPlanned) return;
+    this.#isPlanned = true;
+    queueMicrotask(() => {
+      this.#isPlanned = false;
+      this.#pump();
+    });
+  }
+
+  /** Sends as much as may be under way; after a failure one request at a time, until one is taken. */
+  #pump(): void {
+    const underWayMax = this.#failedInRow > 0 ? 1 : UNDER_WAY_MAX;
+    while (this.#queue.length > 0 && this.#underWay < underWayMax && this.#pause === undefined && this.#leftMs() > 0) {
       const pieces = this.#takeRequest();
-      const outcome = await this.#try(pieces);
-      switch (outcome.kind) {
-        case "taken":
-          this.#taken(pieces, outcome);
-          break;
-        case "again":
-          this.#queue.unshift(...pieces);
-          await this.#pause(outcome);
-          break;
-        case "smaller":
-          this.#split(pieces, outcome.why);
-          break;
-        case "refused":
-          this.#failedInRow = 0;
-          this.#leave(pieces, "refused", outcome.why);
-          break;
-      }
+      this.#underWay++;
+      void this.#try(pieces).then((outcome) => {
+        this.#underWay--;
+        if (this.#isOver) return;
+        this.#settle(pieces, outcome);
+        this.#pump();
+        if (this.#queued === 0) this.#whenIdle?.();
+      });
     }
-    this.#running = undefined;
+  }
+
+  #settle(pieces: readonly AgentPiece[], outcome: SendOutcome): void {
+    switch (outcome.kind) {
+      case "taken":
+        this.#taken(pieces, outcome);
+        return;
+      case "again":
+        this.#queue.unshift(...pieces);
+        this.#startPause(outcome);
+        return;
+      case "smaller":
+        this.#split(pieces, outcome.why);
+        return;
+      case "refused":
+        this.#failedInRow = 0;
+        this.#leave(pieces, "refused", outcome.why);
+    }
   }
 
   #takeRequest(): AgentPiece[] {
@@ -200,23 +232,24 @@ export class SpanSender implements SpanSink {
     if (why !== "") this.#options.onTrouble(why, spans);
   }
 
-  async #pause({ why, afterSeconds }: Extract<SendOutcome, { kind: "again" }>): Promise<void> {
+  /** Requests that fail together are one failure as to the pause. */
+  #startPause({ why, afterSeconds }: Extract<SendOutcome, { kind: "again" }>): void {
     this.#failures++;
     this.#trouble = why;
+    if (this.#pause !== undefined) return;
     this.#options.onTrouble(why, 0);
     const growing = Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** Math.min(this.#failedInRow++, 16));
     const asked = afterSeconds === undefined ? 0 : Math.min(ASKED_PAUSE_MS_MAX, 1000 * afterSeconds);
     const pauseMs = Math.max(asked, growing * (0.5 + 0.5 * Math.random()));
-    await new Promise<void>((resolve) => {
-      const isStopping = this.#stopAtMs !== Number.POSITIVE_INFINITY;
-      // A receiver that is gone is asked a last few times while the program stops, not waited for.
-      const timer = setTimeout(resolve, isStopping ? Math.min(pauseMs, PAUSE_MS_MIN) : pauseMs);
-      this.#endsPause = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-    this.#endsPause = undefined;
+    // A receiver that is gone is asked a few more times while the program stops, not waited for.
+    const isStopping = this.#stopAtMs !== Number.POSITIVE_INFINITY;
+    this.#pause = setTimeout(() => this.#endPause(), isStopping ? Math.min(pauseMs, PAUSE_MS_MIN) : pauseMs);
+  }
+
+  #endPause(): void {
+    clearTimeout(this.#pause);
+    this.#pause = undefined;
+    this.#pump();
   }
 
   #leftMs(): number {

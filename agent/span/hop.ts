@@ -6,10 +6,10 @@
  * whole chain is settled; it never changes after that, so that every span leaves with its final trace id.
  */
 
+import { hashId, ID_TRACE_HIGH, ID_TRACE_LOW, type Lanes } from "../../server/model/message-ids.ts";
 import type { Connection } from "../connection/connection-sink.ts";
 import type { CarriedContext, Exchange, MessageMark } from "../protocol/exchange.ts";
 import type { LoopCause } from "./loop-causes.ts";
-import { hashId, ID_TRACE_HIGH, ID_TRACE_LOW, type Lanes } from "./message-identity.ts";
 import type { LinkReason, OpenCall, OpenRequest, ProcessRequests, UnlinkedReason } from "./process-requests.ts";
 
 /** Longest chain of in-process parents followed to its root; a longer one is cut there. */

@@ -2,16 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   hashId,
-  hashMessage,
-  hashTuple,
   ID_CLIENT_SPAN,
   ID_SERVER_SPAN,
   ID_TRACE_HIGH,
   ID_TRACE_LOW,
   type Lanes,
-  lanesKey,
-  plainAddress,
-} from "./message-identity.ts";
+} from "../../server/model/message-ids.ts";
+import { hashMessage, hashTuple, lanesKey, plainAddress } from "./message-identity.ts";
 
 const message = (client: string, server: string, netns: number, seq: number): string => {
   const end = (text: string) => {

@@ -1,5 +1,5 @@
 /**
- * The identity of a message, and the ids computed from it.
+ * The identity of a message, from which its ids are computed (`server/model/message-ids.ts`).
  *
  * A message is named by the normalised tuple of its connection and the TCP sequence number of its first byte, which
  * both ends see alike. Its hash gives span ids and, for a message without a parent, the trace id: two observers of
@@ -7,18 +7,7 @@
  */
 
 import type { Endpoint } from "../../server/model/capture-event.ts";
-
-/** A 64-bit value in two signed 32-bit lanes. */
-export interface Lanes {
-  high: number;
-  low: number;
-}
-
-/** What an id stands for; part of the hash, so that the ids of one message differ. */
-export const ID_CLIENT_SPAN = 1;
-export const ID_SERVER_SPAN = 2;
-export const ID_TRACE_HIGH = 3;
-export const ID_TRACE_LOW = 4;
+import { absorb, finish, type Lanes, scramble } from "../../server/model/message-ids.ts";
 
 const SEED_HIGH = 0x5bd1e995 | 0;
 const SEED_LOW = 0x27d4eb2f | 0;
@@ -52,15 +41,6 @@ export function hashMessage(tuple: Readonly<Lanes>, seq: number, out: Lanes): vo
   finish(out);
 }
 
-/** Writes to `out` one id of a message; never zero, since zero means "no id" in every trace format. */
-export function hashId(messageHigh: number, messageLow: number, purpose: number, out: Lanes): void {
-  out.high = messageHigh;
-  out.low = messageLow;
-  absorb(out, purpose);
-  finish(out);
-  if (out.high === 0 && out.low === 0) out.low = purpose;
-}
-
 /** A map key of 53 bits. Collisions are possible: compare the lanes of what the map holds. */
 export function lanesKey(high: number, low: number): number {
   return (high >>> 0) * 0x200000 + (low >>> 11);
@@ -76,41 +56,6 @@ export function hashText(text: string, seed: number): number {
 /** IPv4-mapped IPv6 addresses as IPv4; others unchanged. */
 export function plainAddress(addr: string): string {
   return addr.startsWith("::ffff:") && addr.includes(".") ? addr.slice(7) : addr;
-}
-
-function absorb(lanes: Lanes, word: number): void {
-  let k = Math.imul(word, 0xcc9e2d51 | 0);
-  k = Math.imul((k << 15) | (k >>> 17), 0x1b873593);
-  let high = lanes.high ^ k;
-  high = (((high << 13) | (high >>> 19)) + lanes.low) | 0;
-  high = (Math.imul(high, 5) + 0x561ccd1b) | 0;
-  k = Math.imul(word, 0x239b961b);
-  k = Math.imul((k << 16) | (k >>> 16), 0xab0e9789 | 0);
-  let low = lanes.low ^ k;
-  low = (((low << 17) | (low >>> 15)) + high) | 0;
-  low = (Math.imul(low, 5) + 0x0bcaa747) | 0;
-  lanes.high = high;
-  lanes.low = low;
-}
-
-function finish(lanes: Lanes): void {
-  let high = (lanes.high + lanes.low) | 0;
-  let low = (lanes.low + high) | 0;
-  high = scramble(high);
-  low = scramble(low);
-  high = (high + low) | 0;
-  low = (low + high) | 0;
-  lanes.high = high;
-  lanes.low = low;
-}
-
-/** Final mix of MurmurHash3 (32 bits): every input bit flips each output bit with a chance near one half. */
-function scramble(value: number): number {
-  let mixed = value ^ (value >>> 16);
-  mixed = Math.imul(mixed, 0x85ebca6b | 0);
-  mixed ^= mixed >>> 13;
-  mixed = Math.imul(mixed, 0xc2b2ae35 | 0);
-  return mixed ^ (mixed >>> 16);
 }
 
 type Words = readonly [number, number, number, number];

@@ -13,6 +13,7 @@ import type {
   SocketSlice,
   WorkUnit,
 } from "../../server/model/capture-event.ts";
+import type { Lanes } from "../../server/model/message-ids.ts";
 import type { Resource } from "../../server/model/span-batch.ts";
 import { EMPTY_SPAN, type SpanToAppend } from "../../server/model/span-batch-builder.ts";
 import type { Connection, ConnectionSink } from "../connection/connection-sink.ts";
@@ -21,7 +22,7 @@ import type { FinishedSpanSink } from "./finished-span.ts";
 import { firstUnsettled, type Hop, HopSide } from "./hop.ts";
 import { HopTable } from "./hop-table.ts";
 import { type LoopCause, LoopCauses } from "./loop-causes.ts";
-import { hashMessage, hashText, hashTuple, type Lanes, lanesKey } from "./message-identity.ts";
+import { hashMessage, hashText, hashTuple, lanesKey } from "./message-identity.ts";
 import { ObservedProcesses, type ProcessSetting } from "./observed-processes.ts";
 import type { CallParent, ProcessRequests } from "./process-requests.ts";
 import { writeSpanRow } from "./span-row.ts";
@@ -95,6 +96,7 @@ export class SpanRoom implements ConnectionSink {
   #lostNs = Number.NEGATIVE_INFINITY;
   #bootToUnixNano = 0n;
   #replay = false;
+  #peers = false;
   #salt = 0;
   #exchanges = 0;
   #spans = 0;
@@ -121,6 +123,11 @@ export class SpanRoom implements ConnectionSink {
   setReplay(replay: boolean, salt: number): void {
     this.#replay = replay;
     this.#salt = salt;
+  }
+
+  /** Agents on other hosts may see the other ends of messages: spans carry what tells that, from now on. */
+  setPeers(): void {
+    this.#peers = true;
   }
 
   process(event: ProcessSeen): void {
@@ -398,7 +405,7 @@ export class SpanRoom implements ConnectionSink {
   #send(side: HopSide, resource: Resource): void {
     side.sent = true;
     if (side.queued) this.#waitingCount -= 1;
-    writeSpanRow(side, { bootToUnixNano: this.#bootToUnixNano, replay: this.#replay }, this.#row);
+    writeSpanRow(side, { bootToUnixNano: this.#bootToUnixNano, replay: this.#replay, peers: this.#peers }, this.#row);
     this.#spans += 1;
     this.#sink.finished(resource, this.#row);
     // The trace is final and the parent's id is written: an endless chain of calls must not be kept alive.

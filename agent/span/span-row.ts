@@ -2,12 +2,13 @@
  * From one side of a finished hop to the columns of its span.
  */
 
+import { hashId, ID_CLIENT_SPAN, ID_SERVER_SPAN, type Lanes, SEQUENCES_KEY } from "../../server/model/message-ids.ts";
 import type { Attribute } from "../../server/model/span-batch.ts";
 import { KIND_CLIENT, KIND_SERVER, SPAN_SOURCES, STATUS_ERROR, STATUS_UNSET } from "../../server/model/span-batch.ts";
 import type { SpanToAppend } from "../../server/model/span-batch-builder.ts";
 import type { CarriedContext, Exchange } from "../protocol/exchange.ts";
 import { contextBelow, finalTrace, type Hop, type HopSide } from "./hop.ts";
-import { hashId, ID_CLIENT_SPAN, ID_SERVER_SPAN, type Lanes, plainAddress } from "./message-identity.ts";
+import { plainAddress } from "./message-identity.ts";
 
 const SOURCE_EBPF = SPAN_SOURCES.indexOf("ebpf");
 const SOURCE_PACKET = SPAN_SOURCES.indexOf("packet");
@@ -29,6 +30,8 @@ export interface RowSetting {
   readonly bootToUnixNano: bigint;
   /** The traffic is a recording. */
   readonly replay: boolean;
+  /** Agents on other hosts may see the other ends of messages. */
+  readonly peers: boolean;
 }
 
 /** Writes a finished side to `row`, all fields but `resource` and `scope`. Makes the hop's trace final. */
@@ -55,7 +58,10 @@ export function writeSpanRow(side: HopSide, setting: RowSetting, row: SpanToAppe
   row.pid = side.pid;
   row.flags = hop.context === undefined ? FLAG_SAMPLED : hop.context.flags;
   row.traceState = hop.context === undefined ? "" : hop.context.traceState;
-  row.attributes = attributesOf(side, error);
+  const attributes = attributesOf(side, error);
+  const sequences = setting.peers ? sequencesOf(side) : "";
+  if (sequences !== "") attributes.push({ key: SEQUENCES_KEY, kind: "s", value: sequences });
+  row.attributes = attributes;
   const below = side.kind === "server" ? contextBelow(hop) : undefined;
   row.links = below === undefined ? NO_LINKS : linkTo(below);
 }
@@ -136,6 +142,19 @@ function attributesOf(side: HopSide, error: string): Attribute[] {
   }
   if (connection.joinedLate) attributes.push({ key: "thalweg.joined_late", kind: "b", value: "true" });
   return attributes;
+}
+
+/** What is left of a message's identity behind translated addresses, where only this end of it was seen; else empty. */
+function sequencesOf({ hop, kind, exchange, request, connection }: HopSide): string {
+  const other = kind === "client" ? hop.server : hop.client;
+  const isOnHost = isLoopback(connection.client.addr) || isLoopback(connection.server.addr);
+  if (other !== undefined || hop.context !== undefined || exchange.response === undefined || isOnHost) return "";
+  return `${request.seq}:${exchange.response.seq}`;
+}
+
+function isLoopback(addr: string): boolean {
+  const plain = plainAddress(addr);
+  return plain.startsWith("127.") || plain === "::1";
 }
 
 function attributeOf(key: string, value: string | number | boolean): Attribute {

@@ -182,6 +182,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     telemetry.onRender(() => renderStore(telemetry, store));
     telemetry.onRender(() => telemetry.set("thalweg_live_rows_dropped_total", {}, api.liveRowsDropped()));
     ingest.onHeldStored((batch) => api.publishLive(batch));
+    ingest.onceAgents(() => agent.tellPeers());
     ingest.onceLive(() =>
       agent.stopReplay("the recording stopped because a span arrived over OTLP, and nothing live can be captured here"),
     );

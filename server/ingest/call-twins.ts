@@ -15,7 +15,7 @@ import { releaseBatch, retainBatch } from "../model/batch-lease.ts";
 import { KIND_CLIENT, KIND_SERVER, SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
 import { textReader } from "../model/text-table.ts";
 import { type Call, CallIndex, callOf, isCallRow, processIdOf } from "./call-index.ts";
-import { HeldSpans } from "./held-spans.ts";
+import { HeldSpans, type ReleasedRows } from "./held-spans.ts";
 import { selectRows } from "./select-rows.ts";
 
 /** How long the agent's spans wait for their twins: SDKs export every 5 s unless told otherwise. */
@@ -55,6 +55,8 @@ interface AgentCall extends Call {
 export interface TwinClaim {
   readonly kind: "claimed";
   readonly batch: SpanBatch;
+  /** Rows were held: resolves once all of them are committed, false where one could not be. */
+  readonly held?: Promise<boolean>;
   settle(stored: boolean): void;
 }
 
@@ -156,10 +158,11 @@ export class CallTwins {
       } else if (twin !== undefined || this.#isSender(call, nowMs)) held.push({ row, call, twin });
       else counted.push(call);
     }
-    if (held.length > 0) this.#held.hold(batch, held, nowMs);
+    const whenStored = held.length > 0 ? this.#held.hold(batch, held, nowMs) : undefined;
     const patched = duplicates === 0 ? batch : { ...batch, duplicateOf };
     const now = held.length === 0 ? patched : selectRows(patched, rowsWithout(batch.rows, held), ALL_ATTRIBUTES);
-    return this.#agentClaim({ batch: now, counted, duplicates }, nowMs);
+    const claim = this.#agentClaim({ batch: now, counted, duplicates, settled: () => {} }, nowMs);
+    return whenStored === undefined ? claim : { ...claim, held: whenStored };
   }
 
   /** Held rows whose twin is stored or that waited long enough; with `all`, every row. */
@@ -167,10 +170,7 @@ export class CallTwins {
     return this.#held.release(nowMs, all).map((released) => this.#agentClaim(released, nowMs));
   }
 
-  #agentClaim(
-    { batch, counted, duplicates }: { batch: SpanBatch; counted: readonly Call[]; duplicates: number },
-    nowMs: number,
-  ): TwinClaim {
+  #agentClaim({ batch, counted, duplicates, settled }: ReleasedRows, nowMs: number): TwinClaim {
     const commit: Commit = { state: "running" };
     for (const call of counted) this.#agent.add({ ...call, commit, taken: false }, nowMs);
     this.#running++;
@@ -179,6 +179,7 @@ export class CallTwins {
       batch,
       settle: (stored) => {
         decide(commit, stored);
+        settled(stored);
         this.#running--;
         if (stored) this.counts.program += duplicates;
         this.#whenEnded?.resolve();

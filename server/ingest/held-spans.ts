@@ -30,6 +30,8 @@ export interface ReleasedRows {
   readonly batch: SpanBatch;
   readonly counted: readonly Call[];
   readonly duplicates: number;
+  /** Says whether the rows were committed. */
+  readonly settled: (stored: boolean) => void;
 }
 
 interface Held {
@@ -42,6 +44,10 @@ interface Group {
   readonly batch: SpanBatch;
   readonly untilMs: number;
   waiting: Held[];
+  /** Rows that are not committed. */
+  left: number;
+  isLost: boolean;
+  readonly whenStored: (stored: boolean) => void;
 }
 
 /** Why rows were released without a twin. */
@@ -68,10 +74,19 @@ export class HeldSpans {
     return this.#count;
   }
 
-  /** Holds rows of a batch, in growing order. */
-  hold(batch: SpanBatch, rows: readonly RowToHold[], nowMs: number): void {
+  /** Holds rows of a batch, in growing order. Resolves once all are committed: false where one could not be. */
+  hold(batch: SpanBatch, rows: readonly RowToHold[], nowMs: number): Promise<boolean> {
     const waiting = rows.map(({ row, call, twin }): Held => ({ row, call, twin }));
-    this.#groups.push({ batch, untilMs: nowMs + this.#holdMs, waiting });
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const left = waiting.length;
+    this.#groups.push({
+      batch,
+      untilMs: nowMs + this.#holdMs,
+      waiting,
+      left,
+      isLost: false,
+      whenStored: resolve,
+    });
     this.#count += waiting.length;
     for (const held of waiting) {
       const hash = hashOf(held.call);
@@ -79,6 +94,7 @@ export class HeldSpans {
       if (list === undefined) this.#byHash.set(hash, [held]);
       else list.push(held);
     }
+    return promise;
   }
 
   /**
@@ -132,7 +148,12 @@ export class HeldSpans {
       if (held.twin?.commit.state === "stored") duplicateOf[at] = held.twin.spanId;
       else counted.push(held.call);
     }
-    return { batch: { ...batch, duplicateOf }, counted, duplicates: due.length - counted.length };
+    const settled = (stored: boolean) => {
+      group.left -= due.length;
+      group.isLost ||= !stored;
+      if (group.left === 0) group.whenStored(!group.isLost);
+    };
+    return { batch: { ...batch, duplicateOf }, counted, duplicates: due.length - counted.length, settled };
   }
 
   #forget(held: Held): void {

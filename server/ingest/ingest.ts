@@ -5,6 +5,7 @@
  * `received = stored + rejected + lost` holds in the counters whenever no batch is under way.
  */
 
+import { isKernelSource } from "../derive/batch-rows.ts";
 import { DERIVED_METADATA, type DerivedStreams } from "../derive/derived-streams.ts";
 import { retainBatch } from "../model/batch-lease.ts";
 import { ThalwegError } from "../model/errors.ts";
@@ -13,6 +14,7 @@ import type { CommitReceipt } from "../store/writer.ts";
 import { CallTwins, type TwinClaim, type TwinUndecided } from "./call-twins.ts";
 import { batchBytes, checkBatch } from "./check-batch.ts";
 import { DerivedFlush, type FlushDeps } from "./derived-flush.ts";
+import { HostJoins } from "./host-joins.ts";
 import { OverflowWatch } from "./overflow-watch.ts";
 import { restoreStreams } from "./restore-streams.ts";
 import { type Claim, SeenSpans, type Undecided } from "./seen-spans.ts";
@@ -60,11 +62,13 @@ export type ReceiveOutcome =
 
 /**
  * What ingest works with. `pendingBytesMax`: spans that may wait for their commit, 128 MiB unless given; `holdMs`: how
- * long spans of the agent wait for the program's own span of the same call, 7 s unless given.
+ * long spans of the agent wait for the program's own span of the same call, 7 s unless given; `hostsWaitMs`: how long
+ * those of agents on several hosts wait for each other, 2 s unless given.
  */
 export interface IngestDeps extends FlushDeps {
   readonly pendingBytesMax?: number;
   readonly holdMs?: number;
+  readonly hostsWaitMs?: number;
 }
 
 /** Takes spans; see the file's head. */
@@ -75,12 +79,14 @@ export class Ingest {
   readonly #seen: SeenSpans;
   readonly #overflow: OverflowWatch;
   readonly #twins: CallTwins;
+  readonly #hosts: HostJoins;
   readonly #releaseTimer: NodeJS.Timeout;
   #onHeldSpans: ((batch: SpanBatch) => void) | undefined;
   #pendingBytes = 0;
   #pending = 0;
   #whenIdle: (() => void) | undefined;
   #onLiveSpans: (() => void) | undefined;
+  #onAgents: (() => void) | undefined;
   #closed = false;
   /** Who waits for a commit, to be refused where it shows only later whether that holds. */
   readonly #waiting = new Set<(error: ThalwegError) => void>();
@@ -96,6 +102,7 @@ export class Ingest {
     this.#overflow = new OverflowWatch(streams, deps.log);
     this.#flush = new DerivedFlush(streams, deps, () => this.#overflow.logNew());
     this.#twins = new CallTwins(deps.holdMs === undefined ? {} : { holdMs: deps.holdMs });
+    this.#hosts = new HostJoins(deps.hostsWaitMs === undefined ? {} : { waitMs: deps.hostsWaitMs });
     this.#releaseTimer = setInterval(() => this.#releaseHeld(false), RELEASE_EVERY_MS);
     this.#releaseTimer.unref();
     deps.telemetry.onRender(() => this.#tellCounts());
@@ -122,6 +129,7 @@ export class Ingest {
     this.#countRejected(checked.rejected);
     if (checked.batch.rows === 0) return { stored: 0, batch: checked.batch, rejected: checked.rejected };
     this.#tellLiveSpans(checked.batch);
+    this.#tellAgents(checked.batch, transport);
     let claim = this.#claim(checked.batch, transport);
     // Nothing is awaited without need: what is under way is counted in the turn in which it came.
     while (claim.kind === "undecided") {
@@ -137,9 +145,11 @@ export class Ingest {
       settle(true);
       return { stored: 0, batch: checked.batch, rejected: checked.rejected };
     }
-    const fresh = repeated === 0 ? checked.batch : selectRows(checked.batch, freshRows, ATTRIBUTES_MAX);
+    const unjoined = repeated === 0 ? checked.batch : selectRows(checked.batch, freshRows, ATTRIBUTES_MAX);
     // Texts are shared: whoever keeps the one needs the memory of the other.
     if (repeated > 0) retainBatch(batch);
+    const joining = this.#joinHosts(unjoined, transport);
+    const fresh = joining instanceof Promise ? await this.#joined(joining) : joining;
     let twins = this.#claimTwins(fresh, transport);
     while (twins.kind === "undecided") {
       await twins.decided;
@@ -156,12 +166,37 @@ export class Ingest {
       },
     );
     const receipt = await (comesAgain(transport) ? this.#unlessInDoubt(commit) : commit);
+    // An agent on another host is answered once all of its spans are stored.
+    if (comesAgain(transport) && twins.held !== undefined && !(await this.#unlessInDoubt(twins.held))) {
+      settle(false);
+      throw new ThalwegError("store_unavailable", { why: "spans that waited could not be stored" });
+    }
     for (const [what, count] of [...(origin.mended ?? []), ...checked.mended]) {
       telemetry.count("thalweg_ingest_mended_total", { signal, what }, count);
     }
-    // What is held is shown once it is stored.
-    const shown = transport === "capture" ? twins.batch : checked.batch;
+    // What is held is shown once it is stored, and what was joined as it is stored.
+    const shown = transport === "capture" || fresh !== unjoined ? twins.batch : checked.batch;
     return { stored: receipt.spans, batch: shown, rejected: checked.rejected };
+  }
+
+  /** Spans of agents in the traces they have over several hosts; nothing waits where no other host sends any. */
+  #joinHosts(batch: SpanBatch, transport: Transport): SpanBatch | Promise<SpanBatch> {
+    const nowMs = this.#deps.clock.monotonicMs();
+    return transport === "replay" || !this.#hosts.isActive(nowMs) ? batch : this.#hosts.join(batch, nowMs);
+  }
+
+  /** Waits for a batch that is to be committed. */
+  async #joined(joining: Promise<SpanBatch>): Promise<SpanBatch> {
+    this.#pending++;
+    try {
+      return await joining;
+    } finally {
+      this.#pending--;
+      // Where there is a commit it has begun by then.
+      setImmediate(() => {
+        if (this.#pending === 0) this.#whenIdle?.();
+      });
+    }
   }
 
   /**
@@ -230,6 +265,11 @@ export class Ingest {
     this.#onLiveSpans = callback;
   }
 
+  /** Calls back once, when an agent on another host has sent spans. */
+  onceAgents(callback: () => void): void {
+    this.#onAgents = callback;
+  }
+
   /** Calls back with spans of the agent that were held for a while, once they are stored. */
   onHeldStored(callback: (batch: SpanBatch) => void): void {
     this.#onHeldSpans = callback;
@@ -244,6 +284,7 @@ export class Ingest {
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#releaseTimer);
+    this.#hosts.release(Number.POSITIVE_INFINITY, true);
     // What is under way may be the twin of what is held.
     await this.#idle();
     this.#releaseHeld(true);
@@ -262,6 +303,7 @@ export class Ingest {
     const nowMs = this.#deps.clock.monotonicMs();
     if (transport === "capture") return this.#twins.claimAgent(batch, nowMs);
     if (transport === "replay") return { kind: "claimed", batch, settle: () => {} };
+    if (isOfAgents(batch)) return this.#twins.claimAgent(batch, nowMs);
     return this.#twins.claimOwn(batch, nowMs);
   }
 
@@ -277,6 +319,7 @@ export class Ingest {
   }
 
   #releaseHeld(all: boolean): void {
+    this.#hosts.release(this.#deps.clock.monotonicMs(), all);
     for (const claim of this.#twins.release(this.#deps.clock.monotonicMs(), all)) {
       this.#commitClaim(claim, CAPTURED, batchBytes(claim.batch)).then(
         () => this.#onHeldSpans?.(claim.batch),
@@ -287,7 +330,9 @@ export class Ingest {
 
   /** Rows that are not stored already: whoever may send again may have done so. */
   #claim(batch: SpanBatch, transport: Transport): Claim | Undecided {
-    if (comesAgain(transport)) return this.#seen.claim(batch);
+    // An agent on this very host may send what is captured here too.
+    if (comesAgain(transport) || (transport === "capture" && this.#hosts.isActive(this.#deps.clock.monotonicMs())))
+      return this.#seen.claim(batch);
     return { kind: "claimed", fresh: allRows(batch), settle: () => {} };
   }
 
@@ -344,6 +389,13 @@ export class Ingest {
     callback();
   }
 
+  #tellAgents(batch: SpanBatch, transport: Transport): void {
+    if (!comesAgain(transport) || batch.source.every((source) => !isKernelSource(source) || source === REPLAY)) return;
+    this.#hosts.agentSeen(this.#deps.clock.monotonicMs());
+    this.#onAgents?.();
+    this.#onAgents = undefined;
+  }
+
   #tellCounts(): void {
     const { telemetry } = this.#deps;
     const { waiting, expired, dropped, overflowCalls, backfilled, notLookedFor } = this.#streams.graphCounts();
@@ -358,6 +410,14 @@ export class Ingest {
     telemetry.set("thalweg_duplicates_total", { counted: "program" }, this.#twins.counts.program);
     telemetry.set("thalweg_duplicates_total", { counted: "agent" }, this.#twins.counts.agent);
     telemetry.set("thalweg_held_spans", {}, this.#twins.held);
+    const { joined, givenUp } = this.#hosts.counts;
+    telemetry.set("thalweg_hosts_waiting_spans", {}, this.#hosts.held);
+    for (const how of ["hosts", "hosts-nat", "late"] as const) {
+      telemetry.set("thalweg_hosts_joined_total", { how }, joined[how]);
+    }
+    for (const reason of ["timeout", "full"] as const) {
+      telemetry.set("thalweg_hosts_given_up_total", { reason }, givenUp[reason]);
+    }
     for (const reason of ["timeout", "full"] as const) {
       telemetry.set("thalweg_held_given_up_total", { reason }, this.#twins.givenUp[reason]);
     }
@@ -375,6 +435,11 @@ export async function openIngest(deps: IngestDeps): Promise<Ingest> {
   const seen = new SeenSpans();
   seen.remember(await deps.writer.recentSpans(REMEMBERED_SPANS_MAX));
   return new Ingest(deps, streams, seen);
+}
+
+/** Whether every row was captured, here or by an agent. */
+function isOfAgents({ source }: SpanBatch): boolean {
+  return source.every(isKernelSource);
 }
 
 /** Whether somebody sends again what was refused. */

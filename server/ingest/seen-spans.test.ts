@@ -4,6 +4,7 @@ import { SeenSpans, type SpanIdentities } from "./seen-spans.ts";
 
 function spans(ids: readonly number[], kind = 2, start = 1n): SpanIdentities {
   return {
+    source: new Uint8Array(ids.length).fill(2),
     rows: ids.length,
     traceId: BigUint64Array.from(ids.flatMap((id) => [7n, BigInt(id)])),
     spanId: BigUint64Array.from(ids, (id) => BigInt(id) + 1n),

@@ -2,13 +2,16 @@
  * Knows the spans that arrived lately, so that what a sender sends again is stored once.
  *
  * A span is the same one again where trace id, span id, kind, start and end agree: two sides of a call may share an id, as
- * Zipkin's do. Spans are known by 64 bits of a hash.
+ * Zipkin's do. The id of a span that an agent captured is computed from what it saw: there id and kind are enough, so that
+ * what two agents saw is kept once, and what was joined to a trace of another host is known again. Spans are known by 64
+ * bits of a hash.
  *
  * Invariants: a span is known from the moment it was taken until two generations of `GENERATION_SPANS_MAX` spans came
  * after it, or until its commit failed; nothing is called a duplicate of a span whose commit is not decided.
  */
 
-import type { SpanBatch } from "../model/span-batch.ts";
+import { isKernelSource } from "../derive/batch-rows.ts";
+import { SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
 
 /** Spans of a generation; there are two, of 12 bytes for each of twice as many slots. */
 const GENERATION_SPANS_MAX = 1 << 19;
@@ -18,9 +21,13 @@ const ROWS_AT_FIRST = 1 << 10;
 const PROBES_MAX = 64;
 /** Trace id, span id, start and end in words of 32 bits. */
 const IDENTITY_WORDS = 10;
+/** Words of the span id among them. */
+const ID_FROM = 4;
+const ID_TO = 6;
+const REPLAY = SPAN_SOURCES.indexOf("replay");
 
 /** What makes a span the same one again, in columns as in `SpanBatch`. */
-export type SpanIdentities = Pick<SpanBatch, "rows" | "traceId" | "spanId" | "kind" | "startNs" | "endNs">;
+export type SpanIdentities = Pick<SpanBatch, "rows" | "traceId" | "spanId" | "kind" | "startNs" | "endNs" | "source">;
 
 /** Rows that are taken: `settle` says whether they were stored. */
 export interface Claim {
@@ -194,7 +201,7 @@ function place(generation: Generation, low: number, high: number, claim: number)
 }
 
 /** Two hashes that mix the same words with other factors. */
-function hashRows({ rows, traceId, spanId, kind, startNs, endNs }: SpanIdentities, hashed: HashedRows): void {
+function hashRows({ rows, traceId, spanId, kind, startNs, endNs, source }: SpanIdentities, hashed: HashedRows): void {
   const trace = halves(traceId);
   const span = halves(spanId);
   const start = halves(startNs);
@@ -203,7 +210,9 @@ function hashRows({ rows, traceId, spanId, kind, startNs, endNs }: SpanIdentitie
     const kindOfRow = kind[row] ?? 0;
     let low = 0x9e37_79b1 ^ kindOfRow;
     let high = 0x85eb_ca6b ^ kindOfRow;
-    for (let part = 0; part < IDENTITY_WORDS; part++) {
+    const isAgents = isKernelSource(source[row] ?? REPLAY) && source[row] !== REPLAY;
+    const last = isAgents ? ID_TO : IDENTITY_WORDS;
+    for (let part = isAgents ? ID_FROM : 0; part < last; part++) {
       const pair = 2 * row + (part & 1);
       const word = (part < 4 ? trace[4 * row + part] : part < 6 ? span[pair] : part < 8 ? start[pair] : end[pair]) ?? 0;
       low = Math.imul(low ^ word, 0xcc9e_2d51);

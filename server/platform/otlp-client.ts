@@ -1,5 +1,5 @@
 /**
- * Sends OTLP requests in protobuf to one receiver, over HTTP or gRPC, one after the other over a connection that is kept.
+ * Sends OTLP requests in protobuf to one receiver, over HTTP or gRPC, over connections that are kept.
  *
  * @see https://opentelemetry.io/docs/specs/otlp/
  * @see https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
@@ -13,6 +13,8 @@ import { gzip } from "node:zlib";
 
 /** Bytes of an answer that are kept; the rest is not read. */
 const ANSWER_BYTES_MAX = 64 * 1024;
+/** Connections of HTTP/1 at one time. */
+const SOCKETS_MAX = 16;
 /** Shorter bodies are sent as they are. */
 const COMPRESSED_FROM_BYTES = 1024;
 const GRPC_PATH = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -44,7 +46,7 @@ type OtlpAnswer =
       readonly body: Uint8Array;
     };
 
-/** A way to a receiver. One request at a time. */
+/** A way to a receiver. Requests may overlap. */
 export interface OtlpClient {
   /** @throws Error where no whole answer came in `timeoutMs`; its message names the receiver's host and nothing secret. */
   send(body: Uint8Array, timeoutMs: number): Promise<OtlpAnswer>;
@@ -64,7 +66,7 @@ class HttpClient implements OtlpClient {
   constructor(url: URL) {
     this.#url = withoutCredentials(url);
     this.#authorization = authorizationOf(url);
-    const options = { keepAlive: true, maxSockets: 1 };
+    const options = { keepAlive: true, maxSockets: SOCKETS_MAX };
     this.#agent = url.protocol === "https:" ? new HttpsAgent(options) : new HttpAgent(options);
   }
 
@@ -134,11 +136,13 @@ class GrpcClient implements OtlpClient {
     message.writeUInt8(encoding === "" ? 0 : 1, 0);
     message.writeUInt32BE(bytes.length, 1);
     message.set(bytes, GRPC_PREFIX_BYTES);
+    const session = this.#connected();
     try {
-      return await this.#call(message, encoding, timeoutMs);
+      return await this.#call(session, message, encoding, timeoutMs);
     } catch (error) {
-      // Whatever went wrong may be wrong with the connection.
-      this.close();
+      // Whatever went wrong may be wrong with the connection: the next request opens another.
+      if (this.#session === session) this.#session = undefined;
+      session.close();
       throw noAnswer(this.#url, error);
     }
   }
@@ -148,10 +152,12 @@ class GrpcClient implements OtlpClient {
     this.#session = undefined;
   }
 
-  #call(message: Buffer, encoding: string, timeoutMs: number): Promise<OtlpAnswer> {
-    const session = this.#connected();
+  #call(session: ClientHttp2Session, message: Buffer, encoding: string, timeoutMs: number): Promise<OtlpAnswer> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`none within ${timeoutMs} ms`)), timeoutMs);
+      const timer = setTimeout(() => {
+        reject(new Error(`none within ${timeoutMs} ms`));
+        stream.close(constants.NGHTTP2_CANCEL);
+      }, timeoutMs);
       const settle = (how: () => void) => {
         clearTimeout(timer);
         session.off("error", failed);
@@ -192,6 +198,7 @@ class GrpcClient implements OtlpClient {
   #connected(): ClientHttp2Session {
     if (this.#session !== undefined && !this.#session.closed && !this.#session.destroyed) return this.#session;
     const session = connect(this.#url);
+    session.setMaxListeners(2 * SOCKETS_MAX);
     // A connection that breaks while nothing is sent is opened again; what is sent then hears of it by itself.
     session.on("error", () => {});
     this.#session = session;

@@ -121,6 +121,8 @@ function* joinTraces(
     if (span.links.length === 0 || !isKernel(span)) continue;
     for (const { span: word } of readLinks(span.links, 0, span.links.length)) {
       const found = byId.get(word.toReversed().map(hex8).join(""));
+      // A link to itself tells that its trace has another id.
+      if (found === at) continue;
       let root = typeof found === "object" ? found[0] : found;
       for (let steps = 0; root !== undefined && (parents[root] ?? -1) !== -1; steps++) {
         root = steps < ROOT_STEPS_MAX ? parents[root] : undefined;

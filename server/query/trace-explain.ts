@@ -11,6 +11,10 @@ const DRAWN: Readonly<Record<string, string>> = {
   message: "Both ends of one message were seen: it has one tuple of addresses and one TCP sequence number at both.",
   "message-nat":
     "Both ends of one message were seen behind translated addresses: its TCP sequence number, the caller's port and what was asked are equal.",
+  hosts:
+    "Both ends of one message were seen, on two hosts: it has one tuple of addresses and one TCP sequence number at both.",
+  "hosts-nat":
+    "Both ends of one message were seen, on two hosts, behind translated addresses: the TCP sequence numbers of request and answer are equal, and so is what was asked.",
   "one-sight": "One sight of the packets between two processes of this host shows both ends of the message.",
   thread:
     "The call was made inside of this request: by the thread that read it, in a process that was seen to serve each request on one thread; or while it was the only request open in the whole process.",

@@ -1,7 +1,7 @@
 /** The spans stored last, by what tells one from another: read at the start, so that a repeat is known over it. */
 
 import { type DuckDBConnection, DuckDBUUIDValue } from "@duckdb/node-api";
-import { SPAN_KINDS } from "../model/span-batch.ts";
+import { SPAN_KINDS, SPAN_SOURCES } from "../model/span-batch.ts";
 import { bigintOf, numberOf, readRows, textOf } from "./database.ts";
 import type { DayFile } from "./day-files.ts";
 import type { RecentSpans } from "./writer.ts";
@@ -21,17 +21,18 @@ export async function readRecentSpans(
     kind: [] as number[],
     startNs: [] as bigint[],
     endNs: [] as bigint[],
+    source: [] as number[],
   };
   let left = spansMax;
   for (const file of files.toReversed()) {
     const from = await firstCommit(connection, file, left);
     if (from === undefined) break;
     const result = await connection.stream(
-      `SELECT trace_id, span_id, kind, start_ns, start_ns + duration_ns FROM ${file.alias}.span
+      `SELECT trace_id, span_id, kind, start_ns, start_ns + duration_ns, source FROM ${file.alias}.span
        WHERE commit_sequence >= ${from}`,
     );
     for await (const chunk of result) {
-      for (const [trace, span, kind, start, end] of chunk.getRows()) {
+      for (const [trace, span, kind, start, end, source] of chunk.getRows()) {
         const id = trace instanceof DuckDBUUIDValue ? trace.toUint128() : 0n;
         columns.traceId.push(id >> 64n, BigInt.asUintN(64, id));
         columns.spanId.push(bigintOf(span));
@@ -39,6 +40,7 @@ export async function readRecentSpans(
         columns.kind.push(Math.max(0, (SPAN_KINDS as readonly string[]).indexOf(textOf(kind))));
         columns.startNs.push(bigintOf(start));
         columns.endNs.push(bigintOf(end));
+        columns.source.push((SPAN_SOURCES as readonly string[]).indexOf(textOf(source)));
         left--;
       }
     }
@@ -51,6 +53,7 @@ export async function readRecentSpans(
     kind: Uint8Array.from(columns.kind),
     startNs: BigInt64Array.from(columns.startNs),
     endNs: BigInt64Array.from(columns.endNs),
+    source: Uint8Array.from(columns.source),
   };
 }
 

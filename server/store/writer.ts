@@ -90,7 +90,7 @@ export interface AppendOutcome {
 }
 
 /** Columns of `SpanBatch` that tell one span from another. */
-export type RecentSpans = Pick<SpanBatch, "rows" | "traceId" | "spanId" | "kind" | "startNs" | "endNs">;
+export type RecentSpans = Pick<SpanBatch, "rows" | "traceId" | "spanId" | "kind" | "startNs" | "endNs" | "source">;
 
 /** The client's side of a call: `traceId` in 32 hex digits, `spanId` in 16. */
 export interface CallKey {

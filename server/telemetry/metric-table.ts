@@ -134,6 +134,13 @@ export const METRICS = {
   thalweg_held_given_up_total: counter("Spans of the agent that waited for the program's own in vain, and count.", {
     reason: ["timeout", "full"],
   }),
+  thalweg_hosts_waiting_spans: gauge("Spans of agents that wait for the other ends of their calls on other hosts."),
+  thalweg_hosts_joined_total: counter("Calls between hosts of which both ends were joined, by how.", {
+    how: ["hosts", "hosts-nat", "late"],
+  }),
+  thalweg_hosts_given_up_total: counter("Spans of agents that were stored before the start of their trace was known.", {
+    reason: ["timeout", "full"],
+  }),
   thalweg_derive_flush_failures_total: counter("Times derived series or their state could not be stored."),
   thalweg_graph_waiting_spans: gauge("Spans that wait for the other side of their call."),
   thalweg_graph_expired_total: counter("Spans whose other side did not come in time.", { kind: SPAN_KINDS }),
