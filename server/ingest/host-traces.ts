@@ -31,7 +31,7 @@ const CHAIN_MAX = 64;
 export type TraceId = bigint;
 
 /** How the two ends of a message were found to be one. */
-export type JoinRule = "hosts" | "hosts-nat";
+type JoinRule = "hosts" | "hosts-nat";
 
 /** A client span seen on some host, in the trace its agent gave it. */
 export interface ClientHalf {
@@ -161,14 +161,6 @@ export function clientOfServer(spanId: bigint): bigint {
   split(spanId, id);
   messageOfId(id, ID_SERVER_SPAN, message);
   return clientOfMessage();
-}
-
-/** Id of the server span of the message that a client span with this id asks. */
-export function serverOfClient(spanId: bigint): bigint {
-  split(spanId, id);
-  messageOfId(id, ID_CLIENT_SPAN, message);
-  hashId(message.high, message.low, ID_SERVER_SPAN, id);
-  return joined(id);
 }
 
 /** The trace that the agent of a server's end gave the message of a client span. */
