@@ -2,7 +2,9 @@
  * What crosses between the server's thread and the agent's.
  */
 
+import type { CaptureDepth } from "../server/model/capture-event.ts";
 import type { SpanBatch } from "../server/model/span-batch.ts";
+import type { DepthChange } from "./cpu-budget.ts";
 import type { ExportLedger } from "./export/span-collector.ts";
 import type { SpanLedger } from "./span/span-room.ts";
 
@@ -26,6 +28,8 @@ export interface AgentSetting {
   readonly fallbackReplay: string | undefined;
   /** Directory of the addon and the BPF objects where they do not lie beside the program. */
   readonly nativeDirectory: string | undefined;
+  /** What capture may cost in cores, hooks included; undefined for no limit. */
+  readonly cpuCoresMax?: number | undefined;
   /** Version of the program, for the resources of spans. */
   readonly version: string;
   /** Code of the packet rung's SYN thread where it does not lie beside its rung, as in bundles: a file URL, or text. */
@@ -41,6 +45,22 @@ export interface AgentAbility {
   readonly lost: string;
   /** What to do about it; empty where nothing is needed. */
   readonly fix: string;
+}
+
+/** A process that is captured less deeply than in full, for the sake of the budget. */
+interface HeldProcess {
+  readonly pid: number;
+  /** Empty where it is not known. */
+  readonly service: string;
+  readonly depth: CaptureDepth;
+}
+
+/** What capture costs, in cores: the agent's thread and the hooks, on average of the last seconds. */
+interface BudgetStatus {
+  /** Undefined where there is no limit. */
+  readonly coresMax: number | undefined;
+  readonly usedCores: number;
+  readonly processes: readonly HeldProcess[];
 }
 
 /** What the agent does now. */
@@ -67,11 +87,19 @@ export interface AgentStatus {
   readonly spans: SpanLedger;
   /** `collected = delivered + held + backlog`, in spans. */
   readonly exported: ExportLedger;
-  /** Not every request makes a span. */
+  /** Not every request makes a span of its own: of some processes there are counts, or nothing. */
   readonly sampled: boolean;
+  readonly budget: BudgetStatus;
   /** The recording that plays and when it was made, Unix milliseconds; undefined for live capture. */
   readonly replayFile: string | undefined;
   readonly recordedAtMs: number | undefined;
+}
+
+/** A process is captured more or less deeply from now on. */
+export interface ServiceDepthChange extends DepthChange {
+  /** Empty where it is not known. */
+  readonly service: string;
+  readonly coresMax: number;
 }
 
 /** To the agent's thread. */
@@ -92,5 +120,6 @@ export type MessageFromAgent =
       readonly fix: string;
     }
   | { readonly kind: "spans"; readonly batch: SpanBatch }
+  | { readonly kind: "depth"; readonly change: ServiceDepthChange }
   | { readonly kind: "status"; readonly status: AgentStatus }
   | { readonly kind: "stopped"; readonly status: AgentStatus };

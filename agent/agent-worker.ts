@@ -15,6 +15,7 @@ import { chooseRung, type LadderMode, type LadderOutcome, type RefusedRung } fro
 import { ProcessTable } from "./capture/process-table.ts";
 import { replayHeader } from "./capture/replay-rung.ts";
 import { type RungCounters, RungRefused, type RunningRung } from "./capture/rung.ts";
+import { CpuBudget } from "./cpu-budget.ts";
 import { batchBuffers } from "./export/batch-transfer.ts";
 import { createPipeline } from "./pipeline.ts";
 import type { AgentSurroundings } from "./span/service-name.ts";
@@ -27,6 +28,9 @@ const statusEveryMs = 1000;
 
 const NOTHING_CAPTURED = "no traffic of this machine is captured; spans sent over OTLP are kept and shown";
 const NO_COUNTERS: RungCounters = { seen: 0, delivered: 0, lost: {}, connections: 0 };
+
+/** A budget for each second. */
+const budgetEveryMs = 1000;
 
 /** The part of the status that changes with the rung alone. */
 interface Tier {
@@ -61,6 +65,8 @@ if (setting.peers === true) pipeline.setPeers();
 /** A rung that is not ready by then starts all the same. */
 const ownersReadyMsMax = 1000;
 
+const budget = new CpuBudget(setting.cpuCoresMax ?? Number.POSITIVE_INFINITY);
+
 let rung: RunningRung | undefined;
 let tier: Tier;
 let eventsLost = 0;
@@ -81,6 +87,7 @@ function begin(): void {
   }
   rung = outcome.rung;
   const ticks = setInterval(tick, tickMs);
+  const budgets = setInterval(keepBudget, budgetEveryMs);
   const statuses = setInterval(() => send({ kind: "status", status: status() }), statusEveryMs);
   port?.on("message", (message: MessageToAgent) => {
     switch (message.kind) {
@@ -99,6 +106,7 @@ function begin(): void {
       case "stop":
         clearInterval(ticks);
         clearInterval(statuses);
+        clearInterval(budgets);
         void stop();
         break;
     }
@@ -123,9 +131,36 @@ function tick(): void {
 function noticeLoss(nowNs: number): void {
   lossLookedNs = nowNs;
   let lost = 0;
-  for (const count of Object.values(rung?.counters().lost ?? {})) lost += count;
+  // What a process that is off loses says nothing of the others.
+  for (const [reason, count] of Object.entries(rung?.counters().lost ?? {})) if (reason !== "budget") lost += count;
   if (lost > eventsLost) pipeline.eventsLost(nowNs);
   eventsLost = lost;
+}
+
+/** Measures what capture costs, and captures a process less deeply where that is too much. */
+function keepBudget(): void {
+  const depths = rung?.depths;
+  if (depths === undefined) return;
+  const nowNs = clock.nowNs();
+  for (const [pid, from] of budget.depths) {
+    if (depths.holds(pid)) continue;
+    budget.exited(pid);
+    pipeline.depthChanged({ pid, from, to: "full", usedCores: 0 }, nowNs);
+  }
+  const { user, system } = process.threadCpuUsage();
+  const change = budget.look({
+    nowMs: performance.now(),
+    workerMs: (user + system) / 1000,
+    hookMs: depths.hookNs() / 1e6,
+    calls: depths.takeCalls(),
+  });
+  if (change !== undefined) {
+    depths.setDepth(change.pid, change.to);
+    pipeline.depthChanged(change, nowNs);
+    const service = pipeline.serviceOf(change.pid);
+    send({ kind: "depth", change: { ...change, service, coresMax: budget.coresMax } });
+  }
+  pipeline.counted(depths.takeCounted(), nowNs);
 }
 
 async function stop(): Promise<void> {
@@ -141,6 +176,7 @@ async function stopRung(): Promise<void> {
   if (stopped === undefined) return;
   await stopped.stop();
   lastCounters = stopped.counters();
+  if (stopped.depths !== undefined) pipeline.counted(stopped.depths.takeCounted(), clock.nowNs());
   rung = undefined;
 }
 
@@ -165,7 +201,12 @@ function status(): AgentStatus {
     leftOut: connections.left,
     spans,
     exported,
-    sampled: false,
+    sampled: [...budget.depths.values()].some((depth) => depth === "counted" || depth === "off"),
+    budget: {
+      coresMax: setting.cpuCoresMax,
+      usedCores: Math.round(budget.usedCores * 1e4) / 1e4,
+      processes: [...budget.depths].map(([pid, depth]) => ({ pid, service: pipeline.serviceOf(pid), depth })),
+    },
   };
 }
 

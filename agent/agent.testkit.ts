@@ -18,6 +18,7 @@ export interface PlainSpan {
   readonly kind: string;
   readonly source: string;
   readonly linkReason: string;
+  readonly weight: number;
   readonly startNs: bigint;
   readonly endNs: bigint;
 }
@@ -80,6 +81,7 @@ function plainSpans(batch: SpanBatch): PlainSpan[] {
       kind: SPAN_KINDS[batch.kind[row] ?? 0] ?? "",
       source: SPAN_SOURCES[batch.source[row] ?? 0] ?? "",
       linkReason: text(batch.linkReason[row]),
+      weight: batch.weight[row] ?? 0,
       startNs: batch.startNs[row] ?? 0n,
       endNs: batch.endNs[row] ?? 0n,
     });

@@ -8,7 +8,13 @@
 import { Worker } from "node:worker_threads";
 import { ThalwegError } from "../server/model/errors.ts";
 import type { SpanBatch } from "../server/model/span-batch.ts";
-import type { AgentSetting, AgentStatus, MessageFromAgent, MessageToAgent } from "./agent-message.ts";
+import type {
+  AgentSetting,
+  AgentStatus,
+  MessageFromAgent,
+  MessageToAgent,
+  ServiceDepthChange,
+} from "./agent-message.ts";
 
 /** A thread that does not end by itself is ended. */
 const stopMsMax = 3000;
@@ -19,6 +25,8 @@ export interface AgentOptions extends Omit<AgentSetting, "synThread"> {
   readonly onSpans: (batch: SpanBatch) => void;
   /** Each second, and whenever something changed. */
   readonly onStatus?: (status: AgentStatus) => void;
+  /** A process is captured less deeply, since capture costs more than its budget, or more deeply again. */
+  readonly onDepth?: (change: ServiceDepthChange) => void;
   /** The agent's thread died by a bug; capture is off from then on. */
   readonly onFailure: (error: Error) => void;
   /** Program of the agent's thread; in a clone it lies beside this file. */
@@ -86,6 +94,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       case "spans":
         options.onSpans(message.batch);
         send({ kind: "taken" });
+        break;
+      case "depth":
+        options.onDepth?.(message.change);
         break;
       case "status":
         learn(message.status);
@@ -164,6 +175,7 @@ function settingOf(options: AgentOptions): AgentSetting {
     redaction,
     fallbackReplay,
     nativeDirectory,
+    cpuCoresMax: options.cpuCoresMax,
     version,
     synThread: synThread && { source: String(synThread.source), evaluate: synThread.evaluate },
   };

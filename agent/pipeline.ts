@@ -8,12 +8,14 @@
 import type {
   CaptureSink,
   ClockOffset,
+  CountedCalls,
   ProcessSeen,
   SocketMoment,
   SocketOpened,
   SocketSlice,
 } from "../server/model/capture-event.ts";
 import { type ConnectionCounters, Connections } from "./connection/connections.ts";
+import type { DepthChange } from "./cpu-budget.ts";
 import { type ExportLedger, SpanCollector } from "./export/span-collector.ts";
 import type { SpanSink } from "./export/span-sink.ts";
 import type { ProcessSetting } from "./span/observed-processes.ts";
@@ -50,6 +52,12 @@ export interface Pipeline {
   taken(): void;
   /** The rung lost events since the last look. `nowNs` is boot time. */
   eventsLost(nowNs: number): void;
+  /** A process is captured more or less deeply from `nowNs` on, boot time. */
+  depthChanged(change: DepthChange, nowNs: number): void;
+  /** What was counted in place of being captured. */
+  counted(calls: readonly CountedCalls[], nowNs: number): void;
+  /** Name of the service that a process is; empty where it is not known. */
+  serviceOf(pid: number): string;
   tick(nowNs: number, offset: ClockOffset): void;
   /** The rung stops: what it closes from now on is not seen to its end. */
   ending(): void;
@@ -74,6 +82,13 @@ export function createPipeline(out: SpanSink, options: PipelineOptions): Pipelin
     setPeers: () => room.setPeers(),
     taken: () => collector.taken(),
     eventsLost: (nowNs) => room.eventsLost(nowNs),
+    depthChanged({ pid, from, to }, nowNs) {
+      room.depthChanged(pid, to);
+      // What is under way in a process that goes off, or comes back, will have no end, or has no beginning.
+      if (from === "off" || to === "off") room.eventsLost(nowNs);
+    },
+    counted: (calls, nowNs) => room.counted(filter.countedHere(calls), nowNs, false),
+    serviceOf: (pid) => room.serviceOf(pid),
     tick(nowNs, offset) {
       room.setClockOffset(offset);
       if (nowNs - sweptNs >= sweepEveryNs) {
@@ -85,6 +100,7 @@ export function createPipeline(out: SpanSink, options: PipelineOptions): Pipelin
     },
     ending: () => rooms.setEnding(),
     finish(nowNs) {
+      room.counted([], nowNs, true);
       connections.stop(nowNs);
       room.tick(nowNs);
       room.flush();

@@ -7,6 +7,7 @@
 
 import type {
   CaptureSink,
+  CountedCalls,
   Owner,
   ProcessSeen,
   SocketMoment,
@@ -33,6 +34,8 @@ export class TrafficFilter implements CaptureSink {
   readonly #ports: ReadonlySet<number>;
   readonly #onlyNetns: number | undefined;
   readonly #ignored = new Set<number>();
+  /** Processes with sockets in other network namespaces than the one that is wanted. */
+  readonly #elsewhere = new Set<number>();
   #socketsIgnored = 0;
 
   constructor(sink: CaptureSink, exclusions: TrafficExclusions) {
@@ -47,9 +50,17 @@ export class TrafficFilter implements CaptureSink {
     return this.#socketsIgnored;
   }
 
+  /** Of calls counted without a look at their sockets, those of processes that are wanted. */
+  countedHere(calls: readonly CountedCalls[]): readonly CountedCalls[] {
+    if (this.#elsewhere.size === 0) return calls;
+    return calls.filter(({ pid }) => !this.#elsewhere.has(pid));
+  }
+
   opened(event: SocketOpened): void {
+    const isElsewhere = this.#onlyNetns !== undefined && event.netns !== this.#onlyNetns;
+    if (isElsewhere && event.localOwner !== undefined) this.#elsewhere.add(event.localOwner.pid);
     const isExcluded =
-      (this.#onlyNetns !== undefined && event.netns !== this.#onlyNetns) ||
+      isElsewhere ||
       this.#ports.has(event.local.port) ||
       this.#ports.has(event.remote.port) ||
       this.#isExcludedOwner(event.localOwner) ||
@@ -84,6 +95,7 @@ export class TrafficFilter implements CaptureSink {
   }
 
   processExited(pid: number, timeNs: number): void {
+    this.#elsewhere.delete(pid);
     this.#sink.processExited(pid, timeNs);
   }
 

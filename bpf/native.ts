@@ -131,6 +131,10 @@ export interface Native {
   mapUpdate(mapFd: number, key: number, value: Uint8Array): void;
   /** Value of a key, of every possible processor one after the other where the map is per processor. */
   mapLookup(mapFd: number, key: number): Uint8Array;
+  /** Entries of a plain hash, each its key and then its value, without padding; at most 65536 of them. */
+  mapEntries(mapFd: number): Uint8Array;
+  /** Takes an entry out; nothing where there is none. `key` has the map's key size. */
+  mapDelete(mapFd: number, key: Uint8Array): void;
 
   /** Maps a ring buffer map. */
   ringOpen(mapFd: number): RingHandle;

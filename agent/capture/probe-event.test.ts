@@ -3,11 +3,14 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import {
+  CAPTURE_MODE,
+  COUNTED_BYTES,
   COUNTER_NAMES,
   EVENT_FLAG,
   EVENT_KIND,
   EVENT_LAYOUT,
   readCookie,
+  readCountedCell,
   readCounters,
   readOpen,
   readTimeNs,
@@ -45,10 +48,27 @@ test("kinds and flags are those of event.h", () => {
   for (const [name, value] of Object.entries(EVENT_KIND)) {
     assert.match(header, new RegExp(`EVENT_${name.toUpperCase()} = ${value},`));
   }
-  const flags = { received: "RECEIVED", joinedLate: "JOINED_LATE", reset: "RESET", unread: "UNREAD" };
+  const flags = {
+    received: "RECEIVED",
+    joinedLate: "JOINED_LATE",
+    reset: "RESET",
+    unread: "UNREAD",
+    resumed: "RESUMED",
+  };
   for (const [name, word] of Object.entries(flags)) {
     const bit = Object.entries(EVENT_FLAG).find(([flag]) => flag === name)?.[1];
     assert.match(header, new RegExp(`#define FLAG_${word} ${bit} `));
+  }
+});
+
+test("modes and methods are those of event.h, in its order", () => {
+  for (const [name, value] of Object.entries(CAPTURE_MODE)) {
+    assert.match(header, new RegExp(`MODE_${name.toUpperCase()} = ${value},`));
+  }
+  const view = new DataView(new ArrayBuffer(COUNTED_BYTES));
+  for (const [, word, value] of header.matchAll(/METHOD_([A-Z]+) = (\d),/g)) {
+    view.setUint8(EVENT_LAYOUT.counted_key.method, Number(value));
+    assert.equal(readCountedCell(view, 0).method, word === "NONE" ? "" : word);
   }
 });
 
@@ -84,5 +104,5 @@ test("readCounters adds up the processors", () => {
   const values = new BigUint64Array(COUNTER_NAMES.length * 2).map((_, index) => BigInt(index));
   const counters = readCounters(new Uint8Array(values.buffer));
   assert.equal(counters.calls_seen, 0 + COUNTER_NAMES.length);
-  assert.equal(counters.calls_excluded, COUNTER_NAMES.length - 1 + 2 * COUNTER_NAMES.length - 1);
+  assert.equal(counters.timed_ns, COUNTER_NAMES.length - 1 + 2 * COUNTER_NAMES.length - 1);
 });

@@ -14,7 +14,10 @@ export const EVENT_KIND = { slice: 1, open: 2, close: 3, exec: 4, exit: 5, conne
 export const UNIT_KIND = { none: 0, loop: 1, goroutine: 2, task: 3 } as const;
 
 /** Bits of `event_head.flags`. */
-export const EVENT_FLAG = { received: 1, joinedLate: 2, reset: 4, unread: 8 } as const;
+export const EVENT_FLAG = { received: 1, joinedLate: 2, reset: 4, unread: 8, resumed: 16 } as const;
+
+/** What leaves the kernel of a process's traffic, in the words of `CaptureDepth`. */
+export const CAPTURE_MODE = { full: 0, heads: 1, counted: 2, off: 3 } as const;
 
 /** Offsets in bytes, as `struct.member`, and sizes, under the names of the C structs. */
 export const EVENT_LAYOUT = {
@@ -33,6 +36,9 @@ export const EVENT_LAYOUT = {
     program: 80,
   },
   unit_recipe: { size: 64, kind: 0, offsets: 4, addresses: 32 },
+  process_mode: { size: 16, mode: 0, calls: 8 },
+  counted_key: { size: 32, pid: 0, port: 4, status: 6, role: 8, method: 9, bucket: 10, server: 16 },
+  counted_calls: { size: 16, calls: 0, sum_ns: 8 },
 } as const;
 
 /** A recipe as the programs read it: seven offsets of 32 bits, four addresses of 64. */
@@ -47,6 +53,8 @@ const SLICE = EVENT_LAYOUT.slice_event;
 const WORK_KINDS = ["", "loop", "goroutine", "task"] as const;
 const PROGRAM_BYTES = 32;
 const ROLES = ["unknown", "client", "server"] as const;
+/** `enum counted_method`. */
+const METHODS = ["", "GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS"] as const;
 
 /** The first call on a socket. */
 export interface OpenEvent {
@@ -81,6 +89,11 @@ export const COUNTER_NAMES = [
   "payload_faults",
   "payload_unreachable",
   "calls_excluded",
+  "calls_counted",
+  "calls_lost_budget",
+  "exchanges_lost",
+  "calls_timed",
+  "timed_ns",
 ] as const;
 
 /** Counters of all processors together. */
@@ -133,6 +146,44 @@ export function readOpen(view: DataView, at: number): OpenEvent {
     processStartNs: readNumber64(view, at + OPEN.process_start_ns),
     program: readProgram(view, at + OPEN.program),
   };
+}
+
+/** A cell of what was counted in the kernel, with its sums since the programs were loaded. */
+export interface CountedCell {
+  readonly pid: number;
+  readonly role: "unknown" | "client" | "server";
+  readonly method: string;
+  /** 0 where the answer was not seen. */
+  readonly status: number;
+  readonly serverAddr: string;
+  readonly serverPort: number;
+  readonly calls: number;
+  /** Of the times from request to the first byte of the answer. */
+  readonly sumNs: number;
+}
+
+/** Bytes of one entry of the map `counted`: key and value. */
+export const COUNTED_BYTES = EVENT_LAYOUT.counted_key.size + EVENT_LAYOUT.counted_calls.size;
+
+export function readCountedCell(view: DataView, at: number): CountedCell {
+  const key = EVENT_LAYOUT.counted_key;
+  const value = at + key.size;
+  return {
+    pid: view.getUint32(at + key.pid, true),
+    role: ROLES[view.getUint8(at + key.role)] ?? "unknown",
+    method: METHODS[view.getUint8(at + key.method)] ?? "",
+    status: view.getUint16(at + key.status, true),
+    serverAddr: readAddress(view, at + key.server),
+    serverPort: view.getUint16(at + key.port, true),
+    calls: readNumber64(view, value + EVENT_LAYOUT.counted_calls.calls),
+    sumNs: readNumber64(view, value + EVENT_LAYOUT.counted_calls.sum_ns),
+  };
+}
+
+/** Calls held back by a mode, of a value of the map `process_modes`. */
+export function readHeldBack(value: Uint8Array): number {
+  const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
+  return readNumber64(view, EVENT_LAYOUT.process_mode.calls);
 }
 
 /** The arguments in an exec record; the last may be cut. */

@@ -2,7 +2,7 @@
  * What every rung of the capture ladder looks like once it runs.
  */
 
-import type { CaptureSink, ClockOffset } from "../../server/model/capture-event.ts";
+import type { CaptureDepth, CaptureSink, ClockOffset, CountedCalls } from "../../server/model/capture-event.ts";
 
 /** Rungs by name. */
 export type RungName = "socket" | "fexit" | "syscall" | "packet" | "replay";
@@ -17,6 +17,26 @@ export interface RungCounters {
   readonly connections: number;
 }
 
+/** Calls of one process between two looks. */
+export interface ProcessCalls {
+  /** Handed to the agent. */
+  readonly captured: number;
+  /** Counted in the kernel, or left out. */
+  readonly heldBack: number;
+}
+
+/** The part of a rung that makes capture cheaper, process by process. */
+export interface DepthControl {
+  setDepth(pid: number, depth: CaptureDepth): void;
+  /** Whether the process lives and is not captured in full. */
+  holds(pid: number): boolean;
+  /** Calls of each process since the last look. */
+  takeCalls(): ReadonlyMap<number, ProcessCalls>;
+  /** What the hooks have cost since they were attached, nanoseconds of CPU: a sample, scaled up. */
+  hookNs(): number;
+  takeCounted(): readonly CountedCalls[];
+}
+
 /** A rung that captures until it is stopped. */
 export interface RunningRung {
   readonly name: RungName;
@@ -25,6 +45,8 @@ export interface RunningRung {
   clockOffset(): ClockOffset;
   /** Resolves once it finds the owners of new connections; absent where it knows them at once. Never rejects. */
   readonly ownersReady?: Promise<void>;
+  /** Absent on rungs that cannot capture one process less deeply than another. */
+  readonly depths?: DepthControl;
   /** Takes everything off the kernel, hands on what was captured until now, and returns. May be called again. */
   stop(): Promise<void>;
 }

@@ -19,6 +19,7 @@ import type {
   WorkUnit,
 } from "../../server/model/capture-event.ts";
 import { type BootClock, bootClock } from "./boot-clock.ts";
+import { CaptureDepths } from "./capture-depths.ts";
 import {
   EVENT_FLAG,
   EVENT_KIND,
@@ -187,9 +188,11 @@ class RunningSocketRung implements SocketRung {
     tid: 0,
     pid: 0,
     work: this.#work,
+    isResumed: false,
   };
   readonly #moment: SocketMoment = { kind: "connecting", socket: 0, timeNs: 0, tid: 0, pid: 0, work: this.#work };
   readonly #recipes: WorkRecipes;
+  readonly depths: CaptureDepths;
   /** Numbers of sockets that connect and were not opened yet, by cookie. */
   readonly #connecting = new Map<number, number>();
   /** Number of the sight by cookie, in order of opening. */
@@ -230,6 +233,12 @@ class RunningSocketRung implements SocketRung {
       threads: fdOf(attached.maps, "thread_recipes"),
       written: fdOf(attached.maps, "recipes_written"),
     });
+    this.depths = new CaptureDepths(native, {
+      modes: fdOf(attached.maps, "process_modes"),
+      written: fdOf(attached.maps, "modes_written"),
+      counted: fdOf(attached.maps, "counted"),
+      counters: () => this.probeCounters(),
+    });
     this.#processes = new ProcessTable(options.sink);
     this.#netns = statSync("/proc/self/ns/net").ino;
     const pids = fdOf(attached.maps, "excluded_pids");
@@ -264,13 +273,15 @@ class RunningSocketRung implements SocketRung {
       no_memory: counters.calls_lost_no_memory,
       nested: counters.calls_lost_nested + misses,
       unknown_socket: this.#lostUnknown,
+      budget: counters.calls_lost_budget,
     };
     // What lies in the ring, or is being worked on by a processor, is not seen yet.
     const inRing = counters.calls_submitted - this.#drained;
-    const kernelLost = lost.ring_full + lost.control_full + lost.no_memory + counters.calls_lost_nested;
-    const underWay = counters.calls_seen - counters.calls_submitted - kernelLost;
+    const kernelLost = lost.ring_full + lost.control_full + lost.no_memory + counters.calls_lost_nested + lost.budget;
+    const underWay = counters.calls_seen - counters.calls_submitted - counters.calls_counted - kernelLost;
     const seen = counters.calls_seen + misses - inRing - Math.max(0, underWay);
-    return { seen, delivered: this.#drained - this.#lostUnknown, lost, connections: this.#sockets.size };
+    const delivered = this.#drained - this.#lostUnknown + counters.calls_counted;
+    return { seen, delivered, lost, connections: this.#sockets.size };
   }
 
   probeCounters(): ProbeCounters {
@@ -293,6 +304,7 @@ class RunningSocketRung implements SocketRung {
     this.drain();
     this.drain();
     this.#final = this.#readKernel();
+    this.depths.close();
     const nowNs = this.#clock.nowNs();
     for (const socket of this.#sockets.values()) this.#sink.closed(socket, nowNs, false);
     this.#sockets.clear();
@@ -404,7 +416,9 @@ class RunningSocketRung implements SocketRung {
     slice.total = view.getUint32(at + SLICE.total, true);
     slice.tid = view.getUint32(at + SLICE.tid, true);
     slice.pid = readPid(view, at);
+    slice.isResumed = (readFlags(view, at) & EVENT_FLAG.resumed) !== 0;
     readWork(view, at, this.#work);
+    this.depths.called(slice.pid);
     slice.bytes = copied === 0 ? NO_BYTES : new Uint8Array(this.#buffer, at + SLICE.size, copied);
     this.#sink.slice(slice);
   }
@@ -520,6 +534,7 @@ class RunningSocketRung implements SocketRung {
 
   #finish(end: WaitingEnd): void {
     if (end.kind === "process") {
+      this.depths.exited(end.key);
       this.#recipes.forget(end.key);
       const known = this.#pids.get(end.key);
       this.#pids.delete(end.key);

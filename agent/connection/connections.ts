@@ -108,6 +108,7 @@ export class Connections implements CaptureSink {
     socket.lastNs = event.timeNs;
     socket.isFresh = true;
     if (socket.stage === "ignored") return;
+    if (event.isResumed === true) socket.nextSeq[event.direction] = -1;
     const skip = this.#order(socket, event);
     const { bytes, total } = event;
     if (skip >= total) return;

@@ -7,7 +7,9 @@
  */
 
 import type {
+  CaptureDepth,
   ClockOffset,
+  CountedCalls,
   ProcessSeen,
   SocketMoment,
   SocketSlice,
@@ -18,6 +20,7 @@ import type { Resource } from "../../server/model/span-batch.ts";
 import { EMPTY_SPAN, type SpanToAppend } from "../../server/model/span-batch-builder.ts";
 import type { Connection, ConnectionSink } from "../connection/connection-sink.ts";
 import type { Exchange, MessageMark } from "../protocol/exchange.ts";
+import { CountedHops, countedRow } from "./counted-rows.ts";
 import type { FinishedSpanSink } from "./finished-span.ts";
 import { firstUnsettled, type Hop, HopSide } from "./hop.ts";
 import { HopTable } from "./hop-table.ts";
@@ -57,6 +60,9 @@ export interface SpanLedger {
   readonly openExchanges: number;
   readonly openHops: number;
   readonly processes: number;
+  /** Calls counted in the kernel, and the rows that stand for them. An exchange whose two ends were counted counts twice. */
+  readonly countedCalls: number;
+  readonly countedRows: number;
 }
 
 interface OpenExchange {
@@ -101,12 +107,19 @@ export class SpanRoom implements ConnectionSink {
   #exchanges = 0;
   #spans = 0;
   readonly #dropped = new Map<DropReason, number>();
+  readonly #countedHops = new CountedHops();
+  readonly #unseen = new Set<number>();
+  readonly #hostName: string;
+  #countedNumber = 0;
+  #countedCalls = 0;
+  #countedRows = 0;
   readonly #row: SpanToAppend = { ...EMPTY_SPAN };
   readonly #lanes: Lanes = { high: 0, low: 0 };
 
   /** @param sink Receives the spans. @param setting Facts about the host, for resources and names. */
   constructor(sink: FinishedSpanSink, setting: ProcessSetting) {
     this.#sink = sink;
+    this.#hostName = setting.hostName;
     this.#processes = new ObservedProcesses(setting, (call, parent) => this.#decided(call, parent));
   }
 
@@ -147,6 +160,46 @@ export class SpanRoom implements ConnectionSink {
   eventsLost(nowNs: number): void {
     this.#lostNs = nowNs;
     this.#processes.eventsLost();
+  }
+
+  /** A process is captured more or less deeply: where not all it is asked is seen, its calls may be for what is not. */
+  depthChanged(pid: number, depth: CaptureDepth): void {
+    const requests = this.#processes.requests(pid);
+    const isUnseen = depth === "counted" || depth === "off";
+    if (isUnseen === this.#unseen.has(pid)) return;
+    if (isUnseen) {
+      this.#unseen.add(pid);
+      requests?.unreadOpened();
+    } else {
+      this.#unseen.delete(pid);
+      requests?.unreadClosed();
+    }
+  }
+
+  /**
+   * Exchanges that were counted in the kernel since the last look.
+   *
+   * @param nowNs Boot time of this look.
+   * @param isLast No more comes.
+   */
+  counted(calls: readonly CountedCalls[], nowNs: number, isLast: boolean): void {
+    const nowUnixNano = BigInt(Math.round(nowNs)) + this.#bootToUnixNano;
+    for (const hop of this.#countedHops.take(calls, isLast)) {
+      const setting = { nowUnixNano, number: this.#countedNumber++, salt: `${this.#hostName} ${nowUnixNano}` };
+      for (const kind of ["client", "server"] as const) {
+        const pid = hop[kind]?.pid;
+        if (pid === undefined) continue;
+        const resource = this.#processes.resource(pid) ?? this.#processes.fallbackResource(`pid-${pid}`);
+        this.#countedRows += 1;
+        this.#countedCalls += hop.weight;
+        this.#sink.finished(resource, countedRow(hop, kind, setting));
+      }
+    }
+  }
+
+  /** Name of the service that a process is; empty where it is not known. */
+  serviceOf(pid: number): string {
+    return this.#processes.resource(pid)?.service ?? "";
   }
 
   /** What a thread is about begins or ends. */
@@ -269,6 +322,8 @@ export class SpanRoom implements ConnectionSink {
       openExchanges: this.#openExchanges,
       openHops: this.#hops.size,
       processes: this.#processes.size,
+      countedCalls: this.#countedCalls,
+      countedRows: this.#countedRows,
     };
   }
 

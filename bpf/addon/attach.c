@@ -407,11 +407,81 @@ static napi_value map_lookup(napi_env env, napi_callback_info info)
 	return array;
 }
 
+/* More entries than this are left for the next time. */
+#define ENTRIES_MAX 65536
+
+static napi_value map_entries(napi_env env, napi_callback_info info)
+{
+	napi_value argument, buffer, array;
+	struct bpf_map_info map;
+	uint32_t entries = 0;
+	uint8_t *bytes, *grown;
+	void *into, *key = NULL;
+	int fd;
+
+	if (!read_arguments(env, info, 1, &argument) || !read_map_info(env, argument, &fd, &map))
+		return NULL;
+	if (map.type != BPF_MAP_TYPE_HASH)
+		return throw_argument(env, "the map is no plain hash");
+	size_t size = (size_t)map.key_size + map.value_size, room = 64;
+	bytes = malloc(room * size);
+	while (bytes && entries < ENTRIES_MAX && entries < map.max_entries) {
+		uint8_t *at = bytes + entries * size;
+		if (bpf_map_get_next_key(fd, key, at))
+			break;
+		/* One that was taken out meanwhile ends the walk: the rest comes the next time. */
+		if (bpf_map_lookup_elem(fd, at, at + map.key_size))
+			break;
+		entries++;
+		if (entries == room) {
+			room *= 2;
+			grown = realloc(bytes, room * size);
+			if (!grown)
+				break;
+			bytes = grown;
+		}
+		key = bytes + (entries - 1) * size;
+	}
+	if (!bytes)
+		return throw_errno(env, ENOMEM, "malloc", NULL);
+	if (napi_create_arraybuffer(env, entries * size, &into, &buffer) != napi_ok) {
+		free(bytes);
+		return NULL;
+	}
+	if (entries)
+		memcpy(into, bytes, entries * size);
+	free(bytes);
+	if (napi_create_typedarray(env, napi_uint8_array, entries * size, buffer, 0, &array) != napi_ok)
+		return NULL;
+	return array;
+}
+
+static napi_value map_delete(napi_env env, napi_callback_info info)
+{
+	napi_value arguments[2];
+	struct bpf_map_info map;
+	size_t length;
+	void *key;
+	int fd;
+
+	if (!read_arguments(env, info, 2, arguments) ||
+	    !read_map_info(env, arguments[0], &fd, &map) ||
+	    !read_bytes(env, arguments[1], "key", &key, &length))
+		return NULL;
+	if (map.key_size != length)
+		return throw_argument(env, "key must be as long as the map's keys");
+	if (bpf_map_delete_elem(fd, key) && errno != ENOENT)
+		return throw_errno(env, errno, "bpf(BPF_MAP_DELETE_ELEM)", NULL);
+	return make_undefined(env);
+}
+
 const struct function_entry attach_functions[] = {
 	{ "attach", attach },
 	{ "detach", detach },
 	{ "programStats", program_stats },
 	{ "mapUpdate", map_update },
 	{ "mapLookup", map_lookup },
+	{ "mapEntries", map_entries },
+	{ "mapDelete", map_delete },
 	{ NULL, NULL },
 };

@@ -52,6 +52,49 @@ enum end_role {
 #define FLAG_JOINED_LATE 2 /* open: the connection is older than the probes */
 #define FLAG_RESET 4 /* close: not by FIN in both directions */
 #define FLAG_UNREAD 8 /* close: received bytes wait, and may still be read */
+#define FLAG_RESUMED 16 /* slice: what passed before it in its direction was counted in the kernel */
+
+/* What leaves the kernel of a process's traffic. */
+enum capture_mode {
+	MODE_FULL = 0,
+	MODE_HEADS = 1,
+	MODE_COUNTED = 2,
+	MODE_OFF = 3,
+};
+
+struct process_mode {
+	__u32 mode;
+	__u32 reserved;
+	__u64 calls; /* counted or lost in this mode; the agent reads from it what more would cost */
+};
+
+enum counted_method {
+	METHOD_NONE = 0,
+	METHOD_GET = 1,
+	METHOD_POST = 2,
+	METHOD_PUT = 3,
+	METHOD_HEAD = 4,
+	METHOD_DELETE = 5,
+	METHOD_PATCH = 6,
+	METHOD_OPTIONS = 7,
+};
+
+/* Exchanges that are alike as far as the kernel can tell. */
+struct counted_key {
+	__u32 pid;
+	__u16 port; /* of the server, host order */
+	__u16 status; /* 0: its answer was not seen */
+	__u8 role;
+	__u8 method;
+	__u8 bucket; /* of the time until the answer began: below 2 ms, 4 ms, … */
+	__u8 reserved[5];
+	__u8 server[16]; /* IPv6, IPv4 as ::ffff:a.b.c.d */
+};
+
+struct counted_calls {
+	__u64 calls;
+	__u64 sum_ns;
+};
 
 struct event_head {
 	__u8 kind;
@@ -101,7 +144,7 @@ struct exit_event {
 };
 
 /*
- * Per processor. Exactly: calls_seen = calls_submitted + all calls_lost_*, and
+ * Per processor. Exactly: calls_seen = calls_submitted + calls_counted + all calls_lost_*, and
  * control_seen = control_submitted + control_lost.
  */
 struct probe_counters {
@@ -117,6 +160,11 @@ struct probe_counters {
 	__u64 payload_faults; /* submitted with less payload than wanted: page not present */
 	__u64 payload_unreachable; /* submitted without payload: sendfile, io_uring, 32-bit task, several messages */
 	__u64 calls_excluded; /* own traffic, not part of calls_seen */
+	__u64 calls_counted; /* parts of exchanges that were counted in the kernel */
+	__u64 calls_lost_budget; /* of processes that are off */
+	__u64 exchanges_lost; /* counted ones for which there was no cell */
+	__u64 calls_timed; /* a sample of the others, for what the hooks cost */
+	__u64 timed_ns;
 };
 
 _Static_assert(sizeof(struct event_head) == 24, "mirrored in probe-event.ts");
@@ -137,6 +185,20 @@ _Static_assert(sizeof(struct unit_recipe) == 64, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct unit_recipe, kind) == 0, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct unit_recipe, offsets) == 4, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct unit_recipe, addresses) == 32, "mirrored in probe-event.ts");
+_Static_assert(sizeof(struct process_mode) == 16, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct process_mode, mode) == 0, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct process_mode, calls) == 8, "mirrored in probe-event.ts");
+_Static_assert(sizeof(struct counted_key) == 32, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct counted_key, pid) == 0, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct counted_key, port) == 4, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct counted_key, status) == 6, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct counted_key, role) == 8, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct counted_key, method) == 9, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct counted_key, bucket) == 10, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct counted_key, server) == 16, "mirrored in probe-event.ts");
+_Static_assert(sizeof(struct counted_calls) == 16, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct counted_calls, calls) == 0, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct counted_calls, sum_ns) == 8, "mirrored in probe-event.ts");
 _Static_assert(sizeof(struct open_event) == 112, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct open_event, tid) == 24, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct open_event, netns) == 28, "mirrored in probe-event.ts");
@@ -171,6 +233,16 @@ _Static_assert(offsetof(struct probe_counters, payload_unreachable) == 80,
 	       "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct probe_counters, calls_excluded) == 88,
 	       "mirrored in probe-event.ts");
-_Static_assert(sizeof(struct probe_counters) == 96, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, calls_counted) == 96,
+	       "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, calls_lost_budget) == 104,
+	       "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, exchanges_lost) == 112,
+	       "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, calls_timed) == 120,
+	       "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct probe_counters, timed_ns) == 128,
+	       "mirrored in probe-event.ts");
+_Static_assert(sizeof(struct probe_counters) == 136, "mirrored in probe-event.ts");
 
 #endif

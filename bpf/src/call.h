@@ -15,13 +15,14 @@
 #define HEAD_BYTES_FIRST 4096
 /* Of a call in the midst of a long body: enough to see that a message begins after all. */
 #define BULK_BYTES 128
-#define IOVECS_MAX 8
+#define IOVECS_MAX 16
 #define METHOD_BYTES_MAX 20
 
 #define PF_KTHREAD 0x00200000
 
 struct scratch {
 	__u64 taken;
+	struct iovec vectors[IOVECS_MAX]; /* here, since stacks are short */
 	struct slice_event event;
 	/* Twice as long as is used: the verifier knows an offset below one half and a length of the other. */
 	__u8 bytes[2 * HEAD_BYTES_MAX];
@@ -216,7 +217,7 @@ static __always_inline bool read_part(struct scratch *area, __u64 offset, __u64 
 /* Copies the first `wanted` bytes from at most IOVECS_MAX buffers. */
 static __always_inline __u32 gather_vectors(struct scratch *area, struct call *call, __u32 wanted)
 {
-	struct iovec vectors[IOVECS_MAX];
+	struct iovec *vectors = area->vectors;
 	__u64 count = call->vectors;
 	__u32 copied = 0;
 	__u32 i, part;
@@ -321,6 +322,7 @@ struct blank_search {
 	struct scratch *area;
 	__u32 bytes;
 	__u32 found;
+	__u32 end; /* of the head, where found */
 };
 
 /* One word of the search: looks closer only at words that hold a line feed. */
@@ -342,6 +344,7 @@ static long search_word(__u32 index, struct blank_search *search)
 		if (bytes[i] != '\n')
 			continue;
 		if (bytes[i + 1] == '\n' || (bytes[i + 1] == '\r' && bytes[i + 2] == '\n')) {
+			search->end = at + i + (bytes[i + 1] == '\n' ? 2 : 3);
 			search->found = at + i + 2 <= search->bytes;
 			return 1;
 		}
@@ -358,6 +361,17 @@ __noinline __u32 has_blank_line(struct scratch *area, __u32 bytes)
 		return 0;
 	REPEAT(HEAD_BYTES_FIRST / 8, search_word, &search);
 	return search.found;
+}
+
+/* Bytes of the head that begins the area, of which `bytes` are there; 0 where it does not end within them. */
+__noinline __u32 head_bytes(struct scratch *area, __u32 bytes)
+{
+	struct blank_search search = { .area = area, .bytes = bytes };
+
+	if (!area)
+		return 0;
+	REPEAT(HEAD_BYTES_FIRST / 8, search_word, &search);
+	return search.found && search.end <= bytes ? search.end : 0;
 }
 
 #endif

@@ -143,6 +143,20 @@ static __always_inline void put_mapped(__u8 *to, __be32 addr)
 	__builtin_memcpy(to + 12, &addr, 4);
 }
 
+/* Writes 16 bytes: the address of the socket's own end, or of the other. */
+static __always_inline void put_address(void *to, struct sock *sk, bool remote)
+{
+	if (OF_SOCKET(sk, __sk_common.skc_family) == AF_INET)
+		put_mapped(to, remote ? OF_SOCKET(sk, __sk_common.skc_daddr) :
+					OF_SOCKET(sk, __sk_common.skc_rcv_saddr));
+	else if (remote)
+		BPF_CORE_READ_INTO((struct in6_addr *)to, sk, __sk_common.skc_v6_daddr);
+	else
+		BPF_CORE_READ_INTO((struct in6_addr *)to, sk, __sk_common.skc_v6_rcv_saddr);
+}
+
+#include "budget.h"
+
 /* Announces a socket at its first call. False: the control ring is full, and the next call tries again. */
 static __noinline bool say_opened(struct sock *sk, struct connection *conn,
 				  struct task_struct *task, struct probe_counters *count)
@@ -164,13 +178,8 @@ static __noinline bool say_opened(struct sock *sk, struct connection *conn,
 	event.local_port = OF_SOCKET(sk, __sk_common.skc_num);
 	event.remote_port = __builtin_bswap16(OF_SOCKET(sk, __sk_common.skc_dport));
 	event.role = conn->role;
-	if (OF_SOCKET(sk, __sk_common.skc_family) == AF_INET) {
-		put_mapped(event.local, OF_SOCKET(sk, __sk_common.skc_rcv_saddr));
-		put_mapped(event.remote, OF_SOCKET(sk, __sk_common.skc_daddr));
-	} else {
-		BPF_CORE_READ_INTO(&event.local, sk, __sk_common.skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO(&event.remote, sk, __sk_common.skc_v6_daddr);
-	}
+	put_address(event.local, sk, false);
+	put_address(event.remote, sk, true);
 	event.process_start_ns = task->group_leader->start_boottime;
 	program = BPF_CORE_READ(task, mm, exe_file, f_path.dentry, d_name.name);
 	bpf_probe_read_kernel_str(event.program, sizeof(event.program), program);
@@ -201,6 +210,14 @@ static __always_inline __u32 copy_head(struct scratch *area, struct call *call,
 		return copied;
 	}
 	conn->bulk = 0;
+	if (!bodyless && conn->mode == MODE_HEADS) {
+		*wanted = smaller(total, copy_bytes);
+		copied = gather(area, call, copied, *wanted);
+		if (has_blank_line(area, copied)) {
+			conn->open_head = 0;
+			return copied;
+		}
+	}
 	*wanted = smaller(total, bodyless ? HEAD_BYTES_MAX : HEAD_BYTES_FIRST);
 	copied = gather(area, call, copied, *wanted);
 	ends = has_blank_line(area, copied);
@@ -223,6 +240,8 @@ static __always_inline __u32 copy_payload(struct scratch *area, struct connectio
 
 	if (total > copy_bytes && conn->bulk == direction + 1)
 		wanted = smaller(total, BULK_BYTES);
+	if (conn->mode == MODE_HEADS && conn->marks & MARK_ASKED && conn->open_head != direction + 1)
+		wanted = smaller(total, HEADS_BYTES);
 
 	if (!read_call(task, &call)) {
 		count->payload_unreachable++;
@@ -292,6 +311,15 @@ static __noinline int say_moment(struct sock *sk, __u8 kind)
 	return 0;
 }
 
+/* What the hooks cost, from the calls that are timed; `began` is 0 for the others. */
+static __always_inline void note_time(struct probe_counters *count, __u64 began)
+{
+	if (!began)
+		return;
+	count->calls_timed++;
+	count->timed_ns += bpf_ktime_get_ns() - began;
+}
+
 static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, bool readable)
 {
 	struct task_struct *task;
@@ -300,6 +328,7 @@ static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, boo
 	struct tcp_sock *tcp;
 	struct scratch *area;
 	__u32 seq, copied_seq, processor;
+	__u64 began;
 
 	if (ret <= 0)
 		return 0;
@@ -309,6 +338,7 @@ static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, boo
 	count = own_counters();
 	if (!count)
 		return 0;
+	began = count->calls_seen % TIMED_EVERY ? 0 : bpf_ktime_get_ns();
 	conn = connection_of(sk);
 	if (conn && conn->flags & CONNECTION_SKIPPED) {
 		count->calls_excluded++;
@@ -329,6 +359,14 @@ static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, boo
 		count->calls_lost_control_full++;
 		return 0;
 	}
+	learn_mode(conn, pid_of(task));
+	if (conn->mode == MODE_OFF && !(conn->marks & MARK_COUNTING)) {
+		conn->open = 0;
+		count->calls_lost_budget++;
+		note_held_back(pid_of(task));
+		note_time(count, began);
+		return 0;
+	}
 	if (direction == 0) {
 		seq = OF_SOCKET(tcp, write_seq) - ret;
 	} else {
@@ -345,10 +383,22 @@ static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, boo
 		return 0;
 	}
 	area->taken = 1;
+	area->event.head.pid = pid_of(task);
+	if ((conn->mode == MODE_COUNTED || conn->marks & MARK_COUNTING) &&
+	    is_counted(area, sk, conn, ret, direction | (readable ? 2 : 0))) {
+		count->calls_counted++;
+		note_held_back(area->event.head.pid);
+		note_time(count, began);
+		area->taken = 0;
+		return 0;
+	}
 	area->event.head.kind = EVENT_SLICE;
 	area->event.head.flags = direction ? FLAG_RECEIVED : 0;
+	if (conn->marks & MARK_RESUMED << direction) {
+		conn->marks &= ~(MARK_RESUMED << direction);
+		area->event.head.flags |= FLAG_RESUMED;
+	}
 	area->event.head.reserved = 0;
-	area->event.head.pid = pid_of(task);
 	area->event.head.time_ns = bpf_ktime_get_boot_ns();
 	area->event.head.cookie = conn->cookie;
 	area->event.tid = tid_of(task);
@@ -356,7 +406,9 @@ static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, boo
 	area->event.seq = seq;
 	area->event.total = ret;
 	area->event.copied = readable ? copy_payload(area, conn, task, ret, direction, count) : 0;
+	note_heads(area, conn, area->event.copied, direction);
 	emit_slice(area, sizeof(struct slice_event) + area->event.copied, count);
+	note_time(count, began);
 	area->taken = 0;
 	return 0;
 }
@@ -407,6 +459,10 @@ static __always_inline void note_birth(struct sock *sk, __u8 role)
 	conn->open_head = 0;
 	conn->bulk = 0;
 	conn->plain_since = 0;
+	conn->mode_since = 0;
+	conn->mode = MODE_FULL;
+	conn->marks = 0;
+	conn->open = 0;
 	conn->opened_ns = bpf_ktime_get_boot_ns();
 }
 
@@ -455,6 +511,7 @@ int BPF_PROG(tcp_state, struct sock *sk, int oldstate, int newstate)
 	conn = known_connection(sk);
 	if (!conn || (conn->flags & (CONNECTION_SAID | CONNECTION_CLOSED)) != CONNECTION_SAID)
 		return 0;
+	end_counted(sk, conn);
 	say_closed(conn, end_flags(sk, oldstate, newstate));
 	return 0;
 }

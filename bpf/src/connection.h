@@ -22,6 +22,13 @@ struct connection {
 	__u8 flags;
 	__u8 open_head; /* 1 + direction whose last call may have ended inside a message's head */
 	__u8 bulk; /* 1 + direction whose last call was long and began no message */
+	__u64 asked_ns; /* of the request under way, where its exchange is counted; as is the next */
+	__u32 asked_pid;
+	__u32 mode_since; /* modes written when `mode` was looked up */
+	__u8 mode; /* of the process; see budget.h */
+	__u8 marks;
+	__u8 open; /* exchanges, as far as heads tell */
+	__u8 method;
 };
 
 #ifdef SOCKETS_BY_DESCRIPTOR

@@ -46,7 +46,9 @@ const INIT = `#!/bin/busybox sh
 /bin/busybox ip link set lo up
 for module in ${MODULES.join(" ")}; do /bin/busybox insmod /lib/modules/$module.ko; done
 /bin/node --no-warnings /thalweg/guest.mjs ${MODES.join(" ")}
-/bin/node --no-warnings --test-reporter=tap --test-name-pattern="^fexit rung" /thalweg/socket-rung.test.mjs
+for tests in socket-rung capture-depths; do
+/bin/node --no-warnings --test-reporter=tap --test-name-pattern="^fexit rung" /thalweg/$tests.test.mjs
+done
 /bin/busybox poweroff -f
 `;
 
@@ -130,6 +132,7 @@ function makeInitrd(directory: string, kernel: Kernel): string {
       join(import.meta.dirname, "guest.ts"),
       join(CHECKOUT, "agent", "agent-worker.ts"),
       join(CHECKOUT, "agent", "capture", "socket-rung.test.ts"),
+      join(CHECKOUT, "agent", "capture", "capture-depths.test.ts"),
     ],
     bundle: true,
     platform: "node",

@@ -6,7 +6,7 @@
 
 import { statSync } from "node:fs";
 import { type Agent, startAgent } from "../../agent/agent.ts";
-import type { AgentStatus } from "../../agent/agent-message.ts";
+import type { AgentStatus, ServiceDepthChange } from "../../agent/agent-message.ts";
 import { type SendLedger, SpanSender } from "../../agent/export/span-sender.ts";
 import { type AgentFace, openAgentFace } from "../api/agent-face.ts";
 import { type AgentSettings, readAgentSettings } from "../config/agent-settings.ts";
@@ -14,7 +14,7 @@ import { openOtlpClient } from "../platform/otlp-client.ts";
 import { systemClock } from "../platform/system-clock.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { Telemetry } from "../telemetry/telemetry.ts";
-import { agentMode, renderCapture } from "./capture-facts.ts";
+import { agentMode, captureCores, renderCapture, sayDepth } from "./capture-facts.ts";
 import { programFiles } from "./program-files.ts";
 import { untilSignal } from "./until-signal.ts";
 import { productVersion } from "./version.ts";
@@ -115,6 +115,8 @@ function captureOptions(settings: AgentSettings, face: AgentFace, sender: SpanSe
     worker: files.agentWorker,
     synThread: files.synThread,
     onSpans: (batch: Parameters<SpanSender["spans"]>[0]) => sender.spans(batch),
+    cpuCoresMax: captureCores(settings.captureCpu),
+    onDepth: (change: ServiceDepthChange) => sayDepth(log, change),
     onFailure: (error: Error) => log.error({ error }, "the capture thread failed; capture is off"),
   };
 }

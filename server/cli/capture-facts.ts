@@ -1,8 +1,21 @@
 /** What `serve` and `agent` say of capture alike: its counters, and its mode as the agent's thread knows it. */
 
-import type { AgentMode, AgentStatus } from "../../agent/agent-message.ts";
-import type { CaptureMode } from "../config/values.ts";
+import { availableParallelism } from "node:os";
+import type { AgentMode, AgentStatus, ServiceDepthChange } from "../../agent/agent-message.ts";
+import type { CaptureMode, CoresMax } from "../config/values.ts";
+import { CAPTURE_DEPTHS } from "../model/capture-event.ts";
+import type { Log } from "../telemetry/log.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
+
+/** Of the processors, what capture may cost where nobody said: 0.3 cores of 2. */
+const CPU_SHARE = 0.15;
+/** What is captured of a process at a depth, in words. */
+const DEPTH_WORDS = {
+  full: "everything",
+  heads: "heads of HTTP/1, and all else",
+  counted: "counts of HTTP/1, and all else",
+  off: "nothing",
+} as const;
 
 /** Sets the counters of capture. */
 export function renderCapture(telemetry: Telemetry, status: AgentStatus): void {
@@ -15,6 +28,27 @@ export function renderCapture(telemetry: Telemetry, status: AgentStatus): void {
   for (const [reason, count] of Object.entries(status.spans.dropped))
     telemetry.set("thalweg_capture_exchanges_dropped_total", { reason }, count);
   telemetry.set("thalweg_capture_backlog_total", {}, status.exported.backlog);
+  telemetry.set("thalweg_capture_counted_calls_total", {}, status.spans.countedCalls);
+  telemetry.set("thalweg_capture_cpu_cores", {}, status.budget.usedCores);
+  telemetry.set("thalweg_capture_cpu_max_cores", {}, status.budget.coresMax ?? Number.POSITIVE_INFINITY);
+  for (const depth of CAPTURE_DEPTHS.slice(1)) {
+    const processes = status.budget.processes.filter((process) => process.depth === depth);
+    telemetry.set("thalweg_capture_processes", { depth }, processes.length);
+  }
+}
+
+/** Cores that capture may cost; undefined for no limit. */
+export function captureCores(setting: CoresMax): number | undefined {
+  if (setting === "none") return undefined;
+  return setting === "auto" ? CPU_SHARE * availableParallelism() : setting;
+}
+
+/** Says in the log that a process is captured more or less deeply, and why. */
+export function sayDepth(log: Log, { pid, service, from, to, usedCores, coresMax }: ServiceDepthChange): void {
+  const facts = { pid, service, depth: to, was: from, cpu_cores: usedCores, cpu_max_cores: coresMax };
+  const isLess = CAPTURE_DEPTHS.indexOf(to) > CAPTURE_DEPTHS.indexOf(from);
+  if (isLess) log.warn(facts, `capture costs more than --capture-cpu: of this process it takes ${DEPTH_WORDS[to]}`);
+  else log.info(facts, `capture costs less than --capture-cpu: of this process it takes ${DEPTH_WORDS[to]} again`);
 }
 
 /** The mode in the words of the agent's thread. */

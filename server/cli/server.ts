@@ -30,7 +30,7 @@ import { openStore, type Store } from "../store/store.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { Telemetry } from "../telemetry/telemetry.ts";
 import { pageAssets } from "../web/page-assets.ts";
-import { agentMode, renderCapture } from "./capture-facts.ts";
+import { agentMode, captureCores, renderCapture, sayDepth } from "./capture-facts.ts";
 import { memoryShares } from "./memory-shares.ts";
 import type { ProgramFiles } from "./program-files.ts";
 import { prometheusDeps, promqlSettings } from "./prometheus-deps.ts";
@@ -289,6 +289,8 @@ function agentOptions(parts: Parts, api: Api, playFallback: boolean): AgentOptio
     worker: files.agentWorker,
     synThread: files.synThread,
     onSpans: (batch) => takeCaptured(batch, ingest, api, log),
+    cpuCoresMax: captureCores(settings.captureCpu),
+    onDepth: (change) => sayDepth(log, change),
     onFailure: (error) => log.error({ error }, "the capture thread failed; capture is off"),
   };
 }

@@ -4,7 +4,15 @@
 
 import { ThalwegError } from "../model/errors.ts";
 import { environmentName, isLoopback, oneOf, readFlags, SETTINGS, type SettingEntry } from "./settings.ts";
-import { type Address, type CaptureMode, parseAddress, parseBytes, parseCapture } from "./values.ts";
+import {
+  type Address,
+  type CaptureMode,
+  type CoresMax,
+  parseAddress,
+  parseBytes,
+  parseCapture,
+  parseCores,
+} from "./values.ts";
 
 /** Where spans go: OTLP over HTTP, or over gRPC. */
 interface ExportTarget {
@@ -18,6 +26,7 @@ export interface AgentSettings {
   readonly to: ExportTarget;
   readonly listen: Address;
   readonly capture: CaptureMode;
+  readonly captureCpu: CoresMax;
   readonly redaction: "on" | "off";
   /** `own`: only traffic of the network namespace that the agent runs in. */
   readonly networkNamespace: "all" | "own";
@@ -31,7 +40,7 @@ const GRPC_PORT = "4317";
 const TRACES_PATH = "/v1/traces";
 
 /** Those that `serve` has too. */
-const SHARED = ["--capture", "--redaction", "--allow-remote", "--log-level"];
+const SHARED = ["--capture", "--capture-cpu", "--redaction", "--allow-remote", "--log-level"];
 
 /** The table that help, environment and flags are read from. */
 export const AGENT_SETTINGS: readonly SettingEntry[] = [
@@ -71,6 +80,7 @@ export function readAgentSettings(
     to: parseTarget(text("--to")),
     listen: parseAddress("--listen", text("--listen")),
     capture: parseCapture(text("--capture")),
+    captureCpu: parseCores("--capture-cpu", text("--capture-cpu")),
     redaction: oneOf("--redaction", text("--redaction"), ["on", "off"]),
     networkNamespace: oneOf("--network-namespace", text("--network-namespace"), ["all", "own"]),
     queueBytesMax: parseBytes("--queue", text("--queue")),

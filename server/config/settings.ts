@@ -9,9 +9,11 @@ import type { Labels } from "../model/series.ts";
 import {
   type Address,
   type CaptureMode,
+  type CoresMax,
   parseAddress,
   parseBytes,
   parseCapture,
+  parseCores,
   parseLabels,
   parseUrl,
   readDurationMs,
@@ -29,6 +31,8 @@ export interface Settings {
   /** Where StatsD's datagrams are taken; undefined where they are not. */
   readonly statsd: Address | undefined;
   readonly capture: CaptureMode;
+  /** What capture may cost before it tells less of the dearest processes. */
+  readonly captureCpu: CoresMax;
   readonly allowRemote: boolean;
   /** Lower-case names beside its addresses under which the server may be asked. */
   readonly allowHosts: readonly string[];
@@ -99,6 +103,12 @@ export const SETTINGS: readonly SettingEntry[] = [
     takes: "MODE",
     fallback: "auto",
     help: "auto, off, socket, packet or replay:FILE",
+  },
+  {
+    flag: "--capture-cpu",
+    takes: "CORES",
+    fallback: "auto",
+    help: "what capture may cost before it tells less; auto is 15 % of the processors, none no limit",
   },
   { flag: "--retention", takes: "AGE", fallback: "15d", help: "how long spans and metrics are kept" },
   {
@@ -198,6 +208,7 @@ export function readSettings(
     otlpHttp: parseAddress("--otlp-http", text("--otlp-http")),
     statsd: text("--statsd") === "" ? undefined : parseAddress("--statsd", text("--statsd")),
     capture: parseCapture(text("--capture")),
+    captureCpu: parseCores("--capture-cpu", text("--capture-cpu")),
     allowRemote: readSwitch("--allow-remote", text("--allow-remote")),
     durability: oneOf("--durability", text("--durability"), ["always", "interval"]),
     outOfOrderWindowMs: readWindowMs("--out-of-order-window", text("--out-of-order-window")),

@@ -17,6 +17,9 @@ export type CaptureMode =
   | { readonly kind: "rung"; readonly rung: "socket" | "fexit" | "syscall" | "packet" }
   | { readonly kind: "replay"; readonly file: string };
 
+/** Processor cores that something may cost: so many, a share of the machine's, or no limit. */
+export type CoresMax = number | "auto" | "none";
+
 const BYTE_UNITS: Readonly<Record<string, number>> = {
   "": 1,
   b: 1,
@@ -78,6 +81,14 @@ export function parseBytes(flag: string, value: string): number {
     throw new ThalwegError("flag_invalid", { flag, value, why: "it takes a size such as 512MB or 1GiB" });
   }
   return Math.floor(Number(match[1]) * unit);
+}
+
+/** Reads a number of cores such as `0.3`, `auto` or `none`. */
+export function parseCores(flag: string, value: string): CoresMax {
+  if (value === "auto" || value === "none") return value;
+  const cores = /^\d+(?:\.\d+)?$/.test(value) ? Number(value) : 0;
+  if (cores > 0) return cores;
+  throw new ThalwegError("flag_invalid", { flag, value, why: "it takes a number of cores such as 0.3, auto or none" });
 }
 
 /** Reads what `--capture` takes. */

@@ -97,6 +97,8 @@ export interface SocketSlice {
   pid: number;
   /** Absent on rungs that cannot tell; valid during the call. */
   work?: WorkUnit;
+  /** Whole messages passed before it in its direction that were counted elsewhere: they are no gap. */
+  isResumed?: boolean;
 }
 
 /** What is known of a process. Only allow-listed variables of its environment are read. */
@@ -118,6 +120,26 @@ export interface ProcessSeen {
   /** Container id of 64 hex digits; empty where none. */
   readonly containerId: string;
   readonly language: "node" | "python" | "go" | "java" | "native" | "";
+}
+
+/**
+ * How much of a process's traffic is captured, from the dearest to the cheapest: all that a parser may need; of HTTP/1
+ * only heads; of HTTP/1 only counts, made in the kernel; nothing.
+ */
+export const CAPTURE_DEPTHS = ["full", "heads", "counted", "off"] as const;
+export type CaptureDepth = (typeof CAPTURE_DEPTHS)[number];
+
+/** Exchanges of HTTP/1 that were counted in the kernel since the last look and are alike as far as it can tell. */
+export interface CountedCalls {
+  readonly pid: number;
+  readonly role: "client" | "server";
+  readonly method: string;
+  /** 0 where the answer was not seen: the connection ended before it. */
+  readonly status: number;
+  readonly server: Endpoint;
+  readonly calls: number;
+  /** From request to the first byte of the answer, on average. */
+  readonly meanNs: number;
 }
 
 /** Receives everything a rung captures. Calls are synchronous and must not throw. */

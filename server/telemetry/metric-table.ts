@@ -83,6 +83,12 @@ export const METRICS = {
     reason: { distinctMax: 64 },
   }),
   thalweg_capture_exchanges_dropped_total: counter("Exchanges that became no span.", { reason: { distinctMax: 64 } }),
+  thalweg_capture_counted_calls_total: counter("Calls counted in the kernel, which rows with a weight stand for."),
+  thalweg_capture_cpu_cores: gauge("What capture costs in cores, hooks included, on average of the last seconds."),
+  thalweg_capture_cpu_max_cores: gauge("What capture may cost in cores before it tells less of processes."),
+  thalweg_capture_processes: gauge("Processes that are captured less deeply to keep that, by depth.", {
+    depth: ["heads", "counted", "off"],
+  }),
   thalweg_capture_backlog_total: counter("Captured spans dropped because the server did not take them fast enough."),
   thalweg_export_made_total: counter("Spans an agent made for its receiver: sent, queued and lost ones."),
   thalweg_export_sent_total: counter("Spans that the receiver took."),
