@@ -25,9 +25,13 @@ export async function startWholeProgram(): Promise<WholeProgram> {
   const file = join(import.meta.dirname, "..", "bin", "thalweg.mjs");
   const free = "127.0.0.1:0";
   const ports = ["--listen", free, "--otlp-grpc", free, "--otlp-http", free];
-  const child = spawn(process.execPath, [file, "serve", "--data", data, ...ports, "--capture", "socket"], {
-    stdio: ["ignore", "ignore", "inherit"],
-  });
+  const child = spawn(
+    process.execPath,
+    [file, "serve", "--data", data, ...ports, "--capture", "socket", "--capture-cpu", "none"],
+    {
+      stdio: ["ignore", "ignore", "inherit"],
+    },
+  );
   const stop = async () => {
     if (child.exitCode === null) {
       child.kill("SIGTERM");

@@ -46,7 +46,7 @@ export async function runDatabases(): Promise<SuiteOutcome> {
 
 async function runOn(rung: string, report: SuiteReport): Promise<void> {
   const databases = await startDatabases(PASSWORD);
-  const program = await Program.start(["--capture", rung]);
+  const program = await Program.start(["--capture", rung, "--capture-cpu", "none"]);
   try {
     await redisCalls(rung, program, databases, report);
     await pipelinedCalls(rung, program, databases, report);

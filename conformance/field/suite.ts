@@ -36,7 +36,7 @@ export async function runField({ dir }: { dir: string }): Promise<SuiteOutcome> 
     return report.outcome;
   }
   for (const rung of RUNGS) {
-    const program = await Program.start(["--capture", rung]);
+    const program = await Program.start(["--capture", rung, "--capture-cpu", "none"]);
     try {
       for (const id of Object.keys(CASES)) await play(program, rung, dir, id, report);
       if (rung === "socket") await checkWorkers(program, dir, report);

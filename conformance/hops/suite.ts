@@ -43,7 +43,7 @@ export async function runHops(): Promise<SuiteOutcome> {
 async function runOn(rung: string, report: SuiteReport): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), "thalweg-hops-"));
   const children: ChildProcess[] = [];
-  const program = await Program.start(["--capture", rung]);
+  const program = await Program.start(["--capture", rung, "--capture-cpu", "none"]);
   try {
     const { port, hops } = await startChain(directory, children);
     const failed = await load(port);

@@ -29,7 +29,7 @@ export async function runTwins(): Promise<SuiteOutcome> {
 }
 
 async function runOn(rung: string, report: SuiteReport): Promise<void> {
-  const program = await Program.start(["--capture", rung]);
+  const program = await Program.start(["--capture", rung, "--capture-cpu", "none"]);
   const children: ChildProcess[] = [];
   try {
     const port = await startServices(program, children);
