@@ -31,4 +31,6 @@ export interface ConnectionSink {
    * `connectionClosed` follows at its end.
    */
   connectionUnread?(connection: Connection): void;
+  /** What passed on the connection until now, and what will, is lost; `reason` is the one it is counted under. */
+  connectionLost?(connection: Connection, reason: "parser_failed" | "connections_max"): void;
 }
