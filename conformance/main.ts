@@ -25,6 +25,10 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   hops: async () => (await import("./hops/suite.ts")).runHops,
   kernels: async () => (await import("./kernels/suite.ts")).runKernels,
   databases: async () => (await import("./databases/suite.ts")).runDatabases,
+  secrets: async () => {
+    const { runSecrets } = await import("./secrets/suite.ts");
+    return ({ args }) => runSecrets(args);
+  },
   parents: async () => {
     const { runParents } = await import("./parents/suite.ts");
     return ({ rest }) => runParents(rest);
@@ -59,6 +63,7 @@ const WITHOUT_FILES = new Set([
   "crash",
   "damage",
   "databases",
+  "secrets",
   "ledger",
   "limits",
   "otlp-fuzz",
