@@ -4,6 +4,8 @@
 
 import type { CaptureDepth } from "../server/model/capture-event.ts";
 import type { SpanBatch } from "../server/model/span-batch.ts";
+import type { TlsStatus } from "./capture/tls-capture.ts";
+import type { TlsPolicy } from "./capture/tls-probes.ts";
 import type { DepthChange } from "./cpu-budget.ts";
 import type { ExportLedger } from "./export/span-collector.ts";
 import type { SpanLedger } from "./span/span-room.ts";
@@ -22,6 +24,8 @@ export interface AgentSetting {
   readonly onlyNetns?: number | undefined;
   /** Agents on other hosts may see the other ends of messages from the start. */
   readonly peers?: boolean | undefined;
+  /** Processes whose TLS libraries are looked into. */
+  readonly tls: TlsPolicy;
   /** False keeps what may be secret in the spans. */
   readonly redaction: boolean;
   /** Recording to play where `auto` finds no live rung; undefined to capture nothing there. */
@@ -87,6 +91,8 @@ export interface AgentStatus {
   readonly spans: SpanLedger;
   /** `collected = delivered + held + backlog`, in spans. */
   readonly exported: ExportLedger;
+  /** What is read inside of TLS; undefined where that was not asked for, or no rung can. */
+  readonly tls: TlsStatus | undefined;
   /** Not every request makes a span of its own: of some processes there are counts, or nothing. */
   readonly sampled: boolean;
   readonly budget: BudgetStatus;

@@ -73,6 +73,7 @@ let eventsLost = 0;
 let lossLookedNs = 0;
 /** Counts of a rung that was stopped stay in the status. */
 let lastCounters = NO_COUNTERS;
+let lastTls: AgentStatus["tls"];
 
 begin();
 
@@ -129,12 +130,11 @@ function tick(): void {
 
 /** What was lost may have been a request, or an answer: no open request is surely alone, none surely unanswered. */
 function noticeLoss(nowNs: number): void {
-  const sinceNs = lossLookedNs;
   lossLookedNs = nowNs;
   let lost = 0;
   // What a process that is off loses says nothing of the others.
   for (const [reason, count] of Object.entries(rung?.counters().lost ?? {})) if (reason !== "budget") lost += count;
-  if (lost > eventsLost) pipeline.eventsLost(sinceNs, nowNs);
+  if (lost > eventsLost) pipeline.eventsLost(nowNs);
   eventsLost = lost;
 }
 
@@ -178,6 +178,7 @@ async function stopRung(): Promise<void> {
   await stopped.stop();
   lastCounters = stopped.counters();
   if (stopped.depths !== undefined) pipeline.counted(stopped.depths.takeCounted(), clock.nowNs());
+  lastTls = stopped.tlsStatus?.();
   rung = undefined;
 }
 
@@ -202,6 +203,7 @@ function status(): AgentStatus {
     leftOut: connections.left,
     spans,
     exported,
+    tls: rung === undefined ? lastTls : rung.tlsStatus?.(),
     sampled: [...budget.depths.values()].some((depth) => depth === "counted" || depth === "off"),
     budget: {
       coresMax: setting.cpuCoresMax,
@@ -255,13 +257,20 @@ function recordedAt(file: string): string {
 }
 
 function ladderDeps(traffic: "live" | "replay") {
-  const { nativeDirectory, excludePids, excludePorts, synThread } = setting;
+  const { nativeDirectory, excludePids, excludePorts, synThread, tls } = setting;
   const sink: CaptureSink = pipeline.sinkOf(traffic);
   const thread = synThread && {
     source: synThread.evaluate ? synThread.source : new URL(synThread.source),
     evaluate: synThread.evaluate,
   };
-  return { sink, nativeDirectory, excludePids, excludePorts, ...(thread === undefined ? {} : { synThread: thread }) };
+  return {
+    sink,
+    nativeDirectory,
+    excludePids,
+    excludePorts,
+    tls,
+    ...(thread === undefined ? {} : { synThread: thread }),
+  };
 }
 
 function runningTier(outcome: Extract<LadderOutcome, { kind: "running" }>, abilities: readonly AgentAbility[]): Tier {

@@ -41,6 +41,7 @@ export async function observeAgent(options: Partial<AgentOptions>): Promise<Obse
     mode: "off",
     excludePids: [process.pid],
     excludePorts: [],
+    tls: { kind: "off" },
     redaction: true,
     fallbackReplay: undefined,
     nativeDirectory: undefined,

@@ -67,6 +67,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     eval: evaluate,
     name: "thalweg-agent",
     workerData: settingOf(options),
+    // Descriptors that the addon opened are closed by Node's own means, off the agent's thread.
+    trackUnmanagedFds: false,
     // The agent's own limits bound it; this is the net below them.
     resourceLimits: { maxOldGenerationSizeMb: 512 },
   });
@@ -165,13 +167,15 @@ function workerOfClone(): AgentWorkerSource {
 
 /** Only the plain data of the options: functions cannot be cloned. */
 function settingOf(options: AgentOptions): AgentSetting {
-  const { mode, excludePids, excludePorts, redaction, fallbackReplay, nativeDirectory, version, synThread } = options;
+  const { mode, excludePids, excludePorts, tls, redaction, fallbackReplay, nativeDirectory, version, synThread } =
+    options;
   return {
     mode,
     excludePids,
     excludePorts,
     onlyNetns: options.onlyNetns,
     peers: options.peers,
+    tls,
     redaction,
     fallbackReplay,
     nativeDirectory,

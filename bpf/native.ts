@@ -136,6 +136,40 @@ export interface Native {
   /** Takes an entry out; nothing where there is none. `key` has the map's key size. */
   mapDelete(mapFd: number, key: Uint8Array): void;
 
+  /** Takes a key out of a map whose keys are u32; one that is not there is no error. */
+  mapDelete(mapFd: number, key: number): void;
+
+  /**
+   * Loads an object whose programs are for uprobes, and attaches nothing.
+   * @param shared Maps of another object to use in place of its own, by name.
+   * @param many 1: the programs are for `uprobeMulti`; 0: for the others.
+   */
+  uprobeLoad(object: Uint8Array, rodata: RodataValues, shared: Readonly<Record<string, number>>, many: 0 | 1): Attached;
+  /**
+   * Attaches a program to places of a file, in one process or (pid 0) in all. One link for all of them; kernel 6.6 or newer.
+   * @param offsets In the file, at most 64. @param cookies What the program gets at each. @param returns 1: at returns.
+   * @returns The link.
+   */
+  uprobeMulti(
+    programFd: number,
+    path: string,
+    pid: number,
+    offsets: readonly number[],
+    cookies: readonly number[],
+    returns: 0 | 1,
+  ): number;
+  /** The same by the uprobe PMU, for one place. */
+  uprobePerf(
+    programFd: number,
+    path: string,
+    pid: number,
+    offsets: readonly [number],
+    cookies: readonly [number],
+    returns: 0 | 1,
+  ): number;
+  /** Attaches a program to an event of tracefs that exists, by the id that tracefs gave it. @returns The link. */
+  uprobeTrace(programFd: number, eventId: number, pid: number, cookie: number): number;
+
   /** Maps a ring buffer map. */
   ringOpen(mapFd: number): RingHandle;
   /** Position up to which programs have reserved, in bytes since the ring's birth. */

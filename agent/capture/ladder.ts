@@ -12,6 +12,7 @@ import { type RungName, RungRefused, type RunningRung } from "./rung.ts";
 import type { KernelRung } from "./socket-probes.ts";
 import { startSocketRung } from "./socket-rung.ts";
 import type { SynThreadSource } from "./syn-owners.ts";
+import type { TlsPolicy } from "./tls-probes.ts";
 
 /** What to capture with. */
 export type LadderMode =
@@ -27,6 +28,8 @@ export interface LadderDeps {
   readonly excludePids: readonly number[];
   readonly excludePorts: readonly number[];
   readonly synThread?: SynThreadSource;
+  /** Processes whose TLS libraries are looked into; none unless given. */
+  readonly tls?: TlsPolicy;
   /** A replay that does not loop has ended. */
   readonly replayEnded?: () => void;
 }
@@ -133,11 +136,11 @@ function attempt(start: Starter, deps: LadderDeps): RunningRung | { readonly ref
 }
 
 function startInKernel(rung: KernelRung): Starter {
-  return ({ sink, nativeDirectory, excludePids, excludePorts }) => {
+  return ({ sink, nativeDirectory, excludePids, excludePorts, tls = { kind: "off" } }) => {
     const loaded = loadNative(nativeDirectory);
     if (!loaded.ok) throw new RungRefused(rung, loaded.why, "use a Linux machine with glibc 2.28 or newer");
     const directory = nativeDirectory === undefined ? {} : { directory: nativeDirectory };
-    return startSocketRung({ sink, native: loaded.native, rung, excludePids, excludePorts, ...directory });
+    return startSocketRung({ sink, native: loaded.native, rung, excludePids, excludePorts, tls, ...directory });
   };
 }
 

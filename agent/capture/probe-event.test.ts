@@ -15,6 +15,7 @@ import {
   readOpen,
   readTimeNs,
 } from "./probe-event.ts";
+import { emptyTlsCall, readTlsCall, readTlsCounters, TLS_EVENT_KIND, TLS_LAYOUT } from "./tls-event.ts";
 
 const header = readFileSync(join(import.meta.dirname, "../../bpf/include/event.h"), "utf8");
 
@@ -34,6 +35,53 @@ test("event layout is the one of event.h", () => {
       assert.equal(asserted.get(`${struct}.${member}`), at, `${struct}.${member}`);
     }
   }
+});
+
+test("layout of a TLS library's calls is the one of event.h", () => {
+  const asserted = assertedNumbers();
+  const { size, ...members } = TLS_LAYOUT.tls_event;
+  assert.equal(asserted.get("tls_event.size"), size);
+  for (const [member, at] of Object.entries(members)) assert.equal(asserted.get(`tls_event.${member}`), at, member);
+  assert.equal(asserted.get("tls_counters.size"), TLS_LAYOUT.tls_counters.size);
+  assert.match(header, new RegExp(`EVENT_TLS = ${TLS_EVENT_KIND},`));
+  for (const [index, kind] of ["READ", "WRITE", "HANDSHAKE", "FREE"].entries()) {
+    assert.match(header, new RegExp(`TLS_${kind} = ${index + 1},`));
+  }
+});
+
+test("readTlsCall, readTlsCounters", () => {
+  const bytes = new Uint8Array(TLS_LAYOUT.tls_event.size + 2);
+  const view = new DataView(bytes.buffer);
+  const { event_head: head, slice_event: slice } = EVENT_LAYOUT;
+  view.setBigUint64(head.cookie, 0x7f00_1234_5678n, true);
+  view.setUint32(head.pid, 7, true);
+  view.setUint32(slice.tid, 8, true);
+  view.setUint32(slice.seq, 0xffff_fff0, true);
+  view.setUint32(slice.total, 40, true);
+  view.setUint32(slice.copied, 2, true);
+  view.setBigUint64(TLS_LAYOUT.tls_event.entry_ns, 5_000_000_001n, true);
+  view.setUint32(TLS_LAYOUT.tls_event.call, 1, true);
+  view.setUint32(TLS_LAYOUT.tls_event.room, 16384, true);
+  bytes.set([1, 2], TLS_LAYOUT.tls_event.size);
+  const call = emptyTlsCall();
+  readTlsCall(view, 0, call);
+  const { kind, session, pid, tid, seq, total, room, entryNs } = call;
+  assert.deepEqual(
+    { kind, session, pid, tid, seq, total, room, entryNs, bytes: [...call.bytes] },
+    {
+      kind: "read",
+      session: 0x7f00_1234_5678,
+      pid: 7,
+      tid: 8,
+      seq: 0xffff_fff0,
+      total: 40,
+      room: 16384,
+      entryNs: 5_000_000_001,
+      bytes: [1, 2],
+    },
+  );
+  const counters = new Uint8Array(BigUint64Array.of(3n, 2n, 1n, 0n, 4n, 4n, 0n, 1n).buffer);
+  assert.deepEqual(readTlsCounters(counters), { seen: 7, submitted: 6, lostRingFull: 1, payloadFaults: 1 });
 });
 
 test("counters are those of event.h, in its order", () => {

@@ -3,6 +3,7 @@
  */
 
 import type { CaptureDepth, CaptureSink, ClockOffset, CountedCalls } from "../../server/model/capture-event.ts";
+import type { TlsStatus } from "./tls-capture.ts";
 
 /** Rungs by name. */
 export type RungName = "socket" | "fexit" | "syscall" | "packet" | "replay";
@@ -47,6 +48,8 @@ export interface RunningRung {
   readonly ownersReady?: Promise<void>;
   /** Absent on rungs that cannot capture one process less deeply than another. */
   readonly depths?: DepthControl;
+  /** What is read inside of TLS; undefined where that was not asked for. Absent on rungs that cannot. */
+  tlsStatus?(): TlsStatus | undefined;
   /** Takes everything off the kernel, hands on what was captured until now, and returns. May be called again. */
   stop(): Promise<void>;
 }

@@ -54,7 +54,7 @@ export function probesFile(rung: KernelRung, directory: string | undefined): str
 }
 
 /** Inode of this process's pid namespace; 0 for the initial one, whose numbers the kernel has at hand. */
-function ownPidNamespace(): number {
+export function ownPidNamespace(): number {
   const inode = Number(/\[(\d+)\]/.exec(readlinkSync("/proc/self/ns/pid"))?.[1]);
   return inode === INITIAL_PIDNS ? 0 : inode;
 }

@@ -40,8 +40,19 @@ import {
 import { languageOfName } from "./process-names.ts";
 import { ProcessTable } from "./process-table.ts";
 import { RungRefused, type RunningRung } from "./rung.ts";
-import { attachProbes, fdOf, HOOKS, type KernelRung, probesFile, RING_BYTES } from "./socket-probes.ts";
+import {
+  attachProbes,
+  fdOf,
+  HOOKS,
+  type KernelRung,
+  ownPidNamespace,
+  probesFile,
+  RING_BYTES,
+} from "./socket-probes.ts";
 import { refusalAfter, refusalBefore, type SocketRefusal, socketRefusal } from "./socket-refusal.ts";
+import { TlsCapture, type TlsStatus } from "./tls-capture.ts";
+import { TLS_EVENT_KIND } from "./tls-event.ts";
+import type { TlsPolicy } from "./tls-probes.ts";
 import { WorkRecipes } from "./work-recipes.ts";
 
 /** Settings of the rung. */
@@ -60,6 +71,8 @@ export interface SocketRungOptions {
   readonly ringBytes?: number;
   /** Bytes copied of a call that starts no message, at most 4096. */
   readonly copyBytes?: number;
+  /** Processes whose TLS libraries are looked into; none unless told. */
+  readonly tls?: TlsPolicy;
   /** Drains by a timer of its own. Otherwise the caller drains, after `nextDrainMs` milliseconds each time. */
   readonly ownTimer?: boolean;
 }
@@ -72,6 +85,8 @@ export interface SocketRung extends RunningRung {
   nextDrainMs(): number;
   /** The kernel's own counters, for tests, benches and the status page. */
   probeCounters(): ProbeCounters;
+  /** What is read inside of TLS; undefined where that was not asked for. */
+  tlsStatus(): TlsStatus | undefined;
   /** Runs of the hooks at calls and their time, which the kernel measures while `kernel.bpf_stats_enabled` is 1. */
   hookStats(): { runs: number; ns: number };
 }
@@ -175,6 +190,7 @@ class RunningSocketRung implements SocketRung {
   readonly #countersFd: number;
   readonly #clock: BootClock;
   readonly #processes: ProcessTable;
+  readonly #tls: TlsCapture | undefined;
   readonly #buffer = new ArrayBuffer(drainBytes);
   readonly #view = new DataView(this.#buffer);
   readonly #work: WorkUnit = { kind: "", unit: 0, origin: 0 };
@@ -210,10 +226,6 @@ class RunningSocketRung implements SocketRung {
   /** Data records taken from the ring. */
   #drained = 0;
   #lostUnknown = 0;
-  /** Calls lost in the data ring that the sink was told of. */
-  #lostTold = 0;
-  /** Boot time until which it is known whether something was lost. */
-  #wholeUntilNs = 0;
   #wasBusy = false;
   /** Drains since the last that found something. */
   #idleDrains = 0;
@@ -225,7 +237,19 @@ class RunningSocketRung implements SocketRung {
     const { native } = options;
     this.name = options.rung ?? "socket";
     this.#native = native;
-    this.#sink = options.sink;
+    const { excludePids, tls = { kind: "off" } } = options;
+    if (tls.kind !== "off") {
+      this.#tls = new TlsCapture({
+        native,
+        policy: tls,
+        sink: options.sink,
+        maps: attached.maps,
+        pidNamespace: ownPidNamespace(),
+        excludePids: [...excludePids, process.pid],
+        directory: options.directory,
+      });
+    }
+    this.#sink = this.#tls?.sink ?? options.sink;
     this.#attached = attached;
     this.#ringBytes = ringBytes;
     this.#countersFd = fdOf(attached.maps, "counters");
@@ -243,10 +267,10 @@ class RunningSocketRung implements SocketRung {
       counted: fdOf(attached.maps, "counted"),
       counters: () => this.probeCounters(),
     });
-    this.#processes = new ProcessTable(options.sink);
+    this.#processes = new ProcessTable(this.#sink);
     this.#netns = statSync("/proc/self/ns/net").ino;
     const pids = fdOf(attached.maps, "excluded_pids");
-    for (const pid of options.excludePids) native.mapUpdate(pids, pid, PRESENT);
+    for (const pid of excludePids) native.mapUpdate(pids, pid, PRESENT);
     const ports = fdOf(attached.maps, "excluded_ports");
     for (const port of options.excludePorts) native.mapUpdate(ports, port, PRESENT);
     for (const family of [4, 6] as const) {
@@ -260,6 +284,7 @@ class RunningSocketRung implements SocketRung {
   drain(): number {
     const handled = this.#drainBoth();
     this.#recipes.retry();
+    this.#tls?.tick(this.#clock.nowNs());
     this.#idleDrains = handled === 0 ? this.#idleDrains + 1 : 0;
     return handled;
   }
@@ -278,18 +303,25 @@ class RunningSocketRung implements SocketRung {
       nested: counters.calls_lost_nested + misses,
       unknown_socket: this.#lostUnknown,
       budget: counters.calls_lost_budget,
+      ...(this.#tls === undefined ? {} : { tls_ring_full: this.#tls.calls().lostRingFull }),
     };
     // What lies in the ring, or is being worked on by a processor, is not seen yet.
     const inRing = counters.calls_submitted - this.#drained;
     const kernelLost = lost.ring_full + lost.control_full + lost.no_memory + counters.calls_lost_nested + lost.budget;
     const underWay = counters.calls_seen - counters.calls_submitted - counters.calls_counted - kernelLost;
-    const seen = counters.calls_seen + misses - inRing - Math.max(0, underWay);
-    const delivered = this.#drained - this.#lostUnknown + counters.calls_counted;
+    const tlsTaken = this.#tls?.drained ?? 0;
+    const tlsSeen = tlsTaken + (lost.tls_ring_full ?? 0);
+    const seen = counters.calls_seen + misses - inRing - Math.max(0, underWay) + tlsSeen;
+    const delivered = this.#drained - this.#lostUnknown + counters.calls_counted + tlsTaken;
     return { seen, delivered, lost, connections: this.#sockets.size };
   }
 
   probeCounters(): ProbeCounters {
     return (this.#final ?? this.#readKernel()).counters;
+  }
+
+  tlsStatus(): TlsStatus | undefined {
+    return this.#tls?.status();
   }
 
   hookStats(): { runs: number; ns: number } {
@@ -304,11 +336,13 @@ class RunningSocketRung implements SocketRung {
   async stop(): Promise<void> {
     if (this.#final !== undefined) return;
     clearTimeout(this.#timer);
+    this.#tls?.detach();
     this.#native.detach({ ...this.#attached, programs: {}, maps: {} });
     this.drain();
     this.drain();
     this.#final = this.#readKernel();
     this.depths.close();
+    this.#tls?.close();
     const nowNs = this.#clock.nowNs();
     for (const socket of this.#sockets.values()) this.#sink.closed(socket, nowNs, false);
     this.#sockets.clear();
@@ -329,21 +363,10 @@ class RunningSocketRung implements SocketRung {
     }
     const before = native.ringConsumed(this.#slices);
     this.#wasBusy = dataMark - before > this.#ringBytes * busyShare;
-    if (this.#wasBusy) this.#tellLoss();
-    else this.#wholeUntilNs = this.#clock.nowNs();
     if (before < dataMark) handled += this.#drainRing(this.#slices, dataMark);
     if (this.#waiting.length > 0) this.#finishWaiting(native.ringConsumed(this.#slices));
     if (this.#lingering.length > 0) this.#finishLingering();
     return handled;
-  }
-
-  /** What the ring had no room for is told before what comes after it. */
-  #tellLoss(): void {
-    const nowNs = this.#clock.nowNs();
-    const lost = this.#readKernel().counters.calls_lost_ring_full;
-    if (lost > this.#lostTold) this.#sink.lost?.(this.#wholeUntilNs, nowNs);
-    this.#lostTold = lost;
-    this.#wholeUntilNs = nowNs;
   }
 
   #schedule(): void {
@@ -390,6 +413,9 @@ class RunningSocketRung implements SocketRung {
     switch (readKind(view, at)) {
       case EVENT_KIND.slice:
         this.#takeSlice(at);
+        break;
+      case TLS_EVENT_KIND:
+        this.#tls?.take(view, at);
         break;
       case EVENT_KIND.connect:
         this.#takeMoment(at, "connecting");
@@ -487,6 +513,7 @@ class RunningSocketRung implements SocketRung {
   #nameProcess(event: OpenEvent): void {
     if (event.pid === 0) return;
     const seen = this.#processes.processOf(event.pid, event.timeNs);
+    this.#tls?.seen(event.pid);
     const isThere = seen !== undefined;
     if (isThere) this.#recipes.opened(seen, event.tid);
     if (!isThere && !this.#pids.has(event.pid))
@@ -510,6 +537,7 @@ class RunningSocketRung implements SocketRung {
       }
     }
     this.#recipes.forget(pid);
+    this.#tls?.execed(pid, words);
     if (this.#pids.has(pid)) this.#processes.execed(pid, timeNs);
   }
 
@@ -551,6 +579,7 @@ class RunningSocketRung implements SocketRung {
     if (end.kind === "process") {
       this.depths.exited(end.key);
       this.#recipes.forget(end.key);
+      this.#tls?.exited(end.key);
       const known = this.#pids.get(end.key);
       this.#pids.delete(end.key);
       this.#started.delete(end.key);

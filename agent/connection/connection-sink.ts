@@ -16,6 +16,8 @@ export interface Connection {
   server: Endpoint;
   readonly netns: number;
   readonly joinedLate: boolean;
+  /** What is read of it are the clear bytes of TLS. */
+  readonly isTls: boolean;
   clientOwner: Owner | undefined;
   serverOwner: Owner | undefined;
 }
@@ -31,6 +33,6 @@ export interface ConnectionSink {
    * `connectionClosed` follows at its end.
    */
   connectionUnread?(connection: Connection): void;
-  /** What passed on the connection until now, and what will, is lost; `reason` is the one it is counted under. */
-  connectionLost?(connection: Connection, reason: "parser_failed" | "connections_max"): void;
+  /** What passes on a connection that was `connectionUnread` is read after all, under another `Connection` of the same sight. */
+  connectionRead?(connection: Connection): void;
 }

@@ -48,13 +48,26 @@ export interface Socket {
   isAnnounced: boolean;
   /** Seen since the sweeper or evictor came by. */
   isFresh: boolean;
+  /** The stream of clear bytes inside of this one, where it speaks TLS and they are told. */
+  clear: Socket | undefined;
 }
 
 /** Ports whose listener is the server where nothing else tells. */
 const LISTENER_PORT_MAX = 1024;
 
+/** The clear bytes inside of a socket that speaks TLS. @param isLate They were not seen from the first on. */
+export function makeClear(outer: Socket, serverPorts: ReadonlySet<number>, isLate: boolean): Socket {
+  const clear = makeSocket(outer.opened, serverPorts, true);
+  clear.localOwner = outer.localOwner;
+  clear.remoteOwner = outer.remoteOwner;
+  clear.isBroken = isLate;
+  clear.isRoleKnown = outer.isRoleKnown;
+  setRole(clear, outer.isLocalClient);
+  return clear;
+}
+
 /** A socket that has just appeared. */
-export function makeSocket(opened: SocketOpened, serverPorts: ReadonlySet<number>): Socket {
+export function makeSocket(opened: SocketOpened, serverPorts: ReadonlySet<number>, isTls = false): Socket {
   const isLocalClient = opened.role === "unknown" ? guessLocalIsClient(opened, serverPorts) : opened.role === "client";
   const connection: Connection = {
     socket: opened.socket,
@@ -64,6 +77,7 @@ export function makeSocket(opened: SocketOpened, serverPorts: ReadonlySet<number
     server: opened.remote,
     netns: opened.netns,
     joinedLate: opened.joinedLate,
+    isTls,
     clientOwner: undefined,
     serverOwner: undefined,
   };
@@ -88,6 +102,7 @@ export function makeSocket(opened: SocketOpened, serverPorts: ReadonlySet<number
     detections: 1,
     isAnnounced: false,
     isFresh: true,
+    clear: undefined,
   };
   setRole(socket, isLocalClient);
   return socket;

@@ -6,13 +6,27 @@
  * bytes are kept, and whatever is left out is counted.
  */
 
-import type { CaptureSink, Owner, ProcessSeen, SocketOpened, SocketSlice } from "../../server/model/capture-event.ts";
+import type {
+  CaptureSink,
+  Owner,
+  ProcessSeen,
+  SocketOpened,
+  SocketSlice,
+  TlsLayer,
+} from "../../server/model/capture-event.ts";
 import type { Exchange, ExchangeSink, StreamSlice } from "../protocol/exchange.ts";
 import { ServerTemplates } from "../protocol/path-template.ts";
 import type { Protocol } from "../protocol/protocol.ts";
 import { PROTOCOLS } from "../protocol/protocols.ts";
 import type { ConnectionSink } from "./connection-sink.ts";
-import { makeSocket, protocolDirection, type Socket, type SocketStage, setRole } from "./connection-table.ts";
+import {
+  makeClear,
+  makeSocket,
+  protocolDirection,
+  type Socket,
+  type SocketStage,
+  setRole,
+} from "./connection-table.ts";
 import { type Detected, detect, proxyHeaderBytes } from "./detection.ts";
 
 /** Sockets that are kept; the one that was quiet longest makes room for the next. */
@@ -93,22 +107,23 @@ export class Connections implements CaptureSink {
 
   opened(event: SocketOpened): void {
     this.#opened++;
-    if (event.joinedLate) this.#count("joined_late");
     if (this.#sockets.size >= this.#connectionsMax) this.#evict(event.timeNs);
     this.#sockets.set(event.socket, makeSocket(event, this.#serverPorts));
   }
 
   slice(event: SocketSlice): void {
-    const socket = this.#sockets.get(event.socket);
+    const outer = this.#sockets.get(event.socket);
     this.#slices++;
     this.#bytes += event.total;
-    if (socket === undefined) {
+    if (outer === undefined) {
       this.#count("slice_without_socket");
       return;
     }
-    socket.lastNs = event.timeNs;
-    socket.isFresh = true;
-    if (socket.stage === "ignored") return;
+    outer.lastNs = event.timeNs;
+    outer.isFresh = true;
+    const { tls } = event;
+    const socket = tls?.kind === "clear" ? this.#clearOf(outer, tls) : outer;
+    if (socket.stage === "ignored" || tls?.kind === "cipher") return;
     if (event.isResumed === true) socket.nextSeq[event.direction] = -1;
     const skip = this.#order(socket, event);
     const { bytes, total } = event;
@@ -116,7 +131,7 @@ export class Connections implements CaptureSink {
     const whole = this.#slice;
     whole.bytes = skip === 0 ? bytes : bytes.subarray(Math.min(skip, bytes.length));
     whole.timeNs = event.timeNs;
-    whole.seq = (event.seq + skip) >>> 0;
+    whole.seq = ((tls?.kind === "clear" ? tls.number : event.seq) + skip) >>> 0;
     whole.tid = event.tid;
     whole.pid = event.pid;
     const missing = total - Math.max(skip, bytes.length);
@@ -125,22 +140,27 @@ export class Connections implements CaptureSink {
   }
 
   owner(id: number, end: "local" | "remote", owner: Owner): void {
-    const socket = this.#sockets.get(id);
-    if (socket === undefined) return;
-    if (end === "local") socket.localOwner = owner;
-    else socket.remoteOwner = owner;
-    const isClient = (end === "local") === socket.isLocalClient;
-    if (isClient) socket.connection.clientOwner = owner;
-    else socket.connection.serverOwner = owner;
+    const outer = this.#sockets.get(id);
+    for (const socket of [outer, outer?.clear]) {
+      if (socket === undefined) continue;
+      if (end === "local") socket.localOwner = owner;
+      else socket.remoteOwner = owner;
+      const isClient = (end === "local") === socket.isLocalClient;
+      if (isClient) socket.connection.clientOwner = owner;
+      else socket.connection.serverOwner = owner;
+    }
   }
 
   closed(id: number, timeNs: number, reset: boolean): void {
     const socket = this.#sockets.get(id);
     if (socket === undefined) return;
     this.#sockets.delete(id);
-    const { parser } = socket;
-    if (parser !== undefined) this.#guard(socket, () => parser.closed(timeNs, reset));
-    this.#forget(socket, timeNs);
+    for (const stream of [socket.clear, socket]) {
+      const parser = stream?.parser;
+      if (stream === undefined) continue;
+      if (parser !== undefined) this.#guard(stream, () => parser.closed(timeNs, reset));
+      this.#forget(stream, timeNs);
+    }
   }
 
   /** Capture of the socket ends while it may go on: what is open was not seen to its end. */
@@ -165,8 +185,10 @@ export class Connections implements CaptureSink {
         return;
       }
       const socket = next.value;
-      const { parser } = socket;
-      if (parser !== undefined) this.#guard(socket, () => parser.expire(nowNs));
+      for (const stream of [socket, socket.clear]) {
+        const parser = stream?.parser;
+        if (stream !== undefined && parser !== undefined) this.#guard(stream, () => parser.expire(nowNs));
+      }
       if (nowNs - socket.lastNs > IDLE_NS_MAX) this.#drop(socket, nowNs, "connection_idle");
     }
   }
@@ -190,6 +212,14 @@ export class Connections implements CaptureSink {
       quarantined: this.#quarantined,
       left: { ...this.#left },
     };
+  }
+
+  /** The stream of clear bytes of a socket that speaks TLS. */
+  #clearOf(outer: Socket, layer: TlsLayer): Socket {
+    if (outer.clear !== undefined) return outer.clear;
+    outer.clear = makeClear(outer, this.#serverPorts, layer.isLate);
+    this.#sink.connectionRead?.(outer.connection);
+    return outer.clear;
   }
 
   /** Puts a slice in its place in the stream. @returns How many of its bytes were seen before. */
@@ -281,6 +311,7 @@ export class Connections implements CaptureSink {
       joinedLate: socket.isBroken,
       templates: this.#templates.of(`${connection.server.addr}:${connection.server.port}`),
       count: (reason) => this.#count(reason),
+      isTls: connection.isTls,
     });
     socket.stage = "parsing";
     socket.isAnnounced = true;
@@ -348,7 +379,7 @@ export class Connections implements CaptureSink {
     socket.parser = undefined;
     socket.isAnnounced = true;
     this.#count(reason);
-    this.#sink.connectionUnread?.(socket.connection);
+    if (socket.clear === undefined) this.#sink.connectionUnread?.(socket.connection);
   }
 
   /** Calls a parser; one that throws is quarantined. */
@@ -364,7 +395,6 @@ export class Connections implements CaptureSink {
   #quarantine(socket: Socket): void {
     const { parser } = socket;
     this.#quarantined++;
-    if (socket.isAnnounced) this.#sink.connectionLost?.(socket.connection, "parser_failed");
     this.#ignore(socket, "parser_failed");
     try {
       parser?.stopped();
@@ -376,11 +406,13 @@ export class Connections implements CaptureSink {
   /** Takes a socket out although its end was not seen. An empty reason is the end of capture. */
   #drop(socket: Socket, timeNs: number, reason: string): void {
     this.#sockets.delete(socket.opened.socket);
-    if (reason === "connections_max" && socket.isAnnounced) this.#sink.connectionLost?.(socket.connection, reason);
     if (reason !== "") this.#count(reason);
-    const { parser } = socket;
-    if (parser !== undefined) this.#guard(socket, () => parser.stopped());
-    this.#forget(socket, timeNs);
+    for (const stream of [socket.clear, socket]) {
+      const parser = stream?.parser;
+      if (stream === undefined) continue;
+      if (parser !== undefined) this.#guard(stream, () => parser.stopped());
+      this.#forget(stream, timeNs);
+    }
   }
 
   #forget(socket: Socket, timeNs: number): void {

@@ -24,7 +24,7 @@ type Attributes = Record<string, string | number | boolean>;
 /** The exchange that a request begins. */
 export function exchangeOfRequest(head: Head, mark: MessageMark, isCut: boolean, context: ParserContext): Exchange {
   const target = parseTarget(head.target, head.method === "CONNECT", context.redaction);
-  const attributes = requestAttributes(head, target, context.redaction);
+  const attributes = requestAttributes(head, target, context);
   const template = target.form === "authority" || target.path === "" ? "" : context.templates.templateOf(target.path);
   const method = KNOWN_METHODS.has(head.method) ? head.method : "HTTP";
   return {
@@ -109,13 +109,13 @@ function responseAttributes(attributes: Attributes, code: number): Attributes {
   return attributes;
 }
 
-function requestAttributes(head: Head, target: Target, redaction: boolean): Attributes {
+function requestAttributes(head: Head, target: Target, { redaction, isTls = false }: ParserContext): Attributes {
   const isKnown = KNOWN_METHODS.has(head.method);
   const attributes: Attributes = { "http.request.method": isKnown ? head.method : "_OTHER" };
   if (!isKnown) attributes["http.request.method_original"] = head.method;
   if (target.path !== "" && target.form !== "authority") attributes["url.path"] = target.path;
   if (target.query !== "") attributes["url.query"] = target.query;
-  attributes["url.scheme"] = target.scheme === "" ? "http" : target.scheme;
+  attributes["url.scheme"] = target.scheme === "" ? (isTls ? "https" : "http") : target.scheme;
   const { host, port } = target.host === "" ? authorityOf(head.host) : target;
   if (host !== "") attributes["server.address"] = host;
   if (port !== 0) attributes["server.port"] = port;

@@ -16,6 +16,8 @@ export interface ParserContext {
   readonly joinedLate: boolean;
   /** Bounded names of the server's resources, shared by all of its connections. */
   readonly templates: PathTemplates;
+  /** The bytes are the clear ones of TLS. */
+  readonly isTls?: boolean;
   /** Counts something left out under its reason, such as `http1_pending_max`. */
   count(reason: string): void;
 }

@@ -39,9 +39,6 @@ const waitingMax = 65_536;
 /** Exchanges open at one time; beyond, a request is only looked at once it is over. */
 const openExchangesMax = 131_072;
 
-/** Times of loss that are remembered; spans that were open in earlier ones are not marked. */
-const lossesMax = 64;
-
 const NO_WORK: WorkUnit = { kind: "", unit: 0, origin: 0 };
 
 /** Why a side of an exchange made no span. */
@@ -82,13 +79,6 @@ interface ConnectionState {
   cut: HopSide[];
   /** Process that serves on the connection although it cannot be read. */
   unreadBy: ProcessRequests<HopSide, HopSide> | undefined;
-  /** An exchange was seen on it. */
-  isKnown: boolean;
-}
-
-interface Loss {
-  readonly fromNs: number;
-  toNs: number;
 }
 
 /** Makes spans from exchanges. Driven by one thread; `tick` must be called every few milliseconds. */
@@ -110,8 +100,6 @@ export class SpanRoom implements ConnectionSink {
   #nowNs = 0;
   /** When it was last told that capture lost events. */
   #lostNs = Number.NEGATIVE_INFINITY;
-  /** The last times in which events were lost. */
-  readonly #losses: Loss[] = [];
   #bootToUnixNano = 0n;
   #replay = false;
   #peers = false;
@@ -165,17 +153,12 @@ export class SpanRoom implements ConnectionSink {
 
   /**
    * Capture lost events since the last look, at most `LINGER_NS` ago: what looked alone in its process may not have
-   * been, what ended without its answer may have had one, and traces of then may lack spans.
+   * been, and what ended without its answer may have had one.
    *
-   * @param fromNs Boot time of the last look.
    * @param nowNs Boot time of this look: requests seen since the last tick are before it too.
    */
-  eventsLost(fromNs: number, nowNs: number): void {
+  eventsLost(nowNs: number): void {
     this.#lostNs = nowNs;
-    const last = this.#losses.at(-1);
-    if (last !== undefined && fromNs <= last.toNs) last.toNs = Math.max(last.toNs, nowNs);
-    else this.#losses.push({ fromNs, toNs: nowNs });
-    if (this.#losses.length > lossesMax) this.#losses.shift();
     this.#processes.eventsLost();
   }
 
@@ -262,10 +245,7 @@ export class SpanRoom implements ConnectionSink {
     const sides = this.#join(connection, exchange, exchange.request);
     if (sides === undefined) return;
     this.#openExchanges += 1;
-    const state = this.#connection(connection);
-    state.open.push({ exchange, sides });
-    if (connection.joinedLate && !state.isKnown) for (const side of sides) side.isIncomplete("joined_late");
-    state.isKnown = true;
+    this.#connection(connection).open.push({ exchange, sides });
     for (const side of sides) this.#register(side);
     this.#settleBySight(sides[0]?.hop);
   }
@@ -309,26 +289,18 @@ export class SpanRoom implements ConnectionSink {
     state.unreadBy = undefined;
   }
 
-  connectionLost(connection: Connection, reason: "parser_failed" | "connections_max"): void {
-    const open = this.#connections.get(connection)?.open ?? [];
-    for (const { sides } of open) {
-      for (const { hop } of sides) {
-        hop.client?.isIncomplete(reason);
-        hop.server?.isIncomplete(reason);
-      }
-    }
-    // Calls that its process makes on it, for whatever it is asked now, are not seen.
-    if (connection.side === "server") return;
-    const requests = this.#processes.requests(connection.clientOwner?.pid ?? 0);
-    for (const request of requests?.unanswered ?? []) request.isIncomplete(reason);
-  }
-
   connectionUnread(connection: Connection): void {
     if (connection.sight !== "end" || connection.side !== "server") return;
     const state = this.#connection(connection);
     if (state.unreadBy !== undefined) return;
     state.unreadBy = this.#processes.requests(connection.serverOwner?.pid ?? 0);
     state.unreadBy?.unreadOpened();
+  }
+
+  connectionRead(connection: Connection): void {
+    const state = this.#connections.get(connection);
+    state?.unreadBy?.unreadClosed();
+    if (state !== undefined) state.unreadBy = undefined;
   }
 
   /** Moves the room's clock: settles hops that lingered, sends what waited long enough. `nowNs` is boot time. */
@@ -494,9 +466,6 @@ export class SpanRoom implements ConnectionSink {
   #send(side: HopSide, resource: Resource): void {
     side.sent = true;
     if (side.queued) this.#waitingCount -= 1;
-    for (const { fromNs, toNs } of this.#losses) {
-      if (side.request.startNs <= toNs && side.endNs >= fromNs) side.isIncomplete("events_lost");
-    }
     writeSpanRow(side, { bootToUnixNano: this.#bootToUnixNano, replay: this.#replay, peers: this.#peers }, this.#row);
     this.#spans += 1;
     this.#sink.finished(resource, this.#row);
@@ -579,7 +548,6 @@ export class SpanRoom implements ConnectionSink {
         open: [],
         cut: [],
         unreadBy: undefined,
-        isKnown: false,
       };
       this.#connections.set(connection, state);
       this.#bySocket.set(connection.socket, state);

@@ -115,6 +115,7 @@ export class Traffic {
       server: { addr: shape.serverAddr ?? "127.0.0.1", port: shape.serverPort ?? 80 },
       netns: shape.netns ?? 1,
       joinedLate: false,
+      isTls: false,
       clientOwner: owner(shape.clientPid),
       serverOwner: owner(shape.serverPid),
     };

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ARGUMENTS_MAX 5
+#define ARGUMENTS_MAX 6
 #define ADDRESS_TEXT_MAX 64
 
 /* One per environment (main thread or worker). */
@@ -58,5 +58,6 @@ extern const struct function_entry attach_functions[];
 extern const struct function_entry ring_functions[];
 extern const struct function_entry packet_functions[];
 extern const struct function_entry diag_functions[];
+extern const struct function_entry uprobe_functions[];
 
 #endif

@@ -4,6 +4,7 @@
  * descriptors. libbpf's object is freed at once; links and maps live on by their descriptors.
  */
 #include "addon.h"
+#include "object.h"
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -50,12 +51,19 @@ static int keep_log(enum libbpf_print_level level, const char *format, va_list a
 	return 0;
 }
 
+void begin_log(void)
+{
+	said_length = 0;
+	said[0] = 0;
+	libbpf_set_print(keep_log);
+}
+
 static const char *log_end(void)
 {
 	return said_length > LOG_BYTES_MAX ? said + said_length - LOG_BYTES_MAX : said;
 }
 
-static napi_value throw_bpf(napi_env env, int error, const char *step, const char *name)
+napi_value throw_bpf(napi_env env, int error, const char *step, const char *name)
 {
 	char syscall[128];
 
@@ -63,10 +71,7 @@ static napi_value throw_bpf(napi_env env, int error, const char *step, const cha
 	return throw_errno(env, error < 0 ? -error : error, syscall, log_end());
 }
 
-/* Calls `visit` for each own property of `record`; stops and returns false when it does. */
-typedef bool (*visit_property)(napi_env env, const char *name, napi_value value, void *context);
-
-static bool each_property(napi_env env, napi_value record, visit_property visit, void *context)
+bool each_property(napi_env env, napi_value record, visit_property visit, void *context)
 {
 	napi_value names, key, value;
 	char name[NAME_BYTES_MAX];
@@ -117,7 +122,7 @@ static const struct btf_var_secinfo *find_variable(const struct btf *btf, const 
 	return NULL;
 }
 
-static bool set_constant(napi_env env, const char *name, napi_value value, void *context)
+bool set_constant(napi_env env, const char *name, napi_value value, void *context)
 {
 	struct bpf_object *object = context;
 	const struct btf_var_secinfo *info = find_variable(bpf_object__btf(object), name);
@@ -155,8 +160,7 @@ static bool set_entries(napi_env env, const char *name, napi_value value, void *
 	return false;
 }
 
-/* Adds a duplicate of `fd` to `record`, to outlive libbpf's own. */
-static bool keep_fd(napi_env env, napi_value record, const char *name, int fd)
+bool keep_fd(napi_env env, napi_value record, const char *name, int fd)
 {
 	int kept = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 
@@ -169,12 +173,6 @@ static bool keep_fd(napi_env env, napi_value record, const char *name, int fd)
 	close(kept);
 	return false;
 }
-
-struct kept {
-	napi_value links;
-	napi_value programs;
-	napi_value maps;
-};
 
 static bool attach_programs(napi_env env, struct bpf_object *object, const struct kept *kept)
 {
@@ -198,7 +196,7 @@ static bool attach_programs(napi_env env, struct bpf_object *object, const struc
 	return true;
 }
 
-static bool keep_maps(napi_env env, struct bpf_object *object, const struct kept *kept)
+bool keep_maps(napi_env env, struct bpf_object *object, const struct kept *kept)
 {
 	struct bpf_map *map;
 
@@ -233,6 +231,16 @@ static napi_value make_record(napi_env env, napi_value owner, const char *name)
 	return record;
 }
 
+bool make_kept(napi_env env, napi_value *attached, struct kept *kept)
+{
+	if (napi_create_object(env, attached) != napi_ok)
+		return false;
+	kept->links = make_record(env, *attached, "links");
+	kept->programs = make_record(env, *attached, "programs");
+	kept->maps = make_record(env, *attached, "maps");
+	return kept->links && kept->programs && kept->maps;
+}
+
 /* Programs in a section `?fexit/NAME` are for functions that not every kernel has. */
 static void choose_programs(struct bpf_object *object)
 {
@@ -263,8 +271,7 @@ static bool load(napi_env env, struct bpf_object *object, napi_value rodata, nap
 	return false;
 }
 
-/* Closes what was kept before a failure, without disturbing the exception under way. */
-static void drop_kept(napi_env env, const struct kept *kept)
+void drop_kept(napi_env env, const struct kept *kept)
 {
 	napi_value pending;
 
@@ -286,16 +293,9 @@ static napi_value attach(napi_env env, napi_callback_info info)
 	if (!read_arguments(env, info, 3, arguments) ||
 	    !read_bytes(env, arguments[0], "object", &bytes, &length))
 		return NULL;
-	if (napi_create_object(env, &attached) != napi_ok)
+	if (!make_kept(env, &attached, &kept))
 		return NULL;
-	kept.links = make_record(env, attached, "links");
-	kept.programs = make_record(env, attached, "programs");
-	kept.maps = make_record(env, attached, "maps");
-	if (!kept.links || !kept.programs || !kept.maps)
-		return NULL;
-	said_length = 0;
-	said[0] = 0;
-	libbpf_set_print(keep_log);
+	begin_log();
 	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "thalweg");
 	struct bpf_object *object = bpf_object__open_mem(bytes, length, &options);
 	if (!object)

@@ -285,6 +285,7 @@ NAPI_MODULE_INIT()
 	    !register_functions(env, exports, ring_functions) ||
 	    !register_functions(env, exports, packet_functions) ||
 	    !register_functions(env, exports, diag_functions) ||
+	    !register_functions(env, exports, uprobe_functions) ||
 	    !register_functions(env, exports, clock_functions))
 		return NULL;
 	return exports;

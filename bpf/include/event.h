@@ -24,6 +24,7 @@ enum event_kind {
 	EVENT_EXIT = 5,
 	EVENT_CONNECT = 6, /* data ring, so that it stands in order among the thread's slices */
 	EVENT_ENDED = 7, /* data ring; a read that found the end of the stream */
+	EVENT_TLS = 64, /* data ring; a call of a TLS library */
 };
 
 /* What runs on a thread, where the agent has a recipe for it. */
@@ -118,6 +119,34 @@ struct slice_event {
 	__u32 copied;
 	__u64 unit;
 	__u64 origin;
+};
+
+/* What a TLS library was asked for. */
+enum tls_call_kind {
+	TLS_READ = 1,
+	TLS_WRITE = 2,
+	TLS_HANDSHAKE = 3,
+	TLS_FREE = 4, /* the session is given up: its address may be another's from here on */
+};
+
+/*
+ * One call of a TLS library, when it has returned. In `slice`: `head.cookie` is the address of the session (SSL *),
+ * `time_ns` that of the return, `total` the clear bytes that were moved (0: none), of which `copied` follow; `seq` is
+ * how many had been moved before in this direction, modulo 2^32.
+ */
+struct tls_event {
+	struct slice_event slice;
+	__u64 entry_ns;
+	__u32 call; /* enum tls_call_kind */
+	__u32 room; /* bytes that a read had room for */
+};
+
+/* Per processor. Exactly: seen = submitted + lost_ring_full. */
+struct tls_counters {
+	__u64 seen;
+	__u64 submitted;
+	__u64 lost_ring_full;
+	__u64 payload_faults; /* submitted without payload: page not present */
 };
 
 /* The first call on a socket. Addresses are IPv6, IPv4 as ::ffff:a.b.c.d, in network order. */
@@ -244,5 +273,11 @@ _Static_assert(offsetof(struct probe_counters, calls_timed) == 120,
 _Static_assert(offsetof(struct probe_counters, timed_ns) == 128,
 	       "mirrored in probe-event.ts");
 _Static_assert(sizeof(struct probe_counters) == 136, "mirrored in probe-event.ts");
+
+_Static_assert(sizeof(struct tls_event) == 72, "mirrored in tls-event.ts");
+_Static_assert(offsetof(struct tls_event, entry_ns) == 56, "mirrored in tls-event.ts");
+_Static_assert(offsetof(struct tls_event, call) == 64, "mirrored in tls-event.ts");
+_Static_assert(offsetof(struct tls_event, room) == 68, "mirrored in tls-event.ts");
+_Static_assert(sizeof(struct tls_counters) == 32, "mirrored in tls-event.ts");
 
 #endif

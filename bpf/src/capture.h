@@ -17,6 +17,7 @@
 #include <bpf/bpf_tracing.h>
 #include "event.h"
 #include "call.h"
+#include "task.h"
 #include "unit.h"
 #include "connection.h"
 
@@ -24,8 +25,6 @@ char LICENSE[] SEC("license") = "GPL";
 
 /* Bytes copied of a call that starts no message. Set by the agent, at most 4096. */
 const volatile __u32 copy_bytes = 1024;
-/* Inode of the agent's pid namespace; 0: the initial one. */
-const volatile __u32 agent_pidns = 0;
 
 #define MSG_OOB 1
 #define MSG_PEEK 2
@@ -35,7 +34,6 @@ const volatile __u32 agent_pidns = 0;
 #define ECONNRESET 104
 #define EPIPE 32
 #define ETIMEDOUT 110
-#define PIDNS_LEVELS_MAX 8
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -81,36 +79,6 @@ static __always_inline struct probe_counters *own_counters(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&counters, &zero);
-}
-
-/* Number of a task in the agent's pid namespace: walks the levels, which only nested agents pay. */
-static __noinline __u32 namespaced(struct task_struct *task)
-{
-	struct pid *pid = BPF_CORE_READ(task, thread_pid);
-	__u32 size = bpf_core_type_size(struct upid);
-	void *numbers = (void *)pid + bpf_core_field_offset(pid->numbers);
-	struct upid *at;
-	__u32 level, deepest;
-
-	if (!pid)
-		return 0;
-	deepest = BPF_CORE_READ(pid, level);
-	for (level = 0; level < PIDNS_LEVELS_MAX && level <= deepest; level++) {
-		at = numbers + level * size;
-		if (BPF_CORE_READ(at, ns, ns.inum) == agent_pidns)
-			return BPF_CORE_READ(at, nr);
-	}
-	return 0;
-}
-
-static __always_inline __u32 pid_of(struct task_struct *task)
-{
-	return agent_pidns ? namespaced(task->group_leader) : task->tgid;
-}
-
-static __always_inline __u32 tid_of(struct task_struct *task)
-{
-	return agent_pidns ? namespaced(task) : task->pid;
 }
 
 static __always_inline void emit_control(struct probe_counters *count, void *event, __u64 size,
@@ -194,29 +162,6 @@ static __always_inline __u32 smaller(__u32 a, __u32 b)
 	return a < b ? a : b;
 }
 
-/* Whether these bytes begin a message of HTTP/1. "PRI * HTTP/2.0" looks like a request, and frames follow it. */
-static __always_inline bool begins_text(struct scratch *area, bool starts)
-{
-	return starts && !(area->bytes[0] == 'P' && area->bytes[1] == 'R' && area->bytes[2] == 'I');
-}
-
-/*
- * Whether all of a long call is worth its bytes: messages in frames follow each other within it, and the
- * last of them ends a result. Not in HTTP/1, whose bodies are only counted, nor in TLS, nor in the midst of
- * a stream of long calls, which is bulk.
- */
-static __always_inline bool holds_frames(struct scratch *area, struct connection *conn, __u8 direction)
-{
-	__u8 *run = direction ? &conn->run[1] : &conn->run[0];
-
-	if (conn->flags & CONNECTION_TEXT || conn->mode != MODE_FULL || *run >= LONG_CALLS_MAX)
-		return false;
-	if (area->bytes[1] == 3 && area->bytes[0] >= 20 && area->bytes[0] <= 23)
-		return false;
-	*run += 1;
-	return true;
-}
-
 /* Copies more of a call that holds, or may hold, a head. Returns the bytes present. */
 static __always_inline __u32 copy_head(struct scratch *area, struct call *call,
 				       struct connection *conn, __u32 total, __u8 direction,
@@ -227,13 +172,6 @@ static __always_inline __u32 copy_head(struct scratch *area, struct call *call,
 	__u32 copied = *wanted;
 	bool ends;
 
-	if (begins_text(area, starts))
-		conn->flags |= CONNECTION_TEXT;
-	if (holds_frames(area, conn, direction)) {
-		conn->open_head = 0;
-		*wanted = smaller(total, HEAD_BYTES_MAX);
-		return gather(area, call, copied, *wanted);
-	}
 	if (!starts && conn->open_head != direction + 1) {
 		conn->open_head = 0;
 		conn->bulk = direction + 1;
@@ -279,19 +217,10 @@ static __always_inline __u32 copy_payload(struct scratch *area, struct connectio
 		return 0;
 	}
 	copied = gather(area, &call, 0, wanted);
-	if (copied && !(conn->flags & CONNECTION_JUDGED)) {
-		conn->flags |= CONNECTION_JUDGED;
-		if (begins_text(area, starts_message(area)))
-			conn->flags |= CONNECTION_TEXT;
-	}
 	if (copied == wanted) {
 		if (total <= wanted) {
 			conn->open_head = ends_with_blank(area, copied) ? 0 : direction + 1;
 			conn->bulk = 0;
-			if (direction)
-				conn->run[1] = 0;
-			else
-				conn->run[0] = 0;
 		} else {
 			copied = copy_head(area, &call, conn, total, direction, &wanted);
 		}

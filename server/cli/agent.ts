@@ -108,6 +108,7 @@ function captureOptions(settings: AgentSettings, face: AgentFace, sender: SpanSe
     excludePorts: [face.address.port, ...(receiver === 0 || WEB_PORTS.has(receiver) ? [] : [receiver])],
     onlyNetns: settings.networkNamespace === "own" ? statSync("/proc/self/ns/net").ino : undefined,
     peers: true,
+    tls: settings.tls,
     redaction: settings.redaction === "on",
     fallbackReplay: undefined,
     nativeDirectory: files.nativeDirectory,

@@ -12,6 +12,8 @@ import {
   parseBytes,
   parseCapture,
   parseCores,
+  parseTls,
+  type TlsMode,
 } from "./values.ts";
 
 /** Where spans go: OTLP over HTTP, or over gRPC. */
@@ -27,6 +29,7 @@ export interface AgentSettings {
   readonly listen: Address;
   readonly capture: CaptureMode;
   readonly captureCpu: CoresMax;
+  readonly tls: TlsMode;
   readonly redaction: "on" | "off";
   /** `own`: only traffic of the network namespace that the agent runs in. */
   readonly networkNamespace: "all" | "own";
@@ -40,7 +43,7 @@ const GRPC_PORT = "4317";
 const TRACES_PATH = "/v1/traces";
 
 /** Those that `serve` has too. */
-const SHARED = ["--capture", "--capture-cpu", "--redaction", "--allow-remote", "--log-level"];
+const SHARED = ["--capture", "--capture-cpu", "--tls", "--redaction", "--allow-remote", "--log-level"];
 
 /** The table that help, environment and flags are read from. */
 export const AGENT_SETTINGS: readonly SettingEntry[] = [
@@ -81,6 +84,7 @@ export function readAgentSettings(
     listen: parseAddress("--listen", text("--listen")),
     capture: parseCapture(text("--capture")),
     captureCpu: parseCores("--capture-cpu", text("--capture-cpu")),
+    tls: parseTls(text("--tls")),
     redaction: oneOf("--redaction", text("--redaction"), ["on", "off"]),
     networkNamespace: oneOf("--network-namespace", text("--network-namespace"), ["all", "own"]),
     queueBytesMax: parseBytes("--queue", text("--queue")),

@@ -107,6 +107,21 @@ export function parseCapture(value: string): CaptureMode {
   });
 }
 
+/** Processes whose TLS libraries are looked into: none, all, or those of these program names or process ids. */
+export type TlsMode = { readonly kind: "off" | "auto" } | { readonly kind: "names"; readonly names: readonly string[] };
+
+/** Reads what `--tls` takes. */
+export function parseTls(value: string): TlsMode {
+  if (value === "off" || value === "auto") return { kind: value };
+  const names = value.split(",").map((name) => name.trim());
+  if (names.every((name) => /^[\w.+-]+$/.test(name))) return { kind: "names", names };
+  throw new ThalwegError("flag_invalid", {
+    flag: "--tls",
+    value,
+    why: "it takes off, auto, or names of programs and process ids such as nginx,node,4711",
+  });
+}
+
 /** Reads an address such as `http://host:9093/prefix`; slashes at its end go. */
 export function parseUrl(flag: string, value: string): string {
   const isWeb = URL.canParse(value) && /^https?:$/.test(new URL(value).protocol);

@@ -76,6 +76,18 @@ export interface SocketMoment {
 }
 
 /**
+ * What a slice is to TLS. `clear`: bytes that records held, told by the library that sealed or opened them. `cipher`:
+ * records whose clear bytes are told too; `opaque`: records whose clear bytes are not.
+ */
+export interface TlsLayer {
+  readonly kind: "clear" | "cipher" | "opaque";
+  /** Clear: the first byte's number for the identity of messages, by the record that carried it; equal at both ends. */
+  readonly number: number;
+  /** Clear: the stream was not seen from its first byte. */
+  readonly isLate: boolean;
+}
+
+/**
  * Bytes that left (`out`) or reached (`in`) the local end. The receiver must not keep the object or `bytes`.
  *
  * A slice with a `total` of 0 says at which `seq` a direction goes on: sent before its first bytes, where the rung
@@ -99,6 +111,8 @@ export interface SocketSlice {
   work?: WorkUnit;
   /** Whole messages passed before it in its direction that were counted elsewhere: they are no gap. */
   isResumed?: boolean;
+  /** Present where the connection speaks TLS. `seq` of clear slices counts clear bytes alone. */
+  tls?: TlsLayer;
 }
 
 /** What is known of a process. Only allow-listed variables of its environment are read. */
@@ -158,11 +172,6 @@ export interface CaptureSink {
   /** A process was discovered, or replaced itself by exec. Comes before its first slice wherever possible. */
   process(event: ProcessSeen): void;
   processExited(pid: number, timeNs: number): void;
-  /**
-   * Events between two boot times were lost. Comes before those that follow them. Rungs that learn of a loss only later
-   * leave it out: their counters tell.
-   */
-  lost?(fromNs: number, toNs: number): void;
 }
 
 /** `unixNano = bootNs + offset`; measured again every second, since the wall clock may step. */

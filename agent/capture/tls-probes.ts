@@ -1,0 +1,485 @@
+/**
+ * Attaches the uprobes on TLS libraries, process by process or file by file, keeps each process within its budget, and
+ * takes the probes off again.
+ *
+ * Policy `auto` attaches to a library for all of its processes, so that those are seen too that live for milliseconds or
+ * are forked for each connection; once one of them is over its budget, the library's other processes get probes of their
+ * own and that one has none. Named programs get probes of their own from the start; others pay nothing.
+ *
+ * Invariants: links are descriptors of this process, so that its end takes all probes off. Closing one waits for the
+ * kernel, so it is done off this thread. At most `processesMax` processes have probes of their own.
+ */
+
+import { close, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { basename } from "node:path";
+import type { Attached, Native, NativeError } from "../../bpf/native.ts";
+import { fdOf } from "./socket-probes.ts";
+import { readTlsCounters, type TlsProbeCounters } from "./tls-event.ts";
+import { TlsLibraries, type TlsLibrary } from "./tls-libraries.ts";
+
+/** Processes with probes of their own; further ones are not looked into. */
+const processesMax = 512;
+/** Calls a second that a process may make; a call costs it some microseconds, ten on nested virtual machines. */
+const callsPerSecondMax = 5000;
+const budgetEveryMs = 1000;
+/** Looks above the budget, one after the other, before the probes are taken off. */
+const looksOverMax = 2;
+/** Until the probes of a process that was over its budget are tried again; doubled each time. */
+const pauseMs = 30_000;
+const pauseMsMax = 600_000;
+/** A library may be loaded later than its process is seen: it is looked for again after these times. */
+const RETRIES_MS: readonly number[] = [20, 100, 500, 2000];
+const waitingMax = 4096;
+/** Processes remembered as without a library; beyond, all are looked at again. */
+const passedByMax = 65_536;
+
+/** Which processes are looked into. */
+export type TlsPolicy =
+  | { readonly kind: "off" | "auto" }
+  | { readonly kind: "names"; readonly names: readonly string[] };
+
+/** Ways of attaching, in the order in which they are tried. */
+export type TlsWay = "uprobe_multi" | "perf";
+
+/** What the probes do now. */
+export interface TlsProbeStatus {
+  readonly way: TlsWay;
+  /** Processes looked into now, as far as they were seen. */
+  readonly processes: number;
+  /** Of these, those whose probes were taken off since they were over the budget. */
+  readonly overBudget: readonly { readonly pid: number; readonly name: string; readonly callsPerSecond: number }[];
+  /** Libraries found so far. */
+  readonly libraries: readonly string[];
+  /** Times that a process was over its budget. */
+  readonly detachedOverBudget: number;
+  /** Times that a probe could not be attached; the last reason. */
+  readonly refused: number;
+  readonly refusedWhy: string;
+}
+
+/** What the probes need. */
+export interface TlsProbesOptions {
+  readonly native: Native;
+  readonly policy: TlsPolicy;
+  /** Bytes of the object. */
+  readonly object: Uint8Array;
+  /** Maps of the rung. */
+  readonly maps: Attached["maps"];
+  /** Inode of this process's pid namespace, 0 for the first. */
+  readonly pidNamespace: number;
+  readonly excludePids: readonly number[];
+  readonly callsPerSecondMax?: number;
+  /** Calls of the process are told from here on, or are not. */
+  readonly lookInto: (pid: number, isLooked: boolean) => void;
+}
+
+interface ProbedProcess {
+  readonly pid: number;
+  readonly name: string;
+  /** By the file. Empty where only the file's own links serve it. */
+  readonly links: Map<string, number[]>;
+  libraries: TlsLibrary[];
+  calls: number;
+  looksOver: number;
+  callsPerSecond: number;
+  /** Milliseconds; undefined while it has probes. */
+  pausedUntilMs: number | undefined;
+  pauseMs: number;
+}
+
+interface WaitingProcess {
+  readonly pid: number;
+  readonly name: string;
+  tries: number;
+  atMs: number;
+}
+
+/** Maps of the rung that the programs use too. */
+const SHARED_MAPS = ["slices", "excluded_pids", "process_recipes", "thread_recipes", "recipes_written"] as const;
+
+/** Probes of one rung. */
+export class TlsProbes {
+  readonly #native: Native;
+  readonly #policy: TlsPolicy;
+  readonly #excluded: ReadonlySet<number>;
+  readonly #budget: number;
+  readonly #lookInto: (pid: number, isLooked: boolean) => void;
+  readonly #attached: Attached;
+  readonly #way: TlsWay;
+  readonly #files = new TlsLibraries();
+  /** Links for all processes, by the file. */
+  readonly #wide = new Map<string, number[]>();
+  /** Files whose processes have probes of their own, since one of them is over its budget. */
+  readonly #narrow = new Set<string>();
+  readonly #known = new Map<string, TlsLibrary>();
+  readonly #processes = new Map<number, ProbedProcess>();
+  readonly #waiting = new Map<number, WaitingProcess>();
+  /** Processes that are not wanted, or have no library. */
+  readonly #passedBy = new Set<number>();
+  #lookedMs = 0;
+  #detachedOverBudget = 0;
+  #refused = 0;
+  #refusedWhy = "";
+
+  /** @throws NativeError where the kernel refuses all ways. */
+  constructor(options: TlsProbesOptions) {
+    const { native, policy, excludePids } = options;
+    this.#native = native;
+    this.#policy = policy;
+    this.#excluded = new Set(excludePids);
+    this.#budget = options.callsPerSecondMax ?? callsPerSecondMax;
+    this.#lookInto = options.lookInto;
+    const loaded = loadPrograms(options);
+    this.#attached = loaded.attached;
+    this.#way = loaded.way;
+    for (const library of this.#files.ofMachine()) this.#learn(library);
+  }
+
+  /** Looks at the processes that are there already. */
+  start(nowMs: number): void {
+    for (const name of readdirSync("/proc")) if (/^\d+$/.test(name)) this.seen(Number(name), nowMs);
+  }
+
+  /** A process was seen: it opened a socket. */
+  seen(pid: number, nowMs: number): void {
+    if (this.#excluded.has(pid) || this.#processes.has(pid) || this.#waiting.has(pid) || this.#passedBy.has(pid))
+      return;
+    const names = namesOf(pid);
+    if (names === undefined) return;
+    if (this.#isWanted(pid, names)) this.#tryAttach({ pid, name: names[0] ?? "", tries: 0, atMs: nowMs }, nowMs);
+    else this.#passBy(pid);
+  }
+
+  /** A process without probes speaks TLS: it may have loaded its library meanwhile. */
+  spoke(pid: number, nowMs: number): void {
+    this.#passedBy.delete(pid);
+    this.seen(pid, nowMs);
+  }
+
+  /** A process runs another program. Its library is not mapped yet: it is guessed by the file, which costs nothing where it is wrong. */
+  execed(pid: number, words: readonly string[], nowMs: number): void {
+    this.exited(pid);
+    const name = basename(words[0] ?? "");
+    if (this.#excluded.has(pid) || !this.#isWanted(pid, [name])) return;
+    if (this.#policy.kind === "names" && this.#processes.size < processesMax) {
+      const process = this.#process(pid, name);
+      for (const library of this.#known.values()) this.#attachTo(process, library);
+      this.#lookInto(pid, true);
+    }
+    this.#wait({ pid, name, tries: 0, atMs: nowMs + (RETRIES_MS[0] ?? 0) });
+  }
+
+  exited(pid: number): void {
+    this.#waiting.delete(pid);
+    this.#passedBy.delete(pid);
+    this.#forget(pid);
+  }
+
+  #forget(pid: number): void {
+    const process = this.#processes.get(pid);
+    if (process === undefined) return;
+    this.#processes.delete(pid);
+    for (const links of process.links.values()) closeAll(links);
+    this.#native.mapDelete(fdOf(this.#attached.maps, "tls_rates"), pid);
+  }
+
+  /** Looks again for libraries, and at budgets. Cheap where there is nothing to do. */
+  tick(nowMs: number): void {
+    for (const waiting of this.#waiting.values()) {
+      if (waiting.atMs > nowMs) continue;
+      this.#waiting.delete(waiting.pid);
+      this.#tryAttach(waiting, nowMs);
+    }
+    const sinceMs = nowMs - this.#lookedMs;
+    if (sinceMs < budgetEveryMs) return;
+    this.#lookedMs = nowMs;
+    for (const process of this.#processes.values()) this.#lookAtBudget(process, sinceMs, nowMs);
+  }
+
+  counters(): TlsProbeCounters {
+    return readTlsCounters(this.#native.mapLookup(fdOf(this.#attached.maps, "tls_counts"), 0));
+  }
+
+  status(): TlsProbeStatus {
+    const paused = [...this.#processes.values()].filter(({ pausedUntilMs }) => pausedUntilMs !== undefined);
+    return {
+      way: this.#way,
+      processes: this.#processes.size - paused.length,
+      overBudget: paused.map(({ pid, name, callsPerSecond }) => ({ pid, name, callsPerSecond })),
+      libraries: [...this.#known.values()].map(({ name }) => name),
+      detachedOverBudget: this.#detachedOverBudget,
+      refused: this.#refused,
+      refusedWhy: this.#refusedWhy,
+    };
+  }
+
+  /** Takes the probes off; the counters can still be read. */
+  detach(): void {
+    for (const { links } of this.#processes.values()) for (const fds of links.values()) closeAll(fds);
+    for (const fds of this.#wide.values()) closeAll(fds);
+    this.#processes.clear();
+    this.#waiting.clear();
+    this.#wide.clear();
+  }
+
+  /** After `detach`: gives up programs and maps. */
+  close(): void {
+    this.#native.detach({ links: {}, programs: this.#attached.programs, maps: this.#attached.maps });
+  }
+
+  #isWanted(pid: number, names: readonly string[]): boolean {
+    const policy = this.#policy;
+    if (policy.kind !== "names") return policy.kind === "auto";
+    return [...names, String(pid)].some((name) => policy.names.includes(name));
+  }
+
+  #passBy(pid: number): void {
+    this.#lookInto(pid, false);
+    if (this.#passedBy.size >= passedByMax) this.#passedBy.clear();
+    this.#passedBy.add(pid);
+  }
+
+  #tryAttach(waiting: WaitingProcess, nowMs: number): void {
+    const { pid, name } = waiting;
+    const libraries = this.#files.ofProcess(pid);
+    if (libraries === undefined) return;
+    if (libraries.length === 0) {
+      const pause = RETRIES_MS[waiting.tries];
+      if (pause !== undefined) this.#wait({ ...waiting, tries: waiting.tries + 1, atMs: nowMs + pause });
+      // Attached to by guess at its exec, it may still load its library.
+      if (this.#processes.has(pid) && pause !== undefined) return;
+      this.#forget(pid);
+      this.#passBy(pid);
+      return;
+    }
+    if (!this.#processes.has(pid) && this.#processes.size >= processesMax) {
+      this.#refuse(`${processesMax} processes have probes already`);
+      this.#lookInto(pid, false);
+      return;
+    }
+    const process = this.#process(pid, name);
+    process.libraries = libraries;
+    for (const library of libraries) {
+      this.#learn(library);
+      if (!this.#wide.has(library.key)) this.#attachTo(process, library);
+    }
+    this.#lookInto(pid, true);
+  }
+
+  #process(pid: number, name: string): ProbedProcess {
+    let process = this.#processes.get(pid);
+    if (process === undefined) {
+      process = {
+        pid,
+        name,
+        links: new Map(),
+        libraries: [],
+        calls: 0,
+        looksOver: 0,
+        callsPerSecond: 0,
+        pausedUntilMs: undefined,
+        pauseMs,
+      };
+      this.#processes.set(pid, process);
+    }
+    return process;
+  }
+
+  /** A file with the library is known from here on; by policy `auto` it is attached to for all of its processes. */
+  #learn(library: TlsLibrary): void {
+    if (this.#known.has(library.key)) return;
+    this.#known.set(library.key, library);
+    if (this.#policy.kind === "auto") this.#widen(library);
+  }
+
+  #widen(library: TlsLibrary): void {
+    if (this.#wide.has(library.key) || this.#narrow.has(library.key)) return;
+    const links = this.#attach(library, 0);
+    if (links !== undefined) this.#wide.set(library.key, links);
+  }
+
+  #attachTo(process: ProbedProcess, library: TlsLibrary): void {
+    if (process.links.has(library.key) || process.pausedUntilMs !== undefined) return;
+    const links = this.#attach(library, process.pid);
+    if (links !== undefined) process.links.set(library.key, links);
+  }
+
+  /** @returns Links; undefined where the kernel refuses, or the process is gone. */
+  #attach(library: TlsLibrary, pid: number): number[] | undefined {
+    try {
+      return attachLibrary(this.#native, this.#way, this.#attached.programs, library, pid);
+    } catch (error) {
+      if (!(error instanceof Error) || !("syscall" in error)) throw error;
+      if (!("code" in error) || error.code !== "ESRCH") this.#refuse(error.message);
+      return undefined;
+    }
+  }
+
+  #refuse(why: string): void {
+    this.#refused++;
+    this.#refusedWhy = why;
+  }
+
+  #wait(waiting: WaitingProcess): void {
+    if (this.#waiting.size < waitingMax) this.#waiting.set(waiting.pid, waiting);
+  }
+
+  #lookAtBudget(process: ProbedProcess, sinceMs: number, nowMs: number): void {
+    if (process.pausedUntilMs !== undefined) {
+      if (nowMs >= process.pausedUntilMs) this.#resume(process);
+      return;
+    }
+    const calls = this.#callsOf(process.pid);
+    const callsPerSecond = Math.round(((calls - process.calls) * 1000) / sinceMs);
+    process.calls = calls;
+    if (callsPerSecond <= this.#budget) {
+      process.looksOver = 0;
+      return;
+    }
+    process.looksOver++;
+    if (process.looksOver < looksOverMax) return;
+    process.callsPerSecond = callsPerSecond;
+    this.#pause(process, nowMs);
+  }
+
+  #callsOf(pid: number): number {
+    try {
+      const bytes = this.#native.mapLookup(fdOf(this.#attached.maps, "tls_rates"), pid);
+      return Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
+    } catch (error) {
+      if (error instanceof Error && "code" in error && error.code === "ENOENT") return 0;
+      throw error;
+    }
+  }
+
+  #pause(process: ProbedProcess, nowMs: number): void {
+    this.#detachedOverBudget++;
+    process.looksOver = 0;
+    process.pausedUntilMs = nowMs + process.pauseMs;
+    process.pauseMs = Math.min(process.pauseMs * 2, pauseMsMax);
+    for (const links of process.links.values()) closeAll(links);
+    process.links.clear();
+    for (const { key } of process.libraries) this.#narrowTo(key);
+    this.#lookInto(process.pid, false);
+  }
+
+  /** All processes of a file but those over their budget get probes of their own in place of the file's. */
+  #narrowTo(key: string): void {
+    const wide = this.#wide.get(key);
+    if (wide === undefined) return;
+    this.#wide.delete(key);
+    this.#narrow.add(key);
+    for (const process of this.#processes.values()) {
+      for (const library of process.libraries) if (library.key === key) this.#attachTo(process, library);
+    }
+    closeAll(wide);
+  }
+
+  #resume(process: ProbedProcess): void {
+    process.pausedUntilMs = undefined;
+    process.calls = this.#callsOf(process.pid);
+    for (const library of process.libraries) if (!this.#wide.has(library.key)) this.#attachTo(process, library);
+    this.#lookInto(process.pid, true);
+    for (const { key } of process.libraries) this.#mayWiden(key);
+  }
+
+  /** None of a file's processes is over its budget any more: the file's own probes serve all of them again. */
+  #mayWiden(key: string): void {
+    const library = this.#known.get(key);
+    if (!this.#narrow.has(key) || library === undefined) return;
+    const ofFile = [...this.#processes.values()].filter(({ libraries }) => libraries.some((one) => one.key === key));
+    if (ofFile.some(({ pausedUntilMs }) => pausedUntilMs !== undefined)) return;
+    this.#narrow.delete(key);
+    this.#widen(library);
+    if (!this.#wide.has(key)) return;
+    for (const { links } of ofFile) {
+      closeAll(links.get(key) ?? []);
+      links.delete(key);
+    }
+  }
+}
+
+/** Loads the programs for the first way that works, by trying it on this process. */
+function loadPrograms(options: TlsProbesOptions): { attached: Attached; way: TlsWay } {
+  const { native, object, maps, pidNamespace } = options;
+  const shared = Object.fromEntries(SHARED_MAPS.map((name) => [name, fdOf(maps, name)]));
+  let refusal: unknown;
+  for (const way of ["uprobe_multi", "perf"] as const) {
+    let attached: Attached | undefined;
+    try {
+      attached = native.uprobeLoad(object, { agent_pidns: pidNamespace }, shared, way === "uprobe_multi" ? 1 : 0);
+      tryWay(native, way, attached.programs);
+      return { attached, way };
+    } catch (error) {
+      if (!isNativeError(error)) throw error;
+      refusal ??= error;
+      if (attached !== undefined) native.detach(attached);
+    }
+  }
+  throw refusal;
+}
+
+/** Attaches to the beginning of this process's own program, which nothing calls. */
+function tryWay(native: Native, way: TlsWay, programs: Attached["programs"]): void {
+  const library = {
+    key: "",
+    path: process.execPath,
+    name: "",
+    entries: [{ offset: 4096, cookie: 1 }],
+    returns: [4096],
+  };
+  closeAll(attachLibrary(native, way, programs, library, process.pid));
+}
+
+function attachLibrary(
+  native: Native,
+  way: TlsWay,
+  programs: Attached["programs"],
+  { path, entries, returns }: TlsLibrary,
+  pid: number,
+): number[] {
+  const enter = fdOf(programs, "tls_enter");
+  const leave = fdOf(programs, "tls_leave");
+  const links: number[] = [];
+  const offsets = entries.map(({ offset }) => offset);
+  const cookies = entries.map(({ cookie }) => cookie);
+  const none = returns.map(() => 0);
+  try {
+    if (way === "uprobe_multi") {
+      // Returns first: a call that was entered unseen is left out, one whose return is missed would stay.
+      links.push(native.uprobeMulti(leave, path, pid, returns, none, 1));
+      links.push(native.uprobeMulti(enter, path, pid, offsets, cookies, 0));
+      return links;
+    }
+    for (const offset of returns) links.push(native.uprobePerf(leave, path, pid, [offset], [0], 1));
+    for (const { offset, cookie } of entries) links.push(native.uprobePerf(enter, path, pid, [offset], [cookie], 0));
+    return links;
+  } catch (error) {
+    closeAll(links);
+    throw error;
+  }
+}
+
+function closeAll(links: readonly number[]): void {
+  // The kernel waits until no processor runs the program: some ten milliseconds, not on this thread.
+  for (const fd of links) close(fd, () => {});
+}
+
+function isNativeError(error: unknown): error is NativeError {
+  return error instanceof Error && "syscall" in error && "log" in error;
+}
+
+/** What a process is called: by the kernel, and by the file of its program; undefined where it is gone. */
+function namesOf(pid: number): string[] | undefined {
+  try {
+    const names = [readFileSync(`/proc/${pid}/comm`, "utf8").trim()];
+    try {
+      names.push(basename(readlinkSync(`/proc/${pid}/exe`)));
+    } catch {
+      return names; // A kernel's thread, or another user's: one name has to do.
+    }
+    return names;
+  } catch {
+    return undefined; // Gone.
+  }
+}
