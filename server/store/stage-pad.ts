@@ -4,7 +4,7 @@
  * A batch needs hundreds of kilobytes for a fraction of a second, in JavaScript and in DuckDB. Left to the collector
  * that memory would be found again only by going through the whole heap, many times a second under load.
  *
- * Invariant: nothing of a pad may be used after it was given back; columns handed out are zero at first.
+ * Invariant: nothing of a pad may be used after it was given back; columns handed out are zero at first, unless they are `unset`.
  */
 
 import duckdb from "@duckdb/node-bindings";
@@ -29,6 +29,12 @@ export class StagePad {
   uint32(length: number): Uint32Array<ArrayBuffer> {
     const at = this.#take(4 * length);
     return at < 0 ? new Uint32Array(length) : new Uint32Array(this.#buffer, at, length).fill(0);
+  }
+
+  /** A column of whatever was there: the caller writes all of it. */
+  unsetUint32(length: number): Uint32Array<ArrayBuffer> {
+    const at = this.#take(4 * length);
+    return at < 0 ? new Uint32Array(length) : new Uint32Array(this.#buffer, at, length);
   }
 
   /** @see uint32 */

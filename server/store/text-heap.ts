@@ -40,7 +40,7 @@ export function placeText(texts: readonly string[], pad: StagePad): PlacedText {
     ends[index] = used;
   }
   const placed = placeBytes(encodeBuffer.subarray(0, used), pad);
-  const words = pad.uint32(texts.length * STRING_WORDS);
+  const words = pad.unsetUint32(texts.length * STRING_WORDS);
   const wordBytes = bytesOf(words);
   let start = 0;
   for (let index = 0; index < texts.length; index++) {
@@ -54,7 +54,7 @@ export function placeText(texts: readonly string[], pad: StagePad): PlacedText {
 /** Places the texts of a table: a dozen a span, so four bytes are read at a time, and only near the end one by one. */
 export function placeTable({ bytes, starts, lengths }: TextTable, pad: StagePad): PlacedText {
   const placed = placeBytes(bytes, pad);
-  const words = pad.uint32(lengths.length * STRING_WORDS);
+  const words = pad.unsetUint32(lengths.length * STRING_WORDS);
   const wordBytes = bytesOf(words);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const addressHigh = Math.floor(placed.address / HIGH_WORD);

@@ -82,7 +82,8 @@ export class Slab {
 
   /** @param bytes What all columns take together, to the byte or more. */
   constructor(bytes: number) {
-    this.#buffer = new ArrayBuffer(bytes);
+    // Every byte that is handed out is written below. Alone in its buffer by its name, which is no shared one.
+    this.#buffer = Buffer.allocUnsafeSlow(bytes).buffer as ArrayBuffer;
   }
 
   /** `count` values of 64 bits from a column of their halves; zeros where the column is too short. */
@@ -102,15 +103,11 @@ export class Slab {
   }
 
   uint16(values: Uint16Array, count: number): Uint16Array<ArrayBuffer> {
-    const out = new Uint16Array(this.#buffer, this.#take(2 * count), count);
-    out.set(values.subarray(0, count));
-    return out;
+    return filled(new Uint16Array(this.#buffer, this.#take(2 * count), count), values);
   }
 
   uint8(values: Uint8Array, count: number): Uint8Array<ArrayBuffer> {
-    const out = new Uint8Array(this.#buffer, this.#take(count), count);
-    out.set(values.subarray(0, count));
-    return out;
+    return filled(new Uint8Array(this.#buffer, this.#take(count), count), values);
   }
 
   /** Two runs of bytes, one after the other. */
@@ -124,7 +121,7 @@ export class Slab {
 
   #words(values: Uint32Array, count: number): number {
     const at = this.#take(4 * count);
-    new Uint32Array(this.#buffer, at, count).set(values.subarray(0, count));
+    filled(new Uint32Array(this.#buffer, at, count), values);
     return at;
   }
 
@@ -133,4 +130,15 @@ export class Slab {
     this.#at += bytes;
     return at;
   }
+}
+
+/** Writes all of `out`: as many values as there are, then zeros. */
+function filled<T extends Uint8Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer>>(
+  out: T,
+  values: Uint8Array | Uint16Array | Uint32Array,
+): T {
+  const { length } = values;
+  out.set(length > out.length ? values.subarray(0, out.length) : values);
+  if (length < out.length) out.fill(0, length);
+  return out;
 }
