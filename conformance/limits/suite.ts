@@ -8,6 +8,7 @@ import { oneTruthFault } from "../one-truth.ts";
 import { Program, sleep } from "../program.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
 import { BODY_BYTES_MAX } from "./bodies.ts";
+import { faceBombs } from "./face-bombs.ts";
 import { grpcBombs } from "./grpc-bombs.ts";
 import { type Bomb, httpBombs, type Refusal, sendRaw, type Target } from "./http-bombs.ts";
 import { http2Floods } from "./http2-floods.ts";
@@ -33,7 +34,7 @@ const SHORT_SLACK = 10;
 const NO_ROOM = ["503", "grpc 14"];
 
 /** Every so many bombs the short form throws one of; all kinds are among them. */
-const SHORT_EVERY = 6;
+const SHORT_EVERY = 8;
 
 /** Runs the suite. `--only TEXT` runs bombs whose name holds a text, `--short` a part of all, refusals ten at once, the rest alone. */
 export async function runLimits({ args }: { readonly args: readonly string[] }): Promise<SuiteOutcome> {
@@ -46,7 +47,9 @@ export async function runLimits({ args }: { readonly args: readonly string[] }):
   const only = typeof values.only === "string" ? values.only : "";
   const report = new SuiteReport();
   const isShort = values.short === true;
-  const all = [...httpBombs(), ...grpcBombs(), ...http2Floods()].filter(({ name }) => name.includes(only));
+  const all = [...httpBombs(), ...faceBombs(), ...grpcBombs(), ...http2Floods()].filter(({ name }) =>
+    name.includes(only),
+  );
   const bombs = isShort ? all.filter((_, index) => index % SHORT_EVERY === 0) : all;
   const program = await Program.start(["--capture", "off"]);
   try {

@@ -14,10 +14,17 @@ export interface FormValues {
   readonly fault: string | undefined;
 }
 
-/** Reads `a=1&b=%20`. A pair with a semicolon or a broken escape is left out and told in `fault`. */
+/** Pairs of one text; Go's limit. */
+const PAIRS_MAX = 10_000;
+
+/**
+ * Reads `a=1&b=%20`. A pair with a semicolon or a broken escape is left out and told in `fault`; of too many pairs none is
+ * read.
+ */
 export function parseFormValues(text: string): FormValues {
   const pairs: [string, string][] = [];
   let fault: string | undefined;
+  if (hasMorePairs(text)) return formValues(pairs, "number of URL query parameters exceeded limit");
   for (const pair of text.split("&")) {
     if (pair === "") continue;
     const refused = refusePair(pair);
@@ -29,6 +36,12 @@ export function parseFormValues(text: string): FormValues {
     pairs.push(equals < 0 ? [decode(pair), ""] : [decode(pair.slice(0, equals)), decode(pair.slice(equals + 1))]);
   }
   return formValues(pairs, fault);
+}
+
+function hasMorePairs(text: string): boolean {
+  let count = 1;
+  for (let at = text.indexOf("&"); at >= 0; at = text.indexOf("&", at + 1)) if (++count > PAIRS_MAX) return true;
+  return false;
 }
 
 /** The values of `first`, then those of `second`. */
@@ -75,15 +88,21 @@ function decodeEscapes(text: string): string {
   } catch {
     // Escaped bytes that are no UTF-8: decoded leniently, each broken one on its own.
     const bytes = Buffer.from(text, "utf8");
-    const out: number[] = [];
+    const out = Buffer.allocUnsafe(bytes.length);
+    let length = 0;
     for (let at = 0; at < bytes.length; at++) {
       const byte = bytes[at] ?? 0;
-      if (byte !== 0x25) out.push(byte);
+      if (byte !== 0x25) out[length++] = byte;
       else {
-        out.push(Number.parseInt(bytes.toString("latin1", at + 1, at + 3), 16));
+        out[length++] = 16 * hexDigit(bytes[at + 1] ?? 0) + hexDigit(bytes[at + 2] ?? 0);
         at += 2;
       }
     }
-    return Buffer.from(out).toString("utf8");
+    return out.toString("utf8", 0, length);
   }
+}
+
+/** The value of a digit whose letter was checked. */
+function hexDigit(code: number): number {
+  return code <= 0x39 ? code - 0x30 : (code & 0x5f) - 0x37;
 }

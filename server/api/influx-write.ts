@@ -4,6 +4,7 @@
  * @see https://docs.influxdata.com/influxdb/v2/api/v2/#operation/PostWrite
  */
 
+import { setImmediate } from "node:timers/promises";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { InfluxDecoder, type InfluxPrecision } from "../wire/influx-line.ts";
 import type { ApiDeps } from "./api-deps.ts";
@@ -22,11 +23,17 @@ const PRECISIONS: ReadonlyMap<string, InfluxPrecision> = new Map([
   ["h", "h"],
 ]);
 const RETRY_AFTER_SECONDS = 5;
+/** Largest body, before and after decompression: Telegraf sends some hundred KiB, InfluxDB takes 25 MB. */
+const BYTES_MAX = 32 * 2 ** 20;
+const QUERY_BYTES_MAX = 2 ** 20;
+/** How long decoding may hold the loop. */
+const TURN_MS = 3;
 /** Told to clients, which choose by it how to speak. */
 const VERSION = "1.8.10";
 
 /** Adds the routes to `app`, whose content-type parser must leave the body unread. */
-export function addInfluxRoutes(app: FastifyInstance, deps: ApiDeps, limits: BodyLimits): void {
+export function addInfluxRoutes(app: FastifyInstance, deps: ApiDeps, all: BodyLimits): void {
+  const limits = { ...all, bytesMax: BYTES_MAX };
   const decoder = new InfluxDecoder();
   for (const path of ["/write", "/api/v2/write"]) {
     app.post(path, async (request, reply) => answerWrite(deps, { request, reply, limits, decoder }));
@@ -36,7 +43,7 @@ export function addInfluxRoutes(app: FastifyInstance, deps: ApiDeps, limits: Bod
   app.get("/ping", ping);
   // Telegraf makes its database at its start: there is one, whatever it is called.
   app.post("/query", async (request, reply) => {
-    const body = await readBody(request.raw, limits);
+    const body = await readBody(request.raw, { ...all, bytesMax: QUERY_BYTES_MAX });
     if (body.kind === "refused") return tell(reply, body.status, body.reason);
     const form = new URLSearchParams(body.bytes.toString());
     body.release();
@@ -65,7 +72,7 @@ async function answerWrite(deps: ApiDeps, { request, reply, limits, decoder }: W
     return tell(reply, body.status, body.reason);
   }
   try {
-    const write = decoder.decode(body.bytes.toString(), precision, deps.clock.nowMs());
+    const write = await inTurns(decoder.decodeInTurns(body.bytes.toString(), precision, deps.clock.nowMs()));
     const outcome = await deps.acceptSeries(write, "influx");
     if (outcome.kind === "refused") {
       return tell(reply.header("retry-after", String(outcome.retryAfterSeconds)), 503, outcome.reason);
@@ -78,6 +85,17 @@ async function answerWrite(deps: ApiDeps, { request, reply, limits, decoder }: W
     return tell(again, 503, "The points could not be stored. Send them again.");
   } finally {
     body.release();
+  }
+}
+
+/** Runs to its end, and lets others have a turn every few milliseconds. */
+async function inTurns<T>(work: Generator<undefined, T>): Promise<T> {
+  for (let sinceMs = performance.now(); ; ) {
+    const step = work.next();
+    if (step.done === true) return step.value;
+    if (performance.now() - sinceMs < TURN_MS) continue;
+    await setImmediate();
+    sinceMs = performance.now();
   }
 }
 

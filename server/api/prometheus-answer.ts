@@ -17,6 +17,8 @@ import { readBody } from "./request-body.ts";
 
 /** Largest form of a POST. */
 const FORM_BYTES_MAX = 4 * 2 ** 20;
+/** Parts of a form; Go's limit. */
+const PARTS_MAX = 1_000;
 const FORM_TYPE = "application/x-www-form-urlencoded";
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] as const;
 const COMPRESSION_LEVEL = 1;
@@ -218,10 +220,18 @@ async function readForm(
   return form === undefined ? address : joinFormValues(form, address);
 }
 
+/** Each part starts with a line of its own that begins so. */
+function hasMoreParts(bytes: Buffer): boolean {
+  let count = 0;
+  for (let at = bytes.indexOf("\r\n--"); at >= 0; at = bytes.indexOf("\r\n--", at + 4))
+    if (++count > PARTS_MAX) return true;
+  return false;
+}
+
 async function formOf(contentType: string, bytes: Buffer): Promise<FormValues | undefined> {
   const type = contentType.split(";", 1)[0]?.trim().toLowerCase();
   if (type === FORM_TYPE) return parseFormValues(bytes.toString("utf8"));
-  if (type !== "multipart/form-data") return undefined;
+  if (type !== "multipart/form-data" || hasMoreParts(bytes)) return undefined;
   try {
     const form = await new Response(new Uint8Array(bytes), { headers: { "content-type": contentType } }).formData();
     return formValues([...form].filter((pair): pair is [string, string] => typeof pair[1] === "string"));

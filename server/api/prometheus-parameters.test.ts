@@ -119,7 +119,12 @@ test("parseFormValues: as Go's net/url", () => {
   assert.ok(!values.has("e") && !values.has("f"));
   assert.equal(values.fault, 'invalid URL escape "%zz"');
   assert.equal(values.get("g"), "\ufffd");
+  assert.equal(parseFormValues("g=a%ffB%C3%a9+%").get("g"), "");
+  assert.equal(parseFormValues("g=a%ffB%C3%a9+c").get("g"), "a\ufffdBé c");
   assert.equal(parseFormValues("a;b").fault, "invalid semicolon separator in query");
+  assert.deepEqual(parseFormValues(`x=1${"&a".repeat(9_999)}`).get("x"), "1");
+  const over = parseFormValues(`x=1${"&a".repeat(10_000)}`);
+  assert.deepEqual([over.get("x"), over.fault], ["", "number of URL query parameters exceeded limit"]);
   const joined = joinFormValues(parseFormValues("a=3"), values);
   assert.deepEqual([joined.get("a"), joined.all("a"), joined.get("b")], ["3", ["3", "1", "2"], " x y"]);
 });

@@ -70,6 +70,39 @@ test("a wrong line is told and left out, those beside it stand", () => {
   }
 });
 
+test("hostile texts take time in proportion to their length, and no more memory than is told", () => {
+  const decoder = new InfluxDecoder();
+  const tags = Array.from({ length: 1_000 }, (_, at) => `,t${at}=v`).join("");
+  const hostile = {
+    "line ends": "\n".repeat(900_000),
+    "quotes that are never closed": 'a="\n'.repeat(100_000),
+    "pairs of quotes over two lines": 'a="\n"\n'.repeat(60_000),
+    "quotes and escapes": '\\"a"\n'.repeat(60_000),
+    "a line without end": "a".repeat(8_000_000),
+    "tags without end": `m${",t=1".repeat(1_000_000)} f=1`,
+    "many tags, each once a field": `m${tags} ${"f=1,".repeat(50_000)}f=1`,
+    "many fields": `m ${"f=1,".repeat(60_000)}f=1\n`.repeat(4),
+  };
+  for (const [name, text] of Object.entries(hostile)) {
+    const before = process.threadCpuUsage();
+    const { series } = decoder.decode(text, "ns", NOW_MS);
+    const tookMs = process.threadCpuUsage(before).user / 1_000;
+    assert.ok(tookMs < 3_000, `${name}: ${tookMs} ms`);
+    assert.ok(series.length <= 500_000, name);
+  }
+  const { series, rejected } = decoder.decode(`m ${"f=1,".repeat(60_000)}f=1\n`.repeat(10), "ns", NOW_MS);
+  assert.deepEqual([series.length, [...rejected]], [500_000, [["lines_max", 1]]]);
+});
+
+test("a long request is decoded in turns", () => {
+  const turns = new InfluxDecoder().decodeInTurns("a v=1\n".repeat(10_000), "ns", NOW_MS);
+  let yields = 0;
+  let turn = turns.next();
+  for (; turn.done !== true; turn = turns.next()) yields++;
+  assert.ok(yields > 10);
+  assert.equal(turn.value.series.length, 10_000);
+});
+
 test("random lines never throw, and are counted whole", () => {
   let seed = 7;
   const random = (below: number) => {

@@ -9,17 +9,30 @@
 
 import type { Labels, SeriesToAppend } from "../model/series.ts";
 import type { RemoteWrite } from "./remote-write.ts";
-import { type CheckedLabels, checkLabels } from "./series-labels.ts";
+import { type CheckedLabels, checkLabels, LABELS_MAX } from "./series-labels.ts";
+import { SERIES_UNITS, takeUnits, type WireBudget, wireBudget } from "./wire-budget.ts";
+import { WireError } from "./wire-error.ts";
 
 /** Milliseconds of a unit of time, by its name in a request. */
 export type InfluxPrecision = "ns" | "us" | "ms" | "s" | "m" | "h";
 
-/** Lines that one request may hold. */
+/** Lines that one request may hold, blank ones too, and samples. */
 const LINES_MAX = 1_000_000;
+const SAMPLES_MAX = 500_000;
+/** UTF-16 units of one line. */
+const LINE_UNITS_MAX = 2 ** 18;
+/** Lines before others get a turn, where they are let. */
+const LINES_A_TURN = 500;
+/** Labels of series that were not known, before others get a turn; and fields of one line. */
+const LABELS_A_TURN = 8_192;
+const FIELDS_A_TURN = 2_048;
+/** Units of text before others get a turn. */
+const UNITS_A_TURN = 2 ** 16;
 /** Sentences about single lines; the rest is counted. */
 const FAULTS_MAX = 10;
-/** Label sets that are remembered between requests. */
+/** Label sets that are remembered between requests, and the units of text that name one. */
 const KNOWN_MAX = 50_000;
+const KNOWN_UNITS_MAX = 4_096;
 /** UTF-16 units of a line that a sentence shows. */
 const SHOWN_MAX = 80;
 
@@ -46,58 +59,89 @@ export class InfluxDecoder {
    * @param nowMs The time of points that come without one.
    */
   decode(text: string, precision: InfluxPrecision, nowMs: number): RemoteWrite {
+    const turns = this.decodeInTurns(text, precision, nowMs);
+    for (;;) {
+      const turn = turns.next();
+      if (turn.done === true) return turn.value;
+    }
+  }
+
+  /** As `decode`, and yields after each millisecond or few, so that others can have a turn. */
+  *decodeInTurns(text: string, precision: InfluxPrecision, nowMs: number): Generator<undefined, RemoteWrite> {
     const gatherer = new LineGatherer();
+    const budget = wireBudget();
+    const ends = new LineEnds(text);
     let lines = 0;
+    let turnAt = 0;
     for (let at = 0; at < text.length; ) {
-      const end = lineEnd(text, at);
-      const line = text.slice(at, end).replace(/\r$/, "");
-      at = end + 1;
-      if (/^\s*(#|$)/.test(line)) continue;
-      if (++lines > LINES_MAX) {
-        gatherer.fault("lines_max", `a request holds more than ${LINES_MAX} lines`);
+      if (++lines > LINES_MAX || gatherer.received >= SAMPLES_MAX) {
+        gatherer.fault("lines_max", `a request holds more than ${LINES_MAX} lines or ${SAMPLES_MAX} samples`);
         break;
       }
+      if (lines % LINES_A_TURN === 0 || at - turnAt > UNITS_A_TURN) {
+        turnAt = at;
+        yield undefined;
+      }
+      const end = ends.after(at);
+      const line = text.slice(at, Math.min(end, at + LINE_UNITS_MAX + 1)).replace(/\r$/, "");
+      at = end + 1;
+      if (/^\s*(#|$)/.test(line)) continue;
       try {
-        this.#take(readLine(line.trimStart(), precision, nowMs), gatherer);
+        if (line.length > LINE_UNITS_MAX) throw new LineError(`it has more than ${LINE_UNITS_MAX} characters`);
+        yield* this.#take(readLine(line.trimStart(), precision, nowMs), gatherer, budget);
       } catch (error) {
-        if (!(error instanceof LineError)) throw error;
-        gatherer.fault("malformed", `unable to parse '${line.slice(0, SHOWN_MAX)}': ${error.message}`);
+        if (error instanceof WireError) gatherer.fault("labels_limit", error.message);
+        else if (!(error instanceof LineError)) throw error;
+        else gatherer.fault("malformed", `unable to parse '${line.slice(0, SHOWN_MAX)}': ${error.message}`);
       }
     }
     return gatherer.write();
   }
 
-  #take(line: Line, gatherer: LineGatherer): void {
+  *#take(line: Line, gatherer: LineGatherer, budget: WireBudget): Generator<undefined, void> {
     const { measurement, tags, fields, timeMs } = line;
-    const tagsText = JSON.stringify(tags);
-    for (const [field, value] of fields) {
+    const tagsText = JSON.stringify([measurement, tags]);
+    let labelsAt = budget.units;
+    for (const [at, [field, value]] of fields.entries()) {
+      if (gatherer.received >= SAMPLES_MAX) return;
+      if (labelsAt - budget.units > LABELS_A_TURN || (at + 1) % FIELDS_A_TURN === 0) {
+        labelsAt = budget.units;
+        yield undefined;
+      }
       if (value === undefined) {
         gatherer.leaveOut("text_value");
         continue;
       }
-      const { labels, fault } = this.#labels(measurement, field, { tags, tagsText });
+      const { labels, fault } = this.#labels({ measurement, tags, tagsText }, field, budget);
       if (fault === undefined) gatherer.sample(labels, timeMs, value);
       else gatherer.fault(fault.reason, fault.text);
     }
   }
 
-  #labels(
-    measurement: string,
-    field: string,
-    { tags, tagsText }: { readonly tags: Line["tags"]; readonly tagsText: string },
-  ): CheckedLabels {
-    const key = JSON.stringify([measurement, field, tagsText]);
-    const known = this.#known.get(key);
+  /** @throws WireError where a request names too many labels. */
+  #labels({ measurement, tags, tagsText }: Tagged, field: string, budget: WireBudget): CheckedLabels {
+    // Looked at before it is built: a line of many tags and fields asks for each tag once a field.
+    const isKnowable = tagsText.length + field.length <= KNOWN_UNITS_MAX;
+    const key = isKnowable ? `${tagsText} ${field}` : "";
+    const known = isKnowable ? this.#known.get(key) : undefined;
     if (known !== undefined) return known;
+    takeUnits(budget, SERIES_UNITS + tags.length, 0);
     const name = metricName(field === "value" ? measurement : `${measurement}_${field}`);
     const pairs = new Map<string, string>();
     for (const [tag, value] of tags) pairs.set(labelName(tag), value);
     const checked = checkLabels([...pairs, ["__name__", name]], true);
+    if (!isKnowable) return checked;
     const [oldest] = this.#known.keys();
     if (this.#known.size >= KNOWN_MAX && oldest !== undefined) this.#known.delete(oldest);
     this.#known.set(key, checked);
     return checked;
   }
+}
+
+/** What all fields of a line share. */
+interface Tagged extends Pick<Line, "measurement" | "tags"> {
+  /** Measurement and tags, told apart from all others. */
+  readonly tagsText: string;
 }
 
 /** Series and counts of one request. */
@@ -106,6 +150,10 @@ class LineGatherer {
   readonly #rejected = new Map<string, number>();
   readonly #faults: string[] = [];
   #received = 0;
+
+  get received(): number {
+    return this.#received;
+  }
 
   sample(labels: Labels, timeMs: number, value: number): void {
     this.#received++;
@@ -142,26 +190,53 @@ class LineGatherer {
   }
 }
 
-/** The end of a line: line feeds inside of quoted texts belong to it. */
-function lineEnd(text: string, from: number): number {
-  const end = text.indexOf("\n", from);
-  const first = end === -1 ? text.length : end;
-  const quote = text.indexOf('"', from);
-  if (quote === -1 || quote > first) return first;
-  let isQuoted = false;
-  for (let at = from; at < text.length; at++) {
-    const letter = text[at];
-    if (letter === "\\") at++;
-    else if (letter === '"') isQuoted = !isQuoted;
-    else if (letter === "\n" && !isQuoted) return at;
+/**
+ * Where the lines of a text end: line feeds inside of quoted texts belong to them.
+ *
+ * Invariant: looking for all of them takes time in proportion to the text, whatever stands in it.
+ */
+class LineEnds {
+  readonly #text: string;
+  /** The first quote at or behind the place last asked for. */
+  #quoteAt = -1;
+  /** Letters that may still be looked at behind the line feed where a line would end but for a quote. */
+  #lookAhead: number;
+
+  constructor(text: string) {
+    this.#text = text;
+    this.#lookAhead = 2 * text.length;
   }
-  return isQuoted ? first : text.length;
+
+  /** The end of the line that starts at `from`. */
+  after(from: number): number {
+    const text = this.#text;
+    const end = text.indexOf("\n", from);
+    const first = end === -1 ? text.length : end;
+    if (this.#quoteAt < from) {
+      const quote = text.indexOf('"', from);
+      this.#quoteAt = quote === -1 ? text.length : quote;
+    }
+    if (this.#quoteAt > first) return first;
+    const until = Math.min(text.length, first + this.#lookAhead);
+    let isQuoted = false;
+    let at = from;
+    for (; at < until; at++) {
+      const letter = text[at];
+      if (letter === "\\") at++;
+      else if (letter === '"') isQuoted = !isQuoted;
+      else if (letter === "\n" && !isQuoted) break;
+    }
+    this.#lookAhead -= Math.max(0, at - first);
+    if (at < until) return at;
+    return isQuoted || until < text.length ? first : text.length;
+  }
 }
 
 function readLine(line: string, precision: InfluxPrecision, nowMs: number): Line {
   const [head, afterHead] = upTo(line, 0, " ");
   const [measurement = "", ...tagTexts] = split(head, ",");
   if (measurement === "") throw new LineError("missing measurement");
+  if (tagTexts.length > LABELS_MAX) throw new LineError(`it has more than ${LABELS_MAX} tags`);
   const tags = tagTexts.map((text) => {
     const [name, value] = pairOf(text);
     if (name === "" || value === "") throw new LineError("missing tag key or value");
