@@ -130,11 +130,12 @@ function tick(): void {
 
 /** What was lost may have been a request, or an answer: no open request is surely alone, none surely unanswered. */
 function noticeLoss(nowNs: number): void {
+  const sinceNs = lossLookedNs;
   lossLookedNs = nowNs;
   let lost = 0;
   // What a process that is off loses says nothing of the others.
   for (const [reason, count] of Object.entries(rung?.counters().lost ?? {})) if (reason !== "budget") lost += count;
-  if (lost > eventsLost) pipeline.eventsLost(nowNs);
+  if (lost > eventsLost) pipeline.eventsLost(sinceNs, nowNs);
   eventsLost = lost;
 }
 

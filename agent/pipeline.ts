@@ -50,8 +50,8 @@ export interface Pipeline {
   setPeers(): void;
   /** The receiver took one batch. */
   taken(): void;
-  /** The rung lost events since the last look. `nowNs` is boot time. */
-  eventsLost(nowNs: number): void;
+  /** The rung lost events between two boot times. */
+  eventsLost(fromNs: number, nowNs: number): void;
   /** A process is captured more or less deeply from `nowNs` on, boot time. */
   depthChanged(change: DepthChange, nowNs: number): void;
   /** What was counted in place of being captured. */
@@ -81,11 +81,11 @@ export function createPipeline(out: SpanSink, options: PipelineOptions): Pipelin
     },
     setPeers: () => room.setPeers(),
     taken: () => collector.taken(),
-    eventsLost: (nowNs) => room.eventsLost(nowNs),
+    eventsLost: (fromNs, nowNs) => room.eventsLost(fromNs, nowNs),
     depthChanged({ pid, from, to }, nowNs) {
       room.depthChanged(pid, to);
       // What is under way in a process that goes off, or comes back, will have no end, or has no beginning.
-      if (from === "off" || to === "off") room.eventsLost(nowNs);
+      if (from === "off" || to === "off") room.eventsLost(nowNs, nowNs);
     },
     counted: (calls, nowNs) => room.counted(filter.countedHere(calls), nowNs, false),
     serviceOf: (pid) => room.serviceOf(pid),
@@ -177,6 +177,10 @@ class RoomsSink implements CaptureSink {
     this.#open.delete(socket);
     if (this.#ending) this.#connections.left(socket, timeNs);
     else this.#connections.closed(socket, timeNs, reset);
+  }
+
+  lost(fromNs: number, toNs: number): void {
+    this.#room.eventsLost(fromNs, toNs);
   }
 
   process(event: ProcessSeen): void {

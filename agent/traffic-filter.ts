@@ -99,6 +99,10 @@ export class TrafficFilter implements CaptureSink {
     this.#sink.processExited(pid, timeNs);
   }
 
+  lost(fromNs: number, toNs: number): void {
+    this.#sink.lost?.(fromNs, toNs);
+  }
+
   #isExcludedOwner(owner: Owner | undefined): boolean {
     return owner !== undefined && owner.pid !== 0 && this.#pids.has(owner.pid);
   }

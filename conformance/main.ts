@@ -25,6 +25,10 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   hops: async () => (await import("./hops/suite.ts")).runHops,
   kernels: async () => (await import("./kernels/suite.ts")).runKernels,
   databases: async () => (await import("./databases/suite.ts")).runDatabases,
+  secrets: async () => {
+    const { runSecrets } = await import("./secrets/suite.ts");
+    return ({ args }) => runSecrets(args);
+  },
   parents: async () => {
     const { runParents } = await import("./parents/suite.ts");
     return ({ rest }) => runParents(rest);
@@ -43,6 +47,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   "promql-fuzz": async () => (await import("./promql-fuzz/suite.ts")).runPromqlFuzz,
   "prometheus-remote": async () => (await import("./prometheus-remote/suite.ts")).runPrometheusRemote,
   "line-senders": async () => (await import("./line-senders/suite.ts")).runLineSenders,
+  "remote-write-out": async () => (await import("./remote-write-out/suite.ts")).runRemoteWriteOut,
   admin: async () => (await import("./admin/suite.ts")).runAdmin,
   blocks: async () => (await import("./blocks/suite.ts")).runBlocks,
   scrape: async () => (await import("./scrape/suite.ts")).runScrape,
@@ -59,6 +64,7 @@ const WITHOUT_FILES = new Set([
   "crash",
   "damage",
   "databases",
+  "secrets",
   "ledger",
   "limits",
   "otlp-fuzz",
@@ -69,6 +75,7 @@ const WITHOUT_FILES = new Set([
   "promql-fuzz",
   "prometheus-remote",
   "scrape",
+  "remote-write-out",
   "admin",
   "blocks",
   "line-senders",

@@ -17,15 +17,19 @@ export const PROMQL_FEATURES =
 
 /** A running Prometheus. */
 export class Prometheus {
-  readonly #child: ChildProcess;
+  #child: ChildProcess;
+  #output = "";
+  #failure: Error | undefined;
+  readonly #command: readonly [binary: string, ...args: string[]];
   readonly #directory: string;
   /** `http://127.0.0.1:PORT`. */
   readonly http: string;
 
-  private constructor(child: ChildProcess, directory: string, http: string) {
-    this.#child = child;
+  private constructor(command: readonly [string, ...string[]], directory: string, http: string) {
+    this.#command = command;
     this.#directory = directory;
     this.http = http;
+    this.#child = this.#spawn();
   }
 
   /**
@@ -50,35 +54,57 @@ export class Prometheus {
     writeFileSync(config, options.config ?? "global: {}\n");
     const address = `127.0.0.1:${await freePort()}`;
     const features = options.features === undefined ? [] : [`--enable-feature=${options.features}`];
-    const child = spawn(
+    const command = [
       binary,
-      [
-        `--config.file=${config}`,
-        `--storage.tsdb.path=${join(directory, "data")}`,
-        `--web.listen-address=${address}`,
-        "--web.enable-remote-write-receiver",
-        "--log.level=error",
-        ...features,
-        ...(options.flags ?? []),
-      ],
-      { stdio: ["ignore", "ignore", "pipe"] },
-    );
-    let output = "";
-    let failure: Error | undefined;
+      `--config.file=${config}`,
+      `--storage.tsdb.path=${join(directory, "data")}`,
+      `--web.listen-address=${address}`,
+      "--web.enable-remote-write-receiver",
+      "--log.level=error",
+      ...features,
+      ...(options.flags ?? []),
+    ] as const;
+    const prometheus = new Prometheus(command, directory, `http://${address}`);
+    await prometheus.#untilReady();
+    return prometheus;
+  }
+
+  /** Ends it at once, as a crash does. */
+  async kill(): Promise<void> {
+    const child = this.#child;
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGKILL");
+    await ended;
+  }
+
+  /** Starts it again after `kill`, with what it has on its disk. */
+  async revive(): Promise<void> {
+    this.#child = this.#spawn();
+    await this.#untilReady();
+  }
+
+  #spawn(): ChildProcess {
+    const [binary, ...args] = this.#command;
+    const child = spawn(binary, args, { stdio: ["ignore", "ignore", "pipe"] });
     child.on("error", (cause) => {
-      failure = cause;
+      this.#failure = cause;
     });
-    child.stderr?.setEncoding("utf8").on("data", (more: string) => {
-      output = (output + more).slice(-20_000);
+    child.stderr.setEncoding("utf8").on("data", (more: string) => {
+      this.#output = (this.#output + more).slice(-20_000);
     });
-    const prometheus = new Prometheus(child, directory, `http://${address}`);
+    return child;
+  }
+
+  async #untilReady(): Promise<void> {
+    const child = this.#child;
     const deadline = performance.now() + READY_MS_MAX;
-    while (performance.now() < deadline && child.exitCode === null && failure === undefined) {
-      if (await isReady(prometheus.http)) return prometheus;
+    while (performance.now() < deadline && child.exitCode === null && this.#failure === undefined) {
+      if (await isReady(this.http)) return;
       await sleep(50);
     }
-    await prometheus.discard();
-    throw new Error(`${binary} did not come up: ${failure?.message ?? output}`, { cause: failure });
+    await this.discard();
+    const [binary] = this.#command;
+    throw new Error(`${binary} did not come up: ${this.#failure?.message ?? this.#output}`, { cause: this.#failure });
   }
 
   /** Version it tells. */

@@ -398,7 +398,17 @@ onEachRung("how much is copied", async (t, name) => {
   const long = `POST /long HTTP/1.1\r\nCookie: ${"c".repeat(9000)}\r\n\r\n`;
   assert.deepEqual((await send([long, body]))[0]?.slice(0, long.length), long, "a head beyond the first look");
   assert.deepEqual((await send(["GET /half HTTP/1.1\r\nA: b"], [`${"c".repeat(3000)}\r\n\r\n`]))[1]?.length, 3004);
-  assert.deepEqual(await send(["x".repeat(8192)]), ["x".repeat(1024)], "no message begins here");
+  const frames = "x".repeat(8192);
+  assert.deepEqual(
+    (await send([frames], [frames], [frames], [frames], [frames], [frames], ["y"], [frames])).map(
+      ({ length }) => length,
+    ),
+    [8192, 8192, 8192, 8192, 1024, 128, 1, 8192],
+    "what is not HTTP/1 may hold messages anywhere, but in the midst of bulk",
+  );
+  const many = Array.from({ length: 40 }, (_, number) => `${number}:${"z".repeat(100)}`);
+  assert.deepEqual(await send(many), [many.join("")], "frames from many buffers");
+  assert.deepEqual(await send([`\x17\x03\x03${frames}`]), [`\x17\x03\x03${frames}`.slice(0, 1024)], "TLS");
   const pipelined = "GET /p HTTP/1.1\r\n\r\n".repeat(300);
   assert.deepEqual(await send([pipelined]), [pipelined], "requests without bodies, all in one call");
 });

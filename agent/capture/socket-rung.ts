@@ -226,6 +226,10 @@ class RunningSocketRung implements SocketRung {
   /** Data records taken from the ring. */
   #drained = 0;
   #lostUnknown = 0;
+  /** Calls lost in the data ring that the sink was told of. */
+  #lostTold = 0;
+  /** Boot time until which it is known whether something was lost. */
+  #wholeUntilNs = 0;
   #wasBusy = false;
   /** Drains since the last that found something. */
   #idleDrains = 0;
@@ -363,10 +367,21 @@ class RunningSocketRung implements SocketRung {
     }
     const before = native.ringConsumed(this.#slices);
     this.#wasBusy = dataMark - before > this.#ringBytes * busyShare;
+    if (this.#wasBusy) this.#tellLoss();
+    else this.#wholeUntilNs = this.#clock.nowNs();
     if (before < dataMark) handled += this.#drainRing(this.#slices, dataMark);
     if (this.#waiting.length > 0) this.#finishWaiting(native.ringConsumed(this.#slices));
     if (this.#lingering.length > 0) this.#finishLingering();
     return handled;
+  }
+
+  /** What the ring had no room for is told before what comes after it. */
+  #tellLoss(): void {
+    const nowNs = this.#clock.nowNs();
+    const lost = this.#readKernel().counters.calls_lost_ring_full;
+    if (lost > this.#lostTold) this.#sink.lost?.(this.#wholeUntilNs, nowNs);
+    this.#lostTold = lost;
+    this.#wholeUntilNs = nowNs;
   }
 
   #schedule(): void {

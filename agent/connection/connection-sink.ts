@@ -33,6 +33,8 @@ export interface ConnectionSink {
    * `connectionClosed` follows at its end.
    */
   connectionUnread?(connection: Connection): void;
+  /** What passed on the connection until now, and what will, is lost; `reason` is the one it is counted under. */
+  connectionLost?(connection: Connection, reason: "parser_failed" | "connections_max"): void;
   /** What passes on a connection that was `connectionUnread` is read after all, under another `Connection` of the same sight. */
   connectionRead?(connection: Connection): void;
 }

@@ -107,6 +107,7 @@ export class Connections implements CaptureSink {
 
   opened(event: SocketOpened): void {
     this.#opened++;
+    if (event.joinedLate) this.#count("joined_late");
     if (this.#sockets.size >= this.#connectionsMax) this.#evict(event.timeNs);
     this.#sockets.set(event.socket, makeSocket(event, this.#serverPorts));
   }
@@ -395,6 +396,7 @@ export class Connections implements CaptureSink {
   #quarantine(socket: Socket): void {
     const { parser } = socket;
     this.#quarantined++;
+    if (socket.isAnnounced) this.#sink.connectionLost?.(socket.connection, "parser_failed");
     this.#ignore(socket, "parser_failed");
     try {
       parser?.stopped();
@@ -406,6 +408,7 @@ export class Connections implements CaptureSink {
   /** Takes a socket out although its end was not seen. An empty reason is the end of capture. */
   #drop(socket: Socket, timeNs: number, reason: string): void {
     this.#sockets.delete(socket.opened.socket);
+    if (reason === "connections_max" && socket.isAnnounced) this.#sink.connectionLost?.(socket.connection, reason);
     if (reason !== "") this.#count(reason);
     for (const stream of [socket.clear, socket]) {
       const parser = stream?.parser;

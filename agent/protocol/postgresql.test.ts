@@ -339,6 +339,19 @@ test("gaps: in rows and parameters nothing is lost; elsewhere no result is paire
   assert.deepEqual(lines(asked), ["message PREPARE ok", "exchange SELECT t ok"]);
 });
 
+test("a result whose end was lost is over when the client goes on, and how it ended is not known", () => {
+  const played = play([
+    [">", startup("app", "shop")],
+    ["<", welcome()],
+    [">", query("SELECT a FROM t")],
+    ["<", join(columns(), row("one"))],
+    ["<", 5000],
+    [">", query("SELECT b FROM u")],
+    ["<", join(columns(), row("x"), complete("SELECT 1"), ready())],
+  ]);
+  assert.deepEqual(lines(played), ["exchange SELECT t unknown", "exchange SELECT u ok"]);
+});
+
 test("a connection that ends leaves what was open to it", () => {
   const open: Step[] = [...CONNECTED, [">", query("SELECT a FROM t")]];
   assert.deepEqual(lines(play(open)), ["request SELECT t unknown connection_closed"]);

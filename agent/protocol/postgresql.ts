@@ -524,7 +524,7 @@ class PgParser implements ProtocolParser, PgOwner {
   #mayPair(type: number): boolean {
     this.#hasAsked = true;
     if (this.#queue.length > 0 && this.#turned && this.#group === undefined && !this.#goesOn(type)) {
-      if (this.#isUnsure) this.#giveUp("gap");
+      if (this.#isUnsure) this.#endDoubtful();
       else {
         this.#multiplexes = true;
         if (!this.#isSettled) {
@@ -541,6 +541,22 @@ class PgParser implements ProtocolParser, PgOwner {
     this.#isUnsure = false;
     this.#isDoubtful = false;
     return true;
+  }
+
+  /**
+   * The client goes on while one thing is under way, the rest of whose result was lost: its end was among that, since
+   * clients wait for it. Whether it was an error, nobody saw.
+   */
+  #endDoubtful(): void {
+    const isOver = this.#isDoubtful && this.#queue[0]?.response !== undefined;
+    if (isOver) {
+      for (const item of this.#queue.splice(0)) {
+        if (item.kind === "sync") continue;
+        if (item.response === undefined) this.#abandon(item, "gap");
+        else this.#finishAnswered(item);
+      }
+    }
+    this.#giveUp("gap");
   }
 
   /** Results of a batch may come while the client still sends it, or goes on after a Flush. */

@@ -88,14 +88,14 @@ const STORED: ReadonlySet<string> = new Set(["EVALSHA", "EVALSHA_RO", "FCALL", "
 
 const VERB_CHARS_MAX = 32;
 const SECOND_WORD_CHARS_MAX = 24;
-/** Letters, and what modules put between them: `JSON.GET`, `FT.SEARCH`. */
-const VERB = /^[A-Z][A-Z0-9._-]*$/;
+/** Letters, and what modules put between them: `JSON.GET`, `FT.SEARCH`. What has more digits is likely a password. */
+const VERB = /^[A-Z][A-Z._-]*[0-9]{0,2}$/;
 const SECOND_WORD = /^[A-Z][A-Z-]*$/;
-/** Verbs that this table does not know and that were shown; later ones share one name. */
-const STRANGERS_MAX = 128;
+/** Verbs and second words that no table here knows and that were shown; later ones share one name. */
+const STRANGERS_MAX = 256;
 const strangers = new Set<string>();
 /** Name of a command whose verb is none, or one too many. */
-const OTHER = "_OTHER";
+export const OTHER_COMMAND = "_OTHER";
 
 /** Words of a command that are written; what follows them is `...`. */
 const WORDS_SHOWN_MAX = 16;
@@ -121,15 +121,19 @@ export function nameOfCommand(words: readonly string[]): CommandName {
     if (!CONTAINERS.has(verb)) return { verb, full: verb };
     const second = (words[1] ?? "").toUpperCase();
     const isWord = second.length <= SECOND_WORD_CHARS_MAX && SECOND_WORD.test(second);
-    return { verb, full: isWord ? `${verb} ${second}` : verb };
+    return { verb, full: isWord && isShown(`${verb} ${second}`) ? `${verb} ${second}` : verb };
   }
   const isVerb = verb.length <= VERB_CHARS_MAX && VERB.test(verb) && !looksSecretName(verb);
-  if (!isVerb) return { verb: OTHER, full: OTHER };
-  if (!strangers.has(verb)) {
-    if (strangers.size >= STRANGERS_MAX) return { verb, full: OTHER };
-    strangers.add(verb);
-  }
-  return { verb, full: verb };
+  if (!isVerb) return { verb: OTHER_COMMAND, full: OTHER_COMMAND };
+  return { verb, full: isShown(verb) ? verb : OTHER_COMMAND };
+}
+
+/** Is this name, which no table has, one of the first that were met? */
+function isShown(name: string): boolean {
+  if (strangers.has(name)) return true;
+  if (strangers.size >= STRANGERS_MAX) return false;
+  strangers.add(name);
+  return true;
 }
 
 /** May its answer take as long as it likes? */
@@ -157,7 +161,8 @@ export function commandText(name: CommandName, words: readonly string[], count: 
   const shown = Math.min(words.length, WORDS_SHOWN_MAX);
   const first = name.full.includes(" ") ? 2 : 1;
   let text = name.full;
-  const isName = nameTest(name.verb, words, first);
+  // The second word of a container that is no word of a name may be anything.
+  const isName = first === 1 && CONTAINERS.has(name.verb) ? () => false : nameTest(name.verb, words, first);
   for (let at = first; at < shown; at++) {
     const word = words[at] ?? "";
     if (!redaction) text += ` ${printable(word)}`;

@@ -5,9 +5,10 @@
  */
 
 import type { Exchange, ExchangeStatus, MessageMark } from "./exchange.ts";
-import { type CommandName, commandText, storedProcedure } from "./redis-command.ts";
+import { type CommandName, commandText, isVerbKnown, OTHER_COMMAND, storedProcedure } from "./redis-command.ts";
 import { isErrorReply, type Reply } from "./redis-reply.ts";
 import type { Command } from "./redis-request.ts";
+import { hasDigit, looksSecretName } from "./secrets.ts";
 
 /** Errors that are the server's state and not the command's fault. */
 const SERVER_FAULTS: ReadonlySet<string> = new Set(
@@ -90,6 +91,16 @@ export function answerCommand(exchange: Exchange, reply: Reply, mark: MessageMar
   const attributes = attributesOf(exchange);
   attributes["db.response.status_code"] = code;
   if (exchange.status === "server_error") attributes["error.type"] = code;
+  if (exchange.op !== "" && !isVerbKnown(exchange.op) && hasDigit(exchange.op)) hideName(exchange);
+}
+
+/** What the server did not take, and holds digits, may be a password that was typed as a command. */
+function hideName(exchange: Exchange): void {
+  exchange.op = exchange.endpoint = OTHER_COMMAND;
+  exchange.resource = exchange.resource.replace(/^\S+/, OTHER_COMMAND);
+  const attributes = attributesOf(exchange);
+  attributes["db.operation.name"] = OTHER_COMMAND;
+  attributes["db.query.text"] = exchange.resource;
 }
 
 /** Enters why an exchange ended before its end. */
@@ -102,7 +113,7 @@ export function cutCommandShort(exchange: Exchange, reason: string): void {
 function errorCode(line: string): string {
   const space = line.indexOf(" ");
   const word = space < 0 ? line : line.slice(0, space);
-  return CODE.test(word) ? word : ERROR_CODE;
+  return CODE.test(word) && !looksSecretName(word) ? word : ERROR_CODE;
 }
 
 function statusOf(code: string): ExchangeStatus {

@@ -182,6 +182,21 @@ test("names of keys and fields are kept, values never", () => {
   assert.equal(texts(play([[">", cmd("SET", "k", "v")]], { redaction: false }))[0], "SET k v");
 });
 
+test("what may be a password names nothing", () => {
+  const steps: Step[] = [
+    [">", cmd("HUNTER2", "x") + cmd("FAKE2") + cmd("CONFIG", "hunter2") + cmd("GET", "k")],
+    ["<", "-ERR unknown command\r\n+OK\r\n-ERR unknown subcommand\r\n-AKIAABCDEFGHIJKLMNOP is wrong\r\n"],
+  ];
+  const played = play(steps);
+  assert.deepEqual(lines(played), [
+    "exchange _OTHER client_error ERR",
+    "exchange FAKE2 ok",
+    "exchange CONFIG client_error ERR",
+    "exchange GET client_error ERR",
+  ]);
+  assert.deepEqual(texts(played), ["_OTHER ?", "FAKE2", "CONFIG ?", "GET k"]);
+});
+
 test("the database is the one that was selected", () => {
   const played = play([
     [">", cmd("GET", "a")],

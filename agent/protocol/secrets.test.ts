@@ -115,11 +115,16 @@ test("redactPath", () => {
   assert.equal(redactPath("/u/alice@example.com/x"), "/u/REDACTED/x");
   assert.equal(redactPath("/tokens/abc12345/x"), "/tokens/REDACTED/x");
   assert.equal(redactPath("/verify/0123456789abcdef0"), "/verify/REDACTED");
+  assert.equal(redactPath("/u/alice%40example%2Ecom/x"), "/u/REDACTED/x");
+  assert.equal(redactPath("/proxy/http://bob:hunter2@back/x"), "/proxy/http://REDACTED/x");
+  assert.equal(redactPath("/proxy/http%3A%2F%2Fbob%3Ahunter2%40back"), "/proxy/REDACTED");
+  same("/npm:@scope/a%20b");
 });
 
 test("redactQuery", () => {
   assert.equal(redactQuery("q=a%20b&x=1"), "q=REDACTED&x=REDACTED");
   assert.equal(redactQuery("a=&b&&c=d=e"), "a=&b&&c=REDACTED");
   assert.equal(redactQuery("1590632942"), "REDACTED");
+  assert.equal(redactQuery("CorrectHorseBatteryStapleAndMore"), "REDACTED");
   assert.equal(redactQuery("filter[name]=x"), "filter[name]=REDACTED");
 });

@@ -24,6 +24,18 @@ const OPERATIONS: ReadonlyMap<string, boolean> = new Map([
   ...words("UPDATE TRUNCATE COPY CALL EXECUTE VACUUM ANALYZE LOCK TABLE", true),
 ]);
 
+/** First words of statements that only relatives of PostgreSQL know: CockroachDB, Redshift, Greenplum, PgBouncer. */
+const FOREIGN: ReadonlySet<string> = new Set(
+  "UPSERT BACKUP RESTORE EXPORT UNLOAD USE PAUSE RESUME CANCEL SECURITY KILL CONFIGURE EXPERIMENTAL SCRUB SPLIT UNSPLIT RELOAD SHUTDOWN SUSPEND RECONNECT ENABLE DISABLE WAIT_CLOSE".split(
+    " ",
+  ),
+);
+
+/** May a statement begin with this word, in capitals? */
+export function beginsStatement(upper: string): boolean {
+  return OPERATIONS.has(upper) || upper === "WITH" || FOREIGN.has(upper);
+}
+
 /** Operations that stand inside of statements, too. */
 const INNER: ReadonlySet<string> = new Set(["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"]);
 

@@ -27,6 +27,25 @@ test("literals of every form become ?, names stay", () => {
   assert.equal(read("SELECT 'it\\'s secret', 'b'", true).text, "SELECT ?, ?");
 });
 
+test("values that are no literals: settings, passwords, and what is no statement at all", () => {
+  for (const [sql, wanted] of [
+    ["SET app.token TO hunter2; SELECT a = b FROM t", "SET app.token TO ?; SELECT a = b FROM t"],
+    ['SET LOCAL search_path = "$user", shop', "SET LOCAL search_path = ?, ?"],
+    ["SET a TO DEFAULT", "SET a TO DEFAULT"],
+    ["ALTER ROLE joe SET app.token = hunter2", "ALTER ROLE joe SET app.token = ?"],
+    ["UPDATE t SET a = b", "UPDATE t SET a = b"],
+    ["CREATE USER joe LOGIN PASSWORD hunter2 VALID UNTIL 'x'", "CREATE USER joe LOGIN PASSWORD ? VALID UNTIL ?"],
+    ["ALTER USER joe PASSWORD NULL", "ALTER USER joe PASSWORD NULL"],
+    ["CREATE TABLE t (password text)", "CREATE TABLE t (password text)"],
+    ["hunter2", "?"],
+    ["SELECT 1; hunter2!x, y", "SELECT ?; ?"],
+    ["/* a */ (SELECT 1)", "(SELECT ?)"],
+    ["UPSERT INTO t VALUES (1)", "UPSERT INTO t VALUES (?)"],
+  ] as const) {
+    assert.equal(read(sql).text, wanted, sql);
+  }
+});
+
 test("what is not closed is a literal to its end", () => {
   for (const cut of [
     "'secret",

@@ -2,14 +2,15 @@
  * SQL of PostgreSQL without what may be secret: literals become `?`, comments go, and lists of values become one.
  *
  * One pass, linear in the text. What is not closed (a text that was cut) counts as closed at its end, so nothing of a
- * cut literal or comment is kept. Words and names stand as they were sent.
+ * cut literal or comment is kept. Words and names stand as they were sent, but for those that are values: of settings
+ * (`SET a TO b`), behind PASSWORD, and of a statement that begins with a word of no statement.
  *
  * @see https://www.postgresql.org/docs/current/sql-syntax-lexical.html
  */
 
 import type { CarriedContext } from "./exchange.ts";
 import { looksSecretName, REDACTED } from "./secrets.ts";
-import { SqlSummary } from "./sql-summary.ts";
+import { beginsStatement, SqlSummary } from "./sql-summary.ts";
 import { parseTraceparent } from "./trace-context.ts";
 
 /** Longest template, in UTF-16 code units; what exceeds it is cut off. */
@@ -51,6 +52,9 @@ const NO_OPERAND: ReadonlySet<string> = new Set(
   ),
 );
 
+/** Things whose statements hold passwords. */
+const ROLES: ReadonlySet<string> = new Set(["ROLE", "USER", "GROUP"]);
+
 /** Reads a text of one or more statements. */
 export function readSql(sql: string, reading: SqlReading): SqlStatement {
   return new SqlReader(sql, reading).read();
@@ -77,6 +81,11 @@ class SqlReader {
   #afterOperand = false;
   #afterString = false;
   #lastWord = "";
+  /** First words of the statement at hand, in capitals; empty before them. */
+  #verb = "";
+  #object = "";
+  /** SET was read of a statement that sets something; behind `=` or TO its words are values. */
+  #setting: "none" | "name" | "value" = "none";
   #depth = 0;
   #list: List | undefined;
   /** Rows of VALUES: depth, where the first row begins and ends in the template, and where the one at hand begins. */
@@ -116,6 +125,7 @@ class SqlReader {
       this.#spaced = true;
     } else if (code === 0x2d && next === 0x2d) this.#lineComment();
     else if (code === 0x2f && next === 0x2a) this.#blockComment();
+    else if (this.#verb === "" && !this.#mayBegin(code)) this.#literal(sql.length, false);
     else if (code === 0x27) this.#literal(endOfString(sql, at, this.#reading.backslashEscapes), true);
     else if (code === 0x22) this.#quotedName();
     else if (code === 0x24) this.#dollar();
@@ -124,6 +134,14 @@ class SqlReader {
       this.#literal(endOfNumber(sql, at + 1), false);
     } else if (isNameStart(code)) this.#word();
     else this.#sign(code);
+  }
+
+  /** May what stands here begin a statement? If not, somebody typed something else, which may be a secret. */
+  #mayBegin(code: number): boolean {
+    if (!isNameStart(code)) return code === 0x28 || code === 0x3b;
+    let end = this.#at + 1;
+    while (end < this.#sql.length && isNamePart(this.#sql.charCodeAt(end))) end++;
+    return beginsStatement(this.#sql.slice(this.#at, end).toUpperCase());
   }
 
   #lineComment(): void {
@@ -162,6 +180,7 @@ class SqlReader {
     this.#spaced = false;
     this.#afterString = isString;
     this.#afterOperand = true;
+    this.#lastWord = "";
     this.#summary.literal();
   }
 
@@ -170,6 +189,10 @@ class SqlReader {
     const end = endOfQuoted(sql, this.#at, 0x22);
     const isClosed = end - this.#at > 1 && sql.charCodeAt(end - 1) === 0x22;
     const name = isClosed ? sql.slice(this.#at, end) : `"${REDACTED}"`;
+    if (this.#isValue("")) {
+      this.#literal(end, false);
+      return;
+    }
     this.#at = end;
     this.#name(looksSecretName(name) ? `"${REDACTED}"` : name, "");
   }
@@ -215,14 +238,33 @@ class SqlReader {
       this.#literal(endOfString(sql, end + 1, false), true);
       return;
     }
-    this.#at = end;
     const upper = word.toUpperCase();
+    if (this.#isValue(upper)) {
+      this.#literal(end, false);
+      return;
+    }
+    this.#at = end;
     this.#name(word.length >= 16 && looksSecretName(word) ? REDACTED : word, upper);
     if (upper === "VALUES") this.#rows = { depth: this.#depth, start: -1, end: -1, rowStart: -1 };
   }
 
+  /** Is a word, or a quoted name, a value here? */
+  #isValue(upper: string): boolean {
+    if (this.#setting === "value") return upper !== "DEFAULT";
+    return this.#lastWord === "PASSWORD" && upper !== "NULL" && ROLES.has(this.#object);
+  }
+
+  /** Follows what kind of statement it is. */
+  #follow(upper: string): void {
+    if (this.#verb === "") this.#verb = upper;
+    else if (this.#object === "") this.#object = upper;
+    if (upper === "SET" && (this.#verb === "SET" || this.#verb === "ALTER")) this.#setting = "name";
+    else if (upper === "TO" && this.#setting === "name") this.#setting = "value";
+  }
+
   /** A word or, if `upper` is empty, a quoted name. */
   #name(name: string, upper: string): void {
+    if (upper !== "") this.#follow(upper);
     if (this.#list !== undefined && upper !== "NULL") this.#list.onlyValues = false;
     this.#emit(name);
     this.#afterOperand = upper === "" || !NO_OPERAND.has(upper);
@@ -242,11 +284,19 @@ class SqlReader {
     this.#emit(sign);
     if (isOpening) this.#openBracket(code);
     if (isClosing) this.#closed();
-    if (code === 0x3b) this.#rows = undefined;
+    if (code === 0x3b) this.#endStatement();
+    else if (code === 0x3d && this.#setting === "name") this.#setting = "value";
     this.#afterOperand = isClosing;
     this.#afterString = false;
     this.#lastWord = "";
     this.#summary.sign(sign);
+  }
+
+  #endStatement(): void {
+    this.#rows = undefined;
+    this.#verb = "";
+    this.#object = "";
+    this.#setting = "none";
   }
 
   #openBracket(code: number): void {

@@ -11,6 +11,8 @@ const PATH_CHARS_MAX = 2048;
 const QUERY_CHARS_MAX = 1024;
 
 const KEY_CHARS_MAX = 40;
+/** Of what stands in a query without `=`, and so may be a value. */
+const BARE_CHARS_MAX = 24;
 const HOST_CHARS_MAX = 253;
 
 /** A target taken apart. */
@@ -128,7 +130,24 @@ function redactSegment(segment: string, previous: string): string {
     const parts = segment.split(";");
     return parts.map((part, index) => (index === 0 ? redactSegment(part, previous) : redactParameter(part))).join(";");
   }
-  return looksSecret(segment) || isToldSecret(previous, segment) ? REDACTED : segment;
+  if (looksSecret(segment) || isToldSecret(previous, segment) || hasUserInfo(segment)) return REDACTED;
+  // An escaped sign hides a shape from sight, and from nobody else.
+  if (!segment.includes("%")) return segment;
+  const plain = unescaped(segment);
+  return looksSecret(plain) || isToldSecret(previous, plain) || hasUserInfo(plain) ? REDACTED : segment;
+}
+
+/** `user:password@` of an address that stands inside of a path. */
+function hasUserInfo(text: string): boolean {
+  const at = text.lastIndexOf("@");
+  if (at < 0) return false;
+  const colon = text.lastIndexOf(":", at);
+  return colon >= 0 && at - colon > 1;
+}
+
+/** Without percent escapes; what is none stays as it is. */
+function unescaped(text: string): string {
+  return text.replace(/%([0-9A-Fa-f]{2})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
 }
 
 function redactParameter(parameter: string): string {
@@ -154,14 +173,15 @@ function redactPair(pair: string): string {
   const equals = pair.indexOf("=");
   const key = equals < 0 ? pair : pair.slice(0, equals);
   // What stands without `=` may be a value as well as a name: only what cannot be an identifier stays.
-  if (equals < 0) return isPlainKey(key) && !hasDigit(key) ? key : REDACTED;
+  if (equals < 0) return key.length <= BARE_CHARS_MAX && isPlainKey(key) && !hasDigit(key) ? key : REDACTED;
   const safeKey = isPlainKey(key) ? key : REDACTED;
   return equals === pair.length - 1 ? `${safeKey}=` : `${safeKey}=${REDACTED}`;
 }
 
 /** A short name: letters, at most a few digits, dots, dashes and brackets. */
 function isPlainKey(key: string): boolean {
-  if (key.length > KEY_CHARS_MAX || looksSecret(key)) return false;
+  if (key.length > KEY_CHARS_MAX || looksSecret(key) || (key.includes("%") && looksSecret(unescaped(key))))
+    return false;
   let digits = 0;
   for (let at = 0; at < key.length; at++) {
     const code = key.charCodeAt(at);

@@ -18,6 +18,14 @@ const chainHopsMax = 64;
 /** Why the client span of a hop is the parent of its server span. */
 export type JoinReason = "message" | "message-nat" | "one-sight";
 
+/**
+ * Why parts of a trace may be missing around a span: events were lost while it was open; the parser of a connection of its
+ * process failed, or its state had to make room, while it was open; it is the first on a connection older than the agent.
+ */
+export type IncompleteReason = "events_lost" | "parser_failed" | "connections_max" | "joined_late";
+
+const NOTHING_MISSING: readonly IncompleteReason[] = [];
+
 /** One request between two processes. */
 export interface Hop {
   /** Hash of the identity of its request. */
@@ -79,6 +87,8 @@ export class HopSide implements OpenRequest, OpenCall {
   decideAtNs = 0;
   /** In the room's queue of sides that wait. */
   queued = false;
+  /** Why parts of its trace may be missing; see `IncompleteReason`. */
+  incomplete: readonly IncompleteReason[] = NOTHING_MISSING;
   /** Cut by the end of its connection, the time of which is not told yet. */
   cut = false;
   sent = false;
@@ -92,6 +102,11 @@ export class HopSide implements OpenRequest, OpenCall {
     this.repeated = hop[kind] !== undefined;
     if (!this.repeated) hop[kind] = this;
     hop.openSides += 1;
+  }
+
+  /** Parts of the trace around this side may be missing. */
+  isIncomplete(reason: IncompleteReason): void {
+    if (!this.incomplete.includes(reason)) this.incomplete = [...this.incomplete, reason];
   }
 
   /** @see OpenRequest */

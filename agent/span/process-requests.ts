@@ -236,6 +236,11 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     return parent;
   }
 
+  /** Requests that were read and are not answered. */
+  get unanswered(): readonly Request[] {
+    return this.#open;
+  }
+
   callFinished(call: OpenCall): void {
     const thread = this.#threads.get(call.request.tid);
     if (thread === undefined || thread.openCalls === 0) return;

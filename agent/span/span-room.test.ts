@@ -373,12 +373,12 @@ test("an answer that may be among lost events makes no error", () => {
   call.cut("connection_closed");
   traffic.room.connectionClosed(call.connection, traffic.nowNs);
   traffic.pass(100);
-  traffic.room.eventsLost(traffic.nowNs);
+  traffic.room.eventsLost(traffic.nowNs, traffic.nowNs);
   cutLate.cut("timeout");
   traffic.nowNs += 5e6;
   const young = traffic.sight("server", 4003, 1, FRONT, { serverPid: FRONT }).start();
   traffic.nowNs += 5e6;
-  traffic.room.eventsLost(traffic.nowNs);
+  traffic.room.eventsLost(traffic.nowNs, traffic.nowNs);
   young.cut("connection_closed");
   traffic.pass(1);
   const after = traffic.sight("client", 4002, 1, BACK, { clientPid: BACK }).start();
@@ -390,6 +390,28 @@ test("an answer that may be among lost events makes no error", () => {
   assert.equal(traffic.span("server", "front").status, 0);
   assert.equal(traffic.span("client", "back").status, 2, "nothing was lost since this one began");
   balanced(traffic);
+});
+
+test("spans whose traces may lack others say why", () => {
+  const traffic = shop();
+  const incomplete = (kind: "client" | "server", service: string) =>
+    traffic.span(kind, service).attributes.find(({ key }) => key === "thalweg.incomplete")?.value;
+  const lost = traffic.sight("server", 4000, 1, FRONT, { serverPid: FRONT }).start();
+  traffic.pass(10);
+  traffic.room.eventsLost(traffic.nowNs, traffic.nowNs + 1e6);
+  traffic.nowNs += 2e6;
+  lost.finish();
+  const served = traffic.sight("server", 4001, 1, BACK, { serverPid: BACK }).start();
+  const database = traffic.sight("client", 4002, 1, BACK, { clientPid: BACK });
+  traffic.room.connectionLost(database.connection, "parser_failed");
+  served.finish();
+  traffic.pass(300);
+  assert.equal(incomplete("server", "front"), "events_lost");
+  assert.equal(incomplete("server", "back"), "parser_failed");
+  const after = traffic.sight("client", 4003, 1, CURL, { clientPid: CURL }).start();
+  after.finish();
+  traffic.pass(300);
+  assert.equal(incomplete("client", "curl"), undefined, "nothing was lost since this one began");
 });
 
 test("what the agent did not see makes no span and is counted", () => {

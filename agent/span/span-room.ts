@@ -39,6 +39,9 @@ const waitingMax = 65_536;
 /** Exchanges open at one time; beyond, a request is only looked at once it is over. */
 const openExchangesMax = 131_072;
 
+/** Times of loss that are remembered; spans that were open in earlier ones are not marked. */
+const lossesMax = 64;
+
 const NO_WORK: WorkUnit = { kind: "", unit: 0, origin: 0 };
 
 /** Why a side of an exchange made no span. */
@@ -79,6 +82,13 @@ interface ConnectionState {
   cut: HopSide[];
   /** Process that serves on the connection although it cannot be read. */
   unreadBy: ProcessRequests<HopSide, HopSide> | undefined;
+  /** An exchange was seen on it. */
+  isKnown: boolean;
+}
+
+interface Loss {
+  readonly fromNs: number;
+  toNs: number;
 }
 
 /** Makes spans from exchanges. Driven by one thread; `tick` must be called every few milliseconds. */
@@ -100,6 +110,8 @@ export class SpanRoom implements ConnectionSink {
   #nowNs = 0;
   /** When it was last told that capture lost events. */
   #lostNs = Number.NEGATIVE_INFINITY;
+  /** The last times in which events were lost. */
+  readonly #losses: Loss[] = [];
   #bootToUnixNano = 0n;
   #replay = false;
   #peers = false;
@@ -153,12 +165,17 @@ export class SpanRoom implements ConnectionSink {
 
   /**
    * Capture lost events since the last look, at most `LINGER_NS` ago: what looked alone in its process may not have
-   * been, and what ended without its answer may have had one.
+   * been, what ended without its answer may have had one, and traces of then may lack spans.
    *
+   * @param fromNs Boot time of the last look.
    * @param nowNs Boot time of this look: requests seen since the last tick are before it too.
    */
-  eventsLost(nowNs: number): void {
+  eventsLost(fromNs: number, nowNs: number): void {
     this.#lostNs = nowNs;
+    const last = this.#losses.at(-1);
+    if (last !== undefined && fromNs <= last.toNs) last.toNs = Math.max(last.toNs, nowNs);
+    else this.#losses.push({ fromNs, toNs: nowNs });
+    if (this.#losses.length > lossesMax) this.#losses.shift();
     this.#processes.eventsLost();
   }
 
@@ -245,7 +262,10 @@ export class SpanRoom implements ConnectionSink {
     const sides = this.#join(connection, exchange, exchange.request);
     if (sides === undefined) return;
     this.#openExchanges += 1;
-    this.#connection(connection).open.push({ exchange, sides });
+    const state = this.#connection(connection);
+    state.open.push({ exchange, sides });
+    if (connection.joinedLate && !state.isKnown) for (const side of sides) side.isIncomplete("joined_late");
+    state.isKnown = true;
     for (const side of sides) this.#register(side);
     this.#settleBySight(sides[0]?.hop);
   }
@@ -287,6 +307,20 @@ export class SpanRoom implements ConnectionSink {
     state.cut = [];
     state.unreadBy?.unreadClosed();
     state.unreadBy = undefined;
+  }
+
+  connectionLost(connection: Connection, reason: "parser_failed" | "connections_max"): void {
+    const open = this.#connections.get(connection)?.open ?? [];
+    for (const { sides } of open) {
+      for (const { hop } of sides) {
+        hop.client?.isIncomplete(reason);
+        hop.server?.isIncomplete(reason);
+      }
+    }
+    // Calls that its process makes on it, for whatever it is asked now, are not seen.
+    if (connection.side === "server") return;
+    const requests = this.#processes.requests(connection.clientOwner?.pid ?? 0);
+    for (const request of requests?.unanswered ?? []) request.isIncomplete(reason);
   }
 
   connectionUnread(connection: Connection): void {
@@ -466,6 +500,9 @@ export class SpanRoom implements ConnectionSink {
   #send(side: HopSide, resource: Resource): void {
     side.sent = true;
     if (side.queued) this.#waitingCount -= 1;
+    for (const { fromNs, toNs } of this.#losses) {
+      if (side.request.startNs <= toNs && side.endNs >= fromNs) side.isIncomplete("events_lost");
+    }
     writeSpanRow(side, { bootToUnixNano: this.#bootToUnixNano, replay: this.#replay, peers: this.#peers }, this.#row);
     this.#spans += 1;
     this.#sink.finished(resource, this.#row);
@@ -548,6 +585,7 @@ export class SpanRoom implements ConnectionSink {
         open: [],
         cut: [],
         unreadBy: undefined,
+        isKnown: false,
       };
       this.#connections.set(connection, state);
       this.#bySocket.set(connection.socket, state);

@@ -140,6 +140,9 @@ function attributesOf(side: HopSide, error: string): Attribute[] {
   if (side.hop.context === undefined && kind === "client" && side.hop.parent === undefined && side.link !== "") {
     attributes.push({ key: "thalweg.unlinked", kind: "s", value: side.link });
   }
+  if (side.incomplete.length > 0) {
+    attributes.push({ key: "thalweg.incomplete", kind: "s", value: side.incomplete.join(",") });
+  }
   if (connection.isTls) attributes.push({ key: "tls.protocol.name", kind: "s", value: "tls" });
   if (connection.joinedLate) attributes.push({ key: "thalweg.joined_late", kind: "b", value: "true" });
   return attributes;

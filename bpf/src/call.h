@@ -15,7 +15,9 @@
 #define HEAD_BYTES_FIRST 4096
 /* Of a call in the midst of a long body: enough to see that a message begins after all. */
 #define BULK_BYTES 128
-#define IOVECS_MAX 16
+/* Long calls in a row of one direction that are copied wholly, where frames may follow each other in them. */
+#define LONG_CALLS_MAX 4
+#define IOVECS_MAX 64 /* a power of two */
 #define METHOD_BYTES_MAX 20
 
 #define PF_KTHREAD 0x00200000
@@ -214,31 +216,67 @@ static __always_inline bool read_part(struct scratch *area, __u64 offset, __u64 
 	return bpf_probe_read_user(area->bytes + offset, length, (void *)from) == 0;
 }
 
+/*
+ * Calls `step` with 0, 1, … until it returns other than 0, at most `times`. Before 5.17 the kernel has no
+ * loop of its own, and the verifier walks through every turn.
+ */
+#define REPEAT(times, step, context)                                                 \
+	do {                                                                         \
+		__u32 turn;                                                          \
+		if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {   \
+			bpf_loop(times, step, context, 0);                           \
+			break;                                                       \
+		}                                                                    \
+		for (turn = 0; turn < (times); turn++)                               \
+			if (step(turn, context))                                     \
+				break;                                               \
+	} while (0)
+
+struct vector_copy {
+	struct scratch *area;
+	__u32 count;
+	__u32 wanted;
+	__u32 copied;
+};
+
+/* Copies one buffer behind what was copied. */
+static long copy_vector(__u32 index, struct vector_copy *copy)
+{
+	__u64 at = index;
+	struct iovec *vector;
+	__u32 part;
+
+	if (index >= copy->count || copy->copied >= copy->wanted)
+		return 1;
+	asm volatile("" : "+r"(at));
+	at &= IOVECS_MAX - 1;
+	vector = copy->area->vectors + at;
+	part = copy->wanted - copy->copied;
+	if (vector->iov_len < part)
+		part = vector->iov_len;
+	if (!part)
+		return 0;
+	if (!read_part(copy->area, copy->copied, part, (__u64)vector->iov_base))
+		return 1;
+	copy->copied += part;
+	return 0;
+}
+
 /* Copies the first `wanted` bytes from at most IOVECS_MAX buffers. */
 static __always_inline __u32 gather_vectors(struct scratch *area, struct call *call, __u32 wanted)
 {
-	struct iovec *vectors = area->vectors;
+	struct vector_copy copy = { .area = area, .wanted = wanted };
 	__u64 count = call->vectors;
-	__u32 copied = 0;
-	__u32 i, part;
 
 	asm volatile("" : "+r"(count));
 	if (count > IOVECS_MAX)
 		count = IOVECS_MAX;
+	copy.count = count;
 	/* One read for all: its fixed cost is above that of the bytes. */
-	if (bpf_probe_read_user(vectors, count * sizeof(vectors[0]), (void *)call->base))
+	if (bpf_probe_read_user(area->vectors, count * sizeof(area->vectors[0]), (void *)call->base))
 		return 0;
-	for (i = 0; i < IOVECS_MAX && i < count && copied < wanted; i++) {
-		part = wanted - copied;
-		if (vectors[i].iov_len < part)
-			part = vectors[i].iov_len;
-		if (!part)
-			continue;
-		if (!read_part(area, copied, part, (__u64)vectors[i].iov_base))
-			break;
-		copied += part;
-	}
-	return copied;
+	REPEAT(IOVECS_MAX, copy_vector, &copy);
+	return copy.copied;
 }
 
 /* Copies up to `wanted` bytes, at most HEAD_BYTES_MAX, of which `present` are in the area already. */
@@ -301,22 +339,6 @@ static __always_inline bool ends_with_blank(struct scratch *area, __u32 bytes)
 	return area->bytes[at] == '\r' && area->bytes[at + 1] == '\n' &&
 	       area->bytes[at + 2] == '\r' && area->bytes[at + 3] == '\n';
 }
-
-/*
- * Calls `step` with 0, 1, … until it returns other than 0, at most `times`. Before 5.17 the kernel has no
- * loop of its own, and the verifier walks through every turn.
- */
-#define REPEAT(times, step, context)                                                 \
-	do {                                                                         \
-		__u32 turn;                                                          \
-		if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {   \
-			bpf_loop(times, step, context, 0);                           \
-			break;                                                       \
-		}                                                                    \
-		for (turn = 0; turn < (times); turn++)                               \
-			if (step(turn, context))                                     \
-				break;                                               \
-	} while (0)
 
 struct blank_search {
 	struct scratch *area;

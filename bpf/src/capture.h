@@ -162,6 +162,29 @@ static __always_inline __u32 smaller(__u32 a, __u32 b)
 	return a < b ? a : b;
 }
 
+/* Whether these bytes begin a message of HTTP/1. "PRI * HTTP/2.0" looks like a request, and frames follow it. */
+static __always_inline bool begins_text(struct scratch *area, bool starts)
+{
+	return starts && !(area->bytes[0] == 'P' && area->bytes[1] == 'R' && area->bytes[2] == 'I');
+}
+
+/*
+ * Whether all of a long call is worth its bytes: messages in frames follow each other within it, and the
+ * last of them ends a result. Not in HTTP/1, whose bodies are only counted, nor in TLS, nor in the midst of
+ * a stream of long calls, which is bulk.
+ */
+static __always_inline bool holds_frames(struct scratch *area, struct connection *conn, __u8 direction)
+{
+	__u8 *run = direction ? &conn->run[1] : &conn->run[0];
+
+	if (conn->flags & CONNECTION_TEXT || conn->mode != MODE_FULL || *run >= LONG_CALLS_MAX)
+		return false;
+	if (area->bytes[1] == 3 && area->bytes[0] >= 20 && area->bytes[0] <= 23)
+		return false;
+	*run += 1;
+	return true;
+}
+
 /* Copies more of a call that holds, or may hold, a head. Returns the bytes present. */
 static __always_inline __u32 copy_head(struct scratch *area, struct call *call,
 				       struct connection *conn, __u32 total, __u8 direction,
@@ -172,6 +195,13 @@ static __always_inline __u32 copy_head(struct scratch *area, struct call *call,
 	__u32 copied = *wanted;
 	bool ends;
 
+	if (begins_text(area, starts))
+		conn->flags |= CONNECTION_TEXT;
+	if (holds_frames(area, conn, direction)) {
+		conn->open_head = 0;
+		*wanted = smaller(total, HEAD_BYTES_MAX);
+		return gather(area, call, copied, *wanted);
+	}
 	if (!starts && conn->open_head != direction + 1) {
 		conn->open_head = 0;
 		conn->bulk = direction + 1;
@@ -217,10 +247,19 @@ static __always_inline __u32 copy_payload(struct scratch *area, struct connectio
 		return 0;
 	}
 	copied = gather(area, &call, 0, wanted);
+	if (copied && !(conn->flags & CONNECTION_JUDGED)) {
+		conn->flags |= CONNECTION_JUDGED;
+		if (begins_text(area, starts_message(area)))
+			conn->flags |= CONNECTION_TEXT;
+	}
 	if (copied == wanted) {
 		if (total <= wanted) {
 			conn->open_head = ends_with_blank(area, copied) ? 0 : direction + 1;
 			conn->bulk = 0;
+			if (direction)
+				conn->run[1] = 0;
+			else
+				conn->run[0] = 0;
 		} else {
 			copied = copy_head(area, &call, conn, total, direction, &wanted);
 		}

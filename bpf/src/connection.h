@@ -13,6 +13,8 @@
 #define CONNECTION_SAID 1 /* announced */
 #define CONNECTION_SKIPPED 2 /* own traffic or an excluded port */
 #define CONNECTION_CLOSED 4 /* its end was announced */
+#define CONNECTION_TEXT 8 /* HTTP/1: only heads matter, bodies are counted */
+#define CONNECTION_JUDGED 16 /* its first bytes were looked at */
 
 struct connection {
 	__u64 cookie;
@@ -29,6 +31,7 @@ struct connection {
 	__u8 marks;
 	__u8 open; /* exchanges, as far as heads tell */
 	__u8 method;
+	__u8 run[2]; /* by direction: long calls in a row that were copied wholly */
 };
 
 #ifdef SOCKETS_BY_DESCRIPTOR

@@ -34,11 +34,11 @@ export function postgresqlPrograms(): string {
 /**
  * Starts both and waits until they answer. The PostgreSQL has a table `items` with 100 rows.
  *
- * @param method How PostgreSQL asks for the password; `trust` asks for none.
+ * @param method How PostgreSQL asks for the password; `password` as clear text, `trust` for none.
  */
 export async function startDatabases(
   password: string,
-  method: "scram-sha-256" | "trust" = "scram-sha-256",
+  method: "scram-sha-256" | "password" | "trust" = "scram-sha-256",
 ): Promise<Databases> {
   const directory = mkdtempSync(join(tmpdir(), "thalweg-databases-"));
   const ports = { redis: await freePort(), postgresql: await freePort() };

@@ -92,6 +92,11 @@ export const ROOMS: readonly Room[] = [
     packages: ["yaml"],
   },
   {
+    folder: "server/remote-write",
+    mayImport: ["grammar", "server/rules", "server/scrape", "server/wire", ...STORE_DOORS],
+    packages: ["yaml"],
+  },
+  {
     folder: "server/api",
     mayImport: ["server/ingest", "server/query", "server/scrape", "server/wire", "server/telemetry", ...STORE_DOORS],
     packages: ["fastify", ...EFFECTS],

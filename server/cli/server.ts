@@ -35,6 +35,7 @@ import { memoryShares } from "./memory-shares.ts";
 import type { ProgramFiles } from "./program-files.ts";
 import { prometheusDeps, promqlSettings } from "./prometheus-deps.ts";
 import { startPromql } from "./start-promql.ts";
+import { prepareRemoteWrite } from "./start-remote-write.ts";
 import { prepareRules } from "./start-rules.ts";
 import { prepareScrapes, type RunningScrapes } from "./start-scrape.ts";
 import { startStatsd } from "./start-statsd.ts";
@@ -100,6 +101,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       answerBytesMax: shares.answerBytes,
       waitingBytesMax: shares.pendingBytes,
       headBytesMax: shares.headBytes,
+      spoolBytesMax: settings.remoteWriteSpoolBytesMax,
       durability: settings.durability,
       outOfOrderWindowMs: settings.outOfOrderWindowMs,
       onDamage: (damage) => {
@@ -153,8 +155,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       answerBytesMax: shares.scrapeBytes,
     });
     undo.push(() => scrapes.stop());
+    const remoteWrite = prepareRemoteWrite({ settings, store, clock, telemetry, log });
+    undo.push(() => remoteWrite.stop());
     const reload = async () => {
-      const reasons = [await rules.reload(), await scrapes.reload()].filter((each) => each !== undefined);
+      const reasons = [await rules.reload(), await scrapes.reload(), await remoteWrite.reload()].filter(
+        (each) => each !== undefined,
+      );
       return reasons.length === 0 ? undefined : reasons.join("; ");
     };
     const facts = prometheusDeps({ settings, promqlSettings: understood, store, clock, rules, reload });
@@ -191,6 +197,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       otlpGrpc: textOf(api.addresses.otlpGrpc),
       otlpHttp: textOf(api.addresses.otlpHttp),
     };
+    await remoteWrite.start();
     await rules.start(`http://${addresses.http}`);
     await scrapes.start();
     const statsd = await startStatsd({ settings, store, clock, telemetry, log });

@@ -63,6 +63,11 @@ export interface Settings {
   readonly ruleFiles: readonly string[];
   /** Name of a file with `scrape_configs`; empty where nothing is scraped. */
   readonly scrapeConfig: string;
+  /** Addresses that all samples are sent on to. */
+  readonly remoteWriteUrls: readonly string[];
+  readonly remoteWriteVersion: 1 | 2;
+  /** Bytes of samples that wait on the disk to be sent on. */
+  readonly remoteWriteSpoolBytesMax: number;
   readonly evaluationIntervalMs: number;
   /** Addresses of Alertmanagers, without a slash at the end. */
   readonly alertmanagers: readonly string[];
@@ -166,6 +171,24 @@ export const SETTINGS: readonly SettingEntry[] = [
     help: "files of rules in Prometheus' format; * matches in names",
   },
   { flag: "--scrape.config", takes: "FILE", fallback: "", help: "Prometheus' file with scrape_configs to scrape by" },
+  {
+    flag: "--remote-write",
+    takes: "URL,URL",
+    fallback: "",
+    help: "send all samples on to these; --scrape.config's remote_write says more",
+  },
+  {
+    flag: "--remote-write.protobuf-message",
+    takes: "NAME",
+    fallback: "prometheus.WriteRequest",
+    help: "what --remote-write sends: version 1, or io.prometheus.write.v2.Request",
+  },
+  {
+    flag: "--remote-write.queue-size",
+    takes: "BYTES",
+    fallback: "2GiB",
+    help: "disk for samples that wait to be sent on; beyond it the oldest go",
+  },
   { flag: "--evaluation-interval", takes: "AGE", fallback: "1m", help: "how often rules run whose group does not say" },
   { flag: "--alertmanager", takes: "URL,URL", fallback: "", help: "where alerts are sent, as http://host:9093" },
   { flag: "--external-url", takes: "URL", fallback: "", help: "where this server is reached, for links in alerts" },
@@ -237,6 +260,9 @@ export function readSettings(
     externalLabels: parseLabels("--external-labels", text("--external-labels")),
     ruleFiles: words(text("--rule-files")),
     scrapeConfig: text("--scrape.config"),
+    remoteWriteUrls: words(text("--remote-write")).map((url) => parseUrl("--remote-write", url)),
+    remoteWriteVersion: readMessage("--remote-write.protobuf-message", text("--remote-write.protobuf-message")),
+    remoteWriteSpoolBytesMax: parseBytes("--remote-write.queue-size", text("--remote-write.queue-size")),
     evaluationIntervalMs: readDurationMs("--evaluation-interval", text("--evaluation-interval")),
     alertmanagers: words(text("--alertmanager")).map((url) => parseUrl("--alertmanager", url)),
     externalUrl: text("--external-url") === "" ? "" : parseUrl("--external-url", text("--external-url")),
@@ -329,6 +355,11 @@ export function oneOf<const T extends string>(flag: string, value: string, allow
   if (found === undefined)
     throw new ThalwegError("flag_invalid", { flag, value, why: `it takes ${allowed.join(", ")}` });
   return found;
+}
+
+function readMessage(flag: string, value: string): 1 | 2 {
+  const known = oneOf(flag, value, ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"]);
+  return known === "prometheus.WriteRequest" ? 1 : 2;
 }
 
 function readSwitch(flag: string, value: string): boolean {

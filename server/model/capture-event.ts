@@ -172,6 +172,11 @@ export interface CaptureSink {
   /** A process was discovered, or replaced itself by exec. Comes before its first slice wherever possible. */
   process(event: ProcessSeen): void;
   processExited(pid: number, timeNs: number): void;
+  /**
+   * Events between two boot times were lost. Comes before those that follow them. Rungs that learn of a loss only later
+   * leave it out: their counters tell.
+   */
+  lost?(fromNs: number, toNs: number): void;
 }
 
 /** `unixNano = bootNs + offset`; measured again every second, since the wall clock may step. */

@@ -95,6 +95,10 @@ const CATALOGUE = {
       "Query needs {asked} samples; the limit is {max}. Narrow the range, or raise --query-samples-max and --memory.",
     httpStatus: 422,
   },
+  remote_write_invalid: {
+    message: "Remote write cannot be started: {reason}. Mend --remote-write or the file that --scrape.config names.",
+    httpStatus: 500,
+  },
   rules_invalid: {
     message: "The rules cannot be loaded: {reason}. Mend the file, or leave it out of --rule-files.",
     httpStatus: 400,

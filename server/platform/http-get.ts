@@ -7,6 +7,7 @@ import { createGunzip } from "node:zlib";
 
 /** Redirects that are followed. */
 const REDIRECTS_MAX = 10;
+const SOCKETS_KEPT = 8;
 /** Bytes of a file with a secret or a certificate. */
 const SECRET_BYTES_MAX = 2 ** 20;
 
@@ -47,21 +48,26 @@ export interface HttpTls {
 /** The body is longer than allowed. */
 export class BodyTooLarge extends Error {}
 
+/** Connections that are kept, with these TLS settings. */
+export function tlsAgent(tls: HttpTls, maxFreeSockets: number): HttpsAgent {
+  return new HttpsAgent({
+    keepAlive: true,
+    maxFreeSockets,
+    rejectUnauthorized: !tls.insecureSkipVerify,
+    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+    ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+    ...(tls.key === undefined ? {} : { key: tls.key }),
+    ...(tls.serverName === "" ? {} : { servername: tls.serverName }),
+  });
+}
+
 /** Connections to the same places, with the same TLS settings. */
 export class HttpGetter {
-  readonly #http = new HttpAgent({ keepAlive: true, maxFreeSockets: 8 });
+  readonly #http = new HttpAgent({ keepAlive: true, maxFreeSockets: SOCKETS_KEPT });
   readonly #https: HttpsAgent;
 
   constructor(tls: HttpTls) {
-    this.#https = new HttpsAgent({
-      keepAlive: true,
-      maxFreeSockets: 8,
-      rejectUnauthorized: !tls.insecureSkipVerify,
-      ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-      ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-      ...(tls.key === undefined ? {} : { key: tls.key }),
-      ...(tls.serverName === "" ? {} : { servername: tls.serverName }),
-    });
+    this.#https = tlsAgent(tls, SOCKETS_KEPT);
   }
 
   /** @throws Error whose message says what is wrong; `BodyTooLarge` where the body is. */

@@ -65,6 +65,24 @@ test("every span tells why it has its parent, or none", () => {
   assert.doesNotMatch(found[1]?.why ?? "", /not stored here/);
 });
 
+test("a span whose trace may lack others tells why", () => {
+  const source = readFileSync(join(import.meta.dirname, "../../agent/span/hop.ts"), "utf8");
+  const reasons = [...(/export type IncompleteReason = (.*);/.exec(source)?.[1] ?? "").matchAll(/"(\w+)"/g)].map(
+    ([, word = ""]) => word,
+  );
+  assert.equal(reasons.length, 4);
+  const attribute = { key: "thalweg.incomplete", kind: "s", value: reasons.join(",") } as const;
+  const work = explainedSpans([{ ...PLAIN, attributes: [attribute] }, PLAIN]);
+  let step = work.next();
+  while (step.done !== true) step = work.next();
+  const [why, none] = step.value.map(({ attributes }) =>
+    attributes.find(({ key }) => key === "thalweg.incomplete_why"),
+  );
+  assert.equal(why?.value.match(/[A-Z][^.]*\./g)?.length, 4);
+  assert.doesNotMatch(why?.value ?? "", /for the reason/);
+  assert.equal(none, undefined);
+});
+
 test("every reason of the agent has a sentence", () => {
   const source = readFileSync(join(import.meta.dirname, "../../agent/span/process-requests.ts"), "utf8");
   const words = (type: string) => {

@@ -49,13 +49,26 @@ const UNLINKED: Readonly<Record<string, string>> = {
   undecided: "The answer that would tell for which request the call was made did not come in time.",
 };
 
+/** Sentences by the reason that the trace around a span may lack others; `thalweg.incomplete` of the span. */
+const INCOMPLETE: Readonly<Record<string, string>> = {
+  events_lost:
+    "Capture lost events while the request was open: calls made for it may be missing, and its end may be late.",
+  parser_failed:
+    "The parser of a connection of this process failed while the request was open: calls made for it there are missing.",
+  connections_max:
+    "A connection of this process had to make room for another in the agent's table while the request was open: calls made for it there may be missing.",
+  joined_late: "Capture began when the connection was open already: what came before on it is missing.",
+};
+
 const CAPTURED: ReadonlySet<string> = new Set(["ebpf", "packet", "replay"]);
 /** Spans explained between two steps: some milliseconds. */
 const STEP_SPANS = 4096;
+const INCOMPLETE_KEY = "thalweg.incomplete";
 const UNLINKED_KEY = "thalweg.unlinked";
 
 /**
- * The spans, each with attributes `thalweg.parent_reason`, a word, and `thalweg.parent_why`, a sentence. Yields now and then,
+ * The spans, each with attributes `thalweg.parent_reason`, a word, and `thalweg.parent_why`, a sentence; and with
+ * `thalweg.incomplete_why` where others of its trace may be missing. Yields now and then,
  * so that other work can be done.
  */
 export function* explainedSpans(spans: readonly StoredSpan[]): Generator<void, StoredSpan[]> {
@@ -64,12 +77,17 @@ export function* explainedSpans(spans: readonly StoredSpan[]): Generator<void, S
   const explained: StoredSpan[] = [];
   for (const span of spans) {
     const { reason, why } = explanation(span);
+    const incomplete = span.attributes.find(({ key }) => key === INCOMPLETE_KEY)?.value.split(",") ?? [];
     const isMissing = span.parentSpanId !== "" && !known.has(span.parentSpanId);
     const attributes: Attribute[] = [
       ...span.attributes,
       { key: "thalweg.parent_reason", kind: "s", value: reason },
       { key: "thalweg.parent_why", kind: "s", value: isMissing ? `${why} The parent itself is not stored here.` : why },
     ];
+    if (incomplete.length > 0) {
+      const sentences = incomplete.map((word) => INCOMPLETE[word] ?? `Spans may be missing for the reason ${word}.`);
+      attributes.push({ key: "thalweg.incomplete_why", kind: "s", value: sentences.join(" ") });
+    }
     explained.push({ ...span, attributes });
     if (explained.length % STEP_SPANS === 0) yield;
   }

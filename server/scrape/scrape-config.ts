@@ -8,11 +8,10 @@ import { createHash } from "node:crypto";
 import { dirname, isAbsolute, join } from "node:path";
 import type { Node } from "yaml";
 import { quoteGo } from "../../grammar/promql-error.ts";
-import { compileRegex } from "../query/promql/regex.ts";
 import { type Fields, YamlFields } from "../rules/yaml-fields.ts";
 import type { ExpositionFormat } from "../wire/exposition.ts";
 import { HTTP_KEYS, readHttpSettings } from "./http-settings.ts";
-import { RELABEL_ACTIONS, type RelabelAction, type RelabelRule } from "./relabel.ts";
+import { readRelabelRules } from "./relabel-config.ts";
 import type { Discovery, ScrapeJob, ScrapeLimits } from "./scrape-job.ts";
 import { readTargetGroup } from "./target-groups.ts";
 
@@ -24,17 +23,20 @@ export type ScrapeConfigOutcome =
   | { readonly kind: "jobs"; readonly jobs: readonly ScrapeJob[]; readonly warnings: readonly string[] }
   | { readonly kind: "refused"; readonly reasons: readonly string[] };
 
+/** Sections that are read here or elsewhere. */
+const SECTIONS = ["global", "scrape_configs", "scrape_config_files", "remote_write"];
 /** Sections of Prometheus' file that other settings of this program stand for. */
 const OTHER_SECTIONS: ReadonlyMap<string, string> = new Map([
   ["rule_files", "rules come from --rule-files"],
   ["alerting", "Alertmanagers come from --alertmanager"],
-  ["remote_write", "samples are not sent on"],
   ["remote_read", "other servers are not asked"],
   ["storage", "--retention and --out-of-order-window set it"],
   ["tracing", "the server traces itself"],
   ["otlp", "OTLP is taken as it is"],
   ["runtime", "it is for Go programs"],
 ]);
+/** Every section of Prometheus' file. */
+export const CONFIG_SECTIONS: readonly string[] = [...SECTIONS, ...OTHER_SECTIONS.keys()];
 const LIMIT_KEYS = [
   "body_size_limit",
   "sample_limit",
@@ -57,7 +59,14 @@ const SHARED_KEYS = [
   "metric_name_escaping_scheme",
   ...LIMIT_KEYS,
 ];
-const GLOBAL_KEYS = [...SHARED_KEYS, "evaluation_interval", "rule_query_offset", "query_log_file", "external_labels"];
+/** Keys of the section `global`. */
+export const GLOBAL_KEYS: readonly string[] = [
+  ...SHARED_KEYS,
+  "evaluation_interval",
+  "rule_query_offset",
+  "query_log_file",
+  "external_labels",
+];
 const DISCOVERY_KEYS = ["static_configs", "file_sd_configs", "dns_sd_configs", "http_sd_configs"];
 const JOB_KEYS = [
   ...SHARED_KEYS,
@@ -84,7 +93,6 @@ const UNREAD_KEYS = [
   "metric_name_escaping_scheme",
   "native_histogram_min_bucket_factor",
 ];
-const RELABEL_KEYS = ["source_labels", "separator", "regex", "modulus", "target_label", "replacement", "action"];
 const DNS_TYPES = ["SRV", "A", "AAAA", "MX", "NS"] as const;
 
 const PROTOCOLS: ReadonlyMap<string, readonly [header: string, format: ExpositionFormat]> = new Map([
@@ -123,11 +131,7 @@ class ConfigReader {
   read(text: string): ScrapeJob[] {
     const yaml = this.#yaml;
     const root = yaml.read(text);
-    const fields = yaml.fields(
-      root,
-      ["global", "scrape_configs", "scrape_config_files", ...OTHER_SECTIONS.keys()],
-      "config",
-    );
+    const fields = yaml.fields(root, CONFIG_SECTIONS, "config");
     for (const [name, instead] of OTHER_SECTIONS) {
       if (fields.has(name)) yaml.warnings.push(`${name} is passed over: ${instead}`);
     }
@@ -199,8 +203,8 @@ class ConfigReader {
       limits: this.#limits(fields, global),
       http: readHttpSettings(yaml, fields, this.#directory),
       discovery: this.#discovery(fields, name),
-      relabel: this.#rules(fields, "relabel_configs"),
-      metricRelabel: this.#rules(fields, "metric_relabel_configs"),
+      relabel: readRelabelRules(yaml, fields, "relabel_configs"),
+      metricRelabel: readRelabelRules(yaml, fields, "metric_relabel_configs"),
     };
     for (const each of UNREAD_KEYS) {
       if (fields.has(each) || global.has(each)) yaml.warnings.push(`${each} of job ${quoteGo(name)} is passed over`);
@@ -277,33 +281,6 @@ class ConfigReader {
     return 0;
   }
 
-  #rules(fields: Fields, name: string): RelabelRule[] {
-    return this.#yaml.items(fields.get(name), name).flatMap((node) => {
-      const rule = this.#rule(node);
-      const fault = ruleFault(rule);
-      if (fault !== undefined) this.#yaml.fault(node, fault);
-      return [rule];
-    });
-  }
-
-  #rule(node: Node): RelabelRule {
-    const yaml = this.#yaml;
-    const fields = yaml.fields(node, RELABEL_KEYS, "relabel_config");
-    const or = (name: string, fallback: string) => (fields.has(name) ? yaml.text(fields, name) : fallback);
-    const action = or("action", "replace").toLowerCase();
-    const known = RELABEL_ACTIONS.find((each) => each === action);
-    if (known === undefined) yaml.fault(node, `unknown relabel action ${quoteGo(action)}`);
-    return {
-      action: known ?? "replace",
-      sourceLabels: yaml.items(fields.get("source_labels"), "source_labels").map((each) => yaml.textOf(each)),
-      separator: or("separator", ";"),
-      regex: or("regex", "(.*)"),
-      modulus: BigInt(yaml.integer(fields, "modulus")),
-      targetLabel: yaml.text(fields, "target_label"),
-      replacement: or("replacement", "$1"),
-    };
-  }
-
   #discovery(fields: Fields, job: string): Discovery[] {
     const yaml = this.#yaml;
     const found: Discovery[] = [];
@@ -361,41 +338,4 @@ function unknownProtocol(name: string): string {
 /** JSON has no 64-bit integers. */
 function printable(value: unknown): unknown {
   return typeof value === "bigint" ? String(value) : value;
-}
-
-const NEEDS_TARGET: readonly RelabelAction[] = [
-  "replace",
-  "hashmod",
-  "lowercase",
-  "uppercase",
-  "keepequal",
-  "dropequal",
-];
-
-/** What is wrong with a rule, in Prometheus' words. */
-function ruleFault(rule: RelabelRule): string | undefined {
-  const { action, targetLabel, replacement, modulus, separator, sourceLabels, regex } = rule;
-  try {
-    compileRegex(regex);
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
-  if (action === "hashmod" && modulus <= 0n) return "relabel configuration for hashmod requires non-zero modulus";
-  if (NEEDS_TARGET.includes(action) && targetLabel === "") {
-    return `relabel configuration for ${action} action requires 'target_label' value`;
-  }
-  const isPlain = modulus === 0n && separator === ";" && replacement === "$1";
-  if ((action === "lowercase" || action === "uppercase") && replacement !== "$1") {
-    return `'replacement' can not be set for ${action} action`;
-  }
-  if ((action === "keepequal" || action === "dropequal") && !(isPlain && regex === "(.*)")) {
-    return `${action} action requires only 'source_labels' and \`target_label\`, and no other fields`;
-  }
-  if (
-    (action === "labeldrop" || action === "labelkeep") &&
-    !(isPlain && targetLabel === "" && sourceLabels.length === 0)
-  ) {
-    return `${action} action requires only 'regex', and no other fields`;
-  }
-  return undefined;
 }

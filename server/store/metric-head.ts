@@ -27,6 +27,7 @@ import {
   setNewest,
 } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
+import type { LogFile } from "./metric-spool.ts";
 import { Stage, StagedSamples, type Write } from "./metric-stage.ts";
 import { offenderOf } from "./metric-status.ts";
 import type { Sample } from "./metric-track.ts";
@@ -63,6 +64,8 @@ export interface HeadOptions {
   readonly sealedBelowMs: (segment: number) => number;
   /** Whether a sample that a log segment holds is deleted. */
   readonly isDeleted: (segment: number, series: MetricSeries, timestampMs: number) => boolean;
+  /** Takes the file of a log segment of which nothing is needed any more. */
+  readonly retire: (segment: LogFile) => Promise<void>;
   readonly onDamage: (damage: LogDamage) => void;
   /** Called after every group, when it is applied. */
   readonly onGroup: () => void;
@@ -123,13 +126,13 @@ export class MetricHead {
 
   /** Reads the log; called once by `openMetricHead`. */
   async open(): Promise<void> {
-    const { logDirectory, table, segmentBytesMax, durability, nowMs, firstSegment, sealedBelowMs, isDeleted } =
+    const { logDirectory, table, segmentBytesMax, durability, nowMs, firstSegment, sealedBelowMs, isDeleted, retire } =
       this.#options;
     let declared = new Map<number, MetricSeries>();
     let sealedBelow = Number.NEGATIVE_INFINITY;
     let segment = 0;
     const { log, damage } = await openMetricLog(
-      { directory: logDirectory, segmentBytesMax, durability, nowMs, firstSegment },
+      { directory: logDirectory, segmentBytesMax, durability, nowMs, firstSegment, retire },
       {
         segment: (number) => {
           segment = number;
@@ -154,6 +157,11 @@ export class MetricHead {
     );
     this.#openLog = log;
     for (const found of damage) this.#options.onDamage(found);
+  }
+
+  /** The log; undefined before it was read. */
+  get log(): MetricLog | undefined {
+    return this.#openLog;
   }
 
   /** Writes samples or series. @throws ThalwegError `store_unavailable` where nothing of it was kept. */

@@ -210,6 +210,41 @@ function faultOfFrame(view: DataView, bytes: Uint8Array, at: number): string | u
   return view.getUint32(at + 12, true) === crc32(payload) ? undefined : "record fails its check sum";
 }
 
+/** Bytes of a frame before its payload. */
+export const FRAME_HEADER_BYTES = HEADER_BYTES;
+
+/** The frame at a place; `short`: it would take so many bytes in all, as far as it can be seen. */
+export function readFrame(
+  bytes: Uint8Array,
+  at: number,
+):
+  | { readonly kind: "payload"; readonly payload: Uint8Array; readonly end: number }
+  | { readonly kind: "short"; readonly bytes: number }
+  | { readonly kind: "damaged" } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const fault = faultOfFrame(view, bytes, at);
+  const payloadBytes = bytes.length - at < HEADER_BYTES ? 0 : view.getUint32(at + 4, true);
+  if (fault === "short") return { kind: "short", bytes: HEADER_BYTES + payloadBytes };
+  if (fault !== undefined) return { kind: "damaged" };
+  const end = at + HEADER_BYTES + payloadBytes;
+  return { kind: "payload", payload: bytes.subarray(at + HEADER_BYTES, end), end };
+}
+
+/** Whether a payload declares series. */
+export function isDeclaration(payload: Uint8Array): boolean {
+  return payload[0] === KIND_DECLARE;
+}
+
+/** Samples in the frames of a segment from a place on. */
+export function countSamples(bytes: Uint8Array, from: number): number {
+  let count = 0;
+  for (const stretch of readStretches(bytes.subarray(from))) {
+    if (stretch.kind !== "payload" || stretch.bytes[0] !== KIND_SAMPLES) continue;
+    count += new Reader(stretch.bytes, 1).varint();
+  }
+  return count;
+}
+
 function beginFrame(out: ByteWriter): number {
   const start = out.length;
   out.uint32(FRAME_MAGIC);

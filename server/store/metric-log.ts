@@ -56,6 +56,12 @@ interface LogOptions {
   readonly durability: LogDurability;
   /** Number of the first segment to write at least. */
   readonly firstSegment: number;
+  /** Takes the file of a segment of which the log needs nothing any more. */
+  readonly retire: (segment: {
+    readonly number: number;
+    readonly path: string;
+    readonly bytes: number;
+  }) => Promise<void>;
 }
 
 /** The open log. Calls of `write` must not overlap. */
@@ -64,6 +70,7 @@ export class MetricLog {
   readonly #segmentBytesMax: number;
   readonly #segments: Segment[];
   readonly #durability: LogDurability;
+  readonly #retire: LogOptions["retire"];
   #handle: FileHandle | undefined;
   #nextNumber: number;
   #syncTimer: NodeJS.Timeout | undefined;
@@ -75,6 +82,7 @@ export class MetricLog {
     this.#directory = options.directory;
     this.#segmentBytesMax = options.segmentBytesMax;
     this.#durability = options.durability;
+    this.#retire = options.retire;
     this.#segments = segments;
     this.#nextNumber = nextNumber;
   }
@@ -95,6 +103,18 @@ export class MetricLog {
   /** Number of the oldest segment; above all numbers where there is none. */
   get firstSegment(): number {
     return this.#segments[0]?.number ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Files of the segments and their bytes that hold, oldest first. */
+  get files(): readonly { readonly number: number; readonly path: string; readonly bytes: number }[] {
+    return this.#segments;
+  }
+
+  /** Where the next write goes at the earliest. */
+  get end(): { readonly segment: number; readonly offset: number } {
+    const current = this.#handle === undefined ? undefined : this.#segments[this.#segments.length - 1];
+    if (current === undefined) return { segment: this.#nextNumber, offset: 0 };
+    return { segment: current.number, offset: current.bytes };
   }
 
   /** Files of the segments up to a number, oldest first. */
@@ -176,10 +196,10 @@ export class MetricLog {
     return this.#spare(isSpare).length > 0;
   }
 
-  /** Deletes segments of which nothing is needed any more; the one being written stays. */
+  /** Lets go of segments of which nothing is needed any more; the one being written stays. */
   async drop(isSpare: (segment: number, maxMs: number) => boolean): Promise<void> {
     for (const segment of this.#spare(isSpare)) {
-      await unlink(segment.path);
+      await this.#retire(segment);
       this.#segments.splice(this.#segments.indexOf(segment), 1);
     }
   }

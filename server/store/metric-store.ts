@@ -18,18 +18,20 @@ import {
 import { type Block, openBlocks } from "./metric-blocks.ts";
 import { type HeadStats, openMetricHead } from "./metric-head.ts";
 import { joinBlocks } from "./metric-joiner.ts";
-import type { LogDurability } from "./metric-log.ts";
+import type { LogDurability, MetricLog } from "./metric-log.ts";
 import { MetricReader } from "./metric-reader.ts";
 import { MetricSealer } from "./metric-sealer.ts";
 import { chunksIn, HEAD_BYTES, SERIES_BYTES } from "./metric-series.ts";
 import { SeriesTable } from "./metric-series-table.ts";
+import { MetricSpool } from "./metric-spool.ts";
 import { censusOf } from "./metric-status.ts";
 import { MetricTombstones } from "./metric-tombstones.ts";
-import type { MetricStatus } from "./reader.ts";
+import type { MetricStatus, SampleTail } from "./reader.ts";
 import type { AppendOutcome } from "./writer.ts";
 
 const SEGMENT_BYTES_MAX = 16 * 2 ** 20;
 const SERIES_MAX = 1_000_000;
+const SPOOL_BYTES_MAX = 2 ** 31;
 /** Part of the memory that series may take when all of them have samples in it; the rest is for the samples. */
 const SERIES_PART = 0.7;
 const MEMORY_BYTES_MAX = 384 * 2 ** 20;
@@ -61,6 +63,8 @@ export interface MetricStoreOptions {
   /** Bytes of all blocks; beyond it the oldest go. Age alone decides unless given. */
   readonly blockBytesMax?: number | undefined;
   readonly segmentBytesMax?: number;
+  /** Bytes of log segments that wait for those who read them; 2 GiB unless given. */
+  readonly spoolBytesMax?: number | undefined;
   readonly seriesMax?: number;
   /** `always` unless given. */
   readonly durability?: LogDurability;
@@ -89,6 +93,7 @@ export class MetricStore {
   readonly #options: MetricStoreOptions;
   readonly #memoryBytesMax: number;
   readonly #parts: AdminParts;
+  readonly #spool: MetricSpool;
   readonly reader: MetricReader;
   readonly #openedMs: number;
   readonly #openedMonotonicMs: number;
@@ -99,10 +104,11 @@ export class MetricStore {
   #joinFailures = 0;
   readonly #closing = new AbortController();
 
-  private constructor(options: MetricStoreOptions, memoryBytesMax: number, parts: AdminParts) {
+  private constructor(options: MetricStoreOptions, memoryBytesMax: number, parts: AdminParts, spool: MetricSpool) {
     this.#options = options;
     this.#memoryBytesMax = memoryBytesMax;
     this.#parts = parts;
+    this.#spool = spool;
     this.reader = new MetricReader(parts);
     this.#openedMs = options.clock.nowMs();
     this.#openedMonotonicMs = options.clock.monotonicMs();
@@ -132,6 +138,12 @@ export class MetricStore {
     });
     await hideDeleted({ table, blocks, tombstones });
     let store: MetricStore | undefined;
+    const spool: MetricSpool = await MetricSpool.open({
+      directory: join(directory, "remote-write"),
+      bytesMax: options.spoolBytesMax ?? SPOOL_BYTES_MAX,
+      table,
+      log: () => store?.log,
+    });
     const head = await openMetricHead({
       logDirectory: join(directory, "wal"),
       table,
@@ -142,18 +154,32 @@ export class MetricStore {
       outOfOrderWindowMs: options.outOfOrderWindowMs ?? 0,
       memoryBytesMax,
       nowMs: clock.nowMs(),
-      firstSegment: blocks.coversMax + 1,
+      firstSegment: Math.max(blocks.coversMax, spool.lastSegment) + 1,
+      retire: (file) => spool.retire(file),
       sealedBelowMs: (segment) => blocks.sealedBelowMs(segment),
       isDeleted: (segment, series, ms) => tombstones.hidesLogged(segment, series, ms),
       onDamage: (damage) => onDamage(new ThalwegError("data_damaged", { ...damage })),
-      onGroup: () => store?.sealInTime(),
+      onGroup: () => {
+        spool.wake();
+        store?.sealInTime();
+      },
       relief: () => store?.relief(),
     });
     for (const { foot } of blocks.all) head.newestMs = Math.max(head.newestMs, foot.maxMs);
     table.remove([...table.all()].filter((series) => series.head === undefined && series.blocks === 0));
     const sealer = new MetricSealer({ table, head, blocks });
-    store = new MetricStore(options, memoryBytesMax, { table, head, blocks, sealer, tombstones });
+    store = new MetricStore(options, memoryBytesMax, { table, head, blocks, sealer, tombstones }, spool);
     return store;
+  }
+
+  /** The log of samples. */
+  get log(): MetricLog | undefined {
+    return this.#parts.head.log;
+  }
+
+  /** Opens those who read the log as it is written; others than these are forgotten. */
+  openTails(names: readonly string[]): Promise<SampleTail[]> {
+    return this.#spool.openTails(names);
   }
 
   /** @see StoreWriter */
@@ -323,6 +349,7 @@ export class MetricStore {
     await this.#parts.sealer.running?.catch(() => undefined);
     await this.#maintenance;
     await this.#parts.head.close();
+    this.#spool.close();
   }
 
   #retainInBackground(): void {

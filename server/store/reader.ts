@@ -4,7 +4,7 @@
 
 import type { NativeHistogram } from "../model/histogram.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
-import type { Labels, Matcher, MetricMetadata, SeriesExemplars, SeriesSamples } from "../model/series.ts";
+import type { Exemplar, Labels, Matcher, MetricMetadata, SeriesExemplars, SeriesSamples } from "../model/series.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
 
 /** A column of a SQL answer; `type` is DuckDB's own name of the type. */
@@ -100,6 +100,44 @@ export interface BlockStatus {
   readonly samples: number;
   /** Numbers of the blocks that it was joined from; empty where it came from memory. */
   readonly joinedFrom: readonly number[];
+}
+
+/** A place in the log of samples. */
+export interface LogPlace {
+  readonly segment: number;
+  readonly offset: number;
+}
+
+/** A sample as it was stored. The same labels are mostly the same object. */
+export interface TailSample {
+  readonly labels: Labels;
+  readonly sample: {
+    readonly timestampMs: number;
+    /** NaN beside a histogram. */
+    readonly value: number;
+    readonly histogram: NativeHistogram | undefined;
+    /** Since when a counter counts; 0 where unknown. */
+    readonly startMs: number;
+  };
+}
+
+/** What was read of the log, and the place behind it. */
+export interface TailRead {
+  readonly samples: readonly TailSample[];
+  readonly exemplars: readonly { readonly labels: Labels; readonly exemplar: Exemplar }[];
+  readonly place: LogPlace;
+}
+
+/** Reads all samples that are stored, in the order of the log, from where it was told to be done at last. */
+export interface SampleTail {
+  /** Reads on until there are `samplesMax` samples or more; none where there are no more. */
+  read(samplesMax: number): Promise<TailRead>;
+  /** Resolves when there is more to read, the time is over, or the signal is aborted. */
+  waitForMore(ms: number, signal: AbortSignal): Promise<void>;
+  /** Notes that all up to this place is done with: after a restart reading goes on there. */
+  commit(place: LogPlace): Promise<void>;
+  /** `lostSamples`: never read, since too many bytes waited. `spoolBytes`: of segments kept for all who read. */
+  stats(): { readonly behindBytes: number; readonly lostSamples: number; readonly spoolBytes: number };
 }
 
 /** Series that satisfy all matchers and have at least one sample in `[minMs, maxMs]`. */

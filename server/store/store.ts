@@ -15,7 +15,7 @@ import { type HeldLock, takeLock } from "../platform/lock.ts";
 import { type DamageListener, isLockedElsewhere } from "./day-files.ts";
 import { type Engine, type EngineOptions, openEngine } from "./engine.ts";
 import { MetricStore, type MetricStoreStats } from "./metric-store.ts";
-import type { StoreReader } from "./reader.ts";
+import type { SampleTail, StoreReader } from "./reader.ts";
 import type { SpanWriterStats } from "./span-writer.ts";
 import type { StoreWriter } from "./writer.ts";
 
@@ -46,6 +46,8 @@ export interface StoreOptions {
   readonly headBytesMax?: number;
   /** How much older than the newest sample of all a late one may be; none is taken unless given. */
   readonly outOfOrderWindowMs?: number;
+  /** Bytes of samples that wait to be sent on. */
+  readonly spoolBytesMax?: number | undefined;
   /** When samples are acknowledged, `always` unless given; spans are on the disk before they are. */
   readonly durability?: "always" | "interval";
   /** Told of every damage that was set aside while the store opened or ran. */
@@ -102,6 +104,8 @@ export interface Store {
   compactNext(): Promise<string | undefined>;
   /** Moves all samples in memory to a block, as happens by itself when they grow old; resolves when that is durable. */
   sealMetrics(): Promise<void>;
+  /** Opens those who read samples as they are stored, for remote write; others than these are forgotten. */
+  openTails(names: readonly string[]): Promise<SampleTail[]>;
   /** Stores what waits, then lets go of files and lock. */
   close(): Promise<void>;
 }
@@ -168,6 +172,7 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
       clock: options.clock,
       retentionMs: options.retentionMs,
       blockBytesMax: options.blockBytesMax,
+      spoolBytesMax: options.spoolBytesMax,
       durability: options.durability ?? "always",
       outOfOrderWindowMs: options.outOfOrderWindowMs ?? 0,
       ...(options.headBytesMax === undefined ? {} : { memoryBytesMax: options.headBytesMax }),
@@ -223,6 +228,7 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
     enforceRetention,
     compactNext,
     sealMetrics: () => metrics.sealAll(),
+    openTails: (names) => metrics.openTails(names),
     close: () => {
       closing ??= close();
       return closing;

@@ -19,6 +19,9 @@ const TRANSPORTS = ["grpc", "http", "remote_write", "scrape", "influx", "statsd"
 /** Stands for every value outside a label's list. */
 export const OTHER = "other";
 
+/** Targets of remote write, by name. */
+const REMOTE = { remote: { distinctMax: 16 } };
+
 const REJECT_REASONS = [
   "trace_id_length",
   "trace_id_zero",
@@ -158,6 +161,19 @@ export const METRICS = {
   thalweg_scrape_targets: gauge("Targets that are scraped."),
   thalweg_scrape_discovery_failures_total: counter("Times targets could not be found or were not valid."),
   thalweg_scrape_reload_successful: gauge("Whether the scrape configuration was loaded when it was last read."),
+  thalweg_remote_write_samples_total: counter("Samples that a target of remote write took.", REMOTE),
+  thalweg_remote_write_exemplars_total: counter("Exemplars that a target of remote write took.", REMOTE),
+  thalweg_remote_write_bytes_total: counter("Bytes of bodies that a target of remote write took.", REMOTE),
+  thalweg_remote_write_samples_failed_total: counter("Samples that a target refused for good.", REMOTE),
+  thalweg_remote_write_samples_retried_total: counter("Samples of requests that were tried again.", REMOTE),
+  thalweg_remote_write_samples_dropped_total: counter("Samples that are not sent, by why.", {
+    ...REMOTE,
+    reason: ["dropped_series", "too_old", "native_histogram", "nhcb_in_rw1_not_supported", "queue_full"],
+  }),
+  thalweg_remote_write_pending_bytes: gauge("Bytes of the log that a target has not been sent.", REMOTE),
+  thalweg_remote_write_newest_sent_seconds: gauge("Time of the newest sample that a target took.", REMOTE),
+  thalweg_remote_write_shards: gauge("Requests to a target at the same time.", REMOTE),
+  thalweg_remote_write_spool_bytes: gauge("Bytes of log segments that wait for targets of remote write."),
   thalweg_statsd_lines_total: counter("Lines of StatsD that came."),
   thalweg_statsd_rejected_total: counter("Lines and values of StatsD that were not taken.", {
     reason: ["malformed", "series_max", "members_max", "labels", "type"],

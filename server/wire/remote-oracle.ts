@@ -104,8 +104,8 @@ export function remoteEncode(of: OraclePackage, message: string, value: object):
 
 /** Decodes the named message to a plain object: 64-bit integers as strings, bytes as they are, defaults left out. */
 // The caller names the shape that the schema gives.
-export function remoteDecode<T>(message: string, bytes: Uint8Array): T {
-  const type = roots.one.lookupType(`one.${message}`);
+export function remoteDecode<T>(message: string, bytes: Uint8Array, of: OraclePackage = "one"): T {
+  const type = roots[of].lookupType(`${of}.${message}`);
   return type.toObject(type.decode(bytes), { longs: Number, bytes: Buffer, arrays: true }) as T;
 }
 

@@ -19,7 +19,7 @@ export const FRAME_BYTES_MAX = 1_048_576;
 const RESULT_SERIES = 1;
 const SERIES_LABELS = 1;
 const SERIES_SAMPLES = 2;
-const SERIES_HISTOGRAMS = 4;
+const RESULT_FIELDS: SampleFields = { histograms: 4 };
 const LABEL_NAME = 1;
 const LABEL_VALUE = 2;
 const SAMPLE_VALUE = 1;
@@ -40,13 +40,20 @@ const EMPTY_CHUNK: Chunk = { minMs: 0, maxMs: 0, type: CHUNK_XOR, bytes: new Uin
 export function writeResultSeries(out: ProtobufWriter, series: SeriesSamples): void {
   const opened = out.openMessage(RESULT_SERIES);
   writeLabels(out, SERIES_LABELS, series.labels);
-  writeSamples(out, series, SERIES_HISTOGRAMS);
+  writeSamples(out, series, RESULT_FIELDS);
   out.closeMessage(opened);
 }
 
-/** Appends floats as field 2, and histograms as field `histogramsField`, to a series of any of the protocols. */
-export function writeSamples(out: ProtobufWriter, series: SeriesSamples, histogramsField: number): void {
-  const { timestampsMs, values, histograms } = series;
+/** Fields in which protocols differ: of a series its histograms; of samples and histograms since when they count. */
+export interface SampleFields {
+  readonly histograms: number;
+  readonly sampleStart?: number;
+  readonly histogramStart?: number;
+}
+
+/** Appends floats as field 2, and histograms, to a series of any of the protocols. */
+export function writeSamples(out: ProtobufWriter, series: SeriesSamples, fields: SampleFields): void {
+  const { timestampsMs, values, histograms, startsMs } = series;
   const words = wordsOf(values);
   for (let at = 0; at < timestampsMs.length; at++) {
     if (histograms !== undefined && (histograms[at] !== undefined || histogramThatEnds(series, at) !== undefined))
@@ -54,16 +61,21 @@ export function writeSamples(out: ProtobufWriter, series: SeriesSamples, histogr
     const sample = out.openMessage(SERIES_SAMPLES);
     out.writeDoubleWords(SAMPLE_VALUE, words[2 * at] as number, words[2 * at + 1] as number); // in range: two a value
     out.writeInt64Number(SAMPLE_TIMESTAMP, timestampsMs[at] as number); // in range: checked by the loop
+    writeStart(out, fields.sampleStart, startsMs?.[at]);
     out.closeMessage(sample);
   }
   for (let at = 0; histograms !== undefined && at < timestampsMs.length; at++) {
     const timestampMs = timestampsMs[at] as number; // in range: checked by the loop
     const histogram = histograms[at];
-    if (histogram !== undefined) writeHistogram(out, { field: histogramsField, timestampMs, of: histogram });
-    else {
+    if (histogram !== undefined) {
+      const opened = out.openMessage(fields.histograms);
+      writeHistogram(out, histogram, timestampMs);
+      writeStart(out, fields.histogramStart, startsMs?.[at]);
+      out.closeMessage(opened);
+    } else {
       const ended = histogramThatEnds(series, at);
       if (ended !== undefined) {
-        writeStaleHistogram(out, { field: histogramsField, timestampMs, isInteger: isWhole(ended) });
+        writeStaleHistogram(out, { field: fields.histograms, timestampMs, isInteger: isWhole(ended) });
       }
     }
   }
@@ -86,12 +98,12 @@ function writeStaleHistogram(
   out.closeMessage(opened);
 }
 
-/** A histogram with its time as a message of `prometheus.Histogram`. */
-function writeHistogram(
-  out: ProtobufWriter,
-  { field, timestampMs, of }: { readonly field: number; readonly timestampMs: number; readonly of: NativeHistogram },
-): void {
-  const opened = out.openMessage(field);
+function writeStart(out: ProtobufWriter, field: number | undefined, startMs: number | undefined): void {
+  if (field !== undefined && startMs !== undefined && startMs !== 0) out.writeInt64Number(field, startMs);
+}
+
+/** A histogram with its time, as a message of `prometheus.Histogram` that is open. */
+function writeHistogram(out: ProtobufWriter, of: NativeHistogram, timestampMs: number): void {
   const isInteger = isWhole(of);
   if (isInteger) out.writeInt64Number(1, of.count);
   else out.writeDouble(2, of.count);
@@ -114,7 +126,6 @@ function writeHistogram(
   if (hint > 0) out.writeUint32(14, hint);
   out.writeInt64Number(15, timestampMs);
   if (of.customValues.length > 0) out.writeDoubles(16, of.customValues);
-  out.closeMessage(opened);
 }
 
 interface SideFields {
@@ -214,7 +225,8 @@ function frameOf(out: ProtobufWriter, { labels, chunks, queryIndex }: Frame): Ui
   return Buffer.concat([head.subarray(0, at), message]);
 }
 
-function writeLabels(out: ProtobufWriter, field: number, labels: Labels): void {
+/** Appends labels as messages of `prometheus.Label`. */
+export function writeLabels(out: ProtobufWriter, field: number, labels: Labels): void {
   for (const [name, value] of labels) {
     const opened = out.openMessage(field);
     out.writeText(LABEL_NAME, name);
