@@ -22,6 +22,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   otlp: async () => (await import("./otlp/suite.ts")).runOtlp,
   "otlp-fuzz": async () => (await import("./otlp-fuzz/suite.ts")).runOtlpFuzz,
   "metric-fuzz": async () => (await import("./metric-fuzz/suite.ts")).runMetricFuzz,
+  chain: async () => (await import("./chain/suite.ts")).runChain,
   hops: async () => (await import("./hops/suite.ts")).runHops,
   kernels: async () => (await import("./kernels/suite.ts")).runKernels,
   databases: async () => (await import("./databases/suite.ts")).runDatabases,
@@ -58,6 +59,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
 /** Suites that make their own input and need no directory. */
 const WITHOUT_FILES = new Set([
   "append-rules",
+  "chain",
   "hops",
   "kernels",
   "parents",

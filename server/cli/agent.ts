@@ -4,7 +4,6 @@
  * Order: face, sender, capture; stopped in reverse, so that what was captured is sent before the program ends.
  */
 
-import { statSync } from "node:fs";
 import { type Agent, startAgent } from "../../agent/agent.ts";
 import type { AgentStatus, ServiceDepthChange } from "../../agent/agent-message.ts";
 import { type SendLedger, SpanSender } from "../../agent/export/span-sender.ts";
@@ -14,7 +13,7 @@ import { openOtlpClient } from "../platform/otlp-client.ts";
 import { systemClock } from "../platform/system-clock.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { Telemetry } from "../telemetry/telemetry.ts";
-import { agentMode, captureCores, renderCapture, sayDepth } from "./capture-facts.ts";
+import { agentMode, captureCores, onlyNetns, renderCapture, sayDepth } from "./capture-facts.ts";
 import { programFiles } from "./program-files.ts";
 import { untilSignal } from "./until-signal.ts";
 import { productVersion } from "./version.ts";
@@ -106,7 +105,7 @@ function captureOptions(settings: AgentSettings, face: AgentFace, sender: SpanSe
     mode: agentMode(settings.capture),
     excludePids: [process.pid],
     excludePorts: [face.address.port, ...(receiver === 0 || WEB_PORTS.has(receiver) ? [] : [receiver])],
-    onlyNetns: settings.networkNamespace === "own" ? statSync("/proc/self/ns/net").ino : undefined,
+    onlyNetns: onlyNetns(settings.networkNamespace),
     peers: true,
     tls: settings.tls,
     redaction: settings.redaction === "on",

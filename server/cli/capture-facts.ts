@@ -1,5 +1,6 @@
 /** What `serve` and `agent` say of capture alike: its counters, and its mode as the agent's thread knows it. */
 
+import { statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import type { AgentMode, AgentStatus, ServiceDepthChange } from "../../agent/agent-message.ts";
 import type { CaptureMode, CoresMax } from "../config/values.ts";
@@ -62,4 +63,9 @@ export function agentMode(mode: CaptureMode): AgentMode {
     case "replay":
       return `replay:${mode.file}`;
   }
+}
+
+/** Inode of the network namespace that traffic is captured of; undefined for all. */
+export function onlyNetns(setting: "all" | "own"): number | undefined {
+  return setting === "own" ? statSync("/proc/self/ns/net").ino : undefined;
 }

@@ -30,7 +30,7 @@ import { openStore, type Store } from "../store/store.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { Telemetry } from "../telemetry/telemetry.ts";
 import { pageAssets } from "../web/page-assets.ts";
-import { agentMode, captureCores, renderCapture, sayDepth } from "./capture-facts.ts";
+import { agentMode, captureCores, onlyNetns, renderCapture, sayDepth } from "./capture-facts.ts";
 import { memoryShares } from "./memory-shares.ts";
 import type { ProgramFiles } from "./program-files.ts";
 import { prometheusDeps, promqlSettings } from "./prometheus-deps.ts";
@@ -290,6 +290,7 @@ function agentOptions(parts: Parts, api: Api, playFallback: boolean): AgentOptio
     excludePids: [process.pid],
     excludePorts: Object.values(api.addresses).map(({ port }) => port),
     tls: settings.tls,
+    onlyNetns: onlyNetns(settings.networkNamespace),
     redaction: settings.redaction === "on",
     fallbackReplay: playFallback ? files.replayFile : undefined,
     nativeDirectory: files.nativeDirectory,

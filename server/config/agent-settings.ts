@@ -43,7 +43,15 @@ const GRPC_PORT = "4317";
 const TRACES_PATH = "/v1/traces";
 
 /** Those that `serve` has too. */
-const SHARED = ["--capture", "--capture-cpu", "--tls", "--redaction", "--allow-remote", "--log-level"];
+const SHARED = [
+  "--capture",
+  "--network-namespace",
+  "--capture-cpu",
+  "--tls",
+  "--redaction",
+  "--allow-remote",
+  "--log-level",
+];
 
 /** The table that help, environment and flags are read from. */
 export const AGENT_SETTINGS: readonly SettingEntry[] = [
@@ -55,12 +63,6 @@ export const AGENT_SETTINGS: readonly SettingEntry[] = [
   },
   { flag: "--listen", takes: "HOST:PORT", fallback: "127.0.0.1:8426", help: "its own metrics and state" },
   { flag: "--queue", takes: "BYTES", fallback: "32MiB", help: "spans that wait while the receiver does not take them" },
-  {
-    flag: "--network-namespace",
-    takes: "all|own",
-    fallback: "all",
-    help: "own captures nothing of other network namespaces, as beside one container",
-  },
   ...SETTINGS.filter(({ flag }) => SHARED.includes(flag)),
 ];
 

@@ -36,6 +36,8 @@ export interface Settings {
   /** What capture may cost before it tells less of the dearest processes. */
   readonly captureCpu: CoresMax;
   readonly tls: TlsMode;
+  /** `own`: only traffic of the network namespace that the program runs in. */
+  readonly networkNamespace: "all" | "own";
   readonly allowRemote: boolean;
   /** Lower-case names beside its addresses under which the server may be asked. */
   readonly allowHosts: readonly string[];
@@ -123,6 +125,12 @@ export const SETTINGS: readonly SettingEntry[] = [
     takes: "WHICH",
     fallback: "off",
     help: "read inside of OpenSSL: off, auto, or programs as nginx,node",
+  },
+  {
+    flag: "--network-namespace",
+    takes: "all|own",
+    fallback: "all",
+    help: "own captures nothing of other network namespaces, as beside one container",
   },
   { flag: "--retention", takes: "AGE", fallback: "15d", help: "how long spans and metrics are kept" },
   {
@@ -242,6 +250,7 @@ export function readSettings(
     capture: parseCapture(text("--capture")),
     captureCpu: parseCores("--capture-cpu", text("--capture-cpu")),
     tls: parseTls(text("--tls")),
+    networkNamespace: oneOf("--network-namespace", text("--network-namespace"), ["all", "own"]),
     allowRemote: readSwitch("--allow-remote", text("--allow-remote")),
     durability: oneOf("--durability", text("--durability"), ["always", "interval"]),
     outOfOrderWindowMs: readWindowMs("--out-of-order-window", text("--out-of-order-window")),
