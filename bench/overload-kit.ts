@@ -17,6 +17,11 @@ type Signal = (typeof SIGNALS)[number];
 const GRPC_SESSIONS = 8;
 const GRPC_EVERY = 4;
 const GRPC_PREFIX_BYTES = 5;
+/**
+ * MB of a connection. With more under way than the 10 MB that Node lets a client hold, it drops the answers of its own
+ * calls, which then look as if there were none.
+ */
+const SESSION_MB_MAX = 1_000;
 /** A request without an answer for so long is a fault. */
 const ANSWER_MS_MAX = 30_000;
 const RETRY_INFO = "google.rpc.RetryInfo";
@@ -193,7 +198,7 @@ export class OverloadSenders {
       send: (signal, body) => {
         let session = this.#sessions.get(slot);
         if (session === undefined || session.destroyed || session.closed) {
-          session = connectHttp2(`http://${otlpGrpc}`);
+          session = connectHttp2(`http://${otlpGrpc}`, { maxSessionMemory: SESSION_MB_MAX });
           session.on("error", () => {});
           this.#sessions.set(slot, session);
         }
