@@ -24,6 +24,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   "metric-fuzz": async () => (await import("./metric-fuzz/suite.ts")).runMetricFuzz,
   chain: async () => (await import("./chain/suite.ts")).runChain,
   hops: async () => (await import("./hops/suite.ts")).runHops,
+  tls: async () => (await import("./tls/suite.ts")).runTls,
   kernels: async () => (await import("./kernels/suite.ts")).runKernels,
   databases: async () => (await import("./databases/suite.ts")).runDatabases,
   secrets: async () => {
@@ -61,6 +62,7 @@ const WITHOUT_FILES = new Set([
   "append-rules",
   "chain",
   "hops",
+  "tls",
   "kernels",
   "parents",
   "crash",

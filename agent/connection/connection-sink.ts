@@ -18,6 +18,8 @@ export interface Connection {
   readonly joinedLate: boolean;
   /** What is read of it are the clear bytes of TLS. */
   readonly isTls: boolean;
+  /** Such as `1.3`; empty where it was not seen. */
+  tlsVersion: string;
   clientOwner: Owner | undefined;
   serverOwner: Owner | undefined;
 }

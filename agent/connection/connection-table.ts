@@ -48,6 +48,8 @@ export interface Socket {
   isAnnounced: boolean;
   /** Seen since the sweeper or evictor came by. */
   isFresh: boolean;
+  /** The clear bytes of its records are told: what it holds is not unread. */
+  isTold: boolean;
   /** The stream of clear bytes inside of this one, where it speaks TLS and they are told. */
   clear: Socket | undefined;
 }
@@ -61,6 +63,7 @@ export function makeClear(outer: Socket, serverPorts: ReadonlySet<number>, isLat
   clear.localOwner = outer.localOwner;
   clear.remoteOwner = outer.remoteOwner;
   clear.isBroken = isLate;
+  clear.connection.tlsVersion = outer.connection.tlsVersion;
   clear.isRoleKnown = outer.isRoleKnown;
   setRole(clear, outer.isLocalClient);
   return clear;
@@ -78,6 +81,7 @@ export function makeSocket(opened: SocketOpened, serverPorts: ReadonlySet<number
     netns: opened.netns,
     joinedLate: opened.joinedLate,
     isTls,
+    tlsVersion: "",
     clientOwner: undefined,
     serverOwner: undefined,
   };
@@ -102,6 +106,7 @@ export function makeSocket(opened: SocketOpened, serverPorts: ReadonlySet<number
     detections: 1,
     isAnnounced: false,
     isFresh: true,
+    isTold: false,
     clear: undefined,
   };
   setRole(socket, isLocalClient);

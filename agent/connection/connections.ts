@@ -18,6 +18,7 @@ import type { Exchange, ExchangeSink, StreamSlice } from "../protocol/exchange.t
 import { ServerTemplates } from "../protocol/path-template.ts";
 import type { Protocol } from "../protocol/protocol.ts";
 import { PROTOCOLS } from "../protocol/protocols.ts";
+import { isTlsHello, TLS } from "../protocol/tls.ts";
 import type { ConnectionSink } from "./connection-sink.ts";
 import {
   makeClear,
@@ -123,8 +124,9 @@ export class Connections implements CaptureSink {
     outer.lastNs = event.timeNs;
     outer.isFresh = true;
     const { tls } = event;
+    if (tls?.kind === "cipher") outer.isTold = true;
     const socket = tls?.kind === "clear" ? this.#clearOf(outer, tls) : outer;
-    if (socket.stage === "ignored" || tls?.kind === "cipher") return;
+    if (socket.stage === "ignored" && !this.#turnsToTls(socket, event.bytes)) return;
     if (event.isResumed === true) socket.nextSeq[event.direction] = -1;
     const skip = this.#order(socket, event);
     const { bytes, total } = event;
@@ -223,6 +225,25 @@ export class Connections implements CaptureSink {
     return outer.clear;
   }
 
+  /** A stream that was let go may turn to TLS later (STARTTLS), by a hello. */
+  #turnsToTls(socket: Socket, bytes: Uint8Array): boolean {
+    if (socket.detections >= DETECTIONS_MAX || !isTlsHello(bytes) || !this.#protocols.includes(TLS)) return false;
+    socket.stage = "detecting";
+    socket.runs = 0;
+    socket.lastDirection = -1;
+    socket.slicesJudged = 0;
+    socket.detections++;
+    socket.nextSeq[0] = -1;
+    socket.nextSeq[1] = -1;
+    return true;
+  }
+
+  /** A handshake is over: what is known of it holds for the clear bytes too. */
+  #shookHands(socket: Socket, { version }: Exchange): void {
+    socket.connection.tlsVersion = version;
+    if (socket.clear !== undefined) socket.clear.connection.tlsVersion = version;
+  }
+
   /** Puts a slice in its place in the stream. @returns How many of its bytes were seen before. */
   #order(socket: Socket, event: SocketSlice): number {
     const { direction, seq, total } = event;
@@ -305,7 +326,10 @@ export class Connections implements CaptureSink {
     const { connection } = socket;
     const sink: ExchangeSink = {
       started: (exchange: Exchange) => this.#sink.exchangeStarted(connection, exchange),
-      finished: (exchange: Exchange) => this.#sink.exchangeFinished(connection, exchange),
+      finished: (exchange: Exchange) => {
+        if (protocol === TLS) this.#shookHands(socket, exchange);
+        this.#sink.exchangeFinished(connection, exchange);
+      },
     };
     socket.parser = protocol.create(sink, {
       redaction: this.#redaction,
@@ -316,6 +340,8 @@ export class Connections implements CaptureSink {
     });
     socket.stage = "parsing";
     socket.isAnnounced = true;
+    // Of what passes on it nothing more is read than the handshake.
+    if (protocol === TLS && !socket.isTold && socket.clear === undefined) this.#sink.connectionUnread?.(connection);
   }
 
   #parse(socket: Socket, direction: 0 | 1, slice: StreamSlice): void {

@@ -7,6 +7,7 @@ import { GRPC, HTTP2 } from "./http2.ts";
 import { POSTGRESQL } from "./postgresql.ts";
 import type { Protocol } from "./protocol.ts";
 import { REDIS } from "./redis.ts";
+import { TLS } from "./tls.ts";
 
 /** Every protocol that has a parser. */
-export const PROTOCOLS: readonly Protocol[] = [HTTP2, GRPC, POSTGRESQL, HTTP1, REDIS];
+export const PROTOCOLS: readonly Protocol[] = [HTTP2, GRPC, TLS, POSTGRESQL, HTTP1, REDIS];

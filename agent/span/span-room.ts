@@ -52,6 +52,7 @@ export type DropReason =
   | "no_request"
   | "repeated_sight"
   | "capture_ended"
+  | "tls_handshake"
   | "open_hops_max";
 
 /** What became of the exchanges. One exchange that shows both ends counts twice. */
@@ -458,7 +459,13 @@ export class SpanRoom implements ConnectionSink {
   /** An exchange that ends without having started: a lone response, or one there was no room for. */
   #lateSides(connection: Connection, exchange: Exchange): HopSide[] | undefined {
     const sidesSeen = connection.side === "both" ? 2 : 1;
-    const reason = exchange.type === "response" ? "response_only" : exchange.type === "message" ? "one_way" : undefined;
+    const reason: DropReason | undefined = isHandshake(exchange)
+      ? "tls_handshake"
+      : exchange.type === "response"
+        ? "response_only"
+        : exchange.type === "message"
+          ? "one_way"
+          : undefined;
     const request = exchange.request;
     const sides = reason === undefined && request !== undefined ? this.#join(connection, exchange, request) : undefined;
     if (sides !== undefined) {
@@ -604,6 +611,11 @@ function causeOfCalls(state: ConnectionState | undefined): LoopCause<HopSide> | 
   if (state === undefined || first?.kind !== "client") return undefined;
   for (const { sides } of state.open) if (sides[0]?.cause?.request !== first.cause?.request) return undefined;
   return first.cause;
+}
+
+/** A handshake of TLS that did not fail is no call of its own. */
+function isHandshake({ protocol, code }: Exchange): boolean {
+  return protocol === "tls" && code === "";
 }
 
 function dropReason(side: HopSide): DropReason | undefined {

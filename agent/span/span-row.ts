@@ -143,7 +143,12 @@ function attributesOf(side: HopSide, error: string): Attribute[] {
   if (side.incomplete.length > 0) {
     attributes.push({ key: "thalweg.incomplete", kind: "s", value: side.incomplete.join(",") });
   }
-  if (connection.isTls) attributes.push({ key: "tls.protocol.name", kind: "s", value: "tls" });
+  if (connection.isTls) {
+    attributes.push({ key: "tls.protocol.name", kind: "s", value: connection.tlsVersion === "3" ? "ssl" : "tls" });
+    if (connection.tlsVersion !== "") {
+      attributes.push({ key: "tls.protocol.version", kind: "s", value: connection.tlsVersion });
+    }
+  }
   if (connection.joinedLate) attributes.push({ key: "thalweg.joined_late", kind: "b", value: "true" });
   return attributes;
 }

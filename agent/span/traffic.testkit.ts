@@ -116,6 +116,7 @@ export class Traffic {
       netns: shape.netns ?? 1,
       joinedLate: false,
       isTls: false,
+      tlsVersion: "",
       clientOwner: owner(shape.clientPid),
       serverOwner: owner(shape.serverPid),
     };

@@ -12,7 +12,7 @@ import { type SuiteOutcome, SuiteReport } from "../suite.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 /** Protocols with a parser. Others answer `unsupported`, which is neither passed nor failed. */
-const PROTOCOLS = ["http1", "http2", "grpc", "redis", "postgresql", "reassembly", "negative"];
+const PROTOCOLS = ["http1", "http2", "grpc", "redis", "postgresql", "tls", "reassembly", "negative"];
 /** Prints what header blocks and frames hold, for those files that are neither captures nor segments. */
 const HPACK = join(import.meta.dirname, "hpack-main.ts");
 const DAMAGES = ["", "chunk", "coalesce", "truncate", "drop", "skip"];

@@ -1,0 +1,4 @@
+import { testSuite } from "../suite-test.ts";
+import { runTls } from "./suite.ts";
+
+testSuite("tls", () => runTls());
