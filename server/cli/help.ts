@@ -3,6 +3,9 @@
 import { AGENT_SETTINGS } from "../config/agent-settings.ts";
 import { environmentName, SETTINGS, type SettingEntry } from "../config/settings.ts";
 
+/** Where the text beside a flag begins. */
+const HELP_COLUMN = 32;
+
 const VERBS_TEXT = `Usage: thalweg [VERB] [FLAGS]
 
   (none), start        start, show one call of its own as a tree, keep running
@@ -42,7 +45,9 @@ function linesOf(table: readonly SettingEntry[]): string {
   const lines = table.map((entry) => {
     const flag = `${entry.flag} ${entry.takes}`.trimEnd();
     const fallback = entry.fallback === "" ? "" : ` [${entry.fallback}]`;
-    return `  ${flag.padEnd(32)}${entry.help}${fallback}`;
+    // A longer flag stands on a line of its own.
+    const head = flag.length < HELP_COLUMN ? flag.padEnd(HELP_COLUMN) : `${flag}\n  ${"".padEnd(HELP_COLUMN)}`;
+    return `  ${head}${entry.help}${fallback}`;
   });
   return lines.join("\n");
 }
