@@ -16,7 +16,7 @@
 /* Of a call in the midst of a long body: enough to see that a message begins after all. */
 #define BULK_BYTES 128
 /* Long calls in a row of one direction that are copied wholly, where frames may follow each other in them. */
-#define LONG_CALLS_MAX 4
+#define LONG_CALLS_MAX 16
 #define IOVECS_MAX 64 /* a power of two */
 #define METHOD_BYTES_MAX 20
 
@@ -297,8 +297,8 @@ static __always_inline bool is_token(__u8 c)
 }
 
 /*
- * 1 for a request line ("token SP") or a status line. Text that only looks like one costs a longer
- * copy and nothing else.
+ * Where the target of a request line ("token SP") begins, 1 for a status line, 0 for neither. Text that only
+ * looks like one costs a longer copy and nothing else.
  */
 __noinline __u32 starts_message(struct scratch *area)
 {
@@ -313,7 +313,7 @@ __noinline __u32 starts_message(struct scratch *area)
 		return 1;
 	for (i = 0; i < METHOD_BYTES_MAX; i++) {
 		if (bytes[i] == ' ')
-			return i >= 3;
+			return i >= 3 ? i + 1 : 0;
 		if (!is_token(bytes[i]))
 			return 0;
 	}

@@ -162,10 +162,25 @@ static __always_inline __u32 smaller(__u32 a, __u32 b)
 	return a < b ? a : b;
 }
 
-/* Whether these bytes begin a message of HTTP/1. "PRI * HTTP/2.0" looks like a request, and frames follow it. */
-static __always_inline bool begins_text(struct scratch *area, bool starts)
+/*
+ * Whether these bytes begin a message of HTTP/1, after what starts_message() said. What others speak may begin
+ * with a word, too: "PRI * HTTP/2.0", or a command of Redis that was typed.
+ */
+static __always_inline bool begins_text(struct scratch *area, __u32 target)
 {
-	return starts && !(area->bytes[0] == 'P' && area->bytes[1] == 'R' && area->bytes[2] == 'I');
+	const __u8 *bytes = area->bytes;
+	__u64 at = target;
+	__u8 first;
+
+	if (target < 2)
+		return target;
+	if (bytes[0] == 'P' && bytes[1] == 'R' && bytes[2] == 'I')
+		return false;
+	asm volatile("" : "+r"(at));
+	at &= 31;
+	first = bytes[at];
+	return first == '/' || first == '*' || first == 'h' || first == 'H' ||
+	       (bytes[0] == 'C' && bytes[1] == 'O' && bytes[2] == 'N');
 }
 
 /*
@@ -173,15 +188,13 @@ static __always_inline bool begins_text(struct scratch *area, bool starts)
  * last of them ends a result. Not in HTTP/1, whose bodies are only counted, nor in TLS, nor in the midst of
  * a stream of long calls, which is bulk.
  */
-static __always_inline bool holds_frames(struct scratch *area, struct connection *conn, __u8 direction)
+static __always_inline bool holds_frames(struct scratch *area, struct connection *conn)
 {
-	__u8 *run = direction ? &conn->run[1] : &conn->run[0];
-
-	if (conn->flags & CONNECTION_TEXT || conn->mode != MODE_FULL || *run >= LONG_CALLS_MAX)
+	if (conn->flags & CONNECTION_TEXT || conn->mode != MODE_FULL || conn->run >= LONG_CALLS_MAX)
 		return false;
 	if (area->bytes[1] == 3 && area->bytes[0] >= 20 && area->bytes[0] <= 23)
 		return false;
-	*run += 1;
+	conn->run++;
 	return true;
 }
 
@@ -190,14 +203,14 @@ static __always_inline __u32 copy_head(struct scratch *area, struct call *call,
 				       struct connection *conn, __u32 total, __u8 direction,
 				       __u32 *wanted)
 {
-	bool starts = starts_message(area);
+	__u32 starts = starts_message(area);
 	bool bodyless = starts && is_bodyless(area->bytes);
 	__u32 copied = *wanted;
 	bool ends;
 
 	if (begins_text(area, starts))
 		conn->flags |= CONNECTION_TEXT;
-	if (holds_frames(area, conn, direction)) {
+	if (holds_frames(area, conn)) {
 		conn->open_head = 0;
 		*wanted = smaller(total, HEAD_BYTES_MAX);
 		return gather(area, call, copied, *wanted);
@@ -236,6 +249,13 @@ static __always_inline __u32 copy_payload(struct scratch *area, struct connectio
 	struct call call;
 	__u32 copied;
 
+	if (conn->last != direction + 1) {
+		/* Who asks and is answered does not move bulk. */
+		conn->run = 0;
+		if (!(conn->flags & CONNECTION_TEXT))
+			conn->bulk = 0;
+		conn->last = direction + 1;
+	}
 	if (total > copy_bytes && conn->bulk == direction + 1)
 		wanted = smaller(total, BULK_BYTES);
 	if (conn->mode == MODE_HEADS && conn->marks & MARK_ASKED && conn->open_head != direction + 1)
@@ -256,10 +276,7 @@ static __always_inline __u32 copy_payload(struct scratch *area, struct connectio
 		if (total <= wanted) {
 			conn->open_head = ends_with_blank(area, copied) ? 0 : direction + 1;
 			conn->bulk = 0;
-			if (direction)
-				conn->run[1] = 0;
-			else
-				conn->run[0] = 0;
+			conn->run = 0;
 		} else {
 			copied = copy_head(area, &call, conn, total, direction, &wanted);
 		}

@@ -31,7 +31,8 @@ struct connection {
 	__u8 marks;
 	__u8 open; /* exchanges, as far as heads tell */
 	__u8 method;
-	__u8 run[2]; /* by direction: long calls in a row that were copied wholly */
+	__u8 last; /* 1 + direction of the last call */
+	__u8 run; /* long calls in a row, of that direction, that were copied wholly */
 };
 
 #ifdef SOCKETS_BY_DESCRIPTOR

@@ -14,6 +14,7 @@ import { FIELD_CASES, type FieldSpan } from "./expectations.ts";
 import { checkMetricReports } from "./metric-reports.ts";
 import { checkOperationReports } from "./operation-reports.ts";
 import { checkOtlpReports } from "./otlp-reports.ts";
+import { checkRestrictedStarts } from "./restricted-starts.ts";
 import { checkTraceReports } from "./trace-reports.ts";
 import { checkWorkers } from "./workers.ts";
 
@@ -35,6 +36,7 @@ export async function runField({ dir }: { dir: string }): Promise<SuiteOutcome> 
     report.skip("field", "live capture needs root", "capture");
     return report.outcome;
   }
+  await checkRestrictedStarts(report);
   for (const rung of RUNGS) {
     const program = await Program.start(["--capture", rung, "--capture-cpu", "none"]);
     try {

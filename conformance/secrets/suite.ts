@@ -1,6 +1,6 @@
 /**
  * Planted secrets through real nginx, Node, Python, PostgreSQL and Redis under live capture: none of them in the data
- * directory, the program's output, any of its answers or what `dissect` prints of a recording of the same traffic, while
+ * directory, the program's output, any of its answers, what an agent sends or what `dissect` prints of a recording of the same traffic, while
  * name, text and status of every request are right by what the servers and clients wrote down themselves.
  */
 
@@ -12,6 +12,7 @@ import { Program, sleep, until } from "../program.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
 import { type PlantedRequest, plantRequest, send } from "./http-requests.ts";
 import { type PlantedStream, plantStream, sendStreams } from "./http2-requests.ts";
+import { type OtlpOut, startOtlpOut } from "./otlp-out.ts";
 import { Planter } from "./planter.ts";
 import { PgClient } from "./postgresql-client.ts";
 import { type PlantedStatement, plantStatement, runStatement } from "./postgresql-requests.ts";
@@ -25,6 +26,8 @@ const WHOLE = 2_000;
 const SHORT = 200;
 const SETTLE_MS_MAX = 10_000;
 const IN_FLIGHT = 4;
+/** Every request is to be seen whole, whatever else this machine does. */
+const CAPTURE_CORES = "none";
 const PIPELINE_DEPTH = 8;
 /** The data directory's own background work is let finish before files are read. */
 const WRITTEN_MS = 1_000;
@@ -73,9 +76,10 @@ async function runOn(rung: string, count: number, seed: number, report: SuiteRep
   const planter = new Planter(seed);
   const password = planter.plain();
   const stage = await startStage(planter, password);
-  const program = await Program.start(["--capture", rung]);
+  const program = await Program.start(["--capture", rung, "--capture-cpu", CAPTURE_CORES]);
   const file = join(program.dataDirectory, "..", `secrets-${process.pid}-${rung}.twcap`);
   const recorder = rung === "packet" ? undefined : await startRecorder(file);
+  const otlpOut = await startOtlpOut(thalweg("agent"), rung);
   const search = new SecretSearch(planter);
   const plants = plant(count, planter);
   const name = `${rung}, seed ${seed}`;
@@ -92,6 +96,7 @@ async function runOn(rung: string, count: number, seed: number, report: SuiteRep
     if (recorder !== undefined) {
       report.add(`${name}: dissect of the same traffic`, await dissectFault(recorder, file, stage, plants, search));
     }
+    report.add(`${name}: an agent sent its spans`, await otlpOutFault(otlpOut, search));
     await lookIntoAnswers(program, search);
     await sleep(WRITTEN_MS);
     lookIntoFiles(program.dataDirectory, search);
@@ -106,6 +111,7 @@ async function runOn(rung: string, count: number, seed: number, report: SuiteRep
     report.add(`${name}: a planted secret is found`, plantedFault(planter));
   } finally {
     recorder?.kill("SIGKILL");
+    await otlpOut.stop();
     rmSync(file, { force: true });
     await program.discard();
     await stage.stop();
@@ -214,7 +220,7 @@ async function callsFault(program: Program, port: number, calls: readonly string
     fault = faults.filter((one) => one !== "").join("\n");
     return fault === "" ? true : undefined;
   }, SETTLE_MS_MAX);
-  return fault;
+  return fault === "" ? "" : `${fault}\ncapture: ${JSON.stringify(await program.json("/api/v1/capture"))}`;
 }
 
 /** HTTP: 5xx is an error to both, 4xx to the client; gRPC and databases: a code is an error to the client. */
@@ -248,6 +254,18 @@ function difference(side: string, found: readonly string[], wanted: readonly str
     .slice(0, 20)
     .map(([call, count]) => `${side}: ${count > 0 ? "+" : ""}${count} ${call}`)
     .join("\n");
+}
+
+/** What an agent beside the server sent over OTLP: names of all kinds of requests, and no secret. */
+async function otlpOutFault(otlpOut: OtlpOut, search: SecretSearch): Promise<string> {
+  const { bodies, output } = await otlpOut.stop();
+  search.look("output of the agent", output);
+  const text = Buffer.concat(bodies).toString("latin1");
+  search.look("OTLP out", text);
+  const missing = ["GET /orders/{id}", "/shop.Vault/Open", "SELECT people", "SADD"].filter(
+    (name) => !text.includes(name),
+  );
+  return missing.length === 0 ? "" : `${bodies.length} bodies without ${missing.join(", ")}`;
 }
 
 /** `thalweg record` beside the server, of all that it sees. */
