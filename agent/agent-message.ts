@@ -34,6 +34,8 @@ export interface AgentSetting {
   readonly nativeDirectory: string | undefined;
   /** What capture may cost in cores, hooks included; undefined for no limit. */
   readonly cpuCoresMax?: number | undefined;
+  /** Bytes of the ring between the hooks and the agent, a power of two; the rung's own choice where absent. */
+  readonly ringBytes?: number | undefined;
   /** Version of the program, for the resources of spans. */
   readonly version: string;
   /** Code of the packet rung's SYN thread where it does not lie beside its rung, as in bundles: a file URL, or text. */

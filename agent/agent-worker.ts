@@ -258,20 +258,14 @@ function recordedAt(file: string): string {
 }
 
 function ladderDeps(traffic: "live" | "replay") {
-  const { nativeDirectory, excludePids, excludePorts, synThread, tls } = setting;
+  const { nativeDirectory, excludePids, excludePorts, ringBytes, synThread, tls } = setting;
   const sink: CaptureSink = pipeline.sinkOf(traffic);
   const thread = synThread && {
     source: synThread.evaluate ? synThread.source : new URL(synThread.source),
     evaluate: synThread.evaluate,
   };
-  return {
-    sink,
-    nativeDirectory,
-    excludePids,
-    excludePorts,
-    tls,
-    ...(thread === undefined ? {} : { synThread: thread }),
-  };
+  const deps = { sink, nativeDirectory, excludePids, excludePorts, ringBytes, tls };
+  return { ...deps, ...(thread === undefined ? {} : { synThread: thread }) };
 }
 
 function runningTier(outcome: Extract<LadderOutcome, { kind: "running" }>, abilities: readonly AgentAbility[]): Tier {

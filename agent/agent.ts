@@ -180,6 +180,7 @@ function settingOf(options: AgentOptions): AgentSetting {
     fallbackReplay,
     nativeDirectory,
     cpuCoresMax: options.cpuCoresMax,
+    ringBytes: options.ringBytes,
     version,
     synThread: synThread && { source: String(synThread.source), evaluate: synThread.evaluate },
   };

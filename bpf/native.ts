@@ -136,9 +136,6 @@ export interface Native {
   /** Takes an entry out; nothing where there is none. `key` has the map's key size. */
   mapDelete(mapFd: number, key: Uint8Array): void;
 
-  /** Takes a key out of a map whose keys are u32; one that is not there is no error. */
-  mapDelete(mapFd: number, key: number): void;
-
   /**
    * Loads an object whose programs are for uprobes, and attaches nothing.
    * @param shared Maps of another object to use in place of its own, by name.
@@ -169,6 +166,8 @@ export interface Native {
   ): number;
   /** Attaches a program to an event of tracefs that exists, by the id that tracefs gave it. @returns The link. */
   uprobeTrace(programFd: number, eventId: number, pid: number, cookie: number): number;
+  /** Whether the kernel still has an object of this number. Needs CAP_SYS_ADMIN. */
+  bpfExists(kind: "program" | "link" | "map", id: number): boolean;
 
   /** Maps a ring buffer map. */
   ringOpen(mapFd: number): RingHandle;

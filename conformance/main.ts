@@ -26,6 +26,10 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
   hops: async () => (await import("./hops/suite.ts")).runHops,
   tls: async () => (await import("./tls/suite.ts")).runTls,
   kernels: async () => (await import("./kernels/suite.ts")).runKernels,
+  loss: async () => {
+    const { runLoss } = await import("./loss/suite.ts");
+    return ({ args }) => runLoss(args);
+  },
   databases: async () => (await import("./databases/suite.ts")).runDatabases,
   secrets: async () => {
     const { runSecrets } = await import("./secrets/suite.ts");
@@ -64,6 +68,7 @@ const WITHOUT_FILES = new Set([
   "hops",
   "tls",
   "kernels",
+  "loss",
   "parents",
   "crash",
   "damage",

@@ -14,19 +14,22 @@ const LEDGER_MS_MAX = 5_000;
  *
  * @param withOrphans Server spans were sent whose parent was not, or several of one client: by Tempo's rules they stand in
  * no edge of the series, but are counted as unpaired, or as dropped where too many waited for their other side.
+ * @param only The one service to compare, where others of the machine go on being captured.
  * @returns Differences, one a line; empty where all agree.
  */
-export async function oneTruthFault(program: Program, { withOrphans = false } = {}): Promise<string> {
+export async function oneTruthFault(program: Program, { withOrphans = false, only = "" } = {}): Promise<string> {
   const deadline = performance.now() + SETTLE_MS_MAX;
-  let fault = await differences(program, withOrphans);
+  let fault = await differences(program, withOrphans, only);
   while (fault !== "" && performance.now() < deadline) {
     await sleep(500);
-    fault = await differences(program, withOrphans);
+    fault = await differences(program, withOrphans, only);
   }
   return fault;
 }
 
-async function differences(program: Program, withOrphans: boolean): Promise<string> {
+async function differences(program: Program, withOrphans: boolean, only: string): Promise<string> {
+  const compare = (what: string, left: ReadonlyMap<string, number>, right: ReadonlyMap<string, number>) =>
+    compareCounts(what, left, right, only);
   const inEdges = await requestsInPromql(program);
   if (withOrphans) await addUnpaired(program, inEdges);
   const faults = [
@@ -132,9 +135,16 @@ async function ledger(program: Program): Promise<string[]> {
   return faults;
 }
 
-function compare(what: string, left: ReadonlyMap<string, number>, right: ReadonlyMap<string, number>): string[] {
+/** Keys are services, or begin with one and `|`. */
+function compareCounts(
+  what: string,
+  left: ReadonlyMap<string, number>,
+  right: ReadonlyMap<string, number>,
+  only: string,
+): string[] {
   const faults: string[] = [];
   for (const key of new Set([...left.keys(), ...right.keys()])) {
+    if (only !== "" && key.split("|", 1)[0] !== only) continue;
     const wanted = left.get(key) ?? 0;
     const found = right.get(key) ?? 0;
     if (wanted !== found) faults.push(`${what} ${key}: spans say ${wanted}, derived ${found}`);

@@ -166,6 +166,13 @@ onEachRung("what the kernel counts has the time of its answer, or none", async (
     assert.ok(calls.meanNs > 1000 && calls.meanNs < 5e9, `${calls.meanNs}`);
   }
   assert.deepEqual(staged.takeCounted(), []);
+  process.kill(pid, "SIGKILL");
+  await sleep(50);
+  for (let look = 0; look < 6; look++) {
+    rung.drain();
+    assert.deepEqual(staged.takeCounted(), [], "what is counted of a process is forgotten after its end");
+  }
+  assert.equal(rung.depths?.holds(pid), false);
 });
 
 onEachRung("pipelined requests are captured, whatever the depth", async (t, name) => {

@@ -30,6 +30,8 @@ export interface LadderDeps {
   readonly synThread?: SynThreadSource;
   /** Processes whose TLS libraries are looked into; none unless given. */
   readonly tls?: TlsPolicy;
+  /** Bytes of the ring of a rung inside the kernel, a power of two; its own choice where absent. */
+  readonly ringBytes?: number | undefined;
   /** A replay that does not loop has ended. */
   readonly replayEnded?: () => void;
 }
@@ -136,11 +138,11 @@ function attempt(start: Starter, deps: LadderDeps): RunningRung | { readonly ref
 }
 
 function startInKernel(rung: KernelRung): Starter {
-  return ({ sink, nativeDirectory, excludePids, excludePorts, tls = { kind: "off" } }) => {
+  return ({ sink, nativeDirectory, excludePids, excludePorts, ringBytes, tls = { kind: "off" } }) => {
     const loaded = loadNative(nativeDirectory);
     if (!loaded.ok) throw new RungRefused(rung, loaded.why, "use a Linux machine with glibc 2.28 or newer");
-    const directory = nativeDirectory === undefined ? {} : { directory: nativeDirectory };
-    return startSocketRung({ sink, native: loaded.native, rung, excludePids, excludePorts, tls, ...directory });
+    const options = { sink, native: loaded.native, rung, excludePids, excludePorts, ringBytes, tls };
+    return startSocketRung(nativeDirectory === undefined ? options : { ...options, directory: nativeDirectory });
   };
 }
 

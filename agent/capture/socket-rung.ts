@@ -68,7 +68,7 @@ export interface SocketRungOptions {
   /** Ports whose sockets are left out at either end. */
   readonly excludePorts: readonly number[];
   /** Bytes of the data ring, a power of two. */
-  readonly ringBytes?: number;
+  readonly ringBytes?: number | undefined;
   /** Bytes copied of a call that starts no message, at most 4096. */
   readonly copyBytes?: number;
   /** Processes whose TLS libraries are looked into; none unless told. */

@@ -180,7 +180,7 @@ export class TlsProbes {
     if (process === undefined) return;
     this.#processes.delete(pid);
     for (const links of process.links.values()) closeAll(links);
-    this.#native.mapDelete(fdOf(this.#attached.maps, "tls_rates"), pid);
+    this.#native.mapDelete(fdOf(this.#attached.maps, "tls_rates"), new Uint8Array(Uint32Array.of(pid).buffer));
   }
 
   /** Looks again for libraries, and at budgets. Cheap where there is nothing to do. */

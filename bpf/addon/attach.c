@@ -475,6 +475,32 @@ static napi_value map_delete(napi_env env, napi_callback_info info)
 	return make_undefined(env);
 }
 
+static napi_value bpf_exists(napi_env env, napi_callback_info info)
+{
+	napi_value arguments[2], value;
+	char kind[16];
+	uint32_t id;
+	int fd;
+
+	if (!read_arguments(env, info, 2, arguments) ||
+	    !read_text(env, arguments[0], "kind", kind, sizeof(kind)) ||
+	    !read_u32(env, arguments[1], "id", &id))
+		return NULL;
+	if (!strcmp(kind, "program"))
+		fd = bpf_prog_get_fd_by_id(id);
+	else if (!strcmp(kind, "link"))
+		fd = bpf_link_get_fd_by_id(id);
+	else if (!strcmp(kind, "map"))
+		fd = bpf_map_get_fd_by_id(id);
+	else
+		return throw_argument(env, "kind must be program, link or map");
+	if (fd < 0 && errno != ENOENT)
+		return throw_errno(env, errno, "bpf(BPF_…_GET_FD_BY_ID)", NULL);
+	if (fd >= 0)
+		close(fd);
+	return napi_get_boolean(env, fd >= 0, &value) == napi_ok ? value : NULL;
+}
+
 const struct function_entry attach_functions[] = {
 	{ "attach", attach },
 	{ "detach", detach },
@@ -483,5 +509,6 @@ const struct function_entry attach_functions[] = {
 	{ "mapLookup", map_lookup },
 	{ "mapEntries", map_entries },
 	{ "mapDelete", map_delete },
+	{ "bpfExists", bpf_exists },
 	{ NULL, NULL },
 };

@@ -224,25 +224,10 @@ static napi_value uprobe_trace(napi_env env, napi_callback_info info)
 	return link_event(env, &attr, pid, program, cookie);
 }
 
-/* mapDelete(mapFd, key): a key that is not there is no error. */
-static napi_value map_delete(napi_env env, napi_callback_info info)
-{
-	napi_value arguments[2];
-	uint32_t fd, key;
-
-	if (!read_arguments(env, info, 2, arguments) || !read_u32(env, arguments[0], "mapFd", &fd) ||
-	    !read_u32(env, arguments[1], "key", &key))
-		return NULL;
-	if (bpf_map_delete_elem((int)fd, &key) && errno != ENOENT)
-		return throw_errno(env, errno, "bpf(BPF_MAP_DELETE_ELEM)", NULL);
-	return make_undefined(env);
-}
-
 const struct function_entry uprobe_functions[] = {
 	{ "uprobeLoad", uprobe_load },
 	{ "uprobeMulti", uprobe_multi },
 	{ "uprobePerf", uprobe_perf },
 	{ "uprobeTrace", uprobe_trace },
-	{ "mapDelete", map_delete },
 	{ NULL, NULL },
 };

@@ -116,6 +116,7 @@ function captureOptions(settings: AgentSettings, face: AgentFace, sender: SpanSe
     synThread: files.synThread,
     onSpans: (batch: Parameters<SpanSender["spans"]>[0]) => sender.spans(batch),
     cpuCoresMax: captureCores(settings.captureCpu),
+    ringBytes: settings.captureRingBytes,
     onDepth: (change: ServiceDepthChange) => sayDepth(log, change),
     onFailure: (error: Error) => log.error({ error }, "the capture thread failed; capture is off"),
   };

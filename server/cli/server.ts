@@ -299,6 +299,7 @@ function agentOptions(parts: Parts, api: Api, playFallback: boolean): AgentOptio
     synThread: files.synThread,
     onSpans: (batch) => takeCaptured(batch, ingest, api, log),
     cpuCoresMax: captureCores(settings.captureCpu),
+    ringBytes: settings.captureRingBytes,
     onDepth: (change) => sayDepth(log, change),
     onFailure: (error) => log.error({ error }, "the capture thread failed; capture is off"),
   };

@@ -12,6 +12,7 @@ import {
   parseBytes,
   parseCapture,
   parseCores,
+  parseRingBytes,
   parseTls,
   type TlsMode,
 } from "./values.ts";
@@ -30,6 +31,7 @@ export interface AgentSettings {
   readonly capture: CaptureMode;
   readonly captureCpu: CoresMax;
   readonly tls: TlsMode;
+  readonly captureRingBytes: number;
   readonly redaction: "on" | "off";
   /** `own`: only traffic of the network namespace that the agent runs in. */
   readonly networkNamespace: "all" | "own";
@@ -47,6 +49,7 @@ const SHARED = [
   "--capture",
   "--network-namespace",
   "--capture-cpu",
+  "--capture-ring",
   "--tls",
   "--redaction",
   "--allow-remote",
@@ -87,6 +90,7 @@ export function readAgentSettings(
     capture: parseCapture(text("--capture")),
     captureCpu: parseCores("--capture-cpu", text("--capture-cpu")),
     tls: parseTls(text("--tls")),
+    captureRingBytes: parseRingBytes("--capture-ring", text("--capture-ring")),
     redaction: oneOf("--redaction", text("--redaction"), ["on", "off"]),
     networkNamespace: oneOf("--network-namespace", text("--network-namespace"), ["all", "own"]),
     queueBytesMax: parseBytes("--queue", text("--queue")),

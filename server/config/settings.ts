@@ -15,6 +15,7 @@ import {
   parseCapture,
   parseCores,
   parseLabels,
+  parseRingBytes,
   parseTls,
   parseUrl,
   readDurationMs,
@@ -38,6 +39,8 @@ export interface Settings {
   readonly tls: TlsMode;
   /** `own`: only traffic of the network namespace that the program runs in. */
   readonly networkNamespace: "all" | "own";
+  /** Bytes of the buffer between the hooks and the agent. */
+  readonly captureRingBytes: number;
   readonly allowRemote: boolean;
   /** Lower-case names beside its addresses under which the server may be asked. */
   readonly allowHosts: readonly string[];
@@ -131,6 +134,12 @@ export const SETTINGS: readonly SettingEntry[] = [
     takes: "all|own",
     fallback: "all",
     help: "own captures nothing of other network namespaces, as beside one container",
+  },
+  {
+    flag: "--capture-ring",
+    takes: "BYTES",
+    fallback: "16MiB",
+    help: "buffer between the hooks and the agent, a power of two; what finds no room is lost, and counted",
   },
   { flag: "--retention", takes: "AGE", fallback: "15d", help: "how long spans and metrics are kept" },
   {
@@ -251,6 +260,7 @@ export function readSettings(
     captureCpu: parseCores("--capture-cpu", text("--capture-cpu")),
     tls: parseTls(text("--tls")),
     networkNamespace: oneOf("--network-namespace", text("--network-namespace"), ["all", "own"]),
+    captureRingBytes: parseRingBytes("--capture-ring", text("--capture-ring")),
     allowRemote: readSwitch("--allow-remote", text("--allow-remote")),
     durability: oneOf("--durability", text("--durability"), ["always", "interval"]),
     outOfOrderWindowMs: readWindowMs("--out-of-order-window", text("--out-of-order-window")),

@@ -91,6 +91,13 @@ export function parseCores(flag: string, value: string): CoresMax {
   throw new ThalwegError("flag_invalid", { flag, value, why: "it takes a number of cores such as 0.3, auto or none" });
 }
 
+/** Reads the size of a ring buffer: a power of two from a page to 1 GiB. */
+export function parseRingBytes(flag: string, value: string): number {
+  const bytes = parseBytes(flag, value);
+  if (bytes >= 4096 && bytes <= 2 ** 30 && Number.isInteger(Math.log2(bytes))) return bytes;
+  throw new ThalwegError("flag_invalid", { flag, value, why: "it takes a power of two from 4KiB to 1GiB" });
+}
+
 /** Reads what `--capture` takes. */
 export function parseCapture(value: string): CaptureMode {
   if (value === "auto" || value === "off") return { kind: value };
