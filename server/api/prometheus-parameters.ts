@@ -176,17 +176,35 @@ export function readPlainLimit(form: FormValues, name: string): number | undefin
 export function readQueryOptions(
   form: FormValues,
   useStartTimestamps: string | string[] | undefined,
-  timeoutMsMax: number,
+  { timeoutMsMax, stepMs }: { readonly timeoutMsMax: number; readonly stepMs: number },
 ): QueryOptions {
   const timeoutMs = readTimeoutMs(form, timeoutMsMax);
   const stats = form.get("stats");
   return {
     timeoutMs,
     lookbackMs: readLookbackMs(form),
+    sourceResolutionMs: readSourceResolutionMs(form, stepMs),
     useStartTimestamps: readUseStartTimestamps(useStartTimestamps),
     stats: stats === "" ? "none" : stats === "all" ? "per_step" : "totals",
     explain: form.get("explain") !== "" && form.get("explain") !== "0" && form.get("explain") !== "false",
   };
+}
+
+/** Of a step so many windows are read at least where the resolution is left to the server, as in Thanos. */
+const AUTO_WINDOWS = 5;
+
+/** Thanos' `max_source_resolution`: the longest windows to read in place of samples, or `auto`. */
+function readSourceResolutionMs(form: FormValues, stepMs: number): number | undefined {
+  const text = form.get("max_source_resolution");
+  if (text === "") return undefined;
+  if (text === "auto") return stepMs / AUTO_WINDOWS;
+  const resolutionMs = parseDuration(text);
+  if (typeof resolutionMs !== "number") throw invalid("max_source_resolution", resolutionMs.refused);
+  if (resolutionMs < 0) {
+    const reason = "negative 'max_source_resolution' is not accepted. Try a positive integer";
+    throw new PrometheusError("bad_data", reason);
+  }
+  return resolutionMs;
 }
 
 /** Undefined, 0 and less mean the server's own. */

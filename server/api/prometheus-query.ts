@@ -25,24 +25,36 @@ export function addQueryRoutes(add: AddRoute, deps: ApiDeps): void {
     const { form } = request;
     const seriesMax = readLimit(form);
     const timeMs = readTimeMs(form, "time", deps.clock.nowMs());
-    return deps.promql.instant({ query: form.get("query"), timeMs, ...sharedOptions(deps, request, seriesMax) });
+    return deps.promql.instant({
+      query: form.get("query"),
+      timeMs,
+      ...sharedOptions(deps, request, { seriesMax, stepMs: 0 }),
+    });
   });
   add("query_range", BOTH, (request) => {
     const { form } = request;
     const seriesMax = readLimit(form);
     const range = readRange(form);
-    return deps.promql.range({ query: form.get("query"), ...range, ...sharedOptions(deps, request, seriesMax) });
+    return deps.promql.range({
+      query: form.get("query"),
+      ...range,
+      ...sharedOptions(deps, request, { seriesMax, stepMs: range.stepMs }),
+    });
   });
   add("query_exemplars", BOTH, (request) => answerExemplars(deps, request));
   add("format_query", BOTH, ({ form, signal }) => deps.promql.format(form.get("query"), signal));
   add("parse_query", BOTH, ({ form, signal }) => deps.promql.tree(form.get("query"), signal));
 }
 
-function sharedOptions(deps: ApiDeps, { form, headers, signal }: PrometheusRequest, seriesMax: number) {
+function sharedOptions(
+  deps: ApiDeps,
+  { form, headers, signal }: PrometheusRequest,
+  { seriesMax, stepMs }: { readonly seriesMax: number; readonly stepMs: number },
+) {
   const warning = statsWarning(form);
   const useStartTimestamps = headers["x-prometheus-use-start-timestamps"];
   return {
-    ...readQueryOptions(form, useStartTimestamps, deps.prometheus.queryTimeoutMs),
+    ...readQueryOptions(form, useStartTimestamps, { timeoutMsMax: deps.prometheus.queryTimeoutMs, stepMs }),
     seriesMax,
     warnings: warning === undefined ? [] : [warning],
     signal,

@@ -7,6 +7,7 @@ import { ask, json, listReader, promqlDoor, startFixture } from "./api-fixture.t
 const ASKED = {
   timeoutMs: 120_000,
   lookbackMs: undefined,
+  sourceResolutionMs: undefined,
   useStartTimestamps: undefined,
   stats: "none",
   explain: false,
@@ -31,7 +32,13 @@ test("query parameters in address and form; those of the form come first", async
   await json(`${url}/api/v1/query_range?stats=all`, {
     method: "POST",
     headers: { "x-prometheus-use-start-timestamps": "T" },
-    body: new URLSearchParams({ query: "up", start: "1699990000", end: "2023-11-14T22:13:20+01:00", step: "1d" }),
+    body: new URLSearchParams({
+      query: "up",
+      start: "1699990000",
+      end: "2023-11-14T22:13:20+01:00",
+      step: "1d",
+      max_source_resolution: "auto",
+    }),
   });
   await json(`${url}/api/v1/query?query=up&time=4&stats=yes&lookback_delta=-1`);
   const seen = asked.map((request) => {
@@ -63,6 +70,7 @@ test("query parameters in address and form; those of the form come first", async
       ...ASKED,
       ...SHOWN,
       useStartTimestamps: true,
+      sourceResolutionMs: 17_280_000,
       stats: "per_step",
     },
     {

@@ -102,6 +102,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       waitingBytesMax: shares.pendingBytes,
       headBytesMax: shares.headBytes,
       spoolBytesMax: settings.remoteWriteSpoolBytesMax,
+      downsampling: { minuteRetentionMs: settings.minuteRetentionMs, hourRetentionMs: settings.hourRetentionMs },
       durability: settings.durability,
       outOfOrderWindowMs: settings.outOfOrderWindowMs,
       onDamage: (damage) => {
@@ -329,6 +330,8 @@ function renderStore(telemetry: Telemetry, store: Store): void {
   telemetry.set("thalweg_head_seal_failures_total", {}, metrics.failures);
   telemetry.set("thalweg_metric_blocks", {}, metrics.blocks);
   telemetry.set("thalweg_metric_block_bytes", {}, metrics.blockBytes);
+  telemetry.set("thalweg_metric_window_blocks", {}, metrics.windowBlocks);
+  telemetry.set("thalweg_metric_window_block_bytes", {}, metrics.windowBlockBytes);
   for (const [reason, count] of metrics.leftOut) telemetry.set("thalweg_head_left_out_total", { reason }, count);
 }
 

@@ -54,6 +54,9 @@ export interface Settings {
   readonly retentionMs: number;
   /** Bytes of all metric blocks; undefined where age alone decides. */
   readonly retentionBytesMax: number | undefined;
+  /** How long windows of a minute and of an hour are kept; undefined where there are none. */
+  readonly minuteRetentionMs: number | undefined;
+  readonly hourRetentionMs: number | undefined;
   readonly memoryBytesMax: number;
   readonly querySamplesMax: number;
   readonly queryTimeoutMs: number;
@@ -147,6 +150,18 @@ export const SETTINGS: readonly SettingEntry[] = [
     takes: "BYTES",
     fallback: "none",
     help: "size of all metric blocks; beyond it the oldest go",
+  },
+  {
+    flag: "--retention.resolution-1m",
+    takes: "AGE",
+    fallback: "none",
+    help: "how long samples by windows of a minute are kept, as 90d",
+  },
+  {
+    flag: "--retention.resolution-1h",
+    takes: "AGE",
+    fallback: "none",
+    help: "how long samples by windows of an hour are kept, as 5y",
   },
   { flag: "--redaction", takes: "on|off", fallback: "on", help: "off keeps query values and secrets in paths" },
   {
@@ -269,6 +284,8 @@ export function readSettings(
     redaction: oneOf("--redaction", text("--redaction"), ["on", "off"]),
     retentionMs: readDurationMs("--retention", text("--retention")),
     retentionBytesMax: readBytesOrNone("--retention-size", text("--retention-size")),
+    minuteRetentionMs: readDurationOrNone("--retention.resolution-1m", text("--retention.resolution-1m")),
+    hourRetentionMs: readDurationOrNone("--retention.resolution-1h", text("--retention.resolution-1h")),
     memoryBytesMax: text("--memory") === "auto" ? defaults.memoryBytesMax : readMemory(text("--memory")),
     querySamplesMax: parseCount("--query-samples-max", text("--query-samples-max")),
     queryTimeoutMs: readDurationMs("--query-timeout", text("--query-timeout")),
@@ -383,6 +400,10 @@ function readMessage(flag: string, value: string): 1 | 2 {
 
 function readSwitch(flag: string, value: string): boolean {
   return oneOf(flag, value || "false", ["true", "false"]) === "true";
+}
+
+function readDurationOrNone(flag: string, value: string): number | undefined {
+  return value === "none" ? undefined : readDurationMs(flag, value);
 }
 
 function readBytesOrNone(flag: string, value: string): number | undefined {

@@ -31,6 +31,8 @@ export interface QueryOptions {
   readonly timeoutMs: number;
   /** How far an instant selector looks back; the server's own where undefined. */
   readonly lookbackMs?: number | undefined;
+  /** The longest windows that may be read in place of samples; samples only where undefined. */
+  readonly sourceResolutionMs?: number | undefined;
   /** Whether rates read start timestamps; the server's own where undefined. */
   readonly useStartTimestamps?: boolean | undefined;
   /** Timings and counts of samples beside the result; `per_step` only where the server has its switch on. */

@@ -190,10 +190,11 @@ class WorkerDoor implements PromqlDoor {
   }
 
   #shared(options: QueryOptions): Pick<PromqlQuery, "timeoutMs" | "settings" | "explain" | "stats"> {
-    const { timeoutMs, lookbackMs, useStartTimestamps, explain, stats } = options;
+    const { timeoutMs, lookbackMs, sourceResolutionMs, useStartTimestamps, explain, stats } = options;
     const settings = {
       ...this.#settings,
       lookbackMs: lookbackMs ?? this.#settings.lookbackMs,
+      sourceResolutionMs: sourceResolutionMs ?? 0,
       useStartTimestamps: useStartTimestamps ?? this.#settings.useStartTimestamps,
     };
     return { timeoutMs, settings, explain, stats };

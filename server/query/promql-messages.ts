@@ -1,6 +1,7 @@
 /** What main thread and PromQL worker tell each other: plain data, and buffers that are handed over. */
 
 import type { Matcher } from "../model/series.ts";
+import type { WindowSource } from "../store/reader.ts";
 import type { PackedSamples } from "./promql/packed-samples.ts";
 import type { PromqlQuery, PromqlSettings } from "./promql/query.ts";
 import type { AnswerShow } from "./promql/render.ts";
@@ -66,6 +67,8 @@ export interface SelectionWindow {
   readonly matchers: readonly Matcher[];
   readonly minMs: number;
   readonly maxMs: number;
+  /** Undefined for the samples themselves. */
+  readonly source?: WindowSource | undefined;
 }
 
 /** Worker to main thread. */

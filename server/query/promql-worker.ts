@@ -11,6 +11,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { ThalwegError } from "../model/errors.ts";
 import type { Labels, SeriesSamples } from "../model/series.ts";
 import { lowerThreadPriority } from "../platform/thread-priority.ts";
+import { sourceOf } from "./promql/downsampled.ts";
 import { unpackSamples } from "./promql/packed-samples.ts";
 import { evaluateQuery, type PlannedQuery, type PromqlQuery, planQuery } from "./promql/query.ts";
 import type { QueryWatch } from "./promql/query-budget.ts";
@@ -84,7 +85,9 @@ function plan(message: ToWorker & { readonly kind: "plan" }): void {
     const planned = planQuery(query);
     const planMs = performance.now() - sinceMs;
     job = { id, query, show, plan: planned, planMs, selected: planned.selections.map(() => []), pairs: [] };
-    const selections = planned.selections.map(({ matchers, minMs, maxMs }) => ({ matchers, minMs, maxMs }));
+    const selections = planned.selections.map(({ selector, matchers, minMs, maxMs }) => {
+      return { matchers, minMs, maxMs, source: sourceOf(selector) };
+    });
     send({ kind: "selections", id, selections });
     return undefined;
   });

@@ -39,8 +39,8 @@ export async function feedQuery(feed: QueryFeed): Promise<void> {
   const sent = new SentPairs();
   const room = { samples: feed.samplesMax, series: feed.seriesMax };
   let sinceMs = performance.now();
-  for (const [index, { matchers, minMs, maxMs }] of selections.entries()) {
-    const limits = { samplesMax: room.samples, seriesMax: room.series, room: feed.room, signal };
+  for (const [index, { matchers, minMs, maxMs, source }] of selections.entries()) {
+    const limits = { samplesMax: room.samples, seriesMax: room.series, room: feed.room, source, signal };
     const found = await reader.select(matchers, minMs, maxMs, limits);
     signal.throwIfAborted();
     room.series -= found.length;

@@ -84,15 +84,27 @@ export class RemoteQueue {
 
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
-    const { tail, events } = this.#deps;
+    const { events } = this.#deps;
     while (!signal.aborted) {
       const gathered = await this.#gather();
       await this.#sendMetadata();
       if (gathered === undefined || signal.aborted) continue;
       events.shards(this.#shards);
       await this.#sendAll(gathered.reads);
-      await tail.commit(gathered.place);
+      await this.#commit(gathered.place);
       this.#reshard();
+    }
+  }
+
+  /** A place that cannot be noted, on a disk that is full, is noted with the next one. */
+  async #commit(place: LogPlace): Promise<void> {
+    try {
+      await this.#deps.tail.commit(place);
+    } catch (error) {
+      this.#deps.events.retried(
+        0,
+        `the place cannot be noted: ${error instanceof Error ? error.message : String(error)}`,
+      );
     }
   }
 

@@ -10,6 +10,7 @@ import { basename, dirname, join } from "node:path";
 import type { Matcher } from "../model/series.ts";
 import { makePrivateDirectory, syncDirectory } from "../platform/files.ts";
 import type { Block, MetricBlocks } from "./metric-blocks.ts";
+import type { Downsampler } from "./metric-downsampler.ts";
 import type { MetricHead } from "./metric-head.ts";
 import { rewriteBlock } from "./metric-joiner.ts";
 import { matchSeries } from "./metric-match.ts";
@@ -29,6 +30,7 @@ export interface AdminParts {
   readonly blocks: MetricBlocks;
   readonly sealer: MetricSealer;
   readonly tombstones: MetricTombstones;
+  readonly downsampler: Downsampler;
 }
 
 /** Deletes samples in `[minMs, maxMs]`; resolves when that is durable and nothing of them is answered any more. */
@@ -59,6 +61,7 @@ export async function deleteSamples(
       }
     });
     for (const block of blocks.all) await blocks.hideIn(block, matched);
+    await parts.downsampler.deleteWindows(matched, minMs, maxMs);
     await head.exclusively(async () => {
       table.remove(matched.filter((series) => isEmpty(series) && !series.removed));
     });
@@ -66,7 +69,11 @@ export async function deleteSamples(
 }
 
 /** Hides what tombstones of an earlier run hide; called once, before anybody reads. */
-export async function hideDeleted({ table, blocks, tombstones }: Omit<AdminParts, "head" | "sealer">): Promise<void> {
+export async function hideDeleted({
+  table,
+  blocks,
+  tombstones,
+}: Omit<AdminParts, "head" | "sealer" | "downsampler">): Promise<void> {
   for (const { matchers } of tombstones.all) {
     const matched = await matchSeries(table.index, matchers, new Turns());
     for (const block of blocks.all) await blocks.hideIn(block, matched);
@@ -97,7 +104,7 @@ export async function forgetTombstones({
   head,
   blocks,
   tombstones,
-}: Omit<AdminParts, "table" | "sealer">): Promise<void> {
+}: Omit<AdminParts, "table" | "sealer" | "downsampler">): Promise<void> {
   if (tombstones.all.length === 0) return;
   await head.exclusively(async (log) => {
     const isInBlock = ({ blockMax }: Tombstone) =>
@@ -126,6 +133,7 @@ export async function snapshotTo(parts: AdminParts, directory: string, withLog: 
     for (const path of [directory, into, wal]) await makePrivateDirectory(path);
     for (const { path } of files) await link(path, join(into, basename(path)));
     await tombstones.copyTo(into);
+    await parts.downsampler.linkTo(join(directory, "downsampled"));
     for (const path of segments) await copyDurably(path, join(wal, basename(path)));
     for (const path of [into, wal, directory, dirname(directory)]) await syncDirectory(path);
   });

@@ -69,7 +69,8 @@ interface BlocksOptions {
   readonly directory: string;
   readonly quarantine: string;
   readonly table: SeriesTable;
-  readonly tombstones: MetricTombstones;
+  /** What is deleted of samples; undefined where blocks are written anew instead. */
+  readonly tombstones: MetricTombstones | undefined;
   readonly onDamage: (damage: ThalwegError) => void;
 }
 
@@ -126,7 +127,7 @@ export class MetricBlocks {
     const { directory, quarantine, table, tombstones } = this.#options;
     for (const name of await namesIn(quarantine)) this.#countName(QUARANTINED_NAME.exec(name));
     // What comes must not get a number that a tombstone speaks of, though the files of that time may be gone.
-    for (const { blockMax, segmentMax } of tombstones.all) this.#count(blockMax, segmentMax);
+    for (const { blockMax, segmentMax } of tombstones?.all ?? []) this.#count(blockMax, segmentMax);
     const known = new Map<string, MetricSeries>();
     for (const series of table.all()) known.set(fingerprintOf(series), series);
     const replaced = new Set<number>();
@@ -193,9 +194,7 @@ export class MetricBlocks {
           take: (place, chunks, newest) => {
             const series = seriesAt.get(place);
             if (series === undefined) return;
-            const hidden = block.hidden.has(series.ref)
-              ? this.#options.tombstones.hiddenIn(block.number, series)
-              : NOTHING_HIDDEN;
+            const hidden = block.hidden.has(series.ref) ? this.#hiddenIn(block, series) : NOTHING_HIDDEN;
             if (hidden.length === 0) take(series, chunks, newest);
             else take(series, withoutIntervals(chunks, hidden), newest);
           },
@@ -223,7 +222,11 @@ export class MetricBlocks {
 
   #isHidden(block: Block, series: MetricSeries, { minMs, maxMs }: Interval): boolean {
     if (!block.hidden.has(series.ref)) return false;
-    return coversAll(this.#options.tombstones.hiddenIn(block.number, series), minMs, maxMs);
+    return coversAll(this.#hiddenIn(block, series), minMs, maxMs);
+  }
+
+  #hiddenIn({ number }: Block, series: MetricSeries): readonly Interval[] {
+    return this.#options.tombstones?.hiddenIn(number, series) ?? NOTHING_HIDDEN;
   }
 
   /**
@@ -239,7 +242,7 @@ export class MetricBlocks {
     await this.#unlessDamaged(block, async () => {
       for (const { place, entry } of await readEntries(block.path, block.foot, { places, ...everywhere })) {
         const one = seriesAt.get(place);
-        const hidden = one === undefined ? NOTHING_HIDDEN : this.#options.tombstones.hiddenIn(block.number, one);
+        const hidden = one === undefined ? NOTHING_HIDDEN : this.#hiddenIn(block, one);
         if (one === undefined || !hidden.some(({ minMs, maxMs }) => maxMs >= entry.minMs && minMs <= entry.maxMs))
           continue;
         touched.set(one, coversAll(hidden, entry.minMs, entry.maxMs));

@@ -9,13 +9,15 @@ import { ThalwegError } from "../model/errors.ts";
 import type { Labels, Matcher, SeriesExemplars, SeriesSamples } from "../model/series.ts";
 import type { BlockQuery, MetricBlocks } from "./metric-blocks.ts";
 import { emptyColumns, readChunk, readChunks, type SampleRun, type SealedChunk } from "./metric-chunk.ts";
+import type { Downsampler } from "./metric-downsampler.ts";
 import type { MetricHead } from "./metric-head.ts";
 import type { LabelIndex } from "./metric-label-index.ts";
 import { matchSeries } from "./metric-match.ts";
 import { copyRun, cutRun, joinRuns } from "./metric-runs.ts";
 import { encodedIn, hasSampleIn, type MetricSeries, runsIn } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
-import type { SelectLimits, SeriesWindow } from "./reader.ts";
+import { WindowRun } from "./metric-windows.ts";
+import type { SelectLimits, SeriesWindow, WindowSource } from "./reader.ts";
 import { Turns } from "./turns.ts";
 
 /** Sorting so many takes a few milliseconds. */
@@ -44,6 +46,7 @@ interface ReaderParts {
   readonly table: SeriesTable;
   readonly head: MetricHead;
   readonly blocks: MetricBlocks;
+  readonly downsampler: Pick<Downsampler, "levels" | "levelsFor">;
 }
 
 /** What to gather, within which bounds. */
@@ -71,7 +74,7 @@ export class MetricReader {
   ): Promise<SeriesSamples[]> {
     const turns = new Turns(limits?.signal);
     const matched = await this.#match(matchers, turns);
-    return this.#gather(matched, { minMs, maxMs, limits, turns });
+    return this.#gatherFrom(matched, { minMs, maxMs, limits, turns });
   }
 
   /** @see StoreReader */
@@ -82,7 +85,63 @@ export class MetricReader {
     limits?: SelectLimits,
   ): Promise<SeriesSamples[]> {
     const asked = labels.map((each) => this.#parts.table.find(each)).filter((series) => series !== undefined);
-    return this.#gather(asked, { minMs, maxMs, limits, turns: new Turns(limits?.signal) });
+    return this.#gatherFrom(asked, { minMs, maxMs, limits, turns: new Turns(limits?.signal) });
+  }
+
+  #gatherFrom(wanted: readonly MetricSeries[], gathering: Gathering): Promise<SeriesSamples[]> {
+    const source = gathering.limits?.source;
+    return source === undefined ? this.#gather(wanted, gathering) : this.#gatherWindows(wanted, gathering, source);
+  }
+
+  /** Windows as far as they are written, then samples as they came. */
+  async #gatherWindows(
+    wanted: readonly MetricSeries[],
+    gathering: Gathering,
+    { resolutionMs, aggregate }: WindowSource,
+  ): Promise<SeriesSamples[]> {
+    const { minMs, maxMs, limits, turns } = gathering;
+    const budget = new SelectBudget(limits);
+    const runs = new Map<Labels, { readonly series: MetricSeries; readonly run: WindowRun }>();
+    for (const series of wanted) runs.set(series.labels, { series, run: new WindowRun(aggregate) });
+    const inOrder = await byReference(wanted, this.#parts.table.index, turns);
+    let fromMs = minMs;
+    for (const level of this.#parts.downsampler.levelsFor(resolutionMs)) {
+      const toMs = Math.min(maxMs, level.doneBelowMs);
+      if (fromMs > toMs) continue;
+      const { blocks } = level;
+      const query = {
+        series: inOrder,
+        minMs: fromMs,
+        maxMs: toMs,
+        resolutionMs: level.resolutionMs,
+        signal: limits?.signal,
+      };
+      await blocks.using(fromMs, toMs, async (used) => {
+        for (const block of used.toSorted((a, b) => a.foot.minMs - b.foot.minMs)) {
+          await blocks.read(block, query, ({ labels }, chunks) => {
+            budget.expect(chunks[0]?.count ?? 0);
+            runs.get(labels)?.run.addWindows(chunks, query);
+          });
+          if (turns.isDue) await turns.pass();
+        }
+      });
+      fromMs = toMs + 1;
+    }
+    if (fromMs <= maxMs) {
+      const bounds = limits === undefined ? undefined : { ...limits, room: undefined, source: undefined };
+      for (const samples of await this.#gather(wanted, { minMs: fromMs, maxMs, limits: bounds, turns })) {
+        runs.get(samples.labels)?.run.addSamples(samples);
+      }
+    }
+    const found: SeriesSamples[] = [];
+    for (const { series, run } of runs.values()) {
+      const whole = run.finish();
+      if (whole === undefined) continue;
+      budget.spend(whole);
+      found.push(samplesOf(series, whole));
+      if (turns.isDue) await turns.pass();
+    }
+    return found;
   }
 
   /**
@@ -236,15 +295,17 @@ export class MetricReader {
       if (series.head !== undefined && hasSampleIn(series.head, minMs, maxMs)) found.add(series);
       if (turns.isDue) await turns.pass();
     }
-    const { blocks } = this.#parts;
-    await blocks.using(minMs, maxMs, async (used) => {
-      for (const block of used) {
-        const missing = matched.filter((series) => !found.has(series) && series.blocks > 0);
-        if (missing.length === 0) break;
-        const query = { series: missing, minMs, maxMs, signal };
-        for (const series of await blocks.seriesIn(block, query)) found.add(series);
-      }
-    });
+    const { blocks, downsampler } = this.#parts;
+    for (const each of [blocks, ...downsampler.levels.map((level) => level.blocks)]) {
+      await each.using(minMs, maxMs, async (used) => {
+        for (const block of used) {
+          const missing = matched.filter((series) => !found.has(series) && series.blocks > 0);
+          if (missing.length === 0) break;
+          const query = { series: missing, minMs, maxMs, signal };
+          for (const series of await each.seriesIn(block, query)) found.add(series);
+        }
+      });
+    }
     return matched.filter((series) => found.has(series));
   }
 
@@ -256,12 +317,13 @@ export class MetricReader {
 
   /** Whether no series is left out: the index alone can answer. */
   #isEverything({ matchers, minMs, maxMs }: SeriesWindow): boolean {
-    const { head, blocks } = this.#parts;
+    const { head, blocks, downsampler } = this.#parts;
     return (
       matchers.length === 0 &&
       minMs <= head.oldestMs &&
       maxMs >= head.newestMs &&
-      blocks.all.every(({ foot }) => foot.minMs >= minMs)
+      blocks.all.every(({ foot }) => foot.minMs >= minMs) &&
+      downsampler.levels.every((level) => level.blocks.all.every(({ foot }) => foot.minMs >= minMs))
     );
   }
 }

@@ -16,6 +16,7 @@ import {
   snapshotTo,
 } from "./metric-admin.ts";
 import { type Block, openBlocks } from "./metric-blocks.ts";
+import { Downsampler, type DownsamplingOptions } from "./metric-downsampler.ts";
 import { type HeadStats, openMetricHead } from "./metric-head.ts";
 import { joinBlocks } from "./metric-joiner.ts";
 import type { LogDurability, MetricLog } from "./metric-log.ts";
@@ -63,6 +64,8 @@ export interface MetricStoreOptions {
   /** Bytes of all blocks; beyond it the oldest go. Age alone decides unless given. */
   readonly blockBytesMax?: number | undefined;
   readonly segmentBytesMax?: number;
+  /** How long windows of samples are kept; none are made unless given. */
+  readonly downsampling?: DownsamplingOptions | undefined;
   /** Bytes of log segments that wait for those who read them; 2 GiB unless given. */
   readonly spoolBytesMax?: number | undefined;
   readonly seriesMax?: number;
@@ -80,6 +83,9 @@ export interface MetricStoreStats extends HeadStats {
   readonly series: number;
   readonly blocks: number;
   readonly blockBytes: number;
+  /** Blocks of windows, of all lengths. */
+  readonly windowBlocks: number;
+  readonly windowBlockBytes: number;
   /** Times samples went from memory to a block, and times they could not. */
   readonly seals: number;
   readonly failures: number;
@@ -137,6 +143,10 @@ export class MetricStore {
       onDamage,
     });
     await hideDeleted({ table, blocks, tombstones });
+    const downsampler = await Downsampler.open(
+      { directory: join(directory, "downsampled"), quarantine: join(directory, "quarantine"), table, onDamage },
+      options.downsampling ?? {},
+    );
     let store: MetricStore | undefined;
     const spool: MetricSpool = await MetricSpool.open({
       directory: join(directory, "remote-write"),
@@ -168,7 +178,7 @@ export class MetricStore {
     for (const { foot } of blocks.all) head.newestMs = Math.max(head.newestMs, foot.maxMs);
     table.remove([...table.all()].filter((series) => series.head === undefined && series.blocks === 0));
     const sealer = new MetricSealer({ table, head, blocks });
-    store = new MetricStore(options, memoryBytesMax, { table, head, blocks, sealer, tombstones }, spool);
+    store = new MetricStore(options, memoryBytesMax, { table, head, blocks, sealer, tombstones, downsampler }, spool);
     return store;
   }
 
@@ -242,11 +252,15 @@ export class MetricStore {
   enforceRetention(): Promise<number> {
     return this.#afterOthers(async () => {
       let dropped = 0;
+      const { downsampler, head } = this.#parts;
       for (const block of new Set([...this.#blocksPastRetention(), ...this.#blocksOverSize()])) {
+        await downsampler.letGo(block.foot.maxMs);
         await this.#parts.blocks.drop(block);
         await this.#parts.head.exclusively(async () => this.#parts.table.leave(block.refs));
         dropped++;
       }
+      const leave = (refs: Uint32Array) => head.exclusively(async () => this.#parts.table.leave(refs));
+      dropped += await downsampler.enforceRetention(head.newestMs, leave);
       if (dropped > 0) await forgetTombstones(this.#parts);
       return dropped;
     });
@@ -262,6 +276,11 @@ export class MetricStore {
     return this.#afterOthers(() => dropDeleted(this.#parts, this.#closing.signal));
   }
 
+  /** Resolves when blocks are joined and windows written that could be; for tests and whoever must know. */
+  settled(): Promise<void> {
+    return this.#afterOthers(async () => undefined);
+  }
+
   /** Makes a data directory of its own with all samples, or with those in blocks. @param directory Must not exist. */
   snapshot(directory: string, withHead: boolean): Promise<void> {
     return this.#afterOthers(() => snapshotTo(this.#parts, directory, withHead));
@@ -274,7 +293,9 @@ export class MetricStore {
     const byAge = [...this.#parts.blocks.all].sort((a, b) => a.foot.maxMs - b.foot.maxMs);
     const newestMs = Math.min(nowMs, byAge[byAge.length - 1]?.foot.maxMs ?? nowMs);
     const lastMs = Math.min(newestMs - retentionMs, (byAge[0]?.foot.maxMs ?? 0) + DAY_MS);
-    return byAge.filter(({ foot }) => foot.maxMs <= lastMs);
+    // What is in no window yet stays.
+    const { neededFromMs } = this.#parts.downsampler;
+    return byAge.filter(({ foot }) => foot.maxMs <= lastMs && foot.maxMs < neededFromMs);
   }
 
   #blocksOverSize(): Block[] {
@@ -290,11 +311,13 @@ export class MetricStore {
     return over;
   }
 
-  /** Joins small blocks until there are few. */
+  /** Tells samples by windows, and joins small blocks until there are few. */
   #joinBlocks(): void {
     const join = async () => {
-      const { blocks, table } = this.#parts;
+      const { blocks, table, downsampler, head } = this.#parts;
       const { signal } = this.#closing;
+      await downsampler.notice(blocks.all, blocks.lastNumber);
+      await downsampler.run({ head, blocks, reader: this.reader }, signal);
       while (!signal.aborted && (await joinBlocks(blocks, table, signal)) > 0) this.#joins++;
     };
     this.#afterOthers(join).catch((error: unknown) => {
@@ -331,9 +354,12 @@ export class MetricStore {
   }
 
   stats(): MetricStoreStats {
-    const { table, head, blocks, sealer } = this.#parts;
+    const { table, head, blocks, sealer, downsampler } = this.#parts;
+    const windows = downsampler.levels.flatMap((level) => level.blocks.all);
     return {
       ...head.stats(),
+      windowBlocks: windows.length,
+      windowBlockBytes: windows.reduce((sum, { fileBytes }) => sum + fileBytes, 0),
       series: table.size,
       blocks: blocks.all.length,
       blockBytes: blocks.all.reduce((sum, { fileBytes }) => sum + fileBytes, 0),

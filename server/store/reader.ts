@@ -51,11 +51,22 @@ export interface SqlAnswer {
   readonly truncated: boolean;
 }
 
+/** What a window of samples is told by; `counter` is a counter without resets, and `last` its last sample. */
+export type WindowAggregate = "count" | "sum" | "min" | "max" | "last" | "counter";
+
+/** Samples by windows of at most this length, where the store keeps such; samples as they came where it does not. */
+export interface WindowSource {
+  readonly resolutionMs: number;
+  readonly aggregate: WindowAggregate;
+}
+
 /** Bounds of one selection, checked while samples are gathered. */
 export interface SelectLimits {
   /** Beyond so many samples `query_samples_max` is thrown. A histogram counts one for each of its buckets and one more. */
   readonly samplesMax: number;
   readonly seriesMax: number;
+  /** In place of the samples themselves. */
+  readonly source?: WindowSource | undefined;
   /** Where samples are decoded to; they are valid until it is released. */
   readonly room?: SampleRoom | undefined;
   /** Aborted when the client left or the time is up. */

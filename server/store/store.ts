@@ -14,6 +14,7 @@ import { type HostIdentity, readHostIdentity } from "../platform/host-identity.t
 import { type HeldLock, takeLock } from "../platform/lock.ts";
 import { type DamageListener, isLockedElsewhere } from "./day-files.ts";
 import { type Engine, type EngineOptions, openEngine } from "./engine.ts";
+import type { DownsamplingOptions } from "./metric-downsampler.ts";
 import { MetricStore, type MetricStoreStats } from "./metric-store.ts";
 import type { SampleTail, StoreReader } from "./reader.ts";
 import type { SpanWriterStats } from "./span-writer.ts";
@@ -46,6 +47,8 @@ export interface StoreOptions {
   readonly headBytesMax?: number;
   /** How much older than the newest sample of all a late one may be; none is taken unless given. */
   readonly outOfOrderWindowMs?: number;
+  /** How long windows of samples are kept; none are made unless given. */
+  readonly downsampling?: DownsamplingOptions | undefined;
   /** Bytes of samples that wait to be sent on. */
   readonly spoolBytesMax?: number | undefined;
   /** When samples are acknowledged, `always` unless given; spans are on the disk before they are. */
@@ -173,6 +176,7 @@ async function openLocked(options: StoreOptions, lock: HeldLock): Promise<Store>
       retentionMs: options.retentionMs,
       blockBytesMax: options.blockBytesMax,
       spoolBytesMax: options.spoolBytesMax,
+      downsampling: options.downsampling,
       durability: options.durability ?? "always",
       outOfOrderWindowMs: options.outOfOrderWindowMs ?? 0,
       ...(options.headBytesMax === undefined ? {} : { memoryBytesMax: options.headBytesMax }),

@@ -192,6 +192,8 @@ export const METRICS = {
   }),
   thalweg_metric_blocks: gauge("Block files of samples."),
   thalweg_metric_block_bytes: gauge("Bytes of block files of samples."),
+  thalweg_metric_window_blocks: gauge("Blocks that hold samples by windows."),
+  thalweg_metric_window_block_bytes: gauge("Bytes of the blocks that hold samples by windows."),
   thalweg_store_resources_dropped_total: counter("Resources that were not kept since their day file was full."),
   thalweg_store_reopens_total: counter("Times the files were opened again because the engine refused all work."),
   thalweg_store_compactions_total: counter(

@@ -6,6 +6,7 @@ import { type ParseOptions, parsePromql } from "../../../grammar/promql-parse.ts
 import type { PromqlExpression } from "../../../grammar/promql-tree.ts";
 import type { SeriesSamples } from "../../model/series.ts";
 import { Annotations } from "./annotations.ts";
+import { downsample, windowLookbackMs } from "./downsampled.ts";
 import { evaluate } from "./evaluate.ts";
 import { type Evaluation, unwrapParens } from "./evaluation.ts";
 import { type ExplainNode, QueryProfile } from "./explain.ts";
@@ -33,6 +34,8 @@ import { FLOAT, type RangeSeries, resolveNames, type StepGrid, type StepSeries, 
 /** How queries are understood; Prometheus' own defaults and switches. */
 export interface PromqlSettings {
   readonly lookbackMs: number;
+  /** The longest windows that selectors may read in place of samples; 0 for samples only. */
+  readonly sourceResolutionMs: number;
   /** Step of a sub-query that names none. */
   readonly defaultStepMs: number;
   /** Values one query may hold at the same time. */
@@ -56,6 +59,7 @@ export interface PromqlSettings {
 /** What a Prometheus server does without flags. */
 export const PROMQL_DEFAULTS: PromqlSettings = {
   lookbackMs: 300_000,
+  sourceResolutionMs: 0,
   defaultStepMs: 60_000,
   samplesMax: 50_000_000,
   experimentalFunctions: false,
@@ -141,10 +145,12 @@ export function planQuery(query: PromqlQuery): PlannedQuery {
     startMs: query.startMs,
     endMs: query.endMs,
     stepMs: query.stepMs,
-    lookbackMs: settings.lookbackMs,
+    lookbackMs: windowLookbackMs(settings.lookbackMs, settings.sourceResolutionMs),
     defaultStepMs: settings.defaultStepMs,
   };
-  const prepared = prepareTree(text, tree, times);
+  const sampled = prepareTree(text, tree, times);
+  const windowed = downsample(sampled.tree, settings.sourceResolutionMs);
+  const prepared = windowed === sampled.tree ? sampled : prepareTree(text, windowed, times);
   return { ...prepared, times, selections: planSelections(prepared, times) };
 }
 

@@ -1,0 +1,4 @@
+import { testSuite } from "../suite-test.ts";
+import { runDownsampling } from "./suite.ts";
+
+testSuite("downsampling", runDownsampling);
