@@ -110,6 +110,15 @@ export interface ServiceDepthChange extends DepthChange {
   readonly coresMax: number;
 }
 
+/** A process is no longer looked into since it makes too many calls of its TLS library, or is looked into again. */
+export interface TlsChange {
+  readonly pid: number;
+  readonly name: string;
+  readonly callsPerSecond: number;
+  readonly callsPerSecondMax: number;
+  readonly isOff: boolean;
+}
+
 /** To the agent's thread. */
 export type MessageToAgent =
   | { readonly kind: "taken" }
@@ -129,5 +138,6 @@ export type MessageFromAgent =
     }
   | { readonly kind: "spans"; readonly batch: SpanBatch }
   | { readonly kind: "depth"; readonly change: ServiceDepthChange }
+  | { readonly kind: "tls"; readonly change: TlsChange }
   | { readonly kind: "status"; readonly status: AgentStatus }
   | { readonly kind: "stopped"; readonly status: AgentStatus };

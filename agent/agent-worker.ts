@@ -74,6 +74,7 @@ let lossLookedNs = 0;
 /** Counts of a rung that was stopped stay in the status. */
 let lastCounters = NO_COUNTERS;
 let lastTls: AgentStatus["tls"];
+let overTls = new Map<number, { pid: number; name: string; callsPerSecond: number }>();
 
 begin();
 
@@ -89,7 +90,11 @@ function begin(): void {
   rung = outcome.rung;
   const ticks = setInterval(tick, tickMs);
   const budgets = setInterval(keepBudget, budgetEveryMs);
-  const statuses = setInterval(() => send({ kind: "status", status: status() }), statusEveryMs);
+  const statuses = setInterval(() => {
+    const now = status();
+    noticeTls(now.tls);
+    send({ kind: "status", status: now });
+  }, statusEveryMs);
   port?.on("message", (message: MessageToAgent) => {
     switch (message.kind) {
       case "taken":
@@ -163,6 +168,20 @@ function keepBudget(): void {
     send({ kind: "depth", change: { ...change, service, coresMax: budget.coresMax } });
   }
   pipeline.counted(depths.takeCounted(), nowNs);
+}
+
+/** Says of which processes the TLS library is no longer looked into, and of which it is again. */
+function noticeTls(tls: AgentStatus["tls"]): void {
+  const { overBudget = [], callsPerSecondMax = 0 } = tls?.probes ?? {};
+  for (const process of overBudget) {
+    if (overTls.has(process.pid)) continue;
+    send({ kind: "tls", change: { ...process, callsPerSecondMax, isOff: true } });
+  }
+  for (const process of overTls.values()) {
+    if (overBudget.some(({ pid }) => pid === process.pid)) continue;
+    send({ kind: "tls", change: { ...process, callsPerSecondMax, isOff: false } });
+  }
+  overTls = new Map(overBudget.map((process) => [process.pid, process]));
 }
 
 async function stop(): Promise<void> {

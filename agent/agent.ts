@@ -14,6 +14,7 @@ import type {
   MessageFromAgent,
   MessageToAgent,
   ServiceDepthChange,
+  TlsChange,
 } from "./agent-message.ts";
 
 /** A thread that does not end by itself is ended. */
@@ -27,6 +28,8 @@ export interface AgentOptions extends Omit<AgentSetting, "synThread"> {
   readonly onStatus?: (status: AgentStatus) => void;
   /** A process is captured less deeply, since capture costs more than its budget, or more deeply again. */
   readonly onDepth?: (change: ServiceDepthChange) => void;
+  /** A process is no longer looked into at its TLS library, or is again. */
+  readonly onTls?: (change: TlsChange) => void;
   /** The agent's thread died by a bug; capture is off from then on. */
   readonly onFailure: (error: Error) => void;
   /** Program of the agent's thread; in a clone it lies beside this file. */
@@ -99,6 +102,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         break;
       case "depth":
         options.onDepth?.(message.change);
+        break;
+      case "tls":
+        options.onTls?.(message.change);
         break;
       case "status":
         learn(message.status);

@@ -23,6 +23,8 @@ export interface DepthSources {
   readonly written: number;
   readonly counted: number;
   readonly counters: () => ProbeCounters;
+  /** A process is captured in full, or no longer. */
+  readonly changed?: (pid: number, isFull: boolean) => void;
 }
 
 interface HeldProcess {
@@ -82,6 +84,7 @@ export class CaptureDepths implements DepthControl {
     if (this.#final !== undefined) return;
     const known = this.#held.get(pid);
     if ((known?.depth ?? "full") === depth) return;
+    this.#sources.changed?.(pid, depth === "full");
     if (depth === "full") this.#held.delete(pid);
     else if (known === undefined) this.#held.set(pid, { depth, heldBack: 0 });
     else known.depth = depth;

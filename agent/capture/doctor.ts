@@ -8,6 +8,8 @@ import { tryPacketRung } from "./packet-rung.ts";
 import { RungRefused } from "./rung.ts";
 import type { KernelRung } from "./socket-probes.ts";
 import { trySocketRung } from "./socket-rung.ts";
+import { TLS_NOT_COVERED } from "./tls-capture.ts";
+import { tryTls } from "./tls-probes.ts";
 
 /** One ability. Sentences without a full stop; `why`, `lost` and `fix` are empty where all is well. */
 export interface Ability {
@@ -38,6 +40,7 @@ export function tryAbilities(nativeDirectory: string | undefined): Ability[] {
     good("capture addon"),
     ...kernelRungs(nativeDirectory),
     packetRung(native),
+    tlsLibraries(native, nativeDirectory),
     socketDiag(native),
     processes(),
     btf(),
@@ -77,6 +80,14 @@ function packetRung(native: Native): Ability {
     if (!(error instanceof RungRefused)) throw error;
     return bad("packet rung", error.why, lost, error.fix);
   }
+}
+
+/** What is read inside of TLS, where `--tls` asks for it. Even where it works some libraries are out of reach. */
+function tlsLibraries(native: Native, nativeDirectory: string | undefined): Ability {
+  const tried = tryTls(native, nativeDirectory);
+  if ("way" in tried) return { ...good(`TLS of OpenSSL (${tried.way})`), lost: TLS_NOT_COVERED };
+  const fix = "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; before kernel 6.6 with CAP_SYS_ADMIN";
+  return bad("TLS of OpenSSL", tried.why, "what is inside of TLS; the rest is captured", fix);
 }
 
 function socketDiag(native: Native): Ability {

@@ -270,6 +270,7 @@ class RunningSocketRung implements SocketRung {
       written: fdOf(attached.maps, "modes_written"),
       counted: fdOf(attached.maps, "counted"),
       counters: () => this.probeCounters(),
+      changed: (pid, isFull) => this.#tls?.depthChanged(pid, isFull),
     });
     this.#processes = new ProcessTable(this.#sink);
     this.#netns = statSync("/proc/self/ns/net").ino;

@@ -2,18 +2,16 @@
  * Capture of clear text of TLS on one rung: its probes, its streams, and what is told of them.
  */
 
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { type Attached, type Native, nativeDirectory } from "../../bpf/native.ts";
+import type { Attached, Native } from "../../bpf/native.ts";
 import type { CaptureSink } from "../../server/model/capture-event.ts";
 import { emptyTlsCall, readTlsCall, type TlsProbeCounters } from "./tls-event.ts";
-import { type TlsPolicy, type TlsProbeStatus, TlsProbes } from "./tls-probes.ts";
+import { readTlsObject, type TlsPolicy, type TlsProbeStatus, TlsProbes } from "./tls-probes.ts";
 import { type TlsStreamCounters, TlsStreams } from "./tls-streams.ts";
 
 /** What is never covered, for people. */
-const NOT_COVERED = "TLS of Go, Java, rustls, GnuTLS, and OpenSSL or BoringSSL without symbols in a program of its own";
+export const TLS_NOT_COVERED =
+  "TLS of Go, Java, rustls, GnuTLS, and OpenSSL or BoringSSL without symbols in a program of its own";
 
-const OBJECT_FILE = "tls.bpf.o";
 const expireEveryMs = 250;
 
 /** What it does now. */
@@ -63,7 +61,7 @@ export class TlsCapture {
     });
     let why = "";
     try {
-      const object = readFileSync(join(nativeDirectory(directory), OBJECT_FILE));
+      const object = readTlsObject(directory);
       const lookInto = (pid: number, isLooked: boolean) => this.sink.lookInto(pid, isLooked);
       probes = new TlsProbes({ native, policy, object, maps, pidNamespace, excludePids, lookInto });
     } catch (error) {
@@ -91,6 +89,11 @@ export class TlsCapture {
     this.#probes?.execed(pid, words, performance.now());
   }
 
+  /** Of a process that is not captured in full the socket calls are missing that sessions are known by. */
+  depthChanged(pid: number, isFull: boolean): void {
+    this.#probes?.depthChanged(pid, isFull);
+  }
+
   exited(pid: number): void {
     this.#probes?.exited(pid);
   }
@@ -115,7 +118,7 @@ export class TlsCapture {
 
   status(): TlsStatus {
     const probes = this.#final === undefined ? this.#probes?.status() : undefined;
-    return { notCovered: NOT_COVERED, why: this.#why, probes, streams: this.sink.counters(), calls: this.calls() };
+    return { notCovered: TLS_NOT_COVERED, why: this.#why, probes, streams: this.sink.counters(), calls: this.calls() };
   }
 
   /** Takes the probes off. */

@@ -11,12 +11,13 @@
  */
 
 import { close, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { basename } from "node:path";
-import type { Attached, Native, NativeError } from "../../bpf/native.ts";
+import { basename, join } from "node:path";
+import { type Attached, type Native, type NativeError, nativeDirectory } from "../../bpf/native.ts";
 import { fdOf } from "./socket-probes.ts";
 import { readTlsCounters, type TlsProbeCounters } from "./tls-event.ts";
 import { TlsLibraries, type TlsLibrary } from "./tls-libraries.ts";
 
+const OBJECT_FILE = "tls.bpf.o";
 /** Processes with probes of their own; further ones are not looked into. */
 const processesMax = 512;
 /** Calls a second that a process may make; a call costs it some microseconds, ten on nested virtual machines. */
@@ -25,7 +26,7 @@ const budgetEveryMs = 1000;
 /** Looks above the budget, one after the other, before the probes are taken off. */
 const looksOverMax = 2;
 /** Until the probes of a process that was over its budget are tried again; doubled each time. */
-const pauseMs = 30_000;
+const pauseFirstMs = 30_000;
 const pauseMsMax = 600_000;
 /** A library may be loaded later than its process is seen: it is looked for again after these times. */
 const RETRIES_MS: readonly number[] = [20, 100, 500, 2000];
@@ -46,7 +47,11 @@ export interface TlsProbeStatus {
   readonly way: TlsWay;
   /** Processes looked into now, as far as they were seen. */
   readonly processes: number;
-  /** Of these, those whose probes were taken off since they were over the budget. */
+  /** Calls of libraries that a process may make in a second. */
+  readonly callsPerSecondMax: number;
+  /** Processes without probes since they are not captured in full. */
+  readonly heldBack: number;
+  /** Processes whose probes were taken off for a while, since they were over the budget. */
   readonly overBudget: readonly { readonly pid: number; readonly name: string; readonly callsPerSecond: number }[];
   /** Libraries found so far. */
   readonly libraries: readonly string[];
@@ -69,6 +74,8 @@ export interface TlsProbesOptions {
   readonly pidNamespace: number;
   readonly excludePids: readonly number[];
   readonly callsPerSecondMax?: number;
+  /** Until a process that was over its budget is tried again. */
+  readonly pauseMs?: number;
   /** Calls of the process are told from here on, or are not. */
   readonly lookInto: (pid: number, isLooked: boolean) => void;
 }
@@ -103,6 +110,7 @@ export class TlsProbes {
   readonly #policy: TlsPolicy;
   readonly #excluded: ReadonlySet<number>;
   readonly #budget: number;
+  readonly #pauseMs: number;
   readonly #lookInto: (pid: number, isLooked: boolean) => void;
   readonly #attached: Attached;
   readonly #way: TlsWay;
@@ -128,8 +136,10 @@ export class TlsProbes {
     this.#policy = policy;
     this.#excluded = new Set(excludePids);
     this.#budget = options.callsPerSecondMax ?? callsPerSecondMax;
+    this.#pauseMs = options.pauseMs ?? pauseFirstMs;
     this.#lookInto = options.lookInto;
-    const loaded = loadPrograms(options);
+    const shared = Object.fromEntries(SHARED_MAPS.map((name) => [name, fdOf(options.maps, name)]));
+    const loaded = loadPrograms(native, options.object, shared, options.pidNamespace);
     this.#attached = loaded.attached;
     this.#way = loaded.way;
     for (const library of this.#files.ofMachine()) this.#learn(library);
@@ -169,6 +179,18 @@ export class TlsProbes {
     this.#wait({ pid, name, tries: 0, atMs: nowMs + (RETRIES_MS[0] ?? 0) });
   }
 
+  /** Of a process that is not captured in full nothing is read inside of TLS. */
+  depthChanged(pid: number, isFull: boolean): void {
+    const process = this.#processes.get(pid);
+    if (process === undefined) return;
+    if (isFull) {
+      this.#resume(process);
+      return;
+    }
+    process.pausedUntilMs = Number.POSITIVE_INFINITY;
+    this.#takeOff(process);
+  }
+
   exited(pid: number): void {
     this.#waiting.delete(pid);
     this.#passedBy.delete(pid);
@@ -202,10 +224,13 @@ export class TlsProbes {
 
   status(): TlsProbeStatus {
     const paused = [...this.#processes.values()].filter(({ pausedUntilMs }) => pausedUntilMs !== undefined);
+    const overBudget = paused.filter(({ pausedUntilMs }) => pausedUntilMs !== Number.POSITIVE_INFINITY);
     return {
       way: this.#way,
       processes: this.#processes.size - paused.length,
-      overBudget: paused.map(({ pid, name, callsPerSecond }) => ({ pid, name, callsPerSecond })),
+      callsPerSecondMax: this.#budget,
+      heldBack: paused.length - overBudget.length,
+      overBudget: overBudget.map(({ pid, name, callsPerSecond }) => ({ pid, name, callsPerSecond })),
       libraries: [...this.#known.values()].map(({ name }) => name),
       detachedOverBudget: this.#detachedOverBudget,
       refused: this.#refused,
@@ -246,8 +271,8 @@ export class TlsProbes {
     if (libraries.length === 0) {
       const pause = RETRIES_MS[waiting.tries];
       if (pause !== undefined) this.#wait({ ...waiting, tries: waiting.tries + 1, atMs: nowMs + pause });
-      // Attached to by guess at its exec, it may still load its library.
-      if (this.#processes.has(pid) && pause !== undefined) return;
+      // Its program may still be being loaded.
+      if (pause !== undefined) return;
       this.#forget(pid);
       this.#passBy(pid);
       return;
@@ -278,7 +303,7 @@ export class TlsProbes {
         looksOver: 0,
         callsPerSecond: 0,
         pausedUntilMs: undefined,
-        pauseMs,
+        pauseMs: this.#pauseMs,
       };
       this.#processes.set(pid, process);
     }
@@ -357,6 +382,10 @@ export class TlsProbes {
     process.looksOver = 0;
     process.pausedUntilMs = nowMs + process.pauseMs;
     process.pauseMs = Math.min(process.pauseMs * 2, pauseMsMax);
+    this.#takeOff(process);
+  }
+
+  #takeOff(process: ProbedProcess): void {
     for (const links of process.links.values()) closeAll(links);
     process.links.clear();
     for (const { key } of process.libraries) this.#narrowTo(key);
@@ -399,10 +428,32 @@ export class TlsProbes {
   }
 }
 
+/** Bytes of the object with the programs. @throws the system's error where it is not there. */
+export function readTlsObject(directory: string | undefined): Uint8Array {
+  return readFileSync(join(nativeDirectory(directory), OBJECT_FILE));
+}
+
+/** The first way that works here, by trying it; the kernel's own words where none does. */
+export function tryTls(
+  native: Native,
+  directory: string | undefined,
+): { readonly way: TlsWay } | { readonly why: string } {
+  try {
+    const { attached, way } = loadPrograms(native, readTlsObject(directory), {}, 0);
+    native.detach(attached);
+    return { way };
+  } catch (error) {
+    return { why: error instanceof Error ? error.message : String(error) };
+  }
+}
+
 /** Loads the programs for the first way that works, by trying it on this process. */
-function loadPrograms(options: TlsProbesOptions): { attached: Attached; way: TlsWay } {
-  const { native, object, maps, pidNamespace } = options;
-  const shared = Object.fromEntries(SHARED_MAPS.map((name) => [name, fdOf(maps, name)]));
+function loadPrograms(
+  native: Native,
+  object: Uint8Array,
+  shared: Readonly<Record<string, number>>,
+  pidNamespace: number,
+): { attached: Attached; way: TlsWay } {
   let refusal: unknown;
   for (const way of ["uprobe_multi", "perf"] as const) {
     let attached: Attached | undefined;

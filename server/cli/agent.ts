@@ -5,7 +5,7 @@
  */
 
 import { type Agent, startAgent } from "../../agent/agent.ts";
-import type { AgentStatus, ServiceDepthChange } from "../../agent/agent-message.ts";
+import type { AgentStatus, ServiceDepthChange, TlsChange } from "../../agent/agent-message.ts";
 import { type SendLedger, SpanSender } from "../../agent/export/span-sender.ts";
 import { type AgentFace, openAgentFace } from "../api/agent-face.ts";
 import { type AgentSettings, readAgentSettings } from "../config/agent-settings.ts";
@@ -13,7 +13,7 @@ import { openOtlpClient } from "../platform/otlp-client.ts";
 import { systemClock } from "../platform/system-clock.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { Telemetry } from "../telemetry/telemetry.ts";
-import { agentMode, captureCores, onlyNetns, renderCapture, sayDepth } from "./capture-facts.ts";
+import { agentMode, captureCores, onlyNetns, renderCapture, sayDepth, sayTls } from "./capture-facts.ts";
 import { programFiles } from "./program-files.ts";
 import { untilSignal } from "./until-signal.ts";
 import { productVersion } from "./version.ts";
@@ -118,6 +118,7 @@ function captureOptions(settings: AgentSettings, face: AgentFace, sender: SpanSe
     cpuCoresMax: captureCores(settings.captureCpu),
     ringBytes: settings.captureRingBytes,
     onDepth: (change: ServiceDepthChange) => sayDepth(log, change),
+    onTls: (change: TlsChange) => sayTls(log, change),
     onFailure: (error: Error) => log.error({ error }, "the capture thread failed; capture is off"),
   };
 }

@@ -2,7 +2,7 @@
 
 import { statSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import type { AgentMode, AgentStatus, ServiceDepthChange } from "../../agent/agent-message.ts";
+import type { AgentMode, AgentStatus, ServiceDepthChange, TlsChange } from "../../agent/agent-message.ts";
 import type { CaptureMode, CoresMax } from "../config/values.ts";
 import { CAPTURE_DEPTHS } from "../model/capture-event.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -28,6 +28,7 @@ export function renderCapture(telemetry: Telemetry, status: AgentStatus): void {
     telemetry.set("thalweg_capture_left_out_total", { reason }, count);
   for (const [reason, count] of Object.entries(status.spans.dropped))
     telemetry.set("thalweg_capture_exchanges_dropped_total", { reason }, count);
+  if (status.tls !== undefined) renderTls(telemetry, status.tls);
   telemetry.set("thalweg_capture_backlog_total", {}, status.exported.backlog);
   telemetry.set("thalweg_capture_counted_calls_total", {}, status.spans.countedCalls);
   telemetry.set("thalweg_capture_cpu_cores", {}, status.budget.usedCores);
@@ -36,6 +37,14 @@ export function renderCapture(telemetry: Telemetry, status: AgentStatus): void {
     const processes = status.budget.processes.filter((process) => process.depth === depth);
     telemetry.set("thalweg_capture_processes", { depth }, processes.length);
   }
+}
+
+function renderTls(telemetry: Telemetry, { probes, streams }: NonNullable<AgentStatus["tls"]>): void {
+  telemetry.set("thalweg_capture_tls_calls_total", {}, streams.calls);
+  for (const [reason, count] of Object.entries(streams.dropped))
+    telemetry.set("thalweg_capture_tls_dropped_total", { reason }, count);
+  telemetry.set("thalweg_capture_tls_opaque_total", {}, streams.opaque);
+  telemetry.set("thalweg_capture_tls_over_budget_total", {}, probes?.detachedOverBudget ?? 0);
 }
 
 /** Cores that capture may cost; undefined for no limit. */
@@ -50,6 +59,13 @@ export function sayDepth(log: Log, { pid, service, from, to, usedCores, coresMax
   const isLess = CAPTURE_DEPTHS.indexOf(to) > CAPTURE_DEPTHS.indexOf(from);
   if (isLess) log.warn(facts, `capture costs more than --capture-cpu: of this process it takes ${DEPTH_WORDS[to]}`);
   else log.info(facts, `capture costs less than --capture-cpu: of this process it takes ${DEPTH_WORDS[to]} again`);
+}
+
+/** Says in the log that a process is no longer looked into at its TLS library, or is again. */
+export function sayTls(log: Log, { pid, name, callsPerSecond, callsPerSecondMax, isOff }: TlsChange): void {
+  const facts = { pid, name, calls_per_second: callsPerSecond, calls_per_second_max: callsPerSecondMax };
+  if (isOff) log.warn(facts, "too many calls of TLS: for a while nothing is read inside of this process's connections");
+  else log.info(facts, "what is inside of TLS is read again for this process");
 }
 
 /** The mode in the words of the agent's thread. */

@@ -30,7 +30,7 @@ import { openStore, type Store } from "../store/store.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { Telemetry } from "../telemetry/telemetry.ts";
 import { pageAssets } from "../web/page-assets.ts";
-import { agentMode, captureCores, onlyNetns, renderCapture, sayDepth } from "./capture-facts.ts";
+import { agentMode, captureCores, onlyNetns, renderCapture, sayDepth, sayTls } from "./capture-facts.ts";
 import { memoryShares } from "./memory-shares.ts";
 import type { ProgramFiles } from "./program-files.ts";
 import { prometheusDeps, promqlSettings } from "./prometheus-deps.ts";
@@ -302,6 +302,7 @@ function agentOptions(parts: Parts, api: Api, playFallback: boolean): AgentOptio
     cpuCoresMax: captureCores(settings.captureCpu),
     ringBytes: settings.captureRingBytes,
     onDepth: (change) => sayDepth(log, change),
+    onTls: (change) => sayTls(log, change),
     onFailure: (error) => log.error({ error }, "the capture thread failed; capture is off"),
   };
 }

@@ -86,6 +86,12 @@ export const METRICS = {
     reason: { distinctMax: 64 },
   }),
   thalweg_capture_exchanges_dropped_total: counter("Exchanges that became no span.", { reason: { distinctMax: 64 } }),
+  thalweg_capture_tls_calls_total: counter("Calls of TLS libraries that moved clear bytes, where --tls asks for them."),
+  thalweg_capture_tls_dropped_total: counter("Of these, calls whose connection was not sure.", {
+    reason: { distinctMax: 16 },
+  }),
+  thalweg_capture_tls_opaque_total: counter("Connections that speak TLS in processes that are not looked into."),
+  thalweg_capture_tls_over_budget_total: counter("Times that a process made too many calls of TLS to be looked into."),
   thalweg_capture_counted_calls_total: counter("Calls counted in the kernel, which rows with a weight stand for."),
   thalweg_capture_cpu_cores: gauge("What capture costs in cores, hooks included, on average of the last seconds."),
   thalweg_capture_cpu_max_cores: gauge("What capture may cost in cores before it tells less of processes."),
