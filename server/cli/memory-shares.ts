@@ -16,6 +16,8 @@
  * | answers of scraped targets being read | a 32nd, 16 to 128 MiB | `prepareScrapes` |
  * | spans of an `agent --to URL` that wait for their receiver | `--queue`, 32 MiB | `SpanSender` |
  * | spans of agents on several hosts that wait for each other; ids of their calls | 65,536 spans; some 50 MiB | `HostJoins`, `HostTraces` |
+ * | samples on their way to a target of remote write | shards by samples of a request, some 200 bytes each | `RemoteQueue` |
+ * | samples that windows are made of | 32 MiB while a range is written | `Downsampler` |
  * | Node itself, code and page | some 120 MiB | – |
  * | capture ring, connections, open spans | 16 MiB ring, counts in `agent/*` | the agent's thread, 512 MiB heap |
  *

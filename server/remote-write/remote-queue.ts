@@ -136,7 +136,7 @@ export class RemoteQueue {
   async #sendAll(reads: readonly TailRead[]): Promise<void> {
     const { target, nowMs, metadata, events } = this.#deps;
     const byName = target.version === 2 ? new Map(metadata().map((each) => [each.name, each])) : undefined;
-    const shards = requestsOf(
+    const shards = await requestsOf(
       reads.flatMap(({ samples }) => samples),
       reads.flatMap(({ exemplars }) => exemplars),
       {

@@ -1,5 +1,6 @@
 /** Samples on their way into requests: sorted into shards by series, cut to the size of a request. */
 
+import { setImmediate } from "node:timers/promises";
 import type { Exemplar, Labels, MetricMetadata } from "../model/series.ts";
 import type { TailSample } from "../store/reader.ts";
 import type { WrittenSeries } from "../wire/remote-write-encode.ts";
@@ -27,18 +28,26 @@ interface BatchOptions {
   readonly onDrop: (reason: DropReason) => void;
 }
 
+/** Others get their turn after so much work; the clock is looked at once for so many samples. */
+const SLICE_MS = 5;
+const CLOCK_EVERY = 64;
 /** Schema of histograms with bounds of their own. */
 const CUSTOM_BUCKETS_SCHEMA = -53;
 
-/** Requests by shard; those of one shard go one after another. */
-export function requestsOf(
+/** Requests by shard; those of one shard go one after another. Others get their turn while they are made. */
+export async function requestsOf(
   samples: readonly TailSample[],
   exemplars: readonly { readonly labels: Labels; readonly exemplar: Exemplar }[],
   options: BatchOptions,
-): WriteRequest[][] {
+): Promise<WriteRequest[][]> {
   const { target, outgoing, shards } = options;
   const building = Array.from({ length: shards }, () => new ShardRequests(options));
-  for (const { labels, sample } of samples) {
+  let sliceEndsMs = performance.now() + SLICE_MS;
+  for (const [at, { labels, sample }] of samples.entries()) {
+    if (at % CLOCK_EVERY === 0 && performance.now() >= sliceEndsMs) {
+      await setImmediate();
+      sliceEndsMs = performance.now() + SLICE_MS;
+    }
     const series = outgoing.of(labels);
     const reason = series === undefined ? "dropped_series" : refusalOf(sample, options);
     if (reason !== undefined) options.onDrop(reason);

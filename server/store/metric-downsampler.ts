@@ -11,7 +11,6 @@
 
 import { link, open, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { setImmediate as nextTurn } from "node:timers/promises";
 import type { ThalwegError } from "../model/errors.ts";
 import { fileBytes, isMissing, makePrivateDirectory, renameDurably, syncDirectory } from "../platform/files.ts";
 import { BlockWriter } from "./metric-block-writer.ts";
@@ -23,6 +22,7 @@ import type { MetricReader } from "./metric-reader.ts";
 import { type MetricSeries, NO_SAMPLE } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
 import { chunksOfWindows, windowsOf, windowsOfChunks, windowsOutside } from "./metric-windows.ts";
+import { Turns } from "./turns.ts";
 
 const PRIVATE_FILE_MODE = 0o600;
 const MINUTE_MS = 60_000;
@@ -31,8 +31,9 @@ const HOUR_MS = 60 * MINUTE_MS;
 const RANGE_MS: Readonly<Record<number, number>> = { [MINUTE_MS]: 6 * HOUR_MS, [HOUR_MS]: 24 * HOUR_MS };
 /** A counter's growth is counted from a sample that lies so far before the range at most. */
 const BEFORE_MS = 2 * HOUR_MS;
-/** Series whose samples are in memory at once. */
+/** Series and samples that are in memory at once, as far as blocks tell how many a series has: 32 MiB. */
 const SERIES_AT_ONCE = 256;
+const SAMPLES_AT_ONCE = 2_000_000;
 /** Ranges that wait to be written anew; what comes late to others stays out of their windows. */
 const DIRTY_MAX = 10_000;
 
@@ -148,19 +149,19 @@ export class Downsampler {
     await this.#keepState();
   }
 
-  /** Writes ranges that are over and those that are dirty, until all are done or `stop` is aborted. */
-  async run(sources: DownsamplerSources, stop: AbortSignal): Promise<void> {
+  /** Writes one range that is over or dirty. @returns False where there is none. */
+  async writeNext(sources: DownsamplerSources): Promise<boolean> {
     for (const level of this.#levels) {
       const rangeMs = RANGE_MS[level.resolutionMs] ?? HOUR_MS;
-      for (let startMs = nextRange(level, rangeMs, sources); startMs !== undefined; ) {
-        if (stop.aborted) return;
-        await this.#writeRange(level, { startMs, endMs: startMs + rangeMs }, sources);
-        level.dirty.delete(startMs);
-        level.doneBelowMs = Math.max(level.doneBelowMs, startMs + rangeMs);
-        await this.#keepState();
-        startMs = nextRange(level, rangeMs, sources);
-      }
+      const startMs = nextRange(level, rangeMs, sources);
+      if (startMs === undefined) continue;
+      await this.#writeRange(level, { startMs, endMs: startMs + rangeMs }, sources);
+      level.dirty.delete(startMs);
+      level.doneBelowMs = Math.max(level.doneBelowMs, startMs + rangeMs);
+      await this.#keepState();
+      return true;
     }
+    return false;
   }
 
   /** Lets go of windows past their retention. @returns Blocks that went. */
@@ -221,15 +222,18 @@ export class Downsampler {
   async #writeRange(
     { resolutionMs, blocks }: Level,
     { startMs, endMs }: { readonly startMs: number; readonly endMs: number },
-    { reader }: DownsamplerSources,
+    sources: DownsamplerSources,
   ): Promise<void> {
+    const { reader } = sources;
     const replaced = blocks.all.filter(({ foot }) => foot.minMs > startMs && foot.maxMs <= endMs);
     const labels = await reader.series([], startMs + 1, endMs);
     const all = labels.map((each) => this.#parts.table.find(each)).filter((one) => one !== undefined);
+    const atOnce = seriesAtOnce(sources.blocks.all, startMs - BEFORE_MS, endMs);
+    const turns = new Turns();
     await this.#publish(blocks, replaced, async (writer) => {
       const ordered = [...inFileOrder(all.map((series) => ({ series })))].map(({ series }) => series);
-      for (let from = 0; from < ordered.length; from += SERIES_AT_ONCE) {
-        const part = ordered.slice(from, from + SERIES_AT_ONCE);
+      for (let from = 0; from < ordered.length; from += atOnce) {
+        const part = ordered.slice(from, from + atOnce);
         const found = await reader.selectSeries(
           part.map((one) => one.labels),
           startMs + 1 - BEFORE_MS,
@@ -240,9 +244,9 @@ export class Downsampler {
           const run = bySeries.get(series.labels);
           const chunks = run === undefined ? [] : chunksOfWindows(windowsOf(run, resolutionMs, startMs));
           if (chunks.length > 0) writer.add(series, chunks, NO_SAMPLE);
+          if (turns.isDue) await turns.pass();
         }
         await writer.flush();
-        await nextTurn();
       }
     });
   }
@@ -314,6 +318,18 @@ function folderOf(resolutionMs: number): string {
 /** JSON has no infinity. */
 function finite(ms: number): number | null {
   return Number.isFinite(ms) ? ms : null;
+}
+
+/** Series whose samples of a range are few enough to be in memory at once. */
+function seriesAtOnce(blocks: readonly Block[], minMs: number, maxMs: number): number {
+  let samplesEach = 0;
+  for (const { foot } of blocks) {
+    const insideMs = Math.min(maxMs, foot.maxMs) - Math.max(minMs, foot.minMs);
+    if (insideMs < 0 || foot.series === 0) continue;
+    const part = Math.min(1, (insideMs + 1) / (foot.maxMs - foot.minMs + 1));
+    samplesEach += (part * foot.samples) / foot.series;
+  }
+  return Math.max(1, Math.min(SERIES_AT_ONCE, Math.floor(SAMPLES_AT_ONCE / Math.max(1, samplesEach))));
 }
 
 /** The range in which a time lies: ranges are open at their start. */

@@ -179,6 +179,7 @@ export class MetricStore {
     table.remove([...table.all()].filter((series) => series.head === undefined && series.blocks === 0));
     const sealer = new MetricSealer({ table, head, blocks });
     store = new MetricStore(options, memoryBytesMax, { table, head, blocks, sealer, tombstones, downsampler }, spool);
+    if (downsampler.levels.length > 0) store.#joinBlocks();
     return store;
   }
 
@@ -277,8 +278,11 @@ export class MetricStore {
   }
 
   /** Resolves when blocks are joined and windows written that could be; for tests and whoever must know. */
-  settled(): Promise<void> {
-    return this.#afterOthers(async () => undefined);
+  async settled(): Promise<void> {
+    for (let before: unknown; before !== this.#maintenance; ) {
+      before = this.#maintenance;
+      await before;
+    }
   }
 
   /** Makes a data directory of its own with all samples, or with those in blocks. @param directory Must not exist. */
@@ -311,18 +315,30 @@ export class MetricStore {
     return over;
   }
 
-  /** Tells samples by windows, and joins small blocks until there are few. */
+  /** Joins small blocks until there are few, and tells samples by windows. */
   #joinBlocks(): void {
     const join = async () => {
-      const { blocks, table, downsampler, head } = this.#parts;
+      const { blocks, table, downsampler } = this.#parts;
       const { signal } = this.#closing;
       await downsampler.notice(blocks.all, blocks.lastNumber);
-      await downsampler.run({ head, blocks, reader: this.reader }, signal);
       while (!signal.aborted && (await joinBlocks(blocks, table, signal)) > 0) this.#joins++;
     };
     this.#afterOthers(join).catch((error: unknown) => {
       this.#joinFailures++;
       process.emitWarning(`blocks of samples could not be joined: ${String(error)}`);
+    });
+    this.#writeWindows();
+  }
+
+  /** Range by range, so that deletions and retention get their turn in between. */
+  #writeWindows(): void {
+    const { blocks, downsampler, head } = this.#parts;
+    const next = async () => {
+      if (this.#closing.signal.aborted) return;
+      if (await downsampler.writeNext({ head, blocks, reader: this.reader })) this.#writeWindows();
+    };
+    this.#afterOthers(next).catch((error: unknown) => {
+      process.emitWarning(`windows of samples could not be written: ${String(error)}`);
     });
   }
 
