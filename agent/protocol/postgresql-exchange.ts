@@ -4,6 +4,7 @@
  * @see OpenTelemetry semantic conventions for PostgreSQL spans
  */
 
+import { type Attributes, attributesOf, enterDatabaseError, exchangeOfDatabase } from "./database-exchange.ts";
 import type { Exchange, ExchangeStatus, MessageMark } from "./exchange.ts";
 import { looksSecretName } from "./secrets.ts";
 import { readSql, type SqlReading, type SqlStatement } from "./sql-template.ts";
@@ -23,8 +24,6 @@ const CLIENT_CLASSES: ReadonlySet<string> = new Set(
 );
 const SQLSTATE = /^[0-9A-Z]{5}$/;
 
-type Attributes = Record<string, string | number | boolean>;
-
 /** Reads SQL, or remembers how it reads. */
 export function statementOf(sql: string, reading: SqlReading): SqlStatement {
   const key = `${reading.redaction ? 1 : 0}${reading.backslashEscapes ? 1 : 0}${sql}`;
@@ -42,23 +41,7 @@ export function statementOf(sql: string, reading: SqlReading): SqlStatement {
 export function exchangeOfSession(op: string, mark: MessageMark | undefined, database: string): Exchange {
   const attributes: Attributes = { "db.system.name": "postgresql" };
   if (database !== "") attributes["db.namespace"] = database;
-  return {
-    protocol: "postgresql",
-    type: "request",
-    op,
-    resource: "",
-    endpoint: op,
-    status: "unknown",
-    code: "",
-    id: "",
-    stream: 0,
-    version: "",
-    request: mark,
-    response: undefined,
-    context: undefined,
-    attributes,
-    cutShort: "",
-  };
+  return exchangeOfDatabase("postgresql", op, mark, attributes);
 }
 
 /** The exchange of a statement whose SQL is known. */
@@ -105,18 +88,7 @@ export function enterRows(exchange: Exchange, rows: number): void {
 /** Enters an `ErrorResponse`. */
 export function enterError(exchange: Exchange, sqlstate: string): void {
   const code = SQLSTATE.test(sqlstate) ? sqlstate : "XX000";
-  exchange.code = code;
-  exchange.status = statusOf(code);
-  const attributes = attributesOf(exchange);
-  attributes["db.response.status_code"] = code;
-  if (exchange.status === "server_error") attributes["error.type"] = code;
-}
-
-/** Enters why an exchange ended before its end. */
-export function cutStatementShort(exchange: Exchange, reason: string): void {
-  exchange.cutShort = reason;
-  if (reason === "timeout" && exchange.type === "request") exchange.status = "timeout";
-  if (reason !== "gap" && exchange.type === "request") attributesOf(exchange)["error.type"] = reason;
+  enterDatabaseError(exchange, code, statusOf(code));
 }
 
 function statusOf(code: string): ExchangeStatus {
@@ -131,9 +103,4 @@ function boundedName(summary: string, operation: string): string {
   if (summaries.size >= SUMMARIES_MAX) return operation === "" ? "postgresql" : operation;
   summaries.add(summary);
   return summary;
-}
-
-/** Exchanges made here hold an object of this module's own making, which grows until the exchange is finished. */
-function attributesOf(exchange: Exchange): Attributes {
-  return exchange.attributes as Attributes;
 }

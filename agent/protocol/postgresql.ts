@@ -9,31 +9,30 @@
  * @see https://www.postgresql.org/docs/current/protocol-flow.html
  */
 
+import { cutDatabaseShort } from "./database-exchange.ts";
 import type { Exchange, ExchangeSink, MessageMark, ProtocolParser, StreamSlice } from "./exchange.ts";
+import { Pairing } from "./pairing.ts";
 import { CODE_CANCEL, CODE_GSSENC, CODE_SSL, judgePostgresql, u32 } from "./postgresql-detect.ts";
 import {
-  cutStatementShort,
   enterError,
   enterRows,
   enterTag,
   exchangeOfSession,
   exchangeOfStatement,
   exchangeOfUnknown,
-  statementOf,
 } from "./postgresql-exchange.ts";
 import { answer, extend, type Item, type ItemKind, makeItem } from "./postgresql-item.ts";
 import { type PgMessage, type PgOwner, PgReader, TYPE_ANSWER, TYPE_STARTUP } from "./postgresql-reader.ts";
+import { type ReplyOutcome, takeReply } from "./postgresql-reply.ts";
+import { PgSession } from "./postgresql-session.ts";
 import { PgStatements } from "./postgresql-statements.ts";
-import { databaseOf, endOfText, sqlstateOf, textOf } from "./postgresql-text.ts";
+import { endOfText, sqlstateOf, textOf } from "./postgresql-text.ts";
 import type { ParserContext, Protocol } from "./protocol.ts";
-import type { SqlStatement } from "./sql-template.ts";
 
 /** What one connection may have under way; what is later is counted and left out. */
 export const WAITING_MAX = 4096;
 /** A statement without a result is given up after this much silence. */
 const ANSWER_WAIT_NS_MAX = 6 * 3600e9;
-/** After this much silence nothing is owed. */
-const SETTLED_QUIET_NS = 20e6;
 /** Longest SQL that is read. */
 const SQL_BYTES_MAX = 32_768;
 
@@ -65,35 +64,25 @@ class PgParser implements ProtocolParser, PgOwner {
   #group: Item | undefined;
   /** After an error, what the client sends up to its next `Sync` is not looked at by the server. */
   #skipsToSync = false;
-  /** Results may come that belong to nothing in the queue. */
-  #isUnsure = false;
-  #isSettled: boolean;
-  #multiplexes = false;
   /** A message of the server was lost while one thing was under way, which `ReadyForQuery` still ends. */
   #isDoubtful = false;
   #hasAsked = false;
-  #database = "";
-  #backslashEscapes = false;
+  readonly #session: PgSession;
   /** A request for encryption that is not answered yet. */
   #encryption: Exchange | undefined;
-  #lastDirection: 0 | 1 | -1 = -1;
-  #turned = false;
-  #quietNs = 0;
-  #lastNs = 0;
+  readonly #pairing: Pairing;
 
   constructor(sink: ExchangeSink, context: ParserContext) {
     this.#sink = sink;
     this.#context = context;
-    this.#isSettled = !context.joinedLate;
+    this.#pairing = new Pairing(context.joinedLate);
+    this.#session = new PgSession(context.redaction);
     this.#readers = [new PgReader(this, 0, context.joinedLate), new PgReader(this, 1, context.joinedLate)];
   }
 
   data(direction: 0 | 1, slice: StreamSlice): number {
     if (this.detached !== "") return 0;
-    this.#turned = direction === 0 && this.#lastDirection === 1;
-    this.#quietNs = slice.timeNs - this.#lastNs;
-    this.#lastDirection = direction;
-    this.#lastNs = slice.timeNs;
+    this.#pairing.slice(direction, slice.timeNs);
     // What was seen from its beginning may have been joined late all the same, and the other way round.
     if (direction === 0 && !this.#hasAsked) this.#readers[0].begin(slice.bytes[0] === 0);
     return this.#readers[direction].feed(slice);
@@ -102,8 +91,8 @@ class PgParser implements ProtocolParser, PgOwner {
   gap(direction: 0 | 1, count: number, timeNs: number, tid: number): void {
     if (this.detached !== "" || count === 0) return;
     this.#readers[direction].gap(count, timeNs, tid);
-    this.#lastDirection = direction;
-    this.#lastNs = timeNs;
+    this.#pairing.last = direction;
+    this.#pairing.lastNs = timeNs;
   }
 
   closed(_timeNs: number, reset: boolean): void {
@@ -115,7 +104,7 @@ class PgParser implements ProtocolParser, PgOwner {
   }
 
   expire(nowNs: number): void {
-    if (nowNs - this.#lastNs > ANSWER_WAIT_NS_MAX && this.#queue.length > 0) this.#giveUp("timeout");
+    if (nowNs - this.#pairing.lastNs > ANSWER_WAIT_NS_MAX && this.#queue.length > 0) this.#giveUp("timeout");
   }
 
   bytesWanted(direction: 0 | 1, type: number): number {
@@ -141,11 +130,11 @@ class PgParser implements ProtocolParser, PgOwner {
   }
 
   messagesLost(direction: 0 | 1, partial: PgMessage | undefined): void {
-    this.#isSettled = false;
+    this.#pairing.isSettled = false;
     if (direction === 0) {
       if (partial !== undefined && this.#mayPair(partial.type)) this.#partialRequest(partial);
       this.#closeGroup();
-      this.#isUnsure = true;
+      this.#pairing.isUnsure = true;
       this.#skipsToSync = false;
       this.#statements.forget();
       return;
@@ -155,7 +144,7 @@ class PgParser implements ProtocolParser, PgOwner {
       this.#isDoubtful = true;
       for (const item of this.#queue) if (item.rows >= 0) item.rows = -2;
     } else this.#giveUp("gap");
-    this.#isUnsure = true;
+    this.#pairing.isUnsure = true;
   }
 
   #startupRead(message: PgMessage): void {
@@ -172,11 +161,11 @@ class PgParser implements ProtocolParser, PgOwner {
       this.#oneWay(exchangeOfSession("cancel", mark, ""));
       return;
     }
-    this.#database = databaseOf(bytes);
-    this.#isSettled = true;
-    this.#isUnsure = false;
+    this.#session.begin(bytes);
+    this.#pairing.isSettled = true;
+    this.#pairing.isUnsure = false;
     const item = this.#add("startup", mark);
-    if (item !== undefined) item.exchange = exchangeOfSession("startup", item.request, this.#database);
+    if (item !== undefined) item.exchange = exchangeOfSession("startup", item.request, this.#session.database);
   }
 
   /** `S`, `G` or `N`, to a request for encryption. */
@@ -224,7 +213,7 @@ class PgParser implements ProtocolParser, PgOwner {
         this.#copied(mark);
         break;
       case "X":
-        this.#oneWay(exchangeOfSession("terminate", mark, this.#database));
+        this.#oneWay(exchangeOfSession("terminate", mark, this.#session.database));
         break;
       default:
         break;
@@ -235,8 +224,8 @@ class PgParser implements ProtocolParser, PgOwner {
     this.#closeGroup();
     const item = this.#add("query", mark);
     if (item === undefined) return;
-    const statement = this.#read(bytes, 0);
-    item.exchange = exchangeOfStatement(statement, item.request, this.#database);
+    const statement = this.#session.read(bytes, 0);
+    item.exchange = exchangeOfStatement(statement, item.request, this.#session.database);
     this.#sink.started(item.exchange);
   }
 
@@ -244,7 +233,7 @@ class PgParser implements ProtocolParser, PgOwner {
     this.#closeGroup();
     const item = this.#add("function", mark);
     if (item === undefined) return;
-    item.exchange = exchangeOfSession("FUNCTION_CALL", item.request, this.#database);
+    item.exchange = exchangeOfSession("FUNCTION_CALL", item.request, this.#session.database);
     this.#sink.started(item.exchange);
   }
 
@@ -257,7 +246,7 @@ class PgParser implements ProtocolParser, PgOwner {
     if (type === "P") {
       const nameEnd = endOfText(bytes, 0);
       const name = textOf(bytes, 0, nameEnd);
-      const statement = this.#read(bytes, nameEnd + 1);
+      const statement = this.#session.read(bytes, nameEnd + 1);
       group.prepared.push({ name, before: this.#statements.prepare(name, statement) });
       group.statement = statement;
       group.replies += "1";
@@ -279,8 +268,8 @@ class PgParser implements ProtocolParser, PgOwner {
     const { request } = group;
     group.exchange =
       bound?.statement === undefined
-        ? exchangeOfUnknown(bound?.name ?? "", request, this.#database)
-        : exchangeOfStatement(bound.statement, request, this.#database);
+        ? exchangeOfUnknown(bound?.name ?? "", request, this.#session.database)
+        : exchangeOfStatement(bound.statement, request, this.#session.database);
     group.executes = true;
     this.#closeGroup();
     this.#sink.started(group.exchange);
@@ -312,7 +301,7 @@ class PgParser implements ProtocolParser, PgOwner {
   #serverMessage(message: PgMessage): void {
     const type = String.fromCharCode(message.type);
     const { mark, bytes } = message;
-    if (type === "S") this.#parameter(bytes);
+    if (type === "S") this.#session.setParameter(bytes);
     if (type === "S" || type === "A" || type === "N" || type === "K" || type === "v") return;
     if (type === "E" && this.#encryption !== undefined) {
       enterError(this.#encryption, sqlstateOf(bytes));
@@ -321,7 +310,7 @@ class PgParser implements ProtocolParser, PgOwner {
       return;
     }
     const [first] = this.#queue;
-    if (first === undefined || (this.#isUnsure && !this.#isDoubtful && first.request.startNs > mark.startNs)) {
+    if (first === undefined || (this.#pairing.isUnsure && !this.#isDoubtful && first.request.startNs > mark.startNs)) {
       this.#unasked(type, message);
       return;
     }
@@ -336,8 +325,7 @@ class PgParser implements ProtocolParser, PgOwner {
     }
     answer(item, mark);
     if (type === "E") this.#failed(item, bytes);
-    else if (item.kind === "group") this.#groupReply(item, type, bytes);
-    else this.#reply(item, type, bytes);
+    else this.#took(item, takeReply(item, type, bytes));
   }
 
   /** What the server answers at present: the oldest that has no result yet. */
@@ -348,43 +336,23 @@ class PgParser implements ProtocolParser, PgOwner {
     return item?.kind === "sync" ? this.#queue[at - 1] : item;
   }
 
-  #reply(item: Item, type: string, bytes: Uint8Array): void {
-    if (item.kind === "startup") {
-      if (type !== "R") this.#mismatch();
-    } else if (type === "D") {
-      if (item.rows !== -2) item.rows = Math.max(0, item.rows) + 1;
-    } else if (type === "T") {
-      if (item.rows === -1) item.rows = 0;
-    } else if (type === "C" && item.exchange !== undefined)
-      enterTag(item.exchange, textOf(bytes, 0, endOfText(bytes, 0)));
-    else if (type === "W") this.#copyBothBegins(item);
-    else if ("123ts".includes(type)) this.#mismatch();
-  }
-
-  #groupReply(item: Item, type: string, bytes: Uint8Array): void {
-    const [expected] = item.replies;
-    if (type === "t") return;
-    if (expected !== undefined) {
-      const isIt = type === expected || (expected === "T" && type === "n");
-      // Copies and rows of a portal come only after its description; the connection may have been joined between.
-      if (!isIt) {
+  #took(item: Item, outcome: ReplyOutcome): void {
+    switch (outcome) {
+      case "answered":
+        this.#resultRead(item);
+        break;
+      case "copy_in":
+        this.#dropSync(item);
+        break;
+      case "copy_both":
+        this.#copyBothBegins(item);
+        break;
+      case "mismatch":
         this.#mismatch();
-        return;
-      }
-      item.replies = item.replies.slice(1);
-      if (type === "1") item.prepared.shift();
-      if (type === "T" && item.rows === -1) item.rows = 0;
-      if (item.replies === "" && item.isClosed && !item.executes) this.#resultRead(item);
-      return;
+        break;
+      case "goes_on":
+        break;
     }
-    if (type === "D") {
-      if (item.rows !== -2) item.rows = Math.max(0, item.rows) + 1;
-    } else if (type === "G") this.#dropSync(item);
-    else if (type === "W") this.#copyBothBegins(item);
-    else if (type === "C" || type === "I" || type === "s") {
-      if (item.exchange !== undefined && type === "C") enterTag(item.exchange, textOf(bytes, 0, endOfText(bytes, 0)));
-      this.#resultRead(item);
-    } else if ("123".includes(type)) this.#mismatch();
   }
 
   /** While data is copied in, a `Sync` that was sent before is not looked at: the client sends another. */
@@ -413,9 +381,9 @@ class PgParser implements ProtocolParser, PgOwner {
   #failed(item: Item, bytes: Uint8Array): void {
     const sqlstate = sqlstateOf(bytes);
     if (item.exchange === undefined && item.statement !== undefined) {
-      item.exchange = exchangeOfStatement(item.statement, item.request, this.#database);
+      item.exchange = exchangeOfStatement(item.statement, item.request, this.#session.database);
     }
-    item.exchange ??= exchangeOfSession("QUERY", item.request, this.#database);
+    item.exchange ??= exchangeOfSession("QUERY", item.request, this.#session.database);
     if (!item.hasFailed) enterError(item.exchange, sqlstate);
     item.hasFailed = true;
     if (item.kind === "startup") {
@@ -489,7 +457,7 @@ class PgParser implements ProtocolParser, PgOwner {
   /** A round trip that executes nothing. It counts as upkeep, not as a call. */
   #preparedOnly(item: Item): void {
     if (item.statement === undefined) return;
-    const exchange = exchangeOfStatement(item.statement, item.request, this.#database);
+    const exchange = exchangeOfStatement(item.statement, item.request, this.#session.database);
     exchange.endpoint = "PREPARE";
     exchange.response = item.response;
     exchange.status = "ok";
@@ -500,13 +468,12 @@ class PgParser implements ProtocolParser, PgOwner {
   #mismatch(): void {
     this.#context.count("postgresql_mismatch");
     this.#giveUp("gap");
-    this.#isSettled = false;
-    this.#isUnsure = true;
+    this.#pairing.lost();
   }
 
   #unasked(type: string, message: PgMessage): void {
     if (type !== "C" && type !== "E") return;
-    if (this.#hasAsked || this.#isUnsure || this.#isSettled) {
+    if (this.#hasAsked || this.#pairing.isUnsure || this.#pairing.isSettled) {
       this.#context.count("postgresql_result_unpaired");
       return;
     }
@@ -523,22 +490,19 @@ class PgParser implements ProtocolParser, PgOwner {
   /** May what the client asks be paired with what the server will send? See the same of Redis. */
   #mayPair(type: number): boolean {
     this.#hasAsked = true;
-    if (this.#queue.length > 0 && this.#turned && this.#group === undefined && !this.#goesOn(type)) {
-      if (this.#isUnsure) this.#endDoubtful();
+    if (this.#queue.length > 0 && this.#pairing.turned && this.#group === undefined && !this.#goesOn(type)) {
+      if (this.#pairing.isUnsure) this.#endDoubtful();
       else {
-        this.#multiplexes = true;
-        if (!this.#isSettled) {
+        this.#pairing.multiplexes = true;
+        if (!this.#pairing.isSettled) {
           this.#giveUp("gap");
-          this.#isUnsure = true;
+          this.#pairing.isUnsure = true;
         }
       }
     }
-    this.#turned = false;
-    if (this.#queue.length > 0) return !this.#isUnsure || this.#group !== undefined;
-    const isQuiet = this.#quietNs >= SETTLED_QUIET_NS;
-    if (isQuiet) this.#isSettled = true;
-    if (this.#isUnsure && this.#multiplexes && !isQuiet) return false;
-    this.#isUnsure = false;
+    this.#pairing.turned = false;
+    if (this.#queue.length > 0) return !this.#pairing.isUnsure || this.#group !== undefined;
+    if (!this.#pairing.begins()) return false;
     this.#isDoubtful = false;
     return true;
   }
@@ -590,25 +554,13 @@ class PgParser implements ProtocolParser, PgOwner {
     if (this.#queue.length >= WAITING_MAX) {
       this.#context.count("postgresql_waiting_max");
       this.#giveUp("gap");
-      this.#isUnsure = true;
-      this.#isSettled = false;
+      this.#pairing.isUnsure = true;
+      this.#pairing.isSettled = false;
       return undefined;
     }
     const item = makeItem(kind, mark);
     this.#queue.push(item);
     return item;
-  }
-
-  #read(bytes: Uint8Array, start: number): SqlStatement {
-    const sql = textOf(bytes, start, endOfText(bytes, start));
-    return statementOf(sql, { redaction: this.#context.redaction, backslashEscapes: this.#backslashEscapes });
-  }
-
-  /** `ParameterStatus`. */
-  #parameter(bytes: Uint8Array): void {
-    const nameEnd = endOfText(bytes, 0);
-    if (textOf(bytes, 0, nameEnd) !== "standard_conforming_strings") return;
-    this.#backslashEscapes = textOf(bytes, nameEnd + 1, endOfText(bytes, nameEnd + 1)) === "off";
   }
 
   #letGo(how: "upgrade" | "invalid", to: string): void {
@@ -642,7 +594,7 @@ class PgParser implements ProtocolParser, PgOwner {
       this.#oneWay(exchange);
     } else if (item.isAnswered || item.hasFailed) this.#finishAnswered(item);
     else {
-      cutStatementShort(exchange, reason);
+      cutDatabaseShort(exchange, reason);
       this.#sink.finished(exchange);
     }
   }
@@ -650,6 +602,6 @@ class PgParser implements ProtocolParser, PgOwner {
   #finishAll(reason: string): void {
     if (this.#encryption !== undefined) this.#oneWay(this.#encryption);
     this.#encryption = undefined;
-    this.#giveUp(this.#isUnsure && reason !== "" ? "gap" : reason);
+    this.#giveUp(this.#pairing.isUnsure && reason !== "" ? "gap" : reason);
   }
 }

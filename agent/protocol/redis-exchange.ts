@@ -4,6 +4,7 @@
  * @see OpenTelemetry semantic conventions for Redis spans
  */
 
+import { type Attributes, attributesOf, enterDatabaseError, exchangeOfDatabase } from "./database-exchange.ts";
 import type { Exchange, ExchangeStatus, MessageMark } from "./exchange.ts";
 import { type CommandName, commandText, isVerbKnown, OTHER_COMMAND, storedProcedure } from "./redis-command.ts";
 import { isErrorReply, type Reply } from "./redis-reply.ts";
@@ -20,8 +21,6 @@ const REDIRECTS: ReadonlySet<string> = new Set(["MOVED", "ASK"]);
 const ERROR_CODE = "ERR";
 const CODE = /^[A-Z][A-Z0-9_]{1,31}$/;
 
-type Attributes = Record<string, string | number | boolean>;
-
 /** The exchange that a command begins. `namespace` is the number of the database, empty where it is not known. */
 export function exchangeOfCommand(
   command: Command,
@@ -34,44 +33,16 @@ export function exchangeOfCommand(
   if (setting.namespace !== "") attributes["db.namespace"] = setting.namespace;
   const stored = storedProcedure(name.verb, command.words);
   if (stored !== "") attributes["db.stored_procedure.name"] = stored;
-  return {
-    protocol: "redis",
-    type: "request",
-    op: name.verb,
-    resource: text,
-    endpoint: name.full,
-    status: "unknown",
-    code: "",
-    id: "",
-    stream: 0,
-    version: "",
-    request: mark,
-    response: undefined,
-    context: undefined,
-    attributes,
-    cutShort: "",
-  };
+  const exchange = exchangeOfDatabase("redis", name.verb, mark, attributes);
+  exchange.resource = text;
+  exchange.endpoint = name.full;
+  return exchange;
 }
 
 /** The exchange of a reply whose command was not seen. */
 export function exchangeOfReply(reply: Reply, mark: MessageMark): Exchange {
-  const exchange: Exchange = {
-    protocol: "redis",
-    type: "response",
-    op: "",
-    resource: "",
-    endpoint: "redis",
-    status: "unknown",
-    code: "",
-    id: "",
-    stream: 0,
-    version: "",
-    request: undefined,
-    response: undefined,
-    context: undefined,
-    attributes: { "db.system.name": "redis" },
-    cutShort: "",
-  };
+  const exchange = exchangeOfDatabase("redis", "", undefined, { "db.system.name": "redis" });
+  exchange.endpoint = "redis";
   answerCommand(exchange, reply, mark);
   exchange.type = "response";
   return exchange;
@@ -86,11 +57,7 @@ export function answerCommand(exchange: Exchange, reply: Reply, mark: MessageMar
     return;
   }
   const code = errorCode(reply.word);
-  exchange.code = code;
-  exchange.status = statusOf(code);
-  const attributes = attributesOf(exchange);
-  attributes["db.response.status_code"] = code;
-  if (exchange.status === "server_error") attributes["error.type"] = code;
+  enterDatabaseError(exchange, code, statusOf(code));
   if (exchange.op !== "" && !isVerbKnown(exchange.op) && hasDigit(exchange.op)) hideName(exchange);
 }
 
@@ -103,13 +70,6 @@ function hideName(exchange: Exchange): void {
   attributes["db.query.text"] = exchange.resource;
 }
 
-/** Enters why an exchange ended before its end. */
-export function cutCommandShort(exchange: Exchange, reason: string): void {
-  exchange.cutShort = reason;
-  if (reason === "timeout" && exchange.type === "request") exchange.status = "timeout";
-  if (reason !== "gap" && exchange.type === "request") attributesOf(exchange)["error.type"] = reason;
-}
-
 function errorCode(line: string): string {
   const space = line.indexOf(" ");
   const word = space < 0 ? line : line.slice(0, space);
@@ -119,9 +79,4 @@ function errorCode(line: string): string {
 function statusOf(code: string): ExchangeStatus {
   if (REDIRECTS.has(code)) return "ok";
   return SERVER_FAULTS.has(code) ? "server_error" : "client_error";
-}
-
-/** Exchanges made here hold an object of this module's own making, which grows until the exchange is finished. */
-function attributesOf(exchange: Exchange): Attributes {
-  return exchange.attributes as Attributes;
 }

@@ -9,11 +9,13 @@
  * @see https://redis.io/docs/latest/develop/reference/protocol-spec/
  */
 
+import { cutDatabaseShort } from "./database-exchange.ts";
 import type { Exchange, ExchangeSink, MessageMark, ProtocolParser, StreamSlice } from "./exchange.ts";
+import { Pairing } from "./pairing.ts";
 import type { ParserContext, Protocol } from "./protocol.ts";
 import { type CommandName, isBlocking, isSubscribing, nameOfCommand } from "./redis-command.ts";
 import { judgeRedis } from "./redis-detect.ts";
-import { answerCommand, cutCommandShort, exchangeOfCommand, exchangeOfReply } from "./redis-exchange.ts";
+import { answerCommand, exchangeOfCommand, exchangeOfReply } from "./redis-exchange.ts";
 import { isErrorReply, type Reply, type ReplyOwner, ReplyReader } from "./redis-reply.ts";
 import { type Command, type RequestOwner, RequestReader } from "./redis-request.ts";
 
@@ -22,7 +24,6 @@ export const WAITING_MAX = 8192;
 /** A command without a reply is given up after this much silence, unless it is one that may wait longer. */
 const ANSWER_WAIT_NS_MAX = 600e9;
 /** After this much silence no reply is owed. */
-const SETTLED_QUIET_NS = 20e6;
 
 const PUSH = 0x3e;
 const ARRAY = 0x2a;
@@ -62,11 +63,6 @@ class RedisParser implements ProtocolParser, RequestOwner, ReplyOwner {
   #head = 0;
   /** Commands after `WAITING_MAX`, whose replies are passed over. */
   #uncounted = 0;
-  #isUnsure = false;
-  /** It is certain that no reply was owed at some time, and nothing was lost since. */
-  #isSettled: boolean;
-  /** The client was seen to send while older commands of an earlier write waited. */
-  #multiplexes = false;
   /** Several commands were under way at a time. */
   #hasSeveral = false;
   #hasAsked = false;
@@ -81,16 +77,12 @@ class RedisParser implements ProtocolParser, RequestOwner, ReplyOwner {
   #protocol: 2 | 3 = 2;
   /** Number of the database, where it is known. */
   #namespace: string;
-  #lastDirection: 0 | 1 | -1 = -1;
-  /** Direction before the slice at hand, and since when nothing came before it. */
-  #turned = false;
-  #quietNs = 0;
-  #lastNs = 0;
+  readonly #pairing: Pairing;
 
   constructor(sink: ExchangeSink, context: ParserContext) {
     this.#sink = sink;
     this.#context = context;
-    this.#isSettled = !context.joinedLate;
+    this.#pairing = new Pairing(context.joinedLate);
     this.#namespace = context.joinedLate ? "" : "0";
     this.#requests = new RequestReader(this, context.joinedLate);
     this.#replies = new ReplyReader(this, context.joinedLate);
@@ -98,10 +90,7 @@ class RedisParser implements ProtocolParser, RequestOwner, ReplyOwner {
 
   data(direction: 0 | 1, slice: StreamSlice): number {
     if (this.detached !== "") return 0;
-    this.#turned = direction === 0 && this.#lastDirection === 1;
-    this.#quietNs = slice.timeNs - this.#lastNs;
-    this.#lastDirection = direction;
-    this.#lastNs = slice.timeNs;
+    this.#pairing.slice(direction, slice.timeNs);
     if (direction === 0) this.#requests.feed(slice);
     else this.#replies.feed(slice);
     if (this.#isReplica) {
@@ -116,7 +105,7 @@ class RedisParser implements ProtocolParser, RequestOwner, ReplyOwner {
     if (this.detached !== "" || count === 0) return;
     if (direction === 0) this.#requests.gap(count, timeNs, tid);
     else this.#replies.gap(count, timeNs, tid);
-    this.#lastNs = timeNs;
+    this.#pairing.lastNs = timeNs;
   }
 
   closed(_timeNs: number, reset: boolean): void {
@@ -128,7 +117,7 @@ class RedisParser implements ProtocolParser, RequestOwner, ReplyOwner {
   }
 
   expire(nowNs: number): void {
-    if (nowNs - this.#lastNs <= ANSWER_WAIT_NS_MAX) return;
+    if (nowNs - this.#pairing.lastNs <= ANSWER_WAIT_NS_MAX) return;
     for (let at = this.#head; at < this.#waiting.length; at++) {
       const waiting = this.#waiting[at] as Waiting;
       if (waiting.finished || isBlocking(waiting.name.verb)) continue;
@@ -138,7 +127,7 @@ class RedisParser implements ProtocolParser, RequestOwner, ReplyOwner {
   }
 
   mayReply(): boolean {
-    return !this.#isUnsure;
+    return !this.#pairing.isUnsure;
   }
 
   commandRead(command: Command, mark: MessageMark): void {
@@ -187,8 +176,7 @@ class RedisParser implements ProtocolParser, RequestOwner, ReplyOwner {
   }
 
   requestsLost(): void {
-    this.#isSettled = false;
-    this.#isUnsure = true;
+    this.#pairing.lost();
     this.#inMulti = false;
     this.#skipsNext = false;
     // Commands that were lost may have selected another.
@@ -205,9 +193,8 @@ class RedisParser implements ProtocolParser, RequestOwner, ReplyOwner {
     }
     const isOwed = this.#waiting.length > this.#head || this.#uncounted > 0;
     this.#giveUp();
-    this.#isSettled = false;
-    this.#isUnsure = true;
-    if (isOwed && this.#lastDirection === 1) this.#multiplexes ||= this.#hasSeveral;
+    this.#pairing.lost();
+    if (isOwed && this.#pairing.last === 1) this.#pairing.multiplexes ||= this.#hasSeveral;
   }
 
   /**
@@ -219,23 +206,19 @@ class RedisParser implements ProtocolParser, RequestOwner, ReplyOwner {
   #mayPair(): boolean {
     const count = this.#waiting.length - this.#head + this.#uncounted;
     if (count > 0) this.#hasSeveral = true;
-    if (count > 0 && this.#turned && !this.#replies.isInside && !this.#isPushing) {
+    if (count > 0 && this.#pairing.turned && !this.#replies.isInside && !this.#isPushing) {
       if (this.#replies.isLost) this.#giveUp();
       else {
-        this.#multiplexes = true;
-        if (!this.#isSettled) {
+        this.#pairing.multiplexes = true;
+        if (!this.#pairing.isSettled) {
           this.#giveUp();
-          this.#isUnsure = true;
+          this.#pairing.isUnsure = true;
         }
       }
     }
-    this.#turned = false;
-    if (this.#waiting.length > this.#head || this.#uncounted > 0) return !this.#isUnsure;
-    const isQuiet = this.#quietNs >= SETTLED_QUIET_NS;
-    if (isQuiet) this.#isSettled = true;
-    if (this.#isUnsure && this.#multiplexes && !isQuiet) return false;
-    this.#isUnsure = false;
-    return true;
+    this.#pairing.turned = false;
+    if (this.#waiting.length > this.#head || this.#uncounted > 0) return !this.#pairing.isUnsure;
+    return this.#pairing.begins();
   }
 
   /** Messages come whenever they like, so that a turn of direction says nothing. */
@@ -307,8 +290,9 @@ class RedisParser implements ProtocolParser, RequestOwner, ReplyOwner {
 
   #unasked(reply: Reply, mark: MessageMark): void {
     if (this.#uncounted > 0) this.#uncounted--;
-    else if (this.#isUnsure || this.#isSubscribed || this.#isMonitoring) this.#context.count("redis_reply_unpaired");
-    else if (this.#isSettled) this.#context.count("redis_reply_unasked");
+    else if (this.#pairing.isUnsure || this.#isSubscribed || this.#isMonitoring)
+      this.#context.count("redis_reply_unpaired");
+    else if (this.#pairing.isSettled) this.#context.count("redis_reply_unasked");
     else if (this.#hasAsked) this.#context.count("redis_reply_unpaired");
     else this.#sink.finished(exchangeOfReply(reply, mark));
   }
@@ -363,12 +347,12 @@ class RedisParser implements ProtocolParser, RequestOwner, ReplyOwner {
       // A server that shuts down does not say so.
       const isOneWay = name.verb === "SHUTDOWN" || name.verb === "QUIT";
       if (isOneWay && !isAnswered && reason !== "") this.#oneWay(exchange);
-      else this.#finish(exchange, isAnswered ? "" : this.#isUnsure && reason !== "" ? "gap" : reason);
+      else this.#finish(exchange, isAnswered ? "" : this.#pairing.isUnsure && reason !== "" ? "gap" : reason);
     }
   }
 
   #finish(exchange: Exchange, reason: string): void {
-    if (reason !== "") cutCommandShort(exchange, reason);
+    if (reason !== "") cutDatabaseShort(exchange, reason);
     this.#sink.finished(exchange);
   }
 }

@@ -1,6 +1,7 @@
 /** Requests over HTTP/1 with secrets in every place of them, and what may be left of each. */
 
 import { type OutgoingHttpHeaders, request } from "node:http";
+import { request as requestOverTls } from "node:https";
 import type { Planter } from "./planter.ts";
 
 /** A request, and what its span may keep. */
@@ -130,10 +131,17 @@ function headersOf(number: number, status: number, planter: Planter): OutgoingHt
 }
 
 /** Sends a request. @returns The status that came, 0 where none did. */
-export function send(port: number, { method, target, headers, body }: PlantedRequest): Promise<number> {
+export function send(
+  port: number,
+  { method, target, headers, body }: PlantedRequest,
+  isOverTls: boolean,
+): Promise<number> {
+  const ask = isOverTls ? requestOverTls : request;
   return new Promise((resolve) => {
-    const asked = request(
+    const asked = ask(
       {
+        // The certificate is of this run alone.
+        rejectUnauthorized: false,
         host: "127.0.0.1",
         port,
         path: target,

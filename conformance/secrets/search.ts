@@ -76,14 +76,20 @@ export async function lookIntoTables(directory: string, search: SecretSearch): P
   return rows;
 }
 
-/** Every answer that the program gives: SQL, each trace in each form, PromQL, graph, search, status. */
-export async function lookIntoAnswers(program: Program, search: SecretSearch): Promise<void> {
+/**
+ * Every answer that the program gives: SQL, each trace in each form, PromQL, graph, search, status.
+ *
+ * @param ports Of the servers: spans of what else this machine does are looked at in the tables alone.
+ */
+export async function lookIntoAnswers(program: Program, search: SecretSearch, ports: readonly number[]): Promise<void> {
+  const own = `server_port IN (${ports.join(", ")})`;
   const ask = async (path: string, headers: Record<string, string> = {}) => {
     const answer = await fetch(`${program.http}${path}`, { headers });
     search.look(path, Buffer.from(await answer.arrayBuffer()).toString("latin1"));
   };
   for (const table of TABLES) {
-    search.look(`SQL ${table}`, JSON.stringify(await program.sql(`SELECT * FROM ${table}`)));
+    const rows = await program.sql(`SELECT * FROM ${table} ${table === "spans" ? `WHERE ${own}` : "LIMIT 10000"}`);
+    search.look(`SQL ${table}`, JSON.stringify(rows));
   }
   const everything = encodeURIComponent('{__name__=~".+"}');
   const paths = [
@@ -97,7 +103,7 @@ export async function lookIntoAnswers(program: Program, search: SecretSearch): P
   for (const path of paths) await ask(path);
   const labels: { data: string[] } = await program.json("/api/v1/labels");
   for (const label of labels.data) await ask(`/api/v1/label/${encodeURIComponent(label)}/values`);
-  const traces = (await program.sql("SELECT DISTINCT trace_id FROM spans")).map(([id]) => String(id));
+  const traces = (await program.sql(`SELECT DISTINCT trace_id FROM spans WHERE ${own}`)).map(([id]) => String(id));
   let next = 0;
   const visitor = async () => {
     for (let id = traces[next++]; id !== undefined; id = traces[next++]) {

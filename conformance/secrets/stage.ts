@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { type Databases, postgresqlPrograms, startDatabases } from "../databases/servers.ts";
 import { freePort } from "../demo/shop.ts";
 import { until } from "../program.ts";
+import { makeCertificate } from "../tls/services.ts";
 import type { Planter } from "./planter.ts";
 import { SECRETS_SCHEMA } from "./postgresql-requests.ts";
 
@@ -16,16 +17,22 @@ const SERVICES = join(import.meta.dirname, "services");
 
 /** All servers of the suite. */
 export interface Stage {
-  readonly ports: { readonly nginx: number; readonly node: number; readonly http2: number; readonly python: number };
+  readonly ports: {
+    readonly nginx: number;
+    readonly tls: number;
+    readonly node: number;
+    readonly http2: number;
+    readonly python: number;
+  };
   readonly databases: Databases;
-  /** Lines that a server wrote: `METHOD ROUTE STATUS`; of nginx with the version before the status. */
+  /** Lines that a server wrote: `METHOD ROUTE STATUS`; of nginx with the version before the status and its port behind it. */
   ledger(server: "nginx" | "node" | "http2" | "python"): string[];
   stop(): Promise<void>;
 }
 
 /** What this machine lacks; empty where nothing. */
 export function missingProgram(): string {
-  const programs = ["nginx", "python3", "redis-server", "redis-cli", "psql"];
+  const programs = ["nginx", "openssl", "python3", "redis-server", "redis-cli", "psql"];
   const missing = programs.find((program) => spawnSync("sh", ["-c", `command -v ${program}`]).status !== 0);
   return missing ?? (postgresqlPrograms() === "" ? "PostgreSQL" : "");
 }
@@ -35,7 +42,13 @@ export async function startStage(planter: Planter, password: string): Promise<St
   const directory = mkdtempSync(join(tmpdir(), "thalweg-secrets-"));
   const databases = await startDatabases(password, "password");
   const children: ChildProcess[] = [];
-  const ports = { nginx: await freePort(), node: await freePort(), http2: await freePort(), python: await freePort() };
+  const ports = {
+    nginx: await freePort(),
+    tls: await freePort(),
+    node: await freePort(),
+    http2: await freePort(),
+    python: await freePort(),
+  };
   const files = {
     nginx: join(directory, "nginx.log"),
     node: join(directory, "node.log"),
@@ -70,6 +83,7 @@ export async function startStage(planter: Planter, password: string): Promise<St
       ...["--disable-warning=ExperimentalWarning", join(SERVICES, "secrets-shop.ts")],
       ...[String(ports.node), String(ports.http2), String(ports.python), files.node, `--api-key=${planter.anyShape()}`],
     ]);
+    makeCertificate(directory);
     const conf = join(directory, "nginx.conf");
     writeFileSync(conf, nginxConf(directory, ports, files.nginx));
     start("nginx", ["-e", "stderr", "-p", directory, "-c", conf]);
@@ -97,17 +111,19 @@ function linesOf(file: string): string[] {
     .filter((line) => line !== "");
 }
 
-function nginxConf(directory: string, ports: { nginx: number; node: number }, log: string): string {
+function nginxConf(directory: string, ports: { nginx: number; tls: number; node: number }, log: string): string {
   return `worker_processes 1; daemon off; pid ${directory}/nginx.pid; error_log stderr crit;
 events { worker_connections 256; }
 http {
-  log_format ledger '$request $status';
+  log_format ledger '$request $status $server_port';
   access_log ${log} ledger;
   client_body_temp_path ${directory}; proxy_temp_path ${directory}; fastcgi_temp_path ${directory};
   uwsgi_temp_path ${directory}; scgi_temp_path ${directory};
   upstream node { server 127.0.0.1:${ports.node}; keepalive 8; }
   server {
     listen 127.0.0.1:${ports.nginx};
+    listen 127.0.0.1:${ports.tls} ssl;
+    ssl_certificate ${directory}/cert.pem; ssl_certificate_key ${directory}/key.pem;
     location / { proxy_pass http://node; proxy_http_version 1.1; proxy_set_header Connection ""; }
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Planted secrets through real nginx, Node, Python, PostgreSQL and Redis under live capture: none of them in the data
+ * Planted secrets through real nginx (in the clear and over TLS), Node, Python, PostgreSQL and Redis under live capture: none of them in the data
  * directory, the program's output, any of its answers, what an agent sends or what `dissect` prints of a recording of the same traffic, while
  * name, text and status of every request are right by what the servers and clients wrote down themselves.
  */
@@ -35,6 +35,8 @@ const WRITTEN_MS = 1_000;
 /** Everything that is sent, made before anything is. */
 interface Plants {
   readonly http: readonly PlantedRequest[];
+  /** Over TLS, to the same server. */
+  readonly https: readonly PlantedRequest[];
   readonly streams: readonly PlantedStream[];
   readonly statements: readonly PlantedStatement[];
   readonly commands: readonly PlantedCommand[];
@@ -65,7 +67,8 @@ function plant(count: number, planter: Planter): Plants {
   const make = <T>(share: number, one: (number: number, planter: Planter) => T) =>
     Array.from({ length: Math.round(count * share) }, (_, number) => one(number, planter));
   return {
-    http: make(0.4, plantRequest),
+    http: make(0.3, plantRequest),
+    https: make(0.1, plantRequest),
     streams: make(0.1, plantStream),
     statements: make(0.25, plantStatement),
     commands: make(0.25, plantCommand),
@@ -76,12 +79,22 @@ async function runOn(rung: string, count: number, seed: number, report: SuiteRep
   const planter = new Planter(seed);
   const password = planter.plain();
   const stage = await startStage(planter, password);
-  const program = await Program.start(["--capture", rung, "--capture-cpu", CAPTURE_CORES]);
+  const program = await Program.start([
+    "--capture",
+    rung,
+    "--capture-cpu",
+    CAPTURE_CORES,
+    "--tls",
+    "nginx,node",
+    "--network-namespace",
+    "own",
+  ]);
   const file = join(program.dataDirectory, "..", `secrets-${process.pid}-${rung}.twcap`);
   const recorder = rung === "packet" ? undefined : await startRecorder(file);
   const otlpOut = await startOtlpOut(thalweg("agent"), rung);
   const search = new SecretSearch(planter);
-  const plants = plant(count, planter);
+  // TLS is read inside of OpenSSL, which packets do not show.
+  const plants = { ...plant(count, planter), ...(rung === "packet" ? { https: [] } : {}) };
   const name = `${rung}, seed ${seed}`;
   try {
     const wanted = await sendAll(stage, password, plants, planter);
@@ -97,7 +110,8 @@ async function runOn(rung: string, count: number, seed: number, report: SuiteRep
       report.add(`${name}: dissect of the same traffic`, await dissectFault(recorder, file, stage, plants, search));
     }
     report.add(`${name}: an agent sent its spans`, await otlpOutFault(otlpOut, search));
-    await lookIntoAnswers(program, search);
+    const { redisPort, postgresqlPort } = stage.databases;
+    await lookIntoAnswers(program, search, [...Object.values(stage.ports), redisPort, postgresqlPort]);
     await sleep(WRITTEN_MS);
     lookIntoFiles(program.dataDirectory, search);
     await program.stop();
@@ -149,17 +163,22 @@ interface Wanted {
 async function sendAll(stage: Stage, password: string, plants: Plants, planter: Planter): Promise<Wanted> {
   const { ports, databases } = stage;
   let unanswered = 0;
-  const http: string[] = [];
-  let next = 0;
-  const visitor = async () => {
-    for (let planted = plants.http[next++]; planted !== undefined; planted = plants.http[next++]) {
-      const status = await send(ports.nginx, planted);
-      if (status === 0) unanswered++;
-      const text = planted.query === "" ? planted.path : `${planted.path}?${planted.query}`;
-      http.push(`${planted.method} ${planted.template}|${status}|${text}`);
-    }
+  const visit = async (port: number, requests: readonly PlantedRequest[], isOverTls: boolean): Promise<string[]> => {
+    const calls: string[] = [];
+    let next = 0;
+    const visitor = async () => {
+      for (let planted = requests[next++]; planted !== undefined; planted = requests[next++]) {
+        const status = await send(port, planted, isOverTls);
+        if (status === 0) unanswered++;
+        const text = planted.query === "" ? planted.path : `${planted.path}?${planted.query}`;
+        calls.push(`${planted.method} ${planted.template}|${status}|${text}`);
+      }
+    };
+    await Promise.all(Array.from({ length: IN_FLIGHT }, visitor));
+    return calls;
   };
-  await Promise.all(Array.from({ length: IN_FLIGHT }, visitor));
+  const http = await visit(ports.nginx, plants.http, false);
+  const https = await visit(ports.tls, plants.https, true);
   unanswered += await sendStreams(ports.http2, plants.streams);
   const refused = await PgClient.open(databases.postgresqlPort, "app", planter.plain());
   const { client } = await PgClient.open(databases.postgresqlPort, "app", password);
@@ -174,6 +193,7 @@ async function sendAll(stage: Stage, password: string, plants: Plants, planter: 
     unanswered,
     calls: [
       { server: "nginx", port: ports.nginx, calls: http },
+      { server: "nginx over TLS", port: ports.tls, calls: https },
       {
         server: "HTTP/2 and gRPC",
         port: ports.http2,
@@ -183,7 +203,8 @@ async function sendAll(stage: Stage, password: string, plants: Plants, planter: 
       { server: "Redis", port: databases.redisPort, calls: ["AUTH||AUTH ?", ...commands] },
     ],
     ledgers: [
-      { server: "nginx", port: ports.nginx, lines: stage.ledger("nginx").map(nginxLine) },
+      { server: "nginx", port: ports.nginx, lines: nginxLines(stage, ports.nginx) },
+      { server: "nginx over TLS", port: ports.tls, lines: nginxLines(stage, ports.tls) },
       { server: "Node", port: ports.node, lines: stage.ledger("node") },
       { server: "Python", port: ports.python, lines: stage.ledger("python") },
       { server: "Node's HTTP/2", port: ports.http2, lines: stage.ledger("http2") },
@@ -191,10 +212,13 @@ async function sendAll(stage: Stage, password: string, plants: Plants, planter: 
   };
 }
 
-/** `GET /orders/7 HTTP/1.1 200` as the others write it. */
-function nginxLine(line: string): string {
-  const [method = "", target = "", , status = ""] = line.split(" ");
-  return `${method} ${shortRoute(target.replace(/^http:\/\/[^/]*/, ""))} ${status}`;
+/** Lines of one port of nginx, `GET /orders/7 HTTP/1.1 200 8080`, as the others write them. */
+function nginxLines(stage: Stage, port: number): string[] {
+  return stage.ledger("nginx").flatMap((line) => {
+    const [method = "", target = "", , status = "", own = ""] = line.split(" ");
+    if (own !== String(port)) return [];
+    return [`${method} ${shortRoute(target.replace(/^https?:\/\/[^/]*/, ""))} ${status}`];
+  });
 }
 
 /** Codes of Redis' errors are words; what begins an error text and is a secret, or none, is `ERR`. */

@@ -88,7 +88,8 @@ function whereIs(program: string): string {
   return spawnSync("sh", ["-c", `command -v ${program}`], { encoding: "utf8" }).stdout.trim();
 }
 
-function makeCertificate(directory: string): void {
+/** Writes `key.pem` and `cert.pem` of this machine into a directory. */
+export function makeCertificate(directory: string): void {
   const made = spawnSync(
     "openssl",
     [
