@@ -35,6 +35,8 @@ export interface ChainPlan {
   readonly redis: Place;
   /** One that runs already, and takes the user `app` without a password. */
   readonly postgresql?: { readonly host: string; readonly port: number };
+  /** Files with a certificate and its key: all speak TLS. */
+  readonly tls?: { readonly certFile: string; readonly keyFile: string };
 }
 
 /** Parents by call and the time from which on they count. */
@@ -58,6 +60,11 @@ export class Chain {
   private constructor(plan: ChainPlan, log: string) {
     this.#plan = plan;
     this.#log = log;
+  }
+
+  get #env(): NodeJS.ProcessEnv {
+    const { tls } = this.#plan;
+    return { ...process.env, ...(tls === undefined ? {} : { CHAIN_TLS: `${tls.certFile},${tls.keyFile}` }) };
   }
 
   static async start(plan: ChainPlan, directory: string): Promise<Chain> {
@@ -115,8 +122,9 @@ export class Chain {
   }
 
   async #start(directory: string): Promise<void> {
-    const { nginx, node, python, redis, postgresql } = this.#plan;
-    const bind = ["--bind", redis.host, "--port", `${redis.port}`, "--protected-mode", "no", "--save", ""];
+    const { nginx, node, python, redis, postgresql, tls } = this.#plan;
+    const listen = tls === undefined ? ["--port", `${redis.port}`] : redisTls(redis.port, tls);
+    const bind = ["--bind", redis.host, ...listen, "--protected-mode", "no", "--save", ""];
     this.#spawn(redis, ["redis-server", ...bind, "--dir", directory], undefined);
     await this.#until(async () => accepts(redis), "Redis");
     const databases = [redis.reachedAt, ...(postgresql === undefined ? [] : [postgresql])];
@@ -132,7 +140,7 @@ export class Chain {
     this.#spawn(nginx, ["nginx", "-e", "stderr", "-p", directory, "-c", conf], undefined);
     const load = [process.execPath, "--disable-warning=ExperimentalWarning", join(SERVICES, "chain-load.ts")];
     const words = [...nginx.before, ...load, nginx.host, `${nginx.port}`];
-    this.#load = spawn(words[0] ?? "", words.slice(1), { stdio: ["pipe", "pipe", "inherit"] });
+    this.#load = spawn(words[0] ?? "", words.slice(1), { stdio: ["pipe", "pipe", "inherit"], env: this.#env });
     this.#children.push(this.#load);
     await this.#until(
       async () => this.#lines.node[0] === "ready" && this.#lines.python[0] === "ready",
@@ -154,6 +162,7 @@ export class Chain {
     const words = [...before, ...command];
     const child = spawn(words[0] ?? "", words.slice(1), {
       stdio: ["ignore", lines === undefined ? "ignore" : "pipe", "inherit"],
+      env: this.#env,
     });
     this.#children.push(child);
     if (lines !== undefined && child.stdout !== null) {
@@ -189,7 +198,13 @@ function accepts({ before, reachedAt: { host, port } }: Place): boolean {
   return spawnSync(words[0] ?? "", words.slice(1), { stdio: "ignore" }).status === 0;
 }
 
-function nginxConf(directory: string, { nginx, node }: ChainPlan, log: string): string {
+function redisTls(port: number, { certFile, keyFile }: NonNullable<ChainPlan["tls"]>): string[] {
+  const files = ["--tls-cert-file", certFile, "--tls-key-file", keyFile, "--tls-ca-cert-file", certFile];
+  return ["--port", "0", "--tls-port", `${port}`, ...files, "--tls-auth-clients", "no"];
+}
+
+function nginxConf(directory: string, { nginx, node, tls }: ChainPlan, log: string): string {
+  const certificate = tls && `ssl_certificate ${tls.certFile}; ssl_certificate_key ${tls.keyFile};`;
   return `worker_processes 1; daemon off; pid ${directory}/nginx-${nginx.port}.pid; error_log stderr crit;
 events { worker_connections 512; }
 http {
@@ -200,8 +215,8 @@ http {
   keepalive_requests 100000;
   upstream behind { server ${node.reachedAt.host}:${node.reachedAt.port}; keepalive 64; }
   server {
-    listen ${nginx.host}:${nginx.port} backlog=256;
-    location / { proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection ""; }
+    listen ${nginx.host}:${nginx.port} ${tls === undefined ? "" : "ssl"} backlog=256; ${certificate ?? ""}
+    location / { proxy_pass ${tls === undefined ? "http" : "https"}://behind; proxy_http_version 1.1; proxy_set_header Connection ""; }
   }
 }
 `;

@@ -3,6 +3,7 @@
  * rungs. Sends the outcome to its parent.
  */
 
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -44,13 +45,16 @@ async function twoHosts(network: Network, rung: string, withRestart: boolean): P
   const agents: AgentProcess[] = [];
   try {
     for (const host of ["a", "b"] as const) {
-      const to = ["--to", program.otlpHttp, "--capture", rung, ...ONLY_OWN];
+      const to = ["--to", program.otlpHttp, "--capture", rung, "--tls", "auto", ...ONLY_OWN];
       agents.push(await AgentProcess.start(network.on(host), to));
     }
     await stage(`two hosts, ${rung}`, program, planOf(network, 0), rung);
     network.nft("a", TRANSLATED.a);
     network.nft("b", TRANSLATED.b);
     await stage(`two hosts through nftables, ${rung}`, program, translatedPlan(network), rung);
+    if (rung !== "packet") {
+      await stage(`two hosts over TLS, ${rung}`, program, { ...planOf(network, 40), tls: certificate() }, rung);
+    }
     if (withRestart) program = await restart(network, program, [...flags, "--otlp-http", addressOf(program)], rung);
     report.add(`two hosts, ${rung}: one truth`, await oneTruthFault(program));
     report.add(
@@ -172,6 +176,15 @@ async function explanationFault(program: Program, trace: string): Promise<string
   return bare.length === 0 && whys.length === spans.length - 1
     ? ""
     : `${whys.length} of ${spans.length}: ${bare.join("; ")}`;
+}
+
+/** A certificate of nobody's, and its key. */
+function certificate(): { certFile: string; keyFile: string } {
+  const files = { certFile: join(directory, "certificate.pem"), keyFile: join(directory, "key.pem") };
+  const out = ["-keyout", files.keyFile, "-out", files.certFile, "-subj", "/CN=chain"];
+  const ran = spawnSync("openssl", ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", ...out]);
+  if (ran.status !== 0) throw new Error(`openssl: ${ran.error?.message ?? ran.stderr.toString()}`);
+  return files;
 }
 
 /** nginx and Python on host a, Node and Redis on host b: every call but the one that enters goes between the hosts. */

@@ -1,17 +1,20 @@
 /**
  * Loads a server over connections that are kept. Arguments: its address and port. Reads `REQUESTS IN_FLIGHT` a line and
- * answers each with the number of requests that failed.
+ * answers each with the number of requests that failed. Speaks TLS where there is CHAIN_TLS.
  */
 
 import { Agent, get } from "node:http";
+import { get as getByTls, Agent as TlsAgent } from "node:https";
 import { createInterface } from "node:readline";
 
 const [, , host = "", port = ""] = process.argv;
-const agent = new Agent({ keepAlive: true });
+const isTls = (process.env["CHAIN_TLS"] ?? "") !== "";
+const options = { keepAlive: true, rejectUnauthorized: false };
+const agent = isTls ? new TlsAgent(options) : new Agent(options);
 
 function once(): Promise<boolean> {
   return new Promise((resolve) => {
-    const request = get({ host, port, path: "/work", agent }, (response) => {
+    const request = (isTls ? getByTls : get)({ host, port, path: "/work", agent }, (response) => {
       response.resume();
       response.on("end", () => resolve(response.statusCode === 200));
     });

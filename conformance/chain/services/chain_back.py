@@ -1,10 +1,12 @@
 """A Python service with one thread a connection that asks Redis, and PostgreSQL where it is given.
 
 Arguments: its address and port, those of Redis, those of PostgreSQL. Tells the truth as chain-front.ts does.
+With CHAIN_TLS=CERTIFICATE,KEY it speaks TLS to who calls and to Redis.
 """
 import os
 import socket
 import socketserver
+import ssl
 import struct
 import sys
 import threading
@@ -12,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 host, own, redis_host, redis_port = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 postgresql = (sys.argv[5], int(sys.argv[6])) if len(sys.argv) > 6 else None
+tls = os.environ.get("CHAIN_TLS", "")
 lock = threading.Lock()
 seen = {}
 ordinals = {}
@@ -28,6 +31,12 @@ def tell(line):
     os.write(1, line.encode())
 
 
+def redis_connection():
+    connection = socket.create_connection((redis_host, redis_port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return ssl._create_unverified_context().wrap_socket(connection) if tls else connection
+
+
 def connected(name, address, greet):
     connection = getattr(local, name, None)
     if connection is None:
@@ -39,7 +48,9 @@ def connected(name, address, greet):
 
 
 def ask_redis(cause):
-    connection = connected("redis", (redis_host, redis_port), lambda _: None)
+    connection = getattr(local, "redis", None)
+    if connection is None:
+        connection = local.redis = redis_connection()
     port = connection.getsockname()[1]
     connection.sendall(b"*2\r\n$3\r\nGET\r\n$5\r\nstock\r\n")
     answer = b""
@@ -96,5 +107,9 @@ class Threads(socketserver.ThreadingMixIn, HTTPServer):
 
 
 server = Threads((host, own), Handler)
+if tls:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*tls.split(","))
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 tell("ready\n")
 server.serve_forever()
