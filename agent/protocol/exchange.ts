@@ -53,6 +53,9 @@ export interface Exchange {
   /** Of the final response; interim ones are left out, so `startNs` gives the time to first byte. */
   response: MessageMark | undefined;
   context: CarriedContext | undefined;
+  /** `X-Request-ID` of the request and of its answer, where one was sent; evidence that leaves with no span. */
+  requestId?: string;
+  answerId?: string;
   attributes: ExchangeAttributes;
   /** Why an exchange ended before its end: `connection_closed`, `gap`, `timeout`, `reset`; empty otherwise. */
   cutShort: string;

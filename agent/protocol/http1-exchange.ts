@@ -42,6 +42,8 @@ export function exchangeOfRequest(head: Head, mark: MessageMark, isCut: boolean,
     response: undefined,
     // Of a head that was cut, a second `traceparent` may be missing; the first is still the sender's own.
     context: head.traceparents === 1 ? parseTraceparent(head.traceparent, isCut ? "" : head.traceState) : undefined,
+    requestId: head.requestId,
+    answerId: "",
     attributes,
     cutShort: "",
   };
@@ -74,6 +76,7 @@ export function answerExchange(exchange: Exchange, head: Head, mark: MessageMark
   exchange.status = statusOf(head.status);
   exchange.code = String(head.status);
   exchange.response = mark;
+  exchange.answerId = head.requestId;
   responseAttributes(attributesOf(exchange), head.status);
 }
 

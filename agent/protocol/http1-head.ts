@@ -45,6 +45,9 @@ export interface Head {
   /** How many `traceparent` headers were sent; more than one makes them all invalid. */
   traceparents: number;
   traceState: string;
+  /** `X-Request-ID`; several headers of the name make none. */
+  requestId: string;
+  requestIds: number;
   /** Value of `Upgrade`, lower-case. */
   upgrade: string;
   /** The exchange was told of before the head was complete. */
@@ -60,6 +63,10 @@ const HEADER_CONTENT_LENGTH = 4;
 const HEADER_TRANSFER_ENCODING = 5;
 const HEADER_TRACEPARENT = 6;
 const HEADER_TRACESTATE = 7;
+const HEADER_REQUEST_ID = 8;
+
+/** Longest `X-Request-ID` that is looked at. */
+const REQUEST_ID_CHARS_MAX = 200;
 
 /** Methods that OpenTelemetry's conventions know: those of RFC 9110, PATCH and QUERY. */
 export const KNOWN_METHODS: ReadonlySet<string> = new Set([
@@ -294,6 +301,8 @@ function emptyHead(method: string, target: string, status: number, version: stri
     traceparent: "",
     traceparents: 0,
     traceState: "",
+    requestId: "",
+    requestIds: 0,
     upgrade: "",
     reported: false,
   };
@@ -313,6 +322,8 @@ export function headerOf(bytes: Uint8Array, start: number, end: number): number 
     case 0x75: // u
       if (named(bytes, start, end, "user-agent")) return HEADER_USER_AGENT;
       return named(bytes, start, end, "upgrade") ? HEADER_UPGRADE : HEADER_OTHER;
+    case 0x78: // x
+      return named(bytes, start, end, "x-request-id") ? HEADER_REQUEST_ID : HEADER_OTHER;
     default:
       return HEADER_OTHER;
   }
@@ -369,6 +380,9 @@ export function applyHeader(head: Head, header: number, value: string): void {
       break;
     case HEADER_TRACESTATE:
       head.traceState = head.traceState === "" ? value : `${head.traceState},${value}`;
+      break;
+    case HEADER_REQUEST_ID:
+      head.requestId = ++head.requestIds === 1 && value.length <= REQUEST_ID_CHARS_MAX ? value : "";
       break;
     default:
       break;

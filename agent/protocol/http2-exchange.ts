@@ -57,6 +57,9 @@ export interface Fields {
   traceparent: string;
   traceparents: number;
   traceState: string;
+  /** @see Head */
+  requestId: string;
+  requestIds: number;
   /** -1 where none was seen. */
   grpcStatus: number;
   /** Some fields could not be read. */
@@ -83,6 +86,8 @@ export function emptyFields(): Fields {
     traceparent: "",
     traceparents: 0,
     traceState: "",
+    requestId: "",
+    requestIds: 0,
     grpcStatus: -1,
     isPartial: false,
   };
@@ -131,6 +136,9 @@ export function enterField(fields: Fields, name: string | undefined, value: stri
       if (fields.traceState.length <= TRACE_STATE_CHARS_MAX) {
         fields.traceState = fields.traceState === "" ? value : `${fields.traceState},${value}`;
       }
+      break;
+    case "x-request-id":
+      fields.requestId = ++fields.requestIds === 1 ? value : "";
       break;
     case "grpc-status":
       fields.grpcStatus = /^\d{1,2}$/.test(value) ? Number(value) : GRPC_UNKNOWN;
@@ -214,6 +222,8 @@ function headOf(fields: Fields, method: string, target: string): Head {
     traceparent: fields.traceparent,
     traceparents: fields.traceparents,
     traceState: fields.traceState,
+    requestId: fields.requestId,
+    requestIds: fields.requestIds,
     upgrade: "",
     reported: false,
   };

@@ -76,6 +76,8 @@ test("an exchange with bodies has the names and attributes of HTTP/1", () => {
         flags: 1,
         traceState: "a=1",
       },
+      requestId: "",
+      answerId: "",
       attributes: {
         "http.request.method": "POST",
         "url.path": "/users/1234",

@@ -114,6 +114,16 @@ export class HopSide implements OpenRequest, OpenCall {
     return this.exchange.response !== undefined;
   }
 
+  /** @see OpenRequest */
+  get carriedId(): string {
+    return this.exchange.requestId ?? "";
+  }
+
+  /** @see OpenRequest */
+  get answerId(): string {
+    return this.exchange.answerId ?? "";
+  }
+
   /** Process of this end; 0 where unknown. On hooks it is the one that made the call, which may not be the socket's first owner. */
   get pid(): number {
     if (this.connection.sight === "end" && this.request.pid !== 0) return this.request.pid;

@@ -7,12 +7,14 @@ interface Served extends OpenRequest {
   answering: boolean;
 }
 
+const NO_IDS = { carriedId: "", answerId: "" } as const;
+
 function mark(tid: number, lastTid = tid): MessageMark {
   return { startNs: 0, endNs: 0, seq: 0, bytes: 0, tid, pid: 1, lastTid };
 }
 
 function served(tid: number, lastTid = tid): Served {
-  return { request: mark(tid, lastTid), alone: true, openAt: -1, answering: false, readerTid: tid };
+  return { request: mark(tid, lastTid), alone: true, openAt: -1, answering: false, readerTid: tid, ...NO_IDS };
 }
 
 function servedAt(startNs: number): Served {
@@ -28,8 +30,8 @@ function requests(threads: boolean): ProcessRequests<Served> {
 const NOWHERE = { work: { kind: "", unit: 0, origin: 0 }, cause: undefined } as const;
 
 /** Starts a call of which only its thread is known, and gives its parent. */
-function parentOf(all: ProcessRequests<Served>, call: OpenCall, target: number): Served | undefined {
-  return all.callStarted(call, target, NOWHERE).request;
+function parentOf(all: ProcessRequests<Served>, call: Pick<OpenCall, "request">, target: number): Served | undefined {
+  return all.callStarted({ ...call, carriedId: "" }, target, NOWHERE).request;
 }
 
 /** Serves pairs of overlapping requests on threads of their own. */
@@ -246,11 +248,11 @@ test("a goroutine that a serving one started calls for its request, and never fo
   const request = served(901);
   all.requestStarted(request);
   all.requestStarted(served(902));
-  const started = { request: mark(77) };
+  const started = { ...NO_IDS, request: mark(77) };
   assert.deepEqual(all.callStarted(started, 7, goroutine(77, 901)), { request, reason: "goroutine-start" });
   all.callFinished(started);
-  assert.equal(all.callStarted({ request: mark(901) }, 7, goroutine(901, 1)).reason, "goroutine");
-  all.callFinished({ request: mark(901) });
+  assert.equal(all.callStarted({ ...NO_IDS, request: mark(901) }, 7, goroutine(901, 1)).reason, "goroutine");
+  all.callFinished({ ...NO_IDS, request: mark(901) });
   all.requestFinished(request, mark(901));
   all.requestStarted(served(901));
   assert.equal(all.callStarted(started, 7, goroutine(77, 901)).reason, "unit_serves_none");
@@ -263,7 +265,7 @@ test("a loop's guess is drawn once answers were written for what it says", () =>
     const [one, two] = [served(1), served(1)];
     all.requestStarted(one);
     all.requestStarted(two);
-    const call = { request: mark(1) };
+    const call = { ...NO_IDS, request: mark(1) };
     const { reason } = all.callStarted(call, 7, { work, cause: { request: one, byOrder: false } });
     all.callFinished(call);
     const cause = { request: isRight ? one : two, byOrder: false };
@@ -299,7 +301,11 @@ test("a task's calls are decided by its answer, and by none if it answers nothin
   const [one, two] = [servedAtNs(5000), servedAtNs(5001)];
   all.requestStarted(one);
   all.requestStarted(two);
-  const [first, second, other] = [{ request: at(5002) }, { request: at(5003) }, { request: at(5004) }];
+  const [first, second, other] = [
+    { ...NO_IDS, request: at(5002) },
+    { ...NO_IDS, request: at(5003) },
+    { ...NO_IDS, request: at(5004) },
+  ];
   assert.equal(all.callStarted(first, 7, moment(71)).reason, "undecided");
   assert.equal(all.callStarted(second, 7, moment(72)).reason, "undecided");
   assert.equal(all.callStarted(other, 7, moment(73)).reason, "undecided");
@@ -312,4 +318,32 @@ test("a task's calls are decided by its answer, and by none if it answers nothin
     [first, { request: one, reason: "task" }],
     [other, { request: undefined, reason: "task_answers_none" }],
   ]);
+});
+
+test("an id that one request carried, or its answer, tells whom a call was made for where nothing else does", () => {
+  const told: (readonly [OpenCall, CallParent<Served>])[] = [];
+  const all = new ProcessRequests<Served>((call, parent) => told.push([call, parent]));
+  const [one, two, three] = [
+    { ...servedAt(1), carriedId: "id-of-one" },
+    { ...servedAt(2), answerId: "id-of-two" },
+    { ...servedAt(3), carriedId: "id-again-and" },
+  ];
+  for (const request of [one, two, three]) all.requestStarted(request);
+  const call = (carriedId: string, startNs: number): OpenCall => ({ request: { ...mark(9), startNs }, carriedId });
+  const parent = (carriedId: string) => all.callStarted(call(carriedId, 4), 7, NOWHERE);
+  assert.deepEqual(parent("id-of-one"), { request: one, reason: "request-id" });
+  assert.equal(parent("of-nobody").reason, "undecided");
+  const asked = call("id-of-two", 5);
+  assert.equal(all.callStarted(asked, 7, NOWHERE).reason, "undecided");
+  all.requestFinished(two, mark(1));
+  assert.deepEqual(told, [[asked, { request: two, reason: "request-id" }]]);
+  const repeated = { ...servedAt(6), carriedId: "id-again-and" };
+  all.requestStarted(repeated);
+  assert.equal(parent("id-again-and").reason, "several_open_requests", "two requests carry it");
+  assert.equal(parent("short").reason, "several_open_requests");
+  all.requestFinished(one, mark(1));
+  assert.equal(parent("id-of-one").request, undefined, "a finished request is nobody's parent");
+  all.requestFinished(three, mark(1));
+  all.requestFinished(repeated, mark(1));
+  assert.equal(told.at(-1)?.[1].reason, "several_open_requests", "no answer had the id");
 });

@@ -11,6 +11,7 @@
  *   first time. Where this is proven nothing else draws, so that background threads draw nothing.
  * - *Loop*: what the event loop did last (see `LoopCauses`), where answers were seen to be written for what it says.
  * - *Task*: a task of asyncio made the call; the request that the same task answers is its parent. So it is decided late.
+ * - *Id*: where none of these draws, a call with the `X-Request-ID` of one request, or of one answer (see `RequestIds`).
  * - *Alone*: one server request is open in the whole process, none was open beside it since it started, its answer has
  *   not begun, and calls to the same target are not also made while none is open (timers, workers).
  *
@@ -22,6 +23,7 @@ import type { MessageMark } from "../protocol/exchange.ts";
 import { Evidence } from "./evidence.ts";
 import type { LoopCause } from "./loop-causes.ts";
 import { NumberMap } from "./number-map.ts";
+import { RequestIds } from "./request-ids.ts";
 
 /** Targets a process calls whose calls are told apart; the one seen first is forgotten beyond. */
 const targetsMax = 512;
@@ -36,7 +38,15 @@ const undecidedMax = 4096;
 const unitsMax = 65_536;
 
 /** Why a parent was drawn. `thread` is also the lone request's. */
-export type LinkReason = "thread" | "goroutine" | "goroutine-start" | "loop" | "loop-order" | "proxy-loop" | "task";
+export type LinkReason =
+  | "thread"
+  | "goroutine"
+  | "goroutine-start"
+  | "loop"
+  | "loop-order"
+  | "proxy-loop"
+  | "task"
+  | "request-id";
 
 /** Why none was drawn. */
 export type UnlinkedReason =
@@ -65,6 +75,9 @@ export interface CallMoment<Request> {
 /** A server request while it is open. */
 export interface OpenRequest {
   readonly request: MessageMark;
+  /** `X-Request-ID` that it carried, and that its answer did; empty where there is none. */
+  readonly carriedId: string;
+  readonly answerId: string;
   /** No other server request of the process was open at the same time so far. */
   alone: boolean;
   /** Place among the open requests, which is theirs to set; -1 while it is not among them. */
@@ -78,6 +91,8 @@ export interface OpenRequest {
 /** A client call while it is open. */
 export interface OpenCall {
   readonly request: MessageMark;
+  /** `X-Request-ID` that it carried; empty where there is none. */
+  readonly carriedId: string;
 }
 
 interface ThreadState<Request> {
@@ -109,6 +124,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   readonly #orderEvidence = new Evidence();
   readonly #taskEvidence = new Evidence();
   readonly #decided: (call: Call, parent: CallParent<Request>) => void;
+  readonly #ids = new RequestIds<Request, { readonly call: Call; readonly reason: UnlinkedReason }>();
   #undecided: UndecidedCall<Call>[] = [];
   /** When a task answered last. */
   #answeredNs = new NumberMap<number>();
@@ -172,6 +188,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
       first.alone = false;
     }
     request.openAt = this.#open.push(request) - 1;
+    this.#ids.requestCame(request, request.carriedId);
     if (thread === undefined) return;
     // A thread that waits for a call, or serves a request, and reads another one is an event loop.
     if (thread.openRequests > 0 || thread.openCalls > 0) this.#threadEvidence.disprove();
@@ -196,6 +213,10 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   /** @param answer Mark of the response. */
   requestFinished(request: Request, answer: MessageMark): void {
     if (!this.#take(request)) return;
+    const { carriedId, answerId } = request;
+    for (const { call } of this.#ids.requestAnswered(request, carriedId, answerId, request.request.startNs)) {
+      this.#decided(call, { request, reason: "request-id" });
+    }
     const tid = request.readerTid;
     const thread = this.#threads.get(tid);
     if (thread !== undefined && answer.tid === tid && thread.openCalls > 0) this.#threadEvidence.disprove();
@@ -231,7 +252,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     const tid = call.request.tid;
     const thread = this.#thread(tid);
     const isBackground = this.#isBackground(target);
-    const parent = this.#parentOf(call, thread, moment, isBackground);
+    const parent = this.#orById(call, this.#parentOf(call, thread, moment, isBackground));
     if (thread !== undefined) thread.openCalls += 1;
     return parent;
   }
@@ -266,6 +287,17 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   /** Each request was served by the thread that read it, often enough, and nothing spoke against it. */
   get threadsProven(): boolean {
     return (this.#threadsMayBeProven || this.#hasGoroutines) && this.#threadEvidence.isProven;
+  }
+
+  /** What an id says where nothing else does. A call of a task waits already. */
+  #orById(call: Call, parent: CallParent<Request>): CallParent<Request> {
+    const { carriedId } = call;
+    if (parent.request !== undefined || carriedId === "" || parent.reason === "undecided") return parent;
+    const request = this.#ids.requestOf(carriedId);
+    if (request !== undefined && request.openAt >= 0) return { request, reason: "request-id" };
+    const reason = parent.reason as UnlinkedReason; // no request was drawn
+    if (this.#open.length === 0 || !this.#ids.wait({ call, reason }, carriedId, call.request.startNs)) return parent;
+    return none("undecided");
   }
 
   #parentOf(
@@ -344,7 +376,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
 
   /** Calls that were made before any of the open requests came will not be told by their answers. */
   #giveUpUndecided(): void {
-    if (this.#undecided.length === 0) return;
+    if (this.#undecided.length === 0 && !this.#ids.isWaitedFor) return;
     let oldestNs = Number.POSITIVE_INFINITY;
     for (const { request } of this.#open) oldestNs = Math.min(oldestNs, request.startNs);
     let count = 0;
@@ -353,6 +385,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
       count++;
     }
     for (const { call } of this.#undecided.splice(0, count)) this.#decided(call, none("task_answers_none"));
+    for (const { call, reason } of this.#ids.giveUp(oldestNs)) this.#decided(call, none(reason));
   }
 
   /** Takes a request out of the open ones; false where it is not among them. */

@@ -118,6 +118,14 @@ export const CELLS: readonly Cell[] = [
     isDrawn: true,
     needs: ["nginx"],
   },
+  {
+    runtime: "haproxy",
+    pattern: "request ids",
+    services: [service.haproxy(true)],
+    calls: 1,
+    isDrawn: true,
+    needs: ["haproxy"],
+  },
   { runtime: "haproxy", pattern: "proxy", services: [service.haproxy()], calls: 1, isDrawn: false, needs: ["haproxy"] },
   {
     runtime: "node",

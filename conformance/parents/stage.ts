@@ -141,11 +141,12 @@ export const service = {
       return ["nginx", "-e", "stderr", "-p", directory, "-c", conf];
     },
   }),
-  haproxy: (): Service => ({
+  /** @param ids It makes an id for each request, and puts it into its call and its answer. */
+  haproxy: (ids = false): Service => ({
     proxy: "haproxy",
     start: ({ directory }, { own, to }) => {
       const conf = join(directory, `haproxy-${own}.conf`);
-      writeFileSync(conf, haproxyConf(own, to));
+      writeFileSync(conf, haproxyConf(own, to, ids));
       return ["haproxy", "-db", "-f", conf];
     },
   }),
@@ -361,7 +362,12 @@ http {
 `;
 }
 
-function haproxyConf(own: number, to: number): string {
+const HAPROXY_IDS = `  http-request set-var(txn.id) uuid()
+  http-request set-header X-Request-ID %[var(txn.id)]
+  http-response set-header X-Request-ID %[var(txn.id)]
+`;
+
+function haproxyConf(own: number, to: number, ids: boolean): string {
   return `global
   log stdout format raw local0
   nbthread 2
@@ -374,7 +380,7 @@ defaults
   timeout server 60s
 frontend f
   bind 127.0.0.1:${own}
-  default_backend b
+${ids ? HAPROXY_IDS : ""}  default_backend b
 backend b
   server s 127.0.0.1:${to}
 `;

@@ -29,6 +29,8 @@ const DRAWN: Readonly<Record<string, string>> = {
     "The worker read this request, or the answer to a call made for it, last before it made the call. Nearly all answers of the process were seen to be written where this rule says.",
   counted:
     "Both rows stand for calls that the kernel counted to keep the CPU budget of capture: as many at the caller as at this server, of one method and status. Which of them belong together, and what they were made for, was not looked at.",
+  "request-id":
+    "The call carried the X-Request-ID of this request, or of the answer to it, which no other request of the process had.",
   task: "The asyncio task that made the call, or the one that awaits it, wrote the answer to this request.",
 };
 
