@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readdir } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { SeriesSamples } from "../model/series.ts";
@@ -184,6 +184,35 @@ test("late samples make their range be written anew, also after a crash before t
   assert.deepEqual(pairs(await read(metrics, "sum", MINUTE_MS, { minMs: ALL.minMs, maxMs: done })), wanted);
   const files = (await readdir(join(directory, "downsampled", "60s"))).filter((name) => name.startsWith("block-"));
   assert.equal(files.length, 3, "a range has one file");
+  await metrics.close();
+});
+
+test("without its state, and with a damaged block, windows are as before", async (t) => {
+  const directory = await metricDirectory(t);
+  let metrics = await openMetrics(directory, ON);
+  const [, gauge] = samplesOf(8, 20 * 60, 60_000);
+  await metrics.appendSeries([seriesOf(labels("g"), gauge)]);
+  await metrics.sealAll();
+  await metrics.settled();
+  const before = pairs(await read(metrics, "sum"));
+  await metrics.close();
+  await rm(join(directory, "downsampled", "state.json"));
+  await mkdir(join(directory, "downsampled", "state.json"));
+  metrics = await openMetrics(directory, ON);
+  assert.deepEqual(pairs(await read(metrics, "sum")), before);
+  await metrics.settled();
+  assert.deepEqual(pairs(await read(metrics, "sum")), before);
+  await metrics.close();
+  const minutes = join(directory, "downsampled", "60s");
+  const [first = ""] = (await readdir(minutes)).filter((name) => name.startsWith("block-"));
+  const bytes = await readFile(join(minutes, first));
+  bytes[bytes.length - 20] = (bytes[bytes.length - 20] ?? 0) ^ 1;
+  await writeFile(join(minutes, first), bytes);
+  const damages: string[] = [];
+  metrics = await openMetrics(directory, { ...ON, onDamage: (damage) => damages.push(damage.message) });
+  assert.equal(damages.length, 1);
+  await metrics.settled();
+  assert.deepEqual(pairs(await read(metrics, "sum")), before, "the range is written anew, since its samples are there");
   await metrics.close();
 });
 

@@ -9,10 +9,17 @@
  * their ranges dirty.
  */
 
-import { link, open, readFile } from "node:fs/promises";
+import { link, open, readFile, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { ThalwegError } from "../model/errors.ts";
-import { fileBytes, isMissing, makePrivateDirectory, renameDurably, syncDirectory } from "../platform/files.ts";
+import {
+  errorCodeOf,
+  fileBytes,
+  isMissing,
+  makePrivateDirectory,
+  renameDurably,
+  syncDirectory,
+} from "../platform/files.ts";
 import { BlockWriter } from "./metric-block-writer.ts";
 import { type Block, type MetricBlocks, openBlocks } from "./metric-blocks.ts";
 import type { SealedChunk } from "./metric-chunk.ts";
@@ -83,6 +90,7 @@ export class Downsampler {
   readonly #parts: DownsamplerParts;
   readonly #levels: readonly Level[];
   #seenBlock = 0;
+  #noticed = false;
   /** Samples before this time may have been let go: ranges that start before it are not written anew. */
   #goneBelowMs = Number.NEGATIVE_INFINITY;
 
@@ -134,6 +142,8 @@ export class Downsampler {
   /** Notes what came to blocks since the last time: ranges that are done already are written anew. */
   async notice(blocks: readonly Block[], lastNumber: number): Promise<void> {
     if (this.#levels.length === 0) return;
+    if (!this.#noticed) for (const level of this.#levels) this.#markMissing(level, blocks);
+    this.#noticed = true;
     for (const { number, foot } of blocks) {
       if (number <= this.#seenBlock || foot.replaces.length > 0) continue;
       for (const level of this.#levels) this.#markDirty(level, foot.minMs, foot.maxMs);
@@ -279,6 +289,18 @@ export class Downsampler {
     }
   }
 
+  /** Ranges that are done and have no block, though there are samples: it was damaged. */
+  #markMissing(level: Level, blocks: readonly Block[]): void {
+    const rangeMs = RANGE_MS[level.resolutionMs] ?? HOUR_MS;
+    const written = new Set(level.blocks.all.map(({ foot }) => rangeStart(foot.maxMs, rangeMs)));
+    for (const { foot } of blocks) {
+      const endMs = Math.min(foot.maxMs, level.doneBelowMs);
+      for (let startMs = rangeStart(foot.minMs, rangeMs); startMs < endMs; startMs += rangeMs) {
+        if (!written.has(startMs)) this.#markDirty(level, startMs + 1, startMs + rangeMs);
+      }
+    }
+  }
+
   /** Ranges that are done and reach into `[minMs, maxMs]` are written anew where their samples are all there. */
   #markDirty(level: Level, minMs: number, maxMs: number): void {
     const rangeMs = RANGE_MS[level.resolutionMs] ?? HOUR_MS;
@@ -364,7 +386,9 @@ async function readState(path: string): Promise<State | undefined> {
   try {
     return JSON.parse(await readFile(path, "utf8")) as State; // written by `#keepState`
   } catch (error) {
-    if (isMissing(error) || error instanceof SyntaxError) return undefined;
-    throw error;
+    // What blocks tell will do.
+    if (errorCodeOf(error) === "EISDIR") await rm(path, { recursive: true, force: true });
+    else if (!isMissing(error) && !(error instanceof SyntaxError)) throw error;
+    return undefined;
   }
 }

@@ -8,7 +8,7 @@
 
 import { readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { isMissing, listNames, makePrivateDirectory } from "../platform/files.ts";
+import { errorCodeOf, isMissing, listNames, makePrivateDirectory } from "../platform/files.ts";
 import type { MetricLog } from "./metric-log.ts";
 import { countSamples } from "./metric-log-record.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
@@ -52,7 +52,8 @@ export class MetricSpool {
     for (const name of await listNames(options.directory)) {
       const path = join(options.directory, name);
       const number = Number(SEGMENT_NAME.exec(name)?.[1] ?? 0);
-      if (number > 0) spool.#files = [...spool.#files, { number, path, bytes: (await stat(path)).size }];
+      const found = number > 0 ? await stat(path) : undefined;
+      if (found?.isFile() === true) spool.#files = [...spool.#files, { number, path, bytes: found.size }];
       const reader = PLACE_NAME.exec(name)?.[1];
       const place = reader === undefined ? undefined : await readPlace(path);
       if (reader !== undefined && place !== undefined) spool.#places.set(reader, place);
@@ -179,7 +180,8 @@ async function readPlace(path: string): Promise<LogPlace | undefined> {
     const { segment, offset } = place;
     return typeof segment === "number" && typeof offset === "number" ? { segment, offset } : undefined;
   } catch (error) {
-    if (error instanceof SyntaxError || isMissing(error)) return undefined;
-    throw error;
+    if (errorCodeOf(error) === "EISDIR") await rm(path, { recursive: true, force: true });
+    else if (!(error instanceof SyntaxError) && !isMissing(error)) throw error;
+    return undefined;
   }
 }

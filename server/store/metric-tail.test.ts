@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readdir } from "node:fs/promises";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import {
@@ -118,6 +118,29 @@ test("what waits is bounded: the oldest goes and is counted", async (t) => {
   const left = await readAll(tail);
   assert.equal(left.length + lostSamples, 2000);
   assert.deepEqual(left, expected(5, 0, 400).slice(lostSamples));
+  await metrics.close();
+});
+
+test("a place that cannot be read is as none, a directory in place of files is no trouble", async (t) => {
+  const directory = await metricDirectory(t);
+  let metrics = await openMetrics(directory);
+  await tailOf(metrics);
+  await metrics.close();
+  const folder = join(directory, "remote-write");
+  await rm(join(folder, "a.place"));
+  for (const name of ["a.place", "metrics-00000009.log"]) await mkdir(join(folder, name));
+  await mkdir(join(directory, "blocks", "tombstones"));
+  const damages: string[] = [];
+  metrics = await openMetrics(directory, { onDamage: (damage) => damages.push(damage.message) });
+  assert.equal(damages.length, 1);
+  const tail = await tailOf(metrics);
+  await write(metrics, 2, 0, 3);
+  assert.deepEqual(await readAll(tail), expected(2, 0, 3));
+  await metrics.deleteSeries([{ name: "i", kind: "=", value: "0" }], 0, 2 ** 52);
+  await metrics.close();
+  await writeFile(join(folder, "a.place"), "not JSON");
+  metrics = await openMetrics(directory);
+  assert.deepEqual(await readAll(await tailOf(metrics)), []);
   await metrics.close();
 });
 

@@ -12,7 +12,7 @@ import { basename, join } from "node:path";
 import { crc32 } from "node:zlib";
 import { ThalwegError } from "../model/errors.ts";
 import type { Labels, Matcher } from "../model/series.ts";
-import { isMissing, renameDurably } from "../platform/files.ts";
+import { errorCodeOf, isMissing, renameDurably } from "../platform/files.ts";
 import { type Interval, merged } from "./metric-intervals.ts";
 import { labelsTest } from "./metric-match.ts";
 import type { MetricSeries } from "./metric-series.ts";
@@ -50,7 +50,7 @@ export class MetricTombstones {
 
   /** Reads the file; a damaged line is reported and kept beside it. */
   static async open({ path, onDamage }: TombstoneFile): Promise<MetricTombstones> {
-    const text = await textOf(path);
+    const text = await textOf(path, onDamage);
     const stones: Stone[] = [];
     let isDamaged = false;
     let offset = 0;
@@ -123,12 +123,16 @@ export class MetricTombstones {
   }
 }
 
-async function textOf(path: string): Promise<string> {
+async function textOf(path: string, onDamage: TombstoneFile["onDamage"]): Promise<string> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {
     if (isMissing(error)) return "";
-    throw error;
+    if (errorCodeOf(error) !== "EISDIR") throw error;
+    const quarantine = `${path}.damaged-${Date.now()}`;
+    await renameDurably(path, quarantine);
+    onDamage(new ThalwegError("data_damaged", { file: path, offset: 0, why: "it is not a file", quarantine }));
+    return "";
   }
 }
 
