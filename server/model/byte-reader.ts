@@ -120,6 +120,16 @@ export class ByteReader {
     else target.set(this.#bytes.subarray(at, at + bytes));
   }
 
+  /** Passes over bytes for a caller that reads them itself. @returns Where they begin in `bytes`. */
+  take(bytes: number): number {
+    return this.#take(bytes);
+  }
+
+  /** All bytes. */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
   /** Passes over bytes. */
   skip(bytes: number): void {
     this.#take(bytes);

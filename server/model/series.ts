@@ -22,8 +22,18 @@ export interface SeriesSamples {
   readonly values: Float64Array;
   /** Sparse by index: the histogram that a sample is. Undefined where all samples are floats. */
   readonly histograms?: readonly (NativeHistogram | undefined)[] | undefined;
+  /** Histograms that are left encoded for whoever asked for them so; `histograms` lacks them. */
+  readonly encoded?: readonly EncodedHistograms[] | undefined;
   /** Unix milliseconds since which a counter counts, by sample; 0 where unknown. Undefined where none is known. */
   readonly startsMs?: Float64Array | undefined;
+}
+
+/** Histograms of neighbouring samples, as `histogram-columns.ts` writes them. */
+export interface EncodedHistograms {
+  /** Index of the sample that the first one is; below 0, and past the end for the last, where a window cuts them. */
+  readonly first: number;
+  readonly count: number;
+  readonly bytes: Uint8Array;
 }
 
 /** An example of what a series counts, usually with a trace id among its labels. */

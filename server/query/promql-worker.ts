@@ -9,9 +9,10 @@ import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { parentPort, workerData } from "node:worker_threads";
 import { ThalwegError } from "../model/errors.ts";
-import type { Labels, SeriesSamples } from "../model/series.ts";
+import type { Labels } from "../model/series.ts";
 import { lowerThreadPriority } from "../platform/thread-priority.ts";
 import { sourceOf } from "./promql/downsampled.ts";
+import type { FedSeries } from "./promql/encoded-columns.ts";
 import { unpackSamples } from "./promql/packed-samples.ts";
 import { evaluateQuery, type PlannedQuery, type PromqlQuery, planQuery } from "./promql/query.ts";
 import type { QueryWatch } from "./promql/query-budget.ts";
@@ -35,7 +36,7 @@ interface Job {
   readonly show: AnswerShow | "values";
   readonly plan: PlannedQuery;
   readonly planMs: number;
-  readonly selected: SeriesSamples[][];
+  readonly selected: FedSeries[][];
   readonly pairs: Labels[number][];
 }
 

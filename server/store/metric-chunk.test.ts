@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ByteReader, BytesEndError } from "../model/byte-reader.ts";
 import { ByteWriter } from "../model/byte-writer.ts";
+import { readXor, writeXor } from "../model/double-codec.ts";
 import { emptyColumns, readChunk, type SampleRun, STALE_NAN, sealChunk } from "./metric-chunk.ts";
-import { readXor, writeXor } from "./metric-double-codec.ts";
 import { anyDouble, anyRun, bitText, linesOf, random } from "./metric-fixture.ts";
 
 test("a double comes back bit by bit, whatever the one before", () => {

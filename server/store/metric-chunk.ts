@@ -2,18 +2,20 @@
  * Runs of samples of one series, and the sealed chunk they become: about a byte a sample, exact to the last bit.
  *
  * A chunk is times, then which samples are floats, histograms or stale markers where not all are floats, and then each kind
- * in the form that is shortest: one number for all, whole and decimal numbers or bit patterns packed (`metric-bit-pack.ts`).
+ * in the form that is shortest: one number for all, whole and decimal numbers or bit patterns packed (`model/float-column.ts`, `model/bit-pack.ts`).
  * Chunks of the layout before this one are read too.
  */
 
+import { readWholes, writeWholes } from "../model/bit-pack.ts";
 import { ByteReader, BytesEndError } from "../model/byte-reader.ts";
 import { ByteWriter } from "../model/byte-writer.ts";
+import { doubleOf, readXor, sameBits } from "../model/double-codec.ts";
+import { readFloatColumn, writeFloatColumn } from "../model/float-column.ts";
 import type { NativeHistogram } from "../model/histogram.ts";
+import { histogramsOf, readStretches, writeHistograms } from "../model/histogram-columns.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
-import type { SeriesSamples } from "../model/series.ts";
-import { PACKED_WHOLE_MAX, readPatterns, readWholes, writePatterns, writeWholes } from "./metric-bit-pack.ts";
-import { doubleOf, readXor, sameBits } from "./metric-double-codec.ts";
-import { readHistogram, writeHistogram } from "./metric-histogram-codec.ts";
+import type { EncodedHistograms, SeriesSamples } from "../model/series.ts";
+import { readHistogram } from "./metric-histogram-codec.ts";
 
 /** The NaN that marks a series as gone. */
 export const STALE_NAN = doubleOf(0x7ff0_0000, 2);
@@ -23,24 +25,17 @@ const HAS_STARTS = 1;
 const HAS_KINDS = 2;
 /** Times are one step apart: the first and the step are all that is told. */
 const REGULAR_TIMES = 4;
+/** Histograms stand in columns, not one after the other. */
+const HISTOGRAM_COLUMNS = 8;
 /** Marks the layout of packed numbers; without it all else is of the layout before. */
 const PACKED = 0x80;
 const KIND_FLOAT = 0;
 const KIND_HISTOGRAM = 1;
 const KIND_STALE = 2;
 const KIND_BITS = 4;
-/** Codings up to this are the number of decimals of the scaled whole numbers that follow. */
-const DECIMALS_MAX = 12;
-const CODING_PATTERNS = 14;
-/** With a number of decimals: all are the one number that follows. Alone: all are the eight bytes that follow. */
-const CODING_CONSTANT = 0x20;
-/** A byte follows: so many bits at the lower end are 0 in all whole numbers, and left out. */
-const CODING_SHIFTED = 0x40;
-const CODING_MASK = 0x0f;
-const POWERS_OF_TEN = Array.from({ length: DECIMALS_MAX + 1 }, (_, decimals) => 10 ** decimals);
-const SHIFT_MAX = 31;
 /** Codings of the layout before: up to four decimals, bytes that differ, or eight bytes each. */
-const OLD_DECIMALS_MAX = 4;
+const OLD_SCALES = [1, 10, 100, 1_000, 10_000];
+const OLD_DECIMALS_MAX = OLD_SCALES.length - 1;
 const OLD_CODING_XOR = 14;
 const OLD_CODING_RAW = 15;
 
@@ -53,6 +48,8 @@ export interface RunColumns {
   readonly values: Float64Array;
   histograms: (NativeHistogram | undefined)[] | undefined;
   startsMs: Float64Array | undefined;
+  /** Where chunks of nothing but histograms are left as they are; undefined where all are decoded. */
+  readonly encoded?: EncodedHistograms[] | undefined;
 }
 
 /** An encoded run. Never changed. */
@@ -74,16 +71,23 @@ export function sealChunk(run: SampleRun, from: number, to: number): SealedChunk
   const floats = floatsOf(values, histograms, from, to);
   const hasKinds = floats.length < to - from;
   const isRegular = hasEvenSteps(timestampsMs, from, to);
+  const found = histograms?.slice(from, to).filter((histogram) => histogram !== undefined) ?? [];
   writer.clear();
-  writer.byte(PACKED | (hasStarts ? HAS_STARTS : 0) | (hasKinds ? HAS_KINDS : 0) | (isRegular ? REGULAR_TIMES : 0));
+  writer.byte(
+    PACKED |
+      (hasStarts ? HAS_STARTS : 0) |
+      (hasKinds ? HAS_KINDS : 0) |
+      (isRegular ? REGULAR_TIMES : 0) |
+      (found.length > 0 ? HISTOGRAM_COLUMNS : 0),
+  );
   if (isRegular) {
     writer.signed(timestampsMs[from] ?? 0);
     if (to - from > 1) writer.signed((timestampsMs[from + 1] ?? 0) - (timestampsMs[from] ?? 0));
   } else writeWholes(writer, timestampsMs, from, to);
   if (hasKinds) writeKinds(values, histograms, from, to);
-  writeFloats(floats);
+  if (floats.length > 0) writeFloatColumn(writer, floats);
   if (hasStarts) writeStarts(startsMs, from, to);
-  if (histograms !== undefined) writeHistograms(histograms, from, to);
+  if (found.length > 0) writeHistograms(writer, found);
   return {
     count: to - from,
     minMs: timestampsMs[from] ?? 0,
@@ -117,11 +121,12 @@ let slabUsed = 0;
 /**
  * Columns for `count` samples. Short ones are views on a buffer that others have other parts of.
  *
- * @param room Where they lie; what they hold is then anything.
+ * @param room Where they lie; what they hold is then anything, and histograms are left encoded where they can be.
  */
 export function emptyColumns(count: number, room?: SampleRoom | undefined): RunColumns {
   if (room !== undefined) {
-    return { timestampsMs: room.take(count), values: room.take(count), histograms: undefined, startsMs: undefined };
+    const columns = { timestampsMs: room.take(count), values: room.take(count) };
+    return { ...columns, histograms: undefined, startsMs: undefined, encoded: [] };
   }
   return { timestampsMs: zeros(count), values: zeros(count), histograms: undefined, startsMs: undefined };
 }
@@ -155,22 +160,28 @@ export function readChunk(chunk: Pick<SealedChunk, "count" | "bytes">, columns: 
   if (isPacked) readFloats(reader, values, at, kinds);
   else readOldFloats(reader, values, at, kinds);
   if ((flags & HAS_STARTS) !== 0) readStarts(reader, columns, at, count);
-  if (kinds.histograms > 0) readHistograms(reader, columns, at, kinds);
+  if (kinds.histograms === 0) return;
+  if ((flags & HISTOGRAM_COLUMNS) === 0) readHistograms(reader, columns, at, kinds);
+  else readHistogramColumns(reader, chunk.bytes, columns, at, kinds);
 }
 
 /** Samples of a chunk that is made of others, at most: a reader of a short window decodes all of it. */
 const JOINED_SAMPLES_MAX = 512;
+/** The same where they are histograms, of which each is as much as some ten samples. */
+const JOINED_HISTOGRAMS_MAX = 64;
 
 /** The same samples in fewer chunks, where neighbours are in order and short: each costs some twenty bytes of its own. */
 export function joinChunks(chunks: readonly SealedChunk[]): SealedChunk[] {
   const joined: SealedChunk[] = [];
   for (let first = 0; first < chunks.length; ) {
     let count = chunks[first]?.count ?? 0;
+    let hasHistograms = holdsHistograms(chunks[first]);
     let end = first + 1;
     for (; end < chunks.length; end++) {
       const next = chunks[end];
       if (next === undefined || next.minMs <= (chunks[end - 1]?.maxMs ?? 0)) break;
-      if (count + next.count > JOINED_SAMPLES_MAX) break;
+      hasHistograms ||= holdsHistograms(next);
+      if (count + next.count > (hasHistograms ? JOINED_HISTOGRAMS_MAX : JOINED_SAMPLES_MAX)) break;
       count += next.count;
     }
     const group = chunks.slice(first, end);
@@ -180,6 +191,10 @@ export function joinChunks(chunks: readonly SealedChunk[]): SealedChunk[] {
     else joined.push(sealChunk(run, 0, count));
   }
   return joined;
+}
+
+function holdsHistograms(chunk: SealedChunk | undefined): boolean {
+  return chunk !== undefined && ((chunk.bytes[0] ?? 0) & HISTOGRAM_COLUMNS) !== 0;
 }
 
 /** First and last time of a chunk whose bytes tell them without being decoded; undefined where they do not. */
@@ -315,48 +330,6 @@ function readKinds(reader: ByteReader, count: number): Kinds {
   return { of, floats, histograms, count };
 }
 
-function writeFloats(floats: Float64Array): void {
-  const count = floats.length;
-  if (count === 0) return;
-  const decimals = decimalsOf(floats);
-  if (decimals === undefined) {
-    if (floats.every((value) => sameBits(value, floats[0] ?? 0))) {
-      writer.byte(CODING_CONSTANT | CODING_PATTERNS);
-      writer.float64(floats[0] ?? 0);
-      return;
-    }
-    writer.byte(CODING_PATTERNS);
-    writePatterns(writer, floats, 0, count);
-    return;
-  }
-  if (scratch.length < count) scratch = new Float64Array(2 * count);
-  const scaled = scratch;
-  const scale = POWERS_OF_TEN[decimals] as number; // in range: `decimalsOf` chose it
-  let isConstant = true;
-  let bits = 0;
-  for (let i = 0; i < count; i++) {
-    const whole = Math.round((floats[i] as number) * scale); // in range: the loop's bounds, here and below
-    scaled[i] = whole;
-    bits |= whole;
-    if (whole !== scaled[0]) isConstant = false;
-  }
-  if (isConstant) {
-    writer.byte(CODING_CONSTANT | decimals);
-    writer.signed(scaled[0] as number);
-    return;
-  }
-  // The lowest bit of all that is set; whole numbers are taken modulo 2^32, which keeps it.
-  const shift = bits === 0 ? SHIFT_MAX : 31 - Math.clz32(bits & -bits);
-  if (shift === 0) writer.byte(decimals);
-  else {
-    writer.byte(CODING_SHIFTED | decimals);
-    writer.byte(shift);
-    const divisor = 2 ** shift;
-    for (let i = 0; i < count; i++) scaled[i] = (scaled[i] as number) / divisor;
-  }
-  writeWholes(writer, scaled, 0, count);
-}
-
 function readFloats(reader: ByteReader, values: Float64Array, at: number, kinds: Kinds): void {
   const { of, floats, count } = kinds;
   const from = of === undefined ? at : 0;
@@ -365,36 +338,13 @@ function readFloats(reader: ByteReader, values: Float64Array, at: number, kinds:
     if (scratch.length < floats) scratch = new Float64Array(2 * floats);
     into = scratch;
   }
-  if (floats > 0) readCoded(reader, into, from, floats);
+  if (floats > 0) readFloatColumn(reader, into, from, floats);
   if (of === undefined) return;
   let next = 0;
   for (let i = 0; i < count; i++) {
     if (of[i] === KIND_FLOAT) copyDouble(into, next++, values, at + i);
     else values[at + i] = of[i] === KIND_STALE ? STALE_NAN : Number.NaN;
   }
-}
-
-/** Reads what `writeFloats` wrote. */
-function readCoded(reader: ByteReader, values: Float64Array, at: number, count: number): void {
-  const coding = reader.byte();
-  const decimals = coding & CODING_MASK;
-  if (decimals === CODING_PATTERNS) {
-    if ((coding & CODING_CONSTANT) === 0) readPatterns(reader, values, at, count);
-    else values.fill(reader.float64(), at, at + count);
-    return;
-  }
-  const scale = POWERS_OF_TEN[decimals];
-  if (scale === undefined) throw new BytesEndError(reader.at);
-  if ((coding & CODING_CONSTANT) !== 0) {
-    values.fill(reader.signed() / scale, at, at + count);
-    return;
-  }
-  const shift = (coding & CODING_SHIFTED) === 0 ? 0 : reader.byte();
-  if (shift > SHIFT_MAX) throw new BytesEndError(reader.at);
-  readWholes(reader, values, at, count);
-  if (shift === 0 && decimals === 0) return;
-  const factor = 2 ** shift;
-  for (let i = at; i < at + count; i++) values[i] = ((values[i] as number) * factor) / scale; // in range: the loop's bounds
 }
 
 /** Copies eight bytes, which keeps the payload of a NaN. */
@@ -404,7 +354,7 @@ function copyDouble(from: Float64Array, at: number, to: Float64Array, toAt: numb
 
 function readOldFloats(reader: ByteReader, values: Float64Array, at: number, kinds: Kinds): void {
   const coding = kinds.floats === 0 ? OLD_CODING_RAW : reader.byte();
-  const scale = POWERS_OF_TEN[coding] ?? 1;
+  const scale = OLD_SCALES[coding] ?? 1;
   if (coding > OLD_DECIMALS_MAX && coding !== OLD_CODING_XOR && coding !== OLD_CODING_RAW) {
     throw new BytesEndError(reader.at);
   }
@@ -421,30 +371,6 @@ function readOldFloats(reader: ByteReader, values: Float64Array, at: number, kin
       values[at + i] = previous;
     }
   }
-}
-
-/** The least number of decimals with which all are whole numbers over a power of ten, exactly; undefined where there is none. */
-function decimalsOf(floats: Float64Array): number | undefined {
-  let decimals = 0;
-  let firstAt = 0;
-  for (let i = 0; i < floats.length; i++) {
-    const value = floats[i] as number; // in range: the loop's bounds
-    while (!isScaled(value, POWERS_OF_TEN[decimals] as number)) {
-      decimals++;
-      firstAt = i;
-      if (decimals > DECIMALS_MAX) return undefined;
-    }
-  }
-  // More decimals than the first ones needed may be too many for them.
-  const scale = POWERS_OF_TEN[decimals] as number;
-  for (let i = 0; i < firstAt; i++) if (!isScaled(floats[i] as number, scale)) return undefined;
-  return decimals;
-}
-
-function isScaled(value: number, scale: number): boolean {
-  const scaled = Math.round(value * scale);
-  if (scaled / scale !== value || scaled > PACKED_WHOLE_MAX || scaled < -PACKED_WHOLE_MAX) return false;
-  return value !== 0 || !Object.is(value, -0);
 }
 
 function writeStarts(startsMs: Float64Array, from: number, to: number): void {
@@ -464,16 +390,6 @@ function readStarts(reader: ByteReader, columns: RunColumns, at: number, count: 
   }
 }
 
-function writeHistograms(histograms: readonly (NativeHistogram | undefined)[], from: number, to: number): void {
-  let previous: NativeHistogram | undefined;
-  for (let i = from; i < to; i++) {
-    const histogram = histograms[i];
-    if (histogram === undefined) continue;
-    writeHistogram(writer, histogram, previous);
-    previous = histogram;
-  }
-}
-
 function readHistograms(reader: ByteReader, columns: RunColumns, at: number, kinds: Kinds): void {
   columns.histograms ??= [];
   let previous: NativeHistogram | undefined;
@@ -482,6 +398,25 @@ function readHistograms(reader: ByteReader, columns: RunColumns, at: number, kin
     previous = readHistogram(reader, previous);
     columns.histograms[at + i] = previous;
   }
+}
+
+function readHistogramColumns(
+  reader: ByteReader,
+  bytes: Uint8Array,
+  columns: RunColumns,
+  at: number,
+  { of, histograms: count, count: samples }: Kinds,
+): void {
+  const from = reader.at;
+  const stretches = readStretches(reader, bytes, count);
+  if (columns.encoded !== undefined && count === samples) {
+    columns.encoded.push({ first: at, count, bytes: bytes.subarray(from, reader.at) });
+    return;
+  }
+  columns.histograms ??= [];
+  const histograms = stretches.flatMap(histogramsOf);
+  let next = 0;
+  for (let i = 0; i < samples; i++) if (of?.[i] === KIND_HISTOGRAM) columns.histograms[at + i] = histograms[next++];
 }
 
 /** Whether a value is the stale marker, bit by bit. */

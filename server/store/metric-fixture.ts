@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import type { Clock } from "../model/clock.ts";
+import { bitsOf, doubleOf } from "../model/double-codec.ts";
 import { CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../model/histogram.ts";
 import type { Labels, Matcher, SeriesSamples, SeriesToAppend } from "../model/series.ts";
 import { emptyColumns, type SampleRun, STALE_NAN } from "./metric-chunk.ts";
-import { bitsOf, doubleOf } from "./metric-double-codec.ts";
 import { MetricStore, type MetricStoreOptions } from "./metric-store.ts";
 
 /** Where `TestClock` starts. */

@@ -8,8 +8,8 @@
  * @see prometheus/prometheus tsdb/chunkenc: `appendable` and `counterResetHint`.
  */
 
+import { bitsOf } from "../model/double-codec.ts";
 import { type BucketSpan, CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../model/histogram.ts";
-import { bitsOf } from "./metric-double-codec.ts";
 
 /** A chunk of Prometheus' ends with the block it belongs to. */
 const CHUNK_RANGE_MS = 7_200_000;

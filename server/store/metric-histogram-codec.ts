@@ -6,8 +6,9 @@
 
 import { type ByteReader, BytesEndError } from "../model/byte-reader.ts";
 import type { ByteWriter } from "../model/byte-writer.ts";
-import type { BucketSpan, CounterResetHint, NativeHistogram } from "../model/histogram.ts";
-import { readXor, sameBits, writeXor } from "./metric-double-codec.ts";
+import { readXor, writeXor } from "../model/double-codec.ts";
+import type { CounterResetHint, NativeHistogram } from "../model/histogram.ts";
+import { bucketsOf, haveOneLayout, readLayout, writeLayout } from "../model/histogram-layout.ts";
 
 const HINTS: readonly CounterResetHint[] = ["unknown", "reset", "not_reset", "gauge"];
 const HINT_MASK = 0b11;
@@ -30,7 +31,7 @@ export function writeHistogram(
   histogram: NativeHistogram,
   previous: NativeHistogram | undefined,
 ): void {
-  const base = previous !== undefined && sameLayout(histogram, previous) ? previous : undefined;
+  const base = previous !== undefined && haveOneLayout(histogram, previous) ? previous : undefined;
   const whole = hasWholeCounts(histogram) && (base === undefined || hasWholeCounts(base));
   const { integer, resetHint } = histogram;
   out.byte(
@@ -77,24 +78,6 @@ export function readHistogram(reader: ByteReader, previous: NativeHistogram | un
     resetHint,
     integer: (flags & INTEGER) !== 0,
   };
-}
-
-/** Whether two histograms have the same buckets, so that counts at the same place can be compared. */
-function sameLayout(a: NativeHistogram, b: NativeHistogram): boolean {
-  return (
-    a.schema === b.schema &&
-    sameBits(a.zeroThreshold, b.zeroThreshold) &&
-    sameSpans(a.positiveSpans, b.positiveSpans) &&
-    sameSpans(a.negativeSpans, b.negativeSpans) &&
-    sameDoubles(a.customValues, b.customValues)
-  );
-}
-
-/** Number of buckets that spans name. */
-function bucketsOf(spans: readonly BucketSpan[]): number {
-  let count = 0;
-  for (const { length } of spans) count += length;
-  return count;
 }
 
 type Write = (out: ByteWriter, value: number, previous: number) => void;
@@ -150,45 +133,6 @@ function doubles(length: number): Float64Array {
   return slab.subarray(slabUsed - length, slabUsed);
 }
 
-function writeLayout(out: ByteWriter, histogram: NativeHistogram): void {
-  out.signed(histogram.schema);
-  out.float64(histogram.zeroThreshold);
-  writeSpans(out, histogram.positiveSpans);
-  writeSpans(out, histogram.negativeSpans);
-  out.varint(histogram.customValues.length);
-  for (const bound of histogram.customValues) out.float64(bound);
-}
-
-type Layout = Pick<NativeHistogram, "schema" | "zeroThreshold" | "positiveSpans" | "negativeSpans" | "customValues">;
-
-function readLayout(reader: ByteReader): Layout {
-  const schema = reader.signed();
-  const zeroThreshold = reader.float64();
-  const positiveSpans = readSpans(reader);
-  const negativeSpans = readSpans(reader);
-  const length = reader.varint();
-  if (8 * length > reader.left) throw new BytesEndError(reader.at);
-  const customValues = length === 0 ? NO_DOUBLES : new Float64Array(length);
-  for (let i = 0; i < length; i++) customValues[i] = reader.float64();
-  return { schema, zeroThreshold, positiveSpans, negativeSpans, customValues };
-}
-
-function writeSpans(out: ByteWriter, spans: readonly BucketSpan[]): void {
-  out.varint(spans.length);
-  for (const { offset, length } of spans) {
-    out.signed(offset);
-    out.varint(length);
-  }
-}
-
-function readSpans(reader: ByteReader): readonly BucketSpan[] {
-  const count = reader.varint();
-  if (2 * count > reader.left) throw new BytesEndError(reader.at);
-  const spans: BucketSpan[] = [];
-  while (spans.length < count) spans.push({ offset: reader.signed(), length: reader.varint() });
-  return spans;
-}
-
 function hasWholeCounts(histogram: NativeHistogram): boolean {
   return (
     isWhole(histogram.count) &&
@@ -200,18 +144,4 @@ function hasWholeCounts(histogram: NativeHistogram): boolean {
 
 function isWhole(value: number): boolean {
   return Number.isInteger(value) && Math.abs(value) <= WHOLE_MAX && !Object.is(value, -0);
-}
-
-function sameSpans(a: readonly BucketSpan[], b: readonly BucketSpan[]): boolean {
-  if (a === b) return true;
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i]?.offset !== b[i]?.offset || a[i]?.length !== b[i]?.length) return false;
-  return true;
-}
-
-function sameDoubles(a: Float64Array, b: Float64Array): boolean {
-  if (a === b) return true;
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (!sameBits(a[i] ?? 0, b[i] ?? 0)) return false;
-  return true;
 }

@@ -396,8 +396,11 @@ async function byReference(
   return ordered;
 }
 
-function samplesOf({ labels }: MetricSeries, { timestampsMs, values, histograms, startsMs }: SampleRun): SeriesSamples {
-  return { labels, timestampsMs, values, histograms, startsMs };
+function samplesOf(
+  { labels }: MetricSeries,
+  { timestampsMs, values, histograms, startsMs, encoded }: SampleRun,
+): SeriesSamples {
+  return { labels, timestampsMs, values, histograms, startsMs, encoded };
 }
 
 /** Counts what a selection gathers. */
@@ -436,9 +439,10 @@ class SelectBudget {
   }
 }
 
-/** A float counts one, a histogram one for each bucket and one more. */
-function costOf({ timestampsMs, histograms }: SampleRun): number {
+/** A float counts one, a histogram one for each bucket and one more; one that is still encoded as much as it takes bytes. */
+function costOf({ timestampsMs, histograms, encoded = [] }: SampleRun): number {
   let cost = timestampsMs.length;
+  for (const { bytes } of encoded) cost += bytes.length;
   if (histograms === undefined) return cost;
   for (const histogram of histograms) {
     if (histogram !== undefined) cost += histogram.positiveCounts.length + histogram.negativeCounts.length;

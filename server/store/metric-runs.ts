@@ -1,5 +1,7 @@
 /** Joins runs of samples of one series that were kept apart: chunks, late samples, blocks. */
 
+import { ByteReader } from "../model/byte-reader.ts";
+import { histogramsOf, readStretches } from "../model/histogram-columns.ts";
 import type { SampleRun } from "./metric-chunk.ts";
 import { emptyColumns, type RunColumns } from "./metric-chunk.ts";
 import { withReadHint } from "./metric-hints.ts";
@@ -15,7 +17,9 @@ import { withReadHint } from "./metric-hints.ts";
 export function joinRuns(runs: readonly SampleRun[]): SampleRun | undefined {
   const [only] = runs;
   if (runs.length <= 1) return only;
-  const byTime = runs.map((run, rank) => ({ run, rank })).sort((a, b) => firstMs(a.run) - firstMs(b.run));
+  const byTime = runs
+    .map((run, rank) => ({ run: decodedRun(run), rank }))
+    .sort((a, b) => firstMs(a.run) - firstMs(b.run));
   const stretches: SampleRun[] = [];
   let overlapping: { run: SampleRun; rank: number }[] = [];
   let endMs = Number.NEGATIVE_INFINITY;
@@ -33,7 +37,7 @@ export function joinRuns(runs: readonly SampleRun[]): SampleRun | undefined {
 
 /** The samples of `run` in `[minMs, maxMs]`, as views on its columns; undefined where there are none. */
 export function cutRun(run: SampleRun, minMs: number, maxMs: number): SampleRun | undefined {
-  const { timestampsMs, values, histograms, startsMs } = run;
+  const { timestampsMs, values, histograms, startsMs, encoded } = run;
   const from = lowerBound(timestampsMs, timestampsMs.length, minMs);
   const to = upperBound(timestampsMs, timestampsMs.length, maxMs);
   if (from >= to) return undefined;
@@ -43,7 +47,24 @@ export function cutRun(run: SampleRun, minMs: number, maxMs: number): SampleRun 
     values: values.subarray(from, to),
     histograms: histograms?.slice(from, to),
     startsMs: startsMs?.subarray(from, to),
+    encoded: encoded
+      ?.filter(({ first, count }) => first < to && first + count > from)
+      .map((one) => ({ ...one, first: one.first - from })),
   };
+}
+
+/** The same run with all of its histograms decoded. @throws BytesEndError where they cannot be. */
+function decodedRun(run: SampleRun): SampleRun {
+  const { encoded = [], timestampsMs } = run;
+  if (encoded.length === 0) return run;
+  const histograms = run.histograms?.slice() ?? [];
+  for (const { first, count, bytes } of encoded) {
+    const decoded = readStretches(new ByteReader(bytes), bytes, count).flatMap(histogramsOf);
+    for (const [i, histogram] of decoded.entries()) {
+      if (first + i >= 0 && first + i < timestampsMs.length) histograms[first + i] = histogram;
+    }
+  }
+  return { ...run, histograms, encoded: undefined };
 }
 
 /** First index of `times[0..count)` whose time is at least `ms`. */
@@ -145,10 +166,11 @@ function concatenate(runs: readonly SampleRun[]): SampleRun {
 
 /** Copies all samples of a run to `columns` from `at` on. */
 export function copyRun(
-  { timestampsMs, values, histograms, startsMs }: SampleRun,
+  { timestampsMs, values, histograms, startsMs, encoded = [] }: SampleRun,
   columns: RunColumns,
   at: number,
 ): void {
+  for (const one of encoded) columns.encoded?.push({ ...one, first: one.first + at });
   columns.timestampsMs.set(timestampsMs, at);
   columns.values.set(values, at);
   if (startsMs !== undefined) {

@@ -5,6 +5,7 @@
  */
 
 import type { NativeHistogram } from "../model/histogram.ts";
+import { encodeHistograms } from "../model/histogram-columns.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
 import {
   emptyColumns,
@@ -22,8 +23,9 @@ import { cutRun, lowerBound, upperBound } from "./metric-runs.ts";
 const OPEN_HISTOGRAMS_MAX = 16;
 /** Memory of a sealed chunk beside its bytes, and of an open histogram beside its counts. Measured, rounded up. */
 const CHUNK_OBJECT_BYTES = 200;
-/** So many full chunks are joined. */
+/** So many full chunks, or chunks that open histograms made, are joined. */
 const JOINED_CHUNKS = 4;
+const JOINED_COUNTS: ReadonlySet<number> = new Set([OPEN_SAMPLES_MAX, OPEN_HISTOGRAMS_MAX]);
 const HISTOGRAM_OBJECT_BYTES = 500;
 const NO_COLUMN = new Float64Array(0);
 
@@ -254,8 +256,27 @@ function openRunIn(
     copied[i - from] = values[base + i] as number;
   }
   if (starts !== undefined) columns.startsMs = starts.slice(from, to);
-  if (histograms !== undefined) columns.histograms = histograms.slice(from, to);
+  if (histograms !== undefined) keepHistograms(histograms.slice(from, to), to - from, columns, 0);
   return columns;
+}
+
+/** Histograms go to columns as they are, or encoded where that is asked for and there is nothing between them. */
+function keepHistograms(
+  histograms: readonly (NativeHistogram | undefined)[],
+  count: number,
+  columns: RunColumns,
+  at: number,
+): void {
+  if (columns.encoded !== undefined) {
+    const all = histograms.filter((histogram) => histogram !== undefined);
+    if (all.length === count) {
+      columns.encoded.push({ first: at, count, bytes: encodeHistograms(all) });
+      return;
+    }
+  }
+  columns.histograms ??= [];
+  for (const [i, histogram] of histograms.entries())
+    if (histogram !== undefined) columns.histograms[at + i] = histogram;
 }
 
 /** Samples in `[minMs, maxMs]` as runs that are each in order. */
@@ -285,12 +306,7 @@ function copyOpenRun(open: OpenRun, columns: RunColumns, at: number): void {
     columns.startsMs ??= new Float64Array(columns.timestampsMs.length);
     columns.startsMs.set(open.starts.subarray(0, open.count), at);
   }
-  if (open.histograms === undefined) return;
-  columns.histograms ??= [];
-  for (let i = 0; i < open.count; i++) {
-    const histogram = open.histograms[i];
-    if (histogram !== undefined) columns.histograms[at + i] = histogram;
-  }
+  if (open.histograms !== undefined) keepHistograms(open.histograms.slice(0, open.count), open.count, columns, at);
 }
 
 function columnBytes({ capacity, starts }: OpenRun): number {
@@ -324,13 +340,18 @@ function sealOpenRun(track: Track): number {
 
 /** Full chunks become one when there are four of them, since each costs as much again as its bytes; a block joins them too. */
 function joinNewest({ chunks }: Track): number {
-  const from = chunks.length - JOINED_CHUNKS;
-  if (from < 0) return 0;
-  for (let i = from; i < chunks.length; i++) if (chunks[i]?.count !== OPEN_SAMPLES_MAX) return 0;
-  const newest = chunks.splice(from);
-  const joined = joinChunks(newest);
-  chunks.push(...joined);
-  return chunkBytes(joined) - chunkBytes(newest);
+  let grew = 0;
+  for (;;) {
+    const from = chunks.length - JOINED_CHUNKS;
+    const count = chunks[from]?.count ?? 0;
+    if (from < 0 || !JOINED_COUNTS.has(count)) return grew;
+    for (let i = from; i < chunks.length; i++) if (chunks[i]?.count !== count) return grew;
+    const newest = chunks.splice(from);
+    const joined = joinChunks(newest);
+    chunks.push(...joined);
+    grew += chunkBytes(joined) - chunkBytes(newest);
+    if (joined.length > 1) return grew;
+  }
 }
 
 function chunkBytes(chunks: readonly SealedChunk[]): number {

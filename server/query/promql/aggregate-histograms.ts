@@ -3,6 +3,8 @@
 import type { TextRange } from "../../../grammar/promql-tree.ts";
 import type { NativeHistogram } from "../../model/histogram.ts";
 import type { Evaluation } from "./evaluation.ts";
+import { type DenseTable, histogramOfTable } from "./histogram/dense-histograms.ts";
+import { DenseSum } from "./histogram/dense-sum.ts";
 import { compactHistogram } from "./histogram/float-histogram.ts";
 import { HistogramMean, HistogramSum } from "./histogram/histogram-accumulator.ts";
 import { boundsReconciled, MIXED_TYPES_IN_AGGREGATION, mixedSchemas, resetCollision } from "./histogram-messages.ts";
@@ -20,6 +22,9 @@ export class HistogramGroup {
   /** Steps at which the group has both types. */
   readonly #mixed: Uint8Array;
   #held = 0;
+  #hasTotals = false;
+  /** The sum while all that came were tables of one kind. */
+  #table: DenseSum | undefined;
 
   /** @param position Of the operand: what is said belongs there. */
   constructor(op: "sum" | "avg", out: StepSeries, evaluation: Evaluation, position: TextRange) {
@@ -33,10 +38,40 @@ export class HistogramGroup {
 
   /** Takes the histograms of a series, and sees its floats. Its floats must be folded into `out` after this. */
   add(series: StepSeries): void {
-    const { present } = series;
+    const { present, dense } = series;
+    if (dense !== undefined && this.#addTable(dense, present)) return;
+    this.#leaveTable();
     for (let k = 0; k < present.length; k++) {
       if (present[k] === FLOAT) this.#seeFloat(k);
       else if (present[k] !== ABSENT) this.#addAt(k, series);
+    }
+  }
+
+  #addTable(dense: DenseTable, present: Uint8Array): boolean {
+    if (this.#mean || this.#hasTotals || !(this.#table ?? this.#startTable(dense))?.takes(dense)) return false;
+    const table = this.#table;
+    if (table === undefined) return false;
+    const before = table.size;
+    table.add(dense, present);
+    this.#evaluation.budget.hold(table.size - before);
+    this.#held += table.size - before;
+    return true;
+  }
+
+  #startTable(dense: DenseTable): DenseSum | undefined {
+    if (this.#out.present.includes(FLOAT)) return undefined;
+    this.#table = new DenseSum(dense.shape, dense.columns);
+    return this.#table;
+  }
+
+  /** Goes on step by step. */
+  #leaveTable(): void {
+    this.#hasTotals = true;
+    const table = this.#table;
+    if (table === undefined) return;
+    this.#table = undefined;
+    for (let k = 0; k < this.#totals.length; k++) {
+      if (table.has[k] === 1) this.#totals[k] = HistogramSum.from(table.totalAt(k));
     }
   }
 
@@ -76,6 +111,10 @@ export class HistogramGroup {
   finish(): void {
     const { annotations, budget } = this.#evaluation;
     const out = this.#out;
+    const table = this.#table?.finished();
+    for (let k = 0; table !== undefined && k < out.present.length; k++) {
+      if (this.#table?.has[k] === 1) putHistogram(out, k, histogramOfTable(table, k), budget);
+    }
     for (let k = 0; k < out.present.length; k++) {
       const total = this.#totals[k];
       if (this.#mixed[k] === 1) {

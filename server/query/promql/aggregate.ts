@@ -73,7 +73,8 @@ export function foldAggregate(
       groups.set(key, group);
     }
     noteName(group, one);
-    if (one.histograms !== undefined || group.histograms !== undefined) foldHistograms(node, group, one, evaluation);
+    if (one.dense !== undefined || one.histograms !== undefined || group.histograms !== undefined)
+      foldHistograms(node, group, one, evaluation);
     foldInto(node.op, group, one);
     done(one);
   }

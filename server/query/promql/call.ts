@@ -6,6 +6,7 @@ import type { Labels } from "../../model/series.ts";
 import { warnQuantile } from "./aggregate.ts";
 import { COLUMN_KERNELS } from "./column-kernels.ts";
 import { DATE_KERNELS } from "./date-kernels.ts";
+import { denseRates } from "./dense-rate.ts";
 import { durationMs } from "./durations.ts";
 import { type Evaluate, type Evaluation, mergeResults, unwrapParens, withoutName } from "./evaluation.ts";
 import { functionKernels, refuseMode } from "./extended-kernels.ts";
@@ -25,6 +26,7 @@ import {
   selectInstant,
   stepsToSamples,
   withoutStale,
+  withoutStarts,
 } from "./select-steps.ts";
 import { dropMetricName, isMetricLabel, labelsKey, labelValue, METRIC_NAME, METRIC_TYPE } from "./series-labels.ts";
 import { sortByLabelValues, sortByValue } from "./sort-functions.ts";
@@ -33,6 +35,7 @@ import {
   dropHistograms,
   FLOAT,
   hasValues,
+  makeDenseSeries,
   makeSeries,
   mergeEqualSeries,
   type RangeSeries,
@@ -169,7 +172,7 @@ function rangeArgument(
       for (const one of samples) {
         const kept = withoutStale(one);
         evaluation.statistics?.countWindows(kept, ranges);
-        yield usesStarts || kept.startsMs === undefined ? kept : { ...kept, startsMs: undefined };
+        yield usesStarts || kept.startsMs === undefined ? kept : withoutStarts(kept);
       }
     })();
     return { series, ranges };
@@ -206,12 +209,17 @@ function rangeGrid(
   return { grid, shifted, rangeMs: rangeMsOf(node), isPinned, beforeMs: 0, afterMs: 0 };
 }
 
-/** Results of a range function, series by series; undefined where `node` is no such call. */
+/**
+ * Results of a range function, series by series; undefined where `node` is no such call.
+ *
+ * @param isTransient Nobody looks at a series after the next one was asked for.
+ */
 export function rangeCallStream(
   node: PromqlCall,
   grid: StepGrid,
   evaluation: Evaluation,
   evaluate: Evaluate,
+  isTransient = false,
 ): Iterable<StepSeries> | undefined {
   const rangeAt = node.name === "quantile_over_time" ? 1 : 0;
   const range = node.args[rangeAt];
@@ -229,6 +237,16 @@ export function rangeCallStream(
   const position = firstPosition(node, rangeAt);
   return (function* () {
     for (const one of series) {
+      const rates =
+        one.columns === undefined || one.startsMs !== undefined || !isPlain || !COUNTER_FUNCTIONS.has(node.name)
+          ? undefined
+          : denseRates(one.columns.dense(), one.timestampsMs, ranges, { isRate: node.name === "rate", isTransient });
+      if (rates !== undefined) {
+        const series = makeDenseSeries(one, rates, rates.present, grid, evaluation.budget);
+        withoutName(series, evaluation);
+        yield series;
+        continue;
+      }
       const out = makeSeries(one.labels, one.dropName, grid, evaluation.budget);
       const split = one.histograms === undefined ? undefined : splitTypes(one);
       const floats = split?.floats ?? one;

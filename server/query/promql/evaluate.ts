@@ -183,7 +183,7 @@ function operandStream(node: PromqlExpression, grid: StepGrid, evaluation: Evalu
   if (node.kind === "selector") return measured(selectorStream(node, grid, evaluation));
   const again = (inner: PromqlExpression, innerGrid: StepGrid) => evaluate(inner, innerGrid, evaluation);
   const streams = node.kind === "call" && !mayMeet(node, evaluation);
-  const stream = streams ? rangeCallStream(node, grid, evaluation, again) : undefined;
+  const stream = streams ? rangeCallStream(node, grid, evaluation, again, true) : undefined;
   return stream === undefined ? vectorOf(evaluate(node, grid, evaluation)) : measured(stream);
 }
 

@@ -1,8 +1,8 @@
 /** What every part of the evaluation of one query shares. */
 
 import type { PromqlExpression } from "../../../grammar/promql-tree.ts";
-import type { SeriesSamples } from "../../model/series.ts";
 import type { Annotations } from "./annotations.ts";
+import type { FedSeries } from "./encoded-columns.ts";
 import type { QueryProfile } from "./explain.ts";
 import type { QueryTimes, Selecting } from "./plan.ts";
 import type { QueryBudget } from "./query-budget.ts";
@@ -26,7 +26,7 @@ export interface Evaluation {
   /** Nodes with the same value at every step. */
   readonly once: ReadonlySet<PromqlExpression>;
   /** Series of each selector and of each `info()`, sorted by labels. */
-  readonly samples: ReadonlyMap<Selecting, readonly SeriesSamples[]>;
+  readonly samples: ReadonlyMap<Selecting, readonly FedSeries[]>;
   /** Measures the parts of the query; undefined where nobody asked. */
   readonly profile: QueryProfile | undefined;
 }

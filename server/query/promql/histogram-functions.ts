@@ -6,6 +6,7 @@ import type { Labels } from "../../model/series.ts";
 import { isQuantile, warnQuantile } from "./aggregate.ts";
 import { type Evaluation, mergeResults, withoutName } from "./evaluation.ts";
 import { type ClassicBuckets, classicFraction, classicQuantile } from "./histogram/classic-quantile.ts";
+import { COUNT_ROW, SUM_ROW } from "./histogram/dense-histograms.ts";
 import { histogramMean, histogramVariance } from "./histogram/histogram-moments.ts";
 import { histogramFraction, histogramQuantile } from "./histogram/histogram-quantile.ts";
 import { badBucketLabel, fractionNans, mixedClassicNative, quantileNans } from "./histogram-messages.ts";
@@ -39,6 +40,12 @@ const SIMPLE: ReadonlyMap<string, (histogram: NativeHistogram) => number> = new 
   ["histogram_sum", ({ sum }: NativeHistogram) => sum],
 ]);
 
+/** Which row of a table has what a function gives. */
+const ROWS: ReadonlyMap<string, number> = new Map([
+  ["histogram_count", COUNT_ROW],
+  ["histogram_sum", SUM_ROW],
+]);
+
 /** Evaluates a call of a function `histogram_*`; undefined where `node` is another call. */
 export function histogramFunction(
   node: PromqlCall,
@@ -47,7 +54,9 @@ export function histogramFunction(
   evaluation: Evaluation,
 ): StepSeries[] | undefined {
   const simple = SIMPLE.get(node.name);
-  if (simple !== undefined) return overNatives(args.vector(0), simple, grid, evaluation);
+  if (simple !== undefined) {
+    return overNatives(args.vector(0), { compute: simple, row: ROWS.get(node.name) }, grid, evaluation);
+  }
   switch (node.name) {
     case "histogram_quantile": {
       const quantiles = args.scalar(0);
@@ -77,15 +86,22 @@ export function histogramFunction(
 
 function overNatives(
   series: StepSeries[],
-  compute: (histogram: NativeHistogram) => number,
+  { compute, row }: { readonly compute: (histogram: NativeHistogram) => number; readonly row: number | undefined },
   grid: StepGrid,
   evaluation: Evaluation,
 ): StepSeries[] {
   const out: StepSeries[] = [];
   for (const one of series) {
-    if (one.histograms === undefined) continue;
+    const { dense } = one;
+    if (dense === undefined && one.histograms === undefined) continue;
     const result = makeSeries(one.labels, one.dropName, grid, evaluation.budget);
     for (let k = 0; k < grid.steps; k++) {
+      if (one.present[k] !== HISTOGRAM) continue;
+      if (dense !== undefined && row !== undefined) {
+        result.present[k] = FLOAT;
+        result.values[k] = dense.numbers[row * dense.columns + k] ?? Number.NaN;
+        continue;
+      }
       const histogram = histogramAt(one, k);
       if (histogram === undefined) continue;
       result.present[k] = FLOAT;
@@ -215,7 +231,7 @@ function histogramsOf(series: StepSeries[], { position }: PromqlExpression, eval
     else known.buckets.push({ bound, series: one });
   }
   for (const { buckets } of classics.values()) buckets.sort((a, b) => (a.bound === b.bound ? 0 : a.bound - b.bound));
-  const natives = series.filter((one) => one.histograms !== undefined && one.present.includes(HISTOGRAM));
+  const natives = series.filter((one) => one.present.includes(HISTOGRAM));
   return { position, natives, classics, release: () => releaseSeries(series, evaluation.budget) };
 }
 

@@ -9,8 +9,11 @@
 
 import type { PromqlExpression, PromqlSelector } from "../../../grammar/promql-tree.ts";
 import type { NativeHistogram } from "../../model/histogram.ts";
-import type { SeriesSamples } from "../../model/series.ts";
+import { type DenseSamples, hintIn, statisticsOf } from "./dense-samples.ts";
+import { type FedSeries, type HistogramSource, withColumns } from "./encoded-columns.ts";
+import { COUNT_ROW, SUM_ROW } from "./histogram/dense-histograms.ts";
 import { isCounterReset } from "./histogram/histogram-reset.ts";
+import { histogramSize } from "./query-budget.ts";
 
 /** Functions that do not look at buckets. */
 const STATISTICS_CALLS: ReadonlySet<string> = new Set([
@@ -83,7 +86,13 @@ function visit(node: PromqlExpression, above: Reads, found: Set<PromqlSelector>)
 }
 
 /** The series with histograms that have no buckets, and hints that say what the buckets said. */
-export function histogramStatistics(series: SeriesSamples): SeriesSamples {
+export function histogramStatistics(series: FedSeries): FedSeries {
+  const { columns, labels, timestampsMs, values, startsMs } = series;
+  const samples = columns?.dense();
+  if (samples !== undefined) {
+    const statistics = new StatisticsColumns(statisticsOf(samples, values.length));
+    return withColumns({ labels, timestampsMs, values, startsMs }, statistics);
+  }
   if (series.histograms === undefined) return series;
   const histograms = new Array<NativeHistogram | undefined>(series.histograms.length);
   let before: NativeHistogram | undefined;
@@ -96,7 +105,33 @@ export function histogramStatistics(series: SeriesSamples): SeriesSamples {
     histograms[index] = { ...NOTHING, schema: histogram.schema, count: histogram.count, sum: histogram.sum, resetHint };
     before = histogram;
   }
-  return { ...series, histograms };
+  return { ...series, columns: undefined, histograms };
+}
+
+/** Counts and sums in columns. */
+class StatisticsColumns implements HistogramSource {
+  readonly size: number;
+  readonly #samples: DenseSamples;
+
+  constructor(samples: DenseSamples) {
+    this.#samples = samples;
+    this.size = samples.columns * (histogramSize(NOTHING) - 1);
+  }
+
+  dense(): DenseSamples {
+    return this.#samples;
+  }
+
+  get histograms(): readonly NativeHistogram[] {
+    const { shape, columns, numbers } = this.#samples;
+    return Array.from({ length: columns }, (_, i) => ({
+      ...NOTHING,
+      schema: shape.schema,
+      count: numbers[COUNT_ROW * columns + i] ?? 0,
+      sum: numbers[SUM_ROW * columns + i] ?? 0,
+      resetHint: hintIn(this.#samples, i),
+    }));
+  }
 }
 
 const NOTHING: NativeHistogram = {

@@ -78,6 +78,7 @@ export function splitTypes(series: RangeSeries): SplitSeries {
   const isFloat = (_: unknown, i: number) => series.histograms?.[i] === undefined;
   const floats = {
     ...series,
+    columns: undefined,
     histograms: undefined,
     timestampsMs: all ? NONE : timestampsMs.filter(isFloat),
     values: all ? NONE : series.values.filter(isFloat),

@@ -6,7 +6,8 @@
  */
 
 import type { BucketSpan, CounterResetHint, NativeHistogram } from "../../model/histogram.ts";
-import type { Labels, SeriesSamples } from "../../model/series.ts";
+import type { EncodedHistograms, Labels, SeriesSamples } from "../../model/series.ts";
+import { type FedSeries, fedSeries } from "./encoded-columns.ts";
 
 /** Some series of a selection. */
 export interface PackedSamples {
@@ -33,6 +34,10 @@ export interface PackedSamples {
   readonly histogramCounts: Uint32Array;
   readonly histograms: Float64Array;
   readonly layouts: Float64Array;
+  /** For each run of encoded histograms: series, index of the sample of the first one, how many, and how many bytes. */
+  readonly runs: Int32Array;
+  /** Of the runs, one after the other. */
+  readonly runBytes: Uint8Array;
 }
 
 /** A name with its value. */
@@ -90,6 +95,7 @@ export function packSamples(all: readonly SeriesSamples[], sent: SentPairs): Pac
     startsFrom: new Uint32Array(all.length),
     startsMs: new Float64Array(starts),
     ...histograms,
+    ...packRuns(all),
   };
   for (const [timestampsMs, from] of shared) packed.timestampsMs.set(timestampsMs, from);
   let from = 0;
@@ -164,7 +170,10 @@ export function packedBuffers(packed: PackedSamples): ArrayBuffer[] {
     startsMs,
   ];
   // Each array was made above and owns its buffer.
-  return [...all, histogramsFrom, histogramCounts, histograms, layouts].map((array) => array.buffer as ArrayBuffer);
+  const { runs, runBytes } = packed;
+  return [...all, histogramsFrom, histogramCounts, histograms, layouts, runs, runBytes].map(
+    (array) => array.buffer as ArrayBuffer,
+  );
 }
 
 /**
@@ -172,10 +181,11 @@ export function packedBuffers(packed: PackedSamples): ArrayBuffer[] {
  *
  * @param known Pairs of earlier parts in order of their numbers; those of this part are added.
  */
-export function unpackSamples(packed: PackedSamples, known: LabelPair[]): SeriesSamples[] {
+export function unpackSamples(packed: PackedSamples, known: LabelPair[]): FedSeries[] {
   for (let i = 0; i < packed.pairs.length; i += 2) known.push([packed.pairs[i] ?? "", packed.pairs[i + 1] ?? ""]);
-  const out: SeriesSamples[] = [];
+  const out: FedSeries[] = [];
   const layouts = new Map<number, Layout>();
+  const runs = unpackRuns(packed);
   let pairAt = 0;
   for (let index = 0; index < packed.lengths.length; index++) {
     const labels: LabelPair[] = [];
@@ -186,15 +196,59 @@ export function unpackSamples(packed: PackedSamples, known: LabelPair[]): Series
     const length = packed.lengths[index] ?? 0;
     const startsFrom = packed.startsFrom[index] ?? 0;
     const page = packed.pages[(packed.pageOf[index] ?? 0) - 1];
-    out.push({
+    const series: SeriesSamples = {
       labels,
       timestampsMs: (page ?? packed.timestampsMs).subarray(timesFrom, timesFrom + length),
       values: (page ?? packed.values).subarray(valuesFrom, valuesFrom + length),
       startsMs: startsFrom === 0 ? undefined : packed.startsMs.subarray(startsFrom - 1, startsFrom - 1 + length),
       histograms: unpackHistograms(packed, index, length, layouts),
-    });
+    };
+    const encoded = runs.get(index);
+    out.push(encoded === undefined ? series : fedSeries({ ...series, encoded }));
   }
   return out;
+}
+
+/** Numbers that tell of a run. */
+const RUN_LENGTH = 4;
+
+function packRuns(all: readonly SeriesSamples[]): Pick<PackedSamples, "runs" | "runBytes"> {
+  let count = 0;
+  let length = 0;
+  for (const { encoded = [] } of all) {
+    count += encoded.length;
+    for (const { bytes } of encoded) length += bytes.length;
+  }
+  const runs = new Int32Array(RUN_LENGTH * count);
+  const runBytes = new Uint8Array(length);
+  let at = 0;
+  let end = 0;
+  for (const [index, { encoded = [] }] of all.entries()) {
+    for (const { first, count: histograms, bytes } of encoded) {
+      runs[at++] = index;
+      runs[at++] = first;
+      runs[at++] = histograms;
+      runs[at++] = bytes.length;
+      runBytes.set(bytes, end);
+      end += bytes.length;
+    }
+  }
+  return { runs, runBytes };
+}
+
+/** Runs by the number of their series. */
+function unpackRuns({ runs, runBytes }: PackedSamples): Map<number, EncodedHistograms[]> {
+  const bySeries = new Map<number, EncodedHistograms[]>();
+  let end = 0;
+  for (let at = 0; at < runs.length; at += RUN_LENGTH) {
+    const [index = 0, first = 0, count = 0, length = 0] = runs.subarray(at, at + RUN_LENGTH);
+    const run = { first, count, bytes: runBytes.subarray(end, end + length) };
+    end += length;
+    const known = bySeries.get(index);
+    if (known === undefined) bySeries.set(index, [run]);
+    else known.push(run);
+  }
+  return bySeries;
 }
 
 /** What neighbouring histograms of a series have in common. */

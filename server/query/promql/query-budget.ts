@@ -3,6 +3,7 @@
 import type { Clock } from "../../model/clock.ts";
 import { ThalwegError } from "../../model/errors.ts";
 import type { NativeHistogram } from "../../model/histogram.ts";
+import type { HistogramLayout } from "../../model/histogram-layout.ts";
 import type { SeriesSamples } from "../../model/series.ts";
 
 /** Bytes of a histogram without its buckets, as Prometheus counts them; a float sample has 16. */
@@ -10,15 +11,25 @@ const HISTOGRAM_BYTES = 168;
 
 /** How many floats a histogram counts for: as many as Prometheus counts. */
 export function histogramSize(histogram: NativeHistogram): number {
-  const { positiveSpans, negativeSpans, positiveCounts, negativeCounts, customValues } = histogram;
-  const numbers =
-    positiveSpans.length + negativeSpans.length + positiveCounts.length + negativeCounts.length + customValues.length;
+  return sizeOfBuckets(histogram, histogram.positiveCounts.length + histogram.negativeCounts.length);
+}
+
+/** The same for a layout with so many buckets. */
+export function sizeOfBuckets(
+  { positiveSpans, negativeSpans, customValues }: Omit<HistogramLayout, "schema" | "zeroThreshold">,
+  buckets: number,
+): number {
+  const numbers = positiveSpans.length + negativeSpans.length + customValues.length + buckets;
   return Math.floor((HISTOGRAM_BYTES + 8 + 8 * numbers) / 16);
 }
 
-/** How many floats the samples of a series count for. */
-export function samplesSize(series: SeriesSamples): number {
+/** How many floats the samples of a series count for; histograms that are still encoded for as many as they take bytes. */
+export function samplesSize(
+  series: SeriesSamples & { readonly columns?: { readonly size: number } | undefined },
+): number {
   let size = series.values.length;
+  if (series.columns !== undefined) return size + series.columns.size;
+  for (const { bytes } of series.encoded ?? []) size += bytes.length;
   if (series.histograms === undefined) return size;
   for (const histogram of series.histograms) if (histogram !== undefined) size += histogramSize(histogram) - 1;
   return size;

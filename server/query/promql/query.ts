@@ -4,9 +4,9 @@ import { promqlType } from "../../../grammar/promql-check.ts";
 import { PromqlSyntaxError } from "../../../grammar/promql-error.ts";
 import { type ParseOptions, parsePromql } from "../../../grammar/promql-parse.ts";
 import type { PromqlExpression } from "../../../grammar/promql-tree.ts";
-import type { SeriesSamples } from "../../model/series.ts";
 import { Annotations } from "./annotations.ts";
 import { downsample, windowLookbackMs } from "./downsampled.ts";
+import type { FedSeries } from "./encoded-columns.ts";
 import { evaluate } from "./evaluate.ts";
 import { type Evaluation, unwrapParens } from "./evaluation.ts";
 import { type ExplainNode, QueryProfile } from "./explain.ts";
@@ -177,12 +177,12 @@ export function isBadQuery(cause: unknown): cause is Error {
 export function evaluateQuery(
   query: PromqlQuery,
   plan: PlannedQuery,
-  selected: readonly (readonly SeriesSamples[])[],
+  selected: readonly (readonly FedSeries[])[],
   watch: QueryWatch,
 ): PromqlOutcome {
   const budget = new QueryBudget({ samplesMax: query.settings.samplesMax, timeoutMs: query.timeoutMs }, watch);
   const annotations = new Annotations(query.text);
-  const samples = new Map<Selecting, readonly SeriesSamples[]>();
+  const samples = new Map<Selecting, readonly FedSeries[]>();
   const ofStatistics: ReadonlySet<Selecting> = selectorsOfStatistics(plan.tree);
   for (const [index, { selector }] of plan.selections.entries()) {
     const found = selected[index] ?? [];

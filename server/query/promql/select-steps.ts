@@ -2,6 +2,7 @@
 
 import type { NativeHistogram } from "../../model/histogram.ts";
 import type { SeriesSamples } from "../../model/series.ts";
+import { type FedSeries, withColumns } from "./encoded-columns.ts";
 import type { QueryBudget } from "./query-budget.ts";
 import { fallsSomewhere, type RangeKernel, type RangeWindow } from "./range-kernels.ts";
 import {
@@ -82,11 +83,15 @@ function selectFloats(
 }
 
 /** Samples without staleness markers; the same arrays where there are none. */
-export function withoutStale(samples: SeriesSamples): RangeSeries {
-  const { labels, timestampsMs, values, histograms, startsMs } = samples;
+export function withoutStale(samples: FedSeries): RangeSeries {
+  const { labels, timestampsMs, values, startsMs, columns } = samples;
   const words = wordsOf(values);
   let stale = 0;
   for (let i = 0; i < values.length; i++) if (isStale(words, i)) stale++;
+  if (stale === 0 && columns !== undefined) {
+    return withColumns({ labels, dropName: false, timestampsMs, values, startsMs }, columns);
+  }
+  const { histograms } = samples;
   if (stale === 0) return { labels, dropName: false, timestampsMs, values, histograms, startsMs };
   const length = values.length - stale;
   const keptTimes = new Float64Array(length);
@@ -109,6 +114,13 @@ export function withoutStale(samples: SeriesSamples): RangeSeries {
     histograms: keptHistograms,
     startsMs: keptStarts,
   };
+}
+
+/** Samples of which nobody knows since when they count. */
+export function withoutStarts(series: RangeSeries): RangeSeries {
+  const { labels, dropName, timestampsMs, values, columns } = series;
+  const rest = { labels, dropName, timestampsMs, values, startsMs: undefined };
+  return columns === undefined ? { ...rest, histograms: series.histograms } : withColumns(rest, columns);
 }
 
 /** A window for `applyKernel`; `first` and `second` are set by the caller's `setArguments`. */
@@ -223,5 +235,5 @@ export function forgetResets(series: RangeSeries): RangeSeries {
     if (histogram?.resetHint !== "reset" && histogram?.resetHint !== "not_reset") return histogram;
     return { ...histogram, resetHint: "unknown" } as const;
   });
-  return { ...series, histograms };
+  return { ...series, columns: undefined, histograms };
 }

@@ -2,6 +2,8 @@
 
 import type { NativeHistogram } from "../../model/histogram.ts";
 import { type Labels, STALE_NAN_BITS } from "../../model/series.ts";
+import type { HistogramSource } from "./encoded-columns.ts";
+import { type DenseTable, histogramOfTable } from "./histogram/dense-histograms.ts";
 import { histogramSize, type QueryBudget } from "./query-budget.ts";
 import { sameLabelsetError } from "./query-error.ts";
 import { compareLabels, dropMetricName, labelsKey } from "./series-labels.ts";
@@ -35,6 +37,8 @@ export interface StepSeries {
   readonly present: Uint8Array;
   /** Read it through `histogramAt`: it may still hold what `present` no longer shows. Undefined where all are floats. */
   histograms: HistogramColumn | undefined;
+  /** The histograms of a result as a table, until somebody looks at `histograms`, which is made of it then. */
+  readonly dense?: DenseTable | undefined;
 }
 
 /** Samples of one series as a range function reads them: no staleness markers. */
@@ -46,6 +50,8 @@ export interface RangeSeries {
   readonly values: Float64Array;
   /** Sparse by sample; undefined where all are floats. */
   readonly histograms: readonly (NativeHistogram | undefined)[] | undefined;
+  /** Where `histograms` come from, for what can do without them. */
+  readonly columns?: HistogramSource | undefined;
   /** Unix milliseconds since which a counter counts, by sample; 0 where unknown. Undefined where none is known. */
   readonly startsMs: Float64Array | undefined;
 }
@@ -80,6 +86,79 @@ export function makeSeries(labels: Labels, dropName: boolean, grid: StepGrid, bu
   slabUsed += steps;
   const values = slabValues.subarray(from, slabUsed);
   return { labels, dropName, values, present: slabPresent.subarray(from, slabUsed), histograms: undefined };
+}
+
+/**
+ * Makes a series of the histograms of a table; its room is taken from the budget.
+ *
+ * @param has 1 for each step that has one.
+ */
+export function makeDenseSeries(
+  { labels, dropName }: Pick<StepSeries, "labels" | "dropName">,
+  table: DenseTable,
+  has: Uint8Array,
+  grid: StepGrid,
+  budget: QueryBudget,
+): StepSeries {
+  const { values, present } = makeSeries(labels, dropName, grid, budget);
+  for (let k = 0; k < has.length; k++) {
+    if (has[k] === 0) continue;
+    present[k] = HISTOGRAM;
+    values[k] = Number.NaN;
+  }
+  budget.hold(table.numbers.length);
+  return new DenseSeries(labels, dropName, { values, present, dense: table, budget });
+}
+
+/** Turns into a series like others when its histograms are looked at one by one. */
+class DenseSeries implements StepSeries {
+  labels: Labels;
+  dropName: boolean;
+  readonly values: Float64Array;
+  readonly present: Uint8Array;
+  readonly #budget: QueryBudget;
+  #dense: DenseTable | undefined;
+  #histograms: HistogramColumn | undefined;
+
+  constructor(
+    labels: Labels,
+    dropName: boolean,
+    { values, present, dense, budget }: Pick<StepSeries, "values" | "present" | "dense"> & { budget: QueryBudget },
+  ) {
+    this.labels = labels;
+    this.dropName = dropName;
+    this.values = values;
+    this.present = present;
+    this.#dense = dense;
+    this.#budget = budget;
+  }
+
+  get dense(): DenseTable | undefined {
+    return this.#dense;
+  }
+
+  get histograms(): HistogramColumn | undefined {
+    const table = this.#dense;
+    if (table === undefined) return this.#histograms;
+    this.#dense = undefined;
+    this.#budget.release(table.numbers.length);
+    const made = new Array<NativeHistogram | undefined>(this.values.length);
+    for (let k = 0; k < made.length; k++) {
+      if (this.present[k] !== HISTOGRAM) continue;
+      const histogram = histogramOfTable(table, k);
+      this.#budget.hold(histogramSize(histogram));
+      made[k] = histogram;
+    }
+    this.#histograms = made;
+    return made;
+  }
+
+  set histograms(histograms: HistogramColumn | undefined) {
+    const table = this.#dense;
+    if (table !== undefined) this.#budget.release(table.numbers.length);
+    this.#dense = undefined;
+    this.#histograms = histograms;
+  }
 }
 
 /** Steps of a shared buffer: a buffer for each short column costs more than what is computed in it. */
@@ -121,13 +200,14 @@ function releaseHistograms({ histograms }: StepSeries, budget: QueryBudget): voi
 export function releaseSeries(series: readonly StepSeries[], budget: QueryBudget): void {
   for (const one of series) {
     budget.release(one.values.length);
-    if (one.histograms !== undefined) releaseHistograms(one, budget);
+    if (one.dense !== undefined) budget.release(one.dense.numbers.length);
+    else if (one.histograms !== undefined) releaseHistograms(one, budget);
   }
 }
 
 /** Whether a series has a value at any step. */
 export function hasValues(series: StepSeries): boolean {
-  return series.present.includes(FLOAT) || (series.histograms !== undefined && series.present.includes(HISTOGRAM));
+  return series.present.includes(FLOAT) || series.present.includes(HISTOGRAM);
 }
 
 /** The 32-bit halves of an array of doubles, low half first: NaNs keep their bits when read this way. */

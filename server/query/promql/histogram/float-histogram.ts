@@ -6,12 +6,13 @@ import {
   CUSTOM_BUCKETS_SCHEMA,
   type NativeHistogram,
 } from "../../../model/histogram.ts";
+import type { HistogramLayout } from "../../../model/histogram-layout.ts";
 import { exponentialBound } from "./bucket-bounds.ts";
 import { type BucketSide, coarserSide, compactSide, sameBuckets } from "./bucket-layout.ts";
 
 /** Whether its bounds are listed one by one; such a histogram has neither zero bucket nor negative buckets. */
-export function usesCustomBuckets(histogram: NativeHistogram): boolean {
-  return histogram.schema === CUSTOM_BUCKETS_SCHEMA;
+export function usesCustomBuckets({ schema }: Pick<NativeHistogram, "schema">): boolean {
+  return schema === CUSTOM_BUCKETS_SCHEMA;
 }
 
 export function positiveSide(histogram: NativeHistogram): BucketSide {
@@ -40,7 +41,7 @@ export function withResetHint(histogram: NativeHistogram, resetHint: CounterRese
 }
 
 /** Whether an exponential bucket lies wholly in the zero bucket: when histograms are put together it is left out. */
-export function hidesBuckets(histogram: NativeHistogram): boolean {
+export function hidesBuckets(histogram: HistogramLayout): boolean {
   const { schema, zeroThreshold, positiveSpans, negativeSpans } = histogram;
   if (zeroThreshold === 0 || usesCustomBuckets(histogram)) return false;
   const hides = ([first]: readonly BucketSpan[]) =>

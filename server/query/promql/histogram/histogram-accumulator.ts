@@ -38,6 +38,14 @@ export class HistogramSum {
   /** Undefined up to the second histogram. */
   #total: RunningTotal | undefined;
 
+  /** Goes on with a sum of gauges; its arrays belong to this one. */
+  static from(total: CompensatedHistogram): HistogramSum {
+    const sum = new HistogramSum();
+    sum.#first = total.histogram;
+    sum.#total = new RunningTotal(total);
+    return sum;
+  }
+
   add(histogram: NativeHistogram): void {
     if (this.findings.incompatible) return;
     this.findings.see(histogram);

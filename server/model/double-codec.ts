@@ -4,8 +4,8 @@
  * Every bit is kept, those of NaNs and the sign of zero too.
  */
 
-import { type ByteReader, BytesEndError } from "../model/byte-reader.ts";
-import type { ByteWriter } from "../model/byte-writer.ts";
+import { type ByteReader, BytesEndError } from "./byte-reader.ts";
+import type { ByteWriter } from "./byte-writer.ts";
 
 const PAIR = new Float64Array(2);
 /** Low and high half of the first double of `PAIR`, then of the second. */

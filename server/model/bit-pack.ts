@@ -7,8 +7,8 @@
  * than 32 the lower halves as they are, then the upper ones packed).
  */
 
-import { type ByteReader, BytesEndError } from "../model/byte-reader.ts";
-import type { ByteWriter } from "../model/byte-writer.ts";
+import { type ByteReader, BytesEndError } from "./byte-reader.ts";
+import type { ByteWriter } from "./byte-writer.ts";
 
 const BLOCK = 64;
 const TWO_POW_32 = 2 ** 32;
@@ -24,6 +24,8 @@ const FORM_SHIFT = 6;
 const WIDTH_MASK = 0x3f;
 const WHOLE_WIDTH_MAX = 53;
 const PATTERN_WIDTH_MAX = 64;
+/** Numbers of so many bits are read bit by bit where they are: with those that wait they fit 32 bits. */
+const NARROW_WIDTH_MAX = 16;
 
 /** Numbers of one block, in halves, and the words they are packed into. */
 const LOW = new Uint32Array(BLOCK);
@@ -54,6 +56,11 @@ export function readWholes(reader: ByteReader, values: Float64Array, at: number,
     const width = head & WIDTH_MASK;
     if (width > WHOLE_WIDTH_MAX || form > FORM_ABOVE) throw new BytesEndError(reader.at);
     const least = form === FORM_DELTA ? 0 : reader.signed();
+    if (width <= NARROW_WIDTH_MAX && form !== FORM_ABOVE) {
+      addNarrow(reader, values, { start, length, width, least });
+      previous = values[start + length - 1] as number;
+      continue;
+    }
     unpack(reader, length, width);
     const isWide = width > 32;
     if (form === FORM_ABOVE) {
@@ -73,6 +80,40 @@ export function readWholes(reader: ByteReader, values: Float64Array, at: number,
         values[start + i] = previous;
       }
     }
+  }
+}
+
+interface NarrowBlock {
+  readonly start: number;
+  readonly length: number;
+  readonly width: number;
+  readonly least: number;
+}
+
+/** Adds up `length` differences of few bits from `values[start - 1]` on, as they are read. */
+function addNarrow(reader: ByteReader, values: Float64Array, { start, length, width, least }: NarrowBlock): void {
+  let at = reader.take((length * width + 7) >>> 3);
+  const { bytes } = reader;
+  let value = values[start - 1] as number; // in range: a run begins with its first number, here and below
+  if (width === 0) {
+    for (let i = start; i < start + length; i++) {
+      value += least;
+      values[i] = value;
+    }
+    return;
+  }
+  const mask = (1 << width) - 1;
+  let word = 0;
+  let used = 0;
+  for (let i = start; i < start + length; i++) {
+    while (used < width) {
+      word |= (bytes[at++] as number) << used;
+      used += 8;
+    }
+    value += least + (word & mask);
+    values[i] = value;
+    word >>>= width;
+    used -= width;
   }
 }
 

@@ -1,0 +1,225 @@
+/**
+ * Native histograms as bytes, column by column: neighbours of one layout form a stretch, in which each bucket is a column
+ * of its own over time, and so are sum, count and zero count.
+ *
+ * A stretch is its length, its layout, its marks as runs, how many bytes of columns follow, and the columns
+ * (`float-column.ts`). So its size is known, and part of it can be passed over, without any number being decoded.
+ */
+
+import { ByteReader, BytesEndError } from "./byte-reader.ts";
+import { ByteWriter } from "./byte-writer.ts";
+import { readFloatColumn, writeFloatColumn } from "./float-column.ts";
+import type { CounterResetHint, NativeHistogram } from "./histogram.ts";
+import { bucketsOf, type HistogramLayout, haveOneLayout, readLayout, writeLayout } from "./histogram-layout.ts";
+
+/** Columns before those of the buckets: sum, count, zero count. */
+const COLUMNS_BEFORE_BUCKETS = 3;
+
+const HINTS: readonly CounterResetHint[] = ["unknown", "reset", "not_reset", "gauge"];
+/** In a mark. */
+const HINT_MASK = 0b11;
+const INTEGER = 0b100;
+const MARK_COUNT = 8;
+/** Numbers of one stretch of more than one histogram, which are decoded at once. */
+const NUMBERS_MAX = 2 ** 22;
+const NO_DOUBLES = new Float64Array(0);
+
+const columns = new ByteWriter();
+let column = new Float64Array(128);
+
+/** Writes histograms in their order; at least one. */
+export function writeHistograms(out: ByteWriter, histograms: readonly NativeHistogram[]): void {
+  for (let from = 0; from < histograms.length; ) {
+    const first = histograms[from] as NativeHistogram; // in range: the loop's bounds
+    const width = COLUMNS_BEFORE_BUCKETS + first.positiveCounts.length + first.negativeCounts.length;
+    const end = Math.min(histograms.length, from + Math.max(1, Math.floor(NUMBERS_MAX / width)));
+    let to = from + 1;
+    while (to < end && haveOneLayout(first, histograms[to] as NativeHistogram)) to++;
+    writeStretch(out, first, histograms, from, to);
+    from = to;
+  }
+}
+
+const encoder = new ByteWriter();
+
+/** Histograms as bytes of their own. */
+export function encodeHistograms(histograms: readonly NativeHistogram[]): Uint8Array {
+  encoder.clear();
+  writeHistograms(encoder, histograms);
+  return encoder.take();
+}
+
+function writeStretch(
+  out: ByteWriter,
+  first: NativeHistogram,
+  histograms: readonly NativeHistogram[],
+  from: number,
+  to: number,
+): void {
+  const count = to - from;
+  out.varint(count);
+  writeLayout(out, first);
+  writeMarks(out, histograms, from, to);
+  columns.clear();
+  if (column.length < count) column = new Float64Array(2 * count);
+  const values = column.subarray(0, count);
+  const write = (numberOf: (histogram: NativeHistogram) => number) => {
+    for (let i = 0; i < count; i++) values[i] = numberOf(histograms[from + i] as NativeHistogram); // in range, as above
+    writeFloatColumn(columns, values);
+  };
+  write(({ sum }) => sum);
+  write((histogram) => histogram.count);
+  write(({ zeroCount }) => zeroCount);
+  for (let k = 0; k < first.positiveCounts.length; k++) write(({ positiveCounts }) => positiveCounts[k] as number);
+  for (let k = 0; k < first.negativeCounts.length; k++) write(({ negativeCounts }) => negativeCounts[k] as number);
+  out.varint(columns.length);
+  out.raw(columns.written());
+}
+
+function writeMarks(out: ByteWriter, histograms: readonly NativeHistogram[], from: number, to: number): void {
+  let mark = -1;
+  let length = 0;
+  for (let i = from; i < to; i++) {
+    const { resetHint, integer } = histograms[i] as NativeHistogram; // in range: the caller's bounds
+    const here = HINTS.indexOf(resetHint) | (integer ? INTEGER : 0);
+    if (here !== mark && length > 0) {
+      out.varint(length * MARK_COUNT + mark);
+      length = 0;
+    }
+    mark = here;
+    length++;
+  }
+  out.varint(length * MARK_COUNT + mark);
+}
+
+/** A stretch whose columns are not decoded yet. */
+export interface HistogramStretch {
+  readonly count: number;
+  readonly layout: HistogramLayout;
+  readonly positives: number;
+  readonly negatives: number;
+  /** For each histogram its hint, read with `hintOf`. */
+  readonly marks: Uint8Array;
+  readonly bytes: Uint8Array;
+  /** Where its columns begin. */
+  readonly at: number;
+}
+
+/**
+ * Finds the stretches of `count` histograms, and leaves the reader behind them.
+ *
+ * @throws BytesEndError where the bytes cannot have been written by `writeHistograms`.
+ */
+export function readStretches(reader: ByteReader, bytes: Uint8Array, count: number): HistogramStretch[] {
+  const stretches: HistogramStretch[] = [];
+  for (let found = 0; found < count; ) {
+    const length = reader.varint();
+    if (length === 0 || length > count - found) throw new BytesEndError(reader.at);
+    const layout = readKnownLayout(reader, bytes);
+    const positives = bucketsOf(layout.positiveSpans);
+    const negatives = bucketsOf(layout.negativeSpans);
+    const width = COLUMNS_BEFORE_BUCKETS + positives + negatives;
+    const marks = readMarks(reader, length);
+    const columnBytes = reader.varint();
+    // A column takes two bytes at least.
+    if (2 * width > columnBytes || columnBytes > reader.left || (length > 1 && width * length > NUMBERS_MAX)) {
+      throw new BytesEndError(reader.at);
+    }
+    stretches.push({ count: length, layout, positives, negatives, marks, bytes, at: reader.at });
+    reader.skip(columnBytes);
+    found += length;
+  }
+  return stretches;
+}
+
+function readMarks(reader: ByteReader, count: number): Uint8Array {
+  const marks = new Uint8Array(count);
+  for (let done = 0; done < count; ) {
+    const packed = reader.varint();
+    const length = Math.floor(packed / MARK_COUNT);
+    if (length === 0 || length > count - done) throw new BytesEndError(reader.at);
+    marks.fill(packed % MARK_COUNT, done, done + length);
+    done += length;
+  }
+  return marks;
+}
+
+/** The layout that was read last, and its bytes: most that are read are the same. */
+let knownLayout: HistogramLayout | undefined;
+let knownBytes = new Uint8Array(0);
+
+/** A layout of the same bytes as the one before is the same object. */
+function readKnownLayout(reader: ByteReader, bytes: Uint8Array): HistogramLayout {
+  const { at } = reader;
+  if (knownLayout !== undefined && knownBytes.length <= reader.left && startsWithKnown(bytes, at)) {
+    reader.skip(knownBytes.length);
+    return knownLayout;
+  }
+  knownLayout = undefined;
+  const layout = readLayout(reader);
+  knownBytes = bytes.slice(at, reader.at);
+  knownLayout = layout;
+  return layout;
+}
+
+function startsWithKnown(bytes: Uint8Array, at: number): boolean {
+  for (let i = 0; i < knownBytes.length; i++) if (bytes[at + i] !== knownBytes[i]) return false;
+  return true;
+}
+
+/** The hint of a mark. */
+export function hintOf(mark: number): CounterResetHint {
+  return HINTS[mark & HINT_MASK] ?? "unknown";
+}
+
+/**
+ * Decodes the columns of a stretch one after the other: sum, count, zero count, positive and negative buckets.
+ *
+ * @param placeOf Where in `into` the column of that number begins.
+ * @throws BytesEndError where the bytes cannot have been written by `writeHistograms`.
+ */
+export function readColumns(
+  { bytes, at, positives, negatives, count }: HistogramStretch,
+  into: Float64Array,
+  placeOf: (column: number) => number,
+): void {
+  const reader = new ByteReader(bytes, at);
+  const width = COLUMNS_BEFORE_BUCKETS + positives + negatives;
+  for (let k = 0; k < width; k++) readFloatColumn(reader, into, placeOf(k), count);
+}
+
+/** The histograms of a stretch, each an object with counts of its own. @throws BytesEndError as `readColumns`. */
+export function histogramsOf(stretch: HistogramStretch): NativeHistogram[] {
+  const { count, layout, positives, negatives, marks } = stretch;
+  const width = COLUMNS_BEFORE_BUCKETS + positives + negatives;
+  if (column.length < count * width) column = new Float64Array(count * width);
+  readColumns(stretch, column, (k) => k * count);
+  // Rows of all follow each other in one buffer, since a buffer each costs more than to decode it.
+  const buckets = positives + negatives;
+  const counts = buckets === 0 ? NO_DOUBLES : new Float64Array(count * buckets);
+  for (let k = 0; k < buckets; k++) {
+    const from = (COLUMNS_BEFORE_BUCKETS + k) * count;
+    for (let i = 0; i < count; i++) counts[i * buckets + k] = column[from + i] as number; // in range: as long as decoded
+  }
+  const { schema, zeroThreshold, positiveSpans, negativeSpans, customValues } = layout;
+  const histograms: NativeHistogram[] = [];
+  for (let i = 0; i < count; i++) {
+    const mark = marks[i] ?? 0;
+    const from = i * buckets;
+    histograms.push({
+      schema,
+      zeroThreshold,
+      zeroCount: column[2 * count + i] as number, // in range, here and below
+      count: column[count + i] as number,
+      sum: column[i] as number,
+      positiveSpans,
+      positiveCounts: counts.subarray(from, from + positives),
+      negativeSpans,
+      negativeCounts: counts.subarray(from + positives, from + buckets),
+      customValues,
+      resetHint: hintOf(mark),
+      integer: (mark & INTEGER) !== 0,
+    });
+  }
+  return histograms;
+}
