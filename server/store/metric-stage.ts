@@ -173,8 +173,12 @@ export class Stage {
     if (write.kind === "samples") {
       for (const [i, { labels, timestampMs, value, histogram }] of write.samples.entries()) {
         if (i % CLOCK_EVERY === 0 && turns.isDue) await turns.pass();
-        const sample = { timestampMs, value, histogram, startMs: 0 };
         const series = this.#rules.lastingSeriesOf(labels);
+        if (histogram === undefined && this.#keepNewest(series, timestampMs, value)) {
+          outcome.keep("samples");
+          continue;
+        }
+        const sample = { timestampMs, value, histogram, startMs: 0 };
         const counted = histogram === undefined ? "samples" : "histograms";
         this.#sample({ labels, sample, counted, integer: histogram?.integer, series }, outcome);
       }
@@ -199,7 +203,6 @@ export class Stage {
 
   async #rows(rows: FloatRows, outcome: OutcomeCounter, turns: Turns): Promise<void> {
     const { handles, timestampsMs, values, count } = rows;
-    const { samples } = this;
     let kept = 0;
     for (let row = 0; row < count; row++) {
       if (row % CLOCK_EVERY === 0 && turns.isDue) await turns.pass();
@@ -207,29 +210,32 @@ export class Stage {
       const timestampMs = timestampsMs[row] as number;
       const value = values[row] as number;
       const series = this.#rules.seriesOfHandle(handle);
-      // What is newer than all before needs no further look; a NaN may be a stale marker.
-      if (
-        series === undefined ||
-        !(timestampMs > series.newestMs) ||
-        Number.isNaN(value) ||
-        !isTimestamp(timestampMs)
-      ) {
+      if (!this.#keepNewest(series, timestampMs, value)) {
         const sample = { timestampMs, value, histogram: undefined, startMs: 0 };
         this.#sample({ labels: handle.labels, sample, counted: "samples", series }, outcome);
         continue;
       }
-      if (series.stagedBy !== writes) {
-        series.stagedBy = writes;
-        series.stagedAt = samples.count;
-      }
-      samples.add(series, timestampMs, value);
-      series.newestMs = timestampMs;
-      series.newestKind = KIND_FLOAT;
-      series.newestIdentity = value;
-      if (timestampMs > this.maxMs) this.maxMs = timestampMs;
       kept++;
     }
     outcome.keep("samples", kept);
+  }
+
+  /** Keeps a value that is newer than all before, which needs no further look; a NaN may be a stale marker. */
+  #keepNewest(series: MetricSeries | undefined, timestampMs: number, value: number): boolean {
+    if (series === undefined || !(timestampMs > series.newestMs) || Number.isNaN(value) || !isTimestamp(timestampMs)) {
+      return false;
+    }
+    const { samples } = this;
+    if (series.stagedBy !== writes) {
+      series.stagedBy = writes;
+      series.stagedAt = samples.count;
+    }
+    samples.add(series, timestampMs, value);
+    series.newestMs = timestampMs;
+    series.newestKind = KIND_FLOAT;
+    series.newestIdentity = value;
+    if (timestampMs > this.maxMs) this.maxMs = timestampMs;
+    return true;
   }
 
   #series(toAppend: SeriesToAppend, outcome: OutcomeCounter): void {
