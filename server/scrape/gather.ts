@@ -11,6 +11,7 @@ import {
 } from "../model/series.ts";
 import type { HttpAnswer } from "../platform/http-get.ts";
 import { type ExposedMetadata, type ExposedSample, ExpositionError, formatOf } from "../wire/exposition.ts";
+import { NhcbSink } from "../wire/exposition-nhcb.ts";
 import { ProtobufExposition } from "../wire/exposition-protobuf.ts";
 import { TextExposition } from "../wire/exposition-text.ts";
 import { sampleLabels } from "./sample-labels.ts";
@@ -86,17 +87,20 @@ export class Gatherer {
   }
 
   async #read(answer: HttpAnswer, job: ScrapeJob, sink: AnswerSink): Promise<void> {
+    const nhcb = job.convertClassic ? new NhcbSink(sink, job.alwaysClassic) : undefined;
+    const into = nhcb ?? sink;
     const format = formatOf(answer.contentType, job.fallback);
     if (format === "protobuf") {
       const choice = { native: job.nativeHistograms, alwaysClassic: job.alwaysClassic };
-      const reader = new ProtobufExposition(answer.body, choice, sink);
+      const reader = new ProtobufExposition(answer.body, choice, into);
       while (reader.read(TURN_FAMILIES)) await new Promise(setImmediate);
     } else if (answer.body.length > 0) {
       const text = Buffer.from(answer.body.buffer, answer.body.byteOffset, answer.body.length).toString();
       const options = { openMetrics: format === "openmetrics", isUtf8: isUtf8(answer.body) };
-      const reader = new TextExposition(text, options, sink);
+      const reader = new TextExposition(text, options, into);
       while (reader.read(TURN_LINES)) await new Promise(setImmediate);
     }
+    nhcb?.finish();
     const { samples } = job.limits;
     if (samples > 0 && sink.kept > samples) throw new ExpositionError("sample limit exceeded");
   }

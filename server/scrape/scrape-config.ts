@@ -165,15 +165,6 @@ class ConfigReader {
       "scrape_native_histograms",
       this.#flag(global, "scrape_native_histograms", false),
     );
-    if (
-      this.#flag(
-        fields,
-        "convert_classic_histograms_to_nhcb",
-        this.#flag(global, "convert_classic_histograms_to_nhcb", false),
-      )
-    ) {
-      yaml.fault(node, "convert_classic_histograms_to_nhcb is not supported; classic histograms are kept as they are");
-    }
     const scheme = yaml.text(fields, "scheme") || "http";
     if (scheme !== "http" && scheme !== "https")
       yaml.fault(fields.get("scheme"), `scheme ${quoteGo(scheme)} is not http or https`);
@@ -198,6 +189,11 @@ class ConfigReader {
         fields,
         "always_scrape_classic_histograms",
         this.#flag(global, "always_scrape_classic_histograms", false),
+      ),
+      convertClassic: this.#flag(
+        fields,
+        "convert_classic_histograms_to_nhcb",
+        this.#flag(global, "convert_classic_histograms_to_nhcb", false),
       ),
       extraMetrics: this.#flag(fields, "extra_scrape_metrics", this.#flag(global, "extra_scrape_metrics", false)),
       limits: this.#limits(fields, global),

@@ -82,6 +82,8 @@ export interface ScrapeJob {
   readonly fallback: ExpositionFormat | undefined;
   readonly nativeHistograms: boolean;
   readonly alwaysClassic: boolean;
+  /** Classic histograms become native ones with custom buckets. */
+  readonly convertClassic: boolean;
   readonly extraMetrics: boolean;
   readonly limits: ScrapeLimits;
   readonly http: HttpSettings;
