@@ -249,7 +249,7 @@ class RunningSocketRung implements SocketRung {
         sink: options.sink,
         maps: attached.maps,
         pidNamespace: ownPidNamespace(),
-        excludePids: [...excludePids, process.pid],
+        excludePids,
         directory: options.directory,
       });
     }

@@ -12,11 +12,13 @@
 
 import { close, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { basename, join } from "node:path";
-import { type Attached, type Native, type NativeError, nativeDirectory } from "../../bpf/native.ts";
+import { type Attached, type Native, nativeDirectory } from "../../bpf/native.ts";
 import { fdOf } from "./socket-probes.ts";
 import { readTlsCounters, type TlsProbeCounters } from "./tls-event.ts";
 import { TlsLibraries, type TlsLibrary } from "./tls-libraries.ts";
+import { attachByTracefs, removeEvent, removeLeftEvents, type TracedLink } from "./tls-tracefs.ts";
 
+const WAYS: readonly TlsWay[] = ["uprobe_multi", "perf", "tracefs"];
 const OBJECT_FILE = "tls.bpf.o";
 /** Processes with probes of their own; further ones are not looked into. */
 const processesMax = 512;
@@ -40,7 +42,7 @@ export type TlsPolicy =
   | { readonly kind: "names"; readonly names: readonly string[] };
 
 /** Ways of attaching, in the order in which they are tried. */
-export type TlsWay = "uprobe_multi" | "perf";
+export type TlsWay = "uprobe_multi" | "perf" | "tracefs";
 
 /** What the probes do now. */
 export interface TlsProbeStatus {
@@ -84,7 +86,7 @@ interface ProbedProcess {
   readonly pid: number;
   readonly name: string;
   /** By the file. Empty where only the file's own links serve it. */
-  readonly links: Map<string, number[]>;
+  readonly links: Map<string, TracedLink[]>;
   libraries: TlsLibrary[];
   calls: number;
   looksOver: number;
@@ -116,7 +118,7 @@ export class TlsProbes {
   readonly #way: TlsWay;
   readonly #files = new TlsLibraries();
   /** Links for all processes, by the file. */
-  readonly #wide = new Map<string, number[]>();
+  readonly #wide = new Map<string, TracedLink[]>();
   /** Files whose processes have probes of their own, since one of them is over its budget. */
   readonly #narrow = new Set<string>();
   readonly #known = new Map<string, TlsLibrary>();
@@ -330,12 +332,13 @@ export class TlsProbes {
   }
 
   /** @returns Links; undefined where the kernel refuses, or the process is gone. */
-  #attach(library: TlsLibrary, pid: number): number[] | undefined {
+  #attach(library: TlsLibrary, pid: number): TracedLink[] | undefined {
     try {
       return attachLibrary(this.#native, this.#way, this.#attached.programs, library, pid);
     } catch (error) {
-      if (!(error instanceof Error) || !("syscall" in error)) throw error;
-      if (!("code" in error) || error.code !== "ESRCH") this.#refuse(error.message);
+      if (!(error instanceof Error && "code" in error)) throw error;
+      // The process may be gone meanwhile, and its view of the file with it.
+      if (error.code !== "ESRCH" && error.code !== "ENOENT") this.#refuse(error.message);
       return undefined;
     }
   }
@@ -455,14 +458,15 @@ function loadPrograms(
   pidNamespace: number,
 ): { attached: Attached; way: TlsWay } {
   let refusal: unknown;
-  for (const way of ["uprobe_multi", "perf"] as const) {
+  for (const way of WAYS) {
     let attached: Attached | undefined;
     try {
+      if (way === "tracefs") removeLeftEvents();
       attached = native.uprobeLoad(object, { agent_pidns: pidNamespace }, shared, way === "uprobe_multi" ? 1 : 0);
       tryWay(native, way, attached.programs);
       return { attached, way };
     } catch (error) {
-      if (!isNativeError(error)) throw error;
+      if (!(error instanceof Error && "code" in error)) throw error;
       refusal ??= error;
       if (attached !== undefined) native.detach(attached);
     }
@@ -488,22 +492,29 @@ function attachLibrary(
   programs: Attached["programs"],
   { path, entries, returns }: TlsLibrary,
   pid: number,
-): number[] {
+): TracedLink[] {
   const enter = fdOf(programs, "tls_enter");
   const leave = fdOf(programs, "tls_leave");
-  const links: number[] = [];
-  const offsets = entries.map(({ offset }) => offset);
-  const cookies = entries.map(({ cookie }) => cookie);
-  const none = returns.map(() => 0);
+  const links: TracedLink[] = [];
+  const add = (fd: number) => links.push({ fd, event: "" });
   try {
+    // Returns first: a call that was entered unseen is left out, one whose return is missed would stay.
     if (way === "uprobe_multi") {
-      // Returns first: a call that was entered unseen is left out, one whose return is missed would stay.
-      links.push(native.uprobeMulti(leave, path, pid, returns, none, 1));
-      links.push(native.uprobeMulti(enter, path, pid, offsets, cookies, 0));
-      return links;
+      const none = returns.map(() => 0);
+      add(native.uprobeMulti(leave, path, pid, returns, none, 1));
+      const offsets = entries.map(({ offset }) => offset);
+      const cookies = entries.map(({ cookie }) => cookie);
+      add(native.uprobeMulti(enter, path, pid, offsets, cookies, 0));
+    } else if (way === "perf") {
+      for (const offset of returns) add(native.uprobePerf(leave, path, pid, [offset], [0], 1));
+      for (const { offset, cookie } of entries) add(native.uprobePerf(enter, path, pid, [offset], [cookie], 0));
+    } else {
+      const place = { path, pid };
+      for (const offset of returns)
+        links.push(attachByTracefs(native, { ...place, program: leave, offset, cookie: 0, isReturn: true }));
+      for (const entry of entries)
+        links.push(attachByTracefs(native, { ...place, ...entry, program: enter, isReturn: false }));
     }
-    for (const offset of returns) links.push(native.uprobePerf(leave, path, pid, [offset], [0], 1));
-    for (const { offset, cookie } of entries) links.push(native.uprobePerf(enter, path, pid, [offset], [cookie], 0));
     return links;
   } catch (error) {
     closeAll(links);
@@ -511,13 +522,13 @@ function attachLibrary(
   }
 }
 
-function closeAll(links: readonly number[]): void {
+function closeAll(links: readonly TracedLink[]): void {
   // The kernel waits until no processor runs the program: some ten milliseconds, not on this thread.
-  for (const fd of links) close(fd, () => {});
-}
-
-function isNativeError(error: unknown): error is NativeError {
-  return error instanceof Error && "syscall" in error && "log" in error;
+  for (const { fd, event } of links) {
+    close(fd, () => {
+      if (event !== "") removeEvent(event);
+    });
+  }
 }
 
 /** What a process is called: by the kernel, and by the file of its program; undefined where it is gone. */

@@ -1,7 +1,7 @@
 /** A real Redis and a real PostgreSQL, on free ports, with passwords, in directories of their own. */
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { freePort } from "../demo/shop.ts";
@@ -35,10 +35,12 @@ export function postgresqlPrograms(): string {
  * Starts both and waits until they answer. The PostgreSQL has a table `items` with 100 rows.
  *
  * @param method How PostgreSQL asks for the password; `password` as clear text, `trust` for none.
+ * @param makeKeys Makes `key.pem` and `cert.pem` in a directory: then both servers speak TLS, Redis nothing else.
  */
 export async function startDatabases(
   password: string,
   method: "scram-sha-256" | "password" | "trust" = "scram-sha-256",
+  makeKeys?: (directory: string) => void,
 ): Promise<Databases> {
   const directory = mkdtempSync(join(tmpdir(), "thalweg-databases-"));
   const ports = { redis: await freePort(), postgresql: await freePort() };
@@ -53,10 +55,14 @@ export async function startDatabases(
     rmSync(directory, { recursive: true, force: true });
   };
   try {
-    const redis = ["--port", String(ports.redis), "--save", "", "--requirepass", password, "--dir", directory];
+    makeKeys?.(directory);
+    const isTls = makeKeys !== undefined;
+    const listens = isTls ? redisTls(directory, ports.redis) : ["--port", String(ports.redis)];
+    const redis = [...listens, "--save", "", "--requirepass", password, "--dir", directory];
     children.push(spawn("redis-server", [...redis, "--bind", "127.0.0.1"], { stdio: "ignore" }));
-    children.push(startPostgresql(directory, ports.postgresql, { password, method }));
-    await answers("redis-cli", ["-p", String(ports.redis), "PING"], env);
+    children.push(startPostgresql(directory, ports.postgresql, { password, method, isTls }));
+    const asking = isTls ? ["--tls", "--insecure"] : [];
+    await answers("redis-cli", ["-p", String(ports.redis), ...asking, "PING"], env);
     await answers("psql", ["-h", "127.0.0.1", "-p", String(ports.postgresql), "-c", SCHEMA], env);
     await sleep(300);
     return { redisPort: ports.redis, postgresqlPort: ports.postgresql, env, stop };
@@ -69,10 +75,26 @@ export async function startDatabases(
 const SCHEMA =
   "CREATE TABLE items (id int PRIMARY KEY, name text, n int); INSERT INTO items SELECT g, 'item', 0 FROM generate_series(1, 100) g";
 
+function redisTls(directory: string, port: number): string[] {
+  const certificate = join(directory, "cert.pem");
+  const keys = ["--tls-key-file", join(directory, "key.pem"), "--tls-cert-file", certificate];
+  return [
+    "--port",
+    "0",
+    "--tls-port",
+    String(port),
+    ...keys,
+    "--tls-ca-cert-file",
+    certificate,
+    "--tls-auth-clients",
+    "no",
+  ];
+}
+
 function startPostgresql(
   directory: string,
   port: number,
-  { password, method }: { readonly password: string; readonly method: string },
+  { password, method, isTls }: { readonly password: string; readonly method: string; readonly isTls: boolean },
 ): ChildProcess {
   const programs = postgresqlPrograms();
   const home = join(directory, "postgresql");
@@ -102,6 +124,12 @@ function startPostgresql(
   );
   if (made.status !== 0) throw new Error(`initdb failed: ${made.stderr}`);
   const options = ["-h", "127.0.0.1", "-p", String(port), "-k", home, "-c", "fsync=off", "-c", "autovacuum=off"];
+  if (isTls) {
+    const [key, certificate] = [join(directory, "key.pem"), join(directory, "cert.pem")];
+    for (const file of [key, certificate]) chownSync(file, NOBODY, NOBODY);
+    chmodSync(key, 0o600);
+    options.push("-c", "ssl=on", "-c", `ssl_key_file=${key}`, "-c", `ssl_cert_file=${certificate}`);
+  }
   return spawn(join(programs, "postgres"), ["-D", join(home, "data"), ...options], { ...owner, stdio: "ignore" });
 }
 

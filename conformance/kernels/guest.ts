@@ -10,6 +10,7 @@ import { observeAgent } from "../../agent/agent.testkit.ts";
 import type { AgentMode } from "../../agent/agent-message.ts";
 import { tryAbilities } from "../../agent/capture/doctor.ts";
 import { REQUESTS } from "./guest-requests.ts";
+import { askInTls } from "./guest-tls.ts";
 
 const WAIT_MS = 20_000;
 
@@ -17,6 +18,8 @@ const WAIT_MS = 20_000;
 async function observeOn(mode: AgentMode, port: number): Promise<unknown> {
   const observed = await observeAgent({
     mode,
+    // What is asked by TLS is asked by this process itself.
+    ...(mode === "auto" ? { tls: { kind: "auto" }, excludePids: [] } : {}),
     worker: { source: new URL("./agent-worker.mjs", import.meta.url), evaluate: false },
   });
   const server = spawn("/bin/httpd", ["-f", "-p", `127.0.0.1:${port}`, "-h", "/tmp"], { stdio: "inherit" });
@@ -26,7 +29,9 @@ async function observeOn(mode: AgentMode, port: number): Promise<unknown> {
       const url = `http://127.0.0.1:${port}/page${request}.html`;
       await once(spawn("/bin/wget", ["-q", "-O", "/dev/null", url], { stdio: "inherit" }), "exit");
     }
-    await observed.until((spans) => spans.length >= 2 * REQUESTS, WAIT_MS).catch(() => undefined);
+    if (mode === "auto") await askInTls(REQUESTS);
+    const sides = (mode === "auto" ? 4 : 2) * REQUESTS;
+    await observed.until((spans) => spans.length >= sides, WAIT_MS).catch(() => undefined);
     await observed.agent.stop();
     return { mode, status: observed.agent.status(), spans: observed.spans };
   } finally {

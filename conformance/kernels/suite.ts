@@ -35,7 +35,7 @@ const VERSION = /^vmlinuz-(6\.1\..*)$/;
 const MODES = ["fexit", "syscall", "auto"] as const;
 /** Far above what it takes on two cores of their own, some 50 s. */
 const BOOT_MS_MAX = 240_000;
-const TOOLS = ["qemu-system-x86_64", "busybox", "cpio", "ldd"] as const;
+const TOOLS = ["qemu-system-x86_64", "busybox", "cpio", "ldd", "openssl"] as const;
 /** Owners of connections and sockets older than the agent; loaded by themselves where there is a modprobe. */
 const MODULES = ["inet_diag", "tcp_diag"] as const;
 
@@ -51,6 +51,9 @@ for tests in socket-rung capture-depths; do
 done
 /bin/busybox poweroff -f
 `;
+
+/** Valid for years to come, and from long ago: the guest has no clock of its own to trust. */
+const CERTIFICATE = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=guest"];
 
 interface Kernel {
   readonly version: string;
@@ -141,6 +144,9 @@ function makeInitrd(directory: string, kernel: Kernel): string {
     entryNames: "[name]",
     outExtension: { ".js": ".mjs" },
   });
+  const keys = ["-keyout", join(root, "thalweg/key.pem"), "-out", join(root, "thalweg/cert.pem")];
+  const made = spawnSync("openssl", [...CERTIFICATE, ...keys], { encoding: "utf8" });
+  if (made.status !== 0) throw new Error(`openssl: ${made.stderr}`);
   writeFileSync(join(root, "init"), INIT);
   chmodSync(join(root, "init"), 0o755);
   const initrd = join(directory, "initrd");
@@ -176,7 +182,7 @@ function judge(version: string, said: string, report: SuiteReport): void {
     const rung = rungs.find((candidate) => candidate.mode === mode);
     const fault =
       rung === undefined ? `it did not come to it; the console's end:\n${said.slice(-2000)}` : faultOf(rung);
-    report.add(`${version}: ${mode}`, fault);
+    report.add(`${version}: ${mode}${mode === "auto" ? ", TLS among it" : ""}`, fault);
   }
   const tests = [...said.matchAll(/^(not ok|ok) \d+ - (fexit rung: [^#\n]*)(#.*)?$/gm)];
   for (const [, outcome, name = "", note = ""] of tests)
@@ -209,7 +215,22 @@ function faultOf({ mode, error, status, spans = [] }: GuestRung): string {
     else if (server.parentSpanId !== client.spanId || server.traceId !== client.traceId)
       faults.push(`${name}: the server's span has another parent`);
   }
+  if (mode === "auto") faults.push(...faultsOfTls(status, spans));
   const lost = Object.values(status.lost).reduce((sum, count) => sum + count, 0);
   if (lost > 0 || status.seen !== status.delivered) faults.push(`lost: ${JSON.stringify(status.lost)}`);
   return faults.join("\n");
+}
+
+/** What was asked by TLS is told of as in the clear, by the way of attaching that this kernel has. */
+function faultsOfTls(status: AgentStatus, spans: NonNullable<GuestRung["spans"]>): string[] {
+  const faults: string[] = [];
+  if (status.tls?.why !== "") faults.push(`no TLS: ${status.tls?.why}`);
+  for (let request = 0; request < REQUESTS; request++) {
+    const ofRequest = spans.filter(({ name }) => name === `GET /sealed${request}.html`);
+    const client = ofRequest.find(({ kind }) => kind === "client");
+    const server = ofRequest.find(({ kind }) => kind === "server");
+    if (ofRequest.length !== 2 || client === undefined || server?.parentSpanId !== client.spanId)
+      faults.push(`/sealed${request}.html: ${ofRequest.map(({ kind }) => kind).join(", ") || "no span"}`);
+  }
+  return faults;
 }

@@ -3,19 +3,21 @@
  * none twice, and each request with all that was done for it in one tree.
  */
 
-import type { ChildProcess } from "node:child_process";
+import { type ChildProcess, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { postgresqlPrograms, startDatabases } from "../databases/servers.ts";
 import { oneTruthFault } from "../one-truth.ts";
 import { Program, sleep, until } from "../program.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
-import { ledgerOf, missingPrograms, PROGRAMS, run, type Services, startServices } from "./services.ts";
+import { ledgerOf, makeCertificate, missingPrograms, PROGRAMS, run, type Services, startServices } from "./services.ts";
 
 const SETTLE_MS_MAX = 15_000;
 /** Until programs that have just started are looked into, and wait. */
 const FOUND_MS = 2500;
+const STORE_CALLS = 12;
 /** A visitor's call, and both sides of the calls nginx → front → back and stock below it. */
 const SPANS_OF_A_REQUEST = 8;
 /** Requests that a process may need until its rule is proved: their calls are not drawn. */
@@ -31,14 +33,65 @@ interface Load {
 const SHORT: Load = { visitor: 160, reader: 20, curl: 20 };
 const LONG: Load = { visitor: 2000, reader: 200, curl: 200 };
 
-/** The suite `tls`; `--long` asks more often. */
+/** The suite `tls`; `chain` or `stores` runs that part alone, `--long` asks more often. */
 export async function runTls({ args = [] }: { args?: readonly string[] } = {}): Promise<SuiteOutcome> {
+  const isWanted = (part: string) => args.includes(part) || !(args.includes("chain") || args.includes("stores"));
   const report = new SuiteReport();
   const missing = missingPrograms();
   if (missing !== "") report.skip("tls", missing, "servers");
   else if (process.getuid?.() !== 0) report.skip("tls", "live capture needs root", "capture");
-  else await runChain(args.includes("--long") ? LONG : SHORT, report);
+  else {
+    if (isWanted("chain")) await runChain(args.includes("--long") ? LONG : SHORT, report);
+    if (isWanted("stores")) await runStores(report);
+  }
   return report.outcome;
+}
+
+/**
+ * Redis, and PostgreSQL with a process for each connection, asked by programs that live for milliseconds: what only probes
+ * that are there before the process see whole.
+ */
+async function runStores(report: SuiteReport): Promise<void> {
+  if (postgresqlPrograms() === "" || spawnSync("redis-server", ["--version"]).status !== 0) {
+    report.skip("tls: Redis and PostgreSQL", "this machine has no redis-server or no PostgreSQL", "servers");
+    return;
+  }
+  const databases = await startDatabases("stores", "trust", makeCertificate);
+  const program = await Program.start(["--capture", "socket", "--capture-cpu", "none", "--tls", "auto"]);
+  try {
+    await sleep(FOUND_MS);
+    const port = String(databases.postgresqlPort);
+    const env = { ...databases.env, PGSSLMODE: "require" };
+    for (let call = 0; call < STORE_CALLS; call++) {
+      const redis = ["-p", String(databases.redisPort), "--tls", "--insecure", "SET", "sealed", String(call)];
+      spawnSync("redis-cli", redis, { env });
+      spawnSync("psql", ["-h", "127.0.0.1", "-p", port, "-c", `SELECT name FROM items WHERE id = ${call}`], { env });
+    }
+    const ports = [databases.postgresqlPort, databases.redisPort];
+    for (const [name, service] of [
+      ["SELECT items", "psql"],
+      ["SET", "redis-cli"],
+    ] as const) {
+      let [clients, joined] = [0, 0];
+      await until(async () => {
+        const rows = await program.sql(
+          `SELECT count(*), count(s.span_id) FROM spans c LEFT JOIN spans s ON s.parent_span_id = c.span_id AND
+           s.kind = 'server' AND s.name = c.name WHERE c.name = $1 AND c.service = $2 AND c.kind = 'client' AND
+           c.server_port IN ($3, $4) AND c.attributes['tls.protocol.version'] = '1.3'`,
+          [name, service, ...ports],
+        );
+        [clients, joined] = [Number(rows[0]?.[0]), Number(rows[0]?.[1])];
+        return joined === STORE_CALLS ? true : undefined;
+      }, SETTLE_MS_MAX);
+      report.add(
+        `${service}: ${clients} calls of ${STORE_CALLS} by TLS, ${joined} with their server's side`,
+        clients === STORE_CALLS && joined === STORE_CALLS ? "" : await whatWasSeen(program),
+      );
+    }
+  } finally {
+    await databases.stop();
+    await program.discard();
+  }
 }
 
 async function runChain(load: Load, report: SuiteReport): Promise<void> {
