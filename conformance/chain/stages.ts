@@ -42,7 +42,7 @@ async function main(form: string, rungs: readonly string[]): Promise<void> {
 }
 
 /** A receiver, an agent on each host, the chain once by its addresses and once by translated ones. */
-async function twoHosts(network: Network, rung: string, withRestart: boolean): Promise<void> {
+async function twoHosts(network: Network, rung: string, isLong: boolean): Promise<void> {
   const flags = ["--capture", "off", "--otlp-http", `${ADDRESS.here}:0`, "--allow-remote"];
   let program = await Program.start(flags);
   const agents: AgentProcess[] = [];
@@ -55,10 +55,10 @@ async function twoHosts(network: Network, rung: string, withRestart: boolean): P
     network.nft("a", TRANSLATED.a);
     network.nft("b", TRANSLATED.b);
     await stage(`two hosts through nftables, ${rung}`, program, translatedPlan(network), rung);
-    if (rung !== "packet") {
+    if (isLong && rung !== "packet") {
       await stage(`two hosts over TLS, ${rung}`, program, { ...planOf(network, 40), tls: certificate() }, rung);
     }
-    if (withRestart) program = await restart(network, program, [...flags, "--otlp-http", addressOf(program)], rung);
+    if (isLong) program = await restart(network, program, [...flags, "--otlp-http", addressOf(program)], rung);
     report.add(`two hosts, ${rung}: one truth`, await oneTruthFault(program));
     report.add(
       `two hosts, ${rung}: the agents' ledgers`,

@@ -12,8 +12,8 @@ import { type SuiteOutcome, SuiteReport } from "../suite.ts";
 const RUNGS = ["socket", "packet"];
 
 /**
- * The suite `chain`. `--short` leaves out all rungs but one, the one host and the restart of the receiver; other words are
- * rungs for the two hosts.
+ * The suite `chain`. `--short` leaves out all rungs but one, the one host, TLS and the restart of the receiver; other words
+ * are rungs for the two hosts.
  */
 export async function runChain({ args }: { readonly args: readonly string[] }): Promise<SuiteOutcome> {
   const report = new SuiteReport();

@@ -128,6 +128,13 @@ test("clocks: what answers a call is moved into it by the least, with all that i
   assert.deepEqual(shifts(served(-500, -450, { service: "a" })), [0, 0], "one process has one clock");
   const [first, ...rest] = served(-500, -450, { resource: host });
   assert.deepEqual(shifts([{ ...(first ?? call), resource: host }, ...rest]), [0, 0], "one host has one clock");
+  const other = [{ key: "host.name", kind: "s", value: "i" }] as const;
+  const captured = (resource: StoredSpan["resource"]) => {
+    const [above, ...below] = served(-500, -450, { source: "ebpf", resource });
+    return [{ ...(above ?? call), source: "ebpf", resource: host }, ...below];
+  };
+  assert.deepEqual(shifts(captured(host)), [0, 0], "one kernel has one clock");
+  assert.deepEqual(shifts(captured(other)), [500, 500], "the kernels of two hosts have two");
   const { value } = run(assembledSpans(served(-500, -450)));
   assert.deepEqual(
     value.map(({ startNs, endNs }) => [Number(startNs - BASE_NS), Number(endNs - BASE_NS)]),

@@ -219,12 +219,11 @@ function* shiftClocks({ spans, parents, starts, ends, shifts }: Tree, order: Int
   }
 }
 
-/** Whether two spans were timed by one clock: of one process, one host, or both by this machine's kernel. */
+/** Whether two spans were timed by one clock: of one process, one host, or both by the kernel of one machine. */
 function hasOneClock(a: StoredSpan, b: StoredSpan): boolean {
   if (a.service === b.service && a.instance === b.instance) return true;
-  if (isKernel(a) && isKernel(b)) return true;
   const host = hostOf(a);
-  return host !== "" && host === hostOf(b);
+  return host === hostOf(b) && (host !== "" || (isKernel(a) && isKernel(b)));
 }
 
 function isKernel({ source }: StoredSpan): boolean {
