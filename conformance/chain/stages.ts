@@ -19,6 +19,8 @@ import { judgeTrees, spansOf } from "./trees.ts";
 const REQUESTS = 200;
 const SETTLE_MS_MAX = 20_000;
 const DRAWN_SHARE_MIN = 0.95;
+/** On a machine that is busy with something else one end may come too late to wait for; then it is linked. */
+const LATE_SHARE_MAX = 0.02;
 /** Of a record of TLS whose header was not seen the number is not sure, so that its message may stay without the other end. */
 const TLS_MISSING_SHARE_MAX = 0.1;
 const TLS_WHOLE_SHARE_MIN = 0.8;
@@ -127,7 +129,7 @@ async function stage(name: string, program: Program, plan: ChainPlan, rung: stri
       `${name}: inside of processes ${inside.right} right, ${inside.wrong} wrong of ${inside.expected}`,
       inside.wrong > 0 || few ? inside.reasons : "",
     );
-    const missingMax = plan.tls === undefined ? 0 : TLS_MISSING_SHARE_MAX * between.right;
+    const missingMax = (plan.tls === undefined ? LATE_SHARE_MAX : TLS_MISSING_SHARE_MAX) * between.right;
     report.add(
       `${name}: between processes ${between.right} right, ${between.wrong} wrong, ${between.missing} missing (${between.reasons})`,
       between.wrong > 0 || between.missing > missingMax ? between.reasons : "",

@@ -22,12 +22,17 @@ import { productVersion } from "./version.ts";
 const DRAIN_MS_MAX = 5_000;
 /** A stop that takes longer is unclean. */
 const STOP_MS_MAX = 20_000;
+const UNCLEAN_STOP = 3;
 /** Metrics that an agent has. */
 const OWN_METRICS = /^(thalweg_(capture|export|log|loop)_|process_)/;
 /** Ports of the web at large: that the receiver has one of them must not hide the traffic of others. */
 const WEB_PORTS: ReadonlySet<number> = new Set([80, 443]);
 
-/** `thalweg agent --to URL FLAGS`: until SIGINT, SIGTERM or SIGHUP. */
+/**
+ * `thalweg agent --to URL FLAGS`: until SIGINT, SIGTERM or SIGHUP.
+ *
+ * @returns Exit status: 0 stopped cleanly, 3 where spans that were queued could not be sent any more.
+ */
 export async function runAgent(args: readonly string[]): Promise<number> {
   const settings = readAgentSettings(args, process.env);
   const stopped = untilSignal(["SIGINT", "SIGTERM", "SIGHUP"]);
@@ -37,13 +42,13 @@ export async function runAgent(args: readonly string[]): Promise<number> {
   process.stdout.write("Stopping …\n");
   const timer = setTimeout(() => {
     process.stderr.write(`thalweg: did not stop within ${STOP_MS_MAX / 1000} s\n`);
-    process.exit(3);
+    process.exit(UNCLEAN_STOP);
   }, STOP_MS_MAX);
   const ledger = await running.stop();
   clearTimeout(timer);
   const lost = lostSum(ledger);
   process.stdout.write(`Sent ${ledger.sent} of ${ledger.made} spans${lost === 0 ? "" : `; ${lost} were lost`}.\n`);
-  return 0;
+  return ledger.lost.stopped === 0 ? 0 : UNCLEAN_STOP;
 }
 
 interface RunningAgent {

@@ -21,7 +21,7 @@ import { Generations } from "./generations.ts";
 import { clientOfServer, HostTraces, type TraceId, traceOfClient } from "./host-traces.ts";
 
 /** Longer than a span waits in its agent, than batches are collected, and than a request to here takes. */
-const WAIT_MS = 2_000;
+const WAIT_MS = 3_000;
 /** Rows that wait at one time. */
 const HELD_ROWS_MAX = 65_536;
 /** How long after its last spans an agent is waited for. */

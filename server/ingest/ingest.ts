@@ -63,7 +63,7 @@ export type ReceiveOutcome =
 /**
  * What ingest works with. `pendingBytesMax`: spans that may wait for their commit, 128 MiB unless given; `holdMs`: how
  * long spans of the agent wait for the program's own span of the same call, 7 s unless given; `hostsWaitMs`: how long
- * those of agents on several hosts wait for each other, 2 s unless given.
+ * those of agents on several hosts wait for each other, 3 s unless given.
  */
 export interface IngestDeps extends FlushDeps {
   readonly pendingBytesMax?: number;
