@@ -286,8 +286,10 @@ class WorkerDoor implements PromqlDoor {
     const { clock, reader } = this.#options;
     const sinceMs = clock.monotonicMs();
     job.isGathering = true;
+    const sent = slot.takePairs();
     const gathering = feedQuery({
       reader,
+      sent,
       selections,
       samplesMax: Math.min(this.#settings.samplesMax, Math.max(0, this.#limits.valuesMax - this.#cells.values)),
       seriesMax: this.#limits.seriesMax,
@@ -299,6 +301,7 @@ class WorkerDoor implements PromqlDoor {
     });
     try {
       await gathering;
+      slot.keepPairs(sent);
     } finally {
       job.isGathering = false;
       if (job.state === "ended") job.room.release();

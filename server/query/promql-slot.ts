@@ -6,6 +6,7 @@
  */
 
 import { Worker } from "node:worker_threads";
+import { SentPairs } from "./promql/packed-samples.ts";
 import type { FromWorker, SelectionWindow, ToWorker, WorkerStart } from "./promql-messages.ts";
 import type { QueryCells } from "./query-cells.ts";
 
@@ -39,6 +40,9 @@ export class PromqlSlot {
   readonly #options: SlotOptions;
   #worker: Worker | undefined;
   #jobId: number | undefined;
+  #pairs: SentPairs | undefined;
+  /** The worker that they went to. */
+  #pairsOf: Worker | undefined;
   #noticeTimer: NodeJS.Timeout | undefined;
 
   constructor(options: SlotOptions) {
@@ -64,6 +68,20 @@ export class PromqlSlot {
     this.#worker.postMessage(message, transfer);
   }
 
+  /** The label pairs that its worker knows; they are given back with `keepPairs` once all of a query is sent. */
+  takePairs(): SentPairs {
+    const pairs = this.#pairs?.isSmall === true ? this.#pairs : new SentPairs();
+    this.#pairs = undefined;
+    this.#worker ??= this.#startWorker();
+    this.#pairsOf = this.#worker;
+    return pairs;
+  }
+
+  /** The worker got all of them, unless it was replaced meanwhile. */
+  keepPairs(pairs: SentPairs): void {
+    if (this.#worker === this.#pairsOf) this.#pairs = pairs;
+  }
+
   /** The worker is waiting and shall not go on with its job: the slot is free at once. */
   forget(id: number): void {
     this.send({ kind: "forget", id });
@@ -86,6 +104,7 @@ export class PromqlSlot {
 
   #startWorker(): Worker {
     const { workerUrl, start } = this.#options;
+    this.#pairs = undefined;
     const heapMib = Math.max(HEAP_MIB_MIN, Math.ceil((HEAP_HEADROOM * start.limits.heapBytesMax) / MIB));
     const worker = new Worker(workerUrl, {
       name: "promql",

@@ -13,7 +13,7 @@ import type { Labels } from "../model/series.ts";
 import { lowerThreadPriority } from "../platform/thread-priority.ts";
 import { sourceOf } from "./promql/downsampled.ts";
 import type { FedSeries } from "./promql/encoded-columns.ts";
-import { unpackSamples } from "./promql/packed-samples.ts";
+import { addPairs, unpackSamples } from "./promql/packed-samples.ts";
 import { evaluateQuery, type PlannedQuery, type PromqlQuery, planQuery } from "./promql/query.ts";
 import type { QueryWatch } from "./promql/query-budget.ts";
 import { type AnswerShow, renderFailure, renderOutcome } from "./promql/render.ts";
@@ -37,13 +37,14 @@ interface Job {
   readonly plan: PlannedQuery;
   readonly planMs: number;
   readonly selected: FedSeries[][];
-  readonly pairs: Labels[number][];
 }
 
 // The door makes workers with exactly this.
 const { cells: buffer, slot, limits } = workerData as WorkerStart;
 const cells = new QueryCells(buffer);
 let job: Job | undefined;
+/** Label pairs of this query and of earlier ones. */
+const pairs: Labels[number][] = [];
 const startHeapBytes = getHeapStatistics().used_heap_size;
 
 setFlagsFromString("--expose-gc");
@@ -85,7 +86,7 @@ function plan(message: ToWorker & { readonly kind: "plan" }): void {
     const sinceMs = performance.now();
     const planned = planQuery(query);
     const planMs = performance.now() - sinceMs;
-    job = { id, query, show, plan: planned, planMs, selected: planned.selections.map(() => []), pairs: [] };
+    job = { id, query, show, plan: planned, planMs, selected: planned.selections.map(() => []) };
     const selections = planned.selections.map(({ selector, matchers, minMs, maxMs }) => {
       return { matchers, minMs, maxMs, source: sourceOf(selector) };
     });
@@ -139,6 +140,7 @@ function send(message: FromWorker, transfer: ArrayBuffer[] = []): void {
 }
 
 function receive(message: ToWorker): void {
+  if (message.kind === "samples") addPairs(message.samples, pairs);
   if (message.kind === "plan") plan(message);
   else if (message.kind === "text") {
     const { id, text, wish, settings } = message;
@@ -148,7 +150,7 @@ function receive(message: ToWorker): void {
   else if (message.id !== job?.id) return;
   else if (message.kind === "forget") leave();
   else if (message.kind === "evaluate") evaluate(message, job);
-  else job.selected[message.selection]?.push(...unpackSamples(message.samples, job.pairs));
+  else job.selected[message.selection]?.push(...unpackSamples(message.samples, pairs));
 }
 
 lowerThreadPriority();

@@ -5,7 +5,7 @@ import { ThalwegError } from "../model/errors.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
 import type { SeriesSamples } from "../model/series.ts";
 import type { StoreReader } from "../store/reader.ts";
-import { type PackedSamples, packSamples, SentPairs } from "./promql/packed-samples.ts";
+import { type PackedSamples, packSamples, type SentPairs } from "./promql/packed-samples.ts";
 import { samplesSize } from "./promql/query-budget.ts";
 import type { SelectionWindow } from "./promql-messages.ts";
 
@@ -21,6 +21,8 @@ export interface QueryFeed {
   readonly selections: readonly SelectionWindow[];
   readonly samplesMax: number;
   readonly seriesMax: number;
+  /** What the worker knows already; of no use any more where gathering fails. */
+  readonly sent: SentPairs;
   /** Where samples lie until nobody reads them any longer. */
   readonly room: SampleRoom;
   /** Aborted when nobody waits any longer. */
@@ -35,8 +37,7 @@ export interface QueryFeed {
  * @throws ThalwegError where a bound is reached; the signal's reason once it is aborted.
  */
 export async function feedQuery(feed: QueryFeed): Promise<void> {
-  const { reader, selections, signal } = feed;
-  const sent = new SentPairs();
+  const { reader, selections, sent, signal } = feed;
   const room = { samples: feed.samplesMax, series: feed.seriesMax };
   let sinceMs = performance.now();
   for (const [index, { matchers, minMs, maxMs, source }] of selections.entries()) {

@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type CounterResetHint, CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../../model/histogram.ts";
 import { encodeHistograms } from "../../model/histogram-columns.ts";
-import type { SeriesSamples } from "../../model/series.ts";
+import type { Labels, SeriesSamples } from "../../model/series.ts";
 import { type FedSeries, fedSeries } from "./encoded-columns.ts";
-import { packSamples, SentPairs, unpackSamples } from "./packed-samples.ts";
+import { addPairs, packSamples, SentPairs, unpackSamples } from "./packed-samples.ts";
 import { evaluateQuery, PROMQL_DEFAULTS, planQuery } from "./query.ts";
 import { renderOutcome } from "./render.ts";
 
@@ -121,7 +121,10 @@ function encodedOf(series: SeriesSamples, pick: (max: number) => number): FedSer
     };
   }
   const left = open === 0 ? undefined : histograms.map((one, i) => (i < all.length - open ? undefined : one));
-  const [fed] = unpackSamples(packSamples([{ ...series, histograms: left, encoded }], new SentPairs()), []);
+  const packed = packSamples([{ ...series, histograms: left, encoded }], new SentPairs());
+  const known: Labels[number][] = [];
+  addPairs(packed, known);
+  const [fed] = unpackSamples(packed, known);
   assert.ok(fed?.columns !== undefined);
   return fed;
 }

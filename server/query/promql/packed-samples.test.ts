@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../../model/histogram.ts";
 import { SampleRoom } from "../../model/sample-room.ts";
-import type { SeriesSamples } from "../../model/series.ts";
-import { packedBuffers, packSamples, SentPairs, unpackSamples } from "./packed-samples.ts";
+import type { Labels, SeriesSamples } from "../../model/series.ts";
+import { addPairs, packedBuffers, packSamples, SentPairs, unpackSamples } from "./packed-samples.ts";
 
 const exponential: NativeHistogram = {
   schema: 2,
@@ -65,6 +65,7 @@ test("samples arrive as they were sent: floats, histograms, start timestamps", (
   const known: [string, string][] = [];
   const arrive = (series: readonly SeriesSamples[]) => {
     const packed = packSamples(series, sent);
+    addPairs(packed, known);
     return unpackSamples(structuredClone(packed, { transfer: packedBuffers(packed) }), known);
   };
   const unpacked = arrive([floats, mixed]);
@@ -84,10 +85,39 @@ test("samples in shared memory are seen where they lie", () => {
   const shared: SeriesSamples = { labels: [], timestampsMs, values, histograms: undefined, startsMs: undefined };
   const copied: SeriesSamples = { ...shared, timestampsMs: new Float64Array([5]), values: new Float64Array([6]) };
   const packed = packSamples([copied, shared], new SentPairs());
-  const [first, second] = unpackSamples(structuredClone(packed, { transfer: packedBuffers(packed) }), []);
+  const known: Labels[number][] = [];
+  addPairs(packed, known);
+  const [first, second] = unpackSamples(structuredClone(packed, { transfer: packedBuffers(packed) }), known);
   assert.deepEqual([first, second], [copied, shared]);
   values[0] = 7;
   assert.equal(second?.values[0], 7);
   room.release();
   assert.equal(room.take(2).buffer, values.buffer); // a page goes to the next selection
+});
+
+test("pairs are known from query to query, and forgotten where they are counted anew", () => {
+  const series = (value: string): SeriesSamples => ({
+    labels: [
+      ["__name__", "a"],
+      ["x", value],
+    ],
+    timestampsMs: new Float64Array([1]),
+    values: new Float64Array([2]),
+  });
+  const known: Labels[number][] = [];
+  const arrive = (value: string, sent: SentPairs) => {
+    const packed = packSamples([series(value)], sent);
+    addPairs(packed, known);
+    return { labels: unpackSamples(packed, known)[0]?.labels, texts: packed.pairs.length };
+  };
+  const sent = new SentPairs();
+  assert.deepEqual(arrive("1", sent), { labels: series("1").labels, texts: 4 });
+  assert.deepEqual(arrive("2", sent), { labels: series("2").labels, texts: 2 });
+  assert.deepEqual(arrive("1", sent), { labels: series("1").labels, texts: 0 });
+  // Parts of this sender were lost after it had numbered them: another one begins.
+  packSamples([series("3")], sent);
+  const other = new SentPairs();
+  assert.deepEqual(arrive("4", other), { labels: series("4").labels, texts: 4 });
+  assert.deepEqual(arrive("2", other), { labels: series("2").labels, texts: 2 });
+  assert.equal(known.length, 3);
 });

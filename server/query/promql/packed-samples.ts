@@ -13,6 +13,8 @@ import { type FedSeries, fedSeries } from "./encoded-columns.ts";
 export interface PackedSamples {
   /** Names and values of label pairs that were not sent before; pairs are numbered in the order in which they are sent. */
   readonly pairs: readonly string[];
+  /** The number of the first of them; what the worker knows from there on is forgotten. */
+  readonly firstPair: number;
   /** For each series, how many of the pairs below are its own. */
   readonly pairCounts: Uint32Array;
   readonly pairNumbers: Uint32Array;
@@ -43,10 +45,22 @@ export interface PackedSamples {
 /** A name with its value. */
 type LabelPair = Labels[number];
 
-/** Label pairs that went to the worker for a query: each goes once, and is one object there. */
+/** Pairs that a worker keeps from query to query, at most before the next one begins. */
+const KEPT_PAIRS_MAX = 32_768;
+
+/** Label pairs that went to one worker: each goes once, and is one object there. */
 export class SentPairs {
   readonly #numbers = new Map<string, Map<string, number>>();
   #count = 0;
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Whether the next query may go on with them. */
+  get isSmall(): boolean {
+    return this.#count <= KEPT_PAIRS_MAX;
+  }
 
   /** The number of a pair; one that was not sent yet is added to `unsent`. */
   numberOf([name, value]: LabelPair, unsent: string[]): number {
@@ -139,7 +153,8 @@ class PartPages {
 function packLabels(
   all: readonly SeriesSamples[],
   sent: SentPairs,
-): Pick<PackedSamples, "pairs" | "pairCounts" | "pairNumbers"> {
+): Pick<PackedSamples, "pairs" | "firstPair" | "pairCounts" | "pairNumbers"> {
+  const firstPair = sent.count;
   const pairs: string[] = [];
   const pairCounts = new Uint32Array(all.length);
   let total = 0;
@@ -150,7 +165,7 @@ function packLabels(
     pairCounts[index] = labels.length;
     for (const pair of labels) pairNumbers[at++] = sent.numberOf(pair, pairs);
   }
-  return { pairs, pairCounts, pairNumbers };
+  return { pairs, firstPair, pairCounts, pairNumbers };
 }
 
 /** Buffers to transfer, so that nothing is copied twice. */
@@ -176,13 +191,18 @@ export function packedBuffers(packed: PackedSamples): ArrayBuffer[] {
   );
 }
 
+/** Adds the pairs of a part to those that came before; to be done for every part, also of a query that has ended. */
+export function addPairs({ pairs, firstPair }: PackedSamples, known: LabelPair[]): void {
+  known.length = Math.min(known.length, firstPair);
+  for (let i = 0; i < pairs.length; i += 2) known.push([pairs[i] ?? "", pairs[i + 1] ?? ""]);
+}
+
 /**
  * The series again, as views on the buffers.
  *
- * @param known Pairs of earlier parts in order of their numbers; those of this part are added.
+ * @param known Pairs that came before in order of their numbers; `addPairs` has added those of this part.
  */
-export function unpackSamples(packed: PackedSamples, known: LabelPair[]): FedSeries[] {
-  for (let i = 0; i < packed.pairs.length; i += 2) known.push([packed.pairs[i] ?? "", packed.pairs[i + 1] ?? ""]);
+export function unpackSamples(packed: PackedSamples, known: readonly LabelPair[]): FedSeries[] {
   const out: FedSeries[] = [];
   const layouts = new Map<number, Layout>();
   const runs = unpackRuns(packed);

@@ -44,6 +44,10 @@ export interface QueryWatch extends Pick<Clock, "monotonicMs"> {
 /** Characters of a text that count for a value. */
 const UNITS_PER_VALUE = 8;
 
+/** Room for so many values is taken with a look at the clock, smaller ones with one for several. */
+const LOOKED_AT_ONCE = 1_024;
+const UNSEEN_MAX = 16;
+
 /** Counts values held by a query and looks at the clock. */
 export class QueryBudget {
   readonly #samplesMax: number;
@@ -51,6 +55,8 @@ export class QueryBudget {
   readonly #deadlineMs: number;
   readonly #timeoutMs: number;
   #held = 0;
+  /** Calls of `hold` since the clock was looked at. */
+  #unseen = UNSEEN_MAX;
   #peak = 0;
 
   constructor(limits: { readonly samplesMax: number; readonly timeoutMs: number }, clock: QueryWatch) {
@@ -72,7 +78,11 @@ export class QueryBudget {
     if (this.#held > this.#samplesMax) {
       throw new ThalwegError("query_samples_max", { asked: this.#held, max: this.#samplesMax });
     }
-    this.look();
+    // Many small columns come between two looks at the clock, which costs as much as to fill one.
+    if (count >= LOOKED_AT_ONCE || ++this.#unseen >= UNSEEN_MAX) {
+      this.#unseen = 0;
+      this.look();
+    }
   }
 
   /** Takes room for a text that is made; throws as `hold`. */

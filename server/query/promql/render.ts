@@ -155,30 +155,27 @@ function renderResult(result: PromqlResult, seriesMax: number, json: JsonBytes):
   }
 }
 
-/** Labels as JSON; pairs are printed once, since series share them. */
-class LabelTexts {
-  readonly #pairs = new Map<Labels[number], string>();
+/** Pairs as JSON, printed once as long as they are there: series share them, and so do the queries of a worker. */
+const pairTexts = new WeakMap<Labels[number], string>();
 
-  add(labels: Labels, json: JsonBytes): void {
-    let before = "{";
-    for (const pair of labels) {
-      json.add(before);
-      json.add(this.#pairs.get(pair) ?? this.#print(pair));
-      before = ",";
-    }
-    json.add(before === "{" ? "{}" : "}");
+function addLabels(labels: Labels, json: JsonBytes): void {
+  let before = "{";
+  for (const pair of labels) {
+    json.add(before);
+    json.add(pairTexts.get(pair) ?? printPair(pair));
+    before = ",";
   }
+  json.add(before === "{" ? "{}" : "}");
+}
 
-  #print(pair: Labels[number]): string {
-    const [name, value] = pair;
-    const text = `${JSON.stringify(name)}:${JSON.stringify(value)}`;
-    this.#pairs.set(pair, text);
-    return text;
-  }
+function printPair(pair: Labels[number]): string {
+  const [name, value] = pair;
+  const text = `${JSON.stringify(name)}:${JSON.stringify(value)}`;
+  pairTexts.set(pair, text);
+  return text;
 }
 
 function renderVector(series: readonly StepSeries[], timeMs: number, json: JsonBytes): void {
-  const texts = new LabelTexts();
   const valueHead = `,"value":[${printSeconds(timeMs)},"`;
   let before = '{"metric":';
   for (const one of series) {
@@ -186,7 +183,7 @@ function renderVector(series: readonly StepSeries[], timeMs: number, json: JsonB
     if (histogram === undefined && one.present[0] !== FLOAT) continue;
     json.add(before);
     before = ',{"metric":';
-    texts.add(one.labels, json);
+    addLabels(one.labels, json);
     if (histogram === undefined) {
       json.add(valueHead);
       json.sample(one.values[0] ?? 0);
@@ -197,7 +194,6 @@ function renderVector(series: readonly StepSeries[], timeMs: number, json: JsonB
 
 /** Times are printed once and used for every series. */
 function renderSteps(series: readonly StepSeries[], grid: StepGrid, json: JsonBytes): void {
-  const texts = new LabelTexts();
   const times = Array.from({ length: grid.steps }, (_, k) => printSeconds(stepTimeMs(grid, k)));
   const first = printTexts(times.map((time) => `,"values":[[${time},"`));
   const next = printTexts(times.map((time) => `"],[${time},"`));
@@ -205,7 +201,7 @@ function renderSteps(series: readonly StepSeries[], grid: StepGrid, json: JsonBy
   for (const one of series) {
     json.add(before);
     before = ',{"metric":';
-    texts.add(one.labels, json);
+    addLabels(one.labels, json);
     const { present, values } = one;
     let heads = first;
     for (let k = 0; k < grid.steps; k++) {
@@ -228,11 +224,10 @@ function renderSteps(series: readonly StepSeries[], grid: StepGrid, json: JsonBy
 }
 
 function renderSamples(series: readonly SampleSeries[], json: JsonBytes): void {
-  const texts = new LabelTexts();
   let separator = "";
   for (const one of series) {
     json.add(`${separator}{"metric":`);
-    texts.add(one.labels, json);
+    addLabels(one.labels, json);
     separator = ",";
     const { timestampsMs, values, histograms } = one;
     let before = ',"values":[';
