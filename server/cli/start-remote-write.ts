@@ -49,8 +49,10 @@ interface Running {
 export function prepareRemoteWrite(parts: RemoteWriteParts): RunningRemoteWrite {
   const { telemetry, log } = parts;
   const running = new Map<string, Running>();
-  const end = async ({ target, queue, sender }: Running) => {
+  const end = async ({ target, tail, queue, sender }: Running) => {
     await queue.stop();
+    // What was read and not acknowledged is read again by who comes next.
+    tail.close();
     sender.close();
     running.delete(target.name);
   };

@@ -73,7 +73,8 @@ export class MetricSpool {
   }
 
   /**
-   * Opens the readers of these names, and forgets all others. A new one starts at the end of the log.
+   * Opens the readers of these names, and forgets all others. A new one starts at the end of the log; one that is open is
+   * given again.
    *
    * @param names Letters, digits, `_` and `-`.
    */
@@ -130,6 +131,10 @@ export class MetricSpool {
         if (this.#tails.get(name) !== tail) return;
         await this.#keep(name, place);
         await this.#release();
+      },
+      close: () => {
+        tail.close();
+        if (this.#tails.get(name) === tail) this.#tails.delete(name);
       },
       stats: () => ({ behindBytes: tail.behindBytes, lostSamples: this.#lost.get(name) ?? 0, spoolBytes: this.bytes }),
     };

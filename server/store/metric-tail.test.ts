@@ -144,6 +144,20 @@ test("a place that cannot be read is as none, a directory in place of files is n
   await metrics.close();
 });
 
+test("who ends and is opened again reads again what was not done with", async (t) => {
+  const metrics = await openMetrics(await metricDirectory(t));
+  const first = await tailOf(metrics);
+  await write(metrics, 2, 0, 10);
+  const part = await first.read(6);
+  await first.commit(part.place);
+  await first.read(6);
+  assert.equal(await tailOf(metrics).then((tail) => tail.stats().behindBytes), first.stats().behindBytes, "it is open");
+  first.close();
+  const second = await tailOf(metrics);
+  assert.deepEqual([...texts(part.samples), ...(await readAll(second))], expected(2, 0, 10));
+  await metrics.close();
+});
+
 test("samples of every kind are given as they were written", async (t) => {
   const pick = random(3);
   const directory = await metricDirectory(t);

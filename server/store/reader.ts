@@ -147,6 +147,8 @@ export interface SampleTail {
   waitForMore(ms: number, signal: AbortSignal): Promise<void>;
   /** Notes that all up to this place is done with: after a restart reading goes on there. */
   commit(place: LogPlace): Promise<void>;
+  /** Ends reading; who opens it again reads from the place that was noted last. */
+  close(): void;
   /** `lostSamples`: never read, since too many bytes waited. `spoolBytes`: of segments kept for all who read. */
   stats(): { readonly behindBytes: number; readonly lostSamples: number; readonly spoolBytes: number };
 }
