@@ -98,7 +98,7 @@ async function logsFaults(program: Program, { acknowledged, sent, unanswered }: 
   return [...lostFault("log bodies", acknowledged, found), ...faults];
 }
 
-/** Count and sum of every series; times and values of the first one. */
+/** Count and sum of every series, and the time and value of each of its samples. */
 async function laneFaults(program: Program, ledger: LaneLedger): Promise<string[]> {
   const { metric, lane, timesMs, acknowledged } = ledger;
   const lastMs = timesMs.at(-1);
@@ -117,9 +117,13 @@ async function laneFaults(program: Program, ledger: LaneLedger): Promise<string[
   for (const [place, sum] of sums) {
     if (sum !== (found * (found + 1)) / 2) faults.push(`${selector} ${place}: ${found} samples with the sum ${sum}`);
   }
-  const samples = await samplesOf(program, `${metric}{${LANE_LABEL}="${lane}",${SERIES_LABEL}="0"}`, lastMs);
-  const wrong = samples.findIndex(({ timeMs, value }, at) => timeMs !== timesMs[at] || value !== at + 1);
-  if (wrong >= 0) faults.push(`${selector}: sample ${wrong + 1} is ${JSON.stringify(samples[wrong])}`);
+  const all = await samplesOf(program, selector, lastMs);
+  if (all.size !== counts.size) faults.push(`${selector}: ${counts.size} series are counted, ${all.size} have samples`);
+  for (const [place, samples] of all) {
+    if (samples.length !== counts.get(place)) faults.push(`${selector} ${place}: ${samples.length} samples are read`);
+    const wrong = samples.findIndex(({ timeMs, value }, at) => timeMs !== timesMs[at] || value !== at + 1);
+    if (wrong >= 0) faults.push(`${selector} ${place}: sample ${wrong + 1} is ${JSON.stringify(samples[wrong])}`);
+  }
   return faults;
 }
 
@@ -128,14 +132,18 @@ async function bySeries(program: Program, query: string, timeMs: number): Promis
   return new Map(samples.map(({ metric, value }) => [metric[SERIES_LABEL] ?? "", value]));
 }
 
-/** Raw samples of the one series that a selector finds. */
+/** Raw samples of the series that a selector finds, by series. */
 async function samplesOf(program: Program, selector: string, timeMs: number) {
   const query = encodeURIComponent(`${selector}[${LANE_WINDOW}]`);
-  const answer = await program.json<{ data: { result: { values: [number, string][] }[] } }>(
-    `/api/v1/query?query=${query}&time=${timeMs / 1000}`,
+  const answer = await program.json<{
+    data: { result: { metric: Record<string, string>; values: [number, string][] }[] };
+  }>(`/api/v1/query?query=${query}&time=${timeMs / 1000}`);
+  return new Map(
+    answer.data.result.map(({ metric, values }) => [
+      metric[SERIES_LABEL] ?? "",
+      values.map(([seconds, value]) => ({ timeMs: Math.round(seconds * 1000), value: Number(value) })),
+    ]),
   );
-  const values = answer.data.result[0]?.values ?? [];
-  return values.map(([seconds, value]) => ({ timeMs: Math.round(seconds * 1000), value: Number(value) }));
 }
 
 async function allRows(program: Program, query: string): Promise<(readonly Cell[])[]> {

@@ -12,6 +12,8 @@ import { faceBombs } from "./face-bombs.ts";
 import { grpcBombs } from "./grpc-bombs.ts";
 import { type Bomb, httpBombs, type Refusal, sendRaw, type Target } from "./http-bombs.ts";
 import { http2Floods } from "./http2-floods.ts";
+import { pushedFloods } from "./pushed-floods.ts";
+import { slowClients } from "./slow-clients.ts";
 import { cpuMs, GoodTraffic, MemoryPeak, p99, settle } from "./watch.ts";
 
 const MIB = 2 ** 20;
@@ -36,7 +38,8 @@ const NO_ROOM = ["503", "grpc 14"];
 /** Every so many bombs the short form throws one of; all kinds are among them. */
 const SHORT_EVERY = 8;
 
-/** Runs the suite. `--only TEXT` runs bombs whose name holds a text, `--short` a part of all, refusals ten at once, the rest alone. */
+/** Runs the suite. `--only TEXT` runs bombs whose name holds a text, `--short` a part of all, refusals ten at once, the rest alone,
+ * without floods that are pushed. */
 export async function runLimits({ args }: { readonly args: readonly string[] }): Promise<SuiteOutcome> {
   const { values } = parseArgs({
     args: [...args],
@@ -54,13 +57,33 @@ export async function runLimits({ args }: { readonly args: readonly string[] }):
   const program = await Program.start(["--capture", "off"]);
   try {
     const countsOf = ({ isLegal }: Bomb) => (isShort ? [isLegal === true ? 1 : AT_ONCE] : [1, AT_ONCE]);
-    await attack(program, { bombs, countsOf, slack: isShort ? SHORT_SLACK : 1 }, report);
+    const slack = isShort ? SHORT_SLACK : 1;
+    if (bombs.length > 0) await attack(program, { bombs, countsOf, slack }, report);
+    if ("slow clients".includes(only)) await heldUp(program, { slack, isWhole: !isShort }, report);
     report.add("one truth after all", await oneTruthFault(program, { withOrphans: true }));
     report.add("stops cleanly", (await program.stop()) === 0 ? "" : "the exit status is not 0");
   } finally {
     await program.discard();
   }
+  // Not in the short form: a minute, most of it waiting.
+  if ("pushed floods".includes(only) && !(isShort && only === ""))
+    await pushedFloods(report, isShort ? SHORT_SLACK : 1);
   return report.outcome;
+}
+
+async function heldUp(
+  program: Program,
+  how: { readonly slack: number; readonly isWhole: boolean },
+  report: SuiteReport,
+): Promise<void> {
+  const { http, otlpHttp, otlpGrpc } = program;
+  const traffic = new GoodTraffic({ http, otlpHttp, otlpGrpc });
+  try {
+    await sleep(2_000); // as of the attack before
+    await slowClients(report, { program, traffic, ...how });
+  } finally {
+    await traffic.stop();
+  }
 }
 
 interface Attack {

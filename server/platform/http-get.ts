@@ -148,10 +148,28 @@ async function readBody(answer: IncomingMessage, { bodyBytesMax, room }: HttpGet
   } catch (error) {
     room?.give(bytes);
     answer.destroy();
+    for (const piece of pieces) freeNow(piece);
     throw error;
   }
   const [only] = pieces;
-  return pieces.length === 1 && only !== undefined ? only : Buffer.concat(pieces);
+  return pieces.length === 1 && only !== undefined ? only : joined(pieces, bytes);
+}
+
+/** One piece after the other, so that they and the whole are not in memory together. */
+function joined(pieces: readonly Uint8Array[], bytes: number): Uint8Array {
+  const whole = Buffer.allocUnsafeSlow(bytes);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+    freeNow(piece);
+  }
+  return whole;
+}
+
+/** Pieces have memory of their own mostly; left to the collector, those of many answers would pile up. */
+function freeNow({ buffer, byteOffset, byteLength }: Uint8Array): void {
+  if (byteOffset === 0 && byteLength === buffer.byteLength && buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 /** A text that stands in a file, without line ends at its own end. @throws Error that names the file. */
