@@ -173,6 +173,7 @@ export function faceBombs(): Bomb[] {
       name: bomb.name,
       wants: bomb.wants,
       isLegal: bomb.isLegal === true,
+      isAnswered: true,
       send: ({ http }) => {
         made ??= bomb.body();
         const headers = { ...bomb.headers, "content-length": String(made.length) };

@@ -32,6 +32,7 @@ const PROCESSORS = 2;
 const GOOD_MS_FLOOR = 50;
 /** The short form runs beside who knows what: there, times tell only what hangs. */
 const SHORT_SLACK = 10;
+const SHORT_MORE_BYTES_MAX = 1.5 * MORE_BYTES_MAX;
 /** With others at once, a body may find the room for bodies full: that is retryable. */
 const NO_ROOM = ["503", "grpc 14"];
 
@@ -121,10 +122,10 @@ async function attack(program: Program, { bombs, countsOf, slack }: Attack, repo
   await note(quiet);
   for (const bomb of bombs) {
     for (const count of countsOf(bomb)) {
-      const refusedBefore = await program.counter("thalweg_requests_refused_total");
+      const refusedBefore = await refusedOf(program, bomb);
       const thrown = await throwBomb(bomb, { count, program, target, memory, slack });
       const good = await note(bomb.isLegal === true ? working : busy);
-      const refused = (await program.counter("thalweg_requests_refused_total")) - refusedBefore;
+      const refused = (await refusedOf(program, bomb)) - refusedBefore;
       const isCounted = refused >= thrown.refusals;
       const uncounted = isCounted ? "" : `${thrown.refusals} were refused, ${refused} are counted under a reason`;
       const fault = [thrown.fault, uncounted].filter((one) => one !== "").join("\n");
@@ -143,6 +144,15 @@ async function attack(program: Program, { bombs, countsOf, slack }: Attack, repo
     const figures = `p99 of good ${what} ${busyMs.toFixed(1)} ms, quiet ${quietMs.toFixed(1)} ms`;
     report.add(figures, busyMs <= allowedMs ? "" : `more than ${allowedMs.toFixed(1)} ms`);
   }
+}
+
+/** Requests that were refused so far, as they are counted for such a bomb. */
+async function refusedOf(program: Program, { isAnswered }: Bomb): Promise<number> {
+  if (isAnswered !== true) return program.counter("thalweg_requests_refused_total");
+  const codes = await Promise.all(
+    ["400", "413", "422", "503"].map((code) => program.counter("thalweg_http_requests_total", `code="${code}"`)),
+  );
+  return codes.reduce((sum, count) => sum + count, 0);
 }
 
 interface Throw {
@@ -169,7 +179,7 @@ async function throwBomb(bomb: Bomb, { count, program, target, memory, slack }: 
   let refused = 0;
   // What a body holds that is taken stands once as it came and once in columns.
   const held = bomb.isLegal === true ? 2 * Math.min(count * (bomb.bytes ?? 0), BODY_BYTES_MAX) : 0;
-  const moreBytesMax = MORE_BYTES_MAX + held;
+  const moreBytesMax = (slack === 1 ? MORE_BYTES_MAX : SHORT_MORE_BYTES_MAX) + held;
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
     await settle();
     const plain = await all(() => plainRefusal(target, bomb.bytes ?? 1));
