@@ -1,7 +1,7 @@
 /**
  * A capturing process for the capture benches: one rung that drains into a sink, and answers over its IPC channel.
  *
- * Started with `fork`; arguments: rung, and `parse` to put the connection room behind it.
+ * Started with `fork`; arguments: rung, or `counted` for the socket rung that counts in the kernel, and `parse` to put the connection room behind it.
  */
 
 import { startPacketRung } from "../agent/capture/packet-rung.ts";
@@ -13,7 +13,10 @@ import { loadNative } from "../bpf/native.ts";
 import type { CaptureSink } from "../server/model/capture-event.ts";
 
 /** Rungs that are measured. */
-export type BenchRung = "socket" | "packet";
+export type BenchRung = "socket" | "counted" | "packet";
+
+/** In the mode `counted` each process that calls is counted in the kernel from so soon on. */
+const countedEveryMs = 50;
 
 /** What the process answers to any message, and at its end. All counts since its start. */
 export interface AgentReport {
@@ -24,6 +27,9 @@ export interface AgentReport {
   readonly received: number;
   readonly hookRuns: number;
   readonly hookNs: number;
+  /** Calls that the hooks timed by themselves, and their time: needs no setting of the kernel. */
+  readonly timedCalls: number;
+  readonly timedNs: number;
   readonly cpuUs: number;
   /** Requests with their answer, where it parses. */
   readonly exchanges: number;
@@ -56,7 +62,18 @@ const pairs: ConnectionSink = {
 function start(rung: string, sink: CaptureSink): { report: () => AgentReport; stop: () => Promise<void> } {
   const base = () => {
     const { user, system } = process.cpuUsage();
-    return { cpuUs: user + system, exchanges, slices, packets: 0, drops: 0, received: 0, hookRuns: 0, hookNs: 0 };
+    return {
+      cpuUs: user + system,
+      exchanges,
+      slices,
+      packets: 0,
+      drops: 0,
+      received: 0,
+      hookRuns: 0,
+      hookNs: 0,
+      timedCalls: 0,
+      timedNs: 0,
+    };
   };
   if (rung === "packet") {
     const running = startPacketRung(sink, { excludePids: [process.pid], excludePorts: [] });
@@ -72,10 +89,16 @@ function start(rung: string, sink: CaptureSink): { report: () => AgentReport; st
   const loaded = loadNative();
   if (!loaded.ok) throw new Error(loaded.why);
   const running = startSocketRung({ sink, native: loaded.native, excludePids: [process.pid], excludePorts: [] });
+  if (rung === "counted") {
+    setInterval(() => {
+      for (const pid of running.depths?.takeCalls().keys() ?? []) running.depths?.setDepth(pid, "counted");
+    }, countedEveryMs).unref();
+  }
   return {
     report: () => {
       const { runs, ns } = running.hookStats();
-      return { ...base(), counters: running.counters(), hookRuns: runs, hookNs: ns };
+      const { calls_timed: timedCalls, timed_ns: timedNs } = running.probeCounters();
+      return { ...base(), counters: running.counters(), hookRuns: runs, hookNs: ns, timedCalls, timedNs };
     },
     stop: () => running.stop(),
   };

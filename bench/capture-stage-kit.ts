@@ -17,6 +17,8 @@ const BIG_BYTES = 3_000_000;
 const WRK_CONNECTIONS = 32;
 const PACED_CONNECTIONS = 10;
 const pacedTickMs = 10;
+/** Tenths of a second that the last answers may take. */
+const answersWaitTurns = 30;
 const readyWaitMs = 15_000;
 
 /** A running nginx with one worker. */
@@ -76,7 +78,7 @@ http { access_log off; keepalive_requests 1000000000; ${temporary}
     join(directory, "error.log"),
   ]);
   await answers(port);
-  const worker = workerOf(process.pid);
+  const worker = await workerOf(process.pid);
   return {
     port,
     version: /nginx\/([\d.]+)/.exec(spawnSync("nginx", ["-v"], { encoding: "utf8" }).stderr)?.[1] ?? "unknown",
@@ -109,11 +111,14 @@ async function answers(port: number): Promise<void> {
   throw new Error(`nginx does not answer on port ${port}`);
 }
 
-function workerOf(master: number | undefined): number {
-  const children = readFileSync(`/proc/${master}/task/${master}/children`, "utf8").trim().split(" ").map(Number);
-  const [worker] = children;
-  if (worker === undefined || !(worker > 0)) throw new Error("nginx has no worker");
-  return worker;
+/** The master listens before it has a worker. */
+async function workerOf(master: number | undefined): Promise<number> {
+  for (const end = Date.now() + readyWaitMs; Date.now() < end; await sleep(20)) {
+    const children = readFileSync(`/proc/${master}/task/${master}/children`, "utf8").trim().split(" ").map(Number);
+    const [worker] = children;
+    if (worker !== undefined && worker > 0) return worker;
+  }
+  throw new Error("nginx has no worker");
 }
 
 /** As many requests as the machine gives, over 32 connections. */
@@ -135,12 +140,17 @@ export async function saturate(nginx: Nginx, path: string, seconds: number): Pro
   return { requests, seconds: Number(found[2]), serverUs: (nginx.cpuUs() - before) / requests };
 }
 
-/** Requests at an even rate, over ten connections. */
-export async function pace(nginx: Nginx, perSecond: number, seconds: number): Promise<Load> {
+/** Requests at an even rate, each over the connection that was quiet longest. */
+export async function pace(
+  nginx: Nginx,
+  perSecond: number,
+  seconds: number,
+  connections = PACED_CONNECTIONS,
+): Promise<Load> {
   const request = `GET /small HTTP/1.1\r\nHost: 127.0.0.1:${nginx.port}\r\n\r\n`;
   const sockets: Socket[] = [];
   let answered = 0;
-  for (let index = 0; index < PACED_CONNECTIONS; index++) {
+  for (let index = 0; index < connections; index++) {
     const socket = connect({ port: nginx.port, host: "127.0.0.1", noDelay: true });
     await once(socket, "connect");
     socket.on("data", (chunk: Buffer) => {
@@ -157,7 +167,7 @@ export async function pace(nginx: Nginx, perSecond: number, seconds: number): Pr
     await sleep(pacedTickMs);
   }
   const elapsed = (performance.now() - startMs) / 1000;
-  await sleep(100);
+  for (let turn = 0; turn < answersWaitTurns && answered < sent; turn++) await sleep(100);
   const serverUs = (nginx.cpuUs() - before) / sent;
   for (const socket of sockets) socket.destroy();
   if (answered < sent * 0.99) throw new Error(`${answered} of ${sent} paced requests were answered`);

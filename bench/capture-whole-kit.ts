@@ -5,17 +5,22 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const readyWaitMs = 20_000;
+/** As Linux cuts the name of the worker. */
+const AGENT_THREAD = "thalweg-agent";
 
 /** The running program. */
 export interface WholeProgram {
   /** What its capture says of itself, shortened. */
   captureStatus(): Promise<string>;
+  capture(): Promise<CaptureStatus>;
+  /** CPU time of the agent's thread until now, microseconds. */
+  agentUs(): number;
   stop(): Promise<void>;
 }
 
@@ -43,6 +48,8 @@ export async function startWholeProgram(): Promise<WholeProgram> {
     const address = await readyAddress(join(data, "addresses.json"), () => child.exitCode !== null);
     return {
       stop,
+      capture: async () => (await (await fetch(`${address}/api/v1/capture`)).json()) as CaptureStatus,
+      agentUs: () => threadUs(child.pid ?? 0, AGENT_THREAD),
       captureStatus: async () => statusText((await (await fetch(`${address}/api/v1/capture`)).json()) as CaptureStatus),
     };
   } catch (error) {
@@ -66,9 +73,25 @@ async function readyAddress(addressFile: string, isOver: () => boolean): Promise
   throw new Error(`the program was not ready after ${readyWaitMs} ms`);
 }
 
+/** CPU time of a thread of a process that the launcher started, or of the launcher's own. */
+function threadUs(launcher: number, name: string): number {
+  const children = readFileSync(`/proc/${launcher}/task/${launcher}/children`, "utf8").trim().split(" ");
+  for (const pid of [launcher, ...children].filter(Boolean)) {
+    const tasks = `/proc/${pid}/task`;
+    for (const tid of readdirSync(tasks)) {
+      if (readFileSync(join(tasks, tid, "comm"), "utf8").trim() !== name) continue;
+      return Number(readFileSync(join(tasks, tid, "schedstat"), "utf8").split(" ")[0]) / 1000;
+    }
+  }
+  throw new Error(`the program has no thread ${name}`);
+}
+
 /** The part of the answer that is shown. */
 interface CaptureStatus {
   readonly tier: string;
+  readonly connections: number;
+  readonly processes: number;
+  readonly budget: { readonly usedCores: number };
   readonly seen: number;
   readonly delivered: number;
   readonly lost: Readonly<Record<string, number>>;

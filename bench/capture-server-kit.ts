@@ -1,0 +1,189 @@
+/**
+ * Redis and PostgreSQL for the capture benches, saturated by their own load generators or asked at an even rate, and what
+ * their processes spend on it.
+ */
+
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { postgresqlPrograms, startDatabases } from "../conformance/databases/servers.ts";
+import type { Load } from "./capture-stage-kit.ts";
+
+const PASSWORD = "thalweg-bench";
+const CONNECTIONS = 16;
+const PACED_CONNECTIONS = 10;
+const pacedTickMs = 10;
+/** `/proc/PID/stat` counts in hundredths of a second. */
+const TICK_US = 10_000;
+
+/** A database under load. */
+export interface BenchServer {
+  readonly name: "redis" | "postgresql";
+  readonly version: string;
+  /** As many requests as the machine gives. */
+  saturate(seconds: number): Promise<Load>;
+  /** Requests at an even rate. */
+  pace(perSecond: number, seconds: number): Promise<Load>;
+}
+
+/** What is missing for them; empty where nothing is. */
+export function missingServers(): string[] {
+  const missing = ["redis-server", "redis-benchmark"].filter(
+    (name) => spawnSync(name, ["--version"]).error !== undefined,
+  );
+  return postgresqlPrograms() === "" ? [...missing, "postgresql"] : missing;
+}
+
+/** Starts both; `stop` ends them. */
+export async function startServers(): Promise<{ servers: readonly BenchServer[]; stop(): Promise<void> }> {
+  const databases = await startDatabases(PASSWORD, "trust");
+  const directory = mkdtempSync(join(tmpdir(), "thalweg-bench-servers-"));
+  const stop = async () => {
+    await databases.stop();
+    rmSync(directory, { recursive: true, force: true });
+  };
+  const script = join(directory, "select.sql");
+  writeFileSync(script, "SELECT name FROM items WHERE id = 42;\n");
+  const servers: BenchServer[] = [
+    {
+      name: "redis",
+      version: /v=([\d.]+)/.exec(spawnSync("redis-server", ["--version"], { encoding: "utf8" }).stdout)?.[1] ?? "",
+      saturate: async (seconds) => {
+        const words = ["-p", String(databases.redisPort), "-a", PASSWORD, "-c", String(CONNECTIONS), "-t", "get", "-q"];
+        return timed(databases.redisPort, seconds, () =>
+          run(spawn("redis-benchmark", [...words, "-n", "1000000000"]), seconds, /rps=[\d.]+ \(overall: ([\d.]+)\)/g),
+        );
+      },
+      pace: (perSecond, seconds) =>
+        paced({ port: databases.redisPort, perSecond, seconds }, [`AUTH ${PASSWORD}\r\n`, "GET bench\r\n", "$-1\r\n"]),
+    },
+    {
+      name: "postgresql",
+      version:
+        /([\d.]+)/.exec(spawnSync(join(postgresqlPrograms(), "postgres"), ["-V"], { encoding: "utf8" }).stdout)?.[1] ??
+        "",
+      saturate: async (seconds) => {
+        const words = ["-h", "127.0.0.1", "-p", String(databases.postgresqlPort), "-n", "-f", script, "-c", "8", "-T"];
+        const bench = () =>
+          spawn(join(postgresqlPrograms(), "pgbench"), [...words, String(seconds)], { env: databases.env });
+        return timed(databases.postgresqlPort, seconds, async () => {
+          const child = bench();
+          const said = await outputOf(child);
+          return Number(/tps = ([\d.]+)/.exec(said)?.[1] ?? Number.NaN) * seconds;
+        });
+      },
+      pace: (perSecond, seconds) =>
+        paced({ port: databases.postgresqlPort, perSecond, seconds }, [
+          withLength("\0\x03\0\0user\0app\0database\0postgres\0\0"),
+          `Q${withLength("SELECT name FROM items WHERE id = 42\0")}`,
+          "Z\0\0\0\x05I",
+        ]),
+    },
+  ];
+  return { servers, stop };
+}
+
+function withLength(text: string): string {
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(text.length + 4);
+  return length.toString("latin1") + text;
+}
+
+async function timed(port: number, seconds: number, work: () => Promise<number>): Promise<Load> {
+  const before = cpuUsOf(port);
+  const requests = await work();
+  return { requests, seconds, serverUs: (cpuUsOf(port) - before) / requests };
+}
+
+/** Lets a generator without an end of its own run so long; its last word is the mean of what it did a second. */
+async function run(child: ChildProcess, seconds: number, rate: RegExp): Promise<number> {
+  const output = outputOf(child);
+  await sleep(seconds * 1000);
+  child.kill("SIGINT");
+  const last = [...(await output).matchAll(rate)].at(-1)?.[1];
+  if (last === undefined) throw new Error("the load generator told no rate");
+  return Number(last) * seconds;
+}
+
+async function outputOf(child: ChildProcess): Promise<string> {
+  let said = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on("data", (chunk: Buffer) => {
+      said += chunk.toString();
+    });
+  }
+  await once(child, "close");
+  return said;
+}
+
+/** CPU time of the server whose command names a port, and of its children, those that have ended too; in microseconds. */
+function cpuUsOf(port: number): number {
+  const ticks = new Map<number, { parent: number; ticks: number; isServer: boolean }>();
+  for (const pid of readdirSync("/proc")) {
+    if (!/^\d+$/.test(pid)) continue;
+    try {
+      const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+      const program = stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")"));
+      if (program !== "postgres" && program !== "redis-server") continue;
+      const fields = stat
+        .slice(stat.lastIndexOf(")") + 2)
+        .split(" ")
+        .map(Number);
+      // utime, stime, cutime, cstime
+      const own = (fields[11] ?? 0) + (fields[12] ?? 0) + (fields[13] ?? 0) + (fields[14] ?? 0);
+      const isServer = readFileSync(`/proc/${pid}/cmdline`, "latin1").includes(String(port));
+      ticks.set(Number(pid), { parent: fields[1] ?? 0, ticks: own, isServer });
+    } catch {
+      // It has ended since.
+    }
+  }
+  let sum = 0;
+  for (const process of ticks.values()) {
+    if (process.isServer || ticks.get(process.parent)?.isServer === true) sum += process.ticks;
+  }
+  return sum * TICK_US;
+}
+
+interface Pace {
+  readonly port: number;
+  readonly perSecond: number;
+  readonly seconds: number;
+}
+
+/** Asks at an even rate over ten connections; the words are a greeting, a question, and the end of its answer. */
+async function paced({ port, perSecond, seconds }: Pace, words: readonly string[]): Promise<Load> {
+  const [greeting = "", question = "", end = ""] = words;
+  let answered = 0;
+  const sockets = await Promise.all(
+    Array.from({ length: PACED_CONNECTIONS }, async () => {
+      const socket = connect({ port, host: "127.0.0.1", noDelay: true });
+      await once(socket, "connect");
+      socket.write(Buffer.from(greeting, "latin1"));
+      await once(socket, "data");
+      await sleep(100);
+      socket.on("data", (chunk: Buffer) => {
+        answered += chunk.toString("latin1").split(end).length - 1;
+      });
+      return socket;
+    }),
+  );
+  const bytes = Buffer.from(question, "latin1");
+  const load = await timed(port, seconds, async () => {
+    const startMs = performance.now();
+    let sent = 0;
+    while (performance.now() - startMs < seconds * 1000) {
+      const due = ((performance.now() - startMs) / 1000) * perSecond;
+      for (; sent < due; sent++) sockets[sent % sockets.length]?.write(bytes);
+      await sleep(pacedTickMs);
+    }
+    await sleep(100);
+    return sent;
+  });
+  for (const socket of sockets) socket.destroy();
+  if (answered < load.requests * 0.99) throw new Error(`${answered} of ${load.requests} paced requests were answered`);
+  return load;
+}
