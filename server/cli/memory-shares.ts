@@ -9,6 +9,7 @@
  * | values of all PromQL queries, 16 bytes each | a 16th, from 32 MiB on | `openPromqlDoor` |
  * | labels and texts of all PromQL queries, half of it for a million series | a 16th, 32 MiB to 2 GiB | `openPromqlDoor` |
  * | one PromQL answer | a 32nd, 16 to 256 MiB | `openPromqlDoor` |
+ * | room that a PromQL worker keeps for its next large answers | 48 MiB after some of 16 MiB | `JsonBytes`, `takeSharedBytes` |
  * | one large body, or a few | 64 MiB | `startApi` |
  * | bodies of requests that are not answered | a 48th, 16 to 128 MiB | `startApi` |
  * | what those become: columns, spans that wait for their commit | a 16th, 32 to 128 MiB | `openIngest`, `openStore` |
@@ -21,7 +22,7 @@
  * | Node itself, code and page | some 120 MiB | – |
  * | capture ring, connections, open spans | 16 MiB ring, counts in `agent/*` | the agent's thread, 512 MiB heap |
  *
- * Without the last line together 98 % of a GiB and less where there is more. Below some 600 MiB the least of each add up
+ * Without the last line, and what workers keep, together 98 % of a GiB and less where there is more. Below some 600 MiB the least of each add up
  * to more than there is, and so may the agent's heap, which usually takes a tenth of its limit.
  */
 

@@ -26,9 +26,9 @@ test("more than is kept is the caller's own, and nothing is kept beyond the limi
   const own = takeSharedBytes(40 * 2 ** 20);
   assert.equal(isSharedBytes(own), false);
   releaseSharedBytes(own);
-  const many = Array.from({ length: 5 }, () => takeSharedBytes(20 * 2 ** 20));
+  const many = Array.from({ length: 5 }, () => takeSharedBytes(10 * 2 ** 20));
   for (const one of many) releaseSharedBytes(one);
   const known = new Set(many.map(({ buffer }) => buffer));
-  const again = Array.from({ length: 5 }, () => takeSharedBytes(20 * 2 ** 20));
+  const again = Array.from({ length: 5 }, () => takeSharedBytes(10 * 2 ** 20));
   assert.equal(again.filter(({ buffer }) => known.has(buffer)).length, 2);
 });

@@ -9,7 +9,7 @@ const HEAD_BYTES = 8;
 const FREE = 0;
 const TAKEN = 1;
 /** Buffers of this thread that are kept, all together at most. */
-const KEPT_BYTES_MAX = 64 * 2 ** 20;
+const KEPT_BYTES_MAX = 32 * 2 ** 20;
 const BUFFER_BYTES_MIN = 2 ** 18;
 
 /** Of this thread, free or taken. */
@@ -22,7 +22,7 @@ let kept: Int32Array[] = [];
  */
 export function takeSharedBytes(length: number): Uint8Array {
   const needed = length + HEAD_BYTES;
-  if (needed > KEPT_BYTES_MAX / 2) return new Uint8Array(length);
+  if (needed > KEPT_BYTES_MAX) return new Uint8Array(length);
   let best: Int32Array | undefined;
   for (const one of kept) {
     if (one.byteLength < needed || (best !== undefined && best.byteLength <= one.byteLength)) continue;

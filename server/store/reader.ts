@@ -62,7 +62,7 @@ export interface WindowSource {
 
 /** Bounds of one selection, checked while samples are gathered. */
 export interface SelectLimits {
-  /** Beyond so many samples `query_samples_max` is thrown. A histogram counts one for each of its buckets and one more. */
+  /** Beyond so many samples `query_samples_max` is thrown. A histogram counts one for each of its buckets and one more; encoded, its bytes. */
   readonly samplesMax: number;
   readonly seriesMax: number;
   /** In place of the samples themselves. */

@@ -12,7 +12,7 @@ const PAGE_BYTES = 2 ** 20;
 /** Longer answers lie in memory that comes back. */
 const OWN_BYTES_MAX = 65_536;
 /** Pages that are kept for the next answer. */
-const IDLE_PAGES_MAX = 32;
+const IDLE_PAGES_MAX = 16;
 /** A text up to here is copied by its characters: the encoder costs more to call. */
 const COPIED_UNITS_MAX = 256;
 /** Whole numbers below this have at most fifteen digits, so that they and their hundredths are the shortest that mean the number. */
