@@ -50,14 +50,16 @@ async function twoHosts(network: Network, rung: string, isLong: boolean): Promis
   const agents: AgentProcess[] = [];
   try {
     for (const host of ["a", "b"] as const) {
-      const to = ["--to", program.otlpHttp, "--capture", rung, "--tls", "auto", ...ONLY_OWN];
+      const to = ["--to", program.otlpHttp, "--capture", rung, ...(isLong ? ["--tls", "auto"] : []), ...ONLY_OWN];
       agents.push(await AgentProcess.start(network.on(host), to));
     }
     await stage(`two hosts, ${rung}`, program, planOf(network, 0), rung);
-    network.nft("a", TRANSLATED.a);
-    network.nft("b", TRANSLATED.b);
-    await stage(`two hosts through nftables, ${rung}`, program, translatedPlan(network), rung);
-    if (isLong && rung !== "packet") {
+    if (isHere("nft", `two hosts through nftables, ${rung}`)) {
+      network.nft("a", TRANSLATED.a);
+      network.nft("b", TRANSLATED.b);
+      await stage(`two hosts through nftables, ${rung}`, program, translatedPlan(network), rung);
+    }
+    if (isLong && rung !== "packet" && isHere("openssl", `two hosts over TLS, ${rung}`)) {
       await stage(`two hosts over TLS, ${rung}`, program, { ...planOf(network, 40), tls: certificate() }, rung);
     }
     if (isLong) program = await restart(network, program, [...flags, "--otlp-http", addressOf(program)], rung);
@@ -182,6 +184,13 @@ async function explanationFault(program: Program, trace: string): Promise<string
   return bare.length === 0 && whys.length === spans.length - 1
     ? ""
     : `${whys.length} of ${spans.length}: ${bare.join("; ")}`;
+}
+
+/** Whether the machine has a program that a stage needs; else the stage is skipped by name. */
+function isHere(program: string, name: string): boolean {
+  const found = spawnSync("sh", ["-c", `command -v ${program}`]).status === 0;
+  if (!found) report.skip(`chain: ${name}`, `this machine has no ${program}`, "servers");
+  return found;
 }
 
 /** A certificate of nobody's, and its key. */

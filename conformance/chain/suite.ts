@@ -21,7 +21,7 @@ export async function runChain({ args }: { readonly args: readonly string[] }): 
     report.skip("chain", "live capture and network namespaces need root", "capture");
     return report.outcome;
   }
-  for (const program of ["ip", "nsenter", "unshare", "curl", "nft", "openssl", "nginx", "python3", "redis-server"]) {
+  for (const program of ["ip", "nsenter", "unshare", "curl", "nginx", "python3", "redis-server"]) {
     if (spawnSync("sh", ["-c", `command -v ${program}`]).status === 0) continue;
     report.skip("chain", `this machine has no ${program}`, "servers");
     return report.outcome;
