@@ -53,6 +53,7 @@ import { refusalAfter, refusalBefore, type SocketRefusal, socketRefusal } from "
 import { TlsCapture, type TlsStatus } from "./tls-capture.ts";
 import { TLS_EVENT_KIND } from "./tls-event.ts";
 import type { TlsPolicy } from "./tls-probes.ts";
+import { type WaitingEnd, WaitingEnds } from "./waiting-ends.ts";
 import { WorkRecipes } from "./work-recipes.ts";
 
 /** Settings of the rung. */
@@ -97,9 +98,6 @@ export type SocketTry = { readonly ok: true } | SocketRefusal;
 /** Room of the drain buffer: far above the longest record. */
 const drainBytes = 1 << 20;
 const connectionsMax = 1 << 18;
-const waitingEndsMax = 1 << 16;
-/** How long what was received before the end may still be read. */
-const lingerNs = 1e9;
 const connectingMax = 1 << 14;
 const pidsMax = 1 << 16;
 const startedMax = 4096;
@@ -158,19 +156,6 @@ function isNativeError(error: unknown): error is NativeError {
   return error instanceof Error && "syscall" in error && "log" in error;
 }
 
-/** A socket's or process's end that waits for the data before it. */
-interface WaitingEnd {
-  readonly kind: "socket" | "process";
-  /** Cookie or pid. */
-  readonly key: number;
-  readonly timeNs: number;
-  readonly reset: boolean;
-  /** The process may still read what it had received. */
-  readonly unread: boolean;
-  /** Position of the data ring that must be read first. */
-  readonly after: number;
-}
-
 interface KernelFigures {
   readonly counters: ProbeCounters;
   /** Calls for which a hook did not run, since it was running already. */
@@ -219,9 +204,7 @@ class RunningSocketRung implements SocketRung {
   readonly #started = new Map<number, readonly string[]>();
   readonly #listenerPorts = new Set<number>();
   readonly #netns: number;
-  #waiting: WaitingEnd[] = [];
-  /** Ends whose last bytes may still be read, in order of time. */
-  #lingering: WaitingEnd[] = [];
+  readonly #ends = new WaitingEnds((end) => this.#finish(end));
   #lastSocket = 0;
   /** Data records taken from the ring. */
   #drained = 0;
@@ -371,8 +354,7 @@ class RunningSocketRung implements SocketRung {
     if (this.#wasBusy) this.#tellLoss();
     else this.#wholeUntilNs = this.#clock.nowNs();
     if (before < dataMark) handled += this.#drainRing(this.#slices, dataMark);
-    if (this.#waiting.length > 0) this.#finishWaiting(native.ringConsumed(this.#slices));
-    if (this.#lingering.length > 0) this.#finishLingering();
+    this.#ends.readTo(native.ringConsumed(this.#slices), () => this.#clock.nowNs());
     return handled;
   }
 
@@ -560,35 +542,14 @@ class RunningSocketRung implements SocketRung {
   /** Keeps an end until what came before it in the data ring is read. */
   #wait(kind: WaitingEnd["kind"], key: number, at: number): void {
     const flags = readFlags(this.#view, at);
-    const end: WaitingEnd = {
+    this.#ends.add({
       kind,
       key,
       timeNs: readTimeNs(this.#view, at),
       reset: (flags & EVENT_FLAG.reset) !== 0,
       unread: (flags & EVENT_FLAG.unread) !== 0,
       after: this.#native.ringProduced(this.#slices),
-    };
-    if (this.#waiting.length >= waitingEndsMax) this.#finish(end);
-    else this.#waiting.push(end);
-  }
-
-  #finishWaiting(position: number): void {
-    const waiting = this.#waiting;
-    let done = 0;
-    for (let end = waiting[done]; end !== undefined && end.after <= position; end = waiting[++done]) {
-      if (end.unread && this.#lingering.length < waitingEndsMax) this.#lingering.push(end);
-      else this.#finish(end);
-    }
-    if (done > 0) this.#waiting = waiting.slice(done);
-  }
-
-  #finishLingering(): void {
-    const oldestNs = this.#clock.nowNs() - lingerNs;
-    const keptFrom = this.#lingering.findIndex((end) => end.timeNs > oldestNs);
-    const over = keptFrom < 0 ? this.#lingering : this.#lingering.slice(0, keptFrom);
-    if (over.length === 0) return;
-    for (const end of over) this.#finish(end);
-    this.#lingering = keptFrom < 0 ? [] : this.#lingering.slice(keptFrom);
+    });
   }
 
   #finish(end: WaitingEnd): void {

@@ -234,6 +234,10 @@ export class TlsStreams implements CaptureSink {
     this.#sink.process(event);
   }
 
+  lost(fromNs: number, toNs: number): void {
+    this.#sink.lost?.(fromNs, toNs);
+  }
+
   processExited(pid: number, timeNs: number): void {
     this.lookInto(pid, false);
     this.#passedBy.delete(pid);
