@@ -47,7 +47,7 @@ async function runFiles(files: readonly string[], atOnce: number, outcome: Outco
     if (event.type === "test:summary" && event.data.file !== undefined) {
       const { passed, skipped, topLevel: _ } = event.data.counts;
       process.stdout.write(
-        `${relative(ROOT, event.data.file)}: ${passed} passed${skipped > 0 ? `, ${skipped} skipped` : ""}\n`,
+        `${relative(ROOT, event.data.file)}: ${passed} passed${skipped > 0 ? `, ${skipped} skipped` : ""}, ${(event.data.duration_ms / 1000).toFixed(1)} s\n`,
       );
       continue;
     }
