@@ -15,6 +15,7 @@ import { chooseRung, type LadderMode, type LadderOutcome, type RefusedRung } fro
 import { ProcessTable } from "./capture/process-table.ts";
 import { replayHeader } from "./capture/replay-rung.ts";
 import { type RungCounters, RungRefused, type RunningRung } from "./capture/rung.ts";
+import { noTls } from "./capture/tls-capture.ts";
 import { CpuBudget } from "./cpu-budget.ts";
 import { batchBuffers } from "./export/batch-transfer.ts";
 import { createPipeline } from "./pipeline.ts";
@@ -170,6 +171,12 @@ function keepBudget(): void {
   pipeline.counted(depths.takeCounted(), nowNs);
 }
 
+/** What is read inside of TLS; where it was asked for and the rung cannot, why not. */
+function tlsOf(running: RunningRung): AgentStatus["tls"] {
+  if (running.tlsStatus !== undefined || setting.tls.kind === "off") return running.tlsStatus?.();
+  return noTls(`the ${running.name} rung cannot look into processes`);
+}
+
 /** Says of which processes the TLS library is no longer looked into, and of which it is again. */
 function noticeTls(tls: AgentStatus["tls"]): void {
   const { overBudget = [], callsPerSecondMax = 0 } = tls?.probes ?? {};
@@ -223,7 +230,7 @@ function status(): AgentStatus {
     leftOut: connections.left,
     spans,
     exported,
-    tls: rung === undefined ? lastTls : rung.tlsStatus?.(),
+    tls: rung === undefined ? lastTls : tlsOf(rung),
     sampled: [...budget.depths.values()].some((depth) => depth === "counted" || depth === "off"),
     budget: {
       coresMax: setting.cpuCoresMax,

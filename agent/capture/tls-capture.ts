@@ -37,7 +37,22 @@ export interface TlsCaptureOptions {
   readonly directory: string | undefined;
 }
 
+const nothing = () => {};
+const NOWHERE: CaptureSink = {
+  opened: nothing,
+  slice: nothing,
+  owner: nothing,
+  closed: nothing,
+  process: nothing,
+  processExited: nothing,
+};
 const NO_CALLS: TlsProbeCounters = { seen: 0, submitted: 0, lostRingFull: 0, payloadFaults: 0 };
+
+/** The status where nothing can be read inside of TLS although it was asked for. */
+export function noTls(why: string): TlsStatus {
+  const streams = new TlsStreams({ sink: NOWHERE }).counters();
+  return { notCovered: TLS_NOT_COVERED, why, probes: undefined, streams, calls: NO_CALLS };
+}
 
 /** The probes and streams of one rung. */
 export class TlsCapture {

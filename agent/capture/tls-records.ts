@@ -58,8 +58,9 @@ export class TlsRecords {
   /** Beginning of a header that the last slice ended in. */
   #carry = new Uint8Array(0);
   readonly #records: ApplicationRecord[] = [];
-  /** Sequence number of the slice seen last. */
+  /** Sequence number of the slice seen last, and the one behind it. */
   #lastSeq = -1;
+  #end = 0;
 
   /** Sequence number that bytes are likely to have which no record is known for; -1 where nothing was seen. */
   get likelySeq(): number {
@@ -78,6 +79,7 @@ export class TlsRecords {
   /** A slice of the connection in this direction. @returns Whether a record of application type begins in it. */
   take(seq: number, total: number, bytes: Uint8Array): boolean {
     this.#lastSeq = seq;
+    this.#end = (seq + total) >>> 0;
     let start = seq;
     let seen = bytes;
     if (this.#carry.length > 0) {
@@ -131,6 +133,24 @@ export class TlsRecords {
     if (record === undefined) return -1;
     records.splice(0, found + Math.ceil(count / FRAGMENT_BYTES));
     return record.seq;
+  }
+
+  /**
+   * Records that end before `seq` hold nothing that is still to come: their clear bytes were told, or passed before anybody
+   * told of them.
+   */
+  forgetBefore(seq: number): void {
+    let over = 0;
+    for (const record of this.#records) {
+      if (((record.seq + HEADER_BYTES + record.length - seq) | 0) > 0) break;
+      over++;
+    }
+    this.#records.splice(0, over);
+  }
+
+  /** All records that were seen to their ends are read: the library asks for more. */
+  drained(): void {
+    this.forgetBefore(this.#end);
   }
 
   /** All clear bytes of what was seen so far are told. */

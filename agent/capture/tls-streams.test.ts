@@ -245,7 +245,7 @@ test("the address of a session is given to another one: nothing goes to the sock
 test("one record read in pieces is numbered within, several records of one read by their own", () => {
   const play = new Play();
   play.opened(1, true);
-  play.call("read", 100, "", () => play.socket(1, 1, [3 + 17, 4 + 17]));
+  play.call("handshake", 100, "", () => play.socket(1, 1, [3 + 17, 4 + 17]));
   play.call("read", 100, "abc");
   play.call("read", 100, "defg");
   assert.deepEqual(
@@ -256,6 +256,41 @@ test("one record read in pieces is numbered within, several records of one read 
     ],
   );
   assert.equal(play.streams.counters().likelyNumbers, 0);
+});
+
+test("records that were opened or sealed before anybody told of it take no number from later ones of the same size", () => {
+  const play = new Play();
+  play.opened(1, true);
+  // Memory in between: one record was read, and one was written, before the probes came.
+  play.socket(1, 1, 4 + 17, 8);
+  play.socket(1, 0, 4 + 17, 8);
+  play.call("read", 100, "", undefined, 8);
+  play.socket(1, 1, 4 + 17, 9);
+  play.call("read", 100, "GET ", undefined, 9);
+  play.call("write", 100, "HTTP", undefined, 9);
+  play.socket(1, 0, 4 + 17, 9);
+  play.socket(1, 1, 4 + 17, 10);
+  play.call("read", 100, "GET2", undefined, 10);
+  play.call("read", 100, "", undefined, 10);
+  assert.deepEqual(
+    play.told.map(({ text, number }) => [text, number]),
+    [
+      ["GET ", 1500 + 26],
+      ["HTTP", 1000 + 26],
+      ["GET2", 1500 + 52],
+    ],
+  );
+});
+
+test("a read that asks its socket for more takes its number from there", () => {
+  const play = new Play();
+  play.opened(1, true);
+  play.socket(1, 1, 4 + 17);
+  play.call("read", 100, "GET ", () => play.socket(1, 1, 4 + 17));
+  assert.deepEqual(
+    play.told.map(({ text, number }) => [text, number]),
+    [["GET ", 1500 + 26]],
+  );
 });
 
 test("records are marked for what they are; a stream turns to TLS by its hello alone", () => {

@@ -96,7 +96,7 @@ interface Session {
 
 interface Thread {
   /** Socket calls since the last call of the library, oldest first. */
-  recent: { socket: number; timeNs: number }[];
+  recent: { socket: number; timeNs: number; direction: 0 | 1; seq: number }[];
   /** Read last, and the session that was called after that. */
   received: CipherSocket | undefined;
   receivedNs: number;
@@ -199,7 +199,8 @@ export class TlsStreams implements CaptureSink {
     if (hasData && socket.firstDataNs === 0) socket.firstDataNs = event.timeNs;
     event.tls = isLooked ? CIPHER : OPAQUE;
     this.#sink.slice(event);
-    delete event.tls;
+    // Not deleted: the rung uses one object for all slices, whose shape must stay.
+    event.tls = undefined;
     if (isLooked) this.#noteCipher(socket, event);
     else {
       // Records that nobody will tell the clear bytes of.
@@ -264,7 +265,7 @@ export class TlsStreams implements CaptureSink {
       this.#calls++;
       if (call.kind === "read") this.#read(session, call, hasInner);
       else this.#wrote(session, call, hasInner);
-    }
+    } else if (call.kind === "read") this.#noteDrained(session, thread);
     thread.awaiting = hasInner ? undefined : session;
   }
 
@@ -313,7 +314,7 @@ export class TlsStreams implements CaptureSink {
   #noteCipher(socket: CipherSocket, event: SocketSlice): void {
     const thread = this.#thread(event.tid);
     if (thread.recent.length >= recentMax) thread.recent.shift();
-    thread.recent.push({ socket: socket.id, timeNs: event.timeNs });
+    thread.recent.push({ socket: socket.id, timeNs: event.timeNs, direction: event.direction, seq: event.seq });
     if (event.direction === 1) {
       thread.received = socket;
       thread.receivedNs = event.timeNs;
@@ -325,18 +326,32 @@ export class TlsStreams implements CaptureSink {
     const { awaiting } = thread;
     thread.awaiting = undefined;
     if (awaiting !== undefined && awaiting.socket === undefined) this.#suspectAfter(awaiting, socket);
-    if (socket.session !== undefined) this.#flush(socket.session, socket);
+    if (socket.session === undefined || socket.session.held.length === 0) return;
+    // What was written in memory is sent from here on: records before it were sealed unseen.
+    socket.records?.[0].forgetBefore(event.seq);
+    this.#flush(socket.session, socket);
   }
 
   /** The socket that was called inside of a library call; undefined where none was. */
   #nestedIn(thread: Thread, call: TlsCall): CipherSocket | "several" | undefined {
     let found = 0;
-    for (const { socket, timeNs } of thread.recent) {
-      if (timeNs < call.entryNs || socket === found) continue;
-      if (found !== 0) return "several";
+    let readFrom = -1;
+    for (const { socket, timeNs, direction, seq } of thread.recent) {
+      if (timeNs < call.entryNs) continue;
+      if (found !== 0 && socket !== found) return "several";
       found = socket;
+      if (direction === 1 && readFrom === -1) readFrom = seq;
     }
-    return this.#sockets.get(found);
+    const socket = this.#sockets.get(found);
+    // The library reads from the socket only once it has nothing left to open.
+    if (readFrom !== -1) socket?.records?.[1].forgetBefore(readFrom);
+    return socket;
+  }
+
+  /** The library asks for more: what was read before is opened. */
+  #noteDrained(session: Session, thread: Thread): void {
+    const socket = session.socket ?? (thread.receivedBy === session ? thread.received : undefined);
+    socket?.records?.[1].drained();
   }
 
   #suspectBefore(session: Session, thread: Thread, call: TlsCall): void {

@@ -112,7 +112,7 @@ export interface SocketSlice {
   /** Whole messages passed before it in its direction that were counted elsewhere: they are no gap. */
   isResumed?: boolean;
   /** Present where the connection speaks TLS. `seq` of clear slices counts clear bytes alone. */
-  tls?: TlsLayer;
+  tls?: TlsLayer | undefined;
 }
 
 /** What is known of a process. Only allow-listed variables of its environment are read. */
