@@ -6,7 +6,7 @@
  * shards and the size of a request.
  */
 
-import { setTimeout as pause } from "node:timers/promises";
+import { setImmediate as nextTurn, setTimeout as pause } from "node:timers/promises";
 import type { MetricMetadata } from "../model/series.ts";
 import type { LogPlace, SampleTail, TailRead } from "../store/reader.ts";
 import { encodeRemoteMetadata, encodeRemoteWrite, encodeRemoteWrite1 } from "../wire/remote-write-encode.ts";
@@ -62,6 +62,7 @@ export class RemoteQueue {
   #shards: number;
   #metadataDueMs = Number.NEGATIVE_INFINITY;
   #running: Promise<void> = Promise.resolve();
+  #encoding: Promise<unknown> = Promise.resolve();
 
   constructor(deps: RemoteQueueDeps) {
     this.#deps = deps;
@@ -158,8 +159,7 @@ export class RemoteQueue {
   async #sendUntilDone(request: WriteRequest): Promise<void> {
     const { target, nowMs, events } = this.#deps;
     const { sampleAgeMaxMs } = target.queue;
-    const encoded = target.version === 2 ? encodeRemoteWrite(request.series) : encodeRemoteWrite1(request.series);
-    const body = encodeSnappy(encoded);
+    const body = await this.#bodyOf(request);
     const isWanted = () => {
       if (sampleAgeMaxMs === 0 || request.newestMs >= nowMs() - sampleAgeMaxMs) return true;
       for (let left = request.samples; left > 0; left--) events.dropped("too_old");
@@ -167,6 +167,14 @@ export class RemoteQueue {
     };
     const outcome = await this.#retrying(body, request.samples, isWanted);
     if (outcome === "sent") events.sent(request.samples, request.exemplars, body.length, request.newestMs);
+  }
+
+  /** Shards start together: their bodies are made one after another, with a turn for others before each. */
+  #bodyOf({ series }: WriteRequest): Promise<Uint8Array> {
+    const encode = this.#deps.target.version === 2 ? encodeRemoteWrite : encodeRemoteWrite1;
+    const body = this.#encoding.then(() => nextTurn()).then(() => encodeSnappy(encode(series)));
+    this.#encoding = body.catch(() => undefined);
+    return body;
   }
 
   /** Sends until the target takes it or refuses it for good. @throws Where the queue is stopped meanwhile. */
