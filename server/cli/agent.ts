@@ -13,7 +13,7 @@ import { openOtlpClient } from "../platform/otlp-client.ts";
 import { systemClock } from "../platform/system-clock.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { Telemetry } from "../telemetry/telemetry.ts";
-import { agentMode, captureCores, onlyNetns, renderCapture, sayDepth, sayTls } from "./capture-facts.ts";
+import { agentMode, captureCores, onlyNetns, renderCapture, sayDepth, sayTls, sayTlsTrouble } from "./capture-facts.ts";
 import { programFiles } from "./program-files.ts";
 import { untilSignal } from "./until-signal.ts";
 import { productVersion } from "./version.ts";
@@ -84,6 +84,7 @@ async function startSending(settings: AgentSettings): Promise<RunningAgent> {
   });
   try {
     agent = await startAgent(captureOptions(settings, face, sender, log));
+    sayTlsTrouble(log, agent.status());
   } catch (error) {
     client.close();
     await face.close();

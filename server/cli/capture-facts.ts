@@ -61,6 +61,12 @@ export function sayDepth(log: Log, { pid, service, from, to, usedCores, coresMax
   else log.info(facts, `capture costs less than --capture-cpu: of this process it takes ${DEPTH_WORDS[to]} again`);
 }
 
+/** Says in the log where `--tls` was asked for and nothing can be read. */
+export function sayTlsTrouble(log: Log, { tls }: AgentStatus): void {
+  if (tls !== undefined && tls.why !== "")
+    log.warn({ why: tls.why }, "--tls has no effect: nothing is read inside of TLS");
+}
+
 /** Says in the log that a process is no longer looked into at its TLS library, or is again. */
 export function sayTls(log: Log, { pid, name, callsPerSecond, callsPerSecondMax, isOff }: TlsChange): void {
   const facts = { pid, name, calls_per_second: callsPerSecond, calls_per_second_max: callsPerSecondMax };

@@ -30,7 +30,7 @@ import { openStore, type Store } from "../store/store.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { Telemetry } from "../telemetry/telemetry.ts";
 import { pageAssets } from "../web/page-assets.ts";
-import { agentMode, captureCores, onlyNetns, renderCapture, sayDepth, sayTls } from "./capture-facts.ts";
+import { agentMode, captureCores, onlyNetns, renderCapture, sayDepth, sayTls, sayTlsTrouble } from "./capture-facts.ts";
 import { memoryShares } from "./memory-shares.ts";
 import type { ProgramFiles } from "./program-files.ts";
 import { prometheusDeps, promqlSettings } from "./prometheus-deps.ts";
@@ -183,6 +183,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     link.api = api;
     undo.push(() => api.close());
     const agent = await startAgent(agentOptions(parts, api, options.playFallback));
+    sayTlsTrouble(parts.log, agent.status());
     link.agent = agent;
     undo.push(() => agent.stop());
     telemetry.onRender(() => renderCapture(telemetry, agent.status()));
