@@ -31,6 +31,7 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
     return ({ args }) => runLoss(args);
   },
   databases: async () => (await import("./databases/suite.ts")).runDatabases,
+  "unix-sockets": async () => (await import("./unix-sockets/suite.ts")).runUnixSockets,
   secrets: async () => {
     const { runSecrets } = await import("./secrets/suite.ts");
     return ({ args }) => runSecrets(args);
@@ -75,6 +76,7 @@ const WITHOUT_FILES = new Set([
   "damage",
   "databases",
   "secrets",
+  "unix-sockets",
   "ledger",
   "limits",
   "otlp-fuzz",

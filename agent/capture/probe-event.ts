@@ -14,7 +14,7 @@ export const EVENT_KIND = { slice: 1, open: 2, close: 3, exec: 4, exit: 5, conne
 export const UNIT_KIND = { none: 0, loop: 1, goroutine: 2, task: 3 } as const;
 
 /** Bits of `event_head.flags`. */
-export const EVENT_FLAG = { received: 1, joinedLate: 2, reset: 4, unread: 8, resumed: 16 } as const;
+export const EVENT_FLAG = { received: 1, joinedLate: 2, reset: 4, unread: 8, resumed: 16, unix: 32 } as const;
 
 /** What leaves the kernel of a process's traffic, in the words of `CaptureDepth`. */
 export const CAPTURE_MODE = { full: 0, heads: 1, counted: 2, off: 3 } as const;
@@ -35,6 +35,7 @@ export const EVENT_LAYOUT = {
     process_start_ns: 72,
     program: 80,
   },
+  unix_open_event: { size: 240, client: 112, inode: 120, path: 128 },
   unit_recipe: { size: 64, kind: 0, offsets: 4, addresses: 32 },
   process_mode: { size: 16, mode: 0, calls: 8 },
   counted_key: { size: 32, pid: 0, port: 4, status: 6, role: 8, method: 9, bucket: 10, server: 16 },
@@ -49,6 +50,7 @@ export const RING_HEADER_BYTES = 8;
 
 const HEAD = EVENT_LAYOUT.event_head;
 const OPEN = EVENT_LAYOUT.open_event;
+const UNIX_OPEN = EVENT_LAYOUT.unix_open_event;
 const SLICE = EVENT_LAYOUT.slice_event;
 const WORK_KINDS = ["", "loop", "goroutine", "task"] as const;
 const PROGRAM_BYTES = 32;
@@ -58,6 +60,8 @@ const METHODS = ["", "GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS"]
 
 /** The first call on a socket. */
 export interface OpenEvent {
+  /** Of an AF_UNIX socket, whose server has its path for an address and whose client `unix:COOKIE`; else 0. */
+  readonly inode: number;
   readonly cookie: number;
   readonly timeNs: number;
   readonly pid: number;
@@ -131,18 +135,17 @@ export function readWork(view: DataView, at: number, work: WorkUnit): void {
 }
 
 export function readOpen(view: DataView, at: number): OpenEvent {
+  const isUnix = (readFlags(view, at) & EVENT_FLAG.unix) !== 0;
+  const role = ROLES[view.getUint8(at + OPEN.role)] ?? "unknown";
   return {
+    ...(isUnix ? unixEnds(view, at, role === "server") : internetEnds(view, at)),
     cookie: readCookie(view, at),
     timeNs: readTimeNs(view, at),
     pid: readPid(view, at),
     tid: view.getUint32(at + OPEN.tid, true),
     netns: view.getUint32(at + OPEN.netns, true),
-    role: ROLES[view.getUint8(at + OPEN.role)] ?? "unknown",
+    role,
     joinedLate: (readFlags(view, at) & EVENT_FLAG.joinedLate) !== 0,
-    localAddr: readAddress(view, at + OPEN.local),
-    localPort: view.getUint16(at + OPEN.local_port, true),
-    remoteAddr: readAddress(view, at + OPEN.remote),
-    remotePort: view.getUint16(at + OPEN.remote_port, true),
     processStartNs: readNumber64(view, at + OPEN.process_start_ns),
     program: readProgram(view, at + OPEN.program),
   };
@@ -184,6 +187,33 @@ export function readCountedCell(view: DataView, at: number): CountedCell {
 export function readHeldBack(value: Uint8Array): number {
   const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
   return readNumber64(view, EVENT_LAYOUT.process_mode.calls);
+}
+
+type Ends = Pick<OpenEvent, "inode" | "localAddr" | "localPort" | "remoteAddr" | "remotePort">;
+
+function internetEnds(view: DataView, at: number): Ends {
+  return {
+    inode: 0,
+    localAddr: readAddress(view, at + OPEN.local),
+    localPort: view.getUint16(at + OPEN.local_port, true),
+    remoteAddr: readAddress(view, at + OPEN.remote),
+    remotePort: view.getUint16(at + OPEN.remote_port, true),
+  };
+}
+
+function unixEnds(view: DataView, at: number, isServer: boolean): Ends {
+  const length = view.getUint16(at + OPEN.local_port, true);
+  const path = Buffer.from(view.buffer, view.byteOffset + at + UNIX_OPEN.path, length).toString("utf8");
+  // An abstract name begins with NUL, a path ends with it.
+  const server = path.startsWith("\0") ? `@${path.slice(1)}` : (path.split("\0")[0] ?? "");
+  const client = `unix:${readNumber64(view, at + UNIX_OPEN.client)}`;
+  return {
+    inode: readNumber64(view, at + UNIX_OPEN.inode),
+    localAddr: isServer ? server : client,
+    localPort: 0,
+    remoteAddr: isServer ? client : server,
+    remotePort: 0,
+  };
 }
 
 /** The arguments in an exec record; the last may be cut. */

@@ -53,6 +53,7 @@ import { refusalAfter, refusalBefore, type SocketRefusal, socketRefusal } from "
 import { TlsCapture, type TlsStatus } from "./tls-capture.ts";
 import { TLS_EVENT_KIND } from "./tls-event.ts";
 import type { TlsPolicy } from "./tls-probes.ts";
+import { UnixSockets } from "./unix-sockets.ts";
 import { type WaitingEnd, WaitingEnds } from "./waiting-ends.ts";
 import { WorkRecipes } from "./work-recipes.ts";
 
@@ -204,6 +205,7 @@ class RunningSocketRung implements SocketRung {
   readonly #started = new Map<number, readonly string[]>();
   readonly #listenerPorts = new Set<number>();
   readonly #netns: number;
+  readonly #unixSockets = new UnixSockets();
   readonly #ends = new WaitingEnds((end) => this.#finish(end));
   #lastSocket = 0;
   /** Data records taken from the ring. */
@@ -273,8 +275,19 @@ class RunningSocketRung implements SocketRung {
     const handled = this.#drainBoth();
     this.#recipes.retry();
     this.#tls?.tick(this.#clock.nowNs());
+    this.#closeGone();
     this.#idleDrains = handled === 0 ? this.#idleDrains + 1 : 0;
     return handled;
+  }
+
+  /** Sockets of AF_UNIX have no hook at their end. */
+  #closeGone(): void {
+    const nowNs = this.#clock.nowNs();
+    for (const cookie of this.#unixSockets.gone(nowNs / 1e6)) {
+      const socket = this.#sockets.get(cookie);
+      if (socket === undefined) this.#unixSockets.closed(cookie);
+      else this.#close(cookie, socket, nowNs, false);
+    }
   }
 
   nextDrainMs(): number {
@@ -489,6 +502,7 @@ class RunningSocketRung implements SocketRung {
     if (known !== undefined) this.#close(event.cookie, known, event.timeNs, false);
     else if (this.#sockets.size >= connectionsMax) this.#closeOldest(event.timeNs);
     this.#nameProcess(event);
+    if (event.inode !== 0) this.#unixSockets.opened(event.cookie, event);
     const socket = this.#connecting.get(event.cookie) ?? ++this.#lastSocket;
     this.#connecting.delete(event.cookie);
     this.#sockets.set(event.cookie, socket);
@@ -500,7 +514,7 @@ class RunningSocketRung implements SocketRung {
       local: { addr: event.localAddr, port: event.localPort },
       remote: { addr: event.remoteAddr, port: event.remotePort },
       netns: event.netns,
-      joinedLate: event.joinedLate,
+      joinedLate: event.joinedLate || (event.inode !== 0 && this.#unixSockets.isOlder(event.inode)),
       timeNs: event.timeNs,
       localOwner: { pid: event.pid, ownerBy: "hook", fallbackName },
       remoteOwner: undefined,
@@ -570,6 +584,7 @@ class RunningSocketRung implements SocketRung {
 
   #close(cookie: number, socket: number, timeNs: number, reset: boolean): void {
     this.#sockets.delete(cookie);
+    this.#unixSockets.closed(cookie);
     this.#sink.closed(socket, timeNs, reset);
   }
 

@@ -53,6 +53,11 @@ export function hashText(text: string, seed: number): number {
   return scramble(hash);
 }
 
+/** Is it the name of a socket of AF_UNIX, which has a path, or an abstract name behind `@`? */
+export function isUnixPath(addr: string): boolean {
+  return addr.startsWith("/") || addr.startsWith("@");
+}
+
 /** IPv4-mapped IPv6 addresses as IPv4; others unchanged. */
 export function plainAddress(addr: string): string {
   return addr.startsWith("::ffff:") && addr.includes(".") ? addr.slice(7) : addr;

@@ -83,7 +83,8 @@ function titleName(seen: ProcessSeen, first: string, executable: string): string
   if (title !== null && !first.startsWith("/")) {
     const name = title[1] as string;
     const inBrackets = /\[([\w.-]+)(?::\w+)?\]/.exec(first);
-    if (inBrackets !== null) return appName(inBrackets[1] as string, seen.cwd);
+    // PostgreSQL's backends write so who has come over a socket with a path.
+    if (inBrackets !== null && inBrackets[1] !== "local") return appName(inBrackets[1] as string, seen.cwd);
     if (name === "npm" || name === "npx" || name === "yarn") return directoryName(seen.cwd);
     return name;
   }

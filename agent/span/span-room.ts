@@ -25,7 +25,7 @@ import type { FinishedSpanSink } from "./finished-span.ts";
 import { firstUnsettled, type Hop, HopSide } from "./hop.ts";
 import { HopTable } from "./hop-table.ts";
 import { type LoopCause, LoopCauses } from "./loop-causes.ts";
-import { hashMessage, hashText, hashTuple, lanesKey } from "./message-identity.ts";
+import { hashMessage, hashText, hashTuple, isUnixPath, lanesKey } from "./message-identity.ts";
 import { ObservedProcesses, type ProcessSetting } from "./observed-processes.ts";
 import type { CallParent, ProcessRequests } from "./process-requests.ts";
 import { writeSpanRow } from "./span-row.ts";
@@ -629,6 +629,8 @@ function dropReason(side: HopSide): DropReason | undefined {
 
 /** What stays of a message's identity behind translated addresses: sequence, the client's port, and what is asked. */
 function translatedKey(connection: Connection, exchange: Exchange, request: MessageMark): number {
+  // Both ends of a path see the same names.
+  if (isUnixPath(connection.server.addr)) return 0;
   const asked = hashText(exchange.resource, hashText(exchange.op, connection.client.port));
   return lanesKey(request.seq, asked) + 1;
 }

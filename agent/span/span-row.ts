@@ -8,7 +8,7 @@ import { KIND_CLIENT, KIND_SERVER, SPAN_SOURCES, STATUS_ERROR, STATUS_UNSET } fr
 import type { SpanToAppend } from "../../server/model/span-batch-builder.ts";
 import type { CarriedContext, Exchange } from "../protocol/exchange.ts";
 import { contextBelow, finalTrace, type Hop, type HopSide } from "./hop.ts";
-import { plainAddress } from "./message-identity.ts";
+import { isUnixPath, plainAddress } from "./message-identity.ts";
 
 const SOURCE_EBPF = SPAN_SOURCES.indexOf("ebpf");
 const SOURCE_PACKET = SPAN_SOURCES.indexOf("packet");
@@ -128,9 +128,11 @@ function attributesOf(side: HopSide, error: string): Attribute[] {
     attributes.push(attributeOf(key, value));
   }
   if (error !== "") attributes.push({ key: "error.type", kind: "s", value: error });
+  const isUnix = isUnixPath(connection.server.addr);
+  if (isUnix) attributes.push({ key: "network.transport", kind: "s", value: "unix" });
   if (kind === "client" && exchange.attributes["server.address"] === undefined) {
     attributes.push({ key: "server.address", kind: "s", value: plainAddress(connection.server.addr) });
-    attributes.push({ key: "server.port", kind: "i", value: String(connection.server.port) });
+    if (!isUnix) attributes.push({ key: "server.port", kind: "i", value: String(connection.server.port) });
   }
   const owner = kind === "client" ? connection.clientOwner : connection.serverOwner;
   // A looked-up owner is weaker evidence than the running task: say how it was found.

@@ -53,6 +53,7 @@ enum end_role {
 #define FLAG_JOINED_LATE 2 /* open: the connection is older than the probes */
 #define FLAG_RESET 4 /* close: not by FIN in both directions */
 #define FLAG_UNREAD 8 /* close: received bytes wait, and may still be read */
+#define FLAG_UNIX 32 /* open: a unix_open_event */
 #define FLAG_RESUMED 16 /* slice: what passed before it in its direction was counted in the kernel */
 
 /* What leaves the kernel of a process's traffic. */
@@ -164,6 +165,17 @@ struct open_event {
 	__u8 program[32]; /* file name of its executable, NUL-terminated, cut */
 };
 
+/*
+ * The first call on a socket of AF_UNIX, an EVENT_OPEN with FLAG_UNIX. `open` has no addresses; its local_port is the
+ * length of the path, which begins with NUL where its name is abstract.
+ */
+struct unix_open_event {
+	struct open_event open;
+	__u64 client; /* cookie of the end that connected, 0 where it had none yet: at both ends the connection's name */
+	__u64 inode; /* of this end */
+	__u8 path[112]; /* that the server listens on */
+};
+
 struct close_event {
 	struct event_head head;
 };
@@ -228,6 +240,10 @@ _Static_assert(offsetof(struct counted_key, server) == 16, "mirrored in probe-ev
 _Static_assert(sizeof(struct counted_calls) == 16, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct counted_calls, calls) == 0, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct counted_calls, sum_ns) == 8, "mirrored in probe-event.ts");
+_Static_assert(sizeof(struct unix_open_event) == 240, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct unix_open_event, client) == 112, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct unix_open_event, inode) == 120, "mirrored in probe-event.ts");
+_Static_assert(offsetof(struct unix_open_event, path) == 128, "mirrored in probe-event.ts");
 _Static_assert(sizeof(struct open_event) == 112, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct open_event, tid) == 24, "mirrored in probe-event.ts");
 _Static_assert(offsetof(struct open_event, netns) == 28, "mirrored in probe-event.ts");

@@ -109,15 +109,37 @@ struct sock_common {
 	atomic64_t skc_cookie;
 };
 
+struct socket;
+
 struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
+	u16 sk_type;
 	u16 sk_protocol;
 	u8 sk_shutdown;
+	struct socket *sk_socket;
 };
+
+struct file;
 
 struct socket {
 	struct sock *sk;
+	struct file *file;
+};
+
+struct sockaddr_un {
+	unsigned short sun_family;
+	char sun_path[108];
+};
+
+struct unix_address {
+	int len;
+	struct sockaddr_un name[1]; /* as many as it is long */
+};
+
+struct unix_sock {
+	struct unix_address *addr;
+	struct sock *peer;
 };
 
 enum bpf_func_id {
@@ -175,6 +197,7 @@ struct path {
 
 struct inode {
 	unsigned short i_mode;
+	unsigned long i_ino;
 };
 
 struct file {

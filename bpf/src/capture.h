@@ -157,6 +157,8 @@ static __noinline bool say_opened(struct sock *sk, struct connection *conn,
 	return sent;
 }
 
+#include "unix.h"
+
 static __always_inline __u32 smaller(__u32 a, __u32 b)
 {
 	return a < b ? a : b;
@@ -351,13 +353,14 @@ static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, boo
 	struct connection *conn;
 	struct tcp_sock *tcp;
 	struct scratch *area;
-	__u32 seq, copied_seq, processor;
+	__u32 copied_seq, processor;
+	__u32 seq = 0;
 	__u64 began;
 
 	if (ret <= 0)
 		return 0;
 	tcp = tcp_of(sk);
-	if (!tcp)
+	if (!tcp && !is_unix(sk))
 		return 0;
 	count = own_counters();
 	if (!count)
@@ -369,7 +372,10 @@ static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, boo
 		return 0;
 	}
 	task = bpf_get_current_task_btf();
-	if (conn && !(conn->flags & CONNECTION_SAID) && is_excluded(pid_of(task), sk)) {
+	if (conn && !tcp && !conn->role)
+		conn->role = unix_role(sk);
+	if (conn && !(conn->flags & CONNECTION_SAID) &&
+	    ((!tcp && !conn->role) || is_excluded(pid_of(task), sk))) {
 		conn->flags |= CONNECTION_SKIPPED;
 		count->calls_excluded++;
 		return 0;
@@ -379,7 +385,15 @@ static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, boo
 		count->calls_lost_no_memory++;
 		return 0;
 	}
-	if (!(conn->flags & CONNECTION_SAID) && !say_opened(sk, conn, task, count)) {
+	if (!tcp) {
+		seq = direction ? conn->received : conn->sent;
+		if (direction)
+			conn->received += ret;
+		else
+			conn->sent += ret;
+	}
+	if (!(conn->flags & CONNECTION_SAID) &&
+	    !(tcp ? say_opened(sk, conn, task, count) : say_unix_opened(sk, conn, task, count))) {
 		count->calls_lost_control_full++;
 		return 0;
 	}
@@ -391,9 +405,9 @@ static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, boo
 		note_time(count, began);
 		return 0;
 	}
-	if (direction == 0) {
+	if (tcp && direction == 0) {
 		seq = OF_SOCKET(tcp, write_seq) - ret;
-	} else {
+	} else if (tcp) {
 		copied_seq = OF_SOCKET(tcp, copied_seq);
 		seq = copied_seq - ret;
 		/* A FIN read together with the data has moved copied_seq by one more. */
@@ -408,7 +422,7 @@ static __always_inline int on_call(struct sock *sk, int ret, __u8 direction, boo
 	}
 	area->taken = 1;
 	area->event.head.pid = pid_of(task);
-	if ((conn->mode == MODE_COUNTED || conn->marks & MARK_COUNTING) &&
+	if (tcp && (conn->mode == MODE_COUNTED || conn->marks & MARK_COUNTING) &&
 	    is_counted(area, sk, conn, ret, direction | (readable ? 2 : 0))) {
 		count->calls_counted++;
 		note_held_back(area->event.head.pid);

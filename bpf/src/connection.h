@@ -31,6 +31,8 @@ struct connection {
 	__u8 marks;
 	__u8 open; /* exchanges, as far as heads tell */
 	__u8 method;
+	__u32 sent; /* bytes of an AF_UNIX socket, which counts none itself; as is the next */
+	__u32 received;
 	__u8 last; /* 1 + direction of the last call */
 	__u8 run; /* long calls in a row, of that direction, that were copied wholly */
 };

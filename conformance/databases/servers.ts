@@ -16,6 +16,9 @@ const DEBIAN_POSTGRESQL = "/usr/lib/postgresql";
 export interface Databases {
   readonly redisPort: number;
   readonly postgresqlPort: number;
+  /** Path of Redis' socket, and directory of PostgreSQL's. */
+  readonly redisSocket: string;
+  readonly postgresqlDirectory: string;
   /** Environment of clients, with the passwords. */
   readonly env: Readonly<Record<string, string | undefined>>;
   stop(): Promise<void>;
@@ -59,13 +62,16 @@ export async function startDatabases(
     const isTls = makeKeys !== undefined;
     const listens = isTls ? redisTls(directory, ports.redis) : ["--port", String(ports.redis)];
     const redis = [...listens, "--save", "", "--requirepass", password, "--dir", directory];
+    const redisSocket = join(directory, "redis.sock");
+    redis.push("--unixsocket", redisSocket);
     children.push(spawn("redis-server", [...redis, "--bind", "127.0.0.1"], { stdio: "ignore" }));
     children.push(startPostgresql(directory, ports.postgresql, { password, method, isTls }));
     const asking = isTls ? ["--tls", "--insecure"] : [];
     await answers("redis-cli", ["-p", String(ports.redis), ...asking, "PING"], env);
     await answers("psql", ["-h", "127.0.0.1", "-p", String(ports.postgresql), "-c", SCHEMA], env);
     await sleep(300);
-    return { redisPort: ports.redis, postgresqlPort: ports.postgresql, env, stop };
+    const places = { redisSocket, postgresqlDirectory: join(directory, "postgresql") };
+    return { redisPort: ports.redis, postgresqlPort: ports.postgresql, ...places, env, stop };
   } catch (error) {
     await stop();
     throw error;

@@ -105,11 +105,11 @@ async function runOn(rung: string, count: number, seed: number, report: SuiteRep
     for (const { server, port, lines } of wanted.ledgers) {
       report.add(`${name}: ${server} says the same`, await ledgerFault(program, port, lines));
     }
+    report.add(`${name}: an agent sent its spans`, await otlpOutFault(otlpOut, search));
     report.add(`${name}: one truth`, await oneTruthFault(program));
     if (recorder !== undefined) {
       report.add(`${name}: dissect of the same traffic`, await dissectFault(recorder, file, stage, plants, search));
     }
-    report.add(`${name}: an agent sent its spans`, await otlpOutFault(otlpOut, search));
     const { redisPort, postgresqlPort } = stage.databases;
     await lookIntoAnswers(program, search, [...Object.values(stage.ports), redisPort, postgresqlPort]);
     await sleep(WRITTEN_MS);

@@ -1,0 +1,4 @@
+import { testSuite } from "../suite-test.ts";
+import { runUnixSockets } from "./suite.ts";
+
+testSuite("unix-sockets", runUnixSockets);
