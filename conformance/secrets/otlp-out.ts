@@ -10,6 +10,8 @@ const READY_MS_MAX = 20_000;
 
 /** What an agent sends. */
 export interface OtlpOut {
+  /** Those of the texts that it has not sent yet. */
+  missing(texts: readonly string[]): string[];
   /** Stops the agent. @returns Everything that it sent, decompressed, and what it printed. */
   stop(): Promise<{ bodies: readonly Buffer[]; output: string }>;
 }
@@ -48,6 +50,10 @@ export async function startOtlpOut(words: readonly string[], rung: string): Prom
   }
   await untilSaid(agent, () => output);
   return {
+    missing: (texts) => {
+      const sent = Buffer.concat(bodies).toString("latin1");
+      return texts.filter((text) => !sent.includes(text));
+    },
     stop: async () => {
       if (agent.exitCode !== null) return { bodies, output };
       const ended = once(agent, "exit");

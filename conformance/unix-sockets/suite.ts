@@ -102,7 +102,9 @@ http {
 async function overHttp(program: Program, front: string, report: SuiteReport): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: 4 });
   const statuses = await Promise.all(
-    Array.from({ length: REQUESTS }, (_, number) => ask(front, number % 8 === 7 ? "/fail" : `/orders/${number}`, agent)),
+    Array.from({ length: REQUESTS }, (_, number) =>
+      ask(front, number % 8 === 7 ? "/fail" : `/orders/${number}`, agent),
+    ),
   );
   agent.destroy();
   report.add("every request was answered", statuses.every((status) => status > 0) ? "" : statuses.join());
