@@ -13,7 +13,8 @@ const ROOT = new URL("..", import.meta.url).pathname;
 const FILE_TIMEOUT_MS = 600_000;
 const FILES_AT_ONCE = 2;
 /** Tests that watch the whole machine: what runs beside them would be counted too, so they run alone and last. */
-const ALONE = /^conformance\/(see-it|hops|databases|secrets|unix-sockets|twins|field|limits|query-limits|screenshots)/;
+const ALONE =
+  /^conformance\/(see-it|hops|databases|secrets|unix-sockets|twins|field|loss|limits|query-limits|screenshots)/;
 
 interface Outcome {
   passed: number;

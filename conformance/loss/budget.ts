@@ -82,5 +82,9 @@ async function sameCounts(program: Program, report: SuiteReport, ledger: Readonl
     rows = answer.reduce((sum, [, , n]) => sum + Number(n), 0);
     return found === want ? true : undefined;
   }, SETTLE_MS_MAX);
-  report.add(`budget: calls by status in ${rows} rows are those of the sender: ${want}`, found === want ? "" : found);
+  const { lost } = await program.json<CaptureAnswer>("/api/v1/capture");
+  report.add(
+    `budget: calls by status in ${rows} rows are those of the sender: ${want}`,
+    found === want ? "" : `${found}; lost: ${JSON.stringify(lost)}`,
+  );
 }

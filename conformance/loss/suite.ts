@@ -3,7 +3,7 @@
  * kernel, attaching and detaching costs nobody a request, and a budget changes no count.
  *
  * `--kills N`, `--rounds N` and `--budget on|off`; without them 20, 100 and on. The short form, that of `npm test`, is
- * `--kills 3 --rounds 5 --budget off`.
+ * `--kills 3 --rounds 5 --budget off`; CI takes `--kills 5 --rounds 20`.
  */
 
 import { parseArgs } from "node:util";
