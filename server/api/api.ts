@@ -23,7 +23,7 @@ import { addPrometheusRoutes } from "./prometheus-routes.ts";
 import { addRemoteReadRoute, REMOTE_READ_STREAM_TYPE } from "./remote-read.ts";
 import { addRemoteWriteRoute } from "./remote-write.ts";
 import type { BodyLimits } from "./request-body.ts";
-import { BODIES_BYTES_MAX, BODY_BYTES_MAX } from "./request-body.ts";
+import { BODIES_BYTES_MAX, BODY_BYTES_MAX, passOver } from "./request-body.ts";
 import { isLoopbackName, refuseHost, refuseOrigin } from "./request-guard.ts";
 import { addSqlRoutes } from "./sql-routes.ts";
 import { addStatusRoutes } from "./status-routes.ts";
@@ -152,7 +152,7 @@ function makeApp(deps: ApiDeps, bound: string, checkHost: boolean, cors: CorsRul
       (checkHost ? refuseHost(request.headers.host, rule) : undefined) ??
       refuseOrigin(request.method, request.headers, cors);
     if (refusal === undefined) return undefined;
-    reply.header("connection", "close");
+    passOver(request.raw);
     if (isOtlpRoute(request)) return sendOtlpError(request, reply, 403, refusal);
     return sendOwnError(reply, { status: 403, code: "request_refused", message: refusal, hint: "" });
   });

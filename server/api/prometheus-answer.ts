@@ -211,7 +211,6 @@ async function readForm(
   if (request.method !== "POST" && request.method !== "PUT") return address;
   const body = await readBody(request.raw, limits);
   if (body.kind === "refused") {
-    if (!request.raw.complete) reply.header("connection", "close");
     sendError(reply, body.status, body.status === 503 ? "unavailable" : "bad_data", body.reason);
     return undefined;
   }

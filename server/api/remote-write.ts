@@ -11,7 +11,7 @@ import { RemoteWriteDecoder1 } from "../wire/remote-write-1.ts";
 import { RemoteWriteDecoder2 } from "../wire/remote-write-2.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { type BodyWords, readSnappyBody, sendPlain, sendRefusedBody, sendRetry } from "./remote-body.ts";
-import type { BodyLimits } from "./request-body.ts";
+import { type BodyLimits, passOver } from "./request-body.ts";
 
 const PATH = "/api/v1/write";
 const OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE"];
@@ -35,7 +35,8 @@ export function addRemoteWriteRoute(app: FastifyInstance, deps: ApiDeps, limits:
     const encoding = request.headers["content-encoding"] ?? "";
     if (encoding !== "" && encoding !== "snappy") {
       const why = `${encoding} encoding (compression) is not accepted by this server; only snappy is acceptable`;
-      return sendPlain(reply.header("connection", "close"), 415, why);
+      passOver(request.raw);
+      return sendPlain(reply, 415, why);
     }
     const body = await readSnappyBody(request, limits, WORDS);
     if (body.kind === "refused") return sendRefusedBody(reply, body);

@@ -128,8 +128,11 @@ function freeNow({ buffer, byteOffset, byteLength }: Buffer): void {
   if (byteOffset === 0 && byteLength === buffer.byteLength && buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
-/** Lets the rest of a body run past, so that the connection can be used again; one that takes long is cut off. */
-function passOver(request: IncomingMessage): void {
+/**
+ * Lets the rest of a body run past, so that the answer arrives and the connection can be used again; one that takes long
+ * is cut off. A connection closed over bytes that nobody read takes its answer with it.
+ */
+export function passOver(request: IncomingMessage): void {
   request.on("data", freeNow);
   request.resume();
   if (request.complete || request.destroyed) return;

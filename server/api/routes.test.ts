@@ -266,3 +266,24 @@ test("large answers are compressed when asked for", async (context) => {
   assert.equal(((await json(`${url}/api/v1/query?query=up`)).body as { data: string }).data.length, 5000);
   assert.equal((await ask(`${url}/api/v1/query?query=up`)).headers["content-encoding"], undefined);
 });
+
+test("a refusal arrives at a sender that is not done", async (context) => {
+  const { url } = await startFixture(context);
+  const form = { "content-type": "application/x-www-form-urlencoded" };
+  for (const [status, path, headers, mib] of [
+    [413, "/api/v1/query", form, 65],
+    [413, "/api/v1/sql", { "content-type": "application/json" }, 8],
+    [415, "/api/v1/write", { "content-encoding": "gzip" }, 8],
+    [403, "/api/v1/query", { ...form, host: "evil.example" }, 8],
+  ] as const) {
+    const body = "a".repeat(mib * 2 ** 20);
+    const answers = await Promise.all(
+      Array.from({ length: 5 }, () => ask(`${url}${path}`, { method: "POST", headers, agent: false }, body)),
+    );
+    assert.deepEqual(
+      answers.map((answer) => answer.status),
+      answers.map(() => status),
+      path,
+    );
+  }
+});

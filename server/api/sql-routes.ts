@@ -42,7 +42,7 @@ export function addSqlRoutes(app: FastifyInstance, deps: ApiDeps, limits: BodyLi
     return run(deps, reply, askedBy(Object.fromEntries(searchParameters(request))));
   });
   app.post("/api/v1/sql", async (request, reply) => {
-    return run(deps, reply, await askedByBody(request, reply, textLimits));
+    return run(deps, reply, await askedByBody(request, textLimits));
   });
 }
 
@@ -67,10 +67,9 @@ async function run(deps: ApiDeps, reply: FastifyReply, asked: Asked): Promise<Fa
   return reply.send(Readable.from(render(outcome.answer, asked.format), { objectMode: false }));
 }
 
-async function askedByBody(request: FastifyRequest, reply: FastifyReply, limits: BodyLimits): Promise<Asked> {
+async function askedByBody(request: FastifyRequest, limits: BodyLimits): Promise<Asked> {
   const body = await readBody(request.raw, limits);
   if (body.kind === "refused") {
-    if (!request.raw.complete) reply.header("connection", "close");
     return { kind: "refused", status: body.status, message: `The body was not read: ${body.reason}.` };
   }
   const text = body.bytes.toString("utf8");
