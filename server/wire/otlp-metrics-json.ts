@@ -31,7 +31,7 @@ import {
 } from "./metric-series.ts";
 import { readEnvelopeJson } from "./otlp-envelope.ts";
 import { readEnumNumber, readHexBytes, UINT64_MAX } from "./otlp-json-values.ts";
-import { labelUnits, takeBuckets, takeUnits } from "./wire-budget.ts";
+import { labelUnits, SERIES_UNITS, takeBuckets, takeUnits } from "./wire-budget.ts";
 
 const NAMES = { resources: "resourceMetrics", scopes: "scopeMetrics", items: "metrics" };
 const TEMPORALITY_NAMES = [
@@ -175,7 +175,8 @@ function readDense(cursor: JsonCursor, buckets: MetricPoint["positive"]): void {
 
 function readQuantiles(cursor: JsonCursor, { quantiles }: MetricPoint): void {
   for (let more = firstElement(cursor); more; more = nextElement(cursor)) {
-    takeBuckets(series.budget, 1, cursor.at);
+    // Each becomes a series.
+    takeUnits(series.budget, SERIES_UNITS, cursor.at);
     let quantile = 0;
     let value = 0;
     if (!skipNull(cursor)) {

@@ -29,7 +29,7 @@ import {
   readVarint32,
   skipField,
 } from "./protobuf-reader.ts";
-import { labelUnits, takeBuckets, takeUnits } from "./wire-budget.ts";
+import { labelUnits, SERIES_UNITS, takeBuckets, takeUnits } from "./wire-budget.ts";
 
 /** One a thread: a request is decoded in one turn. */
 const series = new MetricSeries();
@@ -220,7 +220,8 @@ function readAttribute(cursor: ProtobufCursor, { attributes }: { attributes: Met
 }
 
 function readQuantile(cursor: ProtobufCursor, { quantiles }: MetricPoint): void {
-  takeBuckets(series.budget, 1, cursor.at);
+  // Each becomes a series.
+  takeUnits(series.budget, SERIES_UNITS, cursor.at);
   const outerEnd = enterMessage(cursor);
   let quantile = 0;
   let value = 0;
