@@ -32,7 +32,7 @@ const PROCESSORS = 2;
 const GOOD_MS_FLOOR = 50;
 /** The short form runs beside who knows what: there, times tell only what hangs. */
 const SHORT_SLACK = 10;
-const SHORT_MORE_BYTES_MAX = 1.5 * MORE_BYTES_MAX;
+const SHORT_MORE_BYTES_MAX = 2.5 * MORE_BYTES_MAX;
 /** With others at once, a body may find the room for bodies full: that is retryable. */
 const NO_ROOM = ["503", "grpc 14"];
 

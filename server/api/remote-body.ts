@@ -71,7 +71,12 @@ export async function readSnappyBody(
     use: (consume) => {
       const decoded = decodeSnappy(raw.bytes, roomFor(length));
       raw.release();
-      return decoded === undefined ? undefined : consume(decoded);
+      if (decoded === undefined) return undefined;
+      try {
+        return consume(decoded);
+      } finally {
+        if (decoded.buffer !== room.buffer) freeNow(decoded);
+      }
     },
     release: () => {
       raw.release();
@@ -79,6 +84,11 @@ export async function readSnappyBody(
       isReleased = true;
     },
   };
+}
+
+/** Left to the collector, those of many large bodies would pile up. */
+function freeNow({ buffer }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 function roomFor(bytes: number): Uint8Array | undefined {

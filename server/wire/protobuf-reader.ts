@@ -209,6 +209,19 @@ export function readText(cursor: ProtobufCursor): string {
   return cursor.buffer.toString("utf8", start, end);
 }
 
+/** Reads a text; of one with more than `bytesMax` bytes the beginning, for whoever refuses such a text anyway. */
+export function readTextHead(cursor: ProtobufCursor, bytesMax: number): string {
+  const start = cursor.at;
+  const end = readLength(cursor);
+  if (end - cursor.at <= bytesMax) {
+    cursor.at = start;
+    return readText(cursor);
+  }
+  const text = cursor.buffer.toString("utf8", cursor.at, cursor.at + bytesMax);
+  cursor.at = end;
+  return text;
+}
+
 /** Steps into a length-delimited message; returns the outer `end` for `leaveMessage`. */
 export function enterMessage(cursor: ProtobufCursor): number {
   const end = readLength(cursor);

@@ -14,6 +14,7 @@ import {
   readInt64Number,
   readTag,
   readText,
+  readTextHead,
   readVarint32,
   skipField,
 } from "./protobuf-reader.ts";
@@ -30,7 +31,7 @@ import {
   sortedExemplarLabels,
   WriteGatherer,
 } from "./remote-write.ts";
-import { type CheckedLabels, checkLabels, KnownSeries } from "./series-labels.ts";
+import { type CheckedLabels, checkLabels, KnownSeries, LABEL_BYTES_MAX } from "./series-labels.ts";
 import {
   EXEMPLAR_UNITS,
   HISTOGRAM_UNITS,
@@ -256,7 +257,7 @@ function readLabel(cursor: ProtobufCursor, budget: WireBudget): [string, string]
     if (tag === LABEL_NAME || tag === LABEL_VALUE) {
       const place = tag === LABEL_NAME ? 0 : 1;
       cursor.textRepaired = 0;
-      pair[place] = readText(cursor);
+      pair[place] = readTextHead(cursor, LABEL_BYTES_MAX);
       repaired[place] = cursor.textRepaired;
     } else {
       expectBytes(tag, 2, cursor);

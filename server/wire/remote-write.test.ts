@@ -171,8 +171,11 @@ test("limits of our own are told in both versions", () => {
   );
   const many = Array.from({ length: 1_025 }, (_, at): [string, string] => [`l${at}`, "v"]);
   const v2 = decoded(new RemoteWriteDecoder2().decode(two([{ labels: ["__name__", "x", ...many.flat()], ...sample }])));
-  assert.deepEqual(v1.faults, ["the value of label a has 70000 characters, the limit is 65536"]);
+  assert.deepEqual(v1.faults, ["the value of label a has more than 65536 characters, the limit"]);
   assert.deepEqual(v2.faults, ["a series has more than 1024 labels"]);
+  const longer = one({ timeseries: [{ labels: labels(["__name__", "x"], ["a", "ü".repeat(300_000)]), ...sample }] });
+  const cut = decoded(new RemoteWriteDecoder1().decode(longer));
+  assert.deepEqual([...cut.rejected, cut.faults], [["labels_limit", 1], v1.faults]);
   assert.deepEqual(
     [...v1.rejected, ...v2.rejected],
     [

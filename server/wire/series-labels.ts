@@ -13,6 +13,8 @@ export const LABELS_MAX = 1_024;
 const LABEL_NAME_UNITS_MAX = 1_024;
 /** UTF-16 units of a label's value. */
 const LABEL_VALUE_UNITS_MAX = 65_536;
+/** A text of more bytes of UTF-8 exceeds both limits, and so does its beginning of this size. */
+export const LABEL_BYTES_MAX = 4 * LABEL_VALUE_UNITS_MAX;
 
 /** Why a series is left out, in the words of `thalweg_ingest_rejected_total`. */
 type LabelFaultReason = "labels_invalid" | "labels_duplicate" | "labels_limit" | "metadata_invalid";
@@ -80,10 +82,10 @@ function faultOf(pairs: readonly Pair[], isUtf8: boolean): LabelFault | undefine
 
 function overLimit(name: string, value: string): string {
   if (name.length > LABEL_NAME_UNITS_MAX) {
-    return `a label's name has ${name.length} characters, the limit is ${LABEL_NAME_UNITS_MAX}`;
+    return `a label's name has more than ${LABEL_NAME_UNITS_MAX} characters, the limit`;
   }
   if (value.length <= LABEL_VALUE_UNITS_MAX) return "";
-  return `the value of label ${name} has ${value.length} characters, the limit is ${LABEL_VALUE_UNITS_MAX}`;
+  return `the value of label ${name} has more than ${LABEL_VALUE_UNITS_MAX} characters, the limit`;
 }
 
 /**
