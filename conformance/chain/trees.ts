@@ -1,20 +1,12 @@
 /** Judges the trees of a chain by the ledgers of its services. */
 
+import type { SeenSpan } from "../parents/capture-child.ts";
 import { judge } from "../parents/judge.ts";
 import type { Program } from "../program.ts";
 import type { ChainTruth } from "./chain.ts";
 
-/** A span of the chain. Ids in hex, `parent` empty for a root. */
-interface ChainSpan {
-  readonly kind: string;
-  readonly clientPort: number;
-  readonly serverPort: number;
-  readonly id: string;
-  readonly parent: string;
-  readonly reason: string;
-  readonly unlinked: string;
-  readonly startNs: string;
-  readonly pid: number;
+/** A span of the chain, ids in hex. */
+interface ChainSpan extends SeenSpan {
   readonly trace: string;
 }
 

@@ -329,7 +329,7 @@ test("trouble of the store is 503 with a time, and counted", async (context) => 
   assert.equal(remote.telemetry.value("thalweg_ingest_rejected_total", rejected), 2);
 });
 
-test("bodies beyond the budget are refused for now, and the budget comes back", async (context) => {
+test("bodies beyond the budget are refused with 503, and the budget comes back", async (context) => {
   const remote = await startRemote(context, { bodiesBytesMax: 300_000 });
   const large = one(
     Object.fromEntries(Array.from({ length: 9_000 }, (_, at) => [`series_${at}`, [[1_000, at]] as const])),

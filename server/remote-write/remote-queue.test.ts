@@ -111,7 +111,7 @@ async function open(
   return { sent, counts, settled, stop };
 }
 
-test("what is not taken for now is tried again, no sooner than the target says", async (t) => {
+test("what is refused with a retryable status is tried again, no sooner than the target says", async (t) => {
   const { sent, counts, settled, stop } = await open(t, [{ status: 503 }, { status: 500, retryAfter: "1" }]);
   await settled();
   await stop();
