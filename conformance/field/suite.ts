@@ -2,7 +2,7 @@
  * Reports of users of other systems: conversations played between two real processes under live capture, and metrics.
  */
 
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { freePort } from "../demo/shop.ts";
@@ -20,6 +20,7 @@ import { checkWorkers } from "./workers.ts";
 
 const RUNGS = ["socket", "packet"] as const;
 const CASES = { ...FIELD_CASES, ...DATABASE_CASES };
+const CASES_AT_ONCE = 4;
 const PLAY_MS_MAX = 120_000;
 const SEEN_MS_MAX = 8_000;
 /** After the last span that was waited for, so that one too many would show. */
@@ -37,45 +38,65 @@ export async function runField({ dir }: { dir: string }): Promise<SuiteOutcome> 
     return report.outcome;
   }
   await checkRestrictedStarts(report);
-  for (const rung of RUNGS) {
-    const program = await Program.start(["--capture", rung, "--capture-cpu", "none"]);
-    try {
-      for (const id of Object.keys(CASES)) await play(program, rung, dir, id, report);
+  const programs: Program[] = [];
+  try {
+    for (const rung of RUNGS) programs.push(await Program.start(["--capture", rung, "--capture-cpu", "none"]));
+    const ids = Object.keys(CASES);
+    await Promise.all(
+      Array.from({ length: CASES_AT_ONCE }, async () => {
+        for (let id = ids.shift(); id !== undefined; id = ids.shift()) await play(programs, dir, id, report);
+      }),
+    );
+    for (const [index, program] of programs.entries()) {
+      const rung = RUNGS[index];
       if (rung === "socket") await checkWorkers(program, dir, report);
       report.add(`${rung}: one truth`, await oneTruthFault(program));
-    } finally {
-      await program.discard();
     }
+  } finally {
+    for (const program of programs) await program.discard();
   }
   return report.outcome;
 }
 
-async function play(program: Program, rung: string, dir: string, id: string, report: SuiteReport): Promise<void> {
+/** Plays one conversation, which all programs see, and holds what each made of it to what is expected. */
+async function play(programs: readonly Program[], dir: string, id: string, report: SuiteReport): Promise<void> {
   const field = CASES[id];
   const input = join(dir, "inputs", `${id}.conv.json`);
   if (field === undefined || !existsSync(input)) return;
   const port = await freePort();
-  const ran = spawnSync(
-    "python3",
-    [join(dir, "replay.py"), "run", input, "--port", String(port), "--repeat", String(field.repeat)],
-    {
-      encoding: "utf8",
-      timeout: PLAY_MS_MAX,
-    },
-  );
-  if (ran.status !== 0) {
-    report.add(`${rung}: ${id}`, `the bytes on the wire were not as scripted: status ${ran.status} ${ran.stderr}`);
+  const played = await replayFault(dir, input, port, field.repeat);
+  if (played !== "") {
+    report.add(id, `the bytes on the wire were not as scripted: ${played}`);
     return;
   }
-  let fault = "";
-  await until(async () => {
-    fault = field.check(await spansOf(program, port));
-    return fault === "" ? true : undefined;
-  }, SEEN_MS_MAX);
-  await sleep(QUIET_MS);
-  if (fault === "") fault = field.check(await spansOf(program, port));
-  if (fault === "" && id === "CX-02") fault = await sdkSpansFault(program, dir);
-  report.add(`${rung}: ${id}`, fault);
+  await Promise.all(
+    programs.map(async (program, index) => {
+      let fault = "";
+      await until(async () => {
+        fault = field.check(await spansOf(program, port));
+        return fault === "" ? true : undefined;
+      }, SEEN_MS_MAX);
+      await sleep(QUIET_MS);
+      if (fault === "") fault = field.check(await spansOf(program, port));
+      if (fault === "" && id === "CX-02") fault = await sdkSpansFault(program, dir);
+      report.add(`${RUNGS[index]}: ${id}`, fault);
+    }),
+  );
+}
+
+/** Runs the two processes of a conversation to their end. */
+async function replayFault(dir: string, input: string, port: number, repeat: number): Promise<string> {
+  const child = spawn(
+    "python3",
+    [join(dir, "replay.py"), "run", input, "--port", String(port), "--repeat", String(repeat)],
+    { stdio: ["ignore", "ignore", "pipe"], timeout: PLAY_MS_MAX },
+  );
+  let said = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    said += text;
+  });
+  const status = await new Promise<number | null>((resolve) => child.once("close", resolve));
+  return status === 0 ? "" : `status ${status} ${said}`;
 }
 
 /** Spans of the connections to one server port. */
