@@ -2,8 +2,9 @@
  * Whose call is it: parents that were drawn inside of processes against what the services say, for each runtime, pattern
  * and number of requests in flight; and what the last-request rule makes of the same events.
  *
- * Run as `npm run -s bench -- parents [--cell PATTERN] [--concurrency 1,8,24,64] [--requests N]`, as root. Each cell has
- * processes of its own. Nothing in a URL, header or body names a request. A table follows the figures on standard error.
+ * Run as `npm run -s bench -- parents [--cell PATTERN] [--concurrency 1,8,24,64] [--requests N] [--warm-up N]`, as root. Each
+ * cell has processes of its own, which are first asked twice `--warm-up` times. Nothing in a URL, header or body names a
+ * request. A table follows the figures on standard error.
  */
 
 import { parseArgs } from "node:util";
@@ -50,6 +51,7 @@ async function main(): Promise<void> {
       cell: { type: "string", default: "" },
       concurrency: { type: "string", default: "1,8,24,64" },
       requests: { type: "string", default: "400" },
+      "warm-up": { type: "string", default: "150" },
     },
   });
   const workshop = openWorkshop();
@@ -66,7 +68,7 @@ async function main(): Promise<void> {
       }
       for (const concurrency of values.concurrency.split(",").map(Number)) {
         const requests = concurrency === 1 ? Number(values.requests) / 4 : Number(values.requests);
-        const warmUp = concurrency === 1 ? 50 : 150;
+        const warmUp = concurrency === 1 ? Math.ceil(Number(values["warm-up"]) / 3) : Number(values["warm-up"]);
         const name = `${cell.runtime} ${cell.pattern} ${concurrency}`;
         const load = { concurrency, requests, warmUp };
         for (let run = 1; run <= RUNS_MAX; run++) {

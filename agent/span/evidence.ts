@@ -31,6 +31,11 @@ export class Evidence {
     this.#disproved = WINDOW;
   }
 
+  /** Too few guesses were checked yet, and all of them were right. */
+  get isOnTrial(): boolean {
+    return this.#disproved === 0 && this.#count < AT_LEAST && this.#good === this.#count;
+  }
+
   /** Enough guesses were checked, nearly all were right, and nothing spoke against the rule. */
   get isProven(): boolean {
     return this.#disproved === 0 && this.#count >= AT_LEAST && this.#good >= SHARE * Math.min(this.#count, WINDOW);

@@ -68,7 +68,7 @@ export class HopTable {
       joinedBy,
       settleAtNs: nowNs + this.#lingerNs,
       settled: false,
-      awaits: false,
+      awaitsUntilNs: 0,
       trace: undefined,
       openSides: 0,
       waiting: undefined,

@@ -45,8 +45,8 @@ export interface Hop {
   /** After this time on the room's clock a missing client side is not waited for. */
   readonly settleAtNs: number;
   settled: boolean;
-  /** The parent will be told by an answer that is still to come. */
-  awaits: boolean;
+  /** The parent will be told by an answer or a proof that is still to come, at the latest then on the room's clock; 0: no. */
+  awaitsUntilNs: number;
   /** Trace id, four signed 32-bit lanes, highest first; undefined until it is final. */
   trace: Int32Array | undefined;
   /** Sides not finished yet. */

@@ -16,6 +16,7 @@
  *   not begun, and calls to the same target are not also made while none is open (timers, workers).
  *
  * Each rule but the last must prove itself (`Evidence`) on requests that overlap: one served alone looks right on any.
+ * Calls made meanwhile wait a little for that (`Trials`).
  */
 
 import type { WorkUnit } from "../../server/model/capture-event.ts";
@@ -24,6 +25,7 @@ import { Evidence } from "./evidence.ts";
 import type { LoopCause } from "./loop-causes.ts";
 import { NumberMap } from "./number-map.ts";
 import { RequestIds } from "./request-ids.ts";
+import { type Guess, Trials } from "./trials.ts";
 
 /** Targets a process calls whose calls are told apart; the one seen first is forgotten beyond. */
 const targetsMax = 512;
@@ -60,10 +62,13 @@ export type UnlinkedReason =
   | "task_answers_none"
   | "undecided";
 
-/** Parent of a call, or why there is none (yet: `undecided`). */
+/**
+ * Parent of a call, or why there is none. Where there is none yet, what may still tell it: an answer to come, or the proof
+ * of the rule that guesses it.
+ */
 export type CallParent<Request> =
-  | { readonly request: Request; readonly reason: LinkReason }
-  | { readonly request: undefined; readonly reason: UnlinkedReason };
+  | { readonly request: Request; readonly reason: LinkReason; readonly waits?: undefined }
+  | { readonly request: undefined; readonly reason: UnlinkedReason; readonly waits?: "answer" | "proof" };
 
 /** What is known of the moment of a call beside its thread. */
 export interface CallMoment<Request> {
@@ -124,6 +129,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   readonly #orderEvidence = new Evidence();
   readonly #taskEvidence = new Evidence();
   readonly #decided: (call: Call, parent: CallParent<Request>) => void;
+  readonly #trials: Trials<Request, Call, LinkReason>;
   readonly #ids = new RequestIds<Request, { readonly call: Call; readonly reason: UnlinkedReason }>();
   #undecided: UndecidedCall<Call>[] = [];
   /** When a task answered last. */
@@ -139,9 +145,14 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   /** Boot time until which a request that got no answer may still be worked on. */
   #abandonedUntilNs = 0;
 
-  /** @param decided Is told of a call that was `undecided` when it started. */
+  /**
+   * @param decided Is told of a call that waited when it started; once more where it then waits for something else.
+   */
   constructor(decided: (call: Call, parent: CallParent<Request>) => void) {
     this.#decided = decided;
+    this.#trials = new Trials((call, proven) =>
+      decided(call, proven === undefined ? none("self_check") : said(proven)),
+    );
   }
 
   /**
@@ -191,7 +202,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     this.#ids.requestCame(request, request.carriedId);
     if (thread === undefined) return;
     // A thread that waits for a call, or serves a request, and reads another one is an event loop.
-    if (thread.openRequests > 0 || thread.openCalls > 0) this.#threadEvidence.disprove();
+    if (thread.openRequests > 0 || thread.openCalls > 0) this.#disproveThreads();
     thread.only = thread.openRequests === 0 ? request : undefined;
     thread.openRequests += 1;
   }
@@ -207,7 +218,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     const { work, cause } = moment;
     if (work.kind === "task") this.#answeredByTask(request, work.origin, nowNs);
     else if (!request.alone && cause !== undefined && (byAnswer || cause.request !== request))
-      this.#evidenceOf(cause).learn(cause.request === request);
+      this.#learn(this.#evidenceOf(cause), cause.request === request);
   }
 
   /** @param answer Mark of the response. */
@@ -219,14 +230,14 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     }
     const tid = request.readerTid;
     const thread = this.#threads.get(tid);
-    if (thread !== undefined && answer.tid === tid && thread.openCalls > 0) this.#threadEvidence.disprove();
+    if (thread !== undefined && answer.tid === tid && thread.openCalls > 0) this.#disproveThreads();
     this.#leaveThread(request, thread);
     this.#giveUpUndecided();
     // A request served alone would look the same on an event loop: only overlapping ones are evidence.
     if (request.alone || tid === 0 || request.request.startNs < this.#goroutinesSinceNs) return;
     // Goroutines of net/http watch the connection meanwhile, and may read the first byte of the next request.
     const isReader = this.#hasGoroutines || (request.request.tid === tid && request.request.lastTid === tid);
-    this.#threadEvidence.learn(answer.tid === tid && answer.lastTid === tid && isReader);
+    this.#learn(this.#threadEvidence, answer.tid === tid && answer.lastTid === tid && isReader);
   }
 
   /**
@@ -292,12 +303,12 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   /** What an id says where nothing else does. A call of a task waits already. */
   #orById(call: Call, parent: CallParent<Request>): CallParent<Request> {
     const { carriedId } = call;
-    if (parent.request !== undefined || carriedId === "" || parent.reason === "undecided") return parent;
+    if (parent.request !== undefined || carriedId === "" || parent.waits !== undefined) return parent;
     const request = this.#ids.requestOf(carriedId);
     if (request !== undefined && request.openAt >= 0) return { request, reason: "request-id" };
     const reason = parent.reason as UnlinkedReason; // no request was drawn
     if (this.#open.length === 0 || !this.#ids.wait({ call, reason }, carriedId, call.request.startNs)) return parent;
-    return none("undecided");
+    return UNDECIDED;
   }
 
   #parentOf(
@@ -321,6 +332,10 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     if (alone !== undefined) return { request: alone, reason: "thread" };
     if (this.#open.length === 0) return none("no_open_request");
     if (work.kind === "task") return work.origin === 0 ? none("cause_unknown") : this.#undecide(call, work.origin);
+    // What carries an id is told by that.
+    const isHeld =
+      call.carriedId === "" && this.#trials.hold(call, this.#guesses(tid, thread, moment), call.request.startNs);
+    if (isHeld) return ON_TRIAL;
     if (isGuess) return none("self_check");
     if (work.kind === "loop") return none("cause_unknown");
     if (this.#open.length > 1) return none("several_open_requests");
@@ -331,6 +346,38 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
           ? "connection_unread"
           : "several_open_requests",
     );
+  }
+
+  /** What the rules that are not proved say of a call, in the order in which they go before each other. */
+  #guesses(
+    tid: number,
+    thread: ThreadState<Request> | undefined,
+    { work, cause }: CallMoment<Request>,
+  ): Guess<Request, LinkReason>[] {
+    const guesses: Guess<Request, LinkReason>[] = [];
+    const isGoroutine = work.kind === "goroutine";
+    if (tid !== 0 && (this.#threadsMayBeProven || this.#hasGoroutines)) {
+      const evidence = this.#threadEvidence;
+      const own = this.#ownThread(tid, thread);
+      const request = own ?? (isGoroutine && evidence.isOnTrial ? this.#starter(tid, work.origin) : undefined);
+      guesses.push({ evidence, request, reason: !isGoroutine ? "thread" : own ? "goroutine" : "goroutine-start" });
+    }
+    if (cause !== undefined && cause.request.openAt >= 0) {
+      guesses.push({ evidence: this.#evidenceOf(cause), request: cause.request, reason: loopReason(work, cause) });
+    }
+    return guesses;
+  }
+
+  #learn(evidence: Evidence, isGood: boolean): void {
+    const wasOnTrial = evidence.isOnTrial;
+    evidence.learn(isGood);
+    if (wasOnTrial && !evidence.isOnTrial) this.#trials.judge();
+  }
+
+  #disproveThreads(): void {
+    const wasOnTrial = this.#threadEvidence.isOnTrial;
+    this.#threadEvidence.disprove();
+    if (wasOnTrial) this.#trials.judge();
   }
 
   #evidenceOf(cause: LoopCause<Request>): Evidence {
@@ -352,7 +399,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     const oldest = this.#undecided.length >= undecidedMax ? this.#undecided.shift() : undefined;
     if (oldest !== undefined) this.#decided(oldest.call, none("undecided"));
     this.#undecided.push({ call, task, startNs: call.request.startNs });
-    return none("undecided");
+    return UNDECIDED;
   }
 
   /** A task answers a request: its calls since the request came, and since it answered another one, were made for it. */
@@ -360,16 +407,19 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     const lastNs = task === 0 ? 0 : (this.#answeredNs.get(task) ?? 0);
     const startNs = request.request.startNs;
     // A task that answers requests which overlap hands out work for others: what it calls for whom is not to be told.
-    if (!request.alone) this.#taskEvidence.learn(task !== 0 && startNs >= lastNs);
+    if (!request.alone) this.#learn(this.#taskEvidence, task !== 0 && startNs >= lastNs);
     if (task === 0) return;
     if (this.#answeredNs.size >= unitsMax) this.#answeredNs = new NumberMap();
     this.#answeredNs.set(task, nowNs);
     if (!this.#undecided.some((undecided) => undecided.task === task)) return;
-    const parent: CallParent<Request> = this.#taskEvidence.isProven ? { request, reason: "task" } : none("self_check");
+    const evidence = this.#taskEvidence;
+    const guess = [{ evidence, request, reason: "task" as const }];
     const kept: UndecidedCall<Call>[] = [];
     for (const undecided of this.#undecided) {
+      const { call } = undecided;
       if (undecided.task !== task || undecided.startNs < startNs || undecided.startNs < lastNs) kept.push(undecided);
-      else this.#decided(undecided.call, parent);
+      else if (evidence.isProven) this.#decided(call, { request, reason: "task" });
+      else this.#decided(call, this.#trials.hold(call, guess, nowNs) ? ON_TRIAL : none("self_check"));
     }
     this.#undecided = kept;
   }
@@ -409,7 +459,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   }
 
   #ownThread(tid: number, thread: ThreadState<Request> | undefined): Request | undefined {
-    if (thread === undefined || !this.threadsProven || thread.openRequests !== 1) return undefined;
+    if (thread === undefined || thread.openRequests !== 1) return undefined;
     return thread.only?.readerTid === tid && (this.#hasGoroutines || thread.only.request.lastTid === tid)
       ? thread.only
       : undefined;
@@ -458,8 +508,15 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   }
 }
 
+const UNDECIDED = { request: undefined, reason: "undecided", waits: "answer" } as const;
+const ON_TRIAL = { request: undefined, reason: "self_check", waits: "proof" } as const;
+
 function none(reason: UnlinkedReason): { readonly request: undefined; readonly reason: UnlinkedReason } {
   return { request: undefined, reason };
+}
+
+function said<Request>({ request, reason }: Guess<Request, LinkReason>): CallParent<Request> {
+  return request === undefined ? none("unit_serves_none") : { request, reason };
 }
 
 function loopReason(work: WorkUnit, cause: LoopCause<unknown>): LinkReason {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { spanIdToHex, traceIdToHex } from "../../server/model/hex.ts";
 import { carried, processSeen, type SentSpan, Traffic } from "./traffic.testkit.ts";
+import { TRIAL_NS } from "./trials.ts";
 
 const CURL = 10;
 const FRONT = 20;
@@ -475,12 +476,49 @@ test("while a process serves a connection that is not read, no lone request draw
     const call = traffic.sight("client", port + 1, 1, FRONT, { clientPid: FRONT }).start();
     call.finish();
     outer.finish();
-    traffic.pass(300);
+    traffic.pass(TRIAL_NS / 1e6 + 300);
     return traffic.sent.filter(({ clientPort }) => clientPort === port + 1).map(({ linkReason }) => linkReason);
   };
   assert.deepEqual(drawn(3000), [""]);
   traffic.room.connectionClosed(upgraded.connection, traffic.nowNs);
   assert.deepEqual(drawn(3100), ["thread"]);
+});
+
+test("the first calls of a process wait until its rule is proved, or has failed, or for a while", () => {
+  for (const outcome of ["right", "wrong", "none"] as const) {
+    const traffic = shop();
+    const links = () => traffic.sent.filter(({ kind }) => kind === 3).map(({ linkReason }) => linkReason);
+    const pairs = outcome === "none" ? 2 : 10;
+    for (let pair = 0; pair < pairs; pair++) {
+      const port = (thread: number) => 3000 + 4 * pair + 2 * thread;
+      const threads = [1, 2] as const;
+      const outers = threads.map((tid) => traffic.sight("server", port(tid), 1, tid, { serverPid: FRONT }).start());
+      const calls = threads.map((tid) => traffic.sight("client", port(tid) + 1, 1, tid, { clientPid: FRONT }).start());
+      for (const call of calls) call.finish();
+      traffic.pass(30);
+      assert.deepEqual(links(), [], "nothing is sent without its trace");
+      const isWrong = outcome === "wrong" && pair === 5;
+      for (const [at, outer] of outers.entries()) outer.finish(200, isWrong ? 9 : at + 1);
+      if (isWrong) break;
+    }
+    traffic.pass(300);
+    if (outcome === "right")
+      assert.deepEqual(
+        links(),
+        Array.from({ length: 20 }, () => "thread"),
+      );
+    else if (outcome === "wrong")
+      assert.deepEqual(
+        links(),
+        Array.from({ length: 12 }, () => ""),
+      );
+    else {
+      assert.deepEqual(links(), [], "it may still be proved");
+      traffic.pass(TRIAL_NS / 1e6);
+      assert.deepEqual(links(), ["", "", "", ""]);
+    }
+    balanced(traffic);
+  }
 });
 
 test("flush sends what waits", () => {

@@ -29,6 +29,7 @@ import { hashMessage, hashText, hashTuple, isUnixPath, lanesKey } from "./messag
 import { ObservedProcesses, type ProcessSetting } from "./observed-processes.ts";
 import type { CallParent, ProcessRequests } from "./process-requests.ts";
 import { writeSpanRow } from "./span-row.ts";
+import { TRIAL_NS } from "./trials.ts";
 
 /** How long a span waits for the other end of its request: rings are drained every few milliseconds. */
 const LINGER_NS = 250e6;
@@ -342,7 +343,7 @@ export class SpanRoom implements ConnectionSink {
   tick(nowNs: number): void {
     this.#nowNs = nowNs;
     for (let hop = this.#hops.lingered(nowNs); hop !== undefined; hop = this.#hops.lingered(nowNs)) {
-      if (!hop.awaits) this.#settle(hop);
+      if (hop.awaitsUntilNs <= nowNs) this.#settle(hop);
       if (hop.openSides === 0) this.#hops.forget(hop);
     }
     this.#sendOverdue(nowNs);
@@ -421,7 +422,7 @@ export class SpanRoom implements ConnectionSink {
     side.cause = this.#cause;
     const parent = side.requests.callStarted(side, target, { work: this.#work, cause: this.#cause });
     this.#link(side, parent);
-    side.hop.awaits = parent.reason === "undecided" && side.hop.trace === undefined;
+    side.hop.awaitsUntilNs = side.hop.trace === undefined ? this.#awaitsUntilNs(parent) : 0;
   }
 
   #link(side: HopSide, parent: CallParent<HopSide>): void {
@@ -437,15 +438,27 @@ export class SpanRoom implements ConnectionSink {
   /** It is known whom a call was made for, or that it never will be. */
   #decided(side: HopSide, parent: CallParent<HopSide>): void {
     const { hop } = side;
-    if (!hop.awaits) return;
-    hop.awaits = false;
+    // A trace that was sent already stays as it is.
+    if (hop.awaitsUntilNs === 0 || hop.trace !== undefined) return;
+    hop.awaitsUntilNs = this.#awaitsUntilNs(parent);
     this.#link(side, parent);
-    this.#settle(hop);
+    if (hop.awaitsUntilNs === 0) this.#settle(hop);
+  }
+
+  /** When nothing is waited for any more that may tell the parent; 0 where nothing is. */
+  #awaitsUntilNs({ waits }: CallParent<HopSide>): number {
+    if (waits === undefined) return 0;
+    return waits === "proof" ? this.#nowNs + TRIAL_NS : Number.POSITIVE_INFINITY;
   }
 
   /** A hop whose client was seen, or that carried a context, cannot get another parent. */
   #settleBySight(hop: Hop | undefined): void {
-    if (hop !== undefined && !hop.settled && !hop.awaits && (hop.client !== undefined || hop.context !== undefined))
+    if (
+      hop !== undefined &&
+      !hop.settled &&
+      hop.awaitsUntilNs === 0 &&
+      (hop.client !== undefined || hop.context !== undefined)
+    )
       this.#settle(hop);
   }
 
@@ -520,7 +533,8 @@ export class SpanRoom implements ConnectionSink {
   #sendOverdue(nowNs: number): void {
     for (let side = this.#waiting[this.#waitingHead]; side !== undefined; side = this.#waiting[this.#waitingHead]) {
       if (!side.sent && side.sendAtNs > nowNs) break;
-      if (!side.sent && side.decideAtNs > nowNs && firstUnsettled(side.hop)?.awaits) this.#waitOn(side, nowNs);
+      const untilNs = side.sent ? 0 : (firstUnsettled(side.hop)?.awaitsUntilNs ?? 0);
+      if (Math.min(untilNs, side.decideAtNs) > nowNs) this.#waitOn(side, nowNs);
       else this.#sendOldest();
     }
   }

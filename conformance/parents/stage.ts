@@ -18,8 +18,8 @@ import { judge, readTruth, type Verdict } from "./judge.ts";
 const SERVICES = join(import.meta.dirname, "services");
 const PASSWORD = "of-the-stage";
 const READY_MS_MAX = 20_000;
-/** Longer than a span waits for its other end, and than the rings for their reader. */
-const SETTLE_MS = 700;
+/** Longer than a span waits for its other end and for the proof of a rule, and than the rings for their reader. */
+const SETTLE_MS = 1600;
 const WARM_UP_PAUSE_MS = 400;
 
 /** A directory for what is built and configured. */
