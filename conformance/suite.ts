@@ -43,3 +43,13 @@ export class SuiteReport {
     return { passed: this.#passed, failed: this.#faults.length, faults: this.#faults, skipped: this.#skipped };
   }
 }
+
+/** Runs all `parts`, at most `atOnce` of them at any time; the first that throws ends it. */
+export async function runParts(parts: readonly (() => Promise<void>)[], atOnce: number): Promise<void> {
+  const left = [...parts];
+  await Promise.all(
+    Array.from({ length: atOnce }, async () => {
+      for (let part = left.shift(); part !== undefined; part = left.shift()) await part();
+    }),
+  );
+}

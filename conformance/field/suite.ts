@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { freePort } from "../demo/shop.ts";
 import { oneTruthFault } from "../one-truth.ts";
 import { Program, sleep, until } from "../program.ts";
-import { type SuiteOutcome, SuiteReport } from "../suite.ts";
+import { runParts, type SuiteOutcome, SuiteReport } from "../suite.ts";
 import { DATABASE_CASES } from "./database-expectations.ts";
 import { FIELD_CASES, type FieldSpan } from "./expectations.ts";
 import { checkMetricReports } from "./metric-reports.ts";
@@ -41,11 +41,9 @@ export async function runField({ dir }: { dir: string }): Promise<SuiteOutcome> 
   const programs: Program[] = [];
   try {
     for (const rung of RUNGS) programs.push(await Program.start(["--capture", rung, "--capture-cpu", "none"]));
-    const ids = Object.keys(CASES);
-    await Promise.all(
-      Array.from({ length: CASES_AT_ONCE }, async () => {
-        for (let id = ids.shift(); id !== undefined; id = ids.shift()) await play(programs, dir, id, report);
-      }),
+    await runParts(
+      Object.keys(CASES).map((id) => () => play(programs, dir, id, report)),
+      CASES_AT_ONCE,
     );
     for (const [index, program] of programs.entries()) {
       const rung = RUNGS[index];
