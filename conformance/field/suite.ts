@@ -30,8 +30,7 @@ const QUIET_MS = 700;
 export async function runField({ dir }: { dir: string }): Promise<SuiteOutcome> {
   const report = new SuiteReport();
   await checkMetricReports(dir, report);
-  await checkTraceReports(dir, report);
-  await checkOtlpReports(dir, report);
+  await Promise.all([checkTraceReports(dir, report), checkOtlpReports(dir, report)]);
   await checkOperationReports(report);
   if (process.getuid?.() !== 0) {
     report.skip("field", "live capture needs root", "capture");
