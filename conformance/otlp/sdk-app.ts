@@ -1,60 +1,123 @@
 /**
- * A small traced program on the OpenTelemetry SDK: makes orders, each a server span with two calls, and exports them.
+ * A small program on the OpenTelemetry SDK: makes orders, each a server span with two calls, a log record in it, and a
+ * value in metrics of each kind, and exports them. The shop's front sends plain bodies, its stock sends gzip.
  *
- * Run as a process of its own: `sdk-app.ts grpc|http ENDPOINT ORDERS`.
+ * Run as a process of its own: `sdk-app.ts TRANSPORT ENDPOINT ORDERS`, with a transport of `SDK_TRANSPORTS`.
  */
 
-import { context, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
-import { OTLPTraceExporter as GrpcExporter } from "@opentelemetry/exporter-trace-otlp-grpc";
-import { OTLPTraceExporter as HttpExporter } from "@opentelemetry/exporter-trace-otlp-proto";
+import { type Attributes, context, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
+import { SeverityNumber } from "@opentelemetry/api-logs";
 import { resourceFromAttributes } from "@opentelemetry/resources";
+import { BatchLogRecordProcessor, LoggerProvider } from "@opentelemetry/sdk-logs";
+import { AggregationType, MeterProvider, PeriodicExportingMetricReader } from "@opentelemetry/sdk-metrics";
 import { BatchSpanProcessor, NodeTracerProvider } from "@opentelemetry/sdk-trace-node";
+import { exportersTo, SDK_TRANSPORTS } from "./sdk-exporters.ts";
+import { FAILS_EVERY, ITEMS, LATENCY_BOUNDS, latencyOf, serviceOf, sizeOf } from "./sdk-orders.ts";
 
-const [, , transport, endpoint, ordersText] = process.argv;
+const [, , wanted, endpoint = "", ordersText] = process.argv;
+const transport = SDK_TRANSPORTS.find((each) => each === wanted);
+if (transport === undefined) throw new Error(`the transport is none of ${SDK_TRANSPORTS.join(", ")}`);
 const orders = Number(ordersText);
-/** Every fifth order fails. */
-const FAILS_EVERY = 5;
+/** Metrics are exported when the program ends. */
+const NEVER_MS = 3_600_000;
 
-function provider(service: string): NodeTracerProvider {
-  const exporter =
-    transport === "grpc"
-      ? new GrpcExporter({ url: `http://${endpoint}` })
-      : new HttpExporter({ url: `${endpoint}/v1/traces` });
-  return new NodeTracerProvider({
-    resource: resourceFromAttributes({ "service.name": service, "service.instance.id": `${service}-1` }),
-    spanProcessors: [new BatchSpanProcessor(exporter, { maxExportBatchSize: 64, scheduledDelayMillis: 50 })],
+function partOf(name: "front" | "stock", isCompressed: boolean) {
+  if (transport === undefined) throw new Error("no transport");
+  const exporters = exportersTo(endpoint, transport, isCompressed);
+  const service = serviceOf(name, transport);
+  const resource = resourceFromAttributes({
+    "service.name": service,
+    "service.instance.id": `${service}-1`,
+    "deployment.environment.name": "test",
   });
+  const tracing = new NodeTracerProvider({
+    resource,
+    spanProcessors: [new BatchSpanProcessor(exporters.spans, { maxExportBatchSize: 64, scheduledDelayMillis: 50 })],
+  });
+  const logging = new LoggerProvider({
+    resource,
+    processors: [new BatchLogRecordProcessor({ exporter: exporters.logs, maxExportBatchSize: 64 })],
+  });
+  const metering = new MeterProvider({
+    resource,
+    readers: [new PeriodicExportingMetricReader({ exporter: exporters.metrics, exportIntervalMillis: NEVER_MS })],
+    views: [
+      {
+        instrumentName: "order.latency",
+        aggregation: {
+          type: AggregationType.EXPLICIT_BUCKET_HISTOGRAM,
+          options: { boundaries: [...LATENCY_BOUNDS] },
+        },
+      },
+      { instrumentName: "order.size", aggregation: { type: AggregationType.EXPONENTIAL_HISTOGRAM } },
+    ],
+  });
+  const providers = [tracing, logging, metering];
+  return {
+    tracer: tracing.getTracer("orders", "1.0.0"),
+    logger: logging.getLogger("orders", "1.0.0"),
+    meter: metering.getMeter("orders", "1.0.0"),
+    async end() {
+      for (const provider of providers) await provider.forceFlush();
+      for (const provider of providers) await provider.shutdown();
+    },
+  };
 }
 
-const front = provider(`front-${transport}`);
-const stock = provider(`stock-${transport}`);
-const frontTracer = front.getTracer("orders", "1.0.0");
-const stockTracer = stock.getTracer("stock", "1.0.0");
+const front = partOf("front", false);
+const stock = partOf("stock", true);
+const meters = [front, stock].map(({ meter }) => ({
+  placed: meter.createCounter("orders.placed", { description: "Orders that were made", unit: "{order}" }),
+  open: meter.createUpDownCounter("orders.open"),
+  latency: meter.createHistogram("order.latency", { unit: "s" }),
+  size: meter.createHistogram("order.size", { unit: "By" }),
+}));
+for (const { meter } of [front, stock]) {
+  meter.createObservableGauge("stock.left").addCallback((result) => {
+    for (let item = 0; item < ITEMS; item++) result.observe(-orders + item, { item });
+  });
+  meter.createObservableCounter("work.time", { unit: "s" }).addCallback((result) => result.observe(orders / 8));
+}
 
 for (let order = 0; order < orders; order++) {
   const fails = order % FAILS_EVERY === FAILS_EVERY - 1;
-  const incoming = frontTracer.startSpan("POST /orders", { kind: SpanKind.SERVER, root: true });
+  const incoming = front.tracer.startSpan("POST /orders", { kind: SpanKind.SERVER, root: true });
   const inside = trace.setSpan(context.active(), incoming);
-  const outgoing = frontTracer.startSpan(
+  const outgoing = front.tracer.startSpan(
     "GET",
     { kind: SpanKind.CLIENT, attributes: { "server.address": "stock" } },
     inside,
   );
-  const served = stockTracer.startSpan(
+  const serving = trace.setSpan(inside, outgoing);
+  const served = stock.tracer.startSpan(
     "GET /stock/{id}",
     { kind: SpanKind.SERVER, attributes: { "stock.item": order } },
-    trace.setSpan(inside, outgoing),
+    serving,
   );
   if (fails) served.setStatus({ code: SpanStatusCode.ERROR, message: "out of stock" });
+  const attributes: Attributes = { item: order % ITEMS };
+  stock.logger.emit({
+    severityNumber: fails ? SeverityNumber.ERROR : SeverityNumber.INFO,
+    severityText: fails ? "ERROR" : "INFO",
+    body: fails ? { text: "out of stock", order } : `took ${order}`,
+    attributes,
+    context: trace.setSpan(serving, served),
+  });
   served.end();
   outgoing.end();
-  const query = frontTracer.startSpan(
+  const query = front.tracer.startSpan(
     "INSERT orders",
     { kind: SpanKind.CLIENT, attributes: { "db.system.name": "postgresql", "server.address": "db" } },
     inside,
   );
   query.end();
+  front.logger.emit({ severityNumber: SeverityNumber.DEBUG2, body: order, attributes, context: inside });
+  for (const { placed, open, latency, size } of meters) {
+    placed.add(1, attributes);
+    open.add(fails ? -1 : 1);
+    latency.record(latencyOf(order));
+    size.record(sizeOf(order));
+  }
   incoming.end();
 }
-await Promise.all([front.forceFlush(), stock.forceFlush()]);
-await Promise.all([front.shutdown(), stock.shutdown()]);
+await Promise.all([front.end(), stock.end()]);

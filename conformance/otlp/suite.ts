@@ -1,31 +1,29 @@
 /**
  * OTLP from outside: single HTTP requests, small traces with their service graph, recorded bodies of SDKs and files of
- * other projects, all signals of which must come back as they were, and a traced app on the OpenTelemetry SDK.
+ * other projects, all signals of which must come back as they were, and a program on the OpenTelemetry SDK.
  */
 
-import { spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { oneTruthFault } from "../one-truth.ts";
 import { Program, until } from "../program.ts";
 import { runParts, type SuiteOutcome, SuiteReport } from "../suite.ts";
 import { ALLOWED_ORIGIN, playChecklist } from "./checklist.ts";
+import { DERIVED_MS_MAX, differences } from "./differences.ts";
 import { type GraphCase, playGraphCases } from "./graph-cases.ts";
 import { playHostile } from "./hostile.ts";
 import { type HttpCase, playHttpCases } from "./http-cases.ts";
 import { type OtlpRequest, readRequests } from "./requests.ts";
 import { readBodies, readExpectation, type SdkExpectation, sdkFolders } from "./sdk-bodies.ts";
+import { playSdkApp } from "./sdk-play.ts";
 import { sendRequest } from "./send.ts";
 import { logsFault } from "./stored-logs.ts";
 import { metricsFault, refusedPoints } from "./stored-metrics.ts";
 import { tracesFault } from "./stored-traces.ts";
 
-const ORDERS = 200;
 const PARTS_AT_ONCE = 3;
-/** Virtual nodes appear when a half edge expires. */
-const DERIVED_MS_MAX = 30_000;
 
-/** The suite `otlp`: what lies under `dir`, by its kind, and an app on a real SDK. */
+/** The suite `otlp`: what lies under `dir`, by its kind, and a program on a real SDK. */
 export async function runOtlp({ dir }: { dir: string }): Promise<SuiteOutcome> {
   const report = new SuiteReport();
   // Most of their time they wait for half edges to expire.
@@ -39,7 +37,7 @@ function partsOf(dir: string, report: SuiteReport): (() => Promise<void>)[] {
   return [
     () => withProgram((program) => playHostile(program, report)),
     () => withProgram((program) => playChecklist(program, report), ["--cors-origin", ALLOWED_ORIGIN]),
-    () => withProgram((program) => runApp(program, report)),
+    () => withProgram((program) => playSdkApp(program, report)),
     ...readCases(dir).map((cases) => () => withProgram((program) => playCases(program, cases, report))),
     ...[...sdk].map((folder) => () => withProgram((program) => sendFolder(program, folder, report))),
     ...folders.map(
@@ -189,71 +187,4 @@ async function graphFault(program: Program, expected: SdkExpectation): Promise<s
       new Map(edges.map(([client, server, type, count]) => [`${client}|${server}|${type}`, Number(count)])),
     )
   );
-}
-
-async function runApp(program: Program, report: SuiteReport): Promise<void> {
-  for (const transport of ["grpc", "http"]) {
-    const endpoint = transport === "grpc" ? program.otlpGrpc : program.otlpHttp;
-    const app = spawn(
-      process.execPath,
-      [join(import.meta.dirname, "sdk-app.ts"), transport, endpoint, String(ORDERS)],
-      {
-        stdio: ["ignore", "inherit", "inherit"],
-      },
-    );
-    const status = await new Promise<number | null>((resolve) => app.once("exit", (code) => resolve(code)));
-    report.add(`SDK app over ${transport} ends well`, status === 0 ? "" : `status ${status}`);
-    const front = `front-${transport}`;
-    const stock = `stock-${transport}`;
-    const rows = await program.sql(
-      "SELECT service, name, kind, status, count(*) AS n FROM spans WHERE service IN ($1, $2) GROUP BY service, name, kind, status",
-      [front, stock],
-    );
-    const failed = ORDERS / 5;
-    const wanted: [string, number][] = [
-      [`${front}|POST /orders|server|unset`, ORDERS],
-      [`${front}|GET|client|unset`, ORDERS],
-      [`${front}|INSERT orders|client|unset`, ORDERS],
-      [`${stock}|GET /stock/{id}|server|unset`, ORDERS - failed],
-      [`${stock}|GET /stock/{id}|server|error`, failed],
-    ];
-    const found = new Map(
-      rows.map(([service, name, kind, state, count]) => [`${service}|${name}|${kind}|${state}`, Number(count)]),
-    );
-    report.add(`SDK app over ${transport}: every span once in SQL`, differences(wanted, found));
-    const edges = new Map<string, number>([
-      [`user|${front}|virtual_node`, ORDERS],
-      [`${front}|${stock}|`, ORDERS],
-      [`${front}|db|database`, ORDERS],
-    ]);
-    let fault = "";
-    await until(async () => {
-      const series = await program.promql(
-        `traces_service_graph_request_total{client=~"user|${front}",server=~"${front}|${stock}|db"}`,
-      );
-      fault = differences(
-        [...edges],
-        new Map(
-          series.map(({ metric, value }) => [
-            `${metric["client"]}|${metric["server"]}|${metric["connection_type"] ?? ""}`,
-            value,
-          ]),
-        ),
-      );
-      return fault === "" ? true : undefined;
-    }, DERIVED_MS_MAX);
-    report.add(`SDK app over ${transport}: service graph`, fault);
-  }
-  report.add("SDK app: one truth", await oneTruthFault(program));
-}
-
-function differences(wanted: Iterable<readonly [string, number]>, found: ReadonlyMap<string, number>): string {
-  const lines: string[] = [];
-  const keys = new Set<string>();
-  for (const [key, count] of wanted) {
-    keys.add(key);
-    if (found.get(key) !== count) lines.push(`${key}: expected ${count}, found ${found.get(key) ?? 0}`);
-  }
-  for (const [key, count] of found) if (!keys.has(key)) lines.push(`${key}: not expected, found ${count}`);
-  return lines.slice(0, 20).join("\n");
 }

@@ -196,3 +196,15 @@ test("many records in several batches at once, more than a chunk", async (t) => 
     ["4994"],
   ]);
 });
+
+test("the spans stored last are found behind a day that has none yet", async (t) => {
+  const clock = new FakeClock();
+  const store = await openIn(t, await temporaryDirectory(t), clock);
+  await store.writer.commitSpans(batchOf([{ spanId: 1n }]));
+  clock.ms += DAY_MS;
+  await store.writer.commitLogs(logsOf([{}]));
+  assert.equal((await store.writer.recentSpans(10)).rows, 1);
+  await store.writer.commitSpans(batchOf([{ spanId: 2n }, { spanId: 3n }]));
+  assert.deepEqual([...(await store.writer.recentSpans(10)).spanId].toSorted(), [1n, 2n, 3n]);
+  assert.deepEqual([...(await store.writer.recentSpans(2)).spanId].toSorted(), [2n, 3n]);
+});

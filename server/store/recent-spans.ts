@@ -26,7 +26,8 @@ export async function readRecentSpans(
   let left = spansMax;
   for (const file of files.toReversed()) {
     const from = await firstCommit(connection, file, left);
-    if (from === undefined) break;
+    // A day begins before its first span comes.
+    if (from === undefined) continue;
     const result = await connection.stream(
       `SELECT trace_id, span_id, kind, start_ns, start_ns + duration_ns, source FROM ${file.alias}.span
        WHERE commit_sequence >= ${from}`,
