@@ -25,6 +25,7 @@ import { addRemoteWriteRoute } from "./remote-write.ts";
 import type { BodyLimits } from "./request-body.ts";
 import { BODIES_BYTES_MAX, BODY_BYTES_MAX, passOver } from "./request-body.ts";
 import { isLoopbackName, refuseHost, refuseOrigin } from "./request-guard.ts";
+import { shedLoad } from "./shed-load.ts";
 import { addSqlRoutes } from "./sql-routes.ts";
 import { addStatusRoutes } from "./status-routes.ts";
 import { addTraceRoutes } from "./trace-routes.ts";
@@ -86,6 +87,7 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   http.setNotFoundHandler(answerNotFound);
   const otlpHttp = makeApp(deps, deps.listen.otlpHttp.host, isLoopbackName(deps.listen.otlpHttp.host), cors);
   addOtlpRoutes(otlpHttp, { deps, limits, cors });
+  for (const app of [http, otlpHttp]) shedLoad(app.server, deps, limits);
   otlpHttp.setNotFoundHandler((request, reply) => sendOtlpError(request, reply, 404, notFoundText(request)));
   const close: (() => Promise<void>)[] = [];
   const stop = async () => {

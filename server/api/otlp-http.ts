@@ -24,7 +24,8 @@ import type { CorsRule } from "./prometheus-answer.ts";
 import type { BodyLimits, BodyOutcome } from "./request-body.ts";
 import { readBody } from "./request-body.ts";
 
-const SIGNAL_PATHS: readonly (readonly [path: string, signal: OtlpSignal])[] = [
+/** Where OTLP is taken over HTTP. */
+export const SIGNAL_PATHS: readonly (readonly [path: string, signal: OtlpSignal])[] = [
   ["/v1/traces", "traces"],
   ["/v1/logs", "logs"],
   ["/v1/metrics", "metrics"],
@@ -41,7 +42,8 @@ const CODES: Readonly<Record<number, number>> = {
   403: GRPC_PERMISSION_DENIED,
   404: GRPC_UNIMPLEMENTED,
 };
-const CONTENT_TYPES: Readonly<Record<OtlpEncoding, string>> = {
+/** Media types of requests and their answers. */
+export const CONTENT_TYPES: Readonly<Record<OtlpEncoding, string>> = {
   protobuf: "application/x-protobuf",
   json: "application/json",
 };
@@ -152,7 +154,7 @@ function refuseType(reply: FastifyReply): FastifyReply {
 }
 
 /** Encoding that a Content-Type names; undefined where it is none of OTLP's. */
-function encodingOf(contentType: string | undefined): OtlpEncoding | undefined {
+export function encodingOf(contentType: string | undefined): OtlpEncoding | undefined {
   const [type = ""] = (contentType ?? "").split(";", 1);
   const name = type.trim().toLowerCase();
   if (name === CONTENT_TYPES.protobuf) return "protobuf";

@@ -247,7 +247,7 @@ export const METRICS = {
     },
   ),
   thalweg_log_suppressed_total: counter("Log lines left out because the same one came again and again."),
-  thalweg_loop_delay_seconds: gauge("Delay of the main thread's loop since the last reading, by percentile.", {
+  thalweg_loop_delay_seconds: gauge("How late the main thread's loop was since the last reading, by percentile.", {
     percentile: LOOP_PERCENTILES,
   }),
   process_cpu_seconds_total: counter("CPU time of the process in seconds."),

@@ -84,7 +84,9 @@ export class Telemetry {
     const { user, system } = process.cpuUsage();
     this.set("process_cpu_seconds_total", {}, (user + system) / 1e6);
     for (const percentile of LOOP_PERCENTILES) {
-      this.set("thalweg_loop_delay_seconds", { percentile }, this.#loop.percentile(Number(percentile)) / 1e9);
+      // Node measures from one look to the next: the time it meant to wait between them is no delay.
+      const delayMs = Math.max(0, this.#loop.percentile(Number(percentile)) / 1e6 - LOOP_RESOLUTION_MS);
+      this.set("thalweg_loop_delay_seconds", { percentile }, delayMs / 1e3);
     }
     this.#loop.reset();
     this.set("process_resident_memory_bytes", {}, process.memoryUsage.rss());
