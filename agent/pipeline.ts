@@ -159,6 +159,7 @@ class RoomsSink implements CaptureSink {
   slice(event: SocketSlice): void {
     // Records of TLS are nobody's messages: what their clear bytes are is told by slices of their own.
     if (event.tls !== undefined && event.tls.kind !== "clear") {
+      this.#room.sealedSeen(event);
       this.#connections.slice(event);
       return;
     }

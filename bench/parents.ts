@@ -73,7 +73,7 @@ async function main(): Promise<void> {
         const load = { concurrency, requests, warmUp };
         for (let run = 1; run <= RUNS_MAX; run++) {
           try {
-            const verdict = await runCell(watcher, workshop, cell.services, load);
+            const verdict = await runCell(watcher, workshop, cell, load);
             print(name, verdict);
             process.stderr.write(row(name, verdict));
             break;

@@ -12,8 +12,10 @@
 import type { WorkUnit } from "../../server/model/capture-event.ts";
 import { NumberMap } from "./number-map.ts";
 
-/** Connects that wait for their first write; beyond, all are forgotten. */
+/** Connections that were begun and have made no call yet; beyond, all are forgotten. */
 const connectsMax = 16_384;
+/** Reads of a connection before its first call that go on with what it was begun for: a handshake, a login. */
+const greetingReadsMax = 16;
 /** Threads remembered; beyond, all are forgotten. */
 const threadsMax = 65_536;
 
@@ -25,6 +27,12 @@ export interface LoopCause<Request> {
   readonly request: Request;
   /** Immediates were matched with the reads of their turn on the way: a weaker guess, with a self-check of its own. */
   readonly byOrder: boolean;
+}
+
+interface BegunConnection<Request> {
+  readonly cause: LoopCause<Request> | undefined;
+  hasSent: boolean;
+  greetingReads: number;
 }
 
 interface LoopThread<Request> {
@@ -46,17 +54,17 @@ interface LoopThread<Request> {
 /** Causes by thread, of all processes. */
 export class LoopCauses<Request> {
   #threads = new NumberMap<LoopThread<Request>>();
-  readonly #connects = new Map<number, LoopCause<Request> | undefined>();
+  readonly #connects = new Map<number, BegunConnection<Request>>();
 
   /** A thread read bytes; of the answer to a call made for `cause`, or of something else. */
   received(socket: number, tid: number, work: WorkUnit, cause: LoopCause<Request> | undefined): void {
     const thread = this.#thread(tid);
-    thread.socket = socket;
     if (thread.turn !== work.unit) {
       thread.turn = work.unit;
       thread.unspent = [];
       thread.matched = 0;
-    }
+    } else if (thread.socket === socket && thread.isLastUnspent) thread.unspent.pop(); // one event, read in pieces
+    thread.socket = socket;
     // The kernel counts the read after the call was seen.
     thread.reads = (work.origin >> 1) + 1;
     thread.cause = work.kind === "loop" && (work.origin & 1) === 0 ? undefined : cause;
@@ -67,10 +75,16 @@ export class LoopCauses<Request> {
 
   /** A thread read that a stream has ended. After bytes of the same stream it is still about those. */
   ended(socket: number, tid: number, work: WorkUnit, cause: LoopCause<Request> | undefined): void {
+    if (!this.#goesOn(socket, tid, work)) this.received(socket, tid, work, cause);
+  }
+
+  /** A thread read records of TLS. What they hold is read after that, if it is anything: no immediate is theirs. */
+  sealed(socket: number, tid: number, work: WorkUnit, cause: LoopCause<Request> | undefined): void {
+    if (this.#goesOn(socket, tid, work)) return;
+    this.received(socket, tid, work, cause);
     const thread = this.#thread(tid);
-    const isSame = thread.socket === socket && (work.kind !== "loop" || thread.turn === work.unit);
-    if (isSame) thread.reads = (work.origin >> 1) + 1;
-    else this.received(socket, tid, work, cause);
+    if (thread.isLastUnspent) thread.unspent.pop();
+    thread.isLastUnspent = false;
   }
 
   /** What the thread just read belongs to a request. */
@@ -107,14 +121,29 @@ export class LoopCauses<Request> {
   /** A connection is begun: its first write, whenever it comes, is for what the thread is about. */
   connecting(socket: number, tid: number, work: WorkUnit): void {
     if (this.#connects.size >= connectsMax) this.#connects.clear();
-    this.#connects.set(socket, this.current(tid, work));
+    this.#connects.set(socket, { cause: this.current(tid, work), hasSent: false, greetingReads: 0 });
+  }
+
+  /** What is read on a connection that has made no call yet goes on with what it was begun for. */
+  greeted(socket: number): LoopCause<Request> | undefined {
+    const begun = this.#connects.get(socket);
+    if (begun?.hasSent !== true) return undefined;
+    begun.greetingReads += 1;
+    if (begun.greetingReads >= greetingReadsMax) this.#connects.delete(socket);
+    return begun.cause;
+  }
+
+  /** The connection makes a call: what is read on it from then on answers that. */
+  called(socket: number): void {
+    this.#connects.delete(socket);
   }
 
   /** What a write on a client's connection is for. */
   sent(socket: number, tid: number, work: WorkUnit): LoopCause<Request> | undefined {
-    if (!this.#connects.has(socket)) return this.current(tid, work);
-    const cause = this.#connects.get(socket);
-    this.#connects.delete(socket);
+    const begun = this.#connects.get(socket);
+    if (begun === undefined || begun.hasSent) return this.current(tid, work);
+    begun.hasSent = true;
+    const { cause } = begun;
     // The connection's own event: what the thread did before is over.
     const thread = this.#thread(tid);
     if (thread.turn !== work.unit) {
@@ -131,6 +160,14 @@ export class LoopCauses<Request> {
 
   closed(socket: number): void {
     this.#connects.delete(socket);
+  }
+
+  /** A read goes on with what the thread read last; it is counted. */
+  #goesOn(socket: number, tid: number, work: WorkUnit): boolean {
+    const thread = this.#thread(tid);
+    if (thread.socket !== socket || (work.kind === "loop" && thread.turn !== work.unit)) return false;
+    thread.reads = (work.origin >> 1) + 1;
+    return true;
   }
 
   /**

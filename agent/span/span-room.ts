@@ -225,7 +225,7 @@ export class SpanRoom implements ConnectionSink {
   moment({ kind, socket, tid, pid, work }: SocketMoment): void {
     if (!this.#processes.requests(pid)?.mayBeLoop(work)) return;
     if (kind === "connecting") this.#loops.connecting(socket, tid, work);
-    else this.#loops.ended(socket, tid, work, causeOfCalls(this.#bySocket.get(socket)));
+    else this.#loops.ended(socket, tid, work, this.#causeOfRead(socket));
   }
 
   /** A slice of a socket is about to be read: what it makes start was made by its thread. `sliceRead` follows. */
@@ -235,7 +235,7 @@ export class SpanRoom implements ConnectionSink {
     const state = this.#bySocket.get(slice.socket);
     const isLoop = this.#processes.requests(slice.pid)?.mayBeLoop(this.#work) === true;
     if (slice.direction === 1) {
-      if (isLoop) this.#loops.received(slice.socket, slice.tid, this.#work, causeOfCalls(state));
+      if (isLoop) this.#loops.received(slice.socket, slice.tid, this.#work, this.#causeOfRead(slice.socket));
       return;
     }
     const open = state?.open[0]?.sides[0];
@@ -246,6 +246,19 @@ export class SpanRoom implements ConnectionSink {
       const byAnswer = isLoop && this.#loops.isByAnswer(slice.tid);
       open.requests?.answerSent(open, { work: this.#work, cause }, byAnswer, slice.timeNs);
     } else if (isLoop) this.#cause = this.#loops.sent(slice.socket, slice.tid, this.#work);
+  }
+
+  /** Records of TLS were sent or read. What is read may be their end alone, with which an answer ends. */
+  sealedSeen({ socket, direction, tid, pid, work = NO_WORK }: SocketSlice): void {
+    if (direction === 0 || !this.#processes.requests(pid)?.mayBeLoop(work)) return;
+    this.#loops.sealed(socket, tid, work, this.#causeOfRead(socket));
+  }
+
+  /** What the bytes that come on a socket are for: a call that waits for them, or what the connection was begun for. */
+  #causeOfRead(socket: number): LoopCause<HopSide> | undefined {
+    const greeted = this.#loops.greeted(socket);
+    // A request that is answered has no more done for it.
+    return causeOfCalls(this.#bySocket.get(socket)) ?? (greeted && greeted.request.openAt >= 0 ? greeted : undefined);
   }
 
   /** The slice was read. */
@@ -268,6 +281,7 @@ export class SpanRoom implements ConnectionSink {
     state.open.push({ exchange, sides });
     if (connection.joinedLate && !state.isKnown) for (const side of sides) side.isIncomplete("joined_late");
     state.isKnown = true;
+    this.#loops.called(connection.socket);
     for (const side of sides) this.#register(side);
     this.#settleBySight(sides[0]?.hop);
   }

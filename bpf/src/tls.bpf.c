@@ -26,6 +26,7 @@ char LICENSE[] SEC("license") = "GPL";
 #define COOKIE_KIND 15
 #define CALLS_MAX 16384
 #define SESSIONS_MAX 65536
+#define NESTED (1ULL << 63) /* beside the thread: the key of a call inside of another one */
 #define COPY_LEAST 256
 #define COPY_USUAL 1024
 #define COPY_LONG 4096
@@ -52,7 +53,8 @@ struct tls_call {
 	__u64 stack; /* tells a call inside of this one, and one that never returned, from the next */
 	__u32 kind;
 	__u32 size;
-	__u32 inner; /* calls of probed functions inside of this one */
+	__u32 inner; /* calls of probed functions inside of this one, by which the library does the same */
+	__u32 nested; /* a call of its own is under way inside of this one: what the library called back makes one */
 };
 
 struct {
@@ -234,13 +236,19 @@ static __always_inline void tell(const struct tls_call *call, __u32 total)
 		__sync_fetch_and_add(&count->payload_faults, 1);
 }
 
+/* Whether a call belongs to one that is under way, and is no call of its own. */
+static __always_inline bool is_inner(const struct tls_call *outer, const struct tls_call *call)
+{
+	return outer->session == call->session && (outer->kind == call->kind || call->kind == TLS_HANDSHAKE);
+}
+
 SEC("uprobe")
 int tls_enter(struct pt_regs *regs)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 thread = bpf_get_current_pid_tgid();
 	__u64 cookie = bpf_get_attach_cookie(regs);
-	struct tls_call call = {}, *outer;
+	struct tls_call call = {}, *outer, *nested;
 	__u32 pid = pid_of(task);
 
 	if (!pid || bpf_map_lookup_elem(&excluded_pids, &pid))
@@ -256,9 +264,18 @@ int tls_enter(struct pt_regs *regs)
 	call.stack = PT_REGS_SP(regs);
 	outer = bpf_map_lookup_elem(&tls_calls, &thread);
 	/* The stack grows down: a call inside of another one lies below it. */
-	if (outer && outer->session == call.session && outer->stack > call.stack) {
-		outer->inner++;
-		return 0;
+	if (outer && outer->stack > call.stack) {
+		if (is_inner(outer, &call)) {
+			outer->inner++;
+			return 0;
+		}
+		thread |= NESTED;
+		nested = outer->nested ? bpf_map_lookup_elem(&tls_calls, &thread) : NULL;
+		if (nested && nested->stack > call.stack) {
+			nested->inner++;
+			return 0;
+		}
+		outer->nested = 1;
 	}
 	if (call.kind != TLS_HANDSHAKE) {
 		call.buffer = PT_REGS_PARM2(regs);
@@ -276,18 +293,27 @@ SEC("uprobe")
 int tls_leave(struct pt_regs *regs)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
-	struct tls_call *found = bpf_map_lookup_elem(&tls_calls, &thread);
+	struct tls_call *outer = bpf_map_lookup_elem(&tls_calls, &thread), *found = outer;
 	int result = PT_REGS_RC(regs);
 	__u64 count = 0;
 	struct tls_call call;
 
 	if (!found)
 		return 0;
+	/* After a return the stack ends above where it was at the entry. */
+	if (outer->nested && PT_REGS_SP(regs) <= outer->stack) {
+		thread |= NESTED;
+		found = bpf_map_lookup_elem(&tls_calls, &thread);
+		if (!found)
+			return 0;
+	}
 	if (found->inner) {
 		found->inner--;
 		return 0;
 	}
 	call = *found;
+	if (found != outer)
+		outer->nested = 0;
 	bpf_map_delete_elem(&tls_calls, &thread);
 	if (result > 0 && call.kind != TLS_HANDSHAKE) {
 		count = result;

@@ -64,7 +64,7 @@ export class Chain {
 
   get #env(): NodeJS.ProcessEnv {
     const { tls } = this.#plan;
-    return { ...process.env, ...(tls === undefined ? {} : { CHAIN_TLS: `${tls.certFile},${tls.keyFile}` }) };
+    return { ...process.env, ...(tls === undefined ? {} : { SERVICE_TLS: `${tls.certFile},${tls.keyFile}` }) };
   }
 
   static async start(plan: ChainPlan, directory: string): Promise<Chain> {
@@ -129,8 +129,8 @@ export class Chain {
     await this.#until(async () => accepts(redis), "Redis");
     const databases = [redis.reachedAt, ...(postgresql === undefined ? [] : [postgresql])];
     const asked = databases.flatMap(({ host, port }) => [host, `${port}`]);
-    const program = join(SERVICES, "chain_back.py");
-    this.#spawn(python, ["python3", program, python.host, `${python.port}`, ...asked], this.#lines.python);
+    const program = join(SERVICES, "..", "..", "parents", "services", "threads_databases.py");
+    this.#spawn(python, ["python3", "-B", program, python.host, `${python.port}`, ...asked], this.#lines.python);
     const front = [process.execPath, "--disable-warning=ExperimentalWarning", join(SERVICES, "chain-front.ts")];
     const next = [python.reachedAt.host, `${python.reachedAt.port}`];
     this.#spawn(node, [...front, node.host, `${node.port}`, ...next], this.#lines.node);

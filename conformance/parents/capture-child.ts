@@ -1,6 +1,7 @@
 /**
  * A capturing process for the comparison of parents: the socket rung with the agent's own pipeline, and beside it another
- * rule on the same events. Started with `fork`; answers each message with what it saw since the last.
+ * rule on the same events. Started with `fork`, with the word `tls` where it looks into TLS; answers each message with what
+ * it saw since the last.
  */
 
 import { hostname } from "node:os";
@@ -102,7 +103,8 @@ function start(): void {
     processExited: (...told) => inner.processExited(...told),
   };
   const excludePids = [process.pid, process.ppid];
-  const rung = startSocketRung({ sink, native, excludePids, excludePorts: [], ringBytes: 1 << 25 });
+  const tls = { kind: process.argv.includes("tls") ? "auto" : "off" } as const;
+  const rung = startSocketRung({ sink, native, excludePids, excludePorts: [], ringBytes: 1 << 25, tls });
   setInterval(() => pipeline.tick(clock.nowNs(), rung.clockOffset()), TICK_MS);
   process.on("message", () => {
     const lost = Object.values(rung.counters().lost).reduce((sum, count) => sum + count, 0);

@@ -9,6 +9,8 @@ export interface Cell {
   readonly runtime: string;
   readonly pattern: string;
   readonly services: readonly Service[];
+  /** All of them speak TLS, on both sides. */
+  readonly isTls?: boolean;
   /** Calls for one request, of all services together. */
   readonly calls: number;
   /** Most of the parents must be drawn; elsewhere evidence is wanting, and none is as good as right. */
@@ -34,8 +36,7 @@ const node = (pattern: string, calls: number, isDrawn: boolean): Cell => ({
   needs: [],
 });
 
-/** All cells of the bench. */
-export const CELLS: readonly Cell[] = [
+const CLEAR_CELLS: readonly Cell[] = [
   node("new", 2, true),
   node("keep-alive", 2, true),
   node("fetch", 2, true),
@@ -143,12 +144,46 @@ export const CELLS: readonly Cell[] = [
       service.node("keep-alive", 1),
       service.python("threads.py", "threads", 1),
       service.go("client", 1),
+      service.java("threads", 1),
       service.databases(),
     ],
-    calls: 6,
+    calls: 7,
     isDrawn: true,
-    needs: ["nginx", "python3", "go", "databases"],
+    needs: ["nginx", "python3", "go", "java", "databases"],
   },
+  {
+    runtime: "chain",
+    pattern: "nginx, Node, Python",
+    services: [service.nginx(true), service.node("keep-alive", 1), service.python("threads.py", "threads", 1)],
+    calls: 3,
+    isDrawn: true,
+    needs: ["nginx", "python3"],
+  },
+];
+
+/** Those that are run over TLS too: on OpenSSL, which Go and Java have not. */
+const SEALED: readonly string[] = [
+  "node new",
+  "node keep-alive",
+  "node fetch",
+  "node parallel",
+  "python threads",
+  "python prefork",
+  "asyncio sequential",
+  "asyncio gather",
+  "nginx new",
+  "nginx keep-alive",
+  "chain nginx, Node, Python",
+];
+
+/** All cells of the bench. */
+export const CELLS: readonly Cell[] = [
+  ...CLEAR_CELLS,
+  ...CLEAR_CELLS.filter(({ runtime, pattern }) => SEALED.includes(`${runtime} ${pattern}`)).map((cell) => ({
+    ...cell,
+    pattern: `${cell.pattern} TLS`,
+    isTls: true,
+  })),
 ];
 
 /** Share of the expected parents that must be drawn where `isDrawn`. */

@@ -34,6 +34,8 @@ export class LastRequestRule {
   }
 
   slice(event: SocketSlice): void {
+    // Records of TLS are no messages: what they hold is told beside them.
+    if (event.tls !== undefined && event.tls.kind !== "clear") return;
     const seen = this.#sockets.get(event.socket);
     if (seen === undefined || seen.direction === event.direction) return;
     seen.direction = event.direction;

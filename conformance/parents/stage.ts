@@ -6,12 +6,14 @@ import { type ChildProcess, fork, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, get } from "node:http";
+import { get as getByTls, Agent as TlsAgent } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Databases, postgresqlPrograms, startDatabases } from "../databases/servers.ts";
 import { freePort } from "../demo/shop.ts";
+import { makeCertificate } from "../tls/services.ts";
 import type { Sighting } from "./capture-child.ts";
 import { judge, readTruth, type Verdict } from "./judge.ts";
 
@@ -21,6 +23,7 @@ const READY_MS_MAX = 20_000;
 /** Longer than a span waits for its other end and for the proof of a rule, and than the rings for their reader. */
 const SETTLE_MS = 1600;
 const WARM_UP_PAUSE_MS = 400;
+const TLS_FOUND_MS = 2000;
 
 /** A directory for what is built and configured. */
 export interface Workshop {
@@ -29,13 +32,28 @@ export interface Workshop {
   build(kind: "go" | "java"): { readonly ok: true } | { readonly ok: false; readonly why: string };
   /** Databases of its own, once `startDatabases` has started them. */
   databases: Databases | undefined;
+  /** Makes a certificate once. */
+  certificate(): Certificate;
   close(): Promise<void>;
+}
+
+/** Files with a certificate of this machine, and its key. */
+interface Certificate {
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
+/** Where a service listens, what it calls, and with what it speaks TLS on both sides. */
+interface Place {
+  readonly own: number;
+  readonly to: number;
+  readonly certificate: Certificate | undefined;
 }
 
 /** One service of a cell. */
 export interface Service {
   /** Command and arguments in front of those that all services take: pattern, port, port called, calls. */
-  readonly start: (workshop: Workshop, ports: { own: number; to: number }) => readonly string[];
+  readonly start: (workshop: Workshop, place: Place) => readonly string[];
   /** Tells a line of truth from a line of its output where it is a proxy. */
   readonly proxy?: "nginx" | "haproxy";
 }
@@ -52,8 +70,13 @@ export function openWorkshop(): Workshop {
   const directory = mkdtempSync(join(tmpdir(), "thalweg-parents-"));
   chmodSync(directory, 0o755);
   const built = new Map<string, ReturnType<Workshop["build"]>>();
+  const certificate = { certFile: join(directory, "cert.pem"), keyFile: join(directory, "key.pem") };
   return {
     directory,
+    certificate() {
+      if (!existsSync(certificate.certFile)) makeCertificate(directory);
+      return certificate;
+    },
     build(kind) {
       let outcome = built.get(kind);
       if (outcome === undefined) {
@@ -125,7 +148,7 @@ export const service = {
     start: (_, { own, to }) => [process.execPath, join(SERVICES, "node.ts"), pattern, `${own}`, `${to}`, `${calls}`],
   }),
   python: (file: string, pattern: string, calls: number, python = "python3"): Service => ({
-    start: (_, { own, to }) => [python, join(SERVICES, file), pattern, `${own}`, `${to}`, `${calls}`],
+    start: (_, { own, to }) => [python, "-B", join(SERVICES, file), pattern, `${own}`, `${to}`, `${calls}`],
   }),
   go: (pattern: string, calls: number): Service => ({
     start: ({ directory }, { own, to }) => [join(directory, "go-service"), pattern, `${own}`, `${to}`, `${calls}`],
@@ -135,9 +158,9 @@ export const service = {
   }),
   nginx: (keepAlive: boolean): Service => ({
     proxy: "nginx",
-    start: ({ directory }, { own, to }) => {
-      const conf = join(directory, `nginx-${own}.conf`);
-      writeFileSync(conf, nginxConf(directory, own, to, keepAlive));
+    start: ({ directory }, place) => {
+      const conf = join(directory, `nginx-${place.own}.conf`);
+      writeFileSync(conf, nginxConf(directory, place, keepAlive));
       return ["nginx", "-e", "stderr", "-p", directory, "-c", conf];
     },
   }),
@@ -154,19 +177,23 @@ export const service = {
 
 /** The capturing process, for many cells. */
 export class Watcher {
-  readonly #child: ChildProcess;
+  #child: ChildProcess;
+  #readsTls = false;
 
   private constructor(child: ChildProcess) {
     this.#child = child;
   }
 
   static async start(): Promise<Watcher> {
-    const child = fork(join(import.meta.dirname, "capture-child.ts"), {
-      stdio: ["ignore", "inherit", "inherit", "ipc"],
-    });
-    const [message] = await once(child, "message");
-    if (message !== "ready") throw new Error("capture did not start");
-    return new Watcher(child);
+    return new Watcher(await startCapture([]));
+  }
+
+  /** Captures what is inside of TLS from now on, or does not. */
+  async readTls(readsTls: boolean): Promise<void> {
+    if (this.#readsTls === readsTls) return;
+    this.stop();
+    this.#readsTls = readsTls;
+    this.#child = await startCapture(readsTls ? ["tls"] : []);
   }
 
   async look(): Promise<Sighting> {
@@ -182,25 +209,39 @@ export class Watcher {
   }
 }
 
+async function startCapture(words: readonly string[]): Promise<ChildProcess> {
+  const child = fork(join(import.meta.dirname, "capture-child.ts"), words, {
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+  });
+  const [message] = await once(child, "message");
+  if (message !== "ready") throw new Error("capture did not start");
+  return child;
+}
+
 /** Runs one cell: `services` in a row, the last of which calls the slow service. */
 export async function runCell(
   watcher: Watcher,
   workshop: Workshop,
-  services: readonly Service[],
+  { services, isTls = false }: { readonly services: readonly Service[]; readonly isTls?: boolean },
   load: CellLoad,
 ): Promise<Verdict> {
   const running: RunningService[] = [];
+  await watcher.readTls(isTls);
+  const certificate = isTls ? workshop.certificate() : undefined;
   try {
     let to = await freePort();
     const backend = [process.execPath, join(SERVICES, "backend.ts"), `${to}`];
-    running.push(await RunningService.start(backend, to, undefined, to, ""));
+    running.push(await RunningService.start(backend, { own: to, to, certificate }, undefined, ""));
     for (const one of services.toReversed()) {
-      const own = await freePort();
-      const log = join(workshop.directory, `nginx-${own}.log`);
-      running.push(await RunningService.start(one.start(workshop, { own, to }), own, one.proxy, to, log));
-      to = own;
+      const place = { own: await freePort(), to, certificate };
+      const log = join(workshop.directory, `nginx-${place.own}.log`);
+      running.push(await RunningService.start(one.start(workshop, place), place, one.proxy, log));
+      to = place.own;
     }
-    const agent = new Agent({ keepAlive: true, maxSockets: load.concurrency });
+    // Until programs that have just started are looked into.
+    if (isTls) await sleep(TLS_FOUND_MS);
+    const settings = { keepAlive: true, maxSockets: load.concurrency, rejectUnauthorized: false };
+    const agent = isTls ? new TlsAgent(settings) : new Agent(settings);
     await send(to, agent, load.warmUp, load.concurrency);
     await sleep(WARM_UP_PAUSE_MS);
     await send(to, agent, load.warmUp, load.concurrency);
@@ -239,13 +280,17 @@ class RunningService {
 
   static async start(
     command: readonly string[],
-    own: number,
+    { own, to, certificate }: Place,
     proxy: Service["proxy"],
-    to: number,
     log: string,
   ): Promise<RunningService> {
     const [program = "", ...args] = command;
-    const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+    const { certFile, keyFile } = certificate ?? {};
+    const env =
+      certFile === undefined
+        ? process.env
+        : { ...process.env, SERVICE_TLS: `${certFile},${keyFile}`, NODE_EXTRA_CA_CERTS: certFile };
+    const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"], env });
     const running = new RunningService(child, own, proxy, to, log);
     createInterface({ input: child.stdout }).on("line", (line) => running.lines.push(line));
     let failure = "";
@@ -253,7 +298,7 @@ class RunningService {
       failure = error.message;
     });
     const end = performance.now() + READY_MS_MAX;
-    while (proxy === undefined ? running.lines[0] !== "ready" : !(await accepts(own))) {
+    while (proxy === undefined ? running.lines[0] !== "ready" : !(await accepts(own, certificate !== undefined))) {
       if (failure !== "" || child.exitCode !== null || performance.now() > end)
         throw new Error(`${command.join(" ")} did not start: ${failure}${running.lines.join(" ")}`);
       await sleep(20);
@@ -273,13 +318,15 @@ class RunningService {
 }
 
 /** A request is refused or answered: both say that somebody listens. */
-async function accepts(port: number): Promise<boolean> {
-  return (await once1(port, new Agent({ keepAlive: false }))) > 0;
+async function accepts(port: number, isTls: boolean): Promise<boolean> {
+  const agent = isTls ? new TlsAgent({ rejectUnauthorized: false }) : new Agent({ keepAlive: false });
+  return (await once1(port, agent)) > 0;
 }
 
 function once1(port: number, agent: Agent): Promise<number> {
   return new Promise((resolve) => {
-    const request = get({ host: "127.0.0.1", port, path: "/work", agent }, (response) => {
+    const ask = agent instanceof TlsAgent ? getByTls : get;
+    const request = ask({ host: "127.0.0.1", port, path: "/work", agent }, (response) => {
       response.resume();
       response.on("end", () => resolve(response.statusCode ?? 0));
     });
@@ -344,7 +391,8 @@ function haproxyTruth(one: RunningService): string[] {
   });
 }
 
-function nginxConf(directory: string, own: number, to: number, keepAlive: boolean): string {
+function nginxConf(directory: string, { own, to, certificate }: Place, keepAlive: boolean): string {
+  const sealed = certificate && `ssl_certificate ${certificate.certFile}; ssl_certificate_key ${certificate.keyFile};`;
   return `worker_processes 1; daemon off; pid ${directory}/nginx-${own}.pid; error_log stderr crit;
 events { worker_connections 1024; }
 http {
@@ -355,8 +403,8 @@ http {
   keepalive_requests 100000;
   upstream behind { server 127.0.0.1:${to}; ${keepAlive ? "keepalive 64;" : ""} }
   server {
-    listen 127.0.0.1:${own} backlog=256;
-    location / { proxy_pass http://behind; ${keepAlive ? 'proxy_http_version 1.1; proxy_set_header Connection "";' : ""} }
+    listen 127.0.0.1:${own} ${sealed === undefined ? "" : "ssl"} backlog=256; ${sealed ?? ""}
+    location / { proxy_pass ${sealed === undefined ? "http" : "https"}://behind; ${keepAlive ? 'proxy_http_version 1.1; proxy_set_header Connection "";' : ""} }
   }
 }
 `;

@@ -36,7 +36,7 @@ export async function runParents(words: readonly string[] = []): Promise<SuiteOu
       // A machine that is busy with something else may lose calls, which is no fault of a rule.
       for (let run = 0; run < TRIES && (verdict === undefined || fault !== ""); run++) {
         try {
-          verdict = await runCell(watcher, workshop, cell.services, LOAD);
+          verdict = await runCell(watcher, workshop, cell, LOAD);
           fault = faultOf(cell, verdict);
         } catch (error) {
           fault = error instanceof Error ? error.message : String(error);

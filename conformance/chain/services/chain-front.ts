@@ -1,7 +1,7 @@
 /**
  * A Node service that calls the next one for each request. Arguments: its address and port, those of the next.
  *
- * With CHAIN_TLS=CERTIFICATE,KEY it speaks TLS on both sides. Tells the truth as the services of `parents` do: `call PORT TO ORDINAL for PORT AT ORDINAL` of each call it makes, and
+ * With SERVICE_TLS=CERTIFICATE,KEY it speaks TLS on both sides. Tells the truth as the services of `parents` do: `call PORT TO ORDINAL for PORT AT ORDINAL` of each call it makes, and
  * `backend PORT ORDINAL BYTES` of each answer, the length of which no two have in common.
  */
 
@@ -11,7 +11,7 @@ import { createServer as createTlsServer, get as getByTls, Agent as TlsAgent } f
 
 const [, , host = "", port = "", toHost = "", toPort = ""] = process.argv;
 /** Files with a certificate and its key; empty for clear text. */
-const [certFile = "", keyFile = ""] = (process.env["CHAIN_TLS"] ?? "").split(",");
+const [certFile = "", keyFile = ""] = (process.env["SERVICE_TLS"] ?? "").split(",");
 const SHORTEST_BYTES = 100;
 const LENGTHS = 60_000;
 

@@ -1,6 +1,6 @@
 /**
  * Loads a server over connections that are kept. Arguments: its address and port. Reads `REQUESTS IN_FLIGHT` a line and
- * answers each with the number of requests that failed. Speaks TLS where there is CHAIN_TLS.
+ * answers each with the number of requests that failed. Speaks TLS where there is SERVICE_TLS.
  */
 
 import { Agent, get } from "node:http";
@@ -8,7 +8,7 @@ import { get as getByTls, Agent as TlsAgent } from "node:https";
 import { createInterface } from "node:readline";
 
 const [, , host = "", port = ""] = process.argv;
-const isTls = (process.env["CHAIN_TLS"] ?? "") !== "";
+const isTls = (process.env["SERVICE_TLS"] ?? "") !== "";
 const options = { keepAlive: true, rejectUnauthorized: false };
 const agent = isTls ? new TlsAgent(options) : new Agent(options);
 

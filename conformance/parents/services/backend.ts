@@ -2,10 +2,11 @@
  * What all services call: answers after 1 to 8 ms. Arguments: port.
  *
  * Tells on standard output, of each request, `backend PORT ORDINAL BYTES`: the caller's port, the request's number on that
- * port, and the length of the answer, which no two requests have in common.
+ * port, and the length of the answer, which no two requests have in common. With SERVICE_TLS=CERTIFICATE,KEY it speaks TLS.
  */
 
-import { createServer } from "node:http";
+import type { RequestListener } from "node:http";
+import { createListener } from "./served.ts";
 
 const SHORTEST_BYTES = 100;
 const LENGTHS = 60_000;
@@ -13,7 +14,7 @@ const LENGTHS = 60_000;
 const seen = new Map<number, number>();
 let answers = 0;
 
-createServer((request, response) => {
+const answer: RequestListener = (request, response) => {
   const port = request.socket.remotePort ?? 0;
   const ordinal = (seen.get(port) ?? 0) + 1;
   seen.set(port, ordinal);
@@ -25,4 +26,6 @@ createServer((request, response) => {
     },
     1 + Math.random() * 7,
   );
-}).listen(Number(process.argv[2]), "127.0.0.1", 1024, () => process.stdout.write("ready\n"));
+};
+
+createListener(answer).listen(Number(process.argv[2]), "127.0.0.1", 1024, () => process.stdout.write("ready\n"));

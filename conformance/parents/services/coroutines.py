@@ -1,20 +1,12 @@
 """A Python service on asyncio. Arguments: sequential|gather|sleep, port, port called, calls. Tells the truth as node.ts does."""
 import asyncio
-import os
 import sys
 
+import served
+
 pattern, own, to, calls = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-seen = {}
-ordinals = {}
-
-
-def count(table, port):
-    table[port] = table.get(port, 0) + 1
-    return table[port]
-
-
-def tell(line):
-    os.write(1, line.encode())
+client_context = served.client_context() if served.tls else None
+server_context = served.server_context() if served.tls else None
 
 
 async def read_message(reader):
@@ -26,9 +18,9 @@ async def read_message(reader):
 
 
 async def call(cause):
-    reader, writer = await asyncio.open_connection("127.0.0.1", to)
+    reader, writer = await asyncio.open_connection("127.0.0.1", to, ssl=client_context)
     port = writer.get_extra_info("sockname")[1]
-    tell(f"call {port} {to} {count(ordinals, port)} for {cause}\n")
+    served.tell_call(port, to, cause)
     writer.write(b"GET /item HTTP/1.1\r\nHost: backend\r\n\r\n")
     await read_message(reader)
     writer.close()
@@ -39,7 +31,7 @@ async def serve(reader, writer):
     try:
         while True:
             await read_message(reader)
-            cause = f"{port} {own} {count(seen, port)}"
+            cause = f"{port} {own} {served.count(served.seen, port)}"
             if pattern == "gather":
                 await asyncio.gather(*(call(cause) for _ in range(calls)))
             else:
@@ -54,8 +46,8 @@ async def serve(reader, writer):
 
 
 async def main():
-    server = await asyncio.start_server(serve, "127.0.0.1", own, backlog=256)
-    tell("ready\n")
+    server = await asyncio.start_server(serve, "127.0.0.1", own, backlog=256, ssl=server_context)
+    served.tell("ready\n")
     await server.serve_forever()
 
 

@@ -1,7 +1,7 @@
 /**
  * A Node service that calls another one for each request. Arguments: pattern, port, port that is called, calls.
  *
- * The pattern `databases` calls `REDIS,POSTGRESQL,PASSWORD` instead of a port.
+ * The pattern `databases` calls `REDIS,POSTGRESQL,PASSWORD` instead of a port. See served.ts for TLS.
  *
  * Tells the truth on standard output, one line a call: `call PORT TO ORDINAL for PORT AT ORDINAL`, that is the call's own
  * port, the port it goes to and its number on that pair, then the same of the request it was made for.
@@ -11,10 +11,11 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { subscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
-import { Agent, createServer, get } from "node:http";
+import type { Agent, RequestListener } from "node:http";
 import { connect, type Socket } from "node:net";
 import { setImmediate as immediate, setTimeout as sleep } from "node:timers/promises";
 import { isMainThread, Worker } from "node:worker_threads";
+import { createAgent, createListener, getFrom, isTls } from "./served.ts";
 
 /** The request that calls are made for, as the truth names it. */
 type Cause = string;
@@ -24,7 +25,7 @@ const [, , pattern = "", ownPort = "", toPort = "", callCount = "2"] = process.a
 const calls = Number(callCount);
 const ordinals = new Map<number, number>();
 const counted = new Map<number, number>();
-const pooled = new Agent({ keepAlive: true, ...(pattern === "pool" ? { maxSockets: 4 } : {}) });
+const pooled = createAgent(pattern === "pool" ? 4 : Number.POSITIVE_INFINITY);
 let answers = 0;
 
 function tell(socket: Socket, cause: Cause): void {
@@ -37,7 +38,7 @@ function tell(socket: Socket, cause: Cause): void {
 function httpCall(agent: Agent | false): Call {
   return (cause) =>
     new Promise((resolve, reject) => {
-      const request = get({ host: "127.0.0.1", port: toPort, path: "/item", agent }, (response) => {
+      const request = getFrom({ host: "127.0.0.1", port: toPort, path: "/item", agent }, (response) => {
         tell(response.socket, cause);
         response.resume();
         response.on("end", resolve);
@@ -64,7 +65,7 @@ function watchFetch(): void {
 
 const fetchCall: Call = (cause) =>
   causes.run(cause, async () => {
-    const response = await fetch(`http://127.0.0.1:${toPort}/item`);
+    const response = await fetch(`${isTls ? "https" : "http"}://127.0.0.1:${toPort}/item`);
     await response.arrayBuffer();
   });
 
@@ -161,7 +162,7 @@ async function work(cause: Cause): Promise<void> {
 
 function serve(): void {
   if (pattern === "fetch") watchFetch();
-  createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
+  const answer: RequestListener = (request, response) => {
     const port = request.socket.remotePort ?? 0;
     const ordinal = (counted.get(port) ?? 0) + 1;
     counted.set(port, ordinal);
@@ -174,7 +175,8 @@ function serve(): void {
       },
       () => response.writeHead(502).end(),
     );
-  }).listen(Number(ownPort), "127.0.0.1", 1024, () => process.stdout.write("ready\n"));
+  };
+  createListener(answer).listen(Number(ownPort), "127.0.0.1", 1024, () => process.stdout.write("ready\n"));
 }
 
 if (pattern === "worker" && isMainThread) new Worker(new URL(import.meta.url), { argv: process.argv.slice(2) });
