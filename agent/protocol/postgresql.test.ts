@@ -22,7 +22,8 @@ import {
   untyped,
   welcome,
 } from "./postgresql.testkit.ts";
-import { POSTGRESQL, WAITING_MAX } from "./postgresql.ts";
+import { POSTGRESQL } from "./postgresql.ts";
+import { WAITING_MAX } from "./postgresql-queue.ts";
 
 const play = (steps: readonly Step[], options: PlayOptions = {}) =>
   playAny(steps, { ...options, protocol: POSTGRESQL });

@@ -1,27 +1,26 @@
 /**
  * PostgreSQL, protocol 3: pairs simple queries, executions of prepared statements and function calls with their results.
  *
- * Invariants: `#queue` holds what the client asked for and the server has not finished, oldest first, at most
- * `WAITING_MAX`. A simple query, a function call, a startup and a `Sync` are each ended by one `ReadyForQuery`; what
- * stands before a `Sync` is a group of messages up to an `Execute`, ended by its own result. After an error the server
- * skips to the next `Sync`, and so does the queue. What does not fit is never paired by guess.
+ * Invariants: `#queue` holds what the client asked for and the server has not finished (see `PgQueue`). What stands before
+ * a `Sync` is a group of messages up to an `Execute`. After an error the server skips to the next `Sync`, and so does the
+ * queue. What does not fit is never paired by guess.
  *
  * @see https://www.postgresql.org/docs/current/protocol-flow.html
  */
 
-import { cutDatabaseShort } from "./database-exchange.ts";
 import type { Exchange, ExchangeSink, MessageMark, ProtocolParser, StreamSlice } from "./exchange.ts";
 import { Pairing } from "./pairing.ts";
 import { CODE_CANCEL, CODE_GSSENC, CODE_SSL, judgePostgresql, u32 } from "./postgresql-detect.ts";
 import {
   enterError,
-  enterRows,
   enterTag,
   exchangeOfSession,
   exchangeOfStatement,
   exchangeOfUnknown,
 } from "./postgresql-exchange.ts";
-import { answer, extend, type Item, type ItemKind, makeItem } from "./postgresql-item.ts";
+import { answer, extend, type Item, type ItemKind } from "./postgresql-item.ts";
+import { PgOutcomes } from "./postgresql-outcome.ts";
+import { PgQueue } from "./postgresql-queue.ts";
 import { type PgMessage, type PgOwner, PgReader, TYPE_ANSWER, TYPE_STARTUP } from "./postgresql-reader.ts";
 import { type ReplyOutcome, takeReply } from "./postgresql-reply.ts";
 import { PgSession } from "./postgresql-session.ts";
@@ -29,8 +28,6 @@ import { PgStatements } from "./postgresql-statements.ts";
 import { endOfText, sqlstateOf, textOf } from "./postgresql-text.ts";
 import type { ParserContext, Protocol } from "./protocol.ts";
 
-/** What one connection may have under way; what is later is counted and left out. */
-export const WAITING_MAX = 4096;
 /** A statement without a result is given up after this much silence. */
 const ANSWER_WAIT_NS_MAX = 6 * 3600e9;
 /** Longest SQL that is read. */
@@ -59,11 +56,8 @@ class PgParser implements ProtocolParser, PgOwner {
   readonly #context: ParserContext;
   readonly #readers: readonly [PgReader, PgReader];
   readonly #statements = new PgStatements();
-  #queue: Item[] = [];
-  /** The group that the client is sending. */
-  #group: Item | undefined;
-  /** After an error, what the client sends up to its next `Sync` is not looked at by the server. */
-  #skipsToSync = false;
+  readonly #queue = new PgQueue();
+  readonly #outcomes: PgOutcomes;
   /** A message of the server was lost while one thing was under way, which `ReadyForQuery` still ends. */
   #isDoubtful = false;
   #hasAsked = false;
@@ -77,6 +71,7 @@ class PgParser implements ProtocolParser, PgOwner {
     this.#context = context;
     this.#pairing = new Pairing(context.joinedLate);
     this.#session = new PgSession(context.redaction);
+    this.#outcomes = new PgOutcomes(sink, this.#session);
     this.#readers = [new PgReader(this, 0, context.joinedLate), new PgReader(this, 1, context.joinedLate)];
   }
 
@@ -114,7 +109,7 @@ class PgParser implements ProtocolParser, PgOwner {
 
   messageUnderWay(direction: 0 | 1, type: number, mark: MessageMark): void {
     // Copied data may take long: the query that copies goes on as long as it comes.
-    const [first] = this.#queue;
+    const { first } = this.#queue;
     if (direction === 1 && first?.response !== undefined && type !== 0) first.response.endNs = mark.endNs;
   }
 
@@ -135,14 +130,13 @@ class PgParser implements ProtocolParser, PgOwner {
       if (partial !== undefined && this.#mayPair(partial.type)) this.#partialRequest(partial);
       this.#closeGroup();
       this.#pairing.isUnsure = true;
-      this.#skipsToSync = false;
+      this.#queue.skipsToSync = false;
       this.#statements.forget();
       return;
     }
-    const ends = this.#queue.filter(({ kind }) => kind !== "group").length;
-    if (ends === 1 && this.#queue.length > 0) {
+    if (this.#queue.ends === 1) {
       this.#isDoubtful = true;
-      for (const item of this.#queue) if (item.rows >= 0) item.rows = -2;
+      for (const item of this.#queue.items) if (item.rows >= 0) item.rows = -2;
     } else this.#giveUp("gap");
     this.#pairing.isUnsure = true;
   }
@@ -158,7 +152,7 @@ class PgParser implements ProtocolParser, PgOwner {
     }
     this.#readers[0].startupOver();
     if (code === CODE_CANCEL) {
-      this.#oneWay(exchangeOfSession("cancel", mark, ""));
+      this.#outcomes.oneWay(exchangeOfSession("cancel", mark, ""));
       return;
     }
     this.#session.begin(bytes);
@@ -177,7 +171,7 @@ class PgParser implements ProtocolParser, PgOwner {
       exchange.response = mark;
       exchange.status = "ok";
       exchange.code = String.fromCharCode(answer ?? 0);
-      this.#oneWay(exchange);
+      this.#outcomes.oneWay(exchange);
     }
     if (answer === 0x53) this.#letGo("upgrade", "tls");
     else if (answer === 0x47) this.#letGo("upgrade", "gssenc");
@@ -201,8 +195,8 @@ class PgParser implements ProtocolParser, PgOwner {
         if (this.#mayPair(message.type)) this.#extended(message);
         break;
       case "H":
-        this.#touchGroup(mark);
-        if (this.#group?.replies !== "") this.#closeGroup();
+        this.#queue.touchGroup(mark);
+        if (this.#queue.group?.replies !== "") this.#closeGroup();
         break;
       case "S":
         this.#sync(mark);
@@ -213,7 +207,7 @@ class PgParser implements ProtocolParser, PgOwner {
         this.#copied(mark);
         break;
       case "X":
-        this.#oneWay(exchangeOfSession("terminate", mark, this.#session.database));
+        this.#outcomes.oneWay(exchangeOfSession("terminate", mark, this.#session.database));
         break;
       default:
         break;
@@ -238,7 +232,7 @@ class PgParser implements ProtocolParser, PgOwner {
   }
 
   #extended(message: PgMessage): void {
-    if (this.#skipsToSync) return;
+    if (this.#queue.skipsToSync) return;
     const { bytes, mark } = message;
     const type = String.fromCharCode(message.type);
     const group = this.#openGroup(mark);
@@ -277,19 +271,19 @@ class PgParser implements ProtocolParser, PgOwner {
 
   #sync(mark: MessageMark): void {
     // A Sync may stand alone: some clients ask so whether a connection lives.
-    const isOpen = this.#group !== undefined;
-    this.#touchGroup(mark);
+    const isOpen = this.#queue.group !== undefined;
+    this.#queue.touchGroup(mark);
     this.#closeGroup();
-    if (this.#skipsToSync) this.#skipsToSync = false;
-    else if (!isOpen && this.#queue.at(-1)?.kind !== "group" && !this.#mayPair(0x53)) return;
+    if (this.#queue.skipsToSync) this.#queue.skipsToSync = false;
+    else if (!isOpen && this.#queue.last?.kind !== "group" && !this.#mayPair(0x53)) return;
     this.#add("sync", mark);
-    const before = this.#queue.at(-2);
+    const before = this.#queue.items.at(-2);
     if (!isOpen && before?.executes === true && before.response === undefined) extend(before.request, mark);
   }
 
   #copied(mark: MessageMark): void {
-    const item = this.#queue.find(({ kind }) => kind === "query" || kind === "group");
-    if (item !== undefined && item.response !== undefined) extend(item.request, mark);
+    const { copying } = this.#queue;
+    if (copying !== undefined) extend(copying.request, mark);
   }
 
   /** What was seen of a message of the client whose end is lost. */
@@ -305,11 +299,11 @@ class PgParser implements ProtocolParser, PgOwner {
     if (type === "S" || type === "A" || type === "N" || type === "K" || type === "v") return;
     if (type === "E" && this.#encryption !== undefined) {
       enterError(this.#encryption, sqlstateOf(bytes));
-      this.#oneWay(this.#encryption);
+      this.#outcomes.oneWay(this.#encryption);
       this.#encryption = undefined;
       return;
     }
-    const [first] = this.#queue;
+    const { first } = this.#queue;
     if (first === undefined || (this.#pairing.isUnsure && !this.#isDoubtful && first.request.startNs > mark.startNs)) {
       this.#unasked(type, message);
       return;
@@ -318,7 +312,7 @@ class PgParser implements ProtocolParser, PgOwner {
       this.#ready(mark);
       return;
     }
-    const item = this.#answeredItem();
+    const item = this.#queue.answered;
     if (item === undefined) {
       this.#mismatch();
       return;
@@ -328,21 +322,13 @@ class PgParser implements ProtocolParser, PgOwner {
     else this.#took(item, takeReply(item, type, bytes));
   }
 
-  /** What the server answers at present: the oldest that has no result yet. */
-  #answeredItem(): Item | undefined {
-    const at = this.#queue.findIndex((item) => !item.isAnswered);
-    const item = this.#queue[at];
-    // Nothing but ReadyForQuery answers a Sync; errors may, where what is before it was answered.
-    return item?.kind === "sync" ? this.#queue[at - 1] : item;
-  }
-
   #took(item: Item, outcome: ReplyOutcome): void {
     switch (outcome) {
       case "answered":
         this.#resultRead(item);
         break;
       case "copy_in":
-        this.#dropSync(item);
+        this.#queue.dropSync(item);
         break;
       case "copy_both":
         this.#copyBothBegins(item);
@@ -355,27 +341,16 @@ class PgParser implements ProtocolParser, PgOwner {
     }
   }
 
-  /** While data is copied in, a `Sync` that was sent before is not looked at: the client sends another. */
-  #dropSync(item: Item): void {
-    const at = this.#queue.indexOf(item);
-    if (this.#queue[at + 1]?.kind === "sync") this.#queue.splice(at + 1, 1);
-  }
-
   #copyBothBegins(item: Item): void {
     item.isAnswered = true;
-    if (item.exchange !== undefined) this.#finishAnswered(item);
+    if (item.exchange !== undefined) this.#outcomes.finish(item);
     // It stays in the queue for the ReadyForQuery that may come one day.
     item.exchange = undefined;
     item.statement = undefined;
   }
 
-  /** The result of a group came. What is followed by a Sync waits for it: only then is its work committed. */
   #resultRead(item: Item): void {
-    item.isAnswered = true;
-    const at = this.#queue.indexOf(item);
-    if (this.#queue[at + 1]?.kind === "sync") return;
-    this.#queue.splice(at, 1);
-    this.#finishAnswered(item);
+    if (this.#queue.resultRead(item)) this.#outcomes.finish(item);
   }
 
   #failed(item: Item, bytes: Uint8Array): void {
@@ -388,80 +363,27 @@ class PgParser implements ProtocolParser, PgOwner {
     item.hasFailed = true;
     if (item.kind === "startup") {
       this.#queue.shift();
-      this.#finishAnswered(item);
+      this.#outcomes.finish(item);
       return;
     }
     if (item.kind !== "group") return;
     for (const { name, before } of item.prepared) this.#statements.restore(name, before);
-    item.isAnswered = true;
-    item.isClosed = true;
-    if (this.#group === item) this.#group = undefined;
-    this.#skip(item);
-  }
-
-  /** The server passes over everything up to the next Sync. */
-  #skip(failed: Item): void {
-    const at = this.#queue.indexOf(failed);
-    let end = at + 1;
-    while (end < this.#queue.length && this.#queue[end]?.kind === "group") end++;
-    for (const item of this.#queue.splice(at + 1, end - at - 1)) {
-      for (const { name, before } of item.prepared) this.#statements.restore(name, before);
-      if (item.exchange !== undefined) this.#oneWay(item.exchange);
+    for (const skipped of this.#queue.fail(item)) {
+      for (const { name, before } of skipped.prepared) this.#statements.restore(name, before);
+      if (skipped.exchange !== undefined) this.#outcomes.oneWay(skipped.exchange);
     }
-    this.#group = undefined;
-    if (this.#queue[at + 1] === undefined) this.#skipsToSync = true;
   }
 
   /** `ReadyForQuery`: ends a query, or everything up to a Sync. */
   #ready(mark: MessageMark): void {
     this.#isDoubtful = false;
-    const end = this.#queue.findIndex(({ kind }) => kind !== "group");
-    // Groups without a Sync cannot be ready yet.
-    if (end < 0) {
-      this.#mismatch();
-      return;
-    }
-    for (const item of this.#queue.splice(0, end + 1)) {
+    const over = this.#queue.ready();
+    if (over === undefined) this.#mismatch();
+    for (const item of over ?? []) {
       if (item.kind === "sync") continue;
       answer(item, mark);
-      this.#finishAnswered(item);
+      this.#outcomes.finish(item);
     }
-  }
-
-  #finishAnswered(item: Item): void {
-    const { exchange } = item;
-    if (item.kind === "startup") {
-      if (exchange === undefined) return;
-      exchange.response = item.response;
-      if (item.hasFailed) {
-        exchange.type = "exchange";
-        this.#sink.finished(exchange);
-      } else {
-        exchange.status = "ok";
-        this.#oneWay(exchange);
-      }
-      return;
-    }
-    if (exchange === undefined) {
-      this.#preparedOnly(item);
-      return;
-    }
-    exchange.type = "exchange";
-    exchange.response = item.response;
-    if (item.rows >= 0 && !item.hasFailed) enterRows(exchange, item.rows);
-    const isSure = item.hasFailed || item.rows !== -2 || item.isAnswered;
-    if (!item.hasFailed) exchange.status = isSure ? "ok" : "unknown";
-    this.#sink.finished(exchange);
-  }
-
-  /** A round trip that executes nothing. It counts as upkeep, not as a call. */
-  #preparedOnly(item: Item): void {
-    if (item.statement === undefined) return;
-    const exchange = exchangeOfStatement(item.statement, item.request, this.#session.database);
-    exchange.endpoint = "PREPARE";
-    exchange.response = item.response;
-    exchange.status = "ok";
-    this.#oneWay(exchange);
   }
 
   /** Answers that do not fit what was asked: nothing in the queue is sure of its own any more. */
@@ -490,7 +412,7 @@ class PgParser implements ProtocolParser, PgOwner {
   /** May what the client asks be paired with what the server will send? See the same of Redis. */
   #mayPair(type: number): boolean {
     this.#hasAsked = true;
-    if (this.#queue.length > 0 && this.#pairing.turned && this.#group === undefined && !this.#goesOn(type)) {
+    if (this.#queue.length > 0 && this.#pairing.turned && this.#queue.group === undefined && !this.#goesOn(type)) {
       if (this.#pairing.isUnsure) this.#endDoubtful();
       else {
         this.#pairing.multiplexes = true;
@@ -501,7 +423,7 @@ class PgParser implements ProtocolParser, PgOwner {
       }
     }
     this.#pairing.turned = false;
-    if (this.#queue.length > 0) return !this.#pairing.isUnsure || this.#group !== undefined;
+    if (this.#queue.length > 0) return !this.#pairing.isUnsure || this.#queue.group !== undefined;
     if (!this.#pairing.begins()) return false;
     this.#isDoubtful = false;
     return true;
@@ -512,12 +434,12 @@ class PgParser implements ProtocolParser, PgOwner {
    * clients wait for it. Whether it was an error, nobody saw.
    */
   #endDoubtful(): void {
-    const isOver = this.#isDoubtful && this.#queue[0]?.response !== undefined;
+    const isOver = this.#isDoubtful && this.#queue.first?.response !== undefined;
     if (isOver) {
-      for (const item of this.#queue.splice(0)) {
+      for (const item of this.#queue.clear()) {
         if (item.kind === "sync") continue;
-        if (item.response === undefined) this.#abandon(item, "gap");
-        else this.#finishAnswered(item);
+        if (item.response === undefined) this.#outcomes.abandon(item, "gap");
+        else this.#outcomes.finish(item);
       }
     }
     this.#giveUp("gap");
@@ -525,46 +447,33 @@ class PgParser implements ProtocolParser, PgOwner {
 
   /** Results of a batch may come while the client still sends it, or goes on after a Flush. */
   #goesOn(type: number): boolean {
-    return type === 0x53 || this.#queue.every(({ kind }) => kind === "group");
+    return type === 0x53 || this.#queue.items.every(({ kind }) => kind === "group");
   }
 
   #openGroup(mark: MessageMark): Item | undefined {
-    if (this.#group !== undefined) {
-      extend(this.#group.request, mark);
-      return this.#group;
-    }
-    const group = this.#add("group", mark);
-    this.#group = group;
+    const { group } = this.#queue;
+    if (group === undefined) return this.#add("group", mark);
+    extend(group.request, mark);
     return group;
   }
 
-  #touchGroup(mark: MessageMark): void {
-    if (this.#group !== undefined) extend(this.#group.request, mark);
-  }
-
   #closeGroup(): void {
-    const group = this.#group;
-    this.#group = undefined;
-    if (group === undefined) return;
-    group.isClosed = true;
-    if (!group.executes && group.replies === "") this.#resultRead(group);
+    const over = this.#queue.closeGroup();
+    if (over !== undefined) this.#resultRead(over);
   }
 
   #add(kind: ItemKind, mark: MessageMark): Item | undefined {
-    if (this.#queue.length >= WAITING_MAX) {
+    const item = this.#queue.add(kind, mark);
+    if (item === undefined) {
       this.#context.count("postgresql_waiting_max");
       this.#giveUp("gap");
-      this.#pairing.isUnsure = true;
-      this.#pairing.isSettled = false;
-      return undefined;
+      this.#pairing.lost();
     }
-    const item = makeItem(kind, mark);
-    this.#queue.push(item);
     return item;
   }
 
   #letGo(how: "upgrade" | "invalid", to: string): void {
-    if (this.#encryption !== undefined) this.#oneWay(this.#encryption);
+    if (this.#encryption !== undefined) this.#outcomes.oneWay(this.#encryption);
     this.#encryption = undefined;
     this.#giveUp("");
     this.detached = how;
@@ -572,35 +481,13 @@ class PgParser implements ProtocolParser, PgOwner {
     for (const reader of this.#readers) reader.isOver = true;
   }
 
-  #oneWay(exchange: Exchange): void {
-    exchange.type = "message";
-    this.#sink.finished(exchange);
-  }
-
   #giveUp(reason: string): void {
-    const forgotten = this.#queue;
-    this.#queue = [];
-    this.#group = undefined;
-    this.#skipsToSync = false;
     this.#isDoubtful = false;
-    for (const item of forgotten) this.#abandon(item, reason);
-  }
-
-  #abandon(item: Item, reason: string): void {
-    const { exchange } = item;
-    if (exchange === undefined) return;
-    if (item.kind === "startup") {
-      exchange.response = item.response;
-      this.#oneWay(exchange);
-    } else if (item.isAnswered || item.hasFailed) this.#finishAnswered(item);
-    else {
-      cutDatabaseShort(exchange, reason);
-      this.#sink.finished(exchange);
-    }
+    for (const item of this.#queue.clear()) this.#outcomes.abandon(item, reason);
   }
 
   #finishAll(reason: string): void {
-    if (this.#encryption !== undefined) this.#oneWay(this.#encryption);
+    if (this.#encryption !== undefined) this.#outcomes.oneWay(this.#encryption);
     this.#encryption = undefined;
     this.#giveUp(this.#pairing.isUnsure && reason !== "" ? "gap" : reason);
   }
