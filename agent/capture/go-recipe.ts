@@ -30,6 +30,12 @@ export interface GoRecipe extends RuntimeLayout {
 /** By minor version of Go 1. @see Go, src/runtime/runtime2.go and chan.go */
 const LAYOUTS: Readonly<Record<number, RuntimeLayout>> = {
   19: { goid: 152, parentGoid: 0, startpc: 312, receivers: 56 },
+  20: { goid: 152, parentGoid: 0, startpc: 312, receivers: 56 },
+  21: { goid: 152, parentGoid: 272, startpc: 296, receivers: 56 },
+  22: { goid: 152, parentGoid: 272, startpc: 296, receivers: 56 },
+  23: { goid: 160, parentGoid: 280, startpc: 304, receivers: 64 },
+  24: { goid: 160, parentGoid: 280, startpc: 304, receivers: 64 },
+  25: { goid: 152, parentGoid: 272, startpc: 296, receivers: 64 },
   26: { goid: 152, parentGoid: 280, startpc: 304, receivers: 64 },
 };
 
