@@ -115,6 +115,11 @@ export class HopSide implements OpenRequest, OpenCall {
   }
 
   /** @see OpenRequest */
+  get endpoint(): string {
+    return this.exchange.endpoint;
+  }
+
+  /** @see OpenRequest */
   get carriedId(): string {
     return this.exchange.requestId ?? "";
   }

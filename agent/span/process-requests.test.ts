@@ -14,7 +14,15 @@ function mark(tid: number, lastTid = tid): MessageMark {
 }
 
 function served(tid: number, lastTid = tid): Served {
-  return { request: mark(tid, lastTid), alone: true, openAt: -1, answering: false, readerTid: tid, ...NO_IDS };
+  return {
+    request: mark(tid, lastTid),
+    alone: true,
+    openAt: -1,
+    answering: false,
+    readerTid: tid,
+    endpoint: "",
+    ...NO_IDS,
+  };
 }
 
 function servedAt(startNs: number): Served {
@@ -250,9 +258,9 @@ test("a goroutine that a serving one started calls for its request, and never fo
   all.requestStarted(served(902));
   const started = { ...NO_IDS, request: mark(77) };
   assert.deepEqual(all.callStarted(started, 7, goroutine(77, 901)), { request, reason: "goroutine-start" });
-  all.callFinished(started);
+  all.callFinished(started, mark(901));
   assert.equal(all.callStarted({ ...NO_IDS, request: mark(901) }, 7, goroutine(901, 1)).reason, "goroutine");
-  all.callFinished({ ...NO_IDS, request: mark(901) });
+  all.callFinished({ ...NO_IDS, request: mark(901) }, mark(901));
   all.requestFinished(request, mark(901));
   all.requestStarted(served(901));
   assert.equal(all.callStarted(started, 7, goroutine(77, 901)).reason, "unit_serves_none");
@@ -267,9 +275,9 @@ test("a loop's guess is drawn once answers were written for what it says", () =>
     all.requestStarted(two);
     const call = { ...NO_IDS, request: mark(1) };
     const { reason } = all.callStarted(call, 7, { work, cause: { request: one, byOrder: false } });
-    all.callFinished(call);
+    all.callFinished(call, mark(1));
     const cause = { request: isRight ? one : two, byOrder: false };
-    all.answerSent(one, { work, cause }, true, 5);
+    all.answerSent(one, { work, cause }, true, { tid: 1, timeNs: 5 });
     all.requestFinished(one, mark(1));
     all.requestFinished(two, mark(1));
     return reason;
@@ -294,7 +302,7 @@ test("a task's calls are decided by its answer, and by none if it answers nothin
       [one, ns],
       [two, ns + 1],
     ] as const) {
-      all.answerSent(request, moment(task), false, ns + 50);
+      all.answerSent(request, moment(task), false, { tid: 1, timeNs: ns + 50 });
       all.requestFinished(request, mark(1));
     }
   }
@@ -309,10 +317,10 @@ test("a task's calls are decided by its answer, and by none if it answers nothin
   assert.equal(all.callStarted(first, 7, moment(71)).reason, "undecided");
   assert.equal(all.callStarted(second, 7, moment(72)).reason, "undecided");
   assert.equal(all.callStarted(other, 7, moment(73)).reason, "undecided");
-  all.answerSent(two, moment(72), false, 6000);
+  all.answerSent(two, moment(72), false, { tid: 1, timeNs: 6000 });
   assert.deepEqual(decided, [[second, { request: two, reason: "task" }]]);
   all.requestFinished(two, mark(1));
-  all.answerSent(one, moment(71), false, 6001);
+  all.answerSent(one, moment(71), false, { tid: 1, timeNs: 6001 });
   all.requestFinished(one, mark(1));
   assert.deepEqual(decided.slice(1), [
     [first, { request: one, reason: "task" }],

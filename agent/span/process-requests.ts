@@ -11,6 +11,7 @@
  *   first time. Where this is proven nothing else draws, so that background threads draw nothing.
  * - *Loop*: what the event loop did last (see `LoopCauses`), where answers were seen to be written for what it says.
  * - *Task*: a task of asyncio made the call; the request that the same task answers is its parent. So it is decided late.
+ * - *Handover*: the thread that calls answers a request which another one read (see `Handovers`). Decided late too.
  * - *Id*: where none of these draws, a call with the `X-Request-ID` of one request, or of one answer (see `RequestIds`).
  * - *Alone*: one server request is open in the whole process, none was open beside it since it started, its answer has
  *   not begun, and calls to the same target are not also made while none is open (timers, workers).
@@ -22,6 +23,7 @@
 import type { WorkUnit } from "../../server/model/capture-event.ts";
 import type { MessageMark } from "../protocol/exchange.ts";
 import { Evidence } from "./evidence.ts";
+import { Handovers } from "./handovers.ts";
 import type { LoopCause } from "./loop-causes.ts";
 import { NumberMap } from "./number-map.ts";
 import { RequestIds } from "./request-ids.ts";
@@ -48,6 +50,7 @@ export type LinkReason =
   | "loop-order"
   | "proxy-loop"
   | "task"
+  | "handover"
   | "request-id";
 
 /** Why none was drawn. */
@@ -60,6 +63,7 @@ export type UnlinkedReason =
   | "also_called_outside"
   | "connection_unread"
   | "task_answers_none"
+  | "thread_answers_none"
   | "undecided";
 
 /**
@@ -89,6 +93,8 @@ export interface OpenRequest {
   openAt: number;
   /** The first byte of its answer was seen. */
   readonly answering: boolean;
+  /** Low-cardinality name of what is asked. */
+  readonly endpoint: string;
   /** Thread or goroutine that read it. */
   readonly readerTid: number;
 }
@@ -130,6 +136,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   readonly #taskEvidence = new Evidence();
   readonly #decided: (call: Call, parent: CallParent<Request>) => void;
   readonly #trials: Trials<Request, Call, LinkReason>;
+  readonly #handovers = new Handovers<Request, Call>();
   readonly #ids = new RequestIds<Request, { readonly call: Call; readonly reason: UnlinkedReason }>();
   #undecided: UndecidedCall<Call>[] = [];
   /** When a task answered last. */
@@ -201,6 +208,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     request.openAt = this.#open.push(request) - 1;
     this.#ids.requestCame(request, request.carriedId);
     if (thread === undefined) return;
+    this.#handovers.requestRead(request.readerTid);
     // A thread that waits for a call, or serves a request, and reads another one is an event loop.
     if (thread.openRequests > 0 || thread.openCalls > 0) this.#disproveThreads();
     thread.only = thread.openRequests === 0 ? request : undefined;
@@ -213,10 +221,17 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
    * @param moment What the sender is about.
    * @param byAnswer What the loop is about goes on with the answer to a call: only then is it worth something as a check,
    *   since an answer without any call is written right by any rule.
+   * @param sent Thread and boot time.
    */
-  answerSent(request: Request, moment: CallMoment<Request>, byAnswer: boolean, nowNs: number): void {
+  answerSent(
+    request: Request,
+    moment: CallMoment<Request>,
+    byAnswer: boolean,
+    sent: { readonly tid: number; readonly timeNs: number },
+  ): void {
     const { work, cause } = moment;
-    if (work.kind === "task") this.#answeredByTask(request, work.origin, nowNs);
+    if (this.#mayBeHandedOver(work)) this.#handovers.answering(request, sent.tid);
+    if (work.kind === "task") this.#answeredByTask(request, work.origin, sent.timeNs);
     else if (!request.alone && cause !== undefined && (byAnswer || cause.request !== request))
       this.#learn(this.#evidenceOf(cause), cause.request === request);
   }
@@ -229,6 +244,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
       this.#decided(call, { request, reason: "request-id" });
     }
     const tid = request.readerTid;
+    this.#answeredByThread(request, answer);
     const thread = this.#threads.get(tid);
     if (thread !== undefined && answer.tid === tid && thread.openCalls > 0) this.#disproveThreads();
     this.#leaveThread(request, thread);
@@ -251,6 +267,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     this.#leaveThread(request, this.#threads.get(request.readerTid));
     this.#giveUpUndecided();
     this.#abandonedUntilNs = nowNs + ABANDONED_NS;
+    this.#handovers.becomeUnsure();
     for (const open of this.#open) open.alone = false;
   }
 
@@ -263,7 +280,10 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     const tid = call.request.tid;
     const thread = this.#thread(tid);
     const isBackground = this.#isBackground(target);
-    const parent = this.#orById(call, this.#parentOf(call, thread, moment, isBackground));
+    const parent = this.#orById(
+      call,
+      this.#orByAnswer(call, this.#parentOf(call, thread, moment, isBackground), moment),
+    );
     if (thread !== undefined) thread.openCalls += 1;
     return parent;
   }
@@ -273,7 +293,9 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     return this.#open;
   }
 
-  callFinished(call: OpenCall): void {
+  /** @param answer Undefined where none came. */
+  callFinished(call: Call, answer: MessageMark | undefined): void {
+    this.#handovers.callFinished(call, answer);
     const thread = this.#threads.get(call.request.tid);
     if (thread === undefined || thread.openCalls === 0) return;
     thread.openCalls -= 1;
@@ -292,12 +314,41 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
 
   /** Events were lost: none of the open requests is known to be alone any more. */
   eventsLost(): void {
+    this.#handovers.becomeUnsure();
     for (const request of this.#open) request.alone = false;
   }
 
   /** Each request was served by the thread that read it, often enough, and nothing spoke against it. */
   get threadsProven(): boolean {
     return (this.#threadsMayBeProven || this.#hasGoroutines) && this.#threadEvidence.isProven;
+  }
+
+  /** Whether the work of a thread may go from hand to hand: not where units of work have numbers of their own. */
+  #mayBeHandedOver(work: WorkUnit): boolean {
+    return work.kind === "" && this.#threadsMayBeProven && !this.#hasGoroutines;
+  }
+
+  /** Where nothing else tells, the answer that the calling thread writes next may. */
+  #orByAnswer(call: Call, parent: CallParent<Request>, { work }: CallMoment<Request>): CallParent<Request> {
+    if (call.request.tid === 0 || !this.#mayBeHandedOver(work)) return parent;
+    const isOpen = parent.reason === "several_open_requests" || parent.reason === "self_check";
+    const waits = isOpen && this.#unreadConnections === 0 && this.#handovers.isProven;
+    const oldest = this.#handovers.callStarted(call, waits);
+    if (oldest !== undefined) this.#decided(oldest, none("undecided"));
+    return waits ? none("undecided") : parent;
+  }
+
+  #answeredByThread(request: Request, answer: MessageMark): void {
+    if (answer.tid === 0 || !this.#threadsMayBeProven || this.#hasGoroutines) return;
+    const isSure = this.#unreadConnections === 0 && request.request.startNs >= this.#abandonedUntilNs;
+    const own = this.#threads.get(answer.tid)?.openRequests ?? 0;
+    const othersRead = own - (request.readerTid === answer.tid ? 1 : 0);
+    const told = this.#handovers.answered(request, answer, isSure, othersRead);
+    for (const call of told.calls)
+      this.#decided(
+        call,
+        told.request === undefined ? none("self_check") : { request: told.request, reason: "handover" },
+      );
   }
 
   /** What an id says where nothing else does. A call of a task waits already. */
@@ -426,7 +477,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
 
   /** Calls that were made before any of the open requests came will not be told by their answers. */
   #giveUpUndecided(): void {
-    if (this.#undecided.length === 0 && !this.#ids.isWaitedFor) return;
+    if (this.#undecided.length === 0 && !this.#ids.isWaitedFor && !this.#handovers.isWaitedFor) return;
     let oldestNs = Number.POSITIVE_INFINITY;
     for (const { request } of this.#open) oldestNs = Math.min(oldestNs, request.startNs);
     let count = 0;
@@ -435,6 +486,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
       count++;
     }
     for (const { call } of this.#undecided.splice(0, count)) this.#decided(call, none("task_answers_none"));
+    for (const call of this.#handovers.giveUp(oldestNs)) this.#decided(call, none("thread_answers_none"));
     for (const { call, reason } of this.#ids.giveUp(oldestNs)) this.#decided(call, none(reason));
   }
 

@@ -244,7 +244,7 @@ export class SpanRoom implements ConnectionSink {
       open.isAnswerSeen = true;
       const cause = isLoop ? this.#loops.current(slice.tid, this.#work) : undefined;
       const byAnswer = isLoop && this.#loops.isByAnswer(slice.tid);
-      open.requests?.answerSent(open, { work: this.#work, cause }, byAnswer, slice.timeNs);
+      open.requests?.answerSent(open, { work: this.#work, cause }, byAnswer, slice);
     } else if (isLoop) this.#cause = this.#loops.sent(slice.socket, slice.tid, this.#work);
   }
 
@@ -291,7 +291,7 @@ export class SpanRoom implements ConnectionSink {
     if (sides === undefined) return;
     for (const side of sides) {
       side.hop.openSides -= 1;
-      if (side.kind === "client") side.requests?.callFinished(side);
+      if (side.kind === "client") side.requests?.callFinished(side, exchange.response);
       else if (exchange.response === undefined) side.requests?.requestAbandoned(side, this.#nowNs);
       else side.requests?.requestFinished(side, exchange.response);
       this.#exchanges += 1;

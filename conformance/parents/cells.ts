@@ -62,6 +62,22 @@ const CLEAR_CELLS: readonly Cell[] = [
     needs: ["python3"],
   },
   {
+    runtime: "python",
+    pattern: "queue",
+    services: [service.python("workers.py", "queue", 2)],
+    calls: 2,
+    isDrawn: true,
+    needs: ["python3"],
+  },
+  {
+    runtime: "python",
+    pattern: "stages",
+    services: [service.python("workers.py", "stages", 2)],
+    calls: 2,
+    isDrawn: false,
+    needs: ["python3"],
+  },
+  {
     runtime: "asyncio",
     pattern: "sequential",
     services: [service.python("coroutines.py", "sequential", 2)],
@@ -100,6 +116,14 @@ const CLEAR_CELLS: readonly Cell[] = [
     services: [service.java("executor", 2)],
     calls: 2,
     isDrawn: false,
+    needs: ["java"],
+  },
+  {
+    runtime: "java",
+    pattern: "handover",
+    services: [service.java("handover", 2)],
+    calls: 2,
+    isDrawn: true,
     needs: ["java"],
   },
   {

@@ -9,7 +9,7 @@ import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
-/** A Java service. Arguments: threads|executor|virtual, port, port called, calls. Tells the truth as node.ts does. */
+/** A Java service. Arguments: threads|executor|handover|virtual, port, port called, calls. Tells the truth as node.ts does. */
 public class Services {
   static final ConcurrentHashMap<Integer, Integer> ordinals = new ConcurrentHashMap<>();
   static final ThreadLocal<Socket> connection = new ThreadLocal<>();
@@ -45,6 +45,26 @@ public class Services {
     read(new BufferedInputStream(socket.getInputStream()));
   }
 
+  /** Reads each request, and leaves the calls and the answer to a worker. */
+  static void read(Socket socket, ExecutorService workers) {
+    try (socket) {
+      InputStream in = new BufferedInputStream(socket.getInputStream());
+      for (int count = 1; read(in); count++) {
+        String cause = socket.getPort() + " " + own + " " + count;
+        workers.execute(() -> {
+          try {
+            for (int number = 0; number < calls; number++) call(cause);
+            socket.getOutputStream().write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".getBytes());
+          } catch (IOException error) {
+            tell("failed " + error + "\n");
+          }
+        });
+      }
+    } catch (IOException error) {
+      tell("failed " + error + "\n");
+    }
+  }
+
   static void serve(Socket socket, ExecutorService pool) {
     try (socket) {
       InputStream in = new BufferedInputStream(socket.getInputStream());
@@ -69,6 +89,7 @@ public class Services {
     to = Integer.parseInt(args[2]);
     calls = Integer.parseInt(args[3]);
     ExecutorService pool = pattern.equals("executor") ? Executors.newFixedThreadPool(16) : null;
+    ExecutorService workers = pattern.equals("handover") ? Executors.newFixedThreadPool(8) : null;
     // By reflection, since older JDKs have no virtual threads.
     Executor threads = pattern.equals("virtual")
         ? (Executor) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null)
@@ -78,7 +99,10 @@ public class Services {
       for (;;) {
         Socket socket = listener.accept();
         socket.setTcpNoDelay(true);
-        threads.execute(() -> serve(socket, pool));
+        threads.execute(() -> {
+          if (workers == null) serve(socket, pool);
+          else read(socket, workers);
+        });
       }
     }
   }
