@@ -153,7 +153,7 @@ test("a call is older than the request, or no answer follows: it is given up", (
   assert.equal(handovers.answered(served(1005), mark(1, 1009), true, 0).request, undefined);
   const waiting = { request: mark(2, 1010), cause: call.cause };
   handovers.callStarted(waiting, true);
-  assert.deepEqual(handovers.giveUp(1010), []);
-  assert.deepEqual(handovers.giveUp(1011), [waiting]);
-  assert.equal(handovers.isWaitedFor, false);
+  assert.deepEqual(handovers.waiting.giveUp(1010), []);
+  assert.deepEqual(handovers.waiting.giveUp(1011), [waiting]);
+  assert.ok(handovers.waiting.isEmpty);
 });

@@ -14,6 +14,7 @@
 import type { MessageMark } from "../protocol/exchange.ts";
 import { Evidence } from "./evidence.ts";
 import { NumberMap } from "./number-map.ts";
+import { type WaitingCall, WaitingCalls } from "./waiting-calls.ts";
 
 /** Threads of a process that make calls; beyond, all are forgotten. */
 const threadsMax = 4096;
@@ -21,8 +22,6 @@ const threadsMax = 4096;
 const windowCallsMax = 256;
 /** Kinds of requests of which it is known that they call; beyond, they are learned anew. */
 const endpointsMax = 512;
-/** Calls that wait for the answer of their thread; beyond, the oldest has no parent. */
-const waitingMax = 4096;
 
 interface HeldRequest {
   readonly request: MessageMark;
@@ -30,11 +29,8 @@ interface HeldRequest {
   readonly endpoint: string;
 }
 
-interface HeldCall<Call> {
-  readonly call: Call;
+interface HeldCall<Call> extends WaitingCall<Call> {
   isOver: boolean;
-  /** Its parent is to be told. */
-  waits: boolean;
 }
 
 /** What a thread did since its last answer. */
@@ -66,7 +62,8 @@ export class Handovers<Request extends HeldRequest, Call extends { readonly requ
   #answers = new NumberMap<BegunAnswer<Request, Call>>();
   readonly #evidence = new Evidence();
   #endpoints = new Set<string>();
-  #waiting: HeldCall<Call>[] = [];
+  /** Calls that the answer of their thread is to tell. */
+  readonly waiting = new WaitingCalls<Call>();
   #lastCall: MessageMark | undefined;
   #gaps = 0;
 
@@ -90,12 +87,7 @@ export class Handovers<Request extends HeldRequest, Call extends { readonly requ
     const held = { call, isOver: false, waits };
     if (window.calls.length < windowCallsMax) window.calls.push(held);
     else window.isUnsure = true;
-    if (!waits) return undefined;
-    const oldest = this.#waiting.length >= waitingMax ? this.#waiting.shift() : undefined;
-    this.#waiting.push(held);
-    if (oldest?.waits !== true) return undefined;
-    oldest.waits = false;
-    return oldest.call;
+    return waits ? this.waiting.add(held) : undefined;
   }
 
   /** @param answer Undefined where none came. */
@@ -161,25 +153,6 @@ export class Handovers<Request extends HeldRequest, Call extends { readonly requ
   /** Not all is seen: what the threads did until now tells nothing. */
   becomeUnsure(): void {
     this.#gaps += 1;
-  }
-
-  /** Calls that no answer will tell, since they were made before any of the open requests came. */
-  giveUp(oldestOpenNs: number): Call[] {
-    const given: Call[] = [];
-    let count = 0;
-    for (const held of this.#waiting) {
-      if (held.waits && held.call.request.startNs >= oldestOpenNs) break;
-      count++;
-      if (!held.waits) continue;
-      held.waits = false;
-      given.push(held.call);
-    }
-    if (count > 0) this.#waiting.splice(0, count);
-    return given;
-  }
-
-  get isWaitedFor(): boolean {
-    return this.#waiting.length > 0;
   }
 
   #learn(request: Request, answer: MessageMark, window: Window<Call>, isOrderly: boolean): void {

@@ -73,7 +73,7 @@ export class HopSide implements OpenRequest, OpenCall {
   cause: LoopCause<HopSide> | undefined = undefined;
   /** Client: why the parent was drawn, or why none was. */
   link: LinkReason | UnlinkedReason | "" = "";
-  /** Server: the first bytes of the answer were seen on their way out. */
+  /** The first bytes of the answer were seen; client: by a loop. */
   isAnswerSeen = false;
   /** Server: see `OpenRequest`. */
   readerTid = 0;

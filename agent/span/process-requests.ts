@@ -11,6 +11,7 @@
  *   first time. Where this is proven nothing else draws, so that background threads draw nothing.
  * - *Loop*: what the event loop did last (see `LoopCauses`), where answers were seen to be written for what it says.
  * - *Task*: a task of asyncio made the call; the request that the same task answers is its parent. So it is decided late.
+ * - *Proxy order*: threads of a proxy take requests and answers in order, and both say the same (see `ProxyOrder`).
  * - *Handover*: the thread that calls answers a request which another one read (see `Handovers`). Decided late too.
  * - *Id*: where none of these draws, a call with the `X-Request-ID` of one request, or of one answer (see `RequestIds`).
  * - *Alone*: one server request is open in the whole process, none was open beside it since it started, its answer has
@@ -26,6 +27,7 @@ import { Evidence } from "./evidence.ts";
 import { Handovers } from "./handovers.ts";
 import type { LoopCause } from "./loop-causes.ts";
 import { NumberMap } from "./number-map.ts";
+import { ProxyOrder } from "./proxy-order.ts";
 import { RequestIds } from "./request-ids.ts";
 import { type Guess, Trials } from "./trials.ts";
 
@@ -49,6 +51,7 @@ export type LinkReason =
   | "loop"
   | "loop-order"
   | "proxy-loop"
+  | "proxy-order"
   | "task"
   | "handover"
   | "request-id";
@@ -136,6 +139,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   readonly #taskEvidence = new Evidence();
   readonly #decided: (call: Call, parent: CallParent<Request>) => void;
   readonly #trials: Trials<Request, Call, LinkReason>;
+  readonly #proxyOrder = new ProxyOrder<Request, Call>();
   readonly #handovers = new Handovers<Request, Call>();
   readonly #ids = new RequestIds<Request, { readonly call: Call; readonly reason: UnlinkedReason }>();
   #undecided: UndecidedCall<Call>[] = [];
@@ -209,6 +213,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     this.#ids.requestCame(request, request.carriedId);
     if (thread === undefined) return;
     this.#handovers.requestRead(request.readerTid);
+    if (this.#loopsAreAllowed) this.#proxyOrder.requestRead(request.readerTid, request, request.request.startNs);
     // A thread that waits for a call, or serves a request, and reads another one is an event loop.
     if (thread.openRequests > 0 || thread.openCalls > 0) this.#disproveThreads();
     thread.only = thread.openRequests === 0 ? request : undefined;
@@ -231,9 +236,17 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   ): void {
     const { work, cause } = moment;
     if (this.#mayBeHandedOver(work)) this.#handovers.answering(request, sent.tid);
+    const passed = this.#loopsAreAllowed ? this.#proxyOrder.answering(sent.tid, request, sent.timeNs) : undefined;
+    if (passed !== undefined)
+      this.#decided(passed.call, passed.isTold ? { request, reason: "proxy-order" } : none("self_check"));
     if (work.kind === "task") this.#answeredByTask(request, work.origin, sent.timeNs);
     else if (!request.alone && cause !== undefined && (byAnswer || cause.request !== request))
       this.#learn(this.#evidenceOf(cause), cause.request === request);
+  }
+
+  /** A thread read the first bytes of the answer to a call. @param read Thread and boot time. */
+  answerRead(call: Call, read: { readonly tid: number; readonly timeNs: number }): void {
+    if (this.#loopsAreAllowed) this.#proxyOrder.answerRead(read.tid, call, read.timeNs);
   }
 
   /** @param answer Mark of the response. */
@@ -331,11 +344,16 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   /** Where nothing else tells, the answer that the calling thread writes next may. */
   #orByAnswer(call: Call, parent: CallParent<Request>, { work }: CallMoment<Request>): CallParent<Request> {
     if (call.request.tid === 0 || !this.#mayBeHandedOver(work)) return parent;
-    const isOpen = parent.reason === "several_open_requests" || parent.reason === "self_check";
-    const waits = isOpen && this.#unreadConnections === 0 && this.#handovers.isProven;
-    const oldest = this.#handovers.callStarted(call, waits);
-    if (oldest !== undefined) this.#decided(oldest, none("undecided"));
-    return waits ? none("undecided") : parent;
+    const isOpen =
+      parent.waits === undefined && (parent.reason === "several_open_requests" || parent.reason === "self_check");
+    const isPassed = isOpen && this.#loopsAreAllowed && this.#proxyOrder.isProven;
+    const waits = isOpen && !isPassed && this.#unreadConnections === 0 && this.#handovers.isProven;
+    const oldest = [
+      this.#loopsAreAllowed ? this.#proxyOrder.callStarted(call, isPassed) : undefined,
+      this.#handovers.callStarted(call, waits),
+    ];
+    for (const given of oldest) if (given !== undefined) this.#decided(given, none("undecided"));
+    return isPassed || waits ? UNDECIDED : parent;
   }
 
   #answeredByThread(request: Request, answer: MessageMark): void {
@@ -477,7 +495,13 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
 
   /** Calls that were made before any of the open requests came will not be told by their answers. */
   #giveUpUndecided(): void {
-    if (this.#undecided.length === 0 && !this.#ids.isWaitedFor && !this.#handovers.isWaitedFor) return;
+    if (
+      this.#undecided.length === 0 &&
+      !this.#ids.isWaitedFor &&
+      this.#handovers.waiting.isEmpty &&
+      this.#proxyOrder.waiting.isEmpty
+    )
+      return;
     let oldestNs = Number.POSITIVE_INFINITY;
     for (const { request } of this.#open) oldestNs = Math.min(oldestNs, request.startNs);
     let count = 0;
@@ -486,7 +510,8 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
       count++;
     }
     for (const { call } of this.#undecided.splice(0, count)) this.#decided(call, none("task_answers_none"));
-    for (const call of this.#handovers.giveUp(oldestNs)) this.#decided(call, none("thread_answers_none"));
+    for (const call of this.#proxyOrder.waiting.giveUp(oldestNs)) this.#decided(call, none("self_check"));
+    for (const call of this.#handovers.waiting.giveUp(oldestNs)) this.#decided(call, none("thread_answers_none"));
     for (const { call, reason } of this.#ids.giveUp(oldestNs)) this.#decided(call, none(reason));
   }
 

@@ -235,6 +235,11 @@ export class SpanRoom implements ConnectionSink {
     const state = this.#bySocket.get(slice.socket);
     const isLoop = this.#processes.requests(slice.pid)?.mayBeLoop(this.#work) === true;
     if (slice.direction === 1) {
+      const call = state?.open.length === 1 ? state.open[0]?.sides[0] : undefined;
+      if (isLoop && call?.kind === "client" && !call.isAnswerSeen) {
+        call.isAnswerSeen = true;
+        call.requests?.answerRead(call, slice);
+      }
       if (isLoop) this.#loops.received(slice.socket, slice.tid, this.#work, this.#causeOfRead(slice.socket));
       return;
     }

@@ -151,7 +151,7 @@ const CLEAR_CELLS: readonly Cell[] = [
     isDrawn: true,
     needs: ["haproxy"],
   },
-  { runtime: "haproxy", pattern: "proxy", services: [service.haproxy()], calls: 1, isDrawn: false, needs: ["haproxy"] },
+  { runtime: "haproxy", pattern: "proxy", services: [service.haproxy()], calls: 1, isDrawn: true, needs: ["haproxy"] },
   {
     runtime: "node",
     pattern: "databases",
