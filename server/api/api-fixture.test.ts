@@ -256,6 +256,12 @@ export function listReader(batches: () => SpanBatch[]): StoreReader {
         .filter((span) => span.traceId === traceId)
         .slice(0, spansMax),
     select: async (): Promise<SeriesSamples[]> => [],
+    selectNewest: async () => ({
+      labels: [],
+      timestampsMs: new Float64Array(0),
+      values: new Float64Array(0),
+      others: [],
+    }),
     selectSeries: async (): Promise<SeriesSamples[]> => [],
     exemplars: async () => [],
     series: async (matchers) => select(matchers[0]?.value),

@@ -9,7 +9,6 @@ import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
 import { SampleRoom } from "../model/sample-room.ts";
 import { releaseSharedBytes } from "../model/shared-bytes.ts";
-import type { StoreReader } from "../store/reader.ts";
 import type {
   EvaluateOutcome,
   EvaluateRequest,
@@ -22,6 +21,7 @@ import type {
   RenderedAnswer,
   SelectorsOutcome,
 } from "./doors.ts";
+import { newestBuffers } from "./promql/newest-samples.ts";
 import { packedBuffers } from "./promql/packed-samples.ts";
 import { PROMQL_DEFAULTS, type PromqlQuery, type PromqlSettings } from "./promql/query.ts";
 import { renderError, renderFailure } from "./promql/render.ts";
@@ -30,7 +30,7 @@ import { PromqlSlot, type SlotEvent } from "./promql-slot.ts";
 import { readSelectors } from "./promql-text-answers.ts";
 import { readValues, type WorkerAnswer } from "./promql-values.ts";
 import { QueryCells } from "./query-cells.ts";
-import { feedQuery } from "./query-feed.ts";
+import { feedQuery, type QueryReader } from "./query-feed.ts";
 
 /** Where the worker's code is in a clone; bundles say where theirs is. */
 function workerOfClone(): URL {
@@ -49,11 +49,14 @@ const TEXT_TIMEOUT_MS = 10_000;
 /** The longest that a timer of Node waits; a longer one would fire at once. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
 
+/** Why gathering for a job ends: one for all, since an error of its own costs as much as to parse the query. */
+const ANSWERED = new Error("the query is answered");
+
 const STOPPING = "the server is stopping";
 
 /** What the door reads from and is bounded by. */
 export interface PromqlDoorOptions {
-  readonly reader: Pick<StoreReader, "select">;
+  readonly reader: QueryReader;
   readonly clock: Pick<Clock, "monotonicMs">;
   readonly workerUrl?: URL | undefined;
   /** Threads that evaluate; one unless given. */
@@ -286,7 +289,7 @@ class WorkerDoor implements PromqlDoor {
     const { clock, reader } = this.#options;
     const sinceMs = clock.monotonicMs();
     job.isGathering = true;
-    const sent = slot.takePairs();
+    const sent = slot.takeLabels();
     const gathering = feedQuery({
       reader,
       sent,
@@ -298,10 +301,13 @@ class WorkerDoor implements PromqlDoor {
       onPart: (selection, samples) => {
         slot.send({ kind: "samples", id: job.id, selection, samples }, packedBuffers(samples));
       },
+      onNewest: (selection, newest) => {
+        slot.send({ kind: "newest", id: job.id, selection, newest }, newestBuffers(newest));
+      },
     });
     try {
       await gathering;
-      slot.keepPairs(sent);
+      slot.keepLabels(sent);
     } finally {
       job.isGathering = false;
       if (job.state === "ended") job.room.release();
@@ -369,7 +375,7 @@ class WorkerDoor implements PromqlDoor {
       return;
     }
     clearTimeout(job.timer);
-    job.answered.abort();
+    job.answered.abort(ANSWERED);
     job.resolve(answer);
     if (job.query === undefined) return;
     const nowMs = this.#options.clock.monotonicMs();

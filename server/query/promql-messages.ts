@@ -2,6 +2,7 @@
 
 import type { Matcher } from "../model/series.ts";
 import type { WindowSource } from "../store/reader.ts";
+import type { PackedNewest } from "./promql/newest-samples.ts";
 import type { PackedSamples } from "./promql/packed-samples.ts";
 import type { PromqlQuery, PromqlSettings } from "./promql/query.ts";
 import type { AnswerShow } from "./promql/render.ts";
@@ -45,6 +46,13 @@ export type ToWorker =
       readonly selection: number;
       readonly samples: PackedSamples;
     }
+  /** Newest samples of some series of the selection of that index. */
+  | {
+      readonly kind: "newest";
+      readonly id: number;
+      readonly selection: number;
+      readonly newest: PackedNewest;
+    }
   /** All series are there. */
   | {
       readonly kind: "evaluate";
@@ -67,6 +75,8 @@ export interface SelectionWindow {
   readonly matchers: readonly Matcher[];
   readonly minMs: number;
   readonly maxMs: number;
+  /** Of each series only the newest sample is looked at. */
+  readonly isNewest: boolean;
   /** Undefined for the samples themselves. */
   readonly source?: WindowSource | undefined;
 }

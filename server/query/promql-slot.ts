@@ -6,7 +6,7 @@
  */
 
 import { Worker } from "node:worker_threads";
-import { SentPairs } from "./promql/packed-samples.ts";
+import { SentLabels } from "./promql/packed-labels.ts";
 import type { FromWorker, SelectionWindow, ToWorker, WorkerStart } from "./promql-messages.ts";
 import type { QueryCells } from "./query-cells.ts";
 
@@ -40,9 +40,9 @@ export class PromqlSlot {
   readonly #options: SlotOptions;
   #worker: Worker | undefined;
   #jobId: number | undefined;
-  #pairs: SentPairs | undefined;
+  #labels: SentLabels | undefined;
   /** The worker that they went to. */
-  #pairsOf: Worker | undefined;
+  #labelsOf: Worker | undefined;
   #noticeTimer: NodeJS.Timeout | undefined;
 
   constructor(options: SlotOptions) {
@@ -68,18 +68,18 @@ export class PromqlSlot {
     this.#worker.postMessage(message, transfer);
   }
 
-  /** The label pairs that its worker knows; they are given back with `keepPairs` once all of a query is sent. */
-  takePairs(): SentPairs {
-    const pairs = this.#pairs?.isSmall === true ? this.#pairs : new SentPairs();
-    this.#pairs = undefined;
+  /** The labels that its worker knows; they are given back with `keepLabels` once all of a query is sent. */
+  takeLabels(): SentLabels {
+    const labels = this.#labels?.isSmall === true ? this.#labels : new SentLabels();
+    this.#labels = undefined;
     this.#worker ??= this.#startWorker();
-    this.#pairsOf = this.#worker;
-    return pairs;
+    this.#labelsOf = this.#worker;
+    return labels;
   }
 
   /** The worker got all of them, unless it was replaced meanwhile. */
-  keepPairs(pairs: SentPairs): void {
-    if (this.#worker === this.#pairsOf) this.#pairs = pairs;
+  keepLabels(labels: SentLabels): void {
+    if (this.#worker === this.#labelsOf) this.#labels = labels;
   }
 
   /** The worker is waiting and shall not go on with its job: the slot is free at once. */
@@ -104,7 +104,7 @@ export class PromqlSlot {
 
   #startWorker(): Worker {
     const { workerUrl, start } = this.#options;
-    this.#pairs = undefined;
+    this.#labels = undefined;
     const heapMib = Math.max(HEAP_MIB_MIN, Math.ceil((HEAP_HEADROOM * start.limits.heapBytesMax) / MIB));
     const worker = new Worker(workerUrl, {
       name: "promql",

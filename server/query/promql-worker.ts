@@ -9,11 +9,12 @@ import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { parentPort, workerData } from "node:worker_threads";
 import { ThalwegError } from "../model/errors.ts";
-import type { Labels } from "../model/series.ts";
 import { lowerThreadPriority } from "../platform/thread-priority.ts";
 import { sourceOf } from "./promql/downsampled.ts";
 import type { FedSeries } from "./promql/encoded-columns.ts";
-import { addPairs, unpackSamples } from "./promql/packed-samples.ts";
+import { unpackNewest } from "./promql/newest-samples.ts";
+import { KnownLabels } from "./promql/packed-labels.ts";
+import { unpackSamples } from "./promql/packed-samples.ts";
 import { evaluateQuery, type PlannedQuery, type PromqlQuery, planQuery } from "./promql/query.ts";
 import type { QueryWatch } from "./promql/query-budget.ts";
 import { type AnswerShow, renderFailure, renderOutcome } from "./promql/render.ts";
@@ -43,13 +44,13 @@ interface Job {
 const { cells: buffer, slot, limits } = workerData as WorkerStart;
 const cells = new QueryCells(buffer);
 let job: Job | undefined;
-/** Label pairs of this query and of earlier ones. */
-const pairs: Labels[number][] = [];
+/** Labels of this query and of earlier ones. */
+const known = new KnownLabels();
 const startHeapBytes = getHeapStatistics().used_heap_size;
 
 setFlagsFromString("--expose-gc");
 // A context made after the flag was set has the function, and V8 has no other name for it.
-const collectGarbage = runInNewContext("gc") as () => void;
+const collectGarbage = runInNewContext("gc") as (options?: { readonly type: "minor" }) => void;
 
 /** Tells the others what this worker holds, and stops the query where they have no room, or where nobody waits. */
 function watchOf(id: number): QueryWatch {
@@ -87,8 +88,8 @@ function plan(message: ToWorker & { readonly kind: "plan" }): void {
     const planned = planQuery(query);
     const planMs = performance.now() - sinceMs;
     job = { id, query, show, plan: planned, planMs, selected: planned.selections.map(() => []) };
-    const selections = planned.selections.map(({ selector, matchers, minMs, maxMs }) => {
-      return { matchers, minMs, maxMs, source: sourceOf(selector) };
+    const selections = planned.selections.map(({ selector, matchers, minMs, maxMs, isNewest }) => {
+      return { matchers, minMs, maxMs, isNewest, source: sourceOf(selector) };
     });
     send({ kind: "selections", id, selections });
     return undefined;
@@ -131,8 +132,15 @@ function finish(id: number, answer: WorkerAnswer, samplesPeak: number): void {
 /** Lets go of the job and of all that it held. */
 function leave(): void {
   job = undefined;
+  if (!holdsMuch()) return;
+  // Nearly all of it is young and died with the query: to look for what lives among it is a tenth of the work.
+  collectGarbage({ type: "minor" });
+  if (holdsMuch()) collectGarbage();
+}
+
+function holdsMuch(): boolean {
   const { used_heap_size: heapBytes, external_memory: bufferBytes } = getHeapStatistics();
-  if (heapBytes + bufferBytes > COLLECT_BYTES) collectGarbage();
+  return heapBytes + bufferBytes > COLLECT_BYTES;
 }
 
 function send(message: FromWorker, transfer: ArrayBuffer[] = []): void {
@@ -140,7 +148,8 @@ function send(message: FromWorker, transfer: ArrayBuffer[] = []): void {
 }
 
 function receive(message: ToWorker): void {
-  if (message.kind === "samples") addPairs(message.samples, pairs);
+  if (message.kind === "samples") known.add(message.samples);
+  if (message.kind === "newest") known.add(message.newest);
   if (message.kind === "plan") plan(message);
   else if (message.kind === "text") {
     const { id, text, wish, settings } = message;
@@ -150,7 +159,12 @@ function receive(message: ToWorker): void {
   else if (message.id !== job?.id) return;
   else if (message.kind === "forget") leave();
   else if (message.kind === "evaluate") evaluate(message, job);
-  else job.selected[message.selection]?.push(...unpackSamples(message.samples, pairs));
+  else {
+    const { kind, selection } = message;
+    const series = kind === "newest" ? unpackNewest(message.newest, known) : unpackSamples(message.samples, known);
+    const selected = job.selected[selection];
+    for (const one of series) selected?.push(one);
+  }
 }
 
 lowerThreadPriority();

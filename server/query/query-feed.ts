@@ -4,8 +4,10 @@ import { setImmediate } from "node:timers/promises";
 import { ThalwegError } from "../model/errors.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
 import type { SeriesSamples } from "../model/series.ts";
-import type { StoreReader } from "../store/reader.ts";
-import { type PackedSamples, packSamples, type SentPairs } from "./promql/packed-samples.ts";
+import type { NewestSamples, StoreReader } from "../store/reader.ts";
+import { type PackedNewest, packNewest } from "./promql/newest-samples.ts";
+import type { SentLabels } from "./promql/packed-labels.ts";
+import { type PackedSamples, packSamples } from "./promql/packed-samples.ts";
 import { samplesSize } from "./promql/query-budget.ts";
 import type { SelectionWindow } from "./promql-messages.ts";
 
@@ -15,20 +17,28 @@ const PART_VALUES = 65_536;
 /** How long parts are packed before other work gets a turn. */
 const SLICE_MS = 2;
 
+/** Newest samples are packed so many series at once. */
+const NEWEST_SERIES = 4_096;
+
+/** Where samples come from; what has no short way to the newest ones is asked for all. */
+export type QueryReader = Pick<StoreReader, "select"> & Partial<Pick<StoreReader, "selectNewest">>;
+
 /** What to gather, within which bounds, and for whom. */
 export interface QueryFeed {
-  readonly reader: Pick<StoreReader, "select">;
+  readonly reader: QueryReader;
   readonly selections: readonly SelectionWindow[];
   readonly samplesMax: number;
   readonly seriesMax: number;
   /** What the worker knows already; of no use any more where gathering fails. */
-  readonly sent: SentPairs;
+  readonly sent: SentLabels;
   /** Where samples lie until nobody reads them any longer. */
   readonly room: SampleRoom;
   /** Aborted when nobody waits any longer. */
   readonly signal: AbortSignal;
   /** Takes some series of the selection of that index, and may hand their buffers over. */
   readonly onPart: (selection: number, part: PackedSamples) => void;
+  /** As `onPart` for the newest samples of some series. */
+  readonly onNewest: (selection: number, part: PackedNewest) => void;
 }
 
 /**
@@ -40,10 +50,20 @@ export async function feedQuery(feed: QueryFeed): Promise<void> {
   const { reader, selections, sent, signal } = feed;
   const room = { samples: feed.samplesMax, series: feed.seriesMax };
   let sinceMs = performance.now();
-  for (const [index, { matchers, minMs, maxMs, source }] of selections.entries()) {
+  for (const [index, { matchers, minMs, maxMs, source, isNewest }] of selections.entries()) {
     const limits = { samplesMax: room.samples, seriesMax: room.series, room: feed.room, source, signal };
-    const found = await reader.select(matchers, minMs, maxMs, limits);
-    signal.throwIfAborted();
+    let found: SeriesSamples[];
+    if (isNewest && source === undefined && reader.selectNewest !== undefined) {
+      const newest = await reader.selectNewest(matchers, minMs, maxMs, limits);
+      signal.throwIfAborted();
+      room.series -= newest.labels.length;
+      room.samples -= newest.labels.length;
+      await feedNewest(feed, index, newest);
+      found = newest.others;
+    } else {
+      found = await reader.select(matchers, minMs, maxMs, limits);
+      signal.throwIfAborted();
+    }
     room.series -= found.length;
     if (room.series < 0) throw new ThalwegError("query_series_max", { max: feed.seriesMax });
     sinceMs = performance.now();
@@ -60,6 +80,18 @@ export async function feedQuery(feed: QueryFeed): Promise<void> {
       sinceMs = performance.now();
       signal.throwIfAborted();
     }
+  }
+}
+
+/** Their number is within the bounds: the reader keeps to them. */
+async function feedNewest(feed: QueryFeed, selection: number, found: NewestSamples): Promise<void> {
+  const { length } = found.labels;
+  for (let from = 0; from < length; from += NEWEST_SERIES) {
+    if (from > 0) {
+      await setImmediate();
+      feed.signal.throwIfAborted();
+    }
+    feed.onNewest(selection, packNewest(found, from, Math.min(length, from + NEWEST_SERIES), feed.sent));
   }
 }
 

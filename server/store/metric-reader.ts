@@ -14,14 +14,16 @@ import type { MetricHead } from "./metric-head.ts";
 import type { LabelIndex } from "./metric-label-index.ts";
 import { matchSeries } from "./metric-match.ts";
 import { copyRun, cutRun, joinRuns } from "./metric-runs.ts";
-import { encodedIn, hasSampleIn, type MetricSeries, runsIn } from "./metric-series.ts";
+import { copyNewestFloat, encodedIn, hasSampleIn, type MetricSeries, runsIn } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
 import { WindowRun } from "./metric-windows.ts";
-import type { SelectLimits, SeriesWindow, WindowSource } from "./reader.ts";
+import type { NewestSamples, SelectLimits, SeriesWindow, WindowSource } from "./reader.ts";
 import { Turns } from "./turns.ts";
 
 /** Sorting so many takes a few milliseconds. */
 const SORTED_AT_ONCE_MAX = 5_000;
+/** The clock is looked at once for so many series of which little is read. */
+const LOOK_EVERY = 64;
 const NO_RUNS: readonly SampleRun[] = [];
 
 const NOTHING_ENCODED = { chunks: [], runs: NO_RUNS };
@@ -75,6 +77,38 @@ export class MetricReader {
     const turns = new Turns(limits?.signal);
     const matched = await this.#match(matchers, turns);
     return this.#gatherFrom(matched, { minMs, maxMs, limits, turns });
+  }
+
+  /** @see StoreReader */
+  async selectNewest(
+    matchers: readonly Matcher[],
+    minMs: number,
+    maxMs: number,
+    limits?: Omit<SelectLimits, "source">,
+  ): Promise<NewestSamples> {
+    const turns = new Turns(limits?.signal);
+    const matched = await this.#match(matchers, turns);
+    const labels: Labels[] = [];
+    const columns = { timestampsMs: new Float64Array(matched.length), values: new Float64Array(matched.length) };
+    const rest: MetricSeries[] = [];
+    const budget = new SelectBudget(limits);
+    let looked = 0;
+    for (const series of matched) {
+      const found = copyNewestFloat(series, { minMs, maxMs }, columns, labels.length);
+      if (found === "copied") {
+        labels.push(series.labels);
+        budget.spendOne();
+      } else if (found === "unknown") rest.push(series);
+      if (++looked % LOOK_EVERY === 0 && turns.isDue) await turns.pass();
+    }
+    const left =
+      limits === undefined
+        ? undefined
+        : { ...limits, samplesMax: limits.samplesMax - labels.length, seriesMax: limits.seriesMax - labels.length };
+    const others = rest.length === 0 ? [] : await this.#gather(rest, { minMs, maxMs, limits: left, turns });
+    const { timestampsMs, values } = columns;
+    const { length } = labels;
+    return { labels, timestampsMs: timestampsMs.subarray(0, length), values: values.subarray(0, length), others };
   }
 
   /** @see StoreReader */
@@ -420,11 +454,23 @@ class SelectBudget {
     this.#check(this.#expected);
   }
 
+  /** A series of one sample. */
+  spendOne(): void {
+    this.#samples++;
+    this.#series++;
+    this.#check(this.#samples);
+    this.#checkSeries();
+  }
+
   /** One series. */
   spend(run: SampleRun): void {
     this.#samples += costOf(run);
     this.#series++;
     this.#check(this.#samples);
+    this.#checkSeries();
+  }
+
+  #checkSeries(): void {
     const limits = this.#limits;
     if (limits !== undefined && this.#series > limits.seriesMax) {
       throw new ThalwegError("query_series_max", { max: limits.seriesMax });

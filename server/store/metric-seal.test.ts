@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ThalwegError } from "../model/errors.ts";
+import type { SeriesSamples } from "../model/series.ts";
 import { isMissing } from "../platform/files.ts";
 import {
   allOf,
@@ -91,7 +92,27 @@ async function linesIn(metrics: MetricStore, minMs: number, maxMs: number): Prom
   const parts = [found.slice(0, 2), [...found.slice(2), labels("unknown")]];
   const inParts = await Promise.all(parts.map((part) => reader.selectSeries(part, minMs, maxMs)));
   assert.deepEqual(linesOf(inParts.flat()), lines);
+  const newest = await reader.selectNewest(EVERYTHING, minMs, maxMs);
+  const floats = newest.labels.map((l, i) => ({
+    labels: l,
+    timestampsMs: newest.timestampsMs.subarray(i, i + 1),
+    values: newest.values.subarray(i, i + 1),
+  }));
+  const lasts = linesOf((await reader.select(EVERYTHING, minMs, maxMs)).map(lastOf));
+  assert.deepEqual(linesOf([...floats, ...newest.others.map(lastOf)]), lasts);
   return lines.map(withoutHints);
+}
+
+/** A series with its last sample only. */
+function lastOf({ labels: l, timestampsMs, values, histograms, startsMs }: SeriesSamples): SeriesSamples {
+  const at = timestampsMs.length - 1;
+  return {
+    labels: l,
+    timestampsMs: timestampsMs.subarray(at),
+    values: values.subarray(at),
+    histograms: histograms?.[at] === undefined ? undefined : [histograms[at]],
+    startsMs: (startsMs?.[at] ?? 0) === 0 ? undefined : startsMs?.subarray(at),
+  };
 }
 
 const WINDOW_MS = 600_000;

@@ -13,10 +13,13 @@ import { chunkEndOf, continuesChunk, histogramHash, withReadHint } from "./metri
 import { type Interval, withoutIntervals } from "./metric-intervals.ts";
 import type { OpenMemory } from "./metric-open-memory.ts";
 import {
+  copyLastOpen,
   emptyTrack,
+  endsInFloat,
   firstOpenMs,
   insertSorted,
   isEmptyTrack,
+  lastOpenMs,
   openSampleAt,
   pushFloat,
   pushSample,
@@ -279,6 +282,25 @@ export function firstInOrderMs({ inOrder }: HeadSamples): number {
 /** Whether at least one sample in memory lies in `[minMs, maxMs]`. */
 export function hasSampleIn(head: HeadSamples, minMs: number, maxMs: number): boolean {
   return tracksOf(head).some((track) => trackHasIn(track, minMs, maxMs));
+}
+
+/**
+ * Copies the newest sample in a window to place `at` of columns, where it is a float and the newest of the series.
+ *
+ * @returns `nothing` where the newest of the series lies before the window; `unknown` where the window has to be read.
+ */
+export function copyNewestFloat(
+  { head, newestMs }: MetricSeries,
+  window: { readonly minMs: number; readonly maxMs: number },
+  columns: { readonly timestampsMs: Float64Array; readonly values: Float64Array },
+  at: number,
+): "copied" | "nothing" | "unknown" {
+  if (head === undefined || newestMs > window.maxMs) return "unknown";
+  // What is on its way to the log is newer still, and what was deleted was: then others may be newer than the open ones.
+  if (lastOpenMs(head.inOrder) !== newestMs || !endsInFloat(head.inOrder)) return "unknown";
+  if (newestMs < window.minMs) return "nothing";
+  copyLastOpen(head.inOrder, columns, at);
+  return "copied";
 }
 
 /** Samples of memory in `[minMs, maxMs]` as runs that are each in order, the caller's own. @param room Where they lie. */

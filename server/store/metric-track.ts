@@ -154,6 +154,23 @@ export function firstOpenMs({ open }: Track): number | undefined {
   return open.count > 0 ? timesOf(open)[0] : undefined;
 }
 
+/** Time of the last open sample; undefined where there is none. */
+export function lastOpenMs({ open }: Track): number | undefined {
+  return timesOf(open)[open.count - 1];
+}
+
+/** Whether the last open sample is a float of which nobody knows since when it counts. */
+export function endsInFloat({ open }: Track): boolean {
+  return open.starts === undefined && open.histograms?.[open.count - 1] === undefined;
+}
+
+/** Copies the last open sample, bit by bit; there is one. */
+export function copyLastOpen({ open }: Track, columns: Pick<RunColumns, "timestampsMs" | "values">, at: number): void {
+  const last = open.count - 1;
+  columns.timestampsMs[at] = timesOf(open)[last] as number; // in range: within the run
+  columns.values[at] = open.values[open.base + last] as number;
+}
+
 function timesOf({ times }: OpenRun): Float64Array {
   return times === undefined ? NO_COLUMN : times.ms;
 }

@@ -73,6 +73,16 @@ export interface SelectLimits {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The newest samples of many series in a window. */
+export interface NewestSamples {
+  /** Series whose newest sample is a float, as a stale marker is: it is `values[i]` at `timestampsMs[i]`. */
+  readonly labels: readonly Labels[];
+  readonly timestampsMs: Float64Array;
+  readonly values: Float64Array;
+  /** The other series, each with all of its samples in the window. */
+  readonly others: SeriesSamples[];
+}
+
 /** A name and how many there are of it. */
 export interface NamedCount {
   readonly name: string;
@@ -170,6 +180,13 @@ export interface StoreReader {
   trace(traceId: string, spansMax: number): Promise<StoredSpan[]>;
   /** Series that satisfy all matchers with their samples in `[minMs, maxMs]`, both ends included. Series without samples there are left out. */
   select(matchers: readonly Matcher[], minMs: number, maxMs: number, limits?: SelectLimits): Promise<SeriesSamples[]>;
+  /** As `select`, of which only the newest sample of each series is wanted. */
+  selectNewest(
+    matchers: readonly Matcher[],
+    minMs: number,
+    maxMs: number,
+    limits?: Omit<SelectLimits, "source">,
+  ): Promise<NewestSamples>;
   /**
    * As `select`, for series whose labels `series` gave. One that is gone meanwhile is left out, as is one without samples.
    *

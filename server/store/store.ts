@@ -260,6 +260,7 @@ function doorsOf(engine: EngineHolder, metrics: MetricStore): Pick<Store, "write
       sql: async (statement, limits) => (await engine.opened()).sql(statement, limits),
       trace: async (traceId, spansMax) => (await engine.opened()).trace(traceId, spansMax),
       select: (matchers, minMs, maxMs, limits) => reader.select(matchers, minMs, maxMs, limits),
+      selectNewest: (matchers, minMs, maxMs, limits) => reader.selectNewest(matchers, minMs, maxMs, limits),
       selectSeries: (labels, minMs, maxMs, limits) => reader.selectSeries(labels, minMs, maxMs, limits),
       exemplars: (matchers, minMs, maxMs, signal) => reader.exemplars(matchers, minMs, maxMs, signal),
       series: (matchers, minMs, maxMs, signal) => reader.series(matchers, minMs, maxMs, signal),

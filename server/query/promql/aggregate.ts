@@ -8,6 +8,7 @@ import { CompensatedMean } from "./compensated.ts";
 import { type Evaluation, unwrapParens } from "./evaluation.ts";
 import { printHistogram } from "./histogram/histogram-text.ts";
 import { ignoredInAggregation } from "./histogram-messages.ts";
+import { keptGroupKey } from "./kept-labels.ts";
 import { isLabelName } from "./label-functions.ts";
 import { printGeneral } from "./number-text.ts";
 import { extremes } from "./pick-aggregate.ts";
@@ -34,6 +35,13 @@ function keptBy(node: PromqlAggregate): (name: string) => boolean {
   return node.without ? (name) => !names.has(name) && !isMetricLabel(name) : (name) => names.has(name);
 }
 
+/** The key of the group of labels. */
+function groupKeys(node: PromqlAggregate): (labels: Labels) => string {
+  const kept = keptBy(node);
+  const grouping = JSON.stringify([node.without, node.grouping]);
+  return (labels) => keptGroupKey(labels, grouping, () => partialKey(labels, kept));
+}
+
 /** Aggregations that fold series one after the other, so that they never need all at once. */
 const FOLDING: ReadonlySet<string> = new Set(["sum", "avg", "count", "min", "max", "group", "stddev", "stdvar"]);
 
@@ -55,9 +63,10 @@ export function foldAggregate(
   done: (series: StepSeries) => void,
 ): StepSeries[] {
   const kept = keptBy(node);
+  const keyOf = groupKeys(node);
   const groups = new Map<string, Group>();
   for (const one of series) {
-    const key = partialKey(one.labels, kept);
+    const key = keyOf(one.labels);
     let group = groups.get(key);
     if (group === undefined) {
       const extra = node.op === "sum" || node.op === "avg" || node.op.startsWith("std") ? grid.steps : 0;
@@ -237,9 +246,10 @@ function grouped(
   series: readonly StepSeries[],
 ): Map<string, { labels: Labels; members: StepSeries[] }> {
   const kept = keptBy(node);
+  const keyOf = groupKeys(node);
   const groups = new Map<string, { labels: Labels; members: StepSeries[] }>();
   for (const one of series) {
-    const key = partialKey(one.labels, kept);
+    const key = keyOf(one.labels);
     const group = groups.get(key);
     if (group === undefined) groups.set(key, { labels: filterLabels(one.labels, kept), members: [one] });
     else group.members.push(one);

@@ -236,6 +236,7 @@ export function rangeCallStream(
   const column = isPlain ? COLUMN_KERNELS.get(node.name) : undefined;
   const position = firstPosition(node, rangeAt);
   return (function* () {
+    let spare: StepSeries | undefined;
     for (const one of series) {
       const rates =
         one.columns === undefined || one.startsMs !== undefined || !isPlain || !COUNTER_FUNCTIONS.has(node.name)
@@ -247,7 +248,9 @@ export function rangeCallStream(
         yield series;
         continue;
       }
-      const out = makeSeries(one.labels, one.dropName, grid, evaluation.budget);
+      const out: StepSeries =
+        refilled(spare, one, evaluation) ?? makeSeries(one.labels, one.dropName, grid, evaluation.budget);
+      spare = undefined;
       const split = one.histograms === undefined ? undefined : splitTypes(one);
       const floats = split?.floats ?? one;
       const isDone = floats.startsMs === undefined && column?.(floats, ranges, { first, second }, out) === true;
@@ -271,8 +274,22 @@ export function rangeCallStream(
       }
       if (!keepsName) withoutName(out, evaluation);
       yield out;
+      if (isTransient && out.histograms === undefined) spare = out;
     }
   })();
+}
+
+/** The columns of a series that nobody looks at any longer, empty and for another one; undefined where there are none. */
+function refilled(
+  spare: StepSeries | undefined,
+  { labels, dropName }: Pick<StepSeries, "labels" | "dropName">,
+  { budget }: Evaluation,
+): StepSeries | undefined {
+  if (spare === undefined) return undefined;
+  const { values, present } = spare;
+  budget.hold(values.length);
+  present.fill(ABSENT);
+  return { labels, dropName, values, present, histograms: undefined };
 }
 
 /** Where what a range function says belongs: its first argument, and the beginning of the text for a sub-query. */

@@ -31,6 +31,7 @@ function extrapolatedColumn(
   const { startMs: firstEndMs, stepMs, steps } = shifted;
   const { values: results, present } = out;
   const hasResets = isCounter && fallsSomewhere(values);
+  const rangeSeconds = rangeMs / 1000;
   let low = 0;
   let high = 0;
   for (let k = 0; k < steps; k++) {
@@ -65,7 +66,7 @@ function extrapolatedColumn(
     }
     if (toEnd >= threshold) toEnd = meanSeconds / 2;
     let factor = sampledSeconds === 0 ? 1 : (sampledSeconds + toStart + toEnd) / sampledSeconds;
-    if (isRate) factor /= (endMs - startMs) / 1000;
+    if (isRate) factor /= rangeSeconds;
     results[k] = result * factor;
     present[k] = FLOAT;
   }

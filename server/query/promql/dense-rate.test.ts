@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type CounterResetHint, CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../../model/histogram.ts";
 import { encodeHistograms } from "../../model/histogram-columns.ts";
-import type { Labels, SeriesSamples } from "../../model/series.ts";
+import type { SeriesSamples } from "../../model/series.ts";
 import { type FedSeries, fedSeries } from "./encoded-columns.ts";
-import { addPairs, packSamples, SentPairs, unpackSamples } from "./packed-samples.ts";
+import { KnownLabels, SentLabels } from "./packed-labels.ts";
+import { packSamples, unpackSamples } from "./packed-samples.ts";
 import { evaluateQuery, PROMQL_DEFAULTS, planQuery } from "./query.ts";
 import { renderOutcome } from "./render.ts";
 
@@ -121,9 +122,9 @@ function encodedOf(series: SeriesSamples, pick: (max: number) => number): FedSer
     };
   }
   const left = open === 0 ? undefined : histograms.map((one, i) => (i < all.length - open ? undefined : one));
-  const packed = packSamples([{ ...series, histograms: left, encoded }], new SentPairs());
-  const known: Labels[number][] = [];
-  addPairs(packed, known);
+  const packed = packSamples([{ ...series, histograms: left, encoded }], new SentLabels());
+  const known = new KnownLabels();
+  known.add(packed);
   const [fed] = unpackSamples(packed, known);
   assert.ok(fed?.columns !== undefined);
   return fed;

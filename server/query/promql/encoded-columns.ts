@@ -8,6 +8,7 @@ import type { NativeHistogram } from "../../model/histogram.ts";
 import { histogramsOf, readStretches } from "../../model/histogram-columns.ts";
 import type { EncodedHistograms, SeriesSamples } from "../../model/series.ts";
 import { type DenseSamples, denseSamples, type HistogramPieces, type PlacedStretch } from "./dense-samples.ts";
+import type { NewestSeries } from "./newest-samples.ts";
 import { histogramSize, sizeOfBuckets } from "./query-budget.ts";
 
 /** Where the histograms of a series come from. */
@@ -78,7 +79,7 @@ class EncodedColumns implements HistogramSource, HistogramPieces {
 }
 
 /** Samples in a worker: where `columns` is there, `histograms` are made of it when they are looked at. */
-export interface FedSeries extends SeriesSamples {
+export interface FedSeries extends SeriesSamples, Partial<Pick<NewestSeries, "newest" | "at">> {
   readonly columns?: HistogramSource | undefined;
 }
 

@@ -92,6 +92,24 @@ export class JsonBytes {
     this.#at = at;
   }
 
+  /** Bytes of JSON, at most a few KiB. */
+  addBytes(bytes: Uint8Array): void {
+    if (this.#at + bytes.length > PAGE_BYTES) this.#next();
+    this.#page.set(bytes, this.#at);
+    this.#at += bytes.length;
+  }
+
+  /** Where it ends, for `since`. */
+  mark(): number {
+    return this.#before + this.#at;
+  }
+
+  /** What was written since a mark, until more is written; undefined where it lies in several pages. */
+  since(mark: number): Uint8Array | undefined {
+    const from = mark - this.#before;
+    return from < 0 ? undefined : this.#page.subarray(from, this.#at);
+  }
+
   /** A number as `printSample` prints it. */
   sample(value: number): void {
     if (this.#at + SAMPLE_BYTES_MAX > PAGE_BYTES) this.#next();

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../../model/histogram.ts";
 import { SampleRoom } from "../../model/sample-room.ts";
-import type { Labels, SeriesSamples } from "../../model/series.ts";
-import { addPairs, packedBuffers, packSamples, SentPairs, unpackSamples } from "./packed-samples.ts";
+import type { SeriesSamples } from "../../model/series.ts";
+import { KnownLabels, SentLabels } from "./packed-labels.ts";
+import { packedBuffers, packSamples, unpackSamples } from "./packed-samples.ts";
 
 const exponential: NativeHistogram = {
   schema: 2,
@@ -61,18 +62,20 @@ test("samples arrive as they were sent: floats, histograms, start timestamps", (
     startsMs: undefined,
   };
   const alone: SeriesSamples = { ...floats, histograms: [custom, custom, custom, custom], values };
-  const sent = new SentPairs();
-  const known: [string, string][] = [];
+  const sent = new SentLabels();
+  const known = new KnownLabels();
   const arrive = (series: readonly SeriesSamples[]) => {
     const packed = packSamples(series, sent);
-    addPairs(packed, known);
+    known.add(packed);
     return unpackSamples(structuredClone(packed, { transfer: packedBuffers(packed) }), known);
   };
   const unpacked = arrive([floats, mixed]);
   assert.deepEqual(unpacked, [floats, mixed]);
   assert.deepEqual(arrive([]), []);
   assert.deepEqual(arrive([alone]), [alone]);
-  assert.deepEqual(known, [...floats.labels, ...mixed.labels]); // a pair is sent once
+  const again = packSamples([floats, mixed, alone], sent); // labels are sent once, and equal ones are told by their pairs
+  assert.deepEqual([again.pairs.length, again.pairCounts.length], [0, 0]);
+  assert.equal(unpackSamples(again, known)[0]?.labels, unpacked[0]?.labels);
   const histograms = unpacked[1]?.histograms;
   assert.equal(histograms?.[0]?.positiveSpans, histograms?.[2]?.positiveSpans); // equal layouts are one
 });
@@ -84,9 +87,9 @@ test("samples in shared memory are seen where they lie", () => {
   values.set([3, 4]);
   const shared: SeriesSamples = { labels: [], timestampsMs, values, histograms: undefined, startsMs: undefined };
   const copied: SeriesSamples = { ...shared, timestampsMs: new Float64Array([5]), values: new Float64Array([6]) };
-  const packed = packSamples([copied, shared], new SentPairs());
-  const known: Labels[number][] = [];
-  addPairs(packed, known);
+  const packed = packSamples([copied, shared], new SentLabels());
+  const known = new KnownLabels();
+  known.add(packed);
   const [first, second] = unpackSamples(structuredClone(packed, { transfer: packedBuffers(packed) }), known);
   assert.deepEqual([first, second], [copied, shared]);
   values[0] = 7;
@@ -95,7 +98,7 @@ test("samples in shared memory are seen where they lie", () => {
   assert.equal(room.take(2).buffer, values.buffer); // a page goes to the next selection
 });
 
-test("pairs are known from query to query, and forgotten where they are counted anew", () => {
+test("pairs and sets are known from query to query, and forgotten where they are counted anew", () => {
   const series = (value: string): SeriesSamples => ({
     labels: [
       ["__name__", "a"],
@@ -104,20 +107,20 @@ test("pairs are known from query to query, and forgotten where they are counted 
     timestampsMs: new Float64Array([1]),
     values: new Float64Array([2]),
   });
-  const known: Labels[number][] = [];
-  const arrive = (value: string, sent: SentPairs) => {
+  const known = new KnownLabels();
+  const arrive = (value: string, sent: SentLabels) => {
     const packed = packSamples([series(value)], sent);
-    addPairs(packed, known);
+    known.add(packed);
     return { labels: unpackSamples(packed, known)[0]?.labels, texts: packed.pairs.length };
   };
-  const sent = new SentPairs();
+  const sent = new SentLabels();
   assert.deepEqual(arrive("1", sent), { labels: series("1").labels, texts: 4 });
   assert.deepEqual(arrive("2", sent), { labels: series("2").labels, texts: 2 });
   assert.deepEqual(arrive("1", sent), { labels: series("1").labels, texts: 0 });
   // Parts of this sender were lost after it had numbered them: another one begins.
   packSamples([series("3")], sent);
-  const other = new SentPairs();
+  const other = new SentLabels();
   assert.deepEqual(arrive("4", other), { labels: series("4").labels, texts: 4 });
   assert.deepEqual(arrive("2", other), { labels: series("2").labels, texts: 2 });
-  assert.equal(known.length, 3);
+  assert.equal(other.pairCount, 3);
 });

@@ -6,18 +6,18 @@
  */
 
 import type { BucketSpan, CounterResetHint, NativeHistogram } from "../../model/histogram.ts";
-import type { EncodedHistograms, Labels, SeriesSamples } from "../../model/series.ts";
+import type { EncodedHistograms, SeriesSamples } from "../../model/series.ts";
 import { type FedSeries, fedSeries } from "./encoded-columns.ts";
+import {
+  type KnownLabels,
+  type PackedLabels,
+  packedLabelBuffers,
+  packLabels,
+  type SentLabels,
+} from "./packed-labels.ts";
 
 /** Some series of a selection. */
-export interface PackedSamples {
-  /** Names and values of label pairs that were not sent before; pairs are numbered in the order in which they are sent. */
-  readonly pairs: readonly string[];
-  /** The number of the first of them; what the worker knows from there on is forgotten. */
-  readonly firstPair: number;
-  /** For each series, how many of the pairs below are its own. */
-  readonly pairCounts: Uint32Array;
-  readonly pairNumbers: Uint32Array;
+export interface PackedSamples extends PackedLabels {
   /** For each series: where its samples begin and how many they are. */
   readonly timesFrom: Uint32Array;
   readonly valuesFrom: Uint32Array;
@@ -42,45 +42,8 @@ export interface PackedSamples {
   readonly runBytes: Uint8Array;
 }
 
-/** A name with its value. */
-type LabelPair = Labels[number];
-
-/** Pairs that a worker keeps from query to query, at most before the next one begins. */
-const KEPT_PAIRS_MAX = 32_768;
-
-/** Label pairs that went to one worker: each goes once, and is one object there. */
-export class SentPairs {
-  readonly #numbers = new Map<string, Map<string, number>>();
-  #count = 0;
-
-  get count(): number {
-    return this.#count;
-  }
-
-  /** Whether the next query may go on with them. */
-  get isSmall(): boolean {
-    return this.#count <= KEPT_PAIRS_MAX;
-  }
-
-  /** The number of a pair; one that was not sent yet is added to `unsent`. */
-  numberOf([name, value]: LabelPair, unsent: string[]): number {
-    let values = this.#numbers.get(name);
-    if (values === undefined) {
-      values = new Map();
-      this.#numbers.set(name, values);
-    }
-    let number = values.get(value);
-    if (number === undefined) {
-      number = this.#count++;
-      values.set(value, number);
-      unsent.push(name, value);
-    }
-    return number;
-  }
-}
-
 /** Copies samples together; time stamps that several series share are copied once. */
-export function packSamples(all: readonly SeriesSamples[], sent: SentPairs): PackedSamples {
+export function packSamples(all: readonly SeriesSamples[], sent: SentLabels): PackedSamples {
   const shared = new Map<Float64Array, number>();
   const pages = new PartPages();
   const pageOf = new Uint32Array(all.length);
@@ -98,7 +61,10 @@ export function packSamples(all: readonly SeriesSamples[], sent: SentPairs): Pac
   }
   const histograms = packHistograms(all);
   const packed: PackedSamples = {
-    ...packLabels(all, sent),
+    ...packLabels(
+      all.map(({ labels }) => labels),
+      sent,
+    ),
     timesFrom: new Uint32Array(all.length),
     valuesFrom: new Uint32Array(all.length),
     lengths: new Uint32Array(all.length),
@@ -150,67 +116,29 @@ class PartPages {
   }
 }
 
-function packLabels(
-  all: readonly SeriesSamples[],
-  sent: SentPairs,
-): Pick<PackedSamples, "pairs" | "firstPair" | "pairCounts" | "pairNumbers"> {
-  const firstPair = sent.count;
-  const pairs: string[] = [];
-  const pairCounts = new Uint32Array(all.length);
-  let total = 0;
-  for (const { labels } of all) total += labels.length;
-  const pairNumbers = new Uint32Array(total);
-  let at = 0;
-  for (const [index, { labels }] of all.entries()) {
-    pairCounts[index] = labels.length;
-    for (const pair of labels) pairNumbers[at++] = sent.numberOf(pair, pairs);
-  }
-  return { pairs, firstPair, pairCounts, pairNumbers };
-}
-
 /** Buffers to transfer, so that nothing is copied twice. */
 export function packedBuffers(packed: PackedSamples): ArrayBuffer[] {
-  const { pairCounts, pairNumbers, timesFrom, valuesFrom, lengths, timestampsMs, values } = packed;
+  const { timesFrom, valuesFrom, lengths, timestampsMs, values } = packed;
   const { startsFrom, startsMs, histogramsFrom, histogramCounts, histograms, layouts, pageOf } = packed;
-  const all = [
-    pageOf,
-    pairCounts,
-    pairNumbers,
-    timesFrom,
-    valuesFrom,
-    lengths,
-    timestampsMs,
-    values,
-    startsFrom,
-    startsMs,
-  ];
+  const all = [pageOf, timesFrom, valuesFrom, lengths, timestampsMs, values, startsFrom, startsMs];
   // Each array was made above and owns its buffer.
   const { runs, runBytes } = packed;
-  return [...all, histogramsFrom, histogramCounts, histograms, layouts, runs, runBytes].map(
-    (array) => array.buffer as ArrayBuffer,
-  );
-}
-
-/** Adds the pairs of a part to those that came before; to be done for every part, also of a query that has ended. */
-export function addPairs({ pairs, firstPair }: PackedSamples, known: LabelPair[]): void {
-  known.length = Math.min(known.length, firstPair);
-  for (let i = 0; i < pairs.length; i += 2) known.push([pairs[i] ?? "", pairs[i + 1] ?? ""]);
+  return [...all, histogramsFrom, histogramCounts, histograms, layouts, runs, runBytes]
+    .map((array) => array.buffer as ArrayBuffer)
+    .concat(packedLabelBuffers(packed));
 }
 
 /**
  * The series again, as views on the buffers.
  *
- * @param known Pairs that came before in order of their numbers; `addPairs` has added those of this part.
+ * @param known Labels that came before; those of this part were added to them.
  */
-export function unpackSamples(packed: PackedSamples, known: readonly LabelPair[]): FedSeries[] {
+export function unpackSamples(packed: PackedSamples, known: Pick<KnownLabels, "set">): FedSeries[] {
   const out: FedSeries[] = [];
   const layouts = new Map<number, Layout>();
   const runs = unpackRuns(packed);
-  let pairAt = 0;
   for (let index = 0; index < packed.lengths.length; index++) {
-    const labels: LabelPair[] = [];
-    const pairEnd = pairAt + (packed.pairCounts[index] ?? 0);
-    for (; pairAt < pairEnd; pairAt++) labels.push(known[packed.pairNumbers[pairAt] ?? 0] ?? ["", ""]);
+    const labels = known.set(packed.setNumbers[index] ?? 0);
     const timesFrom = packed.timesFrom[index] ?? 0;
     const valuesFrom = packed.valuesFrom[index] ?? 0;
     const length = packed.lengths[index] ?? 0;

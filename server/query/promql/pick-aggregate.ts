@@ -43,7 +43,7 @@ export function pickAggregate(
   }
   const count = groups.reduce((sum, members) => sum + members.length, 0);
   return groups.flatMap((members) => {
-    const pick = node.op === "limit_ratio" ? ratioPicker(members) : countPicker(node.op, members, count);
+    const pick = node.op === "limit_ratio" ? ratioPicker(members) : countPicker(node.op, members, count, parameter);
     return pickedSeries(members, pick, parameter, grid, evaluation);
   });
 }
@@ -94,35 +94,74 @@ function ratioPicker(members: readonly StepSeries[]): Pick {
   };
 }
 
+/** Steps that are ranked at once: members are gone through in order, and no more than these heaps are held. */
+const RANKED_STEPS = 64;
+
 /** @param most Series in all groups: no more can be picked. */
-function countPicker(op: string, members: readonly StepSeries[], most: number): Pick {
-  return (step, parameter) => {
-    const count = Math.min(Math.trunc(parameter), most);
-    if (count < 1) return [];
-    const heap: number[] = [];
-    if (op === "limitk") {
+function countPicker(op: string, members: readonly StepSeries[], most: number, parameter: Float64Array): Pick {
+  const countAt = (step: number) => Math.min(Math.trunc(parameter[step] ?? 0), most);
+  if (op === "limitk") {
+    return (step) => {
+      const heap: number[] = [];
+      const count = countAt(step);
       const less = lessAt(members, step, false);
       for (const [index, { present }] of members.entries()) {
-        if (heap.length === count) break;
+        if (heap.length >= count) break;
         if (present[step] !== ABSENT) pushHeap(heap, index, less);
       }
       return heap;
+    };
+  }
+  let from = 0;
+  let ranked: number[][] = [];
+  return (step) => {
+    if (step < from || step >= from + ranked.length) {
+      from = step;
+      const steps = Math.min(RANKED_STEPS, parameter.length - step);
+      ranked = rank(members, { isReversed: op === "bottomk", from, steps, countAt });
     }
-    const less = lessAt(members, step, op === "bottomk");
-    const valueAt = (index: number) => members[index]?.values[step] ?? Number.NaN;
-    for (const [index, { present, values }] of members.entries()) {
-      if (present[step] !== FLOAT) continue;
-      if (heap.length < count) {
-        pushHeap(heap, index, less);
-        continue;
-      }
-      const worst = valueAt(heap[0] ?? index);
-      const value = values[step] ?? Number.NaN;
-      const isBetter = op === "topk" ? worst < value : worst > value;
-      if (isBetter || (Number.isNaN(worst) && !Number.isNaN(value))) replaceTop(heap, index, less);
-    }
-    return sortDescending(heap, less);
+    return ranked[step - from] ?? [];
   };
+}
+
+/** The best members at each of some steps, best first. */
+function rank(
+  members: readonly StepSeries[],
+  span: {
+    readonly isReversed: boolean;
+    readonly from: number;
+    readonly steps: number;
+    readonly countAt: (step: number) => number;
+  },
+): number[][] {
+  const { isReversed, from, steps, countAt } = span;
+  const heaps = Array.from({ length: steps }, (): number[] => []);
+  const counts = Array.from({ length: steps }, (_, i) => countAt(from + i));
+  const orders = Array.from({ length: steps }, (_, i) => lessAt(members, from + i, isReversed));
+  /** Value of the member on top of each heap that is full. */
+  const worst = new Float64Array(steps);
+  const isFull = new Uint8Array(steps);
+  for (const [index, { present, values }] of members.entries()) {
+    for (let i = 0; i < steps; i++) {
+      if (present[from + i] !== FLOAT) continue;
+      const value = values[from + i] as number; // in range, as all below: a step of the grid
+      const least = worst[i] as number;
+      if (isFull[i] === 1) {
+        const isBetter = isReversed ? least > value : least < value;
+        if (!isBetter && !(Number.isNaN(least) && !Number.isNaN(value))) continue;
+      }
+      const heap = heaps[i] as number[];
+      const count = counts[i] as number;
+      if (count < 1) continue;
+      const less = orders[i] as Less;
+      if (isFull[i] === 1) replaceTop(heap, index, less);
+      else pushHeap(heap, index, less);
+      if (heap.length < count) continue;
+      isFull[i] = 1;
+      worst[i] = members[heap[0] as number]?.values[from + i] as number;
+    }
+  }
+  return heaps.map((heap, i) => sortDescending(heap, orders[i] as Less));
 }
 
 /** Order of a heap: NaN first, then the smallest value, or the largest where reversed. Histograms count as 0. */

@@ -28,6 +28,8 @@ export interface Selection {
   readonly matchers: readonly PromqlMatcher[];
   readonly minMs: number;
   readonly maxMs: number;
+  /** Of each series only the newest sample is looked at: an instant selector at one step. */
+  readonly isNewest: boolean;
 }
 
 /** Times of a whole query; an instant query has `startMs` equal to `endMs` and `stepMs` 0. */
@@ -172,7 +174,14 @@ class Planner {
     const before = (rangeMs ?? 0) + (rangeMs === undefined || node.mode !== undefined ? lookbackMs : 0);
     const after = node.mode === "smoothed" ? lookbackMs : 0;
     const { matchers } = node;
-    this.selections.push({ selector: node, matchers, minMs: shifted.startMs - before + 1, maxMs: lastMs + after });
+    const isNewest = rangeMs === undefined && node.mode === undefined && grid.steps === 1;
+    this.selections.push({
+      selector: node,
+      matchers,
+      minMs: shifted.startMs - before + 1,
+      maxMs: lastMs + after,
+      isNewest,
+    });
   }
 
   #info(node: PromqlCall, grid: StepGrid): void {
@@ -190,6 +199,7 @@ class Planner {
       matchers: [...matchers.data, ...matchers.name],
       minMs: firstMs - this.#times.lookbackMs + 1,
       maxMs: lastMs,
+      isNewest: false,
     });
   }
 }

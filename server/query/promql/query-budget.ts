@@ -25,8 +25,9 @@ export function sizeOfBuckets(
 
 /** How many floats the samples of a series count for; histograms that are still encoded for as many as they take bytes. */
 export function samplesSize(
-  series: SeriesSamples & { readonly columns?: { readonly size: number } | undefined },
+  series: SeriesSamples & { readonly columns?: { readonly size: number } | undefined; readonly newest?: object },
 ): number {
+  if (series.newest !== undefined) return 1;
   let size = series.values.length;
   if (series.columns !== undefined) return size + series.columns.size;
   for (const { bytes } of series.encoded ?? []) size += bytes.length;

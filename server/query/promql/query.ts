@@ -28,7 +28,7 @@ import { PromqlDurationError } from "./query-error.ts";
 import { QueryStatistics, type StepCounts } from "./query-statistics.ts";
 import { regexMatchesEmpty } from "./regex.ts";
 import { stepsToSamples, withoutStale } from "./select-steps.ts";
-import { compareLabels } from "./series-labels.ts";
+import { inOrderOfLabels } from "./series-order.ts";
 import { FLOAT, type RangeSeries, resolveNames, type StepGrid, type StepSeries, sortByLabels } from "./step-vector.ts";
 
 /** How queries are understood; Prometheus' own defaults and switches. */
@@ -188,10 +188,7 @@ export function evaluateQuery(
     const found = selected[index] ?? [];
     const series = ofStatistics.has(selector) ? found.map(histogramStatistics) : found;
     for (const one of series) budget.hold(samplesSize(one));
-    samples.set(
-      selector,
-      series.toSorted((a, b) => compareLabels(a.labels, b.labels)),
-    );
+    samples.set(selector, inOrderOfLabels(series));
   }
   const { delayedNameRemoval, useStartTimestamps, typeAndUnitLabels } = query.settings;
   const { times, once } = plan;

@@ -7,6 +7,7 @@ import type { Labels } from "../../model/series.ts";
 import type { PromqlErrorType, RenderedAnswer } from "../doors.ts";
 import { printHistogramJson } from "./histogram-json.ts";
 import { JsonBytes, printTexts } from "./json-bytes.ts";
+import { keepJson, keptJson } from "./kept-labels.ts";
 import { printSeconds } from "./number-text.ts";
 import { isBadQuery, type PromqlOutcome, type PromqlResult, type SampleSeries } from "./query.ts";
 import { PromqlExecutionError } from "./query-error.ts";
@@ -159,6 +160,12 @@ function renderResult(result: PromqlResult, seriesMax: number, json: JsonBytes):
 const pairTexts = new WeakMap<Labels[number], string>();
 
 function addLabels(labels: Labels, json: JsonBytes): void {
+  const known = keptJson(labels);
+  if (known !== undefined) {
+    json.addBytes(known);
+    return;
+  }
+  const from = json.mark();
   let before = "{";
   for (const pair of labels) {
     json.add(before);
@@ -166,6 +173,8 @@ function addLabels(labels: Labels, json: JsonBytes): void {
     before = ",";
   }
   json.add(before === "{" ? "{}" : "}");
+  const printed = json.since(from);
+  if (printed !== undefined) keepJson(labels, printed);
 }
 
 function printPair(pair: Labels[number]): string {

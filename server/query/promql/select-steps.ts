@@ -28,19 +28,29 @@ interface InstantOptions {
 
 /** Newest sample in `(T - lookback, T]` for every step; a staleness marker there means no value. */
 export function selectInstant(
-  samples: SeriesSamples,
+  samples: FedSeries,
   grid: StepGrid,
   options: InstantOptions,
   budget: QueryBudget,
 ): StepSeries {
+  const { newest, at } = samples;
+  if (newest !== undefined && at !== undefined && options.read === "value" && grid.steps === 1) {
+    const out = makeSeries(samples.labels, false, grid, budget);
+    const sampleMs = newest.timestampsMs[at] as number; // in range: a sample each
+    const isSeen = sampleMs <= grid.startMs && sampleMs > grid.startMs - options.lookbackMs;
+    if (!isSeen || isStale(newest.words, at)) return out;
+    out.present[0] = FLOAT;
+    out.values[0] = newest.values[at] as number;
+    return out;
+  }
   const { timestampsMs, values, histograms, startsMs } = samples;
   const { read } = options;
   const out = makeSeries(samples.labels, false, grid, budget);
-  const words = wordsOf(values);
   if (histograms === undefined && read === "value") {
-    selectFloats(samples, words, grid, options.lookbackMs, out);
+    selectFloats(samples, grid, options.lookbackMs, out);
     return out;
   }
+  const words = wordsOf(values);
   let next = 0;
   for (let k = 0; k < grid.steps; k++) {
     const timeMs = stepTimeMs(grid, k);
@@ -63,37 +73,52 @@ export function selectInstant(
 /** The same for a series of floats only. */
 function selectFloats(
   { timestampsMs, values }: SeriesSamples,
-  words: Uint32Array,
   grid: StepGrid,
   lookbackMs: number,
   { values: out, present }: StepSeries,
 ): void {
   const { length } = timestampsMs;
   const { startMs, stepMs, steps } = grid;
+  let words: Uint32Array | undefined;
   let next = 0;
   for (let k = 0; k < steps; k++) {
     const timeMs = startMs + k * stepMs;
     while (next < length && (timestampsMs[next] as number) <= timeMs) next++; // in range: the loop's bounds
     if (next === 0) continue;
     const index = next - 1;
-    if ((timestampsMs[index] as number) <= timeMs - lookbackMs || isStale(words, index)) continue;
+    if ((timestampsMs[index] as number) <= timeMs - lookbackMs) continue;
+    const value = values[index] as number; // in range, as its time
+    if (Number.isNaN(value)) {
+      words ??= wordsOf(values);
+      if (isStale(words, index)) continue;
+    }
     present[k] = FLOAT;
-    out[k] = values[index] as number; // in range, as its time
+    out[k] = value;
   }
+}
+
+function countStale(values: Float64Array): number {
+  let words: Uint32Array | undefined;
+  let stale = 0;
+  for (let i = 0; i < values.length; i++) {
+    if (!Number.isNaN(values[i] as number)) continue; // in range: the loop's bounds
+    words ??= wordsOf(values);
+    if (isStale(words, i)) stale++;
+  }
+  return stale;
 }
 
 /** Samples without staleness markers; the same arrays where there are none. */
 export function withoutStale(samples: FedSeries): RangeSeries {
   const { labels, timestampsMs, values, startsMs, columns } = samples;
-  const words = wordsOf(values);
-  let stale = 0;
-  for (let i = 0; i < values.length; i++) if (isStale(words, i)) stale++;
+  const stale = countStale(values);
   if (stale === 0 && columns !== undefined) {
     return withColumns({ labels, dropName: false, timestampsMs, values, startsMs }, columns);
   }
   const { histograms } = samples;
   if (stale === 0) return { labels, dropName: false, timestampsMs, values, histograms, startsMs };
   const length = values.length - stale;
+  const words = wordsOf(values);
   const keptTimes = new Float64Array(length);
   const keptValues = new Float64Array(length);
   const keptStarts = startsMs === undefined ? undefined : new Float64Array(length);

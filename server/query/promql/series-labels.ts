@@ -2,6 +2,7 @@
 
 import { quoteGo } from "../../../grammar/promql-error.ts";
 import type { Labels } from "../../model/series.ts";
+import { keptNameless } from "./kept-labels.ts";
 
 /** The label that holds a metric's name. */
 export const METRIC_NAME = "__name__";
@@ -44,6 +45,10 @@ export function isMetricLabel(name: string): boolean {
 
 /** Labels without the name. */
 export function dropMetricName(labels: Labels): Labels {
+  return keptNameless(labels, filterMetricName);
+}
+
+function filterMetricName(labels: Labels): Labels {
   return labels.some(([name]) => isMetricLabel(name)) ? filterLabels(labels, (name) => !isMetricLabel(name)) : labels;
 }
 

@@ -1,0 +1,34 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Labels } from "../../model/series.ts";
+import { forgetKeptLabels, keepJson, keepLabels, keptJson, keptNameless } from "./kept-labels.ts";
+
+const labels: Labels = [
+  ["__name__", "a"],
+  ["x", "1"],
+];
+
+test("what is made of kept labels is made once, of others each time", () => {
+  let made = 0;
+  const nameless = (of: Labels) => {
+    made++;
+    return of.slice(1);
+  };
+  const json = new Uint8Array([1, 2, 3]);
+  keepJson(labels, json);
+  assert.equal(keptJson(labels), undefined);
+  assert.notEqual(keptNameless(labels, nameless), keptNameless(labels, nameless));
+  keepLabels(labels);
+  made = 0;
+  const short = keptNameless(labels, nameless);
+  assert.equal(keptNameless(labels, nameless), short);
+  assert.deepEqual([short, made], [[["x", "1"]], 1]);
+  for (const each of [labels, short]) {
+    keepJson(each, json);
+    json.fill(9); // a copy is kept
+    assert.equal(keptJson(each)?.length, 3);
+  }
+  assert.deepEqual(keptJson(labels), new Uint8Array([1, 2, 3]));
+  forgetKeptLabels();
+  assert.equal(keptJson(labels), undefined);
+});

@@ -1,0 +1,79 @@
+/**
+ * Labels that come to a worker again with later queries as the same object, and what was made of them: their form without
+ * the name, the key of the group that they were last put into, and their JSON.
+ *
+ * Invariant: an entry is added for labels that never change; all go at once when the worker forgets the labels.
+ */
+
+import type { Labels } from "../../model/series.ts";
+
+/** JSON that is kept, all together. */
+const JSON_BYTES_MAX = 8 * 2 ** 20;
+/** Many small texts lie in one buffer: one of its own takes more than the text. */
+const PAGE_BYTES = 2 ** 16;
+
+interface Kept {
+  nameless: Labels | undefined;
+  json: Uint8Array | undefined;
+  groupedBy: string;
+  groupKey: string;
+}
+
+let kept = new WeakMap<Labels, Kept>();
+let jsonBytes = 0;
+let page = new Uint8Array(0);
+let pageUsed = 0;
+
+/** From here on what is made of these labels is kept. */
+export function keepLabels(labels: Labels): void {
+  kept.set(labels, { nameless: undefined, json: undefined, groupedBy: "", groupKey: "" });
+}
+
+/** Lets go of all of it. */
+export function forgetKeptLabels(): void {
+  kept = new WeakMap();
+  jsonBytes = 0;
+  page = new Uint8Array(0);
+  pageUsed = 0;
+}
+
+/** Labels without their name, made by `make` where that was not done before. */
+export function keptNameless(labels: Labels, make: (labels: Labels) => Labels): Labels {
+  const one = kept.get(labels);
+  if (one === undefined) return make(labels);
+  if (one.nameless === undefined) {
+    one.nameless = make(labels);
+    if (one.nameless !== labels) keepLabels(one.nameless);
+  }
+  return one.nameless;
+}
+
+/** Key of labels that a grouping makes, by `make` where that was not done since labels were grouped otherwise. @param grouping Tells it from others; not empty. */
+export function keptGroupKey(labels: Labels, grouping: string, make: () => string): string {
+  const one = kept.get(labels);
+  if (one === undefined) return make();
+  if (one.groupedBy !== grouping) {
+    one.groupKey = make();
+    one.groupedBy = grouping;
+  }
+  return one.groupKey;
+}
+
+/** JSON of labels; undefined where none is kept. The caller only reads it. */
+export function keptJson(labels: Labels): Uint8Array | undefined {
+  return kept.get(labels)?.json;
+}
+
+/** Keeps a copy of JSON for labels that are kept, where there is room. */
+export function keepJson(labels: Labels, json: Uint8Array): void {
+  const one = kept.get(labels);
+  if (one === undefined || json.length > PAGE_BYTES / 8 || jsonBytes + json.length > JSON_BYTES_MAX) return;
+  jsonBytes += json.length;
+  if (pageUsed + json.length > page.length) {
+    page = new Uint8Array(PAGE_BYTES);
+    pageUsed = 0;
+  }
+  one.json = page.subarray(pageUsed, pageUsed + json.length);
+  one.json.set(json);
+  pageUsed += json.length;
+}

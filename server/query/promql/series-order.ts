@@ -1,0 +1,60 @@
+/** Selected series in the order of their labels, which the same series mostly were asked for before. */
+
+import type { Labels } from "../../model/series.ts";
+import { compareLabels } from "./series-labels.ts";
+
+/** Places that are remembered, of all selections together. */
+const PLACES_MAX = 131_072;
+/** Fewer are sorted at once. */
+const SERIES_MIN = 32;
+
+interface Order {
+  /** Labels as they came. */
+  readonly labels: readonly Labels[];
+  /** For each place the series that belongs there. */
+  readonly from: Uint32Array;
+}
+
+/** By the labels that came first: a selection that comes again comes in the same order. */
+const orders = new Map<Labels, Order>();
+let places = 0;
+
+/** The same series, sorted. */
+export function inOrderOfLabels<Series extends { readonly labels: Labels }>(series: readonly Series[]): Series[] {
+  const first = series[0]?.labels;
+  if (first === undefined || series.length < SERIES_MIN || series.length > PLACES_MAX) return sorted(series);
+  const known = orders.get(first);
+  const from = known !== undefined && isOf(known, series) ? known.from : note(first, series);
+  const out: Series[] = [];
+  for (const at of from) {
+    const one = series[at];
+    if (one !== undefined) out.push(one);
+  }
+  return out;
+}
+
+function sorted<Series extends { readonly labels: Labels }>(series: readonly Series[]): Series[] {
+  return series.toSorted((a, b) => compareLabels(a.labels, b.labels));
+}
+
+function isOf({ labels }: Order, series: readonly { readonly labels: Labels }[]): boolean {
+  if (labels.length !== series.length) return false;
+  for (let i = 0; i < labels.length; i++) if (labels[i] !== series[i]?.labels) return false;
+  return true;
+}
+
+function note(first: Labels, series: readonly { readonly labels: Labels }[]): Uint32Array {
+  const labels = series.map((one) => one.labels);
+  const from = new Uint32Array(series.length);
+  for (let i = 0; i < from.length; i++) from[i] = i;
+  const nothing: Labels = [];
+  from.sort((a, b) => compareLabels(labels[a] ?? nothing, labels[b] ?? nothing) || a - b);
+  const before = orders.get(first);
+  places += labels.length - (before?.labels.length ?? 0);
+  if (places > PLACES_MAX) {
+    orders.clear();
+    places = labels.length;
+  }
+  orders.set(first, { labels, from });
+  return from;
+}
