@@ -62,6 +62,8 @@ function judgeStartup(bytes: Uint8Array): Verdict {
   if (!isVersion || length < 9 || length > STARTUP_BYTES_MAX) return "no";
   const first = bytes[8];
   if (first === undefined) return "more";
+  // Names and values end with NUL, and so does their list.
+  if (bytes.length >= length && bytes[length - 1] !== 0) return "no";
   return first === 0 ? (length === 9 ? "yes" : "no") : first >= 0x20 && first < 0x7f ? "yes" : "no";
 }
 

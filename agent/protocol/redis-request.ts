@@ -47,6 +47,9 @@ const STATE_LENGTH = 3;
 const STATE_BULK = 4;
 const STATE_BULK_END = 5;
 const STATE_INLINE = 6;
+const DOUBLE_QUOTE = 0x22;
+const SINGLE_QUOTE = 0x27;
+const BACKSLASH = 0x5c;
 
 const CR = 0x0d;
 const LF = 0x0a;
@@ -273,7 +276,7 @@ export class RequestReader {
       const stop = endOfWord(bytes, at, end);
       command.count++;
       if (command.words.length < WORDS_MAX) {
-        command.words.push(textOfWord(bytes, at, Math.min(stop, at + WORD_BYTES_MAX)));
+        command.words.push(unquoted(textOfWord(bytes, at, Math.min(stop, at + WORD_BYTES_MAX))));
       }
       at = stop;
     }
@@ -306,14 +309,30 @@ function textOfWord(bytes: Uint8Array, start: number, end: number): string {
 
 /** Where a word that begins at `at` ends. A quote that is not closed goes on to the end of the line. */
 function endOfWord(bytes: Uint8Array, at: number, end: number): number {
-  const quote = bytes[at];
-  const isQuoted = quote === 0x22 || quote === 0x27;
-  for (let i = at + 1; i < end; i++) {
+  let quote = 0;
+  for (let i = at; i < end; i++) {
     const byte = bytes[i];
-    if (!isQuoted) {
+    if (quote === 0) {
       if (byte === SPACE || byte === CR || byte === 0x09) return i;
-    } else if (byte === 0x5c) i++;
+      if (byte === DOUBLE_QUOTE || byte === SINGLE_QUOTE) quote = byte;
+    } else if (byte === BACKSLASH) i++;
     else if (byte === quote) return i + 1;
   }
   return end;
+}
+
+/** A word of an inline command without its quotes, as servers read it. */
+function unquoted(text: string): string {
+  if (!text.includes('"') && !text.includes("'")) return text;
+  let plain = "";
+  let quote = "";
+  for (let i = 0; i < text.length; i++) {
+    const sign = text[i] as string;
+    const isEscape = sign === "\\" && (quote === '"' || (quote === "'" && text[i + 1] === "'"));
+    if (isEscape) plain += text[++i] ?? "";
+    else if (quote === "" && (sign === '"' || sign === "'")) quote = sign;
+    else if (sign === quote) quote = "";
+    else plain += sign;
+  }
+  return plain;
 }

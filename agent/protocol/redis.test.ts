@@ -43,6 +43,18 @@ test("commands are paired with replies in order, each of its own kind", () => {
   assert.deepEqual(played.counts, []);
 });
 
+test("words of inline commands are read without their quotes", () => {
+  const played = play([
+    [">", `PING\r\nGET "my key"\r\nGET 'it\\'s'\r\nGET "a\\"b"\r\nGET in"side"\r\n`],
+    ["<", "+PONG\r\n$-1\r\n$-1\r\n$-1\r\n$-1\r\n"],
+  ]);
+  const wanted = ["PING", 'GET "my key"', "GET it's", 'GET "a\\"b"', "GET inside"];
+  assert.deepEqual(
+    played.exchanges.map(({ resource }) => resource),
+    wanted,
+  );
+});
+
 test("errors: state of the server, fault of the command, redirects that are none", () => {
   for (const [line, wanted] of [
     ["-OOM command not allowed", "server_error OOM"],
