@@ -306,24 +306,27 @@ export class MetricBlocks {
 
   async #seriesOf(opened: OpenedBlock, known: Map<string, MetricSeries>): Promise<MetricSeries[]> {
     const { foot, directory } = opened;
-    const fingerprints = Buffer.from(directory.buffer, directory.byteOffset, directory.byteLength);
+    const bytes = Buffer.from(directory.buffer, directory.byteOffset, directory.byteLength);
+    const fingerprintAt = (place: number) =>
+      bytes.toString("latin1", place * foot.entryBytes, place * foot.entryBytes + FINGERPRINT_BYTES);
     const found: (MetricSeries | undefined)[] = [];
     let unknown = 0;
     for (let place = 0; place < foot.series; place++) {
-      const series = known.get(
-        fingerprints.toString("latin1", place * foot.entryBytes, place * foot.entryBytes + FINGERPRINT_BYTES),
-      );
+      const series = known.get(fingerprintAt(place));
       if (series === undefined) unknown++;
       found.push(series);
     }
     if (unknown === 0) return found.filter((series) => series !== undefined);
     const labels = readLabels(await opened.readLabels(), foot.series);
-    return found.map((series) => {
+    return found.map((series, place) => {
       const next = labels.next();
       if (next.done === true) throw new BlockDamage(foot.labelsOffset, "it has too few labels");
       if (series !== undefined) return series;
       const added = this.#options.table.adopt(next.value);
-      known.set(fingerprintOf(added), added);
+      // As it was written: to compute it again takes longer than all else here, and a check sum covers it.
+      const fingerprint = fingerprintAt(place);
+      added.fingerprint = fingerprint;
+      known.set(fingerprint, added);
       return added;
     });
   }

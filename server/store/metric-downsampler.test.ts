@@ -256,6 +256,34 @@ test("windows are kept when samples go, name their series, and go by their own r
   await metrics.close();
 });
 
+test("the size of all blocks is that of windows too, and each kind keeps its newest", async (t) => {
+  const directory = await metricDirectory(t);
+  const [, gauge] = samplesOf(5, 5 * 24 * 60, 60_000);
+  const metrics = await openMetrics(directory, { ...ON, retentionMs: 90 * DAY_MS });
+  for (let day = 0; day < 5; day++) {
+    await metrics.appendSeries([seriesOf(labels("g"), gauge.slice(day * 24 * 60, (day + 1) * 24 * 60))]);
+    await metrics.sealAll();
+    await metrics.settled();
+  }
+  await metrics.enforceRetention();
+  const { blockBytes, windowBlockBytes, windowBlocks } = metrics.stats();
+  await metrics.close();
+  // More than the samples alone: without windows in the sum nothing would go.
+  const blockBytesMax = Math.floor(0.7 * (blockBytes + windowBlockBytes));
+  assert.ok(blockBytesMax > blockBytes);
+  const half = await openMetrics(directory, { ...ON, retentionMs: 90 * DAY_MS, blockBytesMax });
+  await half.enforceRetention();
+  const left = half.stats();
+  assert.ok(left.blockBytes + left.windowBlockBytes <= blockBytesMax);
+  assert.ok(left.windowBlocks < windowBlocks && left.windowBlocks > 2, "windows give way");
+  assert.ok(left.blockBytes < blockBytes && left.blocks > 1, "samples give way");
+  await half.close();
+  const none = await openMetrics(directory, { ...ON, retentionMs: 90 * DAY_MS, blockBytesMax: 1 });
+  await none.enforceRetention();
+  assert.deepEqual([none.stats().blocks, none.stats().windowBlocks], [1, 2]);
+  await none.close();
+});
+
 test("deletions are deleted in windows too, over a restart", async (t) => {
   const directory = await metricDirectory(t);
   let metrics = await openMetrics(directory, ON);

@@ -14,6 +14,7 @@ import { ExemplarRing } from "./metric-exemplars.ts";
 import { type LogDamage, type LogDurability, type MetricLog, openMetricLog } from "./metric-log.ts";
 import { type OfSeries, writeDeclarations, writeExemplars, writeMetadata, writeSamples } from "./metric-log-record.ts";
 import { MetadataTable } from "./metric-metadata.ts";
+import { DeclaredSeries, FloatGather } from "./metric-replay.ts";
 import {
   appendFloat,
   appendSample,
@@ -128,33 +129,43 @@ export class MetricHead {
   async open(): Promise<void> {
     const { logDirectory, table, segmentBytesMax, durability, nowMs, firstSegment, sealedBelowMs, isDeleted, retire } =
       this.#options;
-    let declared = new Map<number, MetricSeries>();
+    const declared = new DeclaredSeries();
     let sealedBelow = Number.NEGATIVE_INFINITY;
     let segment = 0;
+    const isNeeded = (series: MetricSeries, timestampMs: number) =>
+      timestampMs >= sealedBelow && !isDeleted(segment, series, timestampMs);
+    const floats = new FloatGather(declared, (series, timestampMs, value) => {
+      if (isNeeded(series, timestampMs)) this.#replayFloat(series, timestampMs, value);
+    });
     const { log, damage } = await openMetricLog(
       { directory: logDirectory, segmentBytesMax, durability, nowMs, firstSegment, retire },
       {
         segment: (number) => {
+          floats.flush();
+          declared.clear();
           segment = number;
-          declared = new Map();
           sealedBelow = sealedBelowMs(number);
         },
         declare: (ref, labels) => {
           const series = table.of(labels);
           if (series !== undefined) declared.set(ref, series);
         },
+        float: (ref, timestampMs, value) => floats.add(ref, timestampMs, value),
         sample: (ref, sample) => {
-          const series = declared.get(ref);
-          if (series === undefined || sample.timestampMs < sealedBelow) return;
-          if (!isDeleted(segment, series, sample.timestampMs)) this.#replay(series, sample);
+          const place = declared.placeOf(ref);
+          if (place === undefined) return;
+          floats.flushBefore(place);
+          const series = declared.at(place);
+          if (isNeeded(series, sample.timestampMs)) this.#replay(series, sample);
         },
         exemplar: (ref, exemplar) => {
-          const series = declared.get(ref);
-          if (series !== undefined) this.exemplars.add(series, exemplar);
+          const place = declared.placeOf(ref);
+          if (place !== undefined) this.exemplars.add(declared.at(place), exemplar);
         },
         metadata: (metadata) => this.metadata.keep(metadata),
       },
     );
+    floats.flush();
     this.#openLog = log;
     for (const found of damage) this.#options.onDamage(found);
   }
@@ -403,6 +414,19 @@ export class MetricHead {
       series.newestIdentity = value;
     } else setNewest(series, asNewestAfter(newestIn(series), newestOf(sample)));
     this.#append(series, sample);
+  }
+
+  #replayFloat(series: MetricSeries, timestampMs: number, value: number): void {
+    if (!(timestampMs > series.newestMs) || Number.isNaN(value)) {
+      this.#replay(series, { timestampMs, value, histogram: undefined, startMs: 0 });
+      return;
+    }
+    series.newestMs = timestampMs;
+    series.newestKind = KIND_FLOAT;
+    series.newestIdentity = value;
+    this.sampleBytes += appendFloat(series, timestampMs, value);
+    if (timestampMs > this.newestMs) this.newestMs = timestampMs;
+    if (timestampMs < this.oldestMs) this.oldestMs = timestampMs;
   }
 
   #append(series: MetricSeries, sample: Sample): void {

@@ -43,6 +43,8 @@ const METRIC_TYPES: readonly MetricType[] = [
 export interface LogVisitor {
   /** `ref` names these labels until the segment ends. */
   declare(ref: number, labels: Labels): void;
+  /** A float of which no start is known, as most samples are. */
+  float(ref: number, timestampMs: number, value: number): void;
   sample(ref: number, sample: Sample): void;
   exemplar(ref: number, exemplar: Exemplar): void;
   metadata(metadata: MetricMetadata): void;
@@ -304,7 +306,8 @@ function readSamples(reader: ByteReader, visitor: LogVisitor): void {
       previousHistogram = histogram;
     } else if (tagged === TAG_DOUBLE) value = reader.float64();
     else if (tagged % 2 !== 0) throw new BytesEndError(reader.at);
-    visitor.sample(ref, { timestampMs, value, histogram, startMs });
+    if (histogram === undefined && startMs === 0) visitor.float(ref, timestampMs, value);
+    else visitor.sample(ref, { timestampMs, value, histogram, startMs });
   }
 }
 

@@ -100,6 +100,11 @@ export class MetricLog {
     return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0);
   }
 
+  /** Those of `bytes` that are not declarations: what takes most of the time to read again. */
+  get sampleBytes(): number {
+    return this.#segments.reduce((sum, { bytes, declaredBytes }) => sum + bytes - declaredBytes, 0);
+  }
+
   /** Number of the oldest segment; above all numbers where there is none. */
   get firstSegment(): number {
     return this.#segments[0]?.number ?? Number.POSITIVE_INFINITY;
@@ -325,6 +330,10 @@ async function readSegment(
   let tornAt: number | undefined;
   const visitor: LogVisitor = {
     declare: (ref, labels) => visit.declare(ref, labels),
+    float: (ref, timestampMs, value) => {
+      if (timestampMs > maxMs) maxMs = timestampMs;
+      visit.float(ref, timestampMs, value);
+    },
     sample: (ref, sample) => {
       if (sample.timestampMs > maxMs) maxMs = sample.timestampMs;
       visit.sample(ref, sample);

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -352,6 +353,33 @@ test("beyond the size of all blocks the oldest go by themselves, the newest stay
   assert.equal(await metrics.enforceRetention(), 2);
   assert.equal(await valuesOf(metrics), `${START_MS + 2}:2`);
   await metrics.close();
+});
+
+test("a store that is closed with much in its log is opened from a block", async (t) => {
+  const directory = await metricDirectory(t);
+  const metrics = await openMetrics(directory);
+  const many = Array.from({ length: 1_000 }, (_, i) => labels(`m${i}`));
+  for (let step = 0; step < 400; step++) {
+    const ms = START_MS + step * 15_000;
+    await metrics.appendSeries(many.map((each, i) => seriesOf(each, [[ms, i / 7 + step + 0.1]])));
+  }
+  const read = async (from: MetricStore) => {
+    const found = await from.reader.select(EVERYTHING, 0, 2 ** 50, { samplesMax: 1e9, seriesMax: 1e6 });
+    const lines = found.map(
+      (one) => `${one.labels} ${one.timestampsMs.join()} ${Buffer.from(one.values.slice().buffer).toString("hex")}`,
+    );
+    return createHash("sha1").update(lines.sort().join()).digest("hex");
+  };
+  const before = await read(metrics);
+  assert.equal(metrics.stats().blocks, 0);
+  await metrics.close();
+  const again = await openMetrics(directory);
+  assert.equal(again.stats().blocks, 1);
+  assert.equal(again.stats().logBytes < 1e6, true);
+  assert.equal(await read(again), before);
+  const late = await again.appendSeries([seriesOf(labels("m7"), [[START_MS, 1]])]);
+  assert.equal(late.refused.get("out_of_order"), 1, "its newest sample is known");
+  await again.close();
 });
 
 test("retention counts from the newest block: 1970 stays until there is something newer, then goes a day a call", async (t) => {

@@ -71,11 +71,12 @@ export class MetricSealer {
   /**
    * Seals all samples before `cutMs`; waits for a seal under way first. Resolves when the block is durable and readable.
    *
-   * @throws The system's error where the block cannot be written; then all samples are in memory as before.
+   * @throws The system's error where the block cannot be written, or the reason of `signal` once it is aborted; then all
+   *   samples are in memory as before.
    */
-  async seal(cutMs: number): Promise<void> {
+  async seal(cutMs: number, signal?: AbortSignal): Promise<void> {
     while (this.#running !== undefined) await this.#running.catch(() => undefined);
-    const running = this.#seal(cutMs);
+    const running = this.#seal(cutMs, signal);
     this.#running = running;
     try {
       await running;
@@ -103,12 +104,12 @@ export class MetricSealer {
     }
   }
 
-  async #seal(cutMs: number): Promise<void> {
+  async #seal(cutMs: number, signal: AbortSignal | undefined): Promise<void> {
     const { head, blocks } = this.#parts;
     const { segment, targets } = await head.exclusively((log) => this.#rotate(log, cutMs));
     if (targets.length > 0) {
       try {
-        await this.#writeBlock(targets, { segment, cutMs });
+        await this.#writeBlock(targets, { segment, cutMs }, signal);
       } catch (error) {
         for (const target of targets) this.#measured(target.series, putBack);
         throw error;
@@ -148,12 +149,13 @@ export class MetricSealer {
     return { segment, targets };
   }
 
-  async #writeBlock(targets: readonly Target[], cover: BlockCover): Promise<void> {
+  async #writeBlock(targets: readonly Target[], cover: BlockCover, signal?: AbortSignal): Promise<void> {
     const { blocks } = this.#parts;
     const place = blocks.reserve(cover.segment);
     const writer = await BlockWriter.create(place.unfinishedPath);
     try {
       for (const { series, belowMs, newest } of inFileOrder(targets)) {
+        signal?.throwIfAborted();
         const taken = this.#measured(series, (one) => takeForBlock(one, belowMs));
         writer.add(series, [...joinChunks(taken.inOrder), ...taken.late], newest);
         if (writer.isFull) await writer.flush();

@@ -15,7 +15,7 @@ import {
   hideDeleted,
   snapshotTo,
 } from "./metric-admin.ts";
-import { type Block, openBlocks } from "./metric-blocks.ts";
+import { type Block, type MetricBlocks, openBlocks } from "./metric-blocks.ts";
 import { Downsampler, type DownsamplingOptions } from "./metric-downsampler.ts";
 import { type HeadStats, openMetricHead } from "./metric-head.ts";
 import { joinBlocks } from "./metric-joiner.ts";
@@ -48,6 +48,16 @@ const HEAD_KEEPS_MS = BLOCK_RANGE_MS / 2;
 const SEAL_EVERY_MS = 600_000;
 /** Memory is made free from this part of the limit on. */
 const PRESSURE = 0.75;
+/** A log that holds more than this is sealed, so that a start after a crash reads no more than some seconds of it. */
+const LOG_BYTES_MAX = 96 * 2 ** 20;
+/** The same for each series: with very many, blocks of a few samples each would cost more than a longer log. */
+const LOG_SERIES_BYTES_MAX = 400;
+/** Samples younger than this are left in the log then, for queries of what happens now. */
+const LOG_KEEPS_MS = 600_000;
+/** A log that holds more than this when the store is closed is sealed, so that the next start reads a block instead. */
+const CLOSED_LOG_BYTES_MAX = 4 * 2 ** 20;
+/** That is given up after so long: who stops a server waits for it. */
+const SEAL_AT_CLOSE_MS_MAX = 12_000;
 /** After a block could not be written. */
 const RETRY_MS = 10_000;
 const DAY_MS = 86_400_000;
@@ -61,7 +71,7 @@ export interface MetricStoreOptions {
   readonly clock: Clock;
   /** Blocks whose newest sample is this much older than the newest of all go. */
   readonly retentionMs: number;
-  /** Bytes of all blocks; beyond it the oldest go. Age alone decides unless given. */
+  /** Bytes of all blocks, those of windows too; beyond it the oldest go. Age alone decides unless given. */
   readonly blockBytesMax?: number | undefined;
   readonly segmentBytesMax?: number;
   /** How long windows of samples are kept; none are made unless given. */
@@ -228,10 +238,22 @@ export class MetricStore {
       void this.relief();
       return;
     }
+    if (this.#logIsLong(1) && nowMs - this.#reliefFailedMs >= RETRY_MS) {
+      const keepFromMs = this.#logIsLong(2) ? Number.POSITIVE_INFINITY : head.newestMs - LOG_KEEPS_MS;
+      if (head.oldestMs < keepFromMs) {
+        void this.#inBackground(sealer.seal(keepFromMs));
+        return;
+      }
+    }
     const cutMs = Math.floor((head.newestMs - HEAD_KEEPS_MS) / BLOCK_RANGE_MS) * BLOCK_RANGE_MS;
     if (nowMs < this.#sealDueMs || head.newestMs - head.oldestMs <= HEAD_RANGE_MS || head.oldestMs >= cutMs) return;
     this.#sealDueMs = nowMs + SEAL_EVERY_MS;
     void this.#inBackground(sealer.seal(cutMs));
+  }
+
+  #logIsLong(times: number): boolean {
+    const { head, table } = this.#parts;
+    return (head.log?.sampleBytes ?? 0) > times * Math.max(LOG_BYTES_MAX, LOG_SERIES_BYTES_MAX * table.size);
   }
 
   /** Seals all samples to make room; undefined where that would not help, or failed a moment ago. */
@@ -246,7 +268,8 @@ export class MetricStore {
 
   /**
    * Deletes blocks past retention, counted from the newest block's newest sample, and at most a day of samples a call, so
-   * that a clock which jumped costs no more than that; and the oldest ones, never the newest, while all are too large.
+   * that a clock which jumped costs no more than that; and, while all with those of windows are too large, the
+   * oldest for their retention.
    *
    * @returns How many were deleted.
    */
@@ -254,13 +277,20 @@ export class MetricStore {
     return this.#afterOthers(async () => {
       let dropped = 0;
       const { downsampler, head } = this.#parts;
-      for (const block of new Set([...this.#blocksPastRetention(), ...this.#blocksOverSize()])) {
-        await downsampler.letGo(block.foot.maxMs);
-        await this.#parts.blocks.drop(block);
-        await this.#parts.head.exclusively(async () => this.#parts.table.leave(block.refs));
+      const leave = (refs: Uint32Array) => head.exclusively(async () => this.#parts.table.leave(refs));
+      const overSize = this.#blocksOverSize();
+      for (const { blocks, block } of overSize.filter(({ windows }) => windows)) {
+        await blocks.drop(block);
+        await leave(block.refs);
         dropped++;
       }
-      const leave = (refs: Uint32Array) => head.exclusively(async () => this.#parts.table.leave(refs));
+      const ofSamples = overSize.filter(({ windows }) => !windows).map(({ block }) => block);
+      for (const block of new Set([...this.#blocksPastRetention(), ...ofSamples])) {
+        await downsampler.letGo(block.foot.maxMs);
+        await this.#parts.blocks.drop(block);
+        await leave(block.refs);
+        dropped++;
+      }
       dropped += await downsampler.enforceRetention(head.newestMs, leave);
       if (dropped > 0) await forgetTombstones(this.#parts);
       return dropped;
@@ -302,15 +332,23 @@ export class MetricStore {
     return byAge.filter(({ foot }) => foot.maxMs <= lastMs && foot.maxMs < neededFromMs);
   }
 
-  #blocksOverSize(): Block[] {
-    const { blockBytesMax = Number.POSITIVE_INFINITY } = this.#options;
-    const byAge = [...this.#parts.blocks.all].sort((a, b) => a.foot.maxMs - b.foot.maxMs);
-    let bytes = byAge.reduce((sum, { fileBytes }) => sum + fileBytes, 0);
-    const over: Block[] = [];
-    for (const block of byAge.slice(0, -1)) {
+  /**
+   * Blocks, also of windows, that go while all are too large: the ones that have used up most of their retention first, so
+   * that histories of all resolutions shrink alike. The newest of each kind stays.
+   */
+  #blocksOverSize(): Aged[] {
+    const { blockBytesMax = Number.POSITIVE_INFINITY, retentionMs } = this.#options;
+    const { blocks, downsampler } = this.#parts;
+    const kinds = [{ blocks, retentionMs, windows: false }];
+    for (const level of downsampler.levels) kinds.push({ ...level, windows: true });
+    const all = kinds.flatMap((kind) => agedOf(kind));
+    let bytes = all.reduce((sum, { block }) => sum + block.fileBytes, 0);
+    const over: Aged[] = [];
+    for (const one of all.sort((a, b) => b.used - a.used || a.block.foot.maxMs - b.block.foot.maxMs)) {
       if (bytes <= blockBytesMax) break;
-      bytes -= block.fileBytes;
-      over.push(block);
+      if (one.newest) continue;
+      bytes -= one.block.fileBytes;
+      over.push(one);
     }
     return over;
   }
@@ -335,7 +373,9 @@ export class MetricStore {
     const { blocks, downsampler, head } = this.#parts;
     const next = async () => {
       if (this.#closing.signal.aborted) return;
-      if (await downsampler.writeNext({ head, blocks, reader: this.reader })) this.#writeWindows();
+      if (!(await downsampler.writeNext({ head, blocks, reader: this.reader }))) return;
+      if (this.#blocksOverSize().length > 0) this.#retainInBackground();
+      this.#writeWindows();
     };
     this.#afterOthers(next).catch((error: unknown) => {
       process.emitWarning(`windows of samples could not be written: ${String(error)}`);
@@ -390,8 +430,19 @@ export class MetricStore {
     this.#closing.abort();
     await this.#parts.sealer.running?.catch(() => undefined);
     await this.#maintenance;
+    await this.#sealAtClose();
     await this.#parts.head.close();
     this.#spool.close();
+  }
+
+  async #sealAtClose(): Promise<void> {
+    const { head, sealer } = this.#parts;
+    if ((head.log?.bytes ?? 0) <= CLOSED_LOG_BYTES_MAX) return;
+    try {
+      await sealer.seal(Number.POSITIVE_INFINITY, AbortSignal.timeout(SEAL_AT_CLOSE_MS_MAX));
+    } catch (error) {
+      process.emitWarning(`samples stay in the log until the next start: ${String(error)}`);
+    }
   }
 
   #retainInBackground(): void {
@@ -413,4 +464,28 @@ export class MetricStore {
     );
     return seal;
   }
+}
+
+/** A block with its age. */
+interface Aged {
+  readonly blocks: MetricBlocks;
+  readonly block: Block;
+  readonly windows: boolean;
+  /** Part of its retention that has passed when the newest block of its kind ends. */
+  readonly used: number;
+  readonly newest: boolean;
+}
+
+function agedOf(kind: {
+  readonly blocks: MetricBlocks;
+  readonly retentionMs: number;
+  readonly windows: boolean;
+}): Aged[] {
+  const { blocks, retentionMs, windows } = kind;
+  const byAge = blocks.all.toSorted((a, b) => a.foot.maxMs - b.foot.maxMs);
+  const newest = byAge.at(-1);
+  const endMs = newest?.foot.maxMs ?? 0;
+  return byAge.map((block) => {
+    return { blocks, block, windows, used: (endMs - block.foot.maxMs) / retentionMs, newest: block === newest };
+  });
 }

@@ -63,6 +63,11 @@ export class LogTail {
     const exemplars: TailRead["exemplars"][number][] = [];
     const visitor: LogVisitor = {
       declare: (ref, labels) => this.#declare(ref, labels),
+      float: (ref, timestampMs, value) => {
+        const labels = this.#declared.get(ref);
+        const sample = { timestampMs, value, histogram: undefined, startMs: 0 };
+        if (labels !== undefined) samples.push({ labels, sample });
+      },
       sample: (ref, sample) => {
         const labels = this.#declared.get(ref);
         if (labels !== undefined) samples.push({ labels, sample });
@@ -175,6 +180,7 @@ export class LogTail {
     const nothing = () => undefined;
     const visitor: LogVisitor = {
       declare: (ref, labels) => this.#declare(ref, labels),
+      float: nothing,
       sample: nothing,
       exemplar: nothing,
       metadata: nothing,

@@ -1,0 +1,59 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { random } from "./metric-fixture.ts";
+import { OpenMemory } from "./metric-open-memory.ts";
+import { DeclaredSeries, FloatGather } from "./metric-replay.ts";
+import { emptySeries, type MetricSeries } from "./metric-series.ts";
+
+const memory = new OpenMemory();
+const seriesWith = (ref: number): MetricSeries => emptySeries(ref, [["n", `${ref}`]], { owner: memory, memory });
+
+test("floats come out by series, each in its order, whatever the order of references", () => {
+  const pick = random(3);
+  for (const refs of [
+    [1, 2, 3, 4],
+    [70, 71, 5, 72, 2 ** 40, 6, 73],
+  ]) {
+    const declared = new DeclaredSeries();
+    const came = new Map<number, number[]>();
+    let runs = 0;
+    let last: MetricSeries | undefined;
+    const gather = new FloatGather(declared, (series, ms, value) => {
+      assert.equal(value, ms / 2);
+      if (series !== last) runs++;
+      last = series;
+      came.set(series.ref, [...(came.get(series.ref) ?? []), ms]);
+    });
+    const want = new Map<number, number[]>();
+    for (const [i, ref] of refs.entries()) {
+      declared.set(ref, seriesWith(ref));
+      for (let sample = 0; sample < 1_500; sample++) {
+        const to = refs[pick(i + 1)] ?? 0;
+        const ms = want.size + sample + 10_000 * i;
+        want.set(to, [...(want.get(to) ?? []), ms]);
+        gather.add(to, ms, ms / 2);
+      }
+      gather.add(74, 1, 0.5);
+    }
+    gather.flush();
+    gather.flush();
+    assert.deepEqual(came, want);
+    assert.equal(runs, refs.length);
+  }
+});
+
+test("what waits is applied before something else of its series", () => {
+  const declared = new DeclaredSeries();
+  const came: number[] = [];
+  const gather = new FloatGather(declared, (_, ms) => came.push(ms));
+  for (const ref of [8, 9]) declared.set(ref, seriesWith(ref));
+  gather.add(8, 1, 0);
+  gather.flushBefore(declared.placeOf(9) ?? -1);
+  assert.deepEqual(came, []);
+  gather.flushBefore(declared.placeOf(8) ?? -1);
+  assert.deepEqual(came, [1]);
+  declared.clear();
+  gather.add(8, 2, 0);
+  gather.flush();
+  assert.deepEqual(came, [1]);
+});
