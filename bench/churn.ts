@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { type Figure, printFigure } from "./figure-kit.ts";
 import { countStored, type MetricServer, startThalweg } from "./metric-server-kit.ts";
+import { cpuSeconds } from "./otlp-run-kit.ts";
 import { encodeLoad, type RemoteLoad, SERIES_PER_TARGET } from "./remote-load-kit.ts";
 import { sendLoad } from "./remote-send-kit.ts";
 
@@ -64,14 +65,32 @@ async function measureSize(size: number, endMs: number): Promise<void> {
     tell("answer p99", "ms", [then.answerP99Ms]);
     tell("peak memory", "MiB", [then.peakMiB]);
     for (const { name, query } of QUERIES) tell(`query: ${name}`, "ms", await queryTimes(server, query, endMs));
-    await server.settle();
-    const startedMs = performance.now();
-    const again = await startThalweg("thalweg", directory, "always");
-    tell("restart until ready", "ms", [performance.now() - startedMs]);
+    process.kill(server.pid, "SIGKILL");
+    await server.stop();
+    const afterKill = await startAgain(directory, (measure, unit, value) =>
+      tell(`${measure} after kill -9`, unit, [value]),
+    );
+    const stoppedMs = performance.now();
+    await afterKill.stop();
+    tell("clean stop", "ms", [performance.now() - stoppedMs]);
+    const again = await startAgain(directory, (measure, unit, value) =>
+      tell(`${measure} after a clean stop`, unit, [value]),
+    );
     await again.discard();
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+}
+
+async function startAgain(
+  directory: string,
+  told: (measure: string, unit: string, value: number) => void,
+): Promise<MetricServer> {
+  const startedMs = performance.now();
+  const server = await startThalweg("thalweg", directory, "always");
+  told("restart until ready", "ms", performance.now() - startedMs);
+  told("processor time of the restart", "s", cpuSeconds(server.pid));
+  return server;
 }
 
 async function queryTimes(server: MetricServer, query: string, timeMs: number): Promise<number[]> {

@@ -43,6 +43,8 @@ export interface MetricServer {
   readonly directory: string;
   /** Brings what is stored to rest where it can, stops the server and measures. */
   settle(): Promise<SettledBytes>;
+  /** Stops it; what it stored stays. */
+  stop(): Promise<void>;
   /** Stops it and removes its directory. */
   discard(): Promise<void>;
 }
@@ -87,6 +89,7 @@ export async function startThalweg(
       const whole = diskBytes(directory);
       return { whole, blocks: await sealedBytes(directory) };
     },
+    stop: () => server.stop(),
     discard: async () => {
       await server.stop();
       rmSync(directory, { recursive: true, force: true });
@@ -133,6 +136,7 @@ async function startPrometheus(program: string, directory: string): Promise<Metr
       const blocks = readdirSync(join(data, "snapshots")).map((name) => diskBytes(join(data, "snapshots", name)));
       return { whole, blocks: blocks.reduce((sum, bytes) => sum + bytes, 0) };
     },
+    stop: () => stopProcess(child),
     discard: () => discard(child, directory),
   };
 }
@@ -169,6 +173,7 @@ async function startVictoria(program: string, directory: string): Promise<Metric
       await sleep(2_000);
       return { whole, blocks: diskBytes(directory) };
     },
+    stop: () => stopProcess(child),
     discard: () => discard(child, directory),
   };
 }

@@ -23,6 +23,12 @@ const THREADPOOL_SIZE = "12";
  * hundred MiB that nobody uses.
  */
 const MALLOC_HEAPS = "2";
+/**
+ * MiB of a half of V8's room for young objects, of each thread. As by default it grows to 64 and stays there, which a
+ * load of many series pays with a quarter more memory, and no less processor time.
+ */
+const YOUNG_FLAG = "--max-semi-space-size";
+const YOUNG_MIB = 16;
 /** How often the process that started this one is looked for. */
 const PARENT_EVERY_MS = 100;
 /** Exit status of the dynamic loader where a library or the right C library is missing. */
@@ -212,7 +218,8 @@ function compileCache() {
  */
 export function runToEnd(file, args) {
   const node = nodeToRun();
-  const child = spawn(node, ["--disable-warning=ExperimentalWarning", join(ROOT, file), ...args], {
+  const young = process.env["NODE_OPTIONS"]?.includes(YOUNG_FLAG) ? [] : [`${YOUNG_FLAG}=${YOUNG_MIB}`];
+  const child = spawn(node, ["--disable-warning=ExperimentalWarning", ...young, join(ROOT, file), ...args], {
     // The last one breaks when this process is killed; see server/cli/lifeline.ts.
     stdio: ["inherit", "inherit", "inherit", "pipe"],
     env: {

@@ -55,6 +55,8 @@ async function main(): Promise<void> {
       useCodeCache: true,
       // Snapshots would repeat random numbers at every start.
       useSnapshot: false,
+      // As bin/machine.mjs gives it in a clone.
+      execArgv: ["--max-semi-space-size=16"],
       execArgvExtension: "none",
       assets,
     }),
