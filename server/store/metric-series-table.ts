@@ -136,7 +136,7 @@ export class SeriesTable {
 
 /** Sixteen bytes that tell the labels of a series from all others, also from ones that somebody chose. */
 export function fingerprintOf(series: MetricSeries): string {
-  series.fingerprint ??= hash("md5", JSON.stringify(series.labels), "buffer").toString("latin1");
+  series.fingerprint ??= hash("md5", JSON.stringify(series.labels), "binary");
   return series.fingerprint;
 }
 
