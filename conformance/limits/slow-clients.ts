@@ -19,6 +19,10 @@ const MORE_BYTES_MAX = 64 * 2 ** 20;
 const SHORT_SLACK = 4;
 const SHORT_GOOD_MS = 20_000;
 const GOOD_MS_FLOOR = 50;
+/** Bodies that are told to be so large take the room that large bodies share. */
+const LARGE_BYTES = 30 * 2 ** 20;
+/** By then the slow ones hold all of it, and are known to be slow. */
+const LARGE_AFTER_MS = 4_000;
 const MIB = 2 ** 20;
 
 /** A way to be slow. */
@@ -58,6 +62,13 @@ function slows(): Slow[] {
       msMax: BODY_MS_MAX,
     },
   ]);
+  const large = {
+    name: "large bodies at otlpHttp",
+    port: "otlpHttp" as const,
+    first: HEAD("/v1/traces", `${OTLP}content-length: ${LARGE_BYTES}\r\n\r\n`),
+    drip: Buffer.from("a"),
+    msMax: BODY_MS_MAX,
+  };
   const faces = ["/api/v1/query", "/api/v1/sql", "/api/v1/write", "/api/v1/read", "/write"].map((path) => ({
     name: `bodies of ${path}`,
     port: "http" as const,
@@ -80,6 +91,7 @@ function slows(): Slow[] {
   return [
     ...heads,
     ...bodies,
+    large,
     ...faces,
     {
       name: "messages over gRPC",
@@ -107,6 +119,8 @@ export async function slowClients(
   const before = memory.reset();
   const bytesMax = slack === 1 ? MORE_BYTES_MAX : SHORT_SLACK * MORE_BYTES_MAX;
   const running = slows().map((slow) => ({ slow, ended: holdAll(program, slow) }));
+  await sleep(LARGE_AFTER_MS);
+  report.add("slow: large good bodies are taken meanwhile", await largeFault(program));
   const waitMs = isWhole ? BODY_MS_MAX : HEAD_MS_MAX;
   const awaited = running.filter(({ slow }) => slow.msMax <= waitMs);
   const outcomes = await Promise.all(awaited.map(async ({ slow, ended }) => ({ slow, ...(await ended) })));
@@ -126,6 +140,21 @@ export async function slowClients(
     report.add(told, busyMs <= allowedMs ? "" : `more than ${allowedMs.toFixed(1)} ms`);
   }
   report.add("slow: good requests are answered meanwhile", busy.faults.slice(0, 3).join("\n"));
+}
+
+/** As many at once as there is room for, twice. */
+async function largeFault({ otlpHttp }: Program): Promise<string> {
+  const body = Buffer.alloc(LARGE_BYTES, 0x20);
+  body.write("{}");
+  const headers = { "content-type": "application/json" };
+  for (let round = 0; round < 2; round++) {
+    const answers = [1, 2].map(() => fetch(`${otlpHttp}/v1/traces`, { method: "POST", headers, body }));
+    for (const answer of await Promise.all(answers)) {
+      const text = await answer.text();
+      if (answer.status !== 200) return `${answer.status}: ${text.slice(0, 200)}`;
+    }
+  }
+  return "";
 }
 
 interface Held {

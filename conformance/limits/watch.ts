@@ -1,6 +1,6 @@
 /** What a program under attack does: the memory it takes, and what good traffic gets meanwhile. */
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { sleep } from "../program.ts";
 import type { TrafficOptions, TrafficSeen } from "./good-traffic.ts";
@@ -37,6 +37,18 @@ export function cpuMs(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS_PER_SECOND;
+}
+
+/** Time in which a thread of a process could run and had no processor, of the one that waited longest, in ms. */
+export function unservedMs(pid: number): number {
+  const waitedNs = readdirSync(`/proc/${pid}/task`).map((thread) => {
+    try {
+      return Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[1]);
+    } catch {
+      return 0; // it ended between the listing and the look
+    }
+  });
+  return Math.max(...waitedNs) / 1e6;
 }
 
 /** Good traffic from a thread of its own, so that the sender of bombs does not slow it down. */

@@ -13,7 +13,7 @@ const CHUNKS_JUDGED = 10_000;
 const CHUNK_BYTES_MIN = 64;
 
 /** Why a body is not taken any further. */
-export type CollectFault = "too_large" | "no_room" | "crumbs";
+export type CollectFault = "too_large" | "no_room" | "crumbs" | "too_slow";
 
 /** Call `announce` where the length is known, `add` each chunk, then `take`. */
 export class BodyCollector {
@@ -50,6 +50,7 @@ export class BodyCollector {
   add(chunk: Buffer): CollectFault | undefined {
     const length = this.#length + chunk.length;
     if (length > this.#bytesMax) return "too_large";
+    this.#room.comes(chunk.length);
     if ((this.#announced ?? 0) <= LARGE_FROM_BYTES && !this.#room.holdRaw(length)) return "no_room";
     if (++this.#count > CHUNKS_JUDGED && length < this.#count * CHUNK_BYTES_MIN) return "crumbs";
     if (this.#buffer === undefined || this.#buffer.length < length) this.#buffer = this.#makeBuffer(length);
@@ -74,6 +75,7 @@ export class BodyCollector {
 
   /** Hands out the body and lets go of it. Above 16 KiB nothing else shares its memory. */
   take(): Buffer {
+    this.#room.end();
     const chunks = this.#chunks;
     const whole = this.#buffer;
     this.#chunks = [];

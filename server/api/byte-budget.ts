@@ -4,25 +4,51 @@
 
 /** What a body may take before it counts as a large one. */
 export const LARGE_FROM_BYTES = 2 ** 20;
+/** So much of what it holds must come of a body within `PACE_MS`, or it may have to give way. */
+const PACE_PART = 1 / 32;
+/** At the least pace a body is whole in 64 s: only who would be cut off for the time of its request is slower. */
+const PACE_MS = 2_000;
+
+/** A body that still comes. */
+interface Incoming {
+  readonly held: { readonly bytes: number; readonly large: number };
+  /** When the last part came that was large enough. */
+  readonly pacedAtMs: number;
+  /** Ends the body and gives back what it holds. */
+  giveWay(): void;
+}
 
 /**
  * Bodies share one budget. What a body takes beyond `LARGE_FROM_BYTES` comes from a part of it that large bodies share,
  * so that a few of them neither fill the memory nor keep out the many small ones, nor these them.
  *
- * Invariant: `0 <= used`; `used` is the sum of what was taken and not given back.
+ * A sender that drips holds room for as long as its request may take. Where others find none, the slowest that came to
+ * a halt give way, so that a handful of them keep out nobody; as long as there is room, anybody may be slow.
+ *
+ * Invariants: `0 <= used`; `used` is the sum of what was taken and not given back; `#incoming` is in the order of
+ * `pacedAtMs`.
  */
 export class ByteBudget {
   readonly bytesMax: number;
   readonly #largeBytesMax: number;
   readonly #smallBytesMax: number;
+  readonly #nowMs: () => number;
+  readonly #incoming = new Set<Incoming>();
   #used = 0;
   #large = 0;
 
   /**
    * @param largeBytesMax What all large bodies may take beyond what small ones may; all of it unless given.
    * @param smallBytesMax What all bodies may take without that; all of it unless given.
+   * @param nowMs A clock that never steps back; the process' own unless given.
    */
-  constructor(bytesMax: number, largeBytesMax = bytesMax, smallBytesMax = bytesMax) {
+  constructor(
+    bytesMax: number,
+    largeBytesMax = bytesMax,
+    smallBytesMax = bytesMax,
+    nowMs: () => number = () => performance.now(),
+  ) {
+    this.#nowMs = nowMs;
     this.bytesMax = bytesMax;
     this.#largeBytesMax = largeBytesMax;
     this.#smallBytesMax = smallBytesMax;
@@ -41,8 +67,24 @@ export class ByteBudget {
     this.givePart(bytes, 0);
   }
 
-  /** Whether `takePart` would succeed. */
-  hasRoom(bytes: number, large: number): boolean {
+  /** Whether `takePart` would succeed; others may have given way for it. `asker` never does. */
+  hasRoom(bytes: number, large: number, asker?: Incoming): boolean {
+    return this.#fits(bytes, large) || this.#makeRoom(bytes, large, asker);
+  }
+
+  /** A body begins to come, or goes on in time. @returns When that was. */
+  paced(body: Incoming): number {
+    this.#incoming.delete(body);
+    this.#incoming.add(body);
+    return this.#nowMs();
+  }
+
+  /** A body is whole, or comes no more. */
+  left(body: Incoming): void {
+    this.#incoming.delete(body);
+  }
+
+  #fits(bytes: number, large: number): boolean {
     return (
       this.#used + bytes <= this.bytesMax &&
       this.#large + large <= this.#largeBytesMax &&
@@ -51,9 +93,28 @@ export class ByteBudget {
     );
   }
 
+  /** Lets bodies give way that came to a halt, no more than are needed, and none where all were not enough. */
+  #makeRoom(bytes: number, large: number, asker: Incoming | undefined): boolean {
+    const haltedBeforeMs = this.#nowMs() - PACE_MS;
+    const isLargeFull = this.#large + large > this.#largeBytesMax;
+    const giving: Incoming[] = [];
+    let [less, lessLarge] = [0, 0];
+    for (const body of this.#incoming) {
+      if (body.pacedAtMs > haltedBeforeMs) return false;
+      if (body === asker || (isLargeFull ? body.held.large : body.held.bytes) === 0) continue;
+      giving.push(body);
+      less += body.held.bytes;
+      lessLarge += body.held.large;
+      if (!this.#fits(bytes - less, large - lessLarge)) continue;
+      for (const each of giving) each.giveWay();
+      return true;
+    }
+    return false;
+  }
+
   /** As `take`; `large` of the bytes are beyond what a small body may take, and may be more or less than `bytes`. */
-  takePart(bytes: number, large: number): boolean {
-    if (!this.hasRoom(bytes, large)) return false;
+  takePart(bytes: number, large: number, asker?: Incoming): boolean {
+    if (!this.hasRoom(bytes, large, asker)) return false;
     this.#used += bytes;
     this.#large += large;
     return true;
@@ -66,14 +127,50 @@ export class ByteBudget {
 }
 
 /** What one body holds of a budget: its bytes as they came, and those they decompress to. */
-export class BodyRoom {
+export class BodyRoom implements Incoming {
   readonly #budget: ByteBudget;
+  #onGiveWay: (() => void) | undefined;
   #raw = 0;
   #decoded = 0;
   #large = 0;
+  #pacedAtMs = 0;
+  #bytesSincePace = 0;
 
   constructor(budget: ByteBudget) {
     this.#budget = budget;
+  }
+
+  get held(): { readonly bytes: number; readonly large: number } {
+    return { bytes: this.#raw + this.#decoded, large: this.#large };
+  }
+
+  get pacedAtMs(): number {
+    return this.#pacedAtMs;
+  }
+
+  giveWay(): void {
+    this.release();
+    this.#onGiveWay?.();
+  }
+
+  /** The body begins to come. `onGiveWay` is called where it halts and others need its room, given back by then. */
+  begin(onGiveWay: () => void): void {
+    this.#onGiveWay = onGiveWay;
+    this.#pacedAtMs = this.#budget.paced(this);
+  }
+
+  /** So many more bytes of it came. */
+  comes(bytes: number): void {
+    this.#bytesSincePace += bytes;
+    if (this.#onGiveWay === undefined || this.#bytesSincePace < this.#raw * PACE_PART) return;
+    this.#bytesSincePace = 0;
+    this.#pacedAtMs = this.#budget.paced(this);
+  }
+
+  /** It is whole, and needs what it holds. */
+  end(): void {
+    this.#onGiveWay = undefined;
+    this.#budget.left(this);
   }
 
   /** Takes what is missing to hold so many bytes as they came; false, and nothing taken, where there is no room. */
@@ -83,7 +180,7 @@ export class BodyRoom {
 
   /** Whether so many bytes as they come would find room now; takes nothing. */
   hasRoomFor(bytes: number): boolean {
-    return this.#budget.hasRoom(bytes, Math.max(0, bytes - LARGE_FROM_BYTES));
+    return this.#budget.hasRoom(bytes, Math.max(0, bytes - LARGE_FROM_BYTES), this);
   }
 
   /** @see holdRaw */
@@ -98,6 +195,7 @@ export class BodyRoom {
 
   /** Gives everything back; may be called again. */
   release(): void {
+    this.#budget.left(this);
     this.#hold(0, 0);
   }
 
@@ -107,7 +205,7 @@ export class BodyRoom {
     const large = Math.max(0, Math.max(raw, decoded) - LARGE_FROM_BYTES);
     const moreLarge = large - this.#large;
     if (more <= 0 && moreLarge <= 0) this.#budget.givePart(-more, -moreLarge);
-    else if (!this.#budget.takePart(more, moreLarge)) return false;
+    else if (!this.#budget.takePart(more, moreLarge, this)) return false;
     this.#raw = raw;
     this.#decoded = decoded;
     this.#large = large;

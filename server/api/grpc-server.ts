@@ -222,6 +222,7 @@ class Call {
       this.#refuse(CODE.internal, "the message is compressed, and grpc-encoding does not say how");
       return;
     }
+    this.#room.begin(() => this.#refuseFault("too_slow", this.#options.limits.bytesMax));
     const fault = this.#collector.announce(this.#messageBytes);
     if (fault !== undefined) this.#refuseFault(fault, this.#options.limits.bytesMax);
   }

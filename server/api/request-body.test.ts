@@ -190,3 +190,22 @@ test("small bodies and large ones have room of their own", async (context) => {
   assert.equal((await send(Buffer.alloc(large))).status, 200);
   assert.equal((await send(Buffer.alloc(10_000_000))).status, 503);
 });
+
+test("a sender that comes to a halt is refused once others need its room, and can try again", async (context) => {
+  let nowMs = 0;
+  const large = 4 * 2 ** 20;
+  const budget = new ByteBudget(large + 2 * 2 ** 20, large, 2 * 2 ** 20, () => nowMs);
+  const { send, held, port } = await startReader(context, large, budget);
+  const socket = net.connect(port, "127.0.0.1");
+  context.after(() => socket.destroy());
+  const answer = new Promise<string>((resolve) => socket.once("data", (chunk: Buffer) => resolve(String(chunk))));
+  socket.write(`POST / HTTP/1.1\r\nhost: a\r\ncontent-length: ${large}\r\n\r\n`);
+  while (budget.used === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  nowMs = 1_999;
+  assert.equal((await send(Buffer.alloc(large))).status, 503, "it may be quick yet");
+  nowMs = 2_001;
+  assert.equal((await send(Buffer.alloc(100_000))).status, 200, "there is room for a small one");
+  held[0]?.release();
+  assert.equal((await send(Buffer.alloc(large))).status, 200);
+  assert.match(await answer, /^HTTP\/1\.1 503 [\s\S]*its room was given to others/);
+});

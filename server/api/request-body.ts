@@ -77,6 +77,7 @@ export function readRawBody(request: IncomingMessage, limits: BodyLimits): Promi
 /** Why there is no body, for people. */
 export function bodyFault(fault: CollectFault, bytesMax: number, budget: ByteBudget): string {
   if (fault === "crumbs") return "the body comes in chunks of a few bytes; send larger ones";
+  if (fault === "too_slow") return "the body came so slowly that its room was given to others; try again";
   return fault === "too_large"
     ? `the body has more than ${bytesMax} bytes, the most that is taken before and after decompression`
     : `bodies of other requests fill the ${budget.bytesMax} bytes kept for them; try again`;
@@ -105,6 +106,10 @@ function collect(request: IncomingMessage, limits: BodyLimits, room: BodyRoom): 
       if (fault === "crumbs") leaveUnread(request);
       else passOver(request);
     };
+    room.begin(() => {
+      refuse("too_slow");
+      passOver(request);
+    });
     const announced = request.headers["content-length"];
     const fault = announced === undefined ? undefined : collector.announce(Number(announced));
     if (fault !== undefined) {
@@ -145,7 +150,15 @@ function leaveUnread(request: IncomingMessage): void {
   setTimeout(() => request.destroy(), CRUMBS_MS);
 }
 
-const STATUSES = { too_large: 413, no_room: 503, crumbs: 400, broken: 400, cut_short: 400, encoding: 400 } as const;
+const STATUSES = {
+  too_large: 413,
+  no_room: 503,
+  too_slow: 503,
+  crumbs: 400,
+  broken: 400,
+  cut_short: 400,
+  encoding: 400,
+} as const;
 
 function refused(limits: BodyLimits, fault: BodyRefusal, reason: string): BodyOutcome {
   limits.onRefused?.(fault);

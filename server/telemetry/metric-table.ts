@@ -243,7 +243,18 @@ export const METRICS = {
   thalweg_requests_refused_total: counter(
     "Requests of which nothing was taken, by why; rows in them are not counted.",
     {
-      reason: ["too_large", "no_room", "crumbs", "broken", "cut_short", "encoding", "malformed", "http", OTHER],
+      reason: [
+        "too_large",
+        "no_room",
+        "too_slow",
+        "crumbs",
+        "broken",
+        "cut_short",
+        "encoding",
+        "malformed",
+        "http",
+        OTHER,
+      ],
     },
   ),
   thalweg_log_suppressed_total: counter("Log lines left out because the same one came again and again."),

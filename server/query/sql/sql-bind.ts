@@ -31,6 +31,8 @@ import { type BoundColumn, type BoundSource, type Scope, samplesColumns, storedC
 
 /** Tables and sub-queries of one statement. */
 const SOURCES_MAX = 16;
+/** Columns that all SELECTs of a statement have together, those of `*` among them: the engine plans each. */
+const COLUMNS_MAX = 1_000;
 
 /** Characters of a column's name that is made from its expression. */
 const NAME_LENGTH_MAX = 100;
@@ -107,6 +109,7 @@ class SqlBinder {
   readonly #text: string;
   readonly #expressions: ExpressionBinder;
   #sources = 0;
+  #columns = 0;
   readonly samples: BoundSamples = { calls: [], times: [] };
 
   constructor(text: string, params: readonly SqlParameter[]) {
@@ -180,7 +183,12 @@ class SqlBinder {
     const aliases = new Map<string, number>();
     const scope: Scope = { sources, merged, aliases, outer };
     const columns: BoundColumn[] = [];
-    const items = select.items.map((item) => this.#item(item, scope, ctes, aliases, columns));
+    const items = select.items.map((item) => {
+      const before = columns.length;
+      const bound = this.#item(item, scope, ctes, aliases, columns);
+      this.#countColumns(columns.length - before, item.expression.at);
+      return bound;
+    });
     const one = (expression: SqlExpression) => this.#expressions.expression(expression, scope, ctes).node;
     const term: SqlSelect = {
       ...select,
@@ -191,6 +199,19 @@ class SqlBinder {
       having: select.having === undefined ? undefined : one(select.having),
     };
     return { term, columns, scope };
+  }
+
+  #countColumns(more: number, at: number): void {
+    this.#columns += more;
+    if (this.#columns <= COLUMNS_MAX) return;
+    const message = `The statement has more than ${COLUMNS_MAX} columns in its SELECTs.`;
+    throw new SqlTextError(
+      this.#text,
+      at,
+      "too_large",
+      message,
+      "Name the columns you need, or ask in several statements.",
+    );
   }
 
   #item(item: SqlItem, scope: Scope, ctes: Ctes, aliases: Map<string, number>, columns: BoundColumn[]): SqlItem {

@@ -241,6 +241,12 @@ test("what an untrusted client may try is refused before it runs", async (t) => 
   await refused("SELECT name FROM spans a, spans b", 400);
   await refused("SELECT count(DISTINCT *) FROM spans WHERE *", 403);
   await refused(`SELECT '${"x".repeat(70_000)}'`, 413);
+  const many = (part: string, between: string, count: number) => new Array(count).fill(part).join(between);
+  await refused(`SELECT ${many("1", ",", 1_001)}`, 413);
+  await refused(`SELECT ${many("*", ",", 100)} FROM spans`, 413);
+  await refused(many("SELECT 1, 2", " UNION ", 501), 413);
+  await refused(`WITH a AS (SELECT ${many("1", ",", 600)}) SELECT ${many("1", ",", 600)} FROM a`, 413);
+  assert.equal((await run(`SELECT ${many("1", ",", 1_000)}`)).kind, "answer");
 });
 
 test("texts cannot grow by being put together again and again", async (t) => {
