@@ -50,8 +50,8 @@ interface DamageChoice {
   readonly flips: number;
   /** Chooses the bits. */
   readonly seed: number;
-  /** Only cases that have this in their name. */
-  readonly like: string;
+  /** Only cases whose name it is found in. */
+  readonly like: RegExp;
 }
 
 /** Damages copies of one directory, one at a time, and starts a program on each. */
@@ -68,7 +68,7 @@ export async function damagedFiles(report: SuiteReport, { flips, seed, like }: D
       [...before.faults, ...wrong].slice(0, 5).join("\n"),
     );
     const damages = [...cuts(pristine), ...zeros(pristine), ...flipsOf(pristine, flips, seed)].filter(({ name }) =>
-      name.includes(like),
+      like.test(name),
     );
     let slowestMs = 0;
     await inPool(damages, async (damage) => {
@@ -76,10 +76,10 @@ export async function damagedFiles(report: SuiteReport, { flips, seed, like }: D
       slowestMs = Math.max(slowestMs, startMs);
       report.add(`${damage.name}: ${lost} of ${pristine.units.size} lost, up after ${startMs} ms`, faults.join("\n"));
     });
-    const odds = ODDITIES.filter(({ name }) => name.includes(like));
+    const odds = ODDITIES.filter(({ name }) => like.test(name));
     await inPool(odds, async (odd) => report.add(odd.name, await judgeOddity(work, pristine, odd, before.answers)));
     const rights = "a file that may not be read is named and left";
-    if (rights.includes(like)) report.add(rights, await withoutRights(work, pristine, before.answers));
+    if (like.test(rights)) report.add(rights, await withoutRights(work, pristine, before.answers));
     report.add(`slowest start: ${slowestMs} ms`, "");
   } finally {
     rmSync(work, { recursive: true, force: true });

@@ -2,7 +2,7 @@
  * Damage: files cut short and flipped, full and failing disks.
  *
  * `--hold SECONDS` holds a disk full or failing for longer than the short form does; `--flips N`
- * flips more bits, `--seed N` those of a run before, `--like TEXT` takes the cases with TEXT in their names.
+ * flips more bits, `--seed N` those of a run before, `--like REGEX` takes the cases in whose names it is found.
  */
 
 import { parseArgs } from "node:util";
@@ -38,7 +38,7 @@ export async function runDamage({ args = [] }: { readonly args?: readonly string
   const seed = Number(values.seed ?? Date.now() % 1_000_000);
   if ("files".includes(only)) {
     const flips = Number(values.flips ?? FLIPS_DEFAULT);
-    const like = typeof values.like === "string" ? values.like : "";
+    const like = new RegExp(typeof values.like === "string" ? values.like : "");
     await damagedFiles(report, { flips, seed, like });
   }
   return report.outcome;

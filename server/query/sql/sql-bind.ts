@@ -186,7 +186,7 @@ class SqlBinder {
     const items = select.items.map((item) => {
       const before = columns.length;
       const bound = this.#item(item, scope, ctes, aliases, columns);
-      this.#countColumns(columns.length - before, item.expression.at);
+      this.#countColumns(columns.length - before);
       return bound;
     });
     const one = (expression: SqlExpression) => this.#expressions.expression(expression, scope, ctes).node;
@@ -201,13 +201,13 @@ class SqlBinder {
     return { term, columns, scope };
   }
 
-  #countColumns(more: number, at: number): void {
+  #countColumns(more: number): void {
     this.#columns += more;
     if (this.#columns <= COLUMNS_MAX) return;
     const message = `The statement has more than ${COLUMNS_MAX} columns in its SELECTs.`;
     throw new SqlTextError(
       this.#text,
-      at,
+      0,
       "too_large",
       message,
       "Name the columns you need, or ask in several statements.",
