@@ -65,7 +65,7 @@ export class StagePad {
     const wanted = this.#used;
     this.#used = 0;
     if (wanted > KEPT_BYTES_MAX) return false;
-    if (wanted > this.#buffer.byteLength) this.#buffer = new ArrayBuffer(Math.min(KEPT_BYTES_MAX, 2 * wanted));
+    if (wanted > this.#buffer.byteLength) this.#buffer = new ArrayBuffer(Math.min(KEPT_BYTES_MAX, 1.25 * wanted));
     return true;
   }
 
