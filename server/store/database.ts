@@ -34,6 +34,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<DuckDBInst
     allow_community_extensions: "false",
     allow_persistent_secrets: "false",
     preserve_insertion_order: "true",
+    // Else the memory that a commit has freed goes back to the system only at later ones, if there are any.
+    allocator_background_threads: "true",
   });
   const connection = await instance.connect();
   try {
