@@ -23,14 +23,24 @@ const WORDS: BodyWords = {
   tooLarge: (_decodedBytes, bytesMax) => `decoded size exceeds the ${bytesMax} bytes limit`,
 };
 const RETRY_AFTER_SECONDS = 5;
+/** Series whose labels are known by their bytes from request to request. */
+const KNOWN_SERIES_MAX = 2 ** 20 + 2 ** 16;
+const KNOWN_SERIES_MIN = 262_144;
+const MEMORY_BYTES_OF_KNOWN = 16 * 1024;
 /** How the sentence about the limit of series starts. */
 const SERIES_LIMIT = "the limit of ";
 /** What a sentence of version 2 has after those of version 1. */
 const SERIES_PART = / for series \{.*$/s;
 
+/** One for each 16 KiB of the memory; a series that is read anew each time costs ten times as much. */
+function knownSeriesMax(memoryBytes: number): number {
+  return Math.min(KNOWN_SERIES_MAX, Math.max(KNOWN_SERIES_MIN, Math.floor(memoryBytes / MEMORY_BYTES_OF_KNOWN)));
+}
+
 /** Adds the route to `app`, whose content-type parser must leave the body unread. */
 export function addRemoteWriteRoute(app: FastifyInstance, deps: ApiDeps, limits: BodyLimits): void {
-  const decoders = { 1: new RemoteWriteDecoder1(), 2: new RemoteWriteDecoder2() } as const;
+  const seriesMax = knownSeriesMax(deps.prometheus.runtime.memoryBytes);
+  const decoders = { 1: new RemoteWriteDecoder1(seriesMax), 2: new RemoteWriteDecoder2(seriesMax) } as const;
   app.post(PATH, async (request, reply) => {
     const encoding = request.headers["content-encoding"] ?? "";
     if (encoding !== "" && encoding !== "snappy") {

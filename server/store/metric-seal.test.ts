@@ -355,6 +355,30 @@ test("beyond the size of all blocks the oldest go by themselves, the newest stay
   await metrics.close();
 });
 
+test("a log that grows long is sealed but for the last ten minutes, or wholly where those are too much", async (t) => {
+  const directory = await metricDirectory(t);
+  const metrics = await openMetrics(directory, { logBytesMax: 20_000, segmentBytesMax: 4_000 });
+  const many = Array.from({ length: 10 }, (_, i) => labels(`m${i}`));
+  const write = async (from: number, to: number, stepMs: number) => {
+    for (let step = from; step < to; step++) {
+      await metrics.appendSeries(many.map((one) => seriesOf(one, [[START_MS + step * stepMs, step + 0.1]])));
+      await sleep(0);
+    }
+    while (metrics.stats().seals < 1) await sleep(5);
+  };
+  await write(0, 400, 15_000);
+  const [first] = metrics.status(1).blocks;
+  assert.ok((first?.maxMs ?? 0) <= START_MS + 400 * 15_000 - 600_000, "what is young stays in memory");
+  await write(400 * 15_000, 400 * 15_000 + 1_000, 1);
+  while (metrics.stats().logBytes > 60_000) await sleep(5);
+  const found = await metrics.reader.select(EVERYTHING, 0, 2 ** 50);
+  assert.deepEqual(
+    found.map(({ values }) => values.length),
+    many.map(() => 1_400),
+  );
+  await metrics.close();
+});
+
 test("a store that is closed with much in its log is opened from a block", async (t) => {
   const directory = await metricDirectory(t);
   const metrics = await openMetrics(directory);

@@ -74,6 +74,8 @@ export interface MetricStoreOptions {
   /** Bytes of all blocks, those of windows too; beyond it the oldest go. Age alone decides unless given. */
   readonly blockBytesMax?: number | undefined;
   readonly segmentBytesMax?: number;
+  /** Bytes of samples in the log beyond which it is sealed; 96 MiB, or 400 for each series, unless given. */
+  readonly logBytesMax?: number;
   /** How long windows of samples are kept; none are made unless given. */
   readonly downsampling?: DownsamplingOptions | undefined;
   /** Bytes of log segments that wait for those who read them; 2 GiB unless given. */
@@ -253,7 +255,8 @@ export class MetricStore {
 
   #logIsLong(times: number): boolean {
     const { head, table } = this.#parts;
-    return (head.log?.sampleBytes ?? 0) > times * Math.max(LOG_BYTES_MAX, LOG_SERIES_BYTES_MAX * table.size);
+    const bytesMax = this.#options.logBytesMax ?? Math.max(LOG_BYTES_MAX, LOG_SERIES_BYTES_MAX * table.size);
+    return (head.log?.sampleBytes ?? 0) > times * bytesMax;
   }
 
   /** Seals all samples to make room; undefined where that would not help, or failed a moment ago. */

@@ -31,7 +31,13 @@ import {
   sortedExemplarLabels,
   WriteGatherer,
 } from "./remote-write.ts";
-import { type CheckedLabels, checkLabels, KnownSeries, LABEL_BYTES_MAX } from "./series-labels.ts";
+import {
+  type CheckedLabels,
+  checkLabels,
+  KNOWN_SERIES_DEFAULT,
+  KnownSeries,
+  LABEL_BYTES_MAX,
+} from "./series-labels.ts";
 import {
   EXEMPLAR_UNITS,
   HISTOGRAM_UNITS,
@@ -43,8 +49,8 @@ import {
 } from "./wire-budget.ts";
 import { WireError } from "./wire-error.ts";
 
-/** Series whose labels are remembered from request to request, and the bytes that name them. */
-const KNOWN_SERIES = { stringsMax: 262_144, bytesMax: 48 * 2 ** 20 };
+/** Bytes of labels of a series that is known again, on average at most. */
+const KNOWN_SERIES_BYTES = 192;
 
 /** Tags: field number times 8 plus wire type. */
 const REQUEST_SERIES = 10;
@@ -69,11 +75,18 @@ const METADATA_FIELDS: ReadonlySet<number> = new Set([1, 2, 4, 5]);
 
 /** Decodes requests, and remembers the labels of series between them. */
 export class RemoteWriteDecoder1 {
-  readonly #known = new KnownSeries<CheckedLabels>(KNOWN_SERIES);
+  readonly #known: KnownSeries<CheckedLabels>;
+  readonly #knownBytesMax: number;
+
+  /** @param seriesMax Series that are remembered. With more of them all are read anew each time. */
+  constructor(seriesMax = KNOWN_SERIES_DEFAULT) {
+    this.#knownBytesMax = seriesMax * KNOWN_SERIES_BYTES;
+    this.#known = new KnownSeries({ stringsMax: seriesMax, bytesMax: this.#knownBytesMax });
+  }
 
   /** Decodes a request. Nothing in the outcome refers to `bytes`. */
   decode(bytes: Uint8Array): RemoteWriteOutcome {
-    if (this.#known.isFull(Math.min(bytes.length, KNOWN_SERIES.bytesMax / 2))) this.#known.clear();
+    if (this.#known.isFull(Math.min(bytes.length, this.#knownBytesMax / 2))) this.#known.clear();
     return outcomeOf(() => this.#decode(cursorOver(bytes)));
   }
 

@@ -31,7 +31,7 @@ import {
   sortedExemplarLabels,
   WriteGatherer,
 } from "./remote-write.ts";
-import { type CheckedLabels, checkLabels, KnownSeries, LABELS_MAX } from "./series-labels.ts";
+import { type CheckedLabels, checkLabels, KNOWN_SERIES_DEFAULT, KnownSeries, LABELS_MAX } from "./series-labels.ts";
 import { SymbolTable } from "./symbol-table.ts";
 import {
   EXEMPLAR_UNITS,
@@ -43,8 +43,9 @@ import {
 } from "./wire-budget.ts";
 import { WireError } from "./wire-error.ts";
 
-/** Series and strings that are remembered from request to request. */
-const KNOWN_SERIES = { stringsMax: 262_144, bytesMax: 24 * 2 ** 20 };
+/** Bytes of a series' numbers of strings, on average at most. */
+const KNOWN_SERIES_BYTES = 96;
+/** Strings that are remembered from request to request. */
 const KNOWN_SYMBOLS = { stringsMax: 524_288, bytesMax: 24 * 2 ** 20 };
 /** References of a series that are kept; one that has more has too many labels. */
 const REFS_MAX = 2 * LABELS_MAX + 2;
@@ -99,12 +100,17 @@ interface SeriesFields {
 /** Decodes requests, and remembers strings and series between them. */
 export class RemoteWriteDecoder2 {
   readonly #symbols = new SymbolTable(KNOWN_SYMBOLS);
-  readonly #known = new KnownSeries<KnownEntry>(KNOWN_SERIES);
+  readonly #known: KnownSeries<KnownEntry>;
   readonly #refs = new RefList();
   readonly #exemplarRefs = new RefList();
   readonly #ids = new Int32Array(REFS_MAX);
   readonly #plainFields = { samples: 0, histograms: 0, exemplars: 0, type: 0, helpRef: 0, unitRef: 0 };
   readonly #idBytes = { bytes: new Uint8Array(this.#ids.buffer), view: new DataView(this.#ids.buffer) };
+
+  /** @param seriesMax Series that are remembered. With more of them all are read anew each time. */
+  constructor(seriesMax = KNOWN_SERIES_DEFAULT) {
+    this.#known = new KnownSeries({ stringsMax: seriesMax, bytesMax: seriesMax * KNOWN_SERIES_BYTES });
+  }
 
   /** Decodes a request. Nothing in the outcome refers to `bytes`. */
   decode(bytes: Uint8Array): RemoteWriteOutcome {

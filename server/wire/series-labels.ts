@@ -88,6 +88,9 @@ function overLimit(name: string, value: string): string {
   return `the value of label ${name} has more than ${LABEL_VALUE_UNITS_MAX} characters, the limit`;
 }
 
+/** Series that a decoder remembers unless told otherwise. */
+export const KNOWN_SERIES_DEFAULT = 262_144;
+
 /**
  * What is known of series, by the bytes that name them: the same bytes give the same object again.
  *
