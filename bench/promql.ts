@@ -3,7 +3,7 @@
  * turns, and every value compared with Prometheus'.
  *
  * `npm run -s bench -- promql --prometheus PROGRAM [--victoria PROGRAM] [--hours 6] [--pods 100] [--windows 0,1,6,24]
- * [--rounds 5] [--shapes NAME,…] [--settle SECONDS]`. A pod has 100 series; window 0 are instant queries, the others
+ * [--rounds 5] [--shapes NAME,…] [--settle SECONDS] [--warm SECONDS]`. Each query is asked for a second before it is measured. A pod has 100 series; window 0 are instant queries, the others
  * ranges that end with the data, in steps of a minute. VictoriaMetrics runs without its cache, and without the shapes it
  * has no counterpart for. Exits with 1 where a value differs from Prometheus'.
  */
@@ -23,6 +23,7 @@ const { values: flags } = parseArgs({
     rounds: { type: "string", default: "5" },
     shapes: { type: "string" },
     settle: { type: "string", default: "5" },
+    warm: { type: "string", default: "1" },
     prometheus: { type: "string" },
     victoria: { type: "string" },
   },
@@ -118,7 +119,11 @@ async function compare(shape: Shape, query: BenchQuery, servers: readonly Metric
     tell(`'${shape.text}' is answered otherwise than by Prometheus: ${equality}`);
   }
   // What compiles while it runs, or reads a block for the first time, has done so.
-  for (const server of asked) await costOf(server, query, times);
+  for (const server of asked) {
+    const untilMs = performance.now() + 1000 * Number(flags.warm);
+    do await costOf(server, query, times);
+    while (performance.now() < untilMs);
+  }
   const costs = new Map<MetricServer, QueryCost[][]>(asked.map((server) => [server, []]));
   for (let round = 0; round < Number(flags.rounds); round++) {
     const first = round % asked.length;

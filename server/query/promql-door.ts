@@ -25,7 +25,7 @@ import { newestBuffers } from "./promql/newest-samples.ts";
 import { packedBuffers } from "./promql/packed-samples.ts";
 import { PROMQL_DEFAULTS, type PromqlQuery, type PromqlSettings } from "./promql/query.ts";
 import { renderError, renderFailure } from "./promql/render.ts";
-import type { SelectionWindow, TextWish, ToWorker, WorkerLimits } from "./promql-messages.ts";
+import type { SelectedPart, SelectionWindow, TextWish, ToWorker, WorkerLimits } from "./promql-messages.ts";
 import { PromqlSlot, type SlotEvent } from "./promql-slot.ts";
 import { readSelectors } from "./promql-text-answers.ts";
 import { readValues, type WorkerAnswer } from "./promql-values.ts";
@@ -290,6 +290,11 @@ class WorkerDoor implements PromqlDoor {
     const sinceMs = clock.monotonicMs();
     job.isGathering = true;
     const sent = slot.takeLabels();
+    let last: { readonly part: SelectedPart; readonly buffers: ArrayBuffer[] } | undefined;
+    const pass = (part: SelectedPart, buffers: ArrayBuffer[]) => {
+      if (last !== undefined) slot.send(last.part, last.buffers);
+      last = { part, buffers };
+    };
     const gathering = feedQuery({
       reader,
       sent,
@@ -299,15 +304,14 @@ class WorkerDoor implements PromqlDoor {
       room: job.room,
       signal: job.answered.signal,
       onPart: (selection, samples) => {
-        slot.send({ kind: "samples", id: job.id, selection, samples }, packedBuffers(samples));
+        pass({ kind: "samples", id: job.id, selection, samples }, packedBuffers(samples));
       },
       onNewest: (selection, newest) => {
-        slot.send({ kind: "newest", id: job.id, selection, newest }, newestBuffers(newest));
+        pass({ kind: "newest", id: job.id, selection, newest }, newestBuffers(newest));
       },
     });
     try {
       await gathering;
-      slot.keepLabels(sent);
     } finally {
       job.isGathering = false;
       if (job.state === "ended") job.room.release();
@@ -316,13 +320,17 @@ class WorkerDoor implements PromqlDoor {
     const nowMs = clock.monotonicMs();
     const timeoutMs = job.deadlineMs - nowMs;
     job.state = "busy";
-    slot.send({
+    const queueMs = job.beganMs - job.queuedMs;
+    const message = {
       kind: "evaluate",
       id: job.id,
+      last: last?.part,
       timeoutMs,
-      queueMs: job.beganMs - job.queuedMs,
+      queueMs,
       selectMs: nowMs - sinceMs,
-    });
+    } as const;
+    slot.send(message, last?.buffers);
+    slot.keepLabels(sent);
   }
 
   /** Its samples could not be gathered. */

@@ -30,6 +30,21 @@ export interface WorkerLimits {
 /** What is wanted of a text that is not evaluated. */
 export type TextWish = "format" | "tree" | "selectors";
 
+/** Some series of the selection of that index, or the newest samples of some. */
+export type SelectedPart =
+  | {
+      readonly kind: "samples";
+      readonly id: number;
+      readonly selection: number;
+      readonly samples: PackedSamples;
+    }
+  | {
+      readonly kind: "newest";
+      readonly id: number;
+      readonly selection: number;
+      readonly newest: PackedNewest;
+    };
+
 /** Main thread to worker. Everything of one job carries its id; a job ends with an answer or with `forget`. */
 export type ToWorker =
   | {
@@ -39,23 +54,11 @@ export type ToWorker =
       /** How the answer is rendered; `values` where it is not. */
       readonly show: AnswerShow | "values";
     }
-  /** Some series of the selection of that index. */
-  | {
-      readonly kind: "samples";
-      readonly id: number;
-      readonly selection: number;
-      readonly samples: PackedSamples;
-    }
-  /** Newest samples of some series of the selection of that index. */
-  | {
-      readonly kind: "newest";
-      readonly id: number;
-      readonly selection: number;
-      readonly newest: PackedNewest;
-    }
-  /** All series are there. */
+  | SelectedPart
+  /** All series are there with the last of the parts, which comes along: a message wakes a thread. */
   | {
       readonly kind: "evaluate";
+      readonly last: SelectedPart | undefined;
       readonly id: number;
       readonly timeoutMs: number;
       readonly queueMs: number;

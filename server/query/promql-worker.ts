@@ -148,6 +148,7 @@ function send(message: FromWorker, transfer: ArrayBuffer[] = []): void {
 }
 
 function receive(message: ToWorker): void {
+  if (message.kind === "evaluate" && message.last !== undefined) receive(message.last);
   if (message.kind === "samples") known.add(message.samples);
   if (message.kind === "newest") known.add(message.newest);
   if (message.kind === "plan") plan(message);
