@@ -98,12 +98,16 @@ export class Program {
     return this.#child.pid ?? 0;
   }
 
-  /** Rows of a SQL statement. Throws with the server's words where it refuses. */
-  async sql(query: string, params: readonly (string | number)[] = []): Promise<readonly (readonly Cell[])[]> {
+  /** Rows of a SQL statement, which may take `timeout`. Throws with the server's words where it refuses. */
+  async sql(
+    query: string,
+    params: readonly (string | number)[] = [],
+    timeout = "30s",
+  ): Promise<readonly (readonly Cell[])[]> {
     const answer = await fetch(`${this.http}/api/v1/sql`, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ query, params }),
+      body: JSON.stringify({ query, params, timeout }),
     });
     const body: { rows?: Cell[][]; error?: { message: string } } = JSON.parse(await answer.text());
     if (body.rows === undefined) throw new Error(`SQL ${query}: ${body.error?.message ?? answer.status}`);

@@ -15,6 +15,8 @@ const SERIAL_HEX_DIGITS = 8;
 const BODIES_PER_QUERY = 5_000;
 /** More than the history of a lane. */
 const LANE_WINDOW = "400d";
+/** After a hundred kills there are millions of spans to count. */
+const QUERY_TIMEOUT = "300s";
 const FAULTS_MAX = 10;
 
 /** Spans: serial numbers of bodies of which every span must be there, once; up to `sent` others may be there whole. */
@@ -149,7 +151,7 @@ async function samplesOf(program: Program, selector: string, timeMs: number) {
 async function allRows(program: Program, query: string): Promise<(readonly Cell[])[]> {
   const all: (readonly Cell[])[] = [];
   for (;;) {
-    const rows = await program.sql(`${query} LIMIT ${BODIES_PER_QUERY} OFFSET ${all.length}`);
+    const rows = await program.sql(`${query} LIMIT ${BODIES_PER_QUERY} OFFSET ${all.length}`, [], QUERY_TIMEOUT);
     all.push(...rows);
     if (rows.length < BODIES_PER_QUERY) return all;
   }
