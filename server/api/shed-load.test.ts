@@ -1,11 +1,12 @@
 /** What is refused before its route is the same to a sender as what the route refuses. */
 
 import assert from "node:assert/strict";
-import { type ClientRequest, request } from "node:http";
+import { request } from "node:http";
 import test from "node:test";
 import { startFixture } from "./api-fixture.test.ts";
 
 const ROOM = 300_000;
+const ONE_RECORD = '{"resourceLogs":[{"scopeLogs":[{"logRecords":[{}]}]}]}';
 
 interface Answer {
   readonly status: number;
@@ -15,11 +16,19 @@ interface Answer {
 
 test("a body without room gets the answer of its route at once, is counted, and its connection goes on", async (context) => {
   const refusals: string[] = [];
+  let stored = () => {};
+  const storing = new Promise<void>((resolve) => {
+    stored = resolve;
+  });
   const fixture = await startFixture(context, {
     bodiesBytesMax: ROOM,
     countRefused: (reason) => refusals.push(reason),
+    acceptLogs: async () => {
+      await storing;
+      return { kind: "stored" };
+    },
   });
-  const holder = await holdRoom(`${fixture.otlpUrl}/v1/traces`, ROOM - 1_000);
+  const held = await holdRoom(`${fixture.otlpUrl}/v1/logs`);
   const [refusedBefore, answersBefore] = [refusals.length, fixture.answers.length];
   for (const type of ["application/x-protobuf", "application/json; charset=utf-8"]) {
     for (const url of [fixture.otlpUrl, fixture.url]) {
@@ -40,30 +49,24 @@ test("a body without room gets the answer of its route at once, is counted, and 
   assert.equal(tooLarge.status, 413, "what never has room is not told to come again");
   const unknown = await send(`${fixture.otlpUrl}/v1/logs`, { type: "text/plain", bytes: 50_000 });
   assert.equal(unknown.status, 415);
-  holder.destroy();
+  stored();
+  assert.equal((await held.answer).status, 200);
+  const after = await send(`${fixture.otlpUrl}/v1/logs`, { type: "application/json", bytes: 50_000 });
+  assert.equal(after.status, 200, "there is room again");
 });
 
-/** A request that sends all but the last byte of its body. */
-async function holdRoom(url: string, bytes: number): Promise<ClientRequest> {
-  const holder = request(url, {
-    method: "POST",
-    headers: { "content-type": "application/json", "content-length": bytes + 1 },
-  });
-  holder.on("error", () => {});
-  await new Promise<void>((resolve, reject) =>
-    holder.write(Buffer.alloc(bytes, " "), (error) => (error ? reject(error) : resolve())),
-  );
-  // The server may still read what is written.
+/** Sends a body that is being stored as long as the test wants, and waits until it holds its room. */
+async function holdRoom(url: string): Promise<{ readonly answer: Promise<Answer> }> {
+  const answer = send(url, { type: "application/json", bytes: ROOM - 1_000, text: ONE_RECORD });
   for (let tries = 0; tries < 100; tries++) {
-    const answer = await send(url, { type: "application/json", bytes: 2_000 });
-    if (answer.status === 503) return holder;
+    if ((await send(url, { type: "application/json", bytes: 2_000 })).status === 503) return { answer };
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   return assert.fail("the room is not held");
 }
 
-/** Sends spaces and `{}` as a body; `claims` is its Content-Length, where another one. */
-function send(url: string, sent: { type: string; bytes: number; claims?: number }): Promise<Answer> {
+/** Sends spaces and `text`, `{}` unless given, as a body; `claims` is its Content-Length, where another one. */
+function send(url: string, sent: { type: string; bytes: number; claims?: number; text?: string }): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const headers = { "content-type": sent.type, "content-length": sent.claims ?? sent.bytes };
     const asked = request(url, { method: "POST", headers }, (response) => {
@@ -77,7 +80,8 @@ function send(url: string, sent: { type: string; bytes: number; claims?: number 
     });
     asked.on("error", reject);
     const body = Buffer.alloc(sent.bytes, " ");
-    body.write("{}", body.length - 2);
+    const text = sent.text ?? "{}";
+    body.write(text, body.length - text.length);
     if (sent.claims === undefined) asked.end(body);
     else asked.write(body);
   });

@@ -28,7 +28,7 @@ export function shedLoad(server: HttpServer, deps: ApiDeps, limits: BodyLimits):
   };
   const refuse = (request: IncomingMessage, response: ServerResponse): boolean => {
     const { method, url = "", headers } = request;
-    if (method !== "POST" || hasRoom(headers["content-length"], limits) || !PATHS.has(url)) return false;
+    if (method !== "POST" || !PATHS.has(url) || hasRoom(headers["content-length"], limits)) return false;
     const encoding = encodingOf(headers["content-type"]);
     // Browsers are told by the route whether their page may read the answer.
     if (encoding === undefined || headers.origin !== undefined) return false;
