@@ -31,7 +31,10 @@ const SUITES: Readonly<Record<string, () => Promise<(options: SuiteOptions) => P
     return ({ args }) => runLoss(args);
   },
   databases: async () => (await import("./databases/suite.ts")).runDatabases,
-  "unix-sockets": async () => (await import("./unix-sockets/suite.ts")).runUnixSockets,
+  "unix-sockets": async () => {
+    const { runUnixSockets } = await import("./unix-sockets/suite.ts");
+    return ({ rest }) => runUnixSockets(rest);
+  },
   secrets: async () => {
     const { runSecrets } = await import("./secrets/suite.ts");
     return ({ args }) => runSecrets(args);

@@ -4,6 +4,7 @@
 
 import { accessSync, closeSync, constants, existsSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { loadNative, type Native } from "../../bpf/native.ts";
+import { RUNG_LOST } from "./ladder.ts";
 import { tryPacketRung } from "./packet-rung.ts";
 import { RungRefused } from "./rung.ts";
 import type { KernelRung } from "./socket-probes.ts";
@@ -23,6 +24,11 @@ export interface Ability {
 const KERNEL_RUNGS: readonly KernelRung[] = ["socket", "fexit", "syscall"];
 const BTF_FILE = "/sys/kernel/btf/vmlinux";
 
+/** Where no evidence is had from outside, a call has no parent: nothing is injected into a process to get it. */
+const NEVER_LINKED =
+  "calls beside others of Node after timers, pool work, or where its loop fails the self-check (no inspector is injected), " +
+  "of Java's virtual threads, and of workers that leave the answer to others";
+
 /** Tries everything; takes some ten milliseconds. Never throws. */
 export function tryAbilities(nativeDirectory: string | undefined): Ability[] {
   const loaded = loadNative(nativeDirectory);
@@ -39,6 +45,7 @@ export function tryAbilities(nativeDirectory: string | undefined): Ability[] {
   return [
     good("capture addon"),
     ...kernelRungs(nativeDirectory),
+    { ...good("parents inside of processes (rungs inside the kernel)"), lost: NEVER_LINKED },
     packetRung(native),
     tlsLibraries(native, nativeDirectory),
     socketDiag(native),
@@ -64,7 +71,7 @@ function kernelRungs(nativeDirectory: string | undefined): Ability[] {
     const tried = trySocketRung(nativeDirectory, rung);
     if (tried.ok) {
       works ??= rung;
-      return good(`${rung} rung`);
+      return { ...good(`${rung} rung`), lost: RUNG_LOST[rung] };
     }
     const lost = works === undefined ? tried.lost : `nothing, since the ${works} rung works`;
     return bad(`${rung} rung`, tried.why, lost, tried.fix);
@@ -75,7 +82,7 @@ function packetRung(native: Native): Ability {
   const lost = "capture where BPF is not allowed: requests, RED, graph and parents across processes";
   try {
     tryPacketRung(native);
-    return good("packet rung");
+    return { ...good("packet rung"), lost: RUNG_LOST.packet };
   } catch (error) {
     if (!(error instanceof RungRefused)) throw error;
     return bad("packet rung", error.why, lost, error.fix);

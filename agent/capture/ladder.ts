@@ -72,14 +72,14 @@ const LIVE_RUNGS: readonly { readonly rung: "socket" | "fexit" | "syscall" | "pa
 ];
 
 /** What each rung cannot give. */
-const LOST: Readonly<Record<RungName, string>> = {
+export const RUNG_LOST: Readonly<Record<RungName, string>> = {
   socket: "",
-  fexit: "",
+  fexit: "calls over AF_UNIX, where the kernel has that as a module",
   syscall:
     "bytes that io_uring moves, 32-bit programs, and connections of other network namespaces that are older than the agent",
   packet:
     "calls inside a process are not linked unless the program passes traceparent, " +
-    "and traffic on the loopback of other containers is not seen",
+    "sockets of AF_UNIX are not seen, and traffic on the loopback of other containers is not seen",
   replay: "nothing of this machine is captured: what is shown was recorded elsewhere",
 };
 
@@ -103,7 +103,7 @@ export function chooseRung(mode: LadderMode, deps: LadderDeps): LadderOutcome {
         better === undefined
           ? `the ${rung} rung is the richest, and it works here`
           : `${better.rung} rung: ${better.why}`;
-      return { kind: "running", rung: started, why, lost: LOST[rung], fix: better?.fix ?? "", refused };
+      return { kind: "running", rung: started, why, lost: RUNG_LOST[rung], fix: better?.fix ?? "", refused };
     }
     refused.push(started.refusal);
   }
@@ -114,7 +114,7 @@ function forced(rung: RungName, start: Starter, deps: LadderDeps): LadderOutcome
   const started = attempt(start, deps);
   if ("refusal" in started) return none([started.refusal]);
   const why = rung === "replay" ? "a recording was asked for" : `${rung} was asked for with --capture`;
-  return { kind: "running", rung: started, why, lost: LOST[rung], fix: "", refused: [] };
+  return { kind: "running", rung: started, why, lost: RUNG_LOST[rung], fix: "", refused: [] };
 }
 
 function none(refused: readonly RefusedRung[]): LadderOutcome {

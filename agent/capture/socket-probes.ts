@@ -9,10 +9,10 @@ import { type Attached, type Native, nativeDirectory } from "../../bpf/native.ts
 /** Rungs inside the kernel. They differ in how they learn of a call, and tell of it in one language. */
 export type KernelRung = "socket" | "fexit" | "syscall";
 
-/** Programs that run at each call. What a kernel has no function for (`inet_paged`) is not attached. */
+/** Programs that run at each call. What a kernel has no function for (`inet_paged`, AF_UNIX as a module) is not attached. */
 export const HOOKS: Readonly<Record<KernelRung, readonly string[]>> = {
   socket: ["tcp_sent", "tcp_received"],
-  fexit: ["inet_sent", "inet6_sent", "inet_received", "inet6_received", "inet_paged"],
+  fexit: ["inet_sent", "inet6_sent", "inet_received", "inet6_received", "unix_sent", "unix_received", "inet_paged"],
   syscall: ["call_done"],
 };
 /** Bytes of the data ring unless told otherwise: a quarter of a second of a saturated web server, which a busy machine may keep us waiting. */

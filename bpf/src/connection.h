@@ -37,9 +37,21 @@ struct connection {
 	__u8 run; /* long calls in a row, of that direction, that were copied wholly */
 };
 
-#ifdef SOCKETS_BY_DESCRIPTOR
+#define AF_UNIX 1
+#define SOCK_STREAM 1
 
+#ifdef SOCKETS_BY_DESCRIPTOR
 #define OF_SOCKET(sk, member) BPF_CORE_READ(sk, member)
+#else
+#define OF_SOCKET(sk, member) ((sk)->member)
+#endif
+
+static __always_inline bool is_unix(struct sock *sk)
+{
+	return OF_SOCKET(sk, __sk_common.skc_family) == AF_UNIX && OF_SOCKET(sk, sk_type) == SOCK_STREAM;
+}
+
+#ifdef SOCKETS_BY_DESCRIPTOR
 
 /* What is pushed out here is announced again, as joined late. */
 struct {
@@ -55,8 +67,20 @@ static __always_inline void name_socket(struct sock *sk)
 	bpf_get_socket_cookie(sk);
 }
 
+/* Nothing hands over a socket of AF_UNIX, which would give it a cookie: its inode takes that place. */
+#define INODE_COOKIE (1ull << 52)
+
+static __always_inline __u64 unix_cookie_of(struct sock *sk)
+{
+	__u64 inode = BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
+
+	return inode ? INODE_COOKIE | inode : 0;
+}
+
 static __always_inline __u64 cookie_of(struct sock *sk)
 {
+	if (is_unix(sk))
+		return unix_cookie_of(sk);
 	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 }
 
@@ -93,8 +117,6 @@ static __always_inline struct tcp_sock *tcp_of(struct sock *sk)
 
 #else
 
-#define OF_SOCKET(sk, member) ((sk)->member)
-
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -104,6 +126,11 @@ struct {
 
 static __always_inline void name_socket(struct sock *sk)
 {
+}
+
+static __always_inline __u64 unix_cookie_of(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 }
 
 static __always_inline struct connection *known_connection(struct sock *sk)

@@ -3,7 +3,6 @@
  * The socket rung: one hook per TCP send or receive, none on any other call. Kernel 6.3 or newer.
  * The same hooks see streams of AF_UNIX.
  */
-#define UNIX_SOCKETS
 #include "capture.h"
 
 SEC("tp_btf/sock_send_length")

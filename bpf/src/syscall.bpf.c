@@ -61,8 +61,8 @@ static __always_inline void read_done(struct done_call *done, __u64 number, stru
 	done->moves = false;
 }
 
-/* The TCP socket of a descriptor; NULL for anything else. */
-static __always_inline struct sock *tcp_socket_of(struct task_struct *task, __u32 descriptor)
+/* The TCP or AF_UNIX socket of a descriptor; NULL for anything else. */
+static __always_inline struct sock *socket_of(struct task_struct *task, __u32 descriptor)
 {
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	struct file **files;
@@ -79,7 +79,7 @@ static __always_inline struct sock *tcp_socket_of(struct task_struct *task, __u3
 		return NULL;
 	socket = BPF_CORE_READ(file, private_data);
 	sk = BPF_CORE_READ(socket, sk);
-	if (!sk || !tcp_of(sk) || OF_SOCKET(sk, __sk_common.skc_state) == TCP_LISTEN)
+	if (!sk || !(tcp_of(sk) || is_unix(sk)) || OF_SOCKET(sk, __sk_common.skc_state) == TCP_LISTEN)
 		return NULL;
 	return sk;
 }
@@ -114,7 +114,7 @@ int BPF_PROG(call_done, struct pt_regs *regs, long ret)
 	task = bpf_get_current_task_btf();
 	if (is_32bit(task))
 		return 0;
-	sk = tcp_socket_of(task, done.descriptor);
+	sk = socket_of(task, done.descriptor);
 	if (!sk)
 		return 0;
 	if (done.many)

@@ -1,23 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Streams of AF_UNIX, which have no addresses and no sequence numbers: a connection is named by the cookie
- * of the end that connected, which both ends can read, and bytes are counted from the first call on.
+ * of the end that connected, or its inode, which both ends can read, and bytes are counted from the first
+ * call on.
  *
  * Only connections to a name count. Pairs without one connect the parts of one program.
  */
 #ifndef THALWEG_UNIX_H
 #define THALWEG_UNIX_H
 
-#ifdef UNIX_SOCKETS
-
-#define AF_UNIX 1
-#define SOCK_STREAM 1
 #define UNIX_PATH_BYTES_MAX 108
-
-static __always_inline bool is_unix(struct sock *sk)
-{
-	return sk->__sk_common.skc_family == AF_UNIX && sk->sk_type == SOCK_STREAM;
-}
 
 /* The accepted end has the listener's name; whoever connects to one seldom has a name of its own. */
 static __always_inline __u8 unix_role(struct sock *sk)
@@ -67,7 +59,7 @@ static __noinline bool say_unix_opened(struct sock *sk, struct connection *conn,
 		event->client = conn->cookie;
 		name = BPF_CORE_READ(peer, addr);
 	} else {
-		event->client = BPF_CORE_READ((struct sock *)peer, __sk_common.skc_cookie.counter);
+		event->client = unix_cookie_of((struct sock *)peer);
 		name = BPF_CORE_READ(own, addr);
 	}
 	length = BPF_CORE_READ(name, len) - sizeof(unsigned short);
@@ -82,13 +74,5 @@ static __noinline bool say_unix_opened(struct sock *sk, struct connection *conn,
 	area->taken = 0;
 	return sent;
 }
-
-#else
-
-#define is_unix(sk) false
-#define unix_role(sk) ROLE_UNKNOWN
-#define say_unix_opened(sk, conn, task, count) false
-
-#endif
 
 #endif

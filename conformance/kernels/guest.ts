@@ -11,6 +11,7 @@ import type { AgentMode } from "../../agent/agent-message.ts";
 import { tryAbilities } from "../../agent/capture/doctor.ts";
 import { REQUESTS } from "./guest-requests.ts";
 import { askInTls } from "./guest-tls.ts";
+import { askByPath } from "./guest-unix.ts";
 
 const WAIT_MS = 20_000;
 
@@ -18,8 +19,9 @@ const WAIT_MS = 20_000;
 async function observeOn(mode: AgentMode, port: number): Promise<unknown> {
   const observed = await observeAgent({
     mode,
-    // What is asked by TLS is asked by this process itself.
-    ...(mode === "auto" ? { tls: { kind: "auto" }, excludePids: [] } : {}),
+    // What is asked by TLS and by paths is asked by this process itself.
+    excludePids: [],
+    ...(mode === "auto" ? { tls: { kind: "auto" } } : {}),
     worker: { source: new URL("./agent-worker.mjs", import.meta.url), evaluate: false },
   });
   const server = spawn("/bin/httpd", ["-f", "-p", `127.0.0.1:${port}`, "-h", "/tmp"], { stdio: "inherit" });
@@ -30,7 +32,8 @@ async function observeOn(mode: AgentMode, port: number): Promise<unknown> {
       await once(spawn("/bin/wget", ["-q", "-O", "/dev/null", url], { stdio: "inherit" }), "exit");
     }
     if (mode === "auto") await askInTls(REQUESTS);
-    const sides = (mode === "auto" ? 4 : 2) * REQUESTS;
+    await askByPath(REQUESTS);
+    const sides = (mode === "auto" ? 6 : 4) * REQUESTS;
     await observed.until((spans) => spans.length >= sides, WAIT_MS).catch(() => undefined);
     await observed.agent.stop();
     return { mode, status: observed.agent.status(), spans: observed.spans };

@@ -215,22 +215,25 @@ function faultOf({ mode, error, status, spans = [] }: GuestRung): string {
     else if (server.parentSpanId !== client.spanId || server.traceId !== client.traceId)
       faults.push(`${name}: the server's span has another parent`);
   }
-  if (mode === "auto") faults.push(...faultsOfTls(status, spans));
+  faults.push(...faultsWithin("named", spans));
+  if (mode === "auto") {
+    if (status.tls?.why !== "") faults.push(`no TLS: ${status.tls?.why}`);
+    faults.push(...faultsWithin("sealed", spans));
+  }
   const lost = Object.values(status.lost).reduce((sum, count) => sum + count, 0);
   if (lost > 0 || status.seen !== status.delivered) faults.push(`lost: ${JSON.stringify(status.lost)}`);
   return faults.join("\n");
 }
 
-/** What was asked by TLS is told of as in the clear, by the way of attaching that this kernel has. */
-function faultsOfTls(status: AgentStatus, spans: NonNullable<GuestRung["spans"]>): string[] {
+/** What the guest asked itself, by TLS (`sealed`) or over a path (`named`), is told of as in the clear and over TCP. */
+function faultsWithin(page: string, spans: NonNullable<GuestRung["spans"]>): string[] {
   const faults: string[] = [];
-  if (status.tls?.why !== "") faults.push(`no TLS: ${status.tls?.why}`);
   for (let request = 0; request < REQUESTS; request++) {
-    const ofRequest = spans.filter(({ name }) => name === `GET /sealed${request}.html`);
+    const ofRequest = spans.filter(({ name }) => name === `GET /${page}${request}.html`);
     const client = ofRequest.find(({ kind }) => kind === "client");
     const server = ofRequest.find(({ kind }) => kind === "server");
     if (ofRequest.length !== 2 || client === undefined || server?.parentSpanId !== client.spanId)
-      faults.push(`/sealed${request}.html: ${ofRequest.map(({ kind }) => kind).join(", ") || "no span"}`);
+      faults.push(`/${page}${request}.html: ${ofRequest.map(({ kind }) => kind).join(", ") || "no span"}`);
   }
   return faults;
 }

@@ -20,8 +20,10 @@ const REQUESTS = 240;
 const DRAWN_MIN = 150;
 const PASSWORD = "unix";
 
-/** The suite `unix-sockets`, on the rung that sees them. */
-export async function runUnixSockets(): Promise<SuiteOutcome> {
+const RUNGS = ["socket", "syscall"] as const;
+
+/** The suite `unix-sockets`, on the rungs that see them and run on a kernel of today. Words choose among them. */
+export async function runUnixSockets(words: readonly string[] = []): Promise<SuiteOutcome> {
   const report = new SuiteReport();
   const missing = ["nginx", "redis-server", "psql"].find(
     (program) => spawnSync("sh", ["-c", `command -v ${program}`]).status !== 0,
@@ -34,11 +36,17 @@ export async function runUnixSockets(): Promise<SuiteOutcome> {
     report.skip("unix-sockets", "live capture needs root", "capture");
     return report.outcome;
   }
+  for (const rung of RUNGS) if (words.every((word) => rung === word)) await runOn(rung, report);
+  return report.outcome;
+}
+
+async function runOn(rung: (typeof RUNGS)[number], all: SuiteReport): Promise<void> {
+  const report = { add: (name: string, fault: string) => all.add(`${rung}: ${name}`, fault) };
   const directory = mkdtempSync(join(tmpdir(), "thalweg-unix-"));
   chmodSync(directory, 0o755);
   const children: ChildProcess[] = [];
   const databases = await startDatabases(PASSWORD);
-  const program = await Program.start(["--capture", "socket", "--capture-cpu", "none", "--network-namespace", "own"]);
+  const program = await Program.start(["--capture", rung, "--capture-cpu", "none", "--network-namespace", "own"]);
   try {
     const front = await startWeb(directory, children);
     await overHttp(program, front, report);
@@ -62,7 +70,6 @@ export async function runUnixSockets(): Promise<SuiteOutcome> {
     await databases.stop();
     rmSync(directory, { recursive: true, force: true });
   }
-  return report.outcome;
 }
 
 /** nginx in front of a service, each with a path. @returns That of nginx. */
@@ -99,7 +106,7 @@ http {
   return front;
 }
 
-async function overHttp(program: Program, front: string, report: SuiteReport): Promise<void> {
+async function overHttp(program: Program, front: string, report: Pick<SuiteReport, "add">): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: 4 });
   const statuses = await Promise.all(
     Array.from({ length: REQUESTS }, (_, number) =>
