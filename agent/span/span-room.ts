@@ -20,14 +20,16 @@ import type { Resource } from "../../server/model/span-batch.ts";
 import { EMPTY_SPAN, type SpanToAppend } from "../../server/model/span-batch-builder.ts";
 import type { Connection, ConnectionSink } from "../connection/connection-sink.ts";
 import type { Exchange, MessageMark } from "../protocol/exchange.ts";
-import { CountedHops, countedRow } from "./counted-rows.ts";
+import { CountedSpans } from "./counted-spans.ts";
 import type { FinishedSpanSink } from "./finished-span.ts";
 import { firstUnsettled, type Hop, HopSide } from "./hop.ts";
 import { HopTable } from "./hop-table.ts";
 import { type LoopCause, LoopCauses } from "./loop-causes.ts";
-import { hashMessage, hashText, hashTuple, isUnixPath, lanesKey } from "./message-identity.ts";
+import { LossTimes } from "./loss-times.ts";
+import { hashMessage, hashText, hashTuple } from "./message-identity.ts";
 import { ObservedProcesses, type ProcessSetting } from "./observed-processes.ts";
 import type { CallParent, ProcessRequests } from "./process-requests.ts";
+import { type DropReason, dropReason, fallbackName, isHandshake, ownerOf, translatedKey } from "./side-facts.ts";
 import { writeSpanRow } from "./span-row.ts";
 import { TRIAL_NS } from "./trials.ts";
 
@@ -40,21 +42,7 @@ const waitingMax = 65_536;
 /** Exchanges open at one time; beyond, a request is only looked at once it is over. */
 const openExchangesMax = 131_072;
 
-/** Times of loss that are remembered; spans that were open in earlier ones are not marked. */
-const lossesMax = 64;
-
 const NO_WORK: WorkUnit = { kind: "", unit: 0, origin: 0 };
-
-/** Why a side of an exchange made no span. */
-export type DropReason =
-  | "response_only"
-  | "one_way"
-  | "gap"
-  | "no_request"
-  | "repeated_sight"
-  | "capture_ended"
-  | "tls_handshake"
-  | "open_hops_max";
 
 /** What became of the exchanges. One exchange that shows both ends counts twice. */
 export interface SpanLedger {
@@ -88,11 +76,6 @@ interface ConnectionState {
   isKnown: boolean;
 }
 
-interface Loss {
-  readonly fromNs: number;
-  toNs: number;
-}
-
 /** Makes spans from exchanges. Driven by one thread; `tick` must be called every few milliseconds. */
 export class SpanRoom implements ConnectionSink {
   readonly #sink: FinishedSpanSink;
@@ -110,10 +93,7 @@ export class SpanRoom implements ConnectionSink {
   #waitingHead = 0;
   #waitingCount = 0;
   #nowNs = 0;
-  /** When it was last told that capture lost events. */
-  #lostNs = Number.NEGATIVE_INFINITY;
-  /** The last times in which events were lost. */
-  readonly #losses: Loss[] = [];
+  readonly #losses = new LossTimes();
   #bootToUnixNano = 0n;
   #replay = false;
   #peers = false;
@@ -121,20 +101,16 @@ export class SpanRoom implements ConnectionSink {
   #exchanges = 0;
   #spans = 0;
   readonly #dropped = new Map<DropReason, number>();
-  readonly #countedHops = new CountedHops();
+  readonly #counted: CountedSpans;
   readonly #unseen = new Set<number>();
-  readonly #hostName: string;
-  #countedNumber = 0;
-  #countedCalls = 0;
-  #countedRows = 0;
   readonly #row: SpanToAppend = { ...EMPTY_SPAN };
   readonly #lanes: Lanes = { high: 0, low: 0 };
 
   /** @param sink Receives the spans. @param setting Facts about the host, for resources and names. */
   constructor(sink: FinishedSpanSink, setting: ProcessSetting) {
     this.#sink = sink;
-    this.#hostName = setting.hostName;
     this.#processes = new ObservedProcesses(setting, (call, parent) => this.#decided(call, parent));
+    this.#counted = new CountedSpans(sink, this.#processes, setting.hostName);
   }
 
   setClockOffset(offset: ClockOffset): void {
@@ -173,11 +149,7 @@ export class SpanRoom implements ConnectionSink {
    * @param nowNs Boot time of this look: requests seen since the last tick are before it too.
    */
   eventsLost(fromNs: number, nowNs: number): void {
-    this.#lostNs = nowNs;
-    const last = this.#losses.at(-1);
-    if (last !== undefined && fromNs <= last.toNs) last.toNs = Math.max(last.toNs, nowNs);
-    else this.#losses.push({ fromNs, toNs: nowNs });
-    if (this.#losses.length > lossesMax) this.#losses.shift();
+    this.#losses.add(fromNs, nowNs);
     this.#processes.eventsLost();
   }
 
@@ -202,18 +174,7 @@ export class SpanRoom implements ConnectionSink {
    * @param isLast No more comes.
    */
   counted(calls: readonly CountedCalls[], nowNs: number, isLast: boolean): void {
-    const nowUnixNano = BigInt(Math.round(nowNs)) + this.#bootToUnixNano;
-    for (const hop of this.#countedHops.take(calls, isLast)) {
-      const setting = { nowUnixNano, number: this.#countedNumber++, salt: `${this.#hostName} ${nowUnixNano}` };
-      for (const kind of ["client", "server"] as const) {
-        const pid = hop[kind]?.pid;
-        if (pid === undefined) continue;
-        const resource = this.#processes.resource(pid) ?? this.#processes.fallbackResource(`pid-${pid}`);
-        this.#countedRows += 1;
-        this.#countedCalls += hop.weight;
-        this.#sink.finished(resource, countedRow(hop, kind, setting));
-      }
-    }
+    this.#counted.add(calls, BigInt(Math.round(nowNs)) + this.#bootToUnixNano, isLast);
   }
 
   /** Name of the service that a process is; empty where it is not known. */
@@ -300,7 +261,7 @@ export class SpanRoom implements ConnectionSink {
       else if (exchange.response === undefined) side.requests?.requestAbandoned(side, this.#nowNs);
       else side.requests?.requestFinished(side, exchange.response);
       this.#exchanges += 1;
-      this.#excuseByLoss(side);
+      this.#losses.excuse(side);
       const reason = dropReason(side);
       if (reason !== undefined) this.#drop(reason, 1);
       else if (exchange.response === undefined && exchange.cutShort !== "timeout") {
@@ -383,8 +344,8 @@ export class SpanRoom implements ConnectionSink {
       openExchanges: this.#openExchanges,
       openHops: this.#hops.size,
       processes: this.#processes.size,
-      countedCalls: this.#countedCalls,
-      countedRows: this.#countedRows,
+      countedCalls: this.#counted.calls,
+      countedRows: this.#counted.rows,
     };
   }
 
@@ -539,9 +500,7 @@ export class SpanRoom implements ConnectionSink {
   #send(side: HopSide, resource: Resource): void {
     side.sent = true;
     if (side.queued) this.#waitingCount -= 1;
-    for (const { fromNs, toNs } of this.#losses) {
-      if (side.request.startNs <= toNs && side.endNs >= fromNs) side.isIncomplete("events_lost");
-    }
+    this.#losses.mark(side);
     writeSpanRow(side, { bootToUnixNano: this.#bootToUnixNano, replay: this.#replay, peers: this.#peers }, this.#row);
     this.#spans += 1;
     this.#sink.finished(resource, this.#row);
@@ -570,7 +529,7 @@ export class SpanRoom implements ConnectionSink {
     if (side === undefined) return;
     this.#leaveQueue();
     if (side.sent) return;
-    this.#excuseByLoss(side);
+    this.#losses.excuse(side);
     const reason = dropReason(side);
     if (reason === undefined) this.#send(side, this.#resource(side) ?? this.#resourceOfOwner(side));
     else {
@@ -586,12 +545,6 @@ export class SpanRoom implements ConnectionSink {
       this.#waiting = this.#waiting.slice(this.#waitingHead);
       this.#waitingHead = 0;
     }
-  }
-
-  /** What ended early while events were lost may have ended well: that is the agent's gap, not a fault of the traffic. */
-  #excuseByLoss(side: HopSide): void {
-    const { exchange, request } = side;
-    if (exchange.cutShort !== "" && request.startNs <= this.#lostNs) exchange.cutShort = "gap";
   }
 
   /** Resource of a side's process; undefined while better may still become known. */
@@ -644,37 +597,4 @@ function causeOfCalls(state: ConnectionState | undefined): LoopCause<HopSide> | 
   if (state === undefined || first?.kind !== "client") return undefined;
   for (const { sides } of state.open) if (sides[0]?.cause?.request !== first.cause?.request) return undefined;
   return first.cause;
-}
-
-/** A handshake of TLS that did not fail is no call of its own. */
-function isHandshake({ protocol, code }: Exchange): boolean {
-  return protocol === "tls" && code === "";
-}
-
-function dropReason(side: HopSide): DropReason | undefined {
-  if (side.repeated) return "repeated_sight";
-  if (side.exchange.response !== undefined) return undefined;
-  if (side.exchange.type === "message") return "one_way";
-  // Whether the request would have been answered was not seen: a span would blame or excuse by guess.
-  if (side.exchange.cutShort === "gap") return "gap";
-  return side.exchange.cutShort === "" ? "capture_ended" : undefined;
-}
-
-/** What stays of a message's identity behind translated addresses: sequence, the client's port, and what is asked. */
-function translatedKey(connection: Connection, exchange: Exchange, request: MessageMark): number {
-  // Both ends of a path see the same names.
-  if (isUnixPath(connection.server.addr)) return 0;
-  const asked = hashText(exchange.resource, hashText(exchange.op, connection.client.port));
-  return lanesKey(request.seq, asked) + 1;
-}
-
-function ownerOf(side: HopSide) {
-  return side.kind === "client" ? side.connection.clientOwner : side.connection.serverOwner;
-}
-
-function fallbackName(side: HopSide): string {
-  const owner = ownerOf(side);
-  if (owner !== undefined && owner.fallbackName !== "") return owner.fallbackName;
-  if (side.pid !== 0) return `pid-${side.pid}`;
-  return side.kind === "server" ? `unknown:${side.connection.server.port}` : "unknown";
 }
