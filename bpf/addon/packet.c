@@ -69,14 +69,15 @@ struct packet_settings {
 #define TEXT(a, b, c, d) ((uint32_t)(a) << 24 | (uint32_t)(b) << 16 | (uint32_t)(c) << 8 | (uint32_t)(d))
 
 /* Places in the data filter that are jumped to. */
-enum data_filter_label { V6 = 25, TAIL = 42, SNAP = 56, ANSWER = 57, REQUEST = 58, DROP = 59 };
+enum data_filter_label { V6 = 25, TAIL = 42, FRAME = 73, SNAP = 76, ANSWER = 77, REQUEST = 78, DROP = 79 };
 
 /* Jump distance from the instruction after `at` to a label. */
 #define TO(label, at) ((label) - (at) - 1)
 
 /*
  * Passes TCP segments with payload, SYN, FIN or RST, cut to `snap`; a packet that starts like an HTTP message
- * keeps more, for a header may stand far behind the start of its head. Payload is told by the length in
+ * keeps more, for a header may stand far behind the start of its head, and so does one that starts like a frame of
+ * HTTP/2, Redis or PostgreSQL, where it can be kept whole: others may follow in it. Payload is told by the length in
  * the IP header, since Ethernet pads; a length of zero is a segment above 64 KiB (BIG TCP). What lo
  * sends is dropped, for it comes back as received.
  */
@@ -139,10 +140,30 @@ static int attach_data_filter(int fd, uint32_t snap)
 		/* 53 */ IF_EQUAL(TEXT('C', 'O', 'N', 'N'), TO(REQUEST, 53), 0),
 		/* 54 */ IF_EQUAL(TEXT('P', 'R', 'O', 'P'), TO(REQUEST, 54), 0),
 		/* 55 */ IF_EQUAL(TEXT('R', 'E', 'P', 'O'), TO(REQUEST, 55), 0),
-		/* 56, SNAP */ RETURN(snap),
-		/* 57, ANSWER */ RETURN(ANSWER_SNAP_BYTES),
-		/* 58, REQUEST */ RETURN(REQUEST_SNAP_BYTES),
-		/* 59, DROP */ RETURN(0),
+		/* 56 */ IF_EQUAL(TEXT('P', 'R', 'I', ' '), TO(REQUEST, 56), 0),
+		/* 57 */ BPF_STMT(BPF_ST, 1),
+		/* 58 */ BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
+		/* 59 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, REQUEST_SNAP_BYTES, TO(SNAP, 59), 0),
+		/* 60: first byte */ BPF_STMT(BPF_LD | BPF_W | BPF_MEM, 1),
+		/* 61 */ BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 24),
+		/* 62: types of Redis */ IF_EQUAL('*', TO(REQUEST, 62), 0),
+		/* 63 */ IF_EQUAL('$', TO(REQUEST, 63), 0),
+		/* 64 */ IF_EQUAL('+', TO(REQUEST, 64), 0),
+		/* 65 */ IF_EQUAL(':', TO(REQUEST, 65), 0),
+		/* 66 */ IF_EQUAL('%', TO(REQUEST, 66), 0),
+		/* 67 */ IF_EQUAL('>', TO(REQUEST, 67), 0),
+		/* 68: of a length below 64 KiB */ IF_EQUAL(0, TO(FRAME, 68), 0),
+		/* 69: types of PostgreSQL */ BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, '1', 0, TO(SNAP, 69)),
+		/* 70 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 'z', TO(SNAP, 70), 0),
+		/* 71 */ BPF_STMT(BPF_LD | BPF_W | BPF_MEM, 1),
+		/* 72: a length below 16 MiB */ IF_SET(0x00ff0000, TO(SNAP, 72), TO(REQUEST, 72)),
+		/* 73, FRAME: a type of HTTP/2 */ BPF_STMT(BPF_LD | BPF_W | BPF_MEM, 1),
+		/* 74 */ BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xff),
+		/* 75 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 9, TO(SNAP, 75), TO(REQUEST, 75)),
+		/* 76, SNAP */ RETURN(snap),
+		/* 77, ANSWER */ RETURN(ANSWER_SNAP_BYTES),
+		/* 78, REQUEST */ RETURN(REQUEST_SNAP_BYTES),
+		/* 79, DROP */ RETURN(0),
 	};
 	struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
 
