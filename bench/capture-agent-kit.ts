@@ -1,7 +1,8 @@
 /**
  * A capturing process for the capture benches: one rung that drains into a sink, and answers over its IPC channel.
  *
- * Started with `fork`; arguments: rung, or `counted` for the socket rung that counts in the kernel, and `parse` to put the connection room behind it.
+ * Started with `fork`; arguments: rung, or `counted` for the socket rung that counts in the kernel, or `tls` for the one that looks
+ * into the servers' TLS libraries, and `parse` to put the connection room behind it.
  */
 
 import { startPacketRung } from "../agent/capture/packet-rung.ts";
@@ -13,7 +14,10 @@ import { loadNative } from "../bpf/native.ts";
 import type { CaptureSink } from "../server/model/capture-event.ts";
 
 /** Rungs that are measured. */
-export type BenchRung = "socket" | "counted" | "packet";
+export type BenchRung = "socket" | "counted" | "packet" | "tls";
+
+/** Programs whose TLS library is looked into in the mode `tls`. */
+const TLS_PROGRAMS = ["nginx", "redis-server", "postgres"];
 
 /** In the mode `counted` each process that calls is counted in the kernel from so soon on. */
 const countedEveryMs = 50;
@@ -25,8 +29,12 @@ export interface AgentReport {
   readonly packets: number;
   readonly drops: number;
   readonly received: number;
-  readonly hookRuns: number;
-  readonly hookNs: number;
+  /** Runs of each program at calls and their time, while the kernel keeps these statistics. */
+  readonly hooks: Readonly<Record<string, { readonly runs: number; readonly ns: number }>>;
+  /** Slices that carry the unit of work that made them, such as the turn of an event loop. */
+  readonly withUnit: number;
+  /** Processes whose TLS library called too often to be looked into. */
+  readonly tlsOverBudget: number;
   /** Calls that the hooks timed by themselves, and their time: needs no setting of the kernel. */
   readonly timedCalls: number;
   readonly timedNs: number;
@@ -38,11 +46,13 @@ export interface AgentReport {
 
 let exchanges = 0;
 let slices = 0;
+let withUnit = 0;
 
 const counting: CaptureSink = {
   opened: () => undefined,
-  slice: () => {
+  slice: ({ work }) => {
     slices++;
+    if (work !== undefined && work.kind !== "" && work.unit !== 0) withUnit++;
   },
   owner: () => undefined,
   closed: () => undefined,
@@ -69,8 +79,9 @@ function start(rung: string, sink: CaptureSink): { report: () => AgentReport; st
       packets: 0,
       drops: 0,
       received: 0,
-      hookRuns: 0,
-      hookNs: 0,
+      hooks: {},
+      withUnit,
+      tlsOverBudget: 0,
       timedCalls: 0,
       timedNs: 0,
     };
@@ -88,7 +99,13 @@ function start(rung: string, sink: CaptureSink): { report: () => AgentReport; st
   }
   const loaded = loadNative();
   if (!loaded.ok) throw new Error(loaded.why);
-  const running = startSocketRung({ sink, native: loaded.native, excludePids: [process.pid], excludePorts: [] });
+  const running = startSocketRung({
+    sink,
+    native: loaded.native,
+    excludePids: [process.pid],
+    excludePorts: [],
+    tls: rung === "tls" ? { kind: "names", names: TLS_PROGRAMS } : { kind: "off" },
+  });
   if (rung === "counted") {
     setInterval(() => {
       for (const pid of running.depths?.takeCalls().keys() ?? []) running.depths?.setDepth(pid, "counted");
@@ -96,9 +113,16 @@ function start(rung: string, sink: CaptureSink): { report: () => AgentReport; st
   }
   return {
     report: () => {
-      const { runs, ns } = running.hookStats();
       const { calls_timed: timedCalls, timed_ns: timedNs } = running.probeCounters();
-      return { ...base(), counters: running.counters(), hookRuns: runs, hookNs: ns, timedCalls, timedNs };
+      const tlsOverBudget = running.tlsStatus()?.probes?.overBudget?.length ?? 0;
+      return {
+        ...base(),
+        counters: running.counters(),
+        hooks: running.hookStats(),
+        tlsOverBudget,
+        timedCalls,
+        timedNs,
+      };
     },
     stop: () => running.stop(),
   };

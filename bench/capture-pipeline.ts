@@ -126,14 +126,15 @@ function play(sight: Sight): number {
   for (let round = 0; round < REQUESTS; round++) {
     // In a program that has run for a while, what lives long is old: short collections look at it differently.
     if (round === oldFrom) collectAll();
-    const asked = 1 + round * REQUEST.length;
-    const answered = 1 + round * ANSWER.length;
     for (let step = 0; step < 2; step++) {
       for (let index = 0; index < CONNECTIONS; index++) {
         nowNs += REQUEST_NS / 2;
         slice.timeNs = nowNs;
-        const [start, length, seq] =
-          step === 0 ? [0, REQUEST.length, asked] : [REQUEST.length, ANSWER.length, answered];
+        // Connections begin anywhere in the space of sequence numbers.
+        const first = Math.imul(index + 1, 0x9e3779b1);
+        const start = step === 0 ? 0 : REQUEST.length;
+        const length = step === 0 ? REQUEST.length : ANSWER.length;
+        const seq = (first + round * length) >>> 0;
         if (sight === "packet") show(2 * index, step === 0 ? 0 : 1, start, length, seq, 0);
         else if (step === 0) {
           show(2 * index, 0, start, length, seq, CLIENT_PID);
@@ -165,9 +166,9 @@ async function measure(sight: Sight, rounds: number): Promise<void> {
   for (let round = 0; round < rounds; round++) {
     await new Promise((resolve) => setTimeout(resolve, 10));
     collectedMs = 0;
-    const before = process.cpuUsage();
+    const before = process.threadCpuUsage();
     const spans = play(sight);
-    const used = process.cpuUsage(before);
+    const used = process.threadCpuUsage(before);
     if (spans !== 2 * requests) throw new Error(`${spans} spans of ${requests} requests on the ${sight} rung's slices`);
     cpu.push((used.user + used.system) / requests);
     await new Promise((resolve) => setTimeout(resolve, 10));

@@ -6,23 +6,29 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { connect as connectTls } from "node:tls";
 import { postgresqlPrograms, startDatabases } from "../conformance/databases/servers.ts";
+import { makeCertificate } from "../conformance/tls/services.ts";
 import type { Load } from "./capture-stage-kit.ts";
 
 const PASSWORD = "thalweg-bench";
 const CONNECTIONS = 16;
 const PACED_CONNECTIONS = 10;
 const pacedTickMs = 10;
+/** Tenths of a second that the last answers may take. */
+const answersWaitTurns = 30;
+/** A generator that said nothing by then does not work. */
+const rateWaitMsMax = 15_000;
 /** `/proc/PID/stat` counts in hundredths of a second. */
 const TICK_US = 10_000;
 
-/** A database under load. */
+/** A server under load. */
 export interface BenchServer {
-  readonly name: "redis" | "postgresql";
+  readonly name: "nginx" | "redis" | "postgresql";
   readonly version: string;
   /** As many requests as the machine gives. */
   saturate(seconds: number): Promise<Load>;
@@ -38,9 +44,9 @@ export function missingServers(): string[] {
   return postgresqlPrograms() === "" ? [...missing, "postgresql"] : missing;
 }
 
-/** Starts both; `stop` ends them. */
-export async function startServers(): Promise<{ servers: readonly BenchServer[]; stop(): Promise<void> }> {
-  const databases = await startDatabases(PASSWORD, "trust");
+/** Starts both, by TLS or not; `stop` ends them. */
+export async function startServers(isTls = false): Promise<{ servers: readonly BenchServer[]; stop(): Promise<void> }> {
+  const databases = await startDatabases(PASSWORD, "trust", isTls ? makeCertificate : undefined);
   const directory = mkdtempSync(join(tmpdir(), "thalweg-bench-servers-"));
   const stop = async () => {
     await databases.stop();
@@ -54,12 +60,17 @@ export async function startServers(): Promise<{ servers: readonly BenchServer[];
       version: /v=([\d.]+)/.exec(spawnSync("redis-server", ["--version"], { encoding: "utf8" }).stdout)?.[1] ?? "",
       saturate: async (seconds) => {
         const words = ["-p", String(databases.redisPort), "-a", PASSWORD, "-c", String(CONNECTIONS), "-t", "get", "-q"];
-        return timed(databases.redisPort, seconds, () =>
+        if (isTls) words.push("--tls", "--insecure");
+        return timed(databases.redisPort, () =>
           run(spawn("redis-benchmark", [...words, "-n", "1000000000"]), seconds, /rps=[\d.]+ \(overall: ([\d.]+)\)/g),
         );
       },
       pace: (perSecond, seconds) =>
-        paced({ port: databases.redisPort, perSecond, seconds }, [`AUTH ${PASSWORD}\r\n`, "GET bench\r\n", "$-1\r\n"]),
+        paced({ port: databases.redisPort, perSecond, seconds, tls: isTls ? "at once" : "never" }, [
+          `AUTH ${PASSWORD}\r\n`,
+          "GET bench\r\n",
+          "$-1\r\n",
+        ]),
     },
     {
       name: "postgresql",
@@ -69,15 +80,19 @@ export async function startServers(): Promise<{ servers: readonly BenchServer[];
       saturate: async (seconds) => {
         const words = ["-h", "127.0.0.1", "-p", String(databases.postgresqlPort), "-n", "-f", script, "-c", "8", "-T"];
         const bench = () =>
-          spawn(join(postgresqlPrograms(), "pgbench"), [...words, String(seconds)], { env: databases.env });
-        return timed(databases.postgresqlPort, seconds, async () => {
+          spawn(join(postgresqlPrograms(), "pgbench"), [...words, String(seconds)], {
+            env: { ...databases.env, PGSSLMODE: isTls ? "require" : "disable" },
+          });
+        return timed(databases.postgresqlPort, async () => {
           const child = bench();
           const said = await outputOf(child);
-          return Number(/tps = ([\d.]+)/.exec(said)?.[1] ?? Number.NaN) * seconds;
+          const rate = Number(/tps = ([\d.]+)/.exec(said)?.[1] ?? Number.NaN);
+          if (!(rate > 0)) throw new Error(`pgbench did nothing: ${said}`);
+          return { requests: rate * seconds, seconds };
         });
       },
       pace: (perSecond, seconds) =>
-        paced({ port: databases.postgresqlPort, perSecond, seconds }, [
+        paced({ port: databases.postgresqlPort, perSecond, seconds, tls: isTls ? "asked for" : "never" }, [
           withLength("\0\x03\0\0user\0app\0database\0postgres\0\0"),
           `Q${withLength("SELECT name FROM items WHERE id = 42\0")}`,
           "Z\0\0\0\x05I",
@@ -93,20 +108,33 @@ function withLength(text: string): string {
   return length.toString("latin1") + text;
 }
 
-async function timed(port: number, seconds: number, work: () => Promise<number>): Promise<Load> {
+/** @param work Does requests, and says how many in what time. */
+async function timed(port: number, work: () => Promise<Omit<Load, "serverUs">>): Promise<Load> {
   const before = cpuUsOf(port);
-  const requests = await work();
+  const { requests, seconds } = await work();
   return { requests, seconds, serverUs: (cpuUsOf(port) - before) / requests };
 }
 
-/** Lets a generator without an end of its own run so long; its last word is the mean of what it did a second. */
-async function run(child: ChildProcess, seconds: number, rate: RegExp): Promise<number> {
-  const output = outputOf(child);
+/**
+ * Lets a generator without an end of its own run so long, or until it has said anything; its last word is the mean of what
+ * it did a second.
+ */
+async function run(child: ChildProcess, seconds: number, rate: RegExp): Promise<Omit<Load, "serverUs">> {
+  const startMs = performance.now();
+  let said = "";
+  child.stdout?.on("data", (chunk: Buffer) => {
+    said += chunk.toString();
+  });
+  const closed = once(child, "close");
+  const rates = () => [...said.matchAll(rate)];
   await sleep(seconds * 1000);
+  while (rates().length === 0 && performance.now() - startMs < rateWaitMsMax) await sleep(100);
+  const elapsed = (performance.now() - startMs) / 1000;
   child.kill("SIGINT");
-  const last = [...(await output).matchAll(rate)].at(-1)?.[1];
+  await closed;
+  const last = rates().at(-1)?.[1];
   if (last === undefined) throw new Error("the load generator told no rate");
-  return Number(last) * seconds;
+  return { requests: Number(last) * elapsed, seconds: elapsed };
 }
 
 async function outputOf(child: ChildProcess): Promise<string> {
@@ -152,16 +180,34 @@ interface Pace {
   readonly port: number;
   readonly perSecond: number;
   readonly seconds: number;
+  /** PostgreSQL is asked first whether it speaks TLS. */
+  readonly tls: "never" | "at once" | "asked for";
+}
+
+/** The eight bytes by which PostgreSQL is asked for TLS; it answers `S`. */
+const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
+
+async function connected(port: number, tls: Pace["tls"]): Promise<Socket> {
+  const socket = connect({ port, host: "127.0.0.1", noDelay: true });
+  await once(socket, "connect");
+  if (tls === "never") return socket;
+  if (tls === "asked for") {
+    socket.write(SSL_REQUEST);
+    const [answer]: Buffer[] = await once(socket, "data");
+    if (answer?.toString("latin1") !== "S") throw new Error("PostgreSQL does not speak TLS");
+  }
+  const secure = connectTls({ socket, rejectUnauthorized: false });
+  await once(secure, "secureConnect");
+  return secure;
 }
 
 /** Asks at an even rate over ten connections; the words are a greeting, a question, and the end of its answer. */
-async function paced({ port, perSecond, seconds }: Pace, words: readonly string[]): Promise<Load> {
+async function paced({ port, perSecond, seconds, tls }: Pace, words: readonly string[]): Promise<Load> {
   const [greeting = "", question = "", end = ""] = words;
   let answered = 0;
   const sockets = await Promise.all(
     Array.from({ length: PACED_CONNECTIONS }, async () => {
-      const socket = connect({ port, host: "127.0.0.1", noDelay: true });
-      await once(socket, "connect");
+      const socket = await connected(port, tls);
       socket.write(Buffer.from(greeting, "latin1"));
       await once(socket, "data");
       await sleep(100);
@@ -172,7 +218,7 @@ async function paced({ port, perSecond, seconds }: Pace, words: readonly string[
     }),
   );
   const bytes = Buffer.from(question, "latin1");
-  const load = await timed(port, seconds, async () => {
+  const load = await timed(port, async () => {
     const startMs = performance.now();
     let sent = 0;
     while (performance.now() - startMs < seconds * 1000) {
@@ -180,8 +226,9 @@ async function paced({ port, perSecond, seconds }: Pace, words: readonly string[
       for (; sent < due; sent++) sockets[sent % sockets.length]?.write(bytes);
       await sleep(pacedTickMs);
     }
-    await sleep(100);
-    return sent;
+    const elapsed = (performance.now() - startMs) / 1000;
+    for (let turn = 0; turn < answersWaitTurns && answered < sent; turn++) await sleep(100);
+    return { requests: sent, seconds: elapsed };
   });
   for (const socket of sockets) socket.destroy();
   if (answered < load.requests * 0.99) throw new Error(`${answered} of ${load.requests} paced requests were answered`);

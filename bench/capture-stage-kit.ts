@@ -9,6 +9,8 @@ import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { connect as connectTls } from "node:tls";
+import { makeCertificate } from "../conformance/tls/services.ts";
 import type { AgentReport, BenchRung } from "./capture-agent-kit.ts";
 
 /** Bytes of `/small`, as in the benches of other tracers. */
@@ -24,6 +26,7 @@ const readyWaitMs = 15_000;
 /** A running nginx with one worker. */
 export interface Nginx {
   readonly port: number;
+  readonly isTls: boolean;
   readonly version: string;
   /** CPU time of the worker until now, in microseconds. */
   cpuUs(): number;
@@ -50,14 +53,18 @@ export function missingPrograms(names: readonly string[]): string[] {
   return names.filter((name) => spawnSync(name, ["-v"], { stdio: "ignore" }).error !== undefined);
 }
 
-/** Starts nginx on a free port of 127.0.0.1, with files of its own. */
-export async function startNginx(): Promise<Nginx> {
+/** Starts nginx on a free port of 127.0.0.1, with files of its own; by TLS it speaks nothing else. */
+export async function startNginx(isTls = false): Promise<Nginx> {
   const directory = mkdtempSync(join(tmpdir(), "thalweg-bench-nginx-"));
   // nginx's worker is another user than the one that made the directory.
   chmodSync(directory, 0o755);
   const port = await freePort();
   writeFileSync(join(directory, "small"), "x".repeat(SMALL_BYTES));
   writeFileSync(join(directory, "big"), Buffer.alloc(BIG_BYTES));
+  if (isTls) makeCertificate(directory);
+  const tls = isTls
+    ? `ssl_certificate ${directory}/cert.pem; ssl_certificate_key ${directory}/key.pem; keepalive_timeout 3600;`
+    : "";
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
     .map((name) => `${name}_temp_path ${directory}/${name};`)
     .join(" ");
@@ -66,7 +73,7 @@ export async function startNginx(): Promise<Nginx> {
     `worker_processes 1; daemon off; pid ${directory}/pid; error_log ${directory}/error.log;
 events { worker_connections 1024; }
 http { access_log off; keepalive_requests 1000000000; ${temporary}
-  server { listen 127.0.0.1:${port}; root ${directory}; } }
+  server { listen 127.0.0.1:${port}${isTls ? " ssl" : ""}; ${tls} root ${directory}; } }
 `,
   );
   const process = spawn("nginx", [
@@ -81,6 +88,7 @@ http { access_log off; keepalive_requests 1000000000; ${temporary}
   const worker = await workerOf(process.pid);
   return {
     port,
+    isTls,
     version: /nginx\/([\d.]+)/.exec(spawnSync("nginx", ["-v"], { encoding: "utf8" }).stderr)?.[1] ?? "unknown",
     cpuUs: () => Number(readFileSync(`/proc/${worker}/schedstat`, "utf8").split(" ")[0]) / 1000,
     stop: async () => {
@@ -123,8 +131,13 @@ async function workerOf(master: number | undefined): Promise<number> {
 
 /** As many requests as the machine gives, over 32 connections. */
 export async function saturate(nginx: Nginx, path: string, seconds: number): Promise<Load> {
-  const before = nginx.cpuUs();
-  const url = `http://127.0.0.1:${nginx.port}${path}`;
+  const url = `${nginx.isTls ? "https" : "http"}://127.0.0.1:${nginx.port}${path}`;
+  return saturateUrl(url, seconds, nginx.cpuUs);
+}
+
+/** The same on any server. @param cpuUs Its CPU time until now. */
+export async function saturateUrl(url: string, seconds: number, cpuUs: () => number): Promise<Load> {
+  const before = cpuUs();
   const wrk = spawn("wrk", ["-t1", `-c${WRK_CONNECTIONS}`, `-d${seconds}s`, url], {
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -137,7 +150,7 @@ export async function saturate(nginx: Nginx, path: string, seconds: number): Pro
   const errors = /Non-2xx|Socket errors/.exec(said);
   if (found === null || errors !== null) throw new Error(`wrk failed: ${said}`);
   const requests = Number(found[1]);
-  return { requests, seconds: Number(found[2]), serverUs: (nginx.cpuUs() - before) / requests };
+  return { requests, seconds: Number(found[2]), serverUs: (cpuUs() - before) / requests };
 }
 
 /** Requests at an even rate, each over the connection that was quiet longest. */
@@ -151,8 +164,7 @@ export async function pace(
   const sockets: Socket[] = [];
   let answered = 0;
   for (let index = 0; index < connections; index++) {
-    const socket = connect({ port: nginx.port, host: "127.0.0.1", noDelay: true });
-    await once(socket, "connect");
+    const socket = await connected(nginx.port, nginx.isTls);
     socket.on("data", (chunk: Buffer) => {
       answered += countOf(chunk, "HTTP/1.1 200");
     });
@@ -172,6 +184,15 @@ export async function pace(
   for (const socket of sockets) socket.destroy();
   if (answered < sent * 0.99) throw new Error(`${answered} of ${sent} paced requests were answered`);
   return { requests: sent, seconds: elapsed, serverUs };
+}
+
+async function connected(port: number, isTls: boolean): Promise<Socket> {
+  const socket = isTls
+    ? connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false })
+    : connect({ port, host: "127.0.0.1" });
+  await once(socket, isTls ? "secureConnect" : "connect");
+  socket.setNoDelay(true);
+  return socket;
 }
 
 /** How often `text` is in `chunk`; one that two chunks share is missed, which a bench can bear. */

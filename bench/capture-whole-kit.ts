@@ -10,7 +10,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-const readyWaitMs = 20_000;
+const readyWaitMs = 60_000;
+/** The agent tells its status each second. */
+const statusWaitMs = 1200;
 /** As Linux cuts the name of the worker. */
 const AGENT_THREAD = "thalweg-agent";
 
@@ -19,6 +21,8 @@ export interface WholeProgram {
   /** What its capture says of itself, shortened. */
   captureStatus(): Promise<string>;
   capture(): Promise<CaptureStatus>;
+  /** What it says once what it knows is newer than this question. */
+  freshCapture(): Promise<CaptureStatus>;
   /** CPU time of the agent's thread until now, microseconds. */
   agentUs(): number;
   stop(): Promise<void>;
@@ -49,6 +53,10 @@ export async function startWholeProgram(): Promise<WholeProgram> {
     return {
       stop,
       capture: async () => (await (await fetch(`${address}/api/v1/capture`)).json()) as CaptureStatus,
+      freshCapture: async () => {
+        await sleep(statusWaitMs);
+        return (await (await fetch(`${address}/api/v1/capture`)).json()) as CaptureStatus;
+      },
       agentUs: () => threadUs(child.pid ?? 0, AGENT_THREAD),
       captureStatus: async () => statusText((await (await fetch(`${address}/api/v1/capture`)).json()) as CaptureStatus),
     };

@@ -6,6 +6,7 @@
  */
 
 import type { CaptureSink, Endpoint, Owner, SocketSlice } from "../../server/model/capture-event.ts";
+import { emptySlice } from "./empty-slice.ts";
 import { addFlow, type Flow, findFlow, makeFlowTable, removeFlow, sentByFirst, touchFlow } from "./flow-table.ts";
 import { addressText, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, type TcpPacket } from "./packet-decode.ts";
 import {
@@ -102,16 +103,7 @@ export class PacketFlows implements StreamOutput {
   readonly #options: FlowOptions;
   /** Flows that hold segments behind a hole. */
   readonly #holding = new Set<Flow>();
-  readonly #slice: SocketSlice = {
-    socket: 0,
-    direction: 0,
-    timeNs: 0,
-    seq: 0,
-    total: 0,
-    bytes: new Uint8Array(0),
-    tid: 0,
-    pid: 0,
-  };
+  readonly #slice: SocketSlice = emptySlice();
   #socketsGiven = 0;
   /** The flow whose stream is being handed on. */
   #current: Flow | undefined;

@@ -89,9 +89,12 @@ export interface SocketRung extends RunningRung {
   probeCounters(): ProbeCounters;
   /** What is read inside of TLS; undefined where that was not asked for. */
   tlsStatus(): TlsStatus | undefined;
-  /** Runs of the hooks at calls and their time, which the kernel measures while `kernel.bpf_stats_enabled` is 1. */
-  hookStats(): { runs: number; ns: number };
+  /** Runs of each hook at calls and their time, which the kernel measures while `kernel.bpf_stats_enabled` is 1. */
+  hookStats(): HookStats;
 }
+
+/** By name of the program. */
+type HookStats = Readonly<Record<string, { readonly runs: number; readonly ns: number }>>;
 
 /** Whether the rung can run here, by trying it. */
 export type SocketTry = { readonly ok: true } | SocketRefusal;
@@ -161,8 +164,7 @@ interface KernelFigures {
   readonly counters: ProbeCounters;
   /** Calls for which a hook did not run, since it was running already. */
   readonly misses: number;
-  readonly runs: number;
-  readonly ns: number;
+  readonly hooks: HookStats;
 }
 
 class RunningSocketRung implements SocketRung {
@@ -325,9 +327,8 @@ class RunningSocketRung implements SocketRung {
     return this.#tls?.status();
   }
 
-  hookStats(): { runs: number; ns: number } {
-    const { runs, ns } = this.#final ?? this.#readKernel();
-    return { runs, ns };
+  hookStats(): HookStats {
+    return (this.#final ?? this.#readKernel()).hooks;
   }
 
   clockOffset(): ClockOffset {
@@ -393,16 +394,16 @@ class RunningSocketRung implements SocketRung {
 
   #readKernel(): KernelFigures {
     const counters = readCounters(this.#native.mapLookup(this.#countersFd, 0));
-    const figures = { counters, misses: 0, runs: 0, ns: 0 };
+    const hooks: Record<string, { runs: number; ns: number }> = {};
+    let misses = 0;
     for (const name of HOOKS[this.name]) {
       const program = this.#attached.programs[name];
       if (program === undefined) continue;
       const stats = this.#native.programStats(program);
-      figures.misses += Number(stats.recursionMisses);
-      figures.runs += Number(stats.runs);
-      figures.ns += Number(stats.runNs);
+      misses += Number(stats.recursionMisses);
+      hooks[name] = { runs: Number(stats.runs), ns: Number(stats.runNs) };
     }
-    return figures;
+    return { counters, misses, hooks };
   }
 
   /** Reads a ring up to `until`, or to a record that is still being written. */

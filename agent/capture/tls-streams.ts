@@ -22,6 +22,7 @@ import type {
   TlsLayer,
   WorkUnit,
 } from "../../server/model/capture-event.ts";
+import { emptySlice } from "./empty-slice.ts";
 import type { TlsCall } from "./tls-event.ts";
 import { isHello, isRecordStart, TlsRecords } from "./tls-records.ts";
 
@@ -133,18 +134,7 @@ export class TlsStreams implements CaptureSink {
   readonly #dropped: Record<string, number> = {};
   readonly #layer = { kind: "clear" as const, number: 0, isLate: false };
   readonly #work: WorkUnit = { kind: "", unit: 0, origin: 0 };
-  readonly #slice: SocketSlice = {
-    socket: 0,
-    direction: 0,
-    timeNs: 0,
-    seq: 0,
-    total: 0,
-    bytes: new Uint8Array(0),
-    tid: 0,
-    pid: 0,
-    work: this.#work,
-    tls: this.#layer,
-  };
+  readonly #slice: SocketSlice = { ...emptySlice(), work: this.#work, tls: this.#layer };
   #sessionCount = 0;
   #bound = 0;
   #heldBytes = 0;

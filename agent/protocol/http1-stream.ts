@@ -23,6 +23,7 @@ import {
   readStartLine,
 } from "./http1-head.ts";
 import { HeadBuilder } from "./http1-head-builder.ts";
+import { recalledBytes, recalledHead, rememberHead } from "./http1-head-memory.ts";
 import { LineAssembler } from "./line-assembler.ts";
 import { markAt } from "./message-mark.ts";
 
@@ -90,6 +91,8 @@ export class Http1Stream {
   #bodyBytes = 0;
   #suspectsEmpty = false;
   #reportedEarly = false;
+  /** Where in the slice under way the head under way began, if it is read by the strict rules; else -1. */
+  #headFrom = -1;
 
   constructor(owner: StreamOwner, direction: 0 | 1, joinedLate: boolean) {
     this.#owner = owner;
@@ -126,6 +129,7 @@ export class Http1Stream {
   feed(slice: StreamSlice): number {
     const { bytes } = slice;
     let at = 0;
+    this.#headFrom = -1;
     if (this.#suspectsEmpty) this.#endIfEmpty(bytes);
     while (at < bytes.length) {
       switch (this.#state) {
@@ -224,6 +228,11 @@ export class Http1Stream {
       if (at === bytes.length) return at;
       this.#nextMark = markAt(slice, at);
     }
+    if (line.length === 0 && !this.#isLost && !this.#reportedEarly) {
+      const seq = (slice.seq + at) >>> 0;
+      const length = recalledBytes(bytes, at, seq, this.#direction);
+      if (length > 0) return this.#recalled(slice, at + length, length, recalledHead(seq));
+    }
     const lf = indexOfLineFeed(bytes, at);
     const end = lf < 0 ? bytes.length : lf;
     const wasOpen = line.length > 0;
@@ -242,16 +251,26 @@ export class Http1Stream {
         (isLoose && mayBeLooseStatusLine(source, 0, stop));
       return mayGoOn ? end : this.#notAMessage(slice, at, end, wasOpen);
     }
-    const head =
-      readStartLine(source, start, stop, this.#direction, line.overlong) ??
-      (isLoose ? readLooseStatusLine(source, start, stop) : undefined);
+    const strict = readStartLine(source, start, stop, this.#direction, line.overlong);
+    const head = strict ?? (isLoose ? readLooseStatusLine(source, start, stop) : undefined);
     if (head === undefined) return this.#notAMessage(slice, at, lf + 1, wasOpen);
     line.clear();
+    this.#headFrom = strict === undefined || source !== bytes || this.#reportedEarly ? -1 : at;
     this.#beginHead(slice, head);
     const mark = this.#mark as MessageMark;
     mark.bytes += stop - start + 1;
     this.#headBytes = mark.bytes;
     return lf + 1;
+  }
+
+  /** A head that was read before from the same bytes, which end at `end`. @returns Where to look next. */
+  #recalled(slice: StreamSlice, end: number, length: number, head: Head): number {
+    this.#beginHead(slice, head);
+    const mark = this.#mark as MessageMark;
+    mark.bytes += length;
+    this.#headBytes = mark.bytes;
+    this.#follow(this.#owner.headRead(this.#direction, this.#head.take(), false));
+    return end;
   }
 
   /** What began at `at` is no message. @returns Where to look next. */
@@ -313,7 +332,7 @@ export class Http1Stream {
         line.clear();
         if (isLast) return this.#headComplete(at);
       } else if (isEmptyLine(bytes, start, end)) {
-        return this.#headComplete(at);
+        return this.#headComplete(at, slice);
       } else {
         this.#head.line(bytes, start, end);
       }
@@ -326,8 +345,14 @@ export class Http1Stream {
     return bytes.length;
   }
 
-  #headComplete(at: number): number {
-    this.#follow(this.#owner.headRead(this.#direction, this.#head.take(), false));
+  /** @param slice Holds the head's last line. */
+  #headComplete(at: number, slice?: StreamSlice): number {
+    const head = this.#head.take();
+    const from = this.#headFrom;
+    if (slice !== undefined && from >= 0 && !head.reported) {
+      rememberHead(slice.bytes, from, at, (slice.seq + from) >>> 0, head);
+    }
+    this.#follow(this.#owner.headRead(this.#direction, head, false));
     return at;
   }
 

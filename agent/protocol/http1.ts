@@ -231,7 +231,7 @@ class Http1Parser implements ProtocolParser, StreamOwner {
 
   /** The request that the answer which has just begun belongs to. */
   #takeWaiting(): Waiting | undefined {
-    const waiting = this.#waiting.shift();
+    const waiting = this.#waiting.length === 1 ? this.#waiting.pop() : this.#waiting.shift();
     if (waiting === undefined) {
       if (this.#owed > 0) this.#owed--;
       return undefined;

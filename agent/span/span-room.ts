@@ -84,6 +84,9 @@ export class SpanRoom implements ConnectionSink {
   readonly #connections = new WeakMap<Connection, ConnectionState>();
   /** The same by number of the sight, of those that live. */
   readonly #bySocket = new Map<number, ConnectionState>();
+  /** The connection that was asked for last, which is mostly that of the next question too. */
+  #lastConnection: Connection | undefined;
+  #lastState: ConnectionState | undefined;
   readonly #loops = new LoopCauses<HopSide>();
   /** What the slice under way was made by, and, where it is sent, what for. */
   #work: WorkUnit = NO_WORK;
@@ -378,7 +381,8 @@ export class SpanRoom implements ConnectionSink {
     for (let at = 0; at < open.length; at++) {
       const found = open[at];
       if (found?.exchange !== exchange) continue;
-      if (at === 0) open.shift();
+      if (at === open.length - 1) open.pop();
+      else if (at === 0) open.shift();
       else open.splice(at, 1);
       this.#openExchanges -= 1;
       return found.sides;
@@ -570,6 +574,14 @@ export class SpanRoom implements ConnectionSink {
   }
 
   #connection(connection: Connection): ConnectionState {
+    if (connection === this.#lastConnection && this.#lastState !== undefined) return this.#lastState;
+    const state = this.#stateOf(connection);
+    this.#lastConnection = connection;
+    this.#lastState = state;
+    return state;
+  }
+
+  #stateOf(connection: Connection): ConnectionState {
     let state = this.#connections.get(connection);
     if (state === undefined) {
       state = {

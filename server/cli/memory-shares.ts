@@ -21,7 +21,7 @@
  * | samples on their way to a target of remote write | shards by samples of a request, some 200 bytes each | `RemoteQueue` |
  * | samples that windows are made of | 32 MiB while a range is written | `Downsampler` |
  * | Node itself, code and page | some 120 MiB | – |
- * | capture ring, connections, open spans | 16 MiB ring, counts in `agent/*` | the agent's thread, 512 MiB heap |
+ * | capture rings, connections, open spans | 16 MiB of calls, 4 MiB of openings and ends, counts in `agent/*` | the agent's thread, 512 MiB heap |
  *
  * Without the last line, and what workers keep, together 98 % of a GiB and less where there is more. Below some 600 MiB the least of each add up
  * to more than there is, and so may the agent's heap, which usually takes a tenth of its limit.

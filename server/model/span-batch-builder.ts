@@ -43,6 +43,11 @@ export interface SpanToAppend {
 const ROWS_AT_FIRST = 64;
 const ATTRIBUTES_AT_FIRST = 512;
 const BLOB_BYTES_AT_FIRST = 256;
+/** Text columns of a row, in the order of `append`, whose last text is remembered; those of attributes follow. */
+const TEXT_COLUMNS = 7;
+/** Attributes of a row whose last key and value are remembered, for spans of odd and of even kind apart. */
+const REMEMBERED_ATTRIBUTES = 32;
+const REMEMBERED_TEXTS = 2 * (TEXT_COLUMNS + 2 * REMEMBERED_ATTRIBUTES);
 /** Stands for absent bytes; never written to. */
 export const NO_BYTES = new Uint8Array(0);
 
@@ -91,10 +96,16 @@ export class SpanBatchBuilder {
   #links = new ByteHeap();
   #text: string[] = [""];
   #textIndex = new Map<string, number>([["", 0]]);
+  /** The text that stood in the same place of the last row of its kind, which is mostly that of the next, and its index. */
+  readonly #lastText: string[] = new Array(REMEMBERED_TEXTS).fill("");
+  readonly #lastIndex = new Uint32Array(REMEMBERED_TEXTS);
   #resources: Resource[] = [];
   #resourceIndex = new Map<Resource, number>();
   #scopes: Scope[] = [];
   #scopeIndex = new Map<string, number>();
+  /** The scope that was added last. */
+  #lastScope: Scope | undefined;
+  #lastScopeIndex = 0;
 
   /** Rows appended since the last `seal`. */
   get rows(): number {
@@ -112,6 +123,14 @@ export class SpanBatchBuilder {
 
   /** Index for `SpanToAppend.scope`; scopes are told apart by all they hold. */
   addScope(scope: Scope): number {
+    if (scope !== this.#lastScope) {
+      this.#lastScopeIndex = this.#scopeIndexOf(scope);
+      this.#lastScope = scope;
+    }
+    return this.#lastScopeIndex;
+  }
+
+  #scopeIndexOf(scope: Scope): number {
     const key = `${scope.name}\u0000${scope.version}\u0000${scope.rest ?? ""}`;
     const known = this.#scopeIndex.get(key);
     if (known !== undefined) return known;
@@ -125,6 +144,7 @@ export class SpanBatchBuilder {
     const row = this.#rows;
     if (row === this.#columns.kind.length) this.#growRows();
     const c = this.#columns;
+    const place = (span.kind & 1) * (REMEMBERED_TEXTS / 2);
     c.resource[row] = span.resource;
     c.scope[row] = span.scope;
     c.traceId[2 * row] = span.traceIdHigh;
@@ -133,23 +153,23 @@ export class SpanBatchBuilder {
     c.parentSpanId[row] = span.parentSpanId;
     c.startNs[row] = span.startNs;
     c.endNs[row] = span.endNs;
-    c.name[row] = this.#intern(span.name);
+    c.name[row] = this.#internAt(place, span.name);
     c.kind[row] = span.kind;
     c.status[row] = span.status;
-    c.statusMessage[row] = this.#intern(span.statusMessage);
+    c.statusMessage[row] = this.#internAt(place + 1, span.statusMessage);
     c.source[row] = span.source;
-    c.linkReason[row] = this.#intern(span.linkReason);
-    c.protocol[row] = this.#intern(span.protocol);
-    c.clientAddr[row] = this.#intern(span.clientAddr);
+    c.linkReason[row] = this.#internAt(place + 2, span.linkReason);
+    c.protocol[row] = this.#internAt(place + 3, span.protocol);
+    c.clientAddr[row] = this.#internAt(place + 4, span.clientAddr);
     c.clientPort[row] = span.clientPort;
-    c.serverAddr[row] = this.#intern(span.serverAddr);
+    c.serverAddr[row] = this.#internAt(place + 5, span.serverAddr);
     c.serverPort[row] = span.serverPort;
     c.pid[row] = span.pid;
     c.weight[row] = span.weight;
     c.duplicateOf[row] = span.duplicateOf;
     c.flags[row] = span.flags;
-    c.traceState[row] = this.#intern(span.traceState);
-    this.#appendAttributes(span.attributes);
+    c.traceState[row] = this.#internAt(place + 6, span.traceState);
+    this.#appendAttributes(span.attributes, place + TEXT_COLUMNS);
     c.attributeEnd[row] = this.#attributes;
     c.eventsEnd[row] = this.#events.append(span.events);
     c.linksEnd[row] = this.#links.append(span.links);
@@ -201,14 +221,16 @@ export class SpanBatchBuilder {
     this.#attributes = 0;
     this.#text = [""];
     this.#textIndex = new Map([["", 0]]);
+    this.#lastText.fill("");
     this.#resources = [];
     this.#resourceIndex = new Map();
     this.#scopes = [];
     this.#scopeIndex = new Map();
+    this.#lastScope = undefined;
     return batch;
   }
 
-  #appendAttributes(attributes: readonly Attribute[]): void {
+  #appendAttributes(attributes: readonly Attribute[], firstPlace: number): void {
     const start = this.#attributes;
     const end = start + attributes.length;
     if (end > this.#attributeKey.length) {
@@ -217,13 +239,29 @@ export class SpanBatchBuilder {
       this.#attributeValue = grown(this.#attributeValue, end);
     }
     let at = start;
+    let place = firstPlace;
+    const lastPlace = firstPlace + 2 * REMEMBERED_ATTRIBUTES;
     for (const attribute of attributes) {
-      this.#attributeKey[at] = this.#intern(attribute.key);
+      const isRemembered = place < lastPlace;
+      this.#attributeKey[at] = isRemembered ? this.#internAt(place, attribute.key) : this.#intern(attribute.key);
       this.#attributeKind[at] = attribute.kind.charCodeAt(0);
-      this.#attributeValue[at] = this.#intern(attribute.value);
+      this.#attributeValue[at] = isRemembered
+        ? this.#internAt(place + 1, attribute.value)
+        : this.#intern(attribute.value);
+      place += 2;
       at++;
     }
     this.#attributes = end;
+  }
+
+  /** Interns the text of one place in a row. */
+  #internAt(place: number, text: string): number {
+    if (text === "") return 0;
+    if (this.#lastText[place] === text) return this.#lastIndex[place] as number;
+    const index = this.#intern(text);
+    this.#lastText[place] = text;
+    this.#lastIndex[place] = index;
+    return index;
   }
 
   #intern(text: string): number {
