@@ -107,6 +107,11 @@ export class ProxyOrder<Request extends PassedRequest, Call extends { readonly r
       const isSame = guessed.request === request;
       // One request alone is passed on right in any order.
       if (!request.alone) this.#evidence.learn(isSame);
+      // Something was not taken in order: what stands in the queues would stay one place off.
+      if (!isSame) {
+        requests.length = 0;
+        answers.length = 0;
+      }
       if (!guessed.waits) return undefined;
       guessed.waits = false;
       return { call: guessed.call, isTold: isSame && this.#evidence.isProven };
