@@ -25,7 +25,7 @@ const THREADPOOL_SIZE = "12";
 const MALLOC_HEAPS = "2";
 /**
  * MiB of a half of V8's room for young objects, of each thread. As by default it grows to 64 and stays there, which a
- * load of many series pays with a quarter more memory, and no less processor time.
+ * load of many series pays with a sixth more memory, and no less processor time.
  */
 const YOUNG_FLAG = "--max-semi-space-size";
 const YOUNG_MIB = 16;
