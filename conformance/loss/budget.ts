@@ -5,8 +5,8 @@ import { Program, sleep, until } from "../program.ts";
 import type { SuiteReport } from "../suite.ts";
 import { askFor, startTarget, TARGET } from "./target.ts";
 
-/** Below what capturing the load costs, above what counting it does. */
-const CORES = "0.05";
+/** A third of what capturing the load costs, three times what counting it does. */
+const CORES = "0.03";
 const DOWN_MS_MAX = 60_000;
 const COUNTED_MS = 4000;
 const UP_MS_MAX = 120_000;
@@ -28,7 +28,7 @@ export async function keepsBudget(report: SuiteReport): Promise<void> {
     };
     const depths: string[] = [];
     let isOver = false;
-    const asked = askFor(target.port, { connections: 8, isOver: () => isOver });
+    const asked = askFor(target.port, { connections: 8, pauseMs: 1, isOver: () => isOver });
     await until(async () => {
       const now = await depth();
       if (depths.at(-1) !== now) depths.push(now);
