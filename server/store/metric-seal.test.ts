@@ -379,6 +379,18 @@ test("a log that grows long is sealed but for the last ten minutes, or wholly wh
   await metrics.close();
 });
 
+test("a log that is long of the last ten minutes alone is not sealed at each write", async (t) => {
+  const metrics = await openMetrics(await metricDirectory(t), { logBytesMax: 20_000, segmentBytesMax: 4_000 });
+  const many = Array.from({ length: 50 }, (_, i) => labels(`m${i}`));
+  for (let step = 0; step < 300; step++) {
+    await metrics.appendSeries(many.map((one) => seriesOf(one, [[START_MS + step * 10_000, step + 0.1]])));
+    await sleep(1);
+  }
+  const { seals } = metrics.stats();
+  assert.ok(seals >= 3 && seals <= 8, `${seals} seals in fifty minutes`);
+  await metrics.close();
+});
+
 test("a store that is closed with much in its log is opened from a block", async (t) => {
   const directory = await metricDirectory(t);
   const metrics = await openMetrics(directory);

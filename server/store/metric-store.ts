@@ -52,7 +52,10 @@ const PRESSURE = 0.75;
 const LOG_BYTES_MAX = 96 * 2 ** 20;
 /** The same for each series: with very many, blocks of a few samples each would cost more than a longer log. */
 const LOG_SERIES_BYTES_MAX = 400;
-/** Samples younger than this are left in the log then, for queries of what happens now. */
+/**
+ * Samples younger than this are left in the log then, for queries of what happens now. It is as long until the next such
+ * seal: where they alone make the log long, each write would start one otherwise.
+ */
 const LOG_KEEPS_MS = 600_000;
 /** A log that holds more than this when the store is closed is sealed, so that the next start reads a block instead. */
 const CLOSED_LOG_BYTES_MAX = 4 * 2 ** 20;
@@ -116,6 +119,8 @@ export class MetricStore {
   readonly #openedMs: number;
   readonly #openedMonotonicMs: number;
   #sealDueMs = Number.NEGATIVE_INFINITY;
+  /** Time of the newest sample from which on a long log is sealed again. */
+  #logSealDueMs = Number.NEGATIVE_INFINITY;
   #reliefFailedMs = Number.NEGATIVE_INFINITY;
   #maintenance: Promise<unknown> = Promise.resolve();
   #joins = 0;
@@ -241,8 +246,10 @@ export class MetricStore {
       return;
     }
     if (this.#logIsLong(1) && nowMs - this.#reliefFailedMs >= RETRY_MS) {
-      const keepFromMs = this.#logIsLong(2) ? Number.POSITIVE_INFINITY : head.newestMs - LOG_KEEPS_MS;
-      if (head.oldestMs < keepFromMs) {
+      const isTooLong = this.#logIsLong(2);
+      const keepFromMs = isTooLong ? Number.POSITIVE_INFINITY : head.newestMs - LOG_KEEPS_MS;
+      if (head.oldestMs < keepFromMs && (isTooLong || head.newestMs >= this.#logSealDueMs)) {
+        this.#logSealDueMs = head.newestMs + LOG_KEEPS_MS;
         void this.#inBackground(sealer.seal(keepFromMs));
         return;
       }
