@@ -411,3 +411,32 @@ test("texts are read in the worker: canonical form, tree, selectors", async () =
     });
   });
 });
+
+test("queries before and after one of more series than a worker keeps have their labels", async () => {
+  const many = Array.from({ length: 40_000 }, (_, i) => String(i));
+  const labelsOf = new Map(
+    ["few", "many"].map((name) => {
+      const zones = name === "few" ? many.slice(0, 3) : many;
+      return [name, zones.map((zone) => [["__name__", name] as const, ["zone", zone] as const])] as const;
+    }),
+  );
+  const selectNewest = async (matchers: readonly Matcher[]) => {
+    const labels = labelsOf.get(matchers[0]?.value ?? "") ?? [];
+    const timestampsMs = new Float64Array(labels.length).fill(START_MS + 600_000);
+    return { labels, timestampsMs, values: new Float64Array(labels.length).fill(1), others: [] };
+  };
+  await withDoor(
+    async (door) => {
+      for (let round = 0; round < 2; round++) {
+        assert.match(text(await instant(door, "count(few)")), /"3"/);
+        assert.match(text(await instant(door, "count by (zone) (few)")), /"zone":"2"/);
+        assert.match(text(await instant(door, "count(many)")), /"40000"/);
+        assert.match(
+          text(await instant(door, 'label_replace(max by (zone) (many) == 1, "a", "$1", "zone", "(.*)")')),
+          /"a":"39999"/,
+        );
+      }
+    },
+    { reader: { ...reader, selectNewest } },
+  );
+});

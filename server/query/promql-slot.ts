@@ -70,16 +70,16 @@ export class PromqlSlot {
 
   /** The labels that its worker knows; they are given back with `keepLabels` once all of a query is sent. */
   takeLabels(): SentLabels {
-    const labels = this.#labels?.isSmall === true ? this.#labels : new SentLabels();
+    const labels = this.#labels ?? new SentLabels();
     this.#labels = undefined;
     this.#worker ??= this.#startWorker();
     this.#labelsOf = this.#worker;
     return labels;
   }
 
-  /** The worker got all of them, unless it was replaced meanwhile. */
+  /** The worker got all of them, unless it was replaced meanwhile; what is too many it forgets after the query. */
   keepLabels(labels: SentLabels): void {
-    if (this.#worker === this.#labelsOf) this.#labels = labels;
+    if (labels.isSmall && this.#worker === this.#labelsOf) this.#labels = labels;
   }
 
   /** The worker is waiting and shall not go on with its job: the slot is free at once. */

@@ -131,7 +131,10 @@ function finish(id: number, answer: WorkerAnswer, samplesPeak: number): void {
 
 /** Lets go of the job and of all that it held. */
 function leave(): void {
+  // Who called may still hold the job while garbage is collected.
+  if (job !== undefined) job.selected.length = 0;
   job = undefined;
+  known.tidy();
   if (!holdsMuch()) return;
   // Nearly all of it is young and died with the query: to look for what lives among it is a tenth of the work.
   collectGarbage({ type: "minor" });

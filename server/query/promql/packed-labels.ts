@@ -2,6 +2,7 @@
 
 import type { Labels } from "../../model/series.ts";
 import { forgetKeptLabels, keepLabels } from "./kept-labels.ts";
+import { forgetOrders } from "./series-order.ts";
 
 /** Labels of the series of a part: each set goes to a worker once, and a number stands for it afterwards. */
 export interface PackedLabels {
@@ -20,7 +21,7 @@ export interface PackedLabels {
 /** A name with its value. */
 type LabelPair = Labels[number];
 
-/** Pairs, and sets of them, that a worker keeps from query to query, at most before the next one begins. */
+/** Pairs, and sets of them, that a worker keeps from query to query. */
 const KEPT_PAIRS_MAX = 32_768;
 const KEPT_SETS_MAX = 32_768;
 
@@ -38,7 +39,7 @@ export class SentLabels {
     return this.#sets.size;
   }
 
-  /** Whether the next query may go on with them. */
+  /** Whether the next query may go on with them; if not, the worker lets go of them by itself, see `KnownLabels.tidy`. */
   get isSmall(): boolean {
     return this.#pairCount <= KEPT_PAIRS_MAX && this.#sets.size <= KEPT_SETS_MAX;
   }
@@ -79,7 +80,10 @@ export class KnownLabels {
   /** Adds those of a part to those that came before; to be done for every part, also of a query that has ended. */
   add({ pairs, firstPair, pairCounts, pairNumbers, firstSet }: PackedLabels): void {
     // The sender began anew: what was kept for its labels is of no use any longer.
-    if (firstSet === 0) forgetKeptLabels();
+    if (firstSet === 0) {
+      forgetKeptLabels();
+      forgetOrders();
+    }
     this.#pairs.length = Math.min(this.#pairs.length, firstPair);
     this.#sets.length = Math.min(this.#sets.length, firstSet);
     for (let i = 0; i < pairs.length; i += 2) this.#pairs.push([pairs[i] ?? "", pairs[i + 1] ?? ""]);
@@ -90,6 +94,15 @@ export class KnownLabels {
       keepLabels(labels);
       this.#sets.push(labels);
     }
+  }
+
+  /** To be called when a query ended: lets go of more than is kept, which the sender does not go on with either. */
+  tidy(): void {
+    if (this.#pairs.length <= KEPT_PAIRS_MAX && this.#sets.length <= KEPT_SETS_MAX) return;
+    this.#pairs.length = 0;
+    this.#sets.length = 0;
+    forgetKeptLabels();
+    forgetOrders();
   }
 
   /** The labels with a number. */

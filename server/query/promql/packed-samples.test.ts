@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../../model/histogram.ts";
 import { SampleRoom } from "../../model/sample-room.ts";
-import type { SeriesSamples } from "../../model/series.ts";
-import { KnownLabels, SentLabels } from "./packed-labels.ts";
+import type { Labels, SeriesSamples } from "../../model/series.ts";
+import { KnownLabels, packLabels, SentLabels } from "./packed-labels.ts";
 import { packedBuffers, packSamples, unpackSamples } from "./packed-samples.ts";
 
 const exponential: NativeHistogram = {
@@ -123,4 +123,21 @@ test("pairs and sets are known from query to query, and forgotten where they are
   assert.deepEqual(arrive("4", other), { labels: series("4").labels, texts: 4 });
   assert.deepEqual(arrive("2", other), { labels: series("2").labels, texts: 2 });
   assert.equal(other.pairCount, 3);
+});
+
+test("what is more than a worker keeps is forgotten after the query, on both sides", () => {
+  const sent = new SentLabels();
+  const known = new KnownLabels();
+  const arrive = (from: number, count: number) => {
+    const all = Array.from({ length: count }, (_, i): Labels => [["x", String((from + i) % 100)]]);
+    known.add(packLabels(all, sent));
+    known.tidy();
+    return all;
+  };
+  const [first] = arrive(0, 32_768);
+  assert.equal(sent.isSmall, true);
+  assert.deepEqual([known.set(0), known.set(32_767)], [first, [["x", "67"]]]);
+  arrive(1, 1);
+  assert.equal(sent.isSmall, false);
+  assert.deepEqual(known.set(0), []);
 });

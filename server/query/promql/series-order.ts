@@ -19,6 +19,12 @@ interface Order {
 const orders = new Map<Labels, Order>();
 let places = 0;
 
+/** Lets go of all places: labels that come from here on are other objects. */
+export function forgetOrders(): void {
+  orders.clear();
+  places = 0;
+}
+
 /** The same series, sorted. */
 export function inOrderOfLabels<Series extends { readonly labels: Labels }>(series: readonly Series[]): Series[] {
   const first = series[0]?.labels;
