@@ -24,7 +24,7 @@ import { addRemoteReadRoute, REMOTE_READ_STREAM_TYPE } from "./remote-read.ts";
 import { addRemoteWriteRoute } from "./remote-write.ts";
 import type { BodyLimits } from "./request-body.ts";
 import { BODIES_BYTES_MAX, BODY_BYTES_MAX, passOver } from "./request-body.ts";
-import { isLoopbackName, refuseHost, refuseOrigin } from "./request-guard.ts";
+import { isLoopbackName, type RequestGuard, refuseHost, refuseOrigin } from "./request-guard.ts";
 import { shedLoad } from "./shed-load.ts";
 import { addSqlRoutes } from "./sql-routes.ts";
 import { addStatusRoutes } from "./status-routes.ts";
@@ -73,7 +73,8 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   };
   const feed = new LiveFeed();
   const cors = corsRule(deps.prometheus.corsOrigin);
-  const http = makeApp(deps, deps.listen.http.host, true, cors);
+  const httpGuard = guardOf(deps, deps.listen.http.host, true, cors);
+  const http = makeApp(deps, httpGuard);
   addOtlpRoutes(http, { deps, limits, cors });
   addPrometheusRoutes(http, deps, limits, cors);
   addRemoteWriteRoute(http, deps, limits);
@@ -85,9 +86,12 @@ export async function startApi(deps: ApiDeps): Promise<Api> {
   addFederateRoute(http, deps);
   addAssetRoutes(http, deps.assets);
   http.setNotFoundHandler(answerNotFound);
-  const otlpHttp = makeApp(deps, deps.listen.otlpHttp.host, isLoopbackName(deps.listen.otlpHttp.host), cors);
+  const { host: otlpHost } = deps.listen.otlpHttp;
+  const otlpGuard = guardOf(deps, otlpHost, isLoopbackName(otlpHost), cors);
+  const otlpHttp = makeApp(deps, otlpGuard);
   addOtlpRoutes(otlpHttp, { deps, limits, cors });
-  for (const app of [http, otlpHttp]) shedLoad(app.server, deps, limits);
+  shedLoad(http.server, { deps, limits, guard: httpGuard });
+  shedLoad(otlpHttp.server, { deps, limits, guard: otlpGuard });
   otlpHttp.setNotFoundHandler((request, reply) => sendOtlpError(request, reply, 404, notFoundText(request)));
   const close: (() => Promise<void>)[] = [];
   const stop = async () => {
@@ -119,8 +123,15 @@ function bodiesBudget(bytesMax: number): ByteBudget {
   return new ByteBudget(bytesMax, BODY_BYTES_MAX, smallBytesMax);
 }
 
+/** What keeps pages of other sites away from a listener. */
+function guardOf(deps: ApiDeps, bound: string, checkHost: boolean, cors: CorsRule): RequestGuard {
+  const rule = { bound, allowed: deps.allowedHosts };
+  return ({ method = "", headers }) =>
+    (checkHost ? refuseHost(headers.host, rule) : undefined) ?? refuseOrigin(method, headers, cors);
+}
+
 /** An app whose bodies stay unread, with the guards, limits and headers that all routes share. */
-function makeApp(deps: ApiDeps, bound: string, checkHost: boolean, cors: CorsRule): FastifyInstance {
+function makeApp(deps: ApiDeps, guard: RequestGuard): FastifyInstance {
   const app = fastify({
     logger: false,
     keepAliveTimeout: KEEP_ALIVE_MS,
@@ -149,10 +160,7 @@ function makeApp(deps: ApiDeps, bound: string, checkHost: boolean, cors: CorsRul
   app.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-content-type-options", "nosniff").header("referrer-policy", "same-origin");
-    const rule = { bound, allowed: deps.allowedHosts };
-    const refusal =
-      (checkHost ? refuseHost(request.headers.host, rule) : undefined) ??
-      refuseOrigin(request.method, request.headers, cors);
+    const refusal = guard(request.raw);
     if (refusal === undefined) return undefined;
     passOver(request.raw);
     if (isOtlpRoute(request)) return sendOtlpError(request, reply, 403, refusal);

@@ -44,12 +44,23 @@ export type BodyOutcome =
   | { readonly kind: "body"; readonly bytes: Buffer; release(): void }
   | { readonly kind: "refused"; readonly status: 400 | 413 | 503; readonly reason: string };
 
+/** Whether a body with these headers can be decompressed, or needs not be. */
+export function isEncodingKnown(headers: IncomingMessage["headers"]): boolean {
+  const encoding = contentEncodingOf(headers);
+  return encoding === "" || COMPRESSIONS.has(encoding);
+}
+
+/** The name of a compression; empty where there is none. */
+function contentEncodingOf(headers: IncomingMessage["headers"]): string {
+  const encoding = (headers["content-encoding"] ?? "").trim().toLowerCase();
+  return encoding === "identity" ? "" : encoding;
+}
+
 /** Reads and decompresses. Call `release` once the bytes are no longer needed. */
 export async function readBody(request: IncomingMessage, limits: BodyLimits): Promise<BodyOutcome> {
-  const encoding = (request.headers["content-encoding"] ?? "").trim().toLowerCase();
-  const plain = encoding === "" || encoding === "identity";
+  const encoding = contentEncodingOf(request.headers);
   const compression = COMPRESSIONS.get(encoding);
-  if (plain) return collect(request, limits, new BodyRoom(limits.budget));
+  if (encoding === "") return collect(request, limits, new BodyRoom(limits.budget));
   if (compression === undefined) {
     passOver(request);
     return refused(

@@ -5,6 +5,7 @@
  * that name in `Host`, or its own in `Origin`; browsers let no page change either.
  */
 
+import type { IncomingMessage } from "node:http";
 import { isIP } from "node:net";
 
 /** What a listener accepts as its own name. */
@@ -16,6 +17,9 @@ export interface HostRule {
 
 /** Why a request is refused, in words for the person who sent it; undefined where it is not. */
 export type Refusal = string | undefined;
+
+/** Checks the head of a request. */
+export type RequestGuard = (request: Pick<IncomingMessage, "method" | "headers">) => Refusal;
 
 /** Checks a `Host` header. An absent one passes: browsers always send it. */
 export function refuseHost(host: string | undefined, rule: HostRule): Refusal {

@@ -49,6 +49,12 @@ test("a body without room gets the answer of its route at once, is counted, and 
   assert.equal(tooLarge.status, 413, "what never has room is not told to come again");
   const unknown = await send(`${fixture.otlpUrl}/v1/logs`, { type: "text/plain", bytes: 50_000 });
   assert.equal(unknown.status, 415);
+  for (const headers of [{ "content-encoding": "br" }, { host: "elsewhere.example" }]) {
+    const shed = await send(`${fixture.url}/v1/logs`, { type: "application/json", bytes: 50_000, headers });
+    const routed = await send(`${fixture.url}/v1/logs?a=b`, { type: "application/json", bytes: 50_000, headers });
+    assert.deepEqual(shed, routed);
+    assert.ok(shed.status === 400 || shed.status === 403, "what is refused for something else is told why");
+  }
   stored();
   assert.equal((await held.answer).status, 200);
   const after = await send(`${fixture.otlpUrl}/v1/logs`, { type: "application/json", bytes: 50_000 });
@@ -65,10 +71,18 @@ async function holdRoom(url: string): Promise<{ readonly answer: Promise<Answer>
   return assert.fail("the room is not held");
 }
 
+interface Sent {
+  readonly type: string;
+  readonly bytes: number;
+  readonly claims?: number;
+  readonly text?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
 /** Sends spaces and `text`, `{}` unless given, as a body; `claims` is its Content-Length, where another one. */
-function send(url: string, sent: { type: string; bytes: number; claims?: number; text?: string }): Promise<Answer> {
+function send(url: string, sent: Sent): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const headers = { "content-type": sent.type, "content-length": sent.claims ?? sent.bytes };
+    const headers = { "content-type": sent.type, "content-length": sent.claims ?? sent.bytes, ...sent.headers };
     const asked = request(url, { method: "POST", headers }, (response) => {
       const chunks: Buffer[] = [];
       response.on("data", (chunk: Buffer) => chunks.push(chunk));

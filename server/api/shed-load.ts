@@ -11,14 +11,22 @@ import type { ApiDeps } from "./api-deps.ts";
 import { LARGE_FROM_BYTES } from "./byte-budget.ts";
 import { RETRY_AFTER_SECONDS } from "./otlp-export.ts";
 import { CONTENT_TYPES, encodingOf, SIGNAL_PATHS } from "./otlp-http.ts";
-import { type BodyLimits, bodyFault, passOver } from "./request-body.ts";
+import { type BodyLimits, bodyFault, isEncodingKnown, passOver } from "./request-body.ts";
+import type { RequestGuard } from "./request-guard.ts";
 
 const PATHS: ReadonlySet<string> = new Set(SIGNAL_PATHS.map(([path]) => path));
 /** Those of all routes, see `api.ts`. */
 const HEADERS = { "x-content-type-options": "nosniff", "referrer-policy": "same-origin" };
 
+/** What the routes of a listener share. */
+interface Shared {
+  readonly deps: ApiDeps;
+  readonly limits: BodyLimits;
+  readonly guard: RequestGuard;
+}
+
 /** Looks at requests to `server` before its routes do. */
-export function shedLoad(server: HttpServer, deps: ApiDeps, limits: BodyLimits): void {
+export function shedLoad(server: HttpServer, { deps, limits, guard }: Shared): void {
   // The listener is the one that Fastify made for this server.
   const routes = server.listeners("request") as RequestListener[];
   const message = bodyFault("no_room", limits.bytesMax, limits.budget);
@@ -28,10 +36,13 @@ export function shedLoad(server: HttpServer, deps: ApiDeps, limits: BodyLimits):
   };
   const refuse = (request: IncomingMessage, response: ServerResponse): boolean => {
     const { method, url = "", headers } = request;
-    if (method !== "POST" || !PATHS.has(url) || hasRoom(headers["content-length"], limits)) return false;
+    if (method !== "POST" || !PATHS.has(url)) return false;
     const encoding = encodingOf(headers["content-type"]);
     // Browsers are told by the route whether their page may read the answer.
     if (encoding === undefined || headers.origin !== undefined) return false;
+    // For what the route refuses anyway nobody shall give way.
+    if (!isEncodingKnown(headers) || guard(request) !== undefined) return false;
+    if (hasRoom(headers["content-length"], limits)) return false;
     const body = bodies[encoding];
     response.writeHead(503, {
       ...HEADERS,
