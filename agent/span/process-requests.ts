@@ -11,7 +11,7 @@
  *   first time. Where this is proven nothing else draws, so that background threads draw nothing.
  * - *Loop*: what the event loop did last (see `LoopCauses`), where answers were seen to be written for what it says.
  * - *Task*: a task of asyncio made the call; the request that the same task answers is its parent. So it is decided late.
- * - *Proxy order*: threads of a proxy take requests and answers in order, and both say the same (see `ProxyOrder`).
+ * - *Proxy order*: counting leaves one call alone whose answer a proxy can be passing on (see `ProxyOrder`).
  * - *Handover*: the thread that calls answers a request which another one read (see `Handovers`). Decided late too.
  * - *Id*: where none of these draws, a call with the `X-Request-ID` of one request, or of one answer (see `RequestIds`).
  * - *Alone*: one server request is open in the whole process, none was open beside it since it started, its answer has
@@ -236,17 +236,16 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   ): void {
     const { work, cause } = moment;
     if (this.#mayBeHandedOver(work)) this.#handovers.answering(request, sent.tid);
-    const passed = this.#loopsAreAllowed ? this.#proxyOrder.answering(sent.tid, request, sent.timeNs) : undefined;
-    if (passed !== undefined)
-      this.#decided(passed.call, passed.isTold ? { request, reason: "proxy-order" } : none("self_check"));
+    const passed = this.#loopsAreAllowed ? this.#proxyOrder.answering(sent.tid, request) : undefined;
+    if (passed !== undefined) this.#decided(passed, { request, reason: "proxy-order" });
     if (work.kind === "task") this.#answeredByTask(request, work.origin, sent.timeNs);
     else if (!request.alone && cause !== undefined && (byAnswer || cause.request !== request))
       this.#learn(this.#evidenceOf(cause), cause.request === request);
   }
 
-  /** A thread read the first bytes of the answer to a call. @param read Thread and boot time. */
-  answerRead(call: Call, read: { readonly tid: number; readonly timeNs: number }): void {
-    if (this.#loopsAreAllowed) this.#proxyOrder.answerRead(read.tid, call, read.timeNs);
+  /** A thread read the first bytes of the answer to a call. */
+  answerRead(call: Call, tid: number): void {
+    if (this.#loopsAreAllowed) this.#proxyOrder.answerRead(tid, call);
   }
 
   /** @param answer Mark of the response. */
@@ -257,6 +256,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
       this.#decided(call, { request, reason: "request-id" });
     }
     const tid = request.readerTid;
+    this.#proxyOrder.ended(tid, request);
     this.#answeredByThread(request, answer);
     const thread = this.#threads.get(tid);
     if (thread !== undefined && answer.tid === tid && thread.openCalls > 0) this.#disproveThreads();
@@ -277,6 +277,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
    */
   requestAbandoned(request: Request, nowNs: number): void {
     if (!this.#take(request)) return;
+    this.#proxyOrder.ended(request.readerTid, request);
     this.#leaveThread(request, this.#threads.get(request.readerTid));
     this.#giveUpUndecided();
     this.#abandonedUntilNs = nowNs + ABANDONED_NS;
@@ -328,6 +329,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   /** Events were lost: none of the open requests is known to be alone any more. */
   eventsLost(): void {
     this.#handovers.becomeUnsure();
+    this.#proxyOrder.forget();
     for (const request of this.#open) request.alone = false;
   }
 

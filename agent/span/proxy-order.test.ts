@@ -7,8 +7,6 @@ import { randomFrom } from "./traffic.testkit.ts";
 interface Passed {
   readonly request: MessageMark;
   readonly alone: boolean;
-  openAt: number;
-  answering: boolean;
 }
 
 interface Called {
@@ -40,7 +38,7 @@ function play(ordered: boolean, ownShare: number, seed: number) {
     nowNs += 1000;
     const read: Passed[] = [];
     for (let count = batch(); count > 0 && atBackend.length < 60; count--) {
-      const request = { request: mark(nowNs), alone: false, openAt: 1, answering: false };
+      const request = { request: mark(nowNs), alone: false };
       order.requestRead(LOOP, request, nowNs++);
       read.push(request);
     }
@@ -48,7 +46,7 @@ function play(ordered: boolean, ownShare: number, seed: number) {
       const request = take(read);
       if (request === undefined) break;
       if (random() < ownShare) {
-        assert.equal(order.answering(LOOP, request, nowNs++), undefined);
+        assert.equal(order.answering(LOOP, request), undefined);
         continue;
       }
       const call = { request: mark(nowNs++), cause: request };
@@ -58,18 +56,17 @@ function play(ordered: boolean, ownShare: number, seed: number) {
       atBackend.push(call);
     }
     const answered: Called[] = [];
-    for (let count = batch() + 1; count > 0 && atBackend.length > 0; count--) {
+    for (let count = atBackend.length < 40 ? batch() - 1 : batch(); count > 0 && atBackend.length > 0; count--) {
       const call = atBackend.splice(Math.floor(random() * atBackend.length), 1)[0];
       if (call === undefined) break;
-      order.answerRead(LOOP, call, nowNs++);
+      order.answerRead(LOOP, call);
       answered.push(call);
     }
     while (answered.length > 0) {
       const call = take(answered);
       if (call === undefined) break;
-      const passed = order.answering(LOOP, call.cause, nowNs++);
-      call.cause.answering = true;
-      if (passed?.isTold) outcome[passed.call.cause === call.cause ? "right" : "wrong"] += 1;
+      const passed = order.answering(LOOP, call.cause);
+      if (passed !== undefined) outcome[passed.cause === call.cause ? "right" : "wrong"] += 1;
     }
   }
   return outcome;
@@ -80,31 +77,126 @@ test("a thread that takes requests and answers in order: each call is told, and 
     for (let seed = 1; seed <= 4; seed++) {
       const { calls, right, wrong } = play(true, ownShare, seed);
       assert.equal(wrong, 0);
-      assert.ok(right > 0.95 * calls - 60, `${right} of ${calls}`);
+      assert.ok(right > 0.9 * calls - 60, `${right} of ${calls}`);
     }
   }
 });
 
-test("a thread that takes them in any order: no call is told", () => {
-  for (let seed = 1; seed <= 4; seed++) assert.equal(play(false, 0, seed).waited, 0);
+test("a thread that takes them in any order: what is told is right", () => {
+  for (let seed = 1; seed <= 4; seed++) {
+    const { calls, right, wrong } = play(false, 0, seed);
+    assert.equal(wrong, 0);
+    assert.ok(right > 0.4 * calls, `${right} of ${calls}`);
+  }
 });
 
-test("what stands in the queue for a second was not taken in order", () => {
+/** A thread that is driven by hand, whose rule has proved itself. */
+function proven() {
   const order = new ProxyOrder<Passed, Called>();
-  const pass = (nowNs: number, isStale: boolean) => {
-    const stale = { request: mark(nowNs), alone: false, openAt: 1, answering: false };
-    if (isStale) order.requestRead(LOOP, stale, nowNs);
-    const readNs = isStale ? nowNs + 1.1e9 : nowNs;
-    const request = { request: mark(readNs), alone: false, openAt: 1, answering: false };
-    order.requestRead(LOOP, request, readNs);
-    const call = { request: mark(readNs + 1), cause: request };
-    order.callStarted(call, true);
-    order.answerRead(LOOP, call, readNs + 2);
-    const passed = order.answering(LOOP, request, readNs + 3);
-    assert.equal(passed?.call, call, "it waits until it is passed on");
-    return passed?.isTold;
+  let nowNs = 1;
+  const read = (): Passed => {
+    const request = { request: mark(nowNs), alone: false };
+    order.requestRead(LOOP, request, nowNs++);
+    return request;
   };
-  for (let at = 0; at < 30; at++) pass(at * 10, false);
-  assert.equal(pass(1000, false), true);
-  assert.equal(pass(2000, true), true);
+  const call = (cause: Passed): Called => {
+    const called = { request: mark(nowNs++), cause };
+    order.callStarted(called, true);
+    return called;
+  };
+  const pass = (request: Passed) => order.answering(LOOP, request);
+  const later = (ns: number) => {
+    nowNs += ns;
+  };
+  for (let turn = 0; turn < 40; turn++) {
+    const [first, second] = [read(), read()];
+    for (const one of [call(first), call(second)]) {
+      order.answerRead(LOOP, one);
+      pass(one.cause);
+    }
+  }
+  assert.ok(order.isProven);
+  return { order, read, call, pass, later, answer: (one: Called) => order.answerRead(LOOP, one) };
+}
+
+test("both orders are wrong in the same way: a request whose call comes last is passed on first", () => {
+  const { read, call, pass, answer } = proven();
+  let told = 0;
+  for (let turn = 0; turn < 10; turn++) {
+    const [slow, second, third] = [read(), read(), read()];
+    const calls = [call(second), call(third)];
+    // An answer to something earlier is read while the connection for the first one is made.
+    const other = calls[0] as Called;
+    answer(other);
+    calls.push(call(slow));
+    for (const one of calls.slice(1)) answer(one);
+    for (const request of [slow, second, third]) {
+      const passed = pass(request);
+      if (passed === undefined) continue;
+      told += 1;
+      assert.equal(passed.cause, request);
+    }
+  }
+  assert.equal(told, 0, "three answers may each be that of any of the three");
+});
+
+test("order that counting has not shown of late is believed a few times at most", () => {
+  const { read, call, pass, answer } = proven();
+  let told = 0;
+  for (let turn = 0; turn < 100; turn++) {
+    const requests = [read(), read()];
+    const calls = requests.map(call);
+    for (const one of calls) answer(one);
+    for (const request of requests) if (pass(request) !== undefined) told += 1;
+  }
+  assert.ok(told > 0 && told <= 16, `${told} told`);
+});
+
+test("a call that no request makes: what is open as it shows is not told, what comes later is", () => {
+  const { read, call, pass, answer } = proven();
+  const background: Passed = { request: mark(0), alone: false };
+  const [first, second] = [read(), read()];
+  const calls = [call(first), call(background)];
+  const third = read();
+  calls.push(call(second), call(third));
+  for (const one of calls) answer(one);
+  for (const request of [first, second, third]) assert.equal(pass(request), undefined);
+  const later = read();
+  const laterCall = call(later);
+  answer(laterCall);
+  assert.equal(pass(later), laterCall);
+});
+
+test("an answer that the proxy gives by itself while others wait is not told, nor what was read with it", () => {
+  const { read, call, pass, answer } = proven();
+  const [own, other] = [read(), read()];
+  const otherCall = call(other);
+  answer(otherCall);
+  assert.equal(pass(own), undefined);
+  assert.equal(pass(other), undefined);
+});
+
+test("a request without an answer, one that waits too long, events lost: those beside it are not told", () => {
+  const abandoned = proven();
+  const [gone, beside] = [abandoned.read(), abandoned.read()];
+  const call = abandoned.call(beside);
+  abandoned.order.ended(LOOP, gone);
+  abandoned.answer(call);
+  assert.equal(abandoned.pass(beside), undefined);
+
+  const slow = proven();
+  const [queued, next] = [slow.read(), slow.read()];
+  const nextCall = slow.call(next);
+  slow.later(200e6);
+  const after = slow.read();
+  const lateCalls = [slow.call(queued), slow.call(after)];
+  for (const one of [nextCall, ...lateCalls]) slow.answer(one);
+  for (const request of [queued, next, after]) assert.equal(slow.pass(request), undefined);
+
+  const lost = proven();
+  const request = lost.read();
+  const lostCall = lost.call(request);
+  lost.order.forget();
+  lost.answer(lostCall);
+  assert.equal(lost.pass(request), undefined);
 });

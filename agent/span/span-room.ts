@@ -199,17 +199,20 @@ export class SpanRoom implements ConnectionSink {
     const state = this.#bySocket.get(slice.socket);
     const isLoop = this.#processes.requests(slice.pid)?.mayBeLoop(this.#work) === true;
     if (slice.direction === 1) {
-      const call = state?.open.length === 1 ? state.open[0]?.sides[0] : undefined;
-      if (isLoop && call?.kind === "client" && !call.isAnswerSeen) {
+      // Of several it may be the answer to any.
+      for (const { sides } of isLoop ? (state?.open ?? []) : []) {
+        const call = sides[0];
+        if (call?.kind !== "client" || call.isAnswerSeen) continue;
         call.isAnswerSeen = true;
-        call.requests?.answerRead(call, slice);
+        call.requests?.answerRead(call, slice.tid);
       }
       if (isLoop) this.#loops.received(slice.socket, slice.tid, this.#work, this.#causeOfRead(slice.socket));
       return;
     }
     const open = state?.open[0]?.sides[0];
     if (open?.kind === "server") {
-      if (open.isAnswerSeen) return;
+      // Answers to several streams come in any order: which one this is to is not known before it is read.
+      if (open.isAnswerSeen || (open.exchange.stream !== 0 && state?.open.length !== 1)) return;
       open.isAnswerSeen = true;
       const cause = isLoop ? this.#loops.current(slice.tid, this.#work) : undefined;
       const byAnswer = isLoop && this.#loops.isByAnswer(slice.tid);

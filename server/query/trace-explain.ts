@@ -28,7 +28,7 @@ const DRAWN: Readonly<Record<string, string>> = {
   "proxy-loop":
     "The worker read this request, or the answer to a call made for it, last before it made the call. Nearly all answers of the process were seen to be written where this rule says.",
   "proxy-order":
-    "The proxy's thread takes requests and answers in the order in which they came: this request's turn it was at the call, and the answer to the call's turn it was when this request was answered. Both nearly always agree in the process.",
+    "The proxy's thread made as many calls as it had read requests, this one among both; and when this request was answered, of the answers to those calls only this one's had been read, or by the order of calls, shown to hold in the process, it was the one to be passed on.",
   counted:
     "Both rows stand for calls that the kernel counted to keep the CPU budget of capture: as many at the caller as at this server, of one method and status. Which of them belong together, and what they were made for, was not looked at.",
   "request-id":
