@@ -100,7 +100,7 @@ export class MetricLog {
     return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0);
   }
 
-  /** Those of `bytes` that are not declarations: what takes most of the time to read again. */
+  /** Those of `bytes` that are not declarations: what takes most of the time to read again. Segments of an earlier run count whole. */
   get sampleBytes(): number {
     return this.#segments.reduce((sum, { bytes, declaredBytes }) => sum + bytes - declaredBytes, 0);
   }
