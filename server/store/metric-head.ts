@@ -209,7 +209,7 @@ export class MetricHead {
   async carryOver(log: MetricLog): Promise<void> {
     const segment = await log.ready();
     const exemplars = [...this.exemplars.entries()].map(({ series, exemplar }) => ({ series, item: exemplar }));
-    const bytes = this.#encode({ samples: new StagedSamples(), exemplars }, segment);
+    const bytes = this.#encode({ samples: new StagedSamples(), exemplars, isAgain: true }, segment);
     const written = { maxMs: Number.NEGATIVE_INFINITY, declaredBytes: this.#declaredBytes };
     if (bytes.length > 0) await log.write(bytes, written);
     await log.sync();
@@ -358,7 +358,7 @@ export class MetricHead {
     return `the limit of ${seriesMax} series is reached; ${this.#offender}`;
   }
 
-  #encode({ samples, exemplars }: ToLog, segment: number): Uint8Array {
+  #encode({ samples, exemplars, isAgain = false }: ToLog, segment: number): Uint8Array {
     const undeclared: MetricSeries[] = [];
     const declare = (series: MetricSeries) => {
       if (series.declaredIn === segment) return;
@@ -374,7 +374,7 @@ export class MetricHead {
     if (undeclared.length > 0) writeDeclarations(this.#out, undeclared);
     this.#declaredBytes = this.#out.length - declaredFrom;
     if (samples.count > 0) writeSamples(this.#out, samples);
-    if (exemplars.length > 0) writeExemplars(this.#out, exemplars);
+    if (exemplars.length > 0) writeExemplars(this.#out, exemplars, isAgain);
     return this.#out.written();
   }
 
@@ -456,6 +456,8 @@ export class MetricHead {
 interface ToLog {
   readonly samples: StagedSamples;
   readonly exemplars: readonly (OfSeries<Exemplar> & { readonly series: MetricSeries })[];
+  /** Whether the exemplars are in an older segment already. */
+  readonly isAgain?: boolean;
 }
 
 function sizeOf(write: Write): number {

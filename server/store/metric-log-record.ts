@@ -21,6 +21,8 @@ const KIND_DECLARE = 1;
 const KIND_SAMPLES = 2;
 const KIND_EXEMPLARS = 3;
 const KIND_METADATA = 4;
+/** As exemplars, which an older segment held before. */
+const KIND_EXEMPLARS_AGAIN = 5;
 /** Whole numbers below this are written as varints with one bit that tells them from a tag. */
 const INTEGER_MAX = 2 ** 51;
 const TAG_DOUBLE = 1;
@@ -46,7 +48,8 @@ export interface LogVisitor {
   /** A float of which no start is known, as most samples are. */
   float(ref: number, timestampMs: number, value: number): void;
   sample(ref: number, sample: Sample): void;
-  exemplar(ref: number, exemplar: Exemplar): void;
+  /** @param isAgain An older segment held it before. */
+  exemplar(ref: number, exemplar: Exemplar, isAgain: boolean): void;
   metadata(metadata: MetricMetadata): void;
 }
 
@@ -128,9 +131,9 @@ export function writeSamples(out: ByteWriter, samples: LoggedSamples): void {
 }
 
 /** Appends a frame of exemplars. */
-export function writeExemplars(out: ByteWriter, exemplars: readonly OfSeries<Exemplar>[]): void {
+export function writeExemplars(out: ByteWriter, exemplars: readonly OfSeries<Exemplar>[], isAgain: boolean): void {
   const start = beginFrame(out);
-  out.byte(KIND_EXEMPLARS);
+  out.byte(isAgain ? KIND_EXEMPLARS_AGAIN : KIND_EXEMPLARS);
   out.varint(exemplars.length);
   for (const { series, item } of exemplars) {
     out.varint(series.ref);
@@ -168,7 +171,8 @@ export function readPayload(payload: Uint8Array, visitor: LogVisitor, known: Kno
   const kind = reader.byte();
   if (kind === KIND_DECLARE) readDeclarations(reader, payload, visitor, known);
   else if (kind === KIND_SAMPLES) readSamples(reader, visitor);
-  else if (kind === KIND_EXEMPLARS) readExemplars(reader, visitor);
+  else if (kind === KIND_EXEMPLARS) readExemplars(reader, visitor, false);
+  else if (kind === KIND_EXEMPLARS_AGAIN) readExemplars(reader, visitor, true);
   else if (kind === KIND_METADATA) readMetadata(reader, visitor);
   else throw new BytesEndError(0);
 }
@@ -311,12 +315,12 @@ function readSamples(reader: ByteReader, visitor: LogVisitor): void {
   }
 }
 
-function readExemplars(reader: ByteReader, visitor: LogVisitor): void {
+function readExemplars(reader: ByteReader, visitor: LogVisitor, isAgain: boolean): void {
   for (let left = reader.varint(); left > 0; left--) {
     const ref = reader.varint();
     const timestampMs = reader.signed();
     const value = reader.float64();
-    visitor.exemplar(ref, { labels: readLabels(reader, reader.varint()), timestampMs, value });
+    visitor.exemplar(ref, { labels: readLabels(reader, reader.varint()), timestampMs, value }, isAgain);
   }
 }
 

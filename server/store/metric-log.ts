@@ -338,7 +338,7 @@ async function readSegment(
       if (sample.timestampMs > maxMs) maxMs = sample.timestampMs;
       visit.sample(ref, sample);
     },
-    exemplar: (ref, exemplar) => visit.exemplar(ref, exemplar),
+    exemplar: (ref, exemplar, isAgain) => visit.exemplar(ref, exemplar, isAgain),
     metadata: (metadata) => visit.metadata(metadata),
   };
   visit.segment(number);

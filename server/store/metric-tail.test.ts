@@ -179,3 +179,34 @@ test("samples of every kind are given as they were written", async (t) => {
   assert.equal(exemplars[0]?.exemplar.value, 2);
   await metrics.close();
 });
+
+test("exemplars that the log carries on are given once, also over a restart", async (t) => {
+  const directory = await metricDirectory(t);
+  let metrics = await openMetrics(directory);
+  let tail = await tailOf(metrics);
+  const told: number[] = [];
+  const readOn = async () => {
+    const { exemplars, place } = await tail.read(100);
+    told.push(...exemplars.map(({ exemplar }) => exemplar.value));
+    await tail.commit(place);
+  };
+  const writeOne = async (value: number) => {
+    const exemplars = [{ labels: labels("x"), timestampMs: START_MS + value, value }];
+    await metrics.appendSeries([{ ...seriesOf(labels("m"), [[START_MS + value, value]]), exemplars }]);
+  };
+  await writeOne(1);
+  await readOn();
+  await metrics.sealAll();
+  await readOn();
+  await writeOne(2);
+  await metrics.sealAll();
+  await metrics.close();
+  metrics = await openMetrics(directory);
+  tail = await tailOf(metrics);
+  await readOn();
+  await readOn();
+  assert.deepEqual(told, [1, 2]);
+  const [found] = await metrics.reader.exemplars([], 0, 2 ** 52);
+  assert.equal(found?.exemplars.length, 2, "they are still there to be asked for");
+  await metrics.close();
+});

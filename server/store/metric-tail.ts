@@ -72,7 +72,8 @@ export class LogTail {
         const labels = this.#declared.get(ref);
         if (labels !== undefined) samples.push({ labels, sample });
       },
-      exemplar: (ref, exemplar) => {
+      exemplar: (ref, exemplar, isAgain) => {
+        if (isAgain) return;
         const labels = this.#declared.get(ref);
         if (labels !== undefined) exemplars.push({ labels, exemplar });
       },
