@@ -15,6 +15,7 @@ import type {
   TlsLayer,
 } from "../../server/model/capture-event.ts";
 import type { Exchange, ExchangeSink, StreamSlice } from "../protocol/exchange.ts";
+import { forgetHeads } from "../protocol/http1-head-memory.ts";
 import { ServerTemplates } from "../protocol/path-template.ts";
 import type { Protocol } from "../protocol/protocol.ts";
 import { PROTOCOLS } from "../protocol/protocols.ts";
@@ -180,6 +181,7 @@ export class Connections implements CaptureSink {
 
   /** Gives up what has waited or been quiet too long. To be called about once a second. */
   sweep(nowNs: number): void {
+    forgetHeads();
     this.#sweeper ??= this.#sockets.values();
     for (let count = 0; count < SWEEP_SOCKETS; count++) {
       const next = this.#sweeper.next();

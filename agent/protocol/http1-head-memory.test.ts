@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Head } from "./http1-head.ts";
+import { forgetHeads } from "./http1-head-memory.ts";
 import { Http1Stream, type StreamOwner } from "./http1-stream.ts";
 
 /** Reads slices as one end of a connection does, and keeps the heads that were read. */
@@ -71,4 +72,14 @@ test("a loosely read status line is not remembered for where none is due", () =>
   const [second] = heads(1, 42, loose);
   assert.equal(first?.status, 200);
   assert.notEqual(second, first);
+});
+
+test("what a head held is forgotten", () => {
+  const text = ask("/secret?token=1");
+  const [first] = heads(0, 6000, text);
+  assert.equal(heads(0, 6000, text)[0], first);
+  forgetHeads();
+  const [second] = heads(0, 6000, text);
+  assert.notEqual(second, first);
+  assert.deepEqual(second, first);
 });

@@ -3,7 +3,8 @@
  * head twice, and the second time its bytes need only be compared.
  *
  * Invariants: what is kept was read from exactly these bytes, wholly, by the strict rules, so that reading it again
- * would give the same. Where hardly any head is met again (packets, servers of clients elsewhere), few are kept.
+ * would give the same. Where hardly any head is met again (packets, servers of clients elsewhere), few are kept. Heads hold
+ * secrets, so nothing is kept for longer than from one `forgetHeads` to the next.
  */
 
 import type { Head } from "./http1-head.ts";
@@ -28,6 +29,7 @@ const heads: (Head | undefined)[] = new Array(HEADS_MAX).fill(undefined);
 let kept = 0;
 let hits = 0;
 let pause = 0;
+let isEmpty = true;
 
 /**
  * Length of the head that begins at `at`, where the same bytes were read at this sequence number before; else 0.
@@ -64,12 +66,22 @@ export function rememberHead(bytes: Uint8Array, start: number, end: number, seq:
     kept = 0;
     hits = 0;
   }
+  isEmpty = false;
   const place = placeOf(seq);
   const from = place * REMEMBERED_BYTES_MAX;
   for (let i = 0; i < length; i++) bytesKept[from + i] = bytes[start + i] as number;
   seqs[place] = seq;
   lengths[place] = length;
   heads[place] = head;
+}
+
+/** Forgets all heads, and what they held. To be called about once a second: the ends of a connection are read closer together. */
+export function forgetHeads(): void {
+  if (isEmpty) return;
+  isEmpty = true;
+  bytesKept.fill(0);
+  lengths.fill(0);
+  heads.fill(undefined);
 }
 
 function placeOf(seq: number): number {

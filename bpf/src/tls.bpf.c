@@ -246,7 +246,7 @@ SEC("uprobe")
 int tls_enter(struct pt_regs *regs)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	__u64 thread = bpf_get_current_pid_tgid();
+	__u64 thread = bpf_get_current_pid_tgid(), nested_key;
 	__u64 cookie = bpf_get_attach_cookie(regs);
 	struct tls_call call = {}, *outer, *nested;
 	__u32 pid = pid_of(task);
@@ -265,16 +265,20 @@ int tls_enter(struct pt_regs *regs)
 	outer = bpf_map_lookup_elem(&tls_calls, &thread);
 	/* The stack grows down: a call inside of another one lies below it. */
 	if (outer && outer->stack > call.stack) {
-		if (is_inner(outer, &call)) {
-			outer->inner++;
-			return 0;
-		}
-		thread |= NESTED;
-		nested = outer->nested ? bpf_map_lookup_elem(&tls_calls, &thread) : NULL;
+		nested_key = thread | NESTED;
+		nested = outer->nested ? bpf_map_lookup_elem(&tls_calls, &nested_key) : NULL;
+		/* Returns are told apart in the same order. */
 		if (nested && nested->stack > call.stack) {
 			nested->inner++;
 			return 0;
 		}
+		/* That one never returned, or was pushed out. */
+		outer->nested = 0;
+		if (is_inner(outer, &call)) {
+			outer->inner++;
+			return 0;
+		}
+		thread = nested_key;
 		outer->nested = 1;
 	}
 	if (call.kind != TLS_HANDSHAKE) {

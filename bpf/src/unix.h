@@ -60,6 +60,9 @@ static __noinline bool say_unix_opened(struct sock *sk, struct connection *conn,
 		name = BPF_CORE_READ(peer, addr);
 	} else {
 		event->client = unix_cookie_of((struct sock *)peer);
+		/* It left already, or has made no call yet: its end is not joined, and no other one is taken for this one. */
+		if (!event->client)
+			event->client = conn->cookie;
 		name = BPF_CORE_READ(own, addr);
 	}
 	length = BPF_CORE_READ(name, len) - sizeof(unsigned short);

@@ -18,6 +18,7 @@ const READY_MS_MAX = 10_000;
 const REQUESTS = 240;
 /** nginx' rule has to prove itself first. */
 const DRAWN_MIN = 150;
+const LEAVERS = 6;
 const PASSWORD = "unix";
 
 const RUNGS = ["socket", "syscall"] as const;
@@ -25,7 +26,7 @@ const RUNGS = ["socket", "syscall"] as const;
 /** The suite `unix-sockets`, on the rungs that see them and run on a kernel of today. Words choose among them. */
 export async function runUnixSockets(words: readonly string[] = []): Promise<SuiteOutcome> {
   const report = new SuiteReport();
-  const missing = ["nginx", "redis-server", "psql"].find(
+  const missing = ["nginx", "redis-server", "psql", "python3"].find(
     (program) => spawnSync("sh", ["-c", `command -v ${program}`]).status !== 0,
   );
   if (missing !== undefined || postgresqlPrograms() === "") {
@@ -62,6 +63,7 @@ async function runOn(rung: (typeof RUNGS)[number], all: SuiteReport): Promise<vo
     report.add("psql is answered", psql.status === 0 ? "" : psql.stderr);
     const path = join(postgresqlDirectory, `.s.PGSQL.${port}`);
     report.add("PostgreSQL: both ends", await pairFault(program, path, "SELECT items", 1));
+    report.add("clients that leave before they are read", await leaversFault(program, join(directory, "late.sock")));
     report.add("edges", await edgesFault(program));
     report.add("one truth", await oneTruthFault(program));
   } finally {
@@ -165,6 +167,31 @@ async function pairFault(program: Program, path: string, name: string, count: nu
     "SELECT name, kind, service, server_addr, client_addr, count(*) FROM spans WHERE protocol <> 'http' OR server_port = 0 GROUP BY ALL LIMIT 20",
   );
   return `found ${found}, expected ${wanted}\n${JSON.stringify(all)}`;
+}
+
+/** A server that accepts late: each request of a client that is gone by then is one span of the server, under no other's name. */
+async function leaversFault(program: Program, path: string): Promise<string> {
+  const script = `
+import socket, sys, time
+listener = socket.socket(socket.AF_UNIX); listener.bind(sys.argv[1]); listener.listen(10)
+for number in range(${LEAVERS}):
+    client = socket.socket(socket.AF_UNIX); client.connect(sys.argv[1])
+    client.sendall(b"GET /late HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"); client.close()
+served = [listener.accept()[0] for number in range(${LEAVERS})]
+for end in served: end.recv(4096)
+time.sleep(0.3)`;
+  const { status, stderr } = spawnSync("python3", ["-c", script, path], { encoding: "utf8" });
+  if (status !== 0) return `python3 ended with ${status}: ${stderr}`;
+  let found = "";
+  await until(async () => {
+    const rows = await program.sql(
+      "SELECT count(*), count(DISTINCT client_addr) FROM spans WHERE server_addr = $1 AND kind = 'server'",
+      [path],
+    );
+    found = JSON.stringify(rows[0]);
+    return found === JSON.stringify([String(LEAVERS), String(LEAVERS)]) ? true : undefined;
+  }, SETTLE_MS_MAX);
+  return found === JSON.stringify([String(LEAVERS), String(LEAVERS)]) ? "" : `${found} of ${LEAVERS} requests`;
 }
 
 async function edgesFault(program: Program): Promise<string> {
