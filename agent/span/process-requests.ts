@@ -29,6 +29,7 @@ import type { LoopCause } from "./loop-causes.ts";
 import { NumberMap } from "./number-map.ts";
 import { ProxyOrder } from "./proxy-order.ts";
 import { RequestIds } from "./request-ids.ts";
+import { TaskCalls } from "./task-calls.ts";
 import { type Guess, Trials } from "./trials.ts";
 
 /** Targets a process calls whose calls are told apart; the one seen first is forgotten beyond. */
@@ -38,9 +39,7 @@ const BACKGROUND_SHARE = 0.02;
 const TARGET_CALLS_HALVED_AT = 1000;
 /** How long a request that got no answer, since its client gave up, may still be worked on unseen. */
 const ABANDONED_NS = 10e9;
-/** Calls of tasks that wait for the answer that tells their parent; beyond, the oldest has none. */
-const undecidedMax = 4096;
-/** Goroutines and tasks remembered; beyond, all are forgotten. */
+/** Goroutines remembered; beyond, all are forgotten. */
 const unitsMax = 65_536;
 
 /** Why a parent was drawn. `thread` is also the lone request's. */
@@ -116,12 +115,6 @@ interface ThreadState<Request> {
   only: Request | undefined;
 }
 
-interface UndecidedCall<Call> {
-  readonly call: Call;
-  readonly task: number;
-  readonly startNs: number;
-}
-
 interface TargetCalls {
   inside: number;
   outside: number;
@@ -142,9 +135,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   readonly #proxyOrder = new ProxyOrder<Request, Call>();
   readonly #handovers = new Handovers<Request, Call>();
   readonly #ids = new RequestIds<Request, { readonly call: Call; readonly reason: UnlinkedReason }>();
-  #undecided: UndecidedCall<Call>[] = [];
-  /** When a task answered last. */
-  #answeredNs = new NumberMap<number>();
+  readonly #tasks = new TaskCalls<Call>();
   /** The request a goroutine was started for, known by its first call; null where it was none. */
   #startedFor = new NumberMap<Request | null>();
   #threadsMayBeProven = false;
@@ -467,38 +458,28 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   }
 
   #undecide(call: Call, task: number): CallParent<Request> {
-    const oldest = this.#undecided.length >= undecidedMax ? this.#undecided.shift() : undefined;
-    if (oldest !== undefined) this.#decided(oldest.call, none("undecided"));
-    this.#undecided.push({ call, task, startNs: call.request.startNs });
+    const oldest = this.#tasks.wait(call, task);
+    if (oldest !== undefined) this.#decided(oldest, none("undecided"));
     return UNDECIDED;
   }
 
   /** A task answers a request: its calls since the request came, and since it answered another one, were made for it. */
   #answeredByTask(request: Request, task: number, nowNs: number): void {
-    const lastNs = task === 0 ? 0 : (this.#answeredNs.get(task) ?? 0);
-    const startNs = request.request.startNs;
-    // A task that answers requests which overlap hands out work for others: what it calls for whom is not to be told.
-    if (!request.alone) this.#learn(this.#taskEvidence, task !== 0 && startNs >= lastNs);
-    if (task === 0) return;
-    if (this.#answeredNs.size >= unitsMax) this.#answeredNs = new NumberMap();
-    this.#answeredNs.set(task, nowNs);
-    if (!this.#undecided.some((undecided) => undecided.task === task)) return;
     const evidence = this.#taskEvidence;
+    const { startNs } = request.request;
+    // A task that answers requests which overlap hands out work for others: what it calls for whom is not to be told.
+    if (!request.alone) this.#learn(evidence, this.#tasks.isOwn(task, startNs));
     const guess = [{ evidence, request, reason: "task" as const }];
-    const kept: UndecidedCall<Call>[] = [];
-    for (const undecided of this.#undecided) {
-      const { call } = undecided;
-      if (undecided.task !== task || undecided.startNs < startNs || undecided.startNs < lastNs) kept.push(undecided);
-      else if (evidence.isProven) this.#decided(call, { request, reason: "task" });
+    for (const call of this.#tasks.answered(task, startNs, nowNs)) {
+      if (evidence.isProven) this.#decided(call, { request, reason: "task" });
       else this.#decided(call, this.#trials.hold(call, guess, nowNs) ? ON_TRIAL : none("self_check"));
     }
-    this.#undecided = kept;
   }
 
   /** Calls that were made before any of the open requests came will not be told by their answers. */
   #giveUpUndecided(): void {
     if (
-      this.#undecided.length === 0 &&
+      this.#tasks.isEmpty &&
       !this.#ids.isWaitedFor &&
       this.#handovers.waiting.isEmpty &&
       this.#proxyOrder.waiting.isEmpty
@@ -506,12 +487,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
       return;
     let oldestNs = Number.POSITIVE_INFINITY;
     for (const { request } of this.#open) oldestNs = Math.min(oldestNs, request.startNs);
-    let count = 0;
-    for (const { startNs } of this.#undecided) {
-      if (startNs >= oldestNs) break;
-      count++;
-    }
-    for (const { call } of this.#undecided.splice(0, count)) this.#decided(call, none("task_answers_none"));
+    for (const call of this.#tasks.giveUp(oldestNs)) this.#decided(call, none("task_answers_none"));
     for (const call of this.#proxyOrder.waiting.giveUp(oldestNs)) this.#decided(call, none("self_check"));
     for (const call of this.#handovers.waiting.giveUp(oldestNs)) this.#decided(call, none("thread_answers_none"));
     for (const { call, reason } of this.#ids.giveUp(oldestNs)) this.#decided(call, none(reason));
