@@ -13,7 +13,6 @@ import type {
   ProcessSeen,
   SocketMoment,
   SocketSlice,
-  WorkUnit,
 } from "../../server/model/capture-event.ts";
 import type { Lanes } from "../../server/model/message-ids.ts";
 import type { Resource } from "../../server/model/span-batch.ts";
@@ -24,12 +23,12 @@ import { CountedSpans } from "./counted-spans.ts";
 import type { FinishedSpanSink } from "./finished-span.ts";
 import { firstUnsettled, type Hop, HopSide } from "./hop.ts";
 import { HopTable } from "./hop-table.ts";
-import { type LoopCause, LoopCauses } from "./loop-causes.ts";
 import { LossTimes } from "./loss-times.ts";
 import { hashMessage, hashText, hashTuple } from "./message-identity.ts";
 import { ObservedProcesses, type ProcessSetting } from "./observed-processes.ts";
 import type { CallParent, ProcessRequests } from "./process-requests.ts";
 import { type DropReason, dropReason, fallbackName, isHandshake, ownerOf, translatedKey } from "./side-facts.ts";
+import { type OpenSides, SliceCauses } from "./slice-causes.ts";
 import { writeSpanRow } from "./span-row.ts";
 import { TRIAL_NS } from "./trials.ts";
 
@@ -42,7 +41,7 @@ const waitingMax = 65_536;
 /** Exchanges open at one time; beyond, a request is only looked at once it is over. */
 const openExchangesMax = 131_072;
 
-const NO_WORK: WorkUnit = { kind: "", unit: 0, origin: 0 };
+const NONE_OPEN: readonly OpenSides[] = [];
 
 /** What became of the exchanges. One exchange that shows both ends counts twice. */
 export interface SpanLedger {
@@ -58,9 +57,8 @@ export interface SpanLedger {
   readonly countedRows: number;
 }
 
-interface OpenExchange {
+interface OpenExchange extends OpenSides {
   readonly exchange: Exchange;
-  readonly sides: readonly HopSide[];
 }
 
 interface ConnectionState {
@@ -87,10 +85,7 @@ export class SpanRoom implements ConnectionSink {
   /** The connection that was asked for last, which is mostly that of the next question too. */
   #lastConnection: Connection | undefined;
   #lastState: ConnectionState | undefined;
-  readonly #loops = new LoopCauses<HopSide>();
-  /** What the slice under way was made by, and, where it is sent, what for. */
-  #work: WorkUnit = NO_WORK;
-  #cause: LoopCause<HopSide> | undefined;
+  readonly #slices: SliceCauses;
   #openExchanges = 0;
   #waiting: HopSide[] = [];
   #waitingHead = 0;
@@ -113,6 +108,10 @@ export class SpanRoom implements ConnectionSink {
   constructor(sink: FinishedSpanSink, setting: ProcessSetting) {
     this.#sink = sink;
     this.#processes = new ObservedProcesses(setting, (call, parent) => this.#decided(call, parent));
+    this.#slices = new SliceCauses(
+      (pid) => this.#processes.requests(pid),
+      (socket) => this.#bySocket.get(socket)?.open ?? NONE_OPEN,
+    );
     this.#counted = new CountedSpans(sink, this.#processes, setting.hostName);
   }
 
@@ -186,62 +185,23 @@ export class SpanRoom implements ConnectionSink {
   }
 
   /** What a thread is about begins or ends. */
-  moment({ kind, socket, tid, pid, work }: SocketMoment): void {
-    if (!this.#processes.requests(pid)?.mayBeLoop(work)) return;
-    if (kind === "connecting") this.#loops.connecting(socket, tid, work);
-    else this.#loops.ended(socket, tid, work, this.#causeOfRead(socket));
+  moment(moment: SocketMoment): void {
+    this.#slices.moment(moment);
   }
 
   /** A slice of a socket is about to be read: what it makes start was made by its thread. `sliceRead` follows. */
   sliceSeen(slice: SocketSlice): void {
-    this.#work = slice.work ?? NO_WORK;
-    this.#cause = undefined;
-    const state = this.#bySocket.get(slice.socket);
-    const isLoop = this.#processes.requests(slice.pid)?.mayBeLoop(this.#work) === true;
-    if (slice.direction === 1) {
-      // Of several it may be the answer to any.
-      for (const { sides } of isLoop ? (state?.open ?? []) : []) {
-        const call = sides[0];
-        if (call?.kind !== "client" || call.isAnswerSeen) continue;
-        call.isAnswerSeen = true;
-        call.requests?.answerRead(call, slice.tid);
-      }
-      if (isLoop) this.#loops.received(slice.socket, slice.tid, this.#work, this.#causeOfRead(slice.socket));
-      return;
-    }
-    const open = state?.open[0]?.sides[0];
-    if (open?.kind === "server") {
-      // Answers to several streams come in any order: which one this is to is not known before it is read.
-      if (open.isAnswerSeen || (open.exchange.stream !== 0 && state?.open.length !== 1)) return;
-      open.isAnswerSeen = true;
-      const cause = isLoop ? this.#loops.current(slice.tid, this.#work) : undefined;
-      const byAnswer = isLoop && this.#loops.isByAnswer(slice.tid);
-      open.requests?.answerSent(open, { work: this.#work, cause }, byAnswer, slice);
-    } else if (isLoop) this.#cause = this.#loops.sent(slice.socket, slice.tid, this.#work);
+    this.#slices.seen(slice);
   }
 
   /** Records of TLS were sent or read. What is read may be their end alone, with which an answer ends. */
-  sealedSeen({ socket, direction, tid, pid, work = NO_WORK }: SocketSlice): void {
-    if (direction === 0 || !this.#processes.requests(pid)?.mayBeLoop(work)) return;
-    this.#loops.sealed(socket, tid, work, this.#causeOfRead(socket));
-  }
-
-  /** What the bytes that come on a socket are for: a call that waits for them, or what the connection was begun for. */
-  #causeOfRead(socket: number): LoopCause<HopSide> | undefined {
-    const greeted = this.#loops.greeted(socket);
-    // A request that is answered has no more done for it.
-    return causeOfCalls(this.#bySocket.get(socket)) ?? (greeted && greeted.request.openAt >= 0 ? greeted : undefined);
+  sealedSeen(slice: SocketSlice): void {
+    this.#slices.sealed(slice);
   }
 
   /** The slice was read. */
   sliceRead(slice: SocketSlice): void {
-    if (slice.direction === 1) {
-      const open = this.#bySocket.get(slice.socket)?.open;
-      const side = open?.length === 1 ? open[0]?.sides[0] : undefined;
-      if (side?.kind === "server" && side.requests?.mayBeLoop(this.#work)) this.#loops.isAbout(slice.tid, side);
-    }
-    this.#work = NO_WORK;
-    this.#cause = undefined;
+    this.#slices.read(slice);
   }
 
   exchangeStarted(connection: Connection, exchange: Exchange): void {
@@ -253,7 +213,7 @@ export class SpanRoom implements ConnectionSink {
     state.open.push({ exchange, sides });
     if (connection.joinedLate && !state.isKnown) for (const side of sides) side.isIncomplete("joined_late");
     state.isKnown = true;
-    this.#loops.called(connection.socket);
+    this.#slices.called(connection.socket);
     for (const side of sides) this.#register(side);
     this.#settleBySight(sides[0]?.hop);
   }
@@ -280,7 +240,7 @@ export class SpanRoom implements ConnectionSink {
   }
 
   connectionClosed(connection: Connection, timeNs: number): void {
-    this.#loops.closed(connection.socket);
+    this.#slices.closed(connection.socket);
     this.#bySocket.delete(connection.socket);
     const state = this.#connections.get(connection);
     if (state === undefined) return;
@@ -399,15 +359,16 @@ export class SpanRoom implements ConnectionSink {
     if (side.repeated || side.connection.sight !== "end") return;
     side.requests = this.#processes.requests(side.pid);
     if (side.requests === undefined) return;
-    if (this.#work.kind === "goroutine") side.requests.goroutinesSeen(side.request.startNs);
+    const { work, cause } = this.#slices;
+    if (work.kind === "goroutine") side.requests.goroutinesSeen(side.request.startNs);
     if (side.kind === "server") {
-      side.readerTid = this.#work.kind === "goroutine" ? side.request.lastTid : side.request.tid;
+      side.readerTid = work.kind === "goroutine" ? side.request.lastTid : side.request.tid;
       side.requests.requestStarted(side);
       return;
     }
     const target = hashText(side.exchange.endpoint, this.#connection(side.connection).serverSeed);
-    side.cause = this.#cause;
-    const parent = side.requests.callStarted(side, target, { work: this.#work, cause: this.#cause });
+    side.cause = cause;
+    const parent = side.requests.callStarted(side, target, { work, cause });
     this.#link(side, parent);
     side.hop.awaitsUntilNs = side.hop.trace === undefined ? this.#awaitsUntilNs(parent) : 0;
   }
@@ -604,12 +565,4 @@ export class SpanRoom implements ConnectionSink {
   #drop(reason: DropReason, count: number): void {
     this.#dropped.set(reason, (this.#dropped.get(reason) ?? 0) + count);
   }
-}
-
-/** What the calls open on a connection were made for, where that is one thing. */
-function causeOfCalls(state: ConnectionState | undefined): LoopCause<HopSide> | undefined {
-  const first = state?.open[0]?.sides[0];
-  if (state === undefined || first?.kind !== "client") return undefined;
-  for (const { sides } of state.open) if (sides[0]?.cause?.request !== first.cause?.request) return undefined;
-  return first.cause;
 }
