@@ -284,6 +284,45 @@ test("the size of all blocks is that of windows too, and each kind keeps its new
   await none.close();
 });
 
+test("where windows went before their samples, the samples are read", async (t) => {
+  const downsampling = { minuteRetentionMs: DAY_MS, hourRetentionMs: 2 * DAY_MS };
+  const metrics = await openMetrics(await metricDirectory(t), { downsampling, retentionMs: 90 * DAY_MS });
+  const [counter, gauge] = samplesOf(5, 4 * 24 * 120, 30_000);
+  await metrics.appendSeries([seriesOf(labels("g"), gauge)]);
+  await metrics.sealAll();
+  await metrics.settled();
+  const countOf = async (resolutionMs: number) => {
+    const found = pairs(await read(metrics, "count", resolutionMs));
+    assert.ok(found.every(([ms], at) => ms > (found[at - 1]?.[0] ?? 0)));
+    return { count: found.reduce((sum, [, value]) => sum + (value ?? 0), 0), points: found.length };
+  };
+  const before = [await countOf(MINUTE_MS), await countOf(HOUR_MS)];
+  assert.ok((await metrics.enforceRetention()) > 0);
+  const after = [await countOf(MINUTE_MS), await countOf(HOUR_MS)];
+  assert.deepEqual(
+    [...before, ...after].map(({ count }) => count),
+    new Array(4).fill(gauge.length),
+  );
+  assert.ok(after.every(({ points }, at) => points > (before[at]?.points ?? 0) && points < gauge.length));
+  await metrics.close();
+  // What a counter grew by is told alike by windows alone and by samples with windows after them.
+  const counting = await openMetrics(await metricDirectory(t), { downsampling, retentionMs: 90 * DAY_MS });
+  await counting.appendSeries([seriesOf(labels("c"), counter)]);
+  await counting.sealAll();
+  await counting.settled();
+  const grown = async () => {
+    const found = pairs(await read(counting, "counter", HOUR_MS));
+    assert.ok(found.every(([ms], at) => ms > (found[at - 1]?.[0] ?? 0)));
+    return { points: found.length, growth: (found.at(-1)?.[1] ?? 0) - (found[0]?.[1] ?? 0) };
+  };
+  const whole = await grown();
+  await counting.enforceRetention();
+  const mixed = await grown();
+  assert.ok(mixed.points > whole.points);
+  assert.equal(mixed.growth, whole.growth);
+  await counting.close();
+});
+
 test("deletions are deleted in windows too, over a restart", async (t) => {
   const directory = await metricDirectory(t);
   let metrics = await openMetrics(directory, ON);

@@ -9,7 +9,7 @@ import { ThalwegError } from "../model/errors.ts";
 import type { Labels, Matcher, SeriesExemplars, SeriesSamples } from "../model/series.ts";
 import type { BlockQuery, MetricBlocks } from "./metric-blocks.ts";
 import { emptyColumns, readChunk, readChunks, type SampleRun, type SealedChunk } from "./metric-chunk.ts";
-import type { Downsampler } from "./metric-downsampler.ts";
+import { type Downsampler, piecesOf } from "./metric-downsampler.ts";
 import type { MetricHead } from "./metric-head.ts";
 import type { LabelIndex } from "./metric-label-index.ts";
 import { matchSeries } from "./metric-match.ts";
@@ -127,7 +127,7 @@ export class MetricReader {
     return source === undefined ? this.#gather(wanted, gathering) : this.#gatherWindows(wanted, gathering, source);
   }
 
-  /** Windows as far as they are written, then samples as they came. */
+  /** Windows as far as they are written and kept, samples where they are not. */
   async #gatherWindows(
     wanted: readonly MetricSeries[],
     gathering: Gathering,
@@ -138,19 +138,25 @@ export class MetricReader {
     const runs = new Map<Labels, { readonly series: MetricSeries; readonly run: WindowRun }>();
     for (const series of wanted) runs.set(series.labels, { series, run: new WindowRun(aggregate) });
     const inOrder = await byReference(wanted, this.#parts.table.index, turns);
-    let fromMs = minMs;
-    for (const level of this.#parts.downsampler.levelsFor(resolutionMs)) {
-      const toMs = Math.min(maxMs, level.doneBelowMs);
-      if (fromMs > toMs) continue;
+    for (const piece of piecesOf(this.#parts.downsampler.levelsFor(resolutionMs), minMs, maxMs)) {
+      const { level } = piece;
+      if (level === undefined) {
+        const bounds = limits === undefined ? undefined : { ...limits, room: undefined, source: undefined };
+        for (const samples of await this.#gather(wanted, { ...piece, limits: bounds, turns })) {
+          runs.get(samples.labels)?.run.addSamples(samples);
+        }
+        continue;
+      }
       const { blocks } = level;
       const query = {
         series: inOrder,
-        minMs: fromMs,
-        maxMs: toMs,
+        minMs: piece.minMs,
+        maxMs: piece.maxMs,
+        askedFromMs: minMs,
         resolutionMs: level.resolutionMs,
         signal: limits?.signal,
       };
-      await blocks.using(fromMs, toMs, async (used) => {
+      await blocks.using(query.minMs, query.maxMs, async (used) => {
         for (const block of used.toSorted((a, b) => a.foot.minMs - b.foot.minMs)) {
           await blocks.read(block, query, ({ labels }, chunks) => {
             budget.expect(chunks[0]?.count ?? 0);
@@ -159,13 +165,6 @@ export class MetricReader {
           if (turns.isDue) await turns.pass();
         }
       });
-      fromMs = toMs + 1;
-    }
-    if (fromMs <= maxMs) {
-      const bounds = limits === undefined ? undefined : { ...limits, room: undefined, source: undefined };
-      for (const samples of await this.#gather(wanted, { minMs: fromMs, maxMs, limits: bounds, turns })) {
-        runs.get(samples.labels)?.run.addSamples(samples);
-      }
     }
     const found: SeriesSamples[] = [];
     for (const { series, run } of runs.values()) {

@@ -247,11 +247,17 @@ export class WindowRun {
     this.#aggregate = aggregate;
   }
 
-  /** Windows of which the last sample lies outside of `[minMs, maxMs]` are left out. */
+  /** Windows of which the last sample lies outside of `[minMs, maxMs]` are left out. Nothing is made before `askedFromMs`. */
   addWindows(
     chunks: readonly SealedChunk[],
-    { minMs, maxMs, resolutionMs }: { readonly minMs: number; readonly maxMs: number; readonly resolutionMs: number },
+    window: {
+      readonly minMs: number;
+      readonly maxMs: number;
+      readonly resolutionMs: number;
+      readonly askedFromMs: number;
+    },
   ): void {
+    const { minMs, maxMs, resolutionMs, askedFromMs } = window;
     const place = placesOf(chunks);
     const aggregate = this.#aggregate;
     const column = columnsOf(
@@ -263,13 +269,16 @@ export class WindowRun {
       if (ms < minMs || ms > maxMs) continue;
       const value = column?.values[at] as number;
       if (last === undefined) this.#add(ms, value);
-      else this.#addGrowth({ ms, startMs: windowStart(ms, resolutionMs), minMs }, value, last.values[at] as number);
+      else {
+        const startMs = windowStart(ms, resolutionMs);
+        this.#addGrowth({ ms, startMs, askedFromMs }, value, last.values[at] as number);
+      }
     }
     const histograms = this.#takesHistograms ? columnsOf(place.histograms) : undefined;
     if (histograms !== undefined) this.#histogramRuns.push(cutTo(histograms, minMs, maxMs));
   }
 
-  /** Samples after all windows. */
+  /** Samples after all that was added. */
   addSamples(run: SampleRun): void {
     const { timestampsMs, values, histograms } = run;
     for (let at = 0; at < timestampsMs.length; at++) {
@@ -313,12 +322,14 @@ export class WindowRun {
 
   /** A counter stands at the start of a window where it stood before, so that its growth inside is in every range that holds it. */
   #addGrowth(
-    { ms, startMs, minMs }: { readonly ms: number; readonly startMs: number; readonly minMs: number },
+    { ms, startMs, askedFromMs }: { readonly ms: number; readonly startMs: number; readonly askedFromMs: number },
     grown: number,
     last: number,
   ): void {
     const before = this.#total ?? Math.max(0, last - grown);
-    if (startMs >= minMs && startMs < ms) this.#add(startMs, before);
+    // What came at the very start stands there already.
+    const isFree = startMs > (this.#times.at(-1) ?? Number.NEGATIVE_INFINITY);
+    if (startMs >= askedFromMs && startMs < ms && isFree) this.#add(startMs, before);
     this.#total = before;
     this.#add(ms, this.#count(grown, last));
   }
