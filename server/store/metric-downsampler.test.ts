@@ -286,7 +286,8 @@ test("the size of all blocks is that of windows too, and each kind keeps its new
 
 test("where windows went before their samples, the samples are read", async (t) => {
   const downsampling = { minuteRetentionMs: DAY_MS, hourRetentionMs: 2 * DAY_MS };
-  const metrics = await openMetrics(await metricDirectory(t), { downsampling, retentionMs: 90 * DAY_MS });
+  const directory = await metricDirectory(t);
+  const metrics = await openMetrics(directory, { downsampling, retentionMs: 90 * DAY_MS });
   const [counter, gauge] = samplesOf(5, 4 * 24 * 120, 30_000);
   await metrics.appendSeries([seriesOf(labels("g"), gauge)]);
   await metrics.sealAll();
@@ -298,6 +299,7 @@ test("where windows went before their samples, the samples are read", async (t) 
   };
   const before = [await countOf(MINUTE_MS), await countOf(HOUR_MS)];
   assert.ok((await metrics.enforceRetention()) > 0);
+  const { windowBlocks } = metrics.stats();
   const after = [await countOf(MINUTE_MS), await countOf(HOUR_MS)];
   assert.deepEqual(
     [...before, ...after].map(({ count }) => count),
@@ -305,6 +307,14 @@ test("where windows went before their samples, the samples are read", async (t) 
   );
   assert.ok(after.every(({ points }, at) => points > (before[at]?.points ?? 0) && points < gauge.length));
   await metrics.close();
+  const again = await openMetrics(directory, { downsampling, retentionMs: 90 * DAY_MS });
+  // A block that comes has the missing ranges looked for.
+  await again.appendSeries([seriesOf(labels("g"), [[(gauge.at(-1)?.[0] ?? 0) + 1_000, 1]])]);
+  await again.sealAll();
+  await again.settled();
+  // But for a range at the edge of each level.
+  assert.ok(again.stats().windowBlocks <= windowBlocks + 2, "what is past its retention is not written anew");
+  await again.close();
   // What a counter grew by is told alike by windows alone and by samples with windows after them.
   const counting = await openMetrics(await metricDirectory(t), { downsampling, retentionMs: 90 * DAY_MS });
   await counting.appendSeries([seriesOf(labels("c"), counter)]);

@@ -328,14 +328,17 @@ export class Downsampler {
     }
   }
 
-  /** Ranges that are done and have no block, though there are samples: it was damaged. */
+  /** Ranges that are done, not past their retention, and have no block, though there are samples: it was damaged. */
   #markMissing(level: Level, blocks: readonly Block[]): void {
     const rangeMs = RANGE_MS[level.resolutionMs] ?? HOUR_MS;
     const written = new Set(level.blocks.all.map(({ foot }) => rangeStart(foot.maxMs, rangeMs)));
+    const goneToMs =
+      blocks.reduce((newest, { foot }) => Math.max(newest, foot.maxMs), Number.NEGATIVE_INFINITY) - level.retentionMs;
     for (const { foot } of blocks) {
       const endMs = Math.min(foot.maxMs, level.doneBelowMs);
       for (let startMs = rangeStart(foot.minMs, rangeMs); startMs < endMs; startMs += rangeMs) {
-        if (!written.has(startMs)) this.#markDirty(level, startMs + 1, startMs + rangeMs);
+        if (!written.has(startMs) && startMs + rangeMs > goneToMs)
+          this.#markDirty(level, startMs + 1, startMs + rangeMs);
       }
     }
   }
