@@ -24,7 +24,7 @@ const queueMax = 512;
 /** A group that takes longer to fill holds a request that makes no call, or one that had to wait. */
 const GROUP_NS_MAX = 100e6;
 /** Calls told by order since counting alone showed that it holds; beyond, none until it does again. */
-const BY_ORDER_MAX = 16;
+const BY_ORDER_MAX = 64;
 /** Threads remembered of a process; beyond, all are forgotten. */
 const threadsMax = 4096;
 
@@ -164,8 +164,10 @@ export class ProxyOrder<Request extends PassedRequest, Call extends { readonly r
     // One request alone is passed on right in any order.
     if (isCounted && !request.alone) {
       this.#evidence.learn(true);
-      if (group.requests.length > 1) this.#order.learn(isInOrder);
-      if (isInOrder) this.#toldByOrder = 0;
+      if (group.requests.length > 1) {
+        this.#order.learn(isInOrder);
+        if (isInOrder) this.#toldByOrder = 0;
+      }
     }
     taken.isPassed = true;
     // What order alone tells stays among those that may be passed on.
