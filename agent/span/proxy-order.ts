@@ -7,7 +7,7 @@
  *
  * Where several were, order may tell: the first call of a group is for its first request, and of its answers the one read
  * first is passed on first. Both may be wrong in the same way and then agree. So they draw only where what counting alone told
- * has shown the order of calls to hold, lately too, and in a group that was read and called for in one go.
+ * has shown the order of calls to hold, lately too, and in groups that were read and called for in one go.
  *
  * Counting is off where a request makes a second call or none, or where calls come from elsewhere (checks of health,
  * retries). That shows: a call comes where none is due, a group does not fill, an answer is sent that was not read. Whatever
@@ -42,7 +42,9 @@ interface Group {
   /** Requests not answered. */
   open: number;
   isFull: boolean;
-  /** Nothing was read between its calls, and nothing speaks against its order. */
+  /** Nothing was read between its calls: no connection was made for one of them, while others went on. */
+  isOneGo: boolean;
+  /** Nothing speaks against its order. */
   isOrdered: boolean;
   /** Its calls were made for its requests, as far as is known. */
   isSound: boolean;
@@ -89,10 +91,19 @@ export class ProxyOrder<Request extends PassedRequest, Call extends { readonly r
     const thread = this.#thread(tid);
     let group = filling(thread, timeNs);
     if (group === undefined) {
-      group = { startNs: timeNs, requests: [], calls: [], open: 0, isFull: false, isOrdered: true, isSound: true };
+      group = {
+        startNs: timeNs,
+        requests: [],
+        calls: [],
+        open: 0,
+        isFull: false,
+        isOneGo: true,
+        isOrdered: true,
+        isSound: true,
+      };
       thread.group = group;
     }
-    if (group.calls.length > 0) group.isOrdered = false;
+    if (group.calls.length > 0) group.isOneGo = false;
     group.requests.push(request);
     group.open += 1;
     thread.requests.push({ request, group });
@@ -123,7 +134,7 @@ export class ProxyOrder<Request extends PassedRequest, Call extends { readonly r
   /** A thread read the first bytes of the answer to a call. */
   answerRead(tid: number, call: Call): void {
     const thread = this.#thread(tid);
-    if (thread.group !== undefined && thread.group.calls.length > 0) thread.group.isOrdered = false;
+    if (thread.group !== undefined && thread.group.calls.length > 0) thread.group.isOneGo = false;
     const at = thread.calls.findIndex((grouped) => grouped.call === call);
     const grouped = thread.calls[at];
     if (grouped === undefined) {
@@ -164,7 +175,7 @@ export class ProxyOrder<Request extends PassedRequest, Call extends { readonly r
     // One request alone is passed on right in any order.
     if (isCounted && !request.alone) {
       this.#evidence.learn(true);
-      if (group.requests.length > 1) {
+      if (group.requests.length > 1 && group.isOneGo) {
         this.#order.learn(isInOrder);
         if (isInOrder) this.#toldByOrder = 0;
       }
@@ -192,7 +203,7 @@ export class ProxyOrder<Request extends PassedRequest, Call extends { readonly r
   }
 
   #isByOrder(group: Group): boolean {
-    if (!group.isOrdered || !this.#order.isProven) return false;
+    if (!group.isOneGo || !group.isOrdered || !this.#order.isProven) return false;
     this.#toldByOrder += 1;
     return this.#toldByOrder <= BY_ORDER_MAX;
   }
