@@ -360,34 +360,21 @@ function truthOf(running: readonly RunningService[]): Map<string, string> {
   }
   for (const one of running) {
     if (one.proxy === "nginx") one.lines.push(...readFileSync(one.log, "utf8").trimEnd().split("\n"));
-    if (one.proxy === "nginx") lines.push(...nginxTruth(one, answers));
-    if (one.proxy === "haproxy") lines.push(...haproxyTruth(one));
+    if (one.proxy !== undefined) lines.push(...proxyTruth(one, answers));
   }
   return readTruth(lines);
 }
 
-/** nginx does not log the port it calls from, but the length of the answer, which tells the call apart. */
-function nginxTruth(one: RunningService, answers: ReadonlyMap<string, string>): string[] {
+/**
+ * Proxies do not tell which call they made, but the length of its answer, which tells the call apart. haproxy counts the
+ * requests of a connection itself: it drops lines rather than wait for a reader, and a line that is lost then takes no
+ * other line's place.
+ */
+function proxyTruth(one: RunningService, answers: ReadonlyMap<string, string>): string[] {
   return one.lines.slice(one.marked).flatMap((line) => {
-    const [, port, ordinal, bytes] = /^nginx (\d+) (\d+) (\d+)$/.exec(line) ?? [];
+    const [, port, ordinal, bytes] = /^(?:<\d+>)?(?:nginx|haproxy) (\d+) (\d+) (\d+)$/.exec(line) ?? [];
     const call = answers.get(`${one.to} ${bytes}`);
     return port === undefined || call === undefined ? [] : [`call ${call} for ${port} ${one.own} ${ordinal}`];
-  });
-}
-
-/** haproxy logs both ports; its lines come in the order in which the answers of a connection end. */
-function haproxyTruth(one: RunningService): string[] {
-  const counted = new Map<string, number>();
-  const next = (key: string) => {
-    const ordinal = (counted.get(key) ?? 0) + 1;
-    counted.set(key, ordinal);
-    return ordinal;
-  };
-  return one.lines.flatMap((line, at) => {
-    const [, port, callPort] = /haproxy (\d+) (\d+)/.exec(line) ?? [];
-    if (port === undefined || callPort === undefined) return [];
-    const told = `call ${callPort} ${one.to} ${next(`c${callPort}`)} for ${port} ${one.own} ${next(`s${port}`)}`;
-    return at < one.marked ? [] : [told];
   });
 }
 
@@ -422,12 +409,15 @@ function haproxyConf(own: number, to: number, ids: boolean): string {
 defaults
   mode http
   log global
-  log-format "haproxy %cp %bp"
+  log-format "haproxy %cp %[var(sess.requests)] %[var(txn.bytes)]"
   timeout connect 5s
   timeout client 60s
   timeout server 60s
 frontend f
   bind 127.0.0.1:${own}
+  http-request set-var(sess.requests,ifnotexists) int(0)
+  http-request set-var(sess.requests) int(1),add(sess.requests)
+  http-response set-var(txn.bytes) res.hdr(content-length)
 ${ids ? HAPROXY_IDS : ""}  default_backend b
 backend b
   server s 127.0.0.1:${to}
