@@ -122,6 +122,41 @@ test("large bodies: heads are kept, every byte is counted, times are now", async
   assertExact(rung);
 });
 
+test("pipelines of Redis and what answers them are kept to the end of a packet, and so are its lines", async (t) => {
+  if (!requireOrSkip(t, "capture", MISSING)) return;
+  const collector = new Collector();
+  const rung = await startRung(t, collector);
+  const command = `*3\r\n$3\r\nSET\r\n$5\r\nkey:1\r\n$200\r\n${"v".repeat(200)}\r\n`;
+  const value = `$1000\r\n${"v".repeat(1000)}\r\n`;
+  for (const [asked, answered] of [
+    [command.repeat(100), "+OK\r\n".repeat(5000)],
+    [`SET key:1 ${"v".repeat(3000)}\r\nPING\r\n`, ":1\r\n".repeat(5000)],
+    [command.repeat(20), value.repeat(25)],
+    [command.repeat(20), `-ERR no\r\n${value.repeat(25)}`],
+  ] as const) {
+    const server = createServer((socket) => socket.once("data", () => socket.end(answered)));
+    const port = await listening(server, "127.0.0.1");
+    const client = connect(port, "127.0.0.1");
+    client.write(asked);
+    await once(client.resume(), "close");
+    server.close();
+    await until("closed", () => ofPort(collector, port)[0]?.closed === "closed");
+    const [socket] = ofPort(collector, port);
+    assert.equal(
+      socket?.text[0] === asked,
+      true,
+      `asked: ${asked.slice(0, 20)}: ${socket?.text[0].length} of ${asked.length}`,
+    );
+    assert.equal(
+      socket?.text[1] === answered,
+      true,
+      `answered: ${answered.slice(0, 20)}: ${socket?.text[1].length} of ${answered.length}`,
+    );
+  }
+  await rung.stop();
+  assertExact(rung);
+});
+
 test("a connection older than the rung is joined late, with its roles and owners", async (t) => {
   if (!requireOrSkip(t, "capture", MISSING)) return;
   const accepted: Socket[] = [];

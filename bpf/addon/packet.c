@@ -64,12 +64,24 @@ struct packet_settings {
 /* Bytes kept of a packet that starts like a message, so that long heads are whole. */
 #define REQUEST_SNAP_BYTES 16384
 #define ANSWER_SNAP_BYTES 4096
+/* The longest packet that IP has a length for: commands of Redis, and their replies, follow each other to its end. */
+#define PIPELINE_SNAP_BYTES 65536
 
 /* The first four bytes of a payload as a classic filter loads them. */
 #define TEXT(a, b, c, d) ((uint32_t)(a) << 24 | (uint32_t)(b) << 16 | (uint32_t)(c) << 8 | (uint32_t)(d))
 
 /* Places in the data filter that are jumped to. */
-enum data_filter_label { V6 = 25, TAIL = 42, FRAME = 73, SNAP = 76, ANSWER = 77, REQUEST = 78, DROP = 79 };
+enum data_filter_label {
+	V6 = 25,
+	TAIL = 42,
+	OTHER = 83,
+	FRAME = 95,
+	SNAP = 98,
+	ANSWER = 99,
+	REQUEST = 100,
+	PIPELINE = 101,
+	DROP = 102,
+};
 
 /* Jump distance from the instruction after `at` to a label. */
 #define TO(label, at) ((label) - (at) - 1)
@@ -77,8 +89,9 @@ enum data_filter_label { V6 = 25, TAIL = 42, FRAME = 73, SNAP = 76, ANSWER = 77,
 /*
  * Passes TCP segments with payload, SYN, FIN or RST, cut to `snap`; a packet that starts like an HTTP message
  * keeps more, for a header may stand far behind the start of its head, and so does one that starts like a frame of
- * HTTP/2, Redis or PostgreSQL, where it can be kept whole: others may follow in it. Payload is told by the length in
- * the IP header, since Ethernet pads; a length of zero is a segment above 64 KiB (BIG TCP). What lo
+ * HTTP/2, Redis or PostgreSQL, where it can be kept whole: others may follow in it. Commands of Redis and short replies
+ * are kept to the end of the packet, however long it is. Payload is told by the length in the IP header, since Ethernet
+ * pads; a length of zero is a segment above 64 KiB (BIG TCP). What lo
  * sends is dropped, for it comes back as received.
  */
 static int attach_data_filter(int fd, uint32_t snap)
@@ -141,29 +154,52 @@ static int attach_data_filter(int fd, uint32_t snap)
 		/* 54 */ IF_EQUAL(TEXT('P', 'R', 'O', 'P'), TO(REQUEST, 54), 0),
 		/* 55 */ IF_EQUAL(TEXT('R', 'E', 'P', 'O'), TO(REQUEST, 55), 0),
 		/* 56 */ IF_EQUAL(TEXT('P', 'R', 'I', ' '), TO(REQUEST, 56), 0),
-		/* 57 */ BPF_STMT(BPF_ST, 1),
-		/* 58 */ BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
-		/* 59 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, REQUEST_SNAP_BYTES, TO(SNAP, 59), 0),
-		/* 60: first byte */ BPF_STMT(BPF_LD | BPF_W | BPF_MEM, 1),
-		/* 61 */ BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 24),
-		/* 62: types of Redis */ IF_EQUAL('*', TO(REQUEST, 62), 0),
-		/* 63 */ IF_EQUAL('$', TO(REQUEST, 63), 0),
-		/* 64 */ IF_EQUAL('+', TO(REQUEST, 64), 0),
-		/* 65 */ IF_EQUAL(':', TO(REQUEST, 65), 0),
-		/* 66 */ IF_EQUAL('%', TO(REQUEST, 66), 0),
-		/* 67 */ IF_EQUAL('>', TO(REQUEST, 67), 0),
-		/* 68: of a length below 64 KiB */ IF_EQUAL(0, TO(FRAME, 68), 0),
-		/* 69: types of PostgreSQL */ BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, '1', 0, TO(SNAP, 69)),
-		/* 70 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 'z', TO(SNAP, 70), 0),
-		/* 71 */ BPF_STMT(BPF_LD | BPF_W | BPF_MEM, 1),
-		/* 72: a length below 16 MiB */ IF_SET(0x00ff0000, TO(SNAP, 72), TO(REQUEST, 72)),
-		/* 73, FRAME: a type of HTTP/2 */ BPF_STMT(BPF_LD | BPF_W | BPF_MEM, 1),
-		/* 74 */ BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xff),
-		/* 75 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 9, TO(SNAP, 75), TO(REQUEST, 75)),
-		/* 76, SNAP */ RETURN(snap),
-		/* 77, ANSWER */ RETURN(ANSWER_SNAP_BYTES),
-		/* 78, REQUEST */ RETURN(REQUEST_SNAP_BYTES),
-		/* 79, DROP */ RETURN(0),
+		/* 57: Redis in lines */ IF_EQUAL(TEXT('S', 'E', 'T', ' '), TO(REQUEST, 57), 0),
+		/* 58 */ IF_EQUAL(TEXT('A', 'U', 'T', 'H'), TO(REQUEST, 58), 0),
+		/* 59 */ IF_EQUAL(TEXT('H', 'S', 'E', 'T'), TO(REQUEST, 59), 0),
+		/* 60 */ IF_EQUAL(TEXT('L', 'P', 'U', 'S'), TO(REQUEST, 60), 0),
+		/* 61 */ IF_EQUAL(TEXT('R', 'P', 'U', 'S'), TO(REQUEST, 61), 0),
+		/* 62 */ IF_EQUAL(TEXT('S', 'A', 'D', 'D'), TO(REQUEST, 62), 0),
+		/* 63 */ IF_EQUAL(TEXT('Z', 'A', 'D', 'D'), TO(REQUEST, 63), 0),
+		/* 64 */ IF_EQUAL(TEXT('M', 'S', 'E', 'T'), TO(REQUEST, 64), 0),
+		/* 65 */ IF_EQUAL(TEXT('D', 'E', 'L', ' '), TO(REQUEST, 65), 0),
+		/* 66 */ IF_EQUAL(TEXT('I', 'N', 'C', 'R'), TO(REQUEST, 66), 0),
+		/* 67 */ IF_EQUAL(TEXT('P', 'I', 'N', 'G'), TO(REQUEST, 67), 0),
+		/* 68 */ BPF_STMT(BPF_ST, 1),
+		/* 69: first byte */ BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 24),
+		/* 70: types of Redis */ IF_EQUAL('*', TO(PIPELINE, 70), 0),
+		/* 71 */ IF_EQUAL('+', TO(PIPELINE, 71), 0),
+		/* 72 */ IF_EQUAL(':', TO(PIPELINE, 72), 0),
+		/* 73 */ IF_EQUAL('-', TO(PIPELINE, 73), 0),
+		/* 74 */ IF_EQUAL('$', 0, TO(OTHER, 74)),
+		/* 75: a value below 10,000 bytes has others behind it */ BPF_STMT(BPF_LD | BPF_B | BPF_IND, 2),
+		/* 76 */ IF_EQUAL('\r', TO(PIPELINE, 76), 0),
+		/* 77 */ BPF_STMT(BPF_LD | BPF_B | BPF_IND, 3),
+		/* 78 */ IF_EQUAL('\r', TO(PIPELINE, 78), 0),
+		/* 79 */ BPF_STMT(BPF_LD | BPF_B | BPF_IND, 4),
+		/* 80 */ IF_EQUAL('\r', TO(PIPELINE, 80), 0),
+		/* 81 */ BPF_STMT(BPF_LD | BPF_B | BPF_IND, 5),
+		/* 82 */ IF_EQUAL('\r', TO(PIPELINE, 82), 0),
+		/* 83, OTHER */ BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
+		/* 84 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, REQUEST_SNAP_BYTES, TO(SNAP, 84), 0),
+		/* 85: first byte */ BPF_STMT(BPF_LD | BPF_W | BPF_MEM, 1),
+		/* 86 */ BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 24),
+		/* 87 */ IF_EQUAL('$', TO(REQUEST, 87), 0),
+		/* 88 */ IF_EQUAL('%', TO(REQUEST, 88), 0),
+		/* 89 */ IF_EQUAL('>', TO(REQUEST, 89), 0),
+		/* 90: of a length below 64 KiB */ IF_EQUAL(0, TO(FRAME, 90), 0),
+		/* 91: types of PostgreSQL */ BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, '1', 0, TO(SNAP, 91)),
+		/* 92 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 'z', TO(SNAP, 92), 0),
+		/* 93 */ BPF_STMT(BPF_LD | BPF_W | BPF_MEM, 1),
+		/* 94: a length below 16 MiB */ IF_SET(0x00ff0000, TO(SNAP, 94), TO(REQUEST, 94)),
+		/* 95, FRAME: a type of HTTP/2 */ BPF_STMT(BPF_LD | BPF_W | BPF_MEM, 1),
+		/* 96 */ BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xff),
+		/* 97 */ BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 9, TO(SNAP, 97), TO(REQUEST, 97)),
+		/* 98, SNAP */ RETURN(snap),
+		/* 99, ANSWER */ RETURN(ANSWER_SNAP_BYTES),
+		/* 100, REQUEST */ RETURN(REQUEST_SNAP_BYTES),
+		/* 101, PIPELINE */ RETURN(PIPELINE_SNAP_BYTES),
+		/* 102, DROP */ RETURN(0),
 	};
 	struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
 
