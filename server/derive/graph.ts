@@ -14,25 +14,18 @@
 import type { ByteReader } from "../model/byte-reader.ts";
 import type { ByteWriter } from "../model/byte-writer.ts";
 import type { SampleToAppend } from "../model/series.ts";
-import {
-  KIND_CLIENT,
-  KIND_CONSUMER,
-  KIND_PRODUCER,
-  KIND_SERVER,
-  SPAN_KINDS,
-  type SpanBatch,
-} from "../model/span-batch.ts";
+import { KIND_CLIENT, KIND_CONSUMER, KIND_PRODUCER, KIND_SERVER, type SpanBatch } from "../model/span-batch.ts";
 import { readLinks, type SpanLink } from "../model/span-links.ts";
 import { type BatchInHand, fillHalf, peerOf, takeInHand } from "./batch-in-hand.ts";
 import { type BatchHalves, isZero } from "./batch-rows.ts";
 import type { Cadence } from "./cadence.ts";
-import { type EdgeCall, EdgeSeriesSet, type MinuteRow } from "./edge-series.ts";
+import { EdgeCounts } from "./edge-counts.ts";
+import type { MinuteRow } from "./edge-series.ts";
 import { readHalves, writeHalves } from "./half-edge-bytes.ts";
 import {
   copySpan,
   FLAG_CARRIED,
   FLAG_DATABASE,
-  FLAG_FAILED,
   FLAG_GHOST,
   FLAG_KERNEL,
   FLAG_LOOKED_FOR,
@@ -47,9 +40,8 @@ import {
 } from "./half-edges.ts";
 import { type LateCall, LateHalves } from "./late-halves.ts";
 import { type StoredRows, storedSides } from "./late-pairing.ts";
-import { aloneEdge, canBeLate, isKeyed, type Sides, UNSEEN_PARENT, unpairedSides } from "./lone-halves.ts";
+import { aloneEdge, canBeLate, isKeyed, UNSEEN_PARENT } from "./lone-halves.ts";
 import { boundedValue } from "./series-labels.ts";
-import { UnpairedSeriesSet } from "./unpaired-series.ts";
 
 /** How long a span waits for its other side; Tempo's default. */
 export const EDGE_WAIT_MS = 10_000;
@@ -88,34 +80,17 @@ interface LatePair {
 export class ServiceGraph {
   readonly #waitMs: number;
   readonly #halves: HalfEdges;
-  readonly #edges: EdgeSeriesSet;
-  readonly #unpaired = new UnpairedSeriesSet();
+  readonly #counts: EdgeCounts;
   readonly #late = new LateHalves();
   /** Halves of calls that began before this, Unix milliseconds, may have been given up before the start. */
   #startedMs = Number.NEGATIVE_INFINITY;
   #backfilled = 0;
-  readonly #expired = new Array<number>(SPAN_KINDS.length).fill(0);
-  readonly #dropped = new Array<number>(SPAN_KINDS.length).fill(0);
-  #appeared = false;
-  readonly #call: EdgeCall = {
-    client: "",
-    server: "",
-    type: "",
-    weight: 1,
-    failed: false,
-    serverNs: undefined,
-    clientNs: undefined,
-    messagingNs: undefined,
-    bucketMs: 0,
-    virtualServer: false,
-    minutesOnly: false,
-  };
 
   constructor(limits: GraphLimits = {}) {
     this.#waitMs = limits.waitMs ?? EDGE_WAIT_MS;
     const waitingMax = limits.waitingMax ?? WAITING_MAX;
     this.#halves = new HalfEdges({ waitingMax, settledMax: SETTLED_MAX, claimsMax: CLAIMS_MAX });
-    this.#edges = new EdgeSeriesSet(limits.edgesMax);
+    this.#counts = new EdgeCounts(limits.edgesMax);
   }
 
   /**
@@ -126,7 +101,6 @@ export class ServiceGraph {
    * @returns Whether an edge or another series appeared.
    */
   observe(batch: SpanBatch, rows: BatchHalves, nowMs: number): boolean {
-    this.#appeared = false;
     const hand = takeInHand(batch, rows, nowMs);
     for (let row = 0; row < batch.rows; row++) {
       const kind = batch.kind[row];
@@ -136,12 +110,11 @@ export class ServiceGraph {
       const kind = batch.kind[row];
       if (kind === KIND_CLIENT || kind === KIND_PRODUCER) this.#takeClient(hand, row);
     }
-    return this.#appeared;
+    return this.#counts.takeAppeared();
   }
 
   /** Gives up on spans that waited long enough. Returns whether a series appeared. */
   expire(nowMs: number): boolean {
-    this.#appeared = false;
     const untilMs = nowMs - this.#waitMs;
     for (
       let half = this.#halves.oldestWaiting(untilMs);
@@ -157,7 +130,7 @@ export class ServiceGraph {
       }
     }
     this.#halves.forgetSettled(untilMs);
-    return this.#appeared;
+    return this.#counts.takeAppeared();
   }
 
   /** Calls of which one side waits and the other may be stored; answer each once with `settleLate`. */
@@ -172,46 +145,42 @@ export class ServiceGraph {
    * @returns Whether a series appeared.
    */
   settleLate(calls: readonly LateCall[], stored: StoredRows, lastSequence: number): boolean {
-    this.#appeared = false;
     for (const call of calls) this.#settleCall(call, stored, lastSequence);
-    return this.#appeared;
+    return this.#counts.takeAppeared();
   }
 
   takeMinutes(): MinuteRow[] {
-    return this.#edges.takeMinutes();
+    return this.#counts.edges.takeMinutes();
   }
 
   giveBack(rows: readonly MinuteRow[], nowMs: number): void {
-    this.#edges.giveBack(rows, nowMs);
+    this.#counts.edges.giveBack(rows, nowMs);
   }
 
   pushZeros(nowMs: number, out: SampleToAppend[]): Cadence[] {
-    return [...this.#edges.pushZeros(nowMs, out), ...this.#unpaired.pushZeros(nowMs, out)];
+    return [...this.#counts.edges.pushZeros(nowMs, out), ...this.#counts.unpaired.pushZeros(nowMs, out)];
   }
 
   pushDue(nowMs: number, out: SampleToAppend[]): void {
-    this.#edges.pushDue(nowMs, out);
-    this.#unpaired.pushDue(nowMs, out);
+    this.#counts.edges.pushDue(nowMs, out);
+    this.#counts.unpaired.pushDue(nowMs, out);
   }
 
   markUnwritten(): void {
-    this.#edges.markUnwritten();
-    this.#unpaired.markUnwritten();
+    this.#counts.edges.markUnwritten();
+    this.#counts.unpaired.markUnwritten();
   }
 
   /** Nodes that have more edges than are kept apart, with the calls of the rest. */
   overflow(): { name: string; calls: number }[] {
-    return this.#edges.overflow();
+    return this.#counts.edges.overflow();
   }
 
   counts(): GraphCounts {
-    const byKind = (counts: readonly number[]) =>
-      Object.fromEntries(SPAN_KINDS.map((kind, at) => [kind, counts[at] ?? 0]));
     return {
       waiting: this.#halves.waiting,
-      expired: byKind(this.#expired),
-      dropped: byKind(this.#dropped),
-      overflowCalls: this.#edges.overflowCalls,
+      ...this.#counts.givenUp,
+      overflowCalls: this.#counts.edges.overflowCalls,
       backfilled: this.#backfilled,
       notLookedFor: this.#late.refused,
     };
@@ -219,14 +188,14 @@ export class ServiceGraph {
 
   /** Writes edges and waiting spans. Minutes not taken yet are not part of it. */
   write(out: ByteWriter): void {
-    this.#edges.write(out);
-    this.#unpaired.write(out);
+    this.#counts.edges.write(out);
+    this.#counts.unpaired.write(out);
     writeHalves(out, this.#halves.all(), this.#halves.count);
   }
 
   read(reader: ByteReader, nowMs: number): void {
-    this.#edges.read(reader, nowMs);
-    this.#unpaired.read(reader, nowMs);
+    this.#counts.edges.read(reader, nowMs);
+    this.#counts.unpaired.read(reader, nowMs);
     readHalves(
       reader,
       () => this.#halves.acquire(),
@@ -304,8 +273,10 @@ export class ServiceGraph {
       this.#pair(client, half, nowMs);
     } else if (!ghost) {
       // A second server of one client span: by the rules it could only expire.
-      this.#countAlone(half, { client: client.service, server: half.service, type: "" }, nowMs, true);
-      this.#countUnpaired("unpaired", half, nowMs);
+      this.#counts.countAlone(half, { client: client.service, server: half.service, type: "" }, nowMs, {
+        minutesOnly: true,
+      });
+      this.#counts.countUnpaired("unpaired", half, nowMs);
     }
     return false;
   }
@@ -335,7 +306,9 @@ export class ServiceGraph {
       half.flags |= FLAG_DATABASE;
       half.peer = database;
     } else if (isDatabase) {
-      this.#countAlone(half, { client: half.service, server: database, type: "database" }, nowMs, false);
+      this.#counts.countAlone(half, { client: half.service, server: database, type: "database" }, nowMs, {
+        minutesOnly: false,
+      });
       halves.settle(half, false, nowMs);
       return true;
     }
@@ -429,22 +402,22 @@ export class ServiceGraph {
   #pairLate({ client, server, late, stored, isTaken }: LatePair, nowMs: number): void {
     const edge = { client: client.service, server: server.service, type: "" } as const;
     if (isTaken && stored.side === SIDE_CLIENT) {
-      this.#countAlone(server, edge, nowMs, true);
-      this.#countUnpaired("unpaired", late, nowMs);
+      this.#counts.countAlone(server, edge, nowMs, { minutesOnly: true });
+      this.#counts.countUnpaired("unpaired", late, nowMs);
       return;
     }
     // Of a producer it is not known whether another consumer took that back already.
     const alone = stored.kind === KIND_PRODUCER ? undefined : aloneEdge(stored);
-    if (alone !== undefined) this.#countAlone(stored, alone, nowMs, true, -1);
+    if (alone !== undefined) this.#counts.countAlone(stored, alone, nowMs, { minutesOnly: true, sign: -1 });
     if (isTaken) {
-      this.#countAlone(server, edge, nowMs, true);
+      this.#counts.countAlone(server, edge, nowMs, { minutesOnly: true });
       return;
     }
     // A call that the series hold as one into this server is not counted in them again: they never go back.
     const isInSeries = alone !== undefined && alone.client !== UNSEEN_PARENT && alone.server === server.service;
     this.#pair(client, server, nowMs, isInSeries);
     if (stored.kind !== KIND_PRODUCER && (alone === undefined || alone.client === UNSEEN_PARENT)) {
-      if (this.#unpaired.count("backfilled", unpairedSides(stored), stored.weight, nowMs)) this.#appeared = true;
+      this.#counts.countBackfilled(stored, nowMs);
     }
   }
 
@@ -455,59 +428,22 @@ export class ServiceGraph {
     if (canBeLate(half)) this.#late.remember(half);
     const alone = aloneEdge(half);
     const isUnseen = alone?.client === UNSEEN_PARENT;
-    if (alone !== undefined) this.#countAlone(half, alone, nowMs, isUnseen);
-    if (alone === undefined || isUnseen) this.#countUnpaired(what, half, nowMs);
+    if (alone !== undefined) this.#counts.countAlone(half, alone, nowMs, { minutesOnly: isUnseen });
+    if (alone === undefined || isUnseen) this.#counts.countUnpaired(what, half, nowMs);
   }
 
   #countUnseen(half: HalfEdge, nowMs: number): void {
     if (half.kind !== KIND_SERVER) return;
-    this.#countAlone(half, { client: UNSEEN_PARENT, server: half.service, type: "virtual_node" }, nowMs, true);
-  }
-
-  #countUnpaired(what: "unpaired" | "dropped", half: HalfEdge, nowMs: number): void {
-    const counts = what === "dropped" ? this.#dropped : this.#expired;
-    counts[half.kind] = (counts[half.kind] ?? 0) + half.weight;
-    if (this.#unpaired.count(what, unpairedSides(half), half.weight, nowMs)) this.#appeared = true;
+    this.#counts.countAlone(half, { client: UNSEEN_PARENT, server: half.service, type: "virtual_node" }, nowMs, {
+      minutesOnly: true,
+    });
   }
 
   /** Counts the edge of two halves, one of which may be a duplicate: then the span it stands for is claimed. */
   #pair(client: HalfEdge, server: HalfEdge, nowMs: number, minutesOnly = false): void {
-    const isDatabase = (client.flags & FLAG_DATABASE) !== 0;
-    const isMessage = client.kind === KIND_PRODUCER || server.kind === KIND_CONSUMER;
-    const messagingNs = server.startNs - (client.startNs + client.latencyNs);
-    const call = this.#call;
-    call.client = client.service;
-    call.server = server.service;
-    call.type = isDatabase ? "database" : isMessage ? "messaging_system" : "";
-    call.weight = server.weight;
-    call.failed = ((client.flags | server.flags) & FLAG_FAILED) !== 0;
-    call.serverNs = server.latencyNs;
-    call.clientNs = client.latencyNs;
-    call.messagingNs = isMessage && messagingNs > 0 ? messagingNs : undefined;
-    call.bucketMs = server.bucketMs;
-    call.virtualServer = false;
-    call.minutesOnly = minutesOnly;
-    if (this.#edges.count(call, nowMs)) this.#appeared = true;
+    this.#counts.countPair(client, server, nowMs, minutesOnly);
     if ((client.flags & FLAG_GHOST) !== 0) this.#claim(client, nowMs);
     if ((server.flags & FLAG_GHOST) !== 0) this.#claim(server, nowMs);
-  }
-
-  /** Counts an edge of which one side was seen, or takes it back; a database counts the client's latency for both. */
-  #countAlone(half: HalfEdge, edge: Sides, nowMs: number, minutesOnly: boolean, sign: 1 | -1 = 1) {
-    const isServer = half.side === SIDE_SERVER;
-    const call = this.#call;
-    call.client = edge.client;
-    call.server = edge.server;
-    call.type = edge.type;
-    call.weight = sign * half.weight;
-    call.failed = (half.flags & FLAG_FAILED) !== 0;
-    call.serverNs = isServer || edge.type === "database" ? half.latencyNs : undefined;
-    call.clientNs = isServer ? undefined : half.latencyNs;
-    call.messagingNs = undefined;
-    call.bucketMs = half.bucketMs;
-    call.virtualServer = !isServer;
-    call.minutesOnly = minutesOnly;
-    if (this.#edges.count(call, nowMs)) this.#appeared = true;
   }
 
   /** Remembers that the span a duplicate stands for is in an edge, and takes it out where it waits as a client. */
