@@ -262,6 +262,7 @@ export function listReader(batches: () => SpanBatch[]): StoreReader {
       values: new Float64Array(0),
       others: [],
     }),
+    selectNumbers: async () => ({ labels: [], values: new Float64Array(0), samples: 0, others: [] }),
     selectSeries: async (): Promise<SeriesSamples[]> => [],
     exemplars: async () => [],
     series: async (matchers) => select(matchers[0]?.value),

@@ -25,6 +25,7 @@ import { newestBuffers } from "./promql/newest-samples.ts";
 import { packedBuffers } from "./promql/packed-samples.ts";
 import { PROMQL_DEFAULTS, type PromqlQuery, type PromqlSettings } from "./promql/query.ts";
 import { renderError, renderFailure } from "./promql/render.ts";
+import { numberBuffers } from "./promql/window-numbers.ts";
 import type { SelectedPart, SelectionWindow, TextWish, ToWorker, WorkerLimits } from "./promql-messages.ts";
 import { PromqlSlot, type SlotEvent } from "./promql-slot.ts";
 import { readSelectors } from "./promql-text-answers.ts";
@@ -308,6 +309,9 @@ class WorkerDoor implements PromqlDoor {
       },
       onNewest: (selection, newest) => {
         pass({ kind: "newest", id: job.id, selection, newest }, newestBuffers(newest));
+      },
+      onNumbers: (selection, numbers) => {
+        pass({ kind: "numbers", id: job.id, selection, numbers }, numberBuffers(numbers));
       },
     });
     try {

@@ -6,6 +6,7 @@ import type { PackedNewest } from "./promql/newest-samples.ts";
 import type { PackedSamples } from "./promql/packed-samples.ts";
 import type { PromqlQuery, PromqlSettings } from "./promql/query.ts";
 import type { AnswerShow } from "./promql/render.ts";
+import type { PackedNumbers, WindowCall } from "./promql/window-numbers.ts";
 import type { WorkerAnswer } from "./promql-values.ts";
 
 /** What a worker is made with. */
@@ -30,7 +31,7 @@ export interface WorkerLimits {
 /** What is wanted of a text that is not evaluated. */
 export type TextWish = "format" | "tree" | "selectors";
 
-/** Some series of the selection of that index, or the newest samples of some. */
+/** Some series of the selection of that index, the newest samples of some, or what its range function makes of some. */
 export type SelectedPart =
   | {
       readonly kind: "samples";
@@ -43,6 +44,12 @@ export type SelectedPart =
       readonly id: number;
       readonly selection: number;
       readonly newest: PackedNewest;
+    }
+  | {
+      readonly kind: "numbers";
+      readonly id: number;
+      readonly selection: number;
+      readonly numbers: PackedNumbers;
     };
 
 /** Main thread to worker. Everything of one job carries its id; a job ends with an answer or with `forget`. */
@@ -80,6 +87,8 @@ export interface SelectionWindow {
   readonly maxMs: number;
   /** Of each series only the newest sample is looked at. */
   readonly isNewest: boolean;
+  /** Of each series only what this makes of it is looked at. */
+  readonly call?: WindowCall | undefined;
   /** Undefined for the samples themselves. */
   readonly source?: WindowSource | undefined;
 }

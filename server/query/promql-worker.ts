@@ -18,7 +18,8 @@ import { unpackSamples } from "./promql/packed-samples.ts";
 import { evaluateQuery, type PlannedQuery, type PromqlQuery, planQuery } from "./promql/query.ts";
 import type { QueryWatch } from "./promql/query-budget.ts";
 import { type AnswerShow, renderFailure, renderOutcome } from "./promql/render.ts";
-import type { FromWorker, ToWorker, WorkerStart } from "./promql-messages.ts";
+import { unpackNumbers } from "./promql/window-numbers.ts";
+import type { FromWorker, SelectedPart, ToWorker, WorkerStart } from "./promql-messages.ts";
 import { renderText } from "./promql-text-answers.ts";
 import { valuesAnswer, type WorkerAnswer } from "./promql-values.ts";
 import { QueryCells } from "./query-cells.ts";
@@ -88,8 +89,8 @@ function plan(message: ToWorker & { readonly kind: "plan" }): void {
     const planned = planQuery(query);
     const planMs = performance.now() - sinceMs;
     job = { id, query, show, plan: planned, planMs, selected: planned.selections.map(() => []) };
-    const selections = planned.selections.map(({ selector, matchers, minMs, maxMs, isNewest }) => {
-      return { matchers, minMs, maxMs, isNewest, source: sourceOf(selector) };
+    const selections = planned.selections.map(({ selector, matchers, minMs, maxMs, isNewest, call }) => {
+      return { matchers, minMs, maxMs, isNewest, call, source: sourceOf(selector) };
     });
     send({ kind: "selections", id, selections });
     return undefined;
@@ -154,6 +155,7 @@ function receive(message: ToWorker): void {
   if (message.kind === "evaluate" && message.last !== undefined) receive(message.last);
   if (message.kind === "samples") known.add(message.samples);
   if (message.kind === "newest") known.add(message.newest);
+  if (message.kind === "numbers") known.add(message.numbers);
   if (message.kind === "plan") plan(message);
   else if (message.kind === "text") {
     const { id, text, wish, settings } = message;
@@ -164,10 +166,19 @@ function receive(message: ToWorker): void {
   else if (message.kind === "forget") leave();
   else if (message.kind === "evaluate") evaluate(message, job);
   else {
-    const { kind, selection } = message;
-    const series = kind === "newest" ? unpackNewest(message.newest, known) : unpackSamples(message.samples, known);
-    const selected = job.selected[selection];
-    for (const one of series) selected?.push(one);
+    const selected = job.selected[message.selection];
+    for (const one of unpackPart(message)) selected?.push(one);
+  }
+}
+
+function unpackPart(part: SelectedPart): readonly FedSeries[] {
+  switch (part.kind) {
+    case "samples":
+      return unpackSamples(part.samples, known);
+    case "newest":
+      return unpackNewest(part.newest, known);
+    case "numbers":
+      return unpackNumbers(part.numbers, known);
   }
 }
 

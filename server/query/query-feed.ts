@@ -4,11 +4,12 @@ import { setImmediate } from "node:timers/promises";
 import { ThalwegError } from "../model/errors.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
 import type { SeriesSamples } from "../model/series.ts";
-import type { NewestSamples, StoreReader } from "../store/reader.ts";
+import type { StoreReader } from "../store/reader.ts";
 import { type PackedNewest, packNewest } from "./promql/newest-samples.ts";
 import type { SentLabels } from "./promql/packed-labels.ts";
 import { type PackedSamples, packSamples } from "./promql/packed-samples.ts";
 import { samplesSize } from "./promql/query-budget.ts";
+import { type PackedNumbers, packNumbers, windowReader } from "./promql/window-numbers.ts";
 import type { SelectionWindow } from "./promql-messages.ts";
 
 /** A part ends with the series that reaches one of these. */
@@ -17,11 +18,11 @@ const PART_VALUES = 65_536;
 /** How long parts are packed before other work gets a turn. */
 const SLICE_MS = 2;
 
-/** Newest samples are packed so many series at once. */
-const NEWEST_SERIES = 4_096;
+/** Series of one number are packed so many at once. */
+const NUMBERS_SERIES = 4_096;
 
-/** Where samples come from; what has no short way to the newest ones is asked for all. */
-export type QueryReader = Pick<StoreReader, "select"> & Partial<Pick<StoreReader, "selectNewest">>;
+/** Where samples come from; what has no short way to the newest ones, or to numbers, is asked for all. */
+export type QueryReader = Pick<StoreReader, "select"> & Partial<Pick<StoreReader, "selectNewest" | "selectNumbers">>;
 
 /** What to gather, within which bounds, and for whom. */
 export interface QueryFeed {
@@ -39,6 +40,8 @@ export interface QueryFeed {
   readonly onPart: (selection: number, part: PackedSamples) => void;
   /** As `onPart` for the newest samples of some series. */
   readonly onNewest: (selection: number, part: PackedNewest) => void;
+  /** As `onPart` for the numbers of some series. */
+  readonly onNumbers: (selection: number, part: PackedNumbers) => void;
 }
 
 /**
@@ -50,7 +53,7 @@ export async function feedQuery(feed: QueryFeed): Promise<void> {
   const { reader, selections, sent, signal } = feed;
   const room = { samples: feed.samplesMax, series: feed.seriesMax };
   let sinceMs = performance.now();
-  for (const [index, { matchers, minMs, maxMs, source, isNewest }] of selections.entries()) {
+  for (const [index, { matchers, minMs, maxMs, source, isNewest, call }] of selections.entries()) {
     const limits = { samplesMax: room.samples, seriesMax: room.series, room: feed.room, source, signal };
     let found: SeriesSamples[];
     if (isNewest && source === undefined && reader.selectNewest !== undefined) {
@@ -58,8 +61,20 @@ export async function feedQuery(feed: QueryFeed): Promise<void> {
       signal.throwIfAborted();
       room.series -= newest.labels.length;
       room.samples -= newest.labels.length;
-      await feedNewest(feed, index, newest);
+      await inParts(newest.labels.length, signal, (from, to) =>
+        feed.onNewest(index, packNewest(newest, from, to, sent)),
+      );
       found = newest.others;
+    } else if (call !== undefined && source === undefined && reader.selectNumbers !== undefined) {
+      const floats = windowReader(call);
+      const numbers = await reader.selectNumbers({ matchers, minMs, maxMs, floats }, limits);
+      signal.throwIfAborted();
+      room.series -= numbers.labels.length;
+      room.samples -= numbers.samples;
+      await inParts(numbers.labels.length, signal, (from, to) =>
+        feed.onNumbers(index, packNumbers(numbers, from, to, sent)),
+      );
+      found = numbers.others;
     } else {
       found = await reader.select(matchers, minMs, maxMs, limits);
       signal.throwIfAborted();
@@ -83,15 +98,14 @@ export async function feedQuery(feed: QueryFeed): Promise<void> {
   }
 }
 
-/** Their number is within the bounds: the reader keeps to them. */
-async function feedNewest(feed: QueryFeed, selection: number, found: NewestSamples): Promise<void> {
-  const { length } = found.labels;
-  for (let from = 0; from < length; from += NEWEST_SERIES) {
+/** Packs so many series; their number is within the bounds, since the reader keeps to them. */
+async function inParts(length: number, signal: AbortSignal, pack: (from: number, to: number) => void): Promise<void> {
+  for (let from = 0; from < length; from += NUMBERS_SERIES) {
     if (from > 0) {
       await setImmediate();
-      feed.signal.throwIfAborted();
+      signal.throwIfAborted();
     }
-    feed.onNewest(selection, packNewest(found, from, Math.min(length, from + NEWEST_SERIES), feed.sent));
+    pack(from, Math.min(length, from + NUMBERS_SERIES));
   }
 }
 

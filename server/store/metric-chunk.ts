@@ -193,7 +193,8 @@ export function joinChunks(chunks: readonly SealedChunk[]): SealedChunk[] {
   return joined;
 }
 
-function holdsHistograms(chunk: SealedChunk | undefined): boolean {
+/** Whether a chunk of the present layout holds at least one histogram. */
+export function holdsHistograms(chunk: SealedChunk | undefined): boolean {
   return chunk !== undefined && ((chunk.bytes[0] ?? 0) & HISTOGRAM_COLUMNS) !== 0;
 }
 

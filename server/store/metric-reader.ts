@@ -14,10 +14,18 @@ import type { MetricHead } from "./metric-head.ts";
 import type { LabelIndex } from "./metric-label-index.ts";
 import { matchSeries } from "./metric-match.ts";
 import { copyRun, cutRun, joinRuns } from "./metric-runs.ts";
-import { copyNewestFloat, encodedIn, hasSampleIn, type MetricSeries, runsIn } from "./metric-series.ts";
+import { copyFloatsOf, copyNewestFloat, encodedIn, hasSampleIn, type MetricSeries, runsIn } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
+import { type FloatScratch, floatScratch } from "./metric-track.ts";
 import { WindowRun } from "./metric-windows.ts";
-import type { NewestSamples, SelectLimits, SeriesWindow, WindowSource } from "./reader.ts";
+import type {
+  NewestSamples,
+  NumbersSelection,
+  SelectLimits,
+  SeriesNumbers,
+  SeriesWindow,
+  WindowSource,
+} from "./reader.ts";
 import { Turns } from "./turns.ts";
 
 /** Sorting so many takes a few milliseconds. */
@@ -87,7 +95,7 @@ export class MetricReader {
     limits?: Omit<SelectLimits, "source">,
   ): Promise<NewestSamples> {
     const turns = new Turns(limits?.signal);
-    const matched = await this.#match(matchers, turns);
+    const matched = await matchSeries(this.#parts.table.index, matchers, turns);
     const labels: Labels[] = [];
     const columns = { timestampsMs: new Float64Array(matched.length), values: new Float64Array(matched.length) };
     const rest: MetricSeries[] = [];
@@ -97,18 +105,73 @@ export class MetricReader {
       const found = copyNewestFloat(series, { minMs, maxMs }, columns, labels.length);
       if (found === "copied") {
         labels.push(series.labels);
-        budget.spendOne();
+        budget.spendFloats(1);
       } else if (found === "unknown") rest.push(series);
       if (++looked % LOOK_EVERY === 0 && turns.isDue) await turns.pass();
     }
-    const left =
-      limits === undefined
-        ? undefined
-        : { ...limits, samplesMax: limits.samplesMax - labels.length, seriesMax: limits.seriesMax - labels.length };
-    const others = rest.length === 0 ? [] : await this.#gather(rest, { minMs, maxMs, limits: left, turns });
+    const others = await this.#gatherRest(rest, { minMs, maxMs, limits, turns }, labels.length, labels.length);
     const { timestampsMs, values } = columns;
     const { length } = labels;
     return { labels, timestampsMs: timestampsMs.subarray(0, length), values: values.subarray(0, length), others };
+  }
+
+  /** @see StoreReader */
+  async selectNumbers(
+    { matchers, minMs, maxMs, floats }: NumbersSelection,
+    limits?: Omit<SelectLimits, "source">,
+  ): Promise<SeriesNumbers> {
+    const turns = new Turns(limits?.signal);
+    const matched = await matchSeries(this.#parts.table.index, matchers, turns);
+    const labels: Labels[] = [];
+    const values = new Float64Array(matched.length);
+    const rest: MetricSeries[] = [];
+    const budget = new SelectBudget(limits);
+    const scratch = scratchOf(floats.samplesMax);
+    const { timestampsMs, values: samples } = scratch.columns;
+    // What a block holds is in memory no more; one that is written meanwhile is seen after the turn it took.
+    let isInMemory = !this.#hasBlocks(minMs, maxMs);
+    let looked = 0;
+    let count = 0;
+    for (const series of matched) {
+      const found = isInMemory ? copyFloatsOf(series, { minMs, maxMs }, scratch) : "unknown";
+      if (found === "copied") {
+        const { low, high } = scratch;
+        budget.spendFloats(high - low);
+        count += high - low;
+        if (floats.read(timestampsMs, samples, low, high)) {
+          values[labels.length] = floats.result;
+          labels.push(series.labels);
+        }
+      } else if (found === "unknown") rest.push(series);
+      if (++looked % LOOK_EVERY === 0 && turns.isDue) {
+        await turns.pass();
+        isInMemory &&= !this.#hasBlocks(minMs, maxMs);
+      }
+    }
+    const others = await this.#gatherRest(rest, { minMs, maxMs, limits, turns }, count, labels.length);
+    return { labels, values: values.subarray(0, labels.length), samples: count, others };
+  }
+
+  #hasBlocks(minMs: number, maxMs: number): boolean {
+    return this.#parts.blocks.all.some(({ foot }) => foot.maxMs >= minMs && foot.minMs <= maxMs);
+  }
+
+  /** Gathers series beside others that took some of what is allowed. */
+  async #gatherRest(
+    rest: readonly MetricSeries[],
+    { limits, ...gathering }: Gathering,
+    samples: number,
+    series: number,
+  ): Promise<SeriesSamples[]> {
+    if (rest.length === 0) return [];
+    const left =
+      limits === undefined
+        ? undefined
+        : { ...limits, samplesMax: limits.samplesMax - samples, seriesMax: limits.seriesMax - series };
+    return this.#gather(await byReference(rest, this.#parts.table.index, gathering.turns), {
+      ...gathering,
+      limits: left,
+    });
   }
 
   /** @see StoreReader */
@@ -405,6 +468,14 @@ function countInOrder(sealed: readonly (readonly SealedChunk[])[], last: SampleR
   return (last.timestampsMs[0] ?? 0) > endMs ? count + last.timestampsMs.length : undefined;
 }
 
+let sharedScratch = floatScratch(0);
+
+/** Columns that are filled and read in one turn, so that all selections have the same. */
+function scratchOf(samplesMax: number): FloatScratch {
+  if (sharedScratch.columns.values.length < samplesMax) sharedScratch = floatScratch(samplesMax);
+  return sharedScratch;
+}
+
 /** The series in order of reference, as blocks have them and the index does: many get it by going through the index. */
 async function byReference(
   series: readonly MetricSeries[],
@@ -453,9 +524,9 @@ class SelectBudget {
     this.#check(this.#expected);
   }
 
-  /** A series of one sample. */
-  spendOne(): void {
-    this.#samples++;
+  /** A series of so many floats. */
+  spendFloats(samples: number): void {
+    this.#samples += samples;
     this.#series++;
     this.#check(this.#samples);
     this.#checkSeries();

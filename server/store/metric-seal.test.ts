@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ThalwegError } from "../model/errors.ts";
 import type { SeriesSamples } from "../model/series.ts";
@@ -26,6 +26,7 @@ import {
   valuesOf,
 } from "./metric-fixture.ts";
 import type { MetricStore } from "./metric-store.ts";
+import type { FloatReader } from "./reader.ts";
 
 const HOUR_MS = 3_600_000;
 const M = labels("m");
@@ -101,8 +102,38 @@ async function linesIn(metrics: MetricStore, minMs: number, maxMs: number): Prom
   }));
   const lasts = linesOf((await reader.select(EVERYTHING, minMs, maxMs)).map(lastOf));
   assert.deepEqual(linesOf([...floats, ...newest.others.map(lastOf)]), lasts);
+  await holdsFloats(metrics, minMs, maxMs);
   return lines.map(withoutHints);
 }
+
+/** Series that are read as floats have the samples that they are selected with. */
+async function holdsFloats({ reader }: MetricStore, minMs: number, maxMs: number): Promise<void> {
+  const read: Omit<SeriesSamples, "labels">[] = [];
+  const floats: FloatReader = {
+    samplesMax: 64,
+    result: 0.5,
+    read: (timestampsMs, values, low, high) => {
+      read.push({ timestampsMs: timestampsMs.slice(low, high), values: values.slice(low, high) });
+      return true;
+    },
+  };
+  const numbers = await reader.selectNumbers({ matchers: EVERYTHING, minMs, maxMs, floats });
+  assert.ok(numbers.labels.length === read.length && numbers.values.every((value) => value === 0.5));
+  assert.equal(
+    numbers.samples,
+    read.reduce((sum, { values }) => sum + values.length, 0),
+  );
+  const whole = numbers.labels.map((l, i) => ({ timestampsMs: NONE, values: NONE, ...read[i], labels: l }));
+  const selected = (await reader.select(EVERYTHING, minMs, maxMs)).map((one) => ({ ...one, startsMs: undefined }));
+  const others = numbers.others.map((one) => ({ ...one, startsMs: undefined }));
+  assert.deepEqual(linesOf([...whole, ...others]), linesOf(selected));
+  seriesRead += read.length;
+}
+
+const NONE = new Float64Array(0);
+let seriesRead = 0;
+
+after(() => assert.ok(seriesRead > 0));
 
 /** A series with its last sample only. */
 function lastOf({ labels: l, timestampsMs, values, histograms, startsMs }: SeriesSamples): SeriesSamples {

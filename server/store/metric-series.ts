@@ -13,9 +13,11 @@ import { chunkEndOf, continuesChunk, histogramHash, withReadHint } from "./metri
 import { type Interval, withoutIntervals } from "./metric-intervals.ts";
 import type { OpenMemory } from "./metric-open-memory.ts";
 import {
+  copyFloats,
   copyLastOpen,
   emptyTrack,
   endsInFloat,
+  type FloatScratch,
   firstOpenMs,
   insertSorted,
   isEmptyTrack,
@@ -301,6 +303,22 @@ export function copyNewestFloat(
   if (newestMs < window.minMs) return "nothing";
   copyLastOpen(head.inOrder, columns, at);
   return "copied";
+}
+
+/**
+ * Copies the samples of memory in a window where they are floats in order.
+ *
+ * @returns `unknown` where they are not, or are too many: then the window has to be read otherwise.
+ */
+export function copyFloatsOf(
+  { head }: MetricSeries,
+  window: { readonly minMs: number; readonly maxMs: number },
+  into: FloatScratch,
+): "copied" | "nothing" | "unknown" {
+  if (head === undefined) return "nothing";
+  if (head.late !== undefined || head.sealing !== undefined) return "unknown";
+  if (!copyFloats(head.inOrder, window.minMs, window.maxMs, into)) return "unknown";
+  return into.low < into.high ? "copied" : "nothing";
 }
 
 /** Samples of memory in `[minMs, maxMs]` as runs that are each in order, the caller's own. @param room Where they lie. */

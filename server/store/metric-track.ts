@@ -9,6 +9,7 @@ import { encodeHistograms } from "../model/histogram-columns.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
 import {
   emptyColumns,
+  holdsHistograms,
   joinChunks,
   type RunColumns,
   readChunk,
@@ -275,6 +276,64 @@ function openRunIn(
   if (starts !== undefined) columns.startsMs = starts.slice(from, to);
   if (histograms !== undefined) keepHistograms(histograms.slice(from, to), to - from, columns, 0);
   return columns;
+}
+
+/** Floats in columns that are used again and again: the samples `[low, high)` of them. */
+export interface FloatScratch {
+  readonly columns: RunColumns;
+  low: number;
+  high: number;
+}
+
+/** Room for so many samples at once. */
+export function floatScratch(samplesMax: number): FloatScratch {
+  // Since when samples count is decoded to where nobody reads it.
+  const [timestampsMs, values, startsMs] = [0, 1, 2].map(() => new Float64Array(samplesMax));
+  if (timestampsMs === undefined || values === undefined) throw new Error("three columns were made");
+  return { columns: { timestampsMs, values, histograms: undefined, startsMs }, low: 0, high: 0 };
+}
+
+/**
+ * Copies the samples in `[minMs, maxMs]` of a track whose times grow, stale markers included, without their starts.
+ *
+ * @returns Whether all of them are floats for which there was room.
+ */
+export function copyFloats({ chunks, open }: Track, minMs: number, maxMs: number, into: FloatScratch): boolean {
+  if (open.histograms !== undefined) return false;
+  const { columns } = into;
+  const { timestampsMs, values } = columns;
+  const room = timestampsMs.length;
+  into.low = 0;
+  into.high = 0;
+  let first = chunks.length;
+  while (first > 0 && (chunks[first - 1]?.maxMs ?? minMs) >= minMs) first--;
+  for (let i = first; i < chunks.length; i++) {
+    const chunk = chunks[i];
+    if (chunk === undefined || chunk.minMs > maxMs) break;
+    if (into.high + chunk.count > room || holdsHistograms(chunk)) return false;
+    readChunk(chunk, columns, into.high);
+    into.high += chunk.count;
+  }
+  if (into.high > 0) {
+    if (columns.histograms !== undefined) {
+      columns.histograms = undefined;
+      return false;
+    }
+    into.low = lowerBound(timestampsMs, into.high, minMs);
+    into.high = upperBound(timestampsMs, into.high, maxMs);
+  }
+  const times = timesOf(open);
+  const from = lowerBound(times, open.count, minMs);
+  const to = upperBound(times, open.count, maxMs);
+  if (into.high + to - from > room) return false;
+  const { values: row, base } = open;
+  let at = into.high;
+  for (let i = from; i < to; i++, at++) {
+    timestampsMs[at] = times[i] as number; // in range: within the run
+    values[at] = row[base + i] as number;
+  }
+  into.high = at;
+  return true;
 }
 
 /** Histograms go to columns as they are, or encoded where that is asked for and there is nothing between them. */

@@ -83,6 +83,32 @@ export interface NewestSamples {
   readonly others: SeriesSamples[];
 }
 
+/** Makes one number of the floats that a series has in a window. */
+export interface FloatReader {
+  /** Of more samples it makes none: the series is given as it is. */
+  readonly samplesMax: number;
+  /** What `read` made last. */
+  readonly result: number;
+  /**
+   * Reads the samples `[low, high)`, at least one, stale markers included; columns hold them until it returns, and may be
+   * written over.
+   *
+   * @returns Whether they make a number.
+   */
+  read(timestampsMs: Float64Array, values: Float64Array, low: number, high: number): boolean;
+}
+
+/** A number for each of many series. */
+export interface SeriesNumbers {
+  /** The number of the series `labels[i]` is `values[i]`. Series whose samples make none are left out. */
+  readonly labels: readonly Labels[];
+  readonly values: Float64Array;
+  /** Samples that were read for them. */
+  readonly samples: number;
+  /** Series that are not only floats in memory, each with all of its samples in the window. */
+  readonly others: SeriesSamples[];
+}
+
 /** A name and how many there are of it. */
 export interface NamedCount {
   readonly name: string;
@@ -172,6 +198,14 @@ export interface SeriesWindow {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Series, a window with both ends included, and what to make of their samples in it. */
+export interface NumbersSelection {
+  readonly matchers: readonly Matcher[];
+  readonly minMs: number;
+  readonly maxMs: number;
+  readonly floats: FloatReader;
+}
+
 /** Reads what the writer committed. All times are Unix. */
 export interface StoreReader {
   /** Runs a checked statement in a read-only transaction. */
@@ -187,6 +221,8 @@ export interface StoreReader {
     maxMs: number,
     limits?: Omit<SelectLimits, "source">,
   ): Promise<NewestSamples>;
+  /** As `select`, of which only what `floats` makes of each series is wanted. */
+  selectNumbers(selection: NumbersSelection, limits?: Omit<SelectLimits, "source">): Promise<SeriesNumbers>;
   /**
    * As `select`, for series whose labels `series` gave. One that is gone meanwhile is left out, as is one without samples.
    *

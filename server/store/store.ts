@@ -261,6 +261,7 @@ function doorsOf(engine: EngineHolder, metrics: MetricStore): Pick<Store, "write
       trace: async (traceId, spansMax) => (await engine.opened()).trace(traceId, spansMax),
       select: (matchers, minMs, maxMs, limits) => reader.select(matchers, minMs, maxMs, limits),
       selectNewest: (matchers, minMs, maxMs, limits) => reader.selectNewest(matchers, minMs, maxMs, limits),
+      selectNumbers: (selection, limits) => reader.selectNumbers(selection, limits),
       selectSeries: (labels, minMs, maxMs, limits) => reader.selectSeries(labels, minMs, maxMs, limits),
       exemplars: (matchers, minMs, maxMs, signal) => reader.exemplars(matchers, minMs, maxMs, signal),
       series: (matchers, minMs, maxMs, signal) => reader.series(matchers, minMs, maxMs, signal),

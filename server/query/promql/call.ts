@@ -251,9 +251,15 @@ export function rangeCallStream(
       const out: StepSeries =
         refilled(spare, one, evaluation) ?? makeSeries(one.labels, one.dropName, grid, evaluation.budget);
       spare = undefined;
+      if (one.number !== undefined) {
+        out.present[0] = FLOAT;
+        out.values[0] = one.number;
+      }
       const split = one.histograms === undefined ? undefined : splitTypes(one);
       const floats = split?.floats ?? one;
-      const isDone = floats.startsMs === undefined && column?.(floats, ranges, { first, second }, out) === true;
+      const isDone =
+        one.number !== undefined ||
+        (floats.startsMs === undefined && column?.(floats, ranges, { first, second }, out) === true);
       const overlapping = isDone ? [] : applyKernel(floats, kernels.floats, ranges, { first, second }, out);
       if (first !== undefined) warnArguments(node, first, out, evaluation);
       const notes = seriesNotes(one.labels, position, evaluation.annotations);

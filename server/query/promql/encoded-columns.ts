@@ -80,6 +80,8 @@ class EncodedColumns implements HistogramSource, HistogramPieces {
 
 /** Samples in a worker: where `columns` is there, `histograms` are made of it when they are looked at. */
 export interface FedSeries extends SeriesSamples, Partial<Pick<NewestSeries, "newest" | "at">> {
+  /** What a range function makes of it, where there is nothing else. */
+  readonly number?: number | undefined;
   readonly columns?: HistogramSource | undefined;
 }
 

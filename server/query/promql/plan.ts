@@ -18,6 +18,7 @@ import { infoReference } from "./info-reference.ts";
 import type { PreparedTree } from "./prepare.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import type { StepGrid } from "./step-vector.ts";
+import { type WindowCall, windowCall } from "./window-numbers.ts";
 
 /** Who asks for series: a selector, or a call of `info()` for the info series it joins. */
 export type Selecting = PromqlSelector | PromqlCall;
@@ -30,6 +31,8 @@ export interface Selection {
   readonly maxMs: number;
   /** Of each series only the newest sample is looked at: an instant selector at one step. */
   readonly isNewest: boolean;
+  /** Of each series only what this makes of it is looked at. */
+  readonly call?: WindowCall | undefined;
 }
 
 /** Times of a whole query; an instant query has `startMs` equal to `endMs` and `stepMs` 0. */
@@ -107,9 +110,13 @@ export function subqueryGrid(
   return { startMs, stepMs, steps, isInstant: startMs === endMs };
 }
 
-/** Every selector of a prepared tree in the order of the text, and after its arguments each `info()`. */
-export function planSelections(prepared: PreparedTree, times: QueryTimes): readonly Selection[] {
-  const planner = new Planner(prepared, times);
+/**
+ * Every selector of a prepared tree in the order of the text, and after its arguments each `info()`.
+ *
+ * @param needsSamples Range functions are not computed where the samples lie.
+ */
+export function planSelections(prepared: PreparedTree, times: QueryTimes, needsSamples = true): readonly Selection[] {
+  const planner = new Planner(prepared, times, needsSamples);
   planner.visit(prepared.tree, queryGrid(times));
   if (planner.selections.length > SELECTIONS_MAX) {
     throw new PromqlExecutionError(`query has ${planner.selections.length} selectors; the limit is ${SELECTIONS_MAX}`);
@@ -122,10 +129,12 @@ class Planner {
   readonly selections: Selection[] = [];
   readonly #prepared: PreparedTree;
   readonly #times: QueryTimes;
+  readonly #needsSamples: boolean;
 
-  constructor(prepared: PreparedTree, times: QueryTimes) {
+  constructor(prepared: PreparedTree, times: QueryTimes, needsSamples: boolean) {
     this.#prepared = prepared;
     this.#times = times;
+    this.#needsSamples = needsSamples;
   }
 
   visit(node: PromqlExpression, outer: StepGrid): void {
@@ -161,12 +170,22 @@ class Planner {
         return;
       case "call":
         if (node.name === "info") this.#info(node, grid);
-        else for (const argument of node.args) this.visit(argument, grid);
+        else for (const argument of node.args) this.#argument(node, argument, grid);
     }
   }
 
+  #argument(call: PromqlCall, node: PromqlExpression, grid: StepGrid): void {
+    if (node.kind !== "range" || node.selector.mode !== undefined || grid.steps !== 1 || this.#needsSamples) {
+      this.visit(node, grid);
+      return;
+    }
+    const { selector } = node;
+    const rangeMs = rangeMsOf(node);
+    this.#selector(selector, grid, rangeMs, windowCall(call, { endMs: shiftedGrid(selector, grid).startMs, rangeMs }));
+  }
+
   /** Windows are open on the left, and times are whole milliseconds. */
-  #selector(node: PromqlSelector, grid: StepGrid, rangeMs: number | undefined): void {
+  #selector(node: PromqlSelector, grid: StepGrid, rangeMs: number | undefined, call?: WindowCall): void {
     const { lookbackMs } = this.#times;
     const shifted = shiftedGrid(node, grid);
     const lastMs =
@@ -181,6 +200,7 @@ class Planner {
       minMs: shifted.startMs - before + 1,
       maxMs: lastMs + after,
       isNewest,
+      call,
     });
   }
 

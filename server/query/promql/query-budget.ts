@@ -25,9 +25,13 @@ export function sizeOfBuckets(
 
 /** How many floats the samples of a series count for; histograms that are still encoded for as many as they take bytes. */
 export function samplesSize(
-  series: SeriesSamples & { readonly columns?: { readonly size: number } | undefined; readonly newest?: object },
+  series: SeriesSamples & {
+    readonly columns?: { readonly size: number } | undefined;
+    readonly newest?: object;
+    readonly number?: number | undefined;
+  },
 ): number {
-  if (series.newest !== undefined) return 1;
+  if (series.newest !== undefined || series.number !== undefined) return 1;
   let size = series.values.length;
   if (series.columns !== undefined) return size + series.columns.size;
   for (const { bytes } of series.encoded ?? []) size += bytes.length;

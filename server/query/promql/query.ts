@@ -151,7 +151,9 @@ export function planQuery(query: PromqlQuery): PlannedQuery {
   const sampled = prepareTree(text, tree, times);
   const windowed = downsample(sampled.tree, settings.sourceResolutionMs);
   const prepared = windowed === sampled.tree ? sampled : prepareTree(text, windowed, times);
-  return { ...prepared, times, selections: planSelections(prepared, times) };
+  const { explain = false, stats = "none" } = query;
+  const needsSamples = explain || stats !== "none" || settings.useStartTimestamps || settings.sourceResolutionMs > 0;
+  return { ...prepared, times, selections: planSelections(prepared, times, needsSamples) };
 }
 
 /** A range query over something that has no value at a step. */

@@ -42,7 +42,12 @@ export type RangeKernel = (window: RangeWindow) => boolean;
 
 /** Whether a sample is smaller than the one before. */
 export function fallsSomewhere(values: Float64Array): boolean {
-  for (let i = 1; i < values.length; i++) if ((values[i] as number) < (values[i - 1] as number)) return true; // in range
+  return fallsIn(values, 0, values.length);
+}
+
+/** The same for the samples `[low, high)`. */
+export function fallsIn(values: Float64Array, low: number, high: number): boolean {
+  for (let i = low + 1; i < high; i++) if ((values[i] as number) < (values[i - 1] as number)) return true; // in range
   return false;
 }
 

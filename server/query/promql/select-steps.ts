@@ -110,7 +110,10 @@ function countStale(values: Float64Array): number {
 
 /** Samples without staleness markers; the same arrays where there are none. */
 export function withoutStale(samples: FedSeries): RangeSeries {
-  const { labels, timestampsMs, values, startsMs, columns } = samples;
+  const { labels, number, timestampsMs, values, startsMs, columns } = samples;
+  if (number !== undefined) {
+    return { labels, dropName: false, timestampsMs, values, histograms: undefined, startsMs: undefined, number };
+  }
   const stale = countStale(values);
   if (stale === 0 && columns !== undefined) {
     return withColumns({ labels, dropName: false, timestampsMs, values, startsMs }, columns);

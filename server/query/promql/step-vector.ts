@@ -52,6 +52,8 @@ export interface RangeSeries {
   readonly histograms: readonly (NativeHistogram | undefined)[] | undefined;
   /** Where `histograms` come from, for what can do without them. */
   readonly columns?: HistogramSource | undefined;
+  /** What the function makes of the series at the only step, where there are no samples. */
+  readonly number?: number | undefined;
   /** Unix milliseconds since which a counter counts, by sample; 0 where unknown. Undefined where none is known. */
   readonly startsMs: Float64Array | undefined;
 }
