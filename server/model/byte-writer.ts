@@ -23,8 +23,13 @@ export class ByteWriter {
   /** Writes a whole number from 0 to 2^53 - 1, seven bits to a byte, lowest first. */
   varint(value: number): void {
     this.#reserve(VARINT_BYTES_MAX);
-    let low = value;
     let at = this.#length;
+    if (value < 0x80) {
+      this.#bytes[at] = value;
+      this.#length = at + 1;
+      return;
+    }
+    let low = value;
     while (low >= TWO_POW_28) {
       this.#bytes[at++] = (low % 128) | 0x80;
       low = Math.floor(low / 128);

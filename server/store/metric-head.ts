@@ -365,7 +365,7 @@ export class MetricHead {
       series.declaredIn = segment;
       undeclared.push(series);
     };
-    for (const series of samples.series) declare(series);
+    for (let row = 0; row < samples.count; row++) declare(samples.series[row] as MetricSeries); // in range: the loop's bounds
     for (const { series } of exemplars) declare(series);
     this.#out.clear();
     const metadata = this.metadata.dueIn(segment);

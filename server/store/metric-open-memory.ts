@@ -7,9 +7,9 @@
  */
 
 /** Samples of a row, by size; a series moves to the next where one is full. */
-const ROW_SAMPLES = [8, 32, 128] as const;
-/** Most samples that a series has open. */
-export const OPEN_SAMPLES_MAX = 128;
+const ROW_SAMPLES = [8, 32, 64] as const;
+/** Most samples that a series has open: each takes eight bytes, a sealed one takes one or two. */
+export const OPEN_SAMPLES_MAX = 64;
 /** Values of a page: 64 KiB. */
 const PAGE_VALUES = 8192;
 const COLUMN_OBJECT_BYTES = 200;
@@ -24,22 +24,30 @@ export interface TimeColumn {
 
 /** A row of values: `values[base, base + capacity)`. */
 export interface ValueRow {
+  /** That `values` are of; undefined where the row has no room. */
+  page: ValuePage | undefined;
   values: Float64Array;
   base: number;
   capacity: number;
 }
 
-interface FreeRows {
+/** Rows of one size. */
+export interface ValuePage {
+  readonly values: Float64Array;
+  readonly free: number[];
+}
+
+interface RowsOfSize {
   readonly samples: number;
-  readonly pages: Float64Array[];
-  readonly bases: number[];
+  /** Those with a free row, in no order. */
+  readonly pages: ValuePage[];
 }
 
 const NO_VALUES = new Float64Array(0);
 
 /** The open samples of all series of one store. */
 export class OpenMemory {
-  readonly #free: readonly FreeRows[] = ROW_SAMPLES.map((samples) => ({ samples, pages: [], bases: [] }));
+  readonly #rows: readonly RowsOfSize[] = ROW_SAMPLES.map((samples) => ({ samples, pages: [] }));
   /** Begun and forked last: neighbours in a request are of one scrape. */
   #begun: TimeColumn | undefined;
   #forked: TimeColumn | undefined;
@@ -54,26 +62,31 @@ export class OpenMemory {
 
   /** Moves `row`, whose first `count` values are kept, to one with more room. There is one: rows are sealed before. */
   grow(row: ValueRow, count: number): void {
-    const next = this.#free.find(({ samples }) => samples > row.capacity);
+    const next = this.#rows.find(({ samples }) => samples > row.capacity);
     if (next === undefined) throw new Error("an open run is longer than the longest row");
-    if (next.pages.length === 0) this.#addPage(next);
-    const page = next.pages.pop();
-    const base = next.bases.pop();
-    if (page === undefined || base === undefined) throw new Error("a page without rows");
-    for (let i = 0; i < count; i++) page[base + i] = row.values[row.base + i] as number; // in range: both rows are longer
+    const page = next.pages.at(-1) ?? addPage(next);
+    const base = page.free.pop();
+    if (base === undefined) throw new Error("a page without rows");
+    if (page.free.length === 0) next.pages.pop();
+    const { values } = page;
+    for (let i = 0; i < count; i++) values[base + i] = row.values[row.base + i] as number; // in range: both rows are longer
     this.release(row);
-    row.values = page;
+    row.page = page;
+    row.values = values;
     row.base = base;
     row.capacity = next.samples;
   }
 
-  /** Gives the row back. */
+  /** Gives the row back. Series grow together, so whole pages come back, which go. */
   release(row: ValueRow): void {
-    const free = this.#free.find(({ samples }) => samples === row.capacity);
-    if (free !== undefined) {
-      free.pages.push(row.values);
-      free.bases.push(row.base);
+    const { page, base, capacity } = row;
+    const rows = this.#rows.find(({ samples }) => samples === capacity);
+    if (page !== undefined && rows !== undefined) {
+      page.free.push(base);
+      if (page.free.length === 1) rows.pages.push(page);
+      else if (page.free.length === PAGE_VALUES / capacity) rows.pages.splice(rows.pages.indexOf(page), 1);
     }
+    row.page = undefined;
     row.values = NO_VALUES;
     row.base = 0;
     row.capacity = 0;
@@ -150,12 +163,13 @@ export class OpenMemory {
     this.#timeBytes += 8 * (ms.length - column.ms.length);
     column.ms = ms;
   }
+}
 
-  #addPage({ samples, pages, bases }: FreeRows): void {
-    const page = new Float64Array(new SharedArrayBuffer(8 * PAGE_VALUES));
-    for (let base = PAGE_VALUES - samples; base >= 0; base -= samples) {
-      pages.push(page);
-      bases.push(base);
-    }
-  }
+function addPage({ samples, pages }: RowsOfSize): ValuePage {
+  const values = new Float64Array(new SharedArrayBuffer(8 * PAGE_VALUES));
+  const free: number[] = [];
+  for (let base = PAGE_VALUES - samples; base >= 0; base -= samples) free.push(base);
+  const page = { values, free };
+  pages.push(page);
+  return page;
 }

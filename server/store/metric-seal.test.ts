@@ -342,7 +342,7 @@ test("a block that cannot be written leaves all in memory, and the next attempt 
 });
 
 test("full memory goes to blocks, and nothing is lost", { timeout: 120_000 }, async (t) => {
-  const memoryBytesMax = 300_000;
+  const memoryBytesMax = 240_000;
   const metrics = await openMetrics(await metricDirectory(t), { memoryBytesMax, segmentBytesMax: 20_000 });
   for (let n = 0; n < 600; n++) {
     const ms = START_MS + n * 1000;

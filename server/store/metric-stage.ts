@@ -57,7 +57,8 @@ const ROWS_KEPT_MAX = 262_144;
 /** Samples that passed, row by row, and what their series' newest sample was before each. */
 export class StagedSamples {
   count = 0;
-  readonly series: MetricSeries[] = [];
+  /** Longer than `count`: what groups before left stays, so that room is not made anew for each. */
+  series: MetricSeries[] = [];
   timestampsMs = new Float64Array(ROWS_AT_FIRST);
   values = new Float64Array(ROWS_AT_FIRST);
   #beforeMs = new Float64Array(ROWS_AT_FIRST);
@@ -98,9 +99,10 @@ export class StagedSamples {
 
   clear(): void {
     this.count = 0;
-    this.series.length = 0;
     this.#more.clear();
-    if (this.values.length > ROWS_KEPT_MAX) this.#resize(ROWS_AT_FIRST);
+    if (this.values.length <= ROWS_KEPT_MAX) return;
+    this.series = [];
+    this.#resize(ROWS_AT_FIRST);
   }
 
   #resize(rows: number): void {

@@ -60,7 +60,7 @@ const LOG_KEEPS_MS = 600_000;
 /** A log that holds more than this when the store is closed is sealed, so that the next start reads a block instead. */
 const CLOSED_LOG_BYTES_MAX = 4 * 2 ** 20;
 /** That is given up after so long: who stops a server waits for it. */
-const SEAL_AT_CLOSE_MS_MAX = 12_000;
+const SEAL_AT_CLOSE_MS_MAX = 8_000;
 /** After a block could not be written. */
 const RETRY_MS = 10_000;
 const DAY_MS = 86_400_000;

@@ -65,6 +65,7 @@ export function emptyTrack(memory: OpenMemory): Track {
     chunks: [],
     open: {
       times: undefined,
+      page: undefined,
       values: NO_COLUMN,
       base: 0,
       capacity: 0,
@@ -409,7 +410,8 @@ function sealOpenRun(track: Track): number {
   const { open } = track;
   const before = columnBytes(open) + open.histogramBytes;
   const chunk = sealChunk(runOf(open), 0, open.count);
-  track.chunks.push(chunk);
+  // Not pushed: an array that grows keeps room for sixteen more, and there are as many arrays as series.
+  track.chunks = [...track.chunks, chunk];
   clearOpenRun(track);
   return chunk.bytes.length + CHUNK_OBJECT_BYTES + columnBytes(open) - before + joinNewest(track);
 }

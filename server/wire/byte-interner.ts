@@ -116,20 +116,13 @@ export class ByteInterner {
     const length = (this.#ends[id] as number) - from; // in range, as above
     if (end - start !== length) return false;
     const ours = this.#view;
-    let at = 0;
     // Neighbours share most of their start, so what differs is likely near the end.
-    if (length >= 4 && ours.getInt32(from + length - 4, true) !== view.getInt32(end - 4, true)) return false;
-    for (const last = length - 16; at <= last; at += 16) {
-      const a = ours.getInt32(from + at, true) ^ view.getInt32(start + at, true);
-      const b = ours.getInt32(from + at + 4, true) ^ view.getInt32(start + at + 4, true);
-      const c = ours.getInt32(from + at + 8, true) ^ view.getInt32(start + at + 8, true);
-      const d = ours.getInt32(from + at + 12, true) ^ view.getInt32(start + at + 12, true);
-      if ((a | b | c | d) !== 0) return false;
+    if (length >= 16) {
+      if (!sameWords(ours, from + length - 16, view, end - 16)) return false;
+      for (let at = 0; at < length - 16; at += 16) if (!sameWords(ours, from + at, view, start + at)) return false;
+      return true;
     }
-    for (const last = length - 4; at <= last; at += 4) {
-      if (ours.getInt32(from + at, true) !== view.getInt32(start + at, true)) return false;
-    }
-    for (; at < length; at++) if (this.#arena[from + at] !== bytes[start + at]) return false;
+    for (let at = 0; at < length; at++) if (this.#arena[from + at] !== bytes[start + at]) return false;
     return true;
   }
 
@@ -169,6 +162,13 @@ export class ByteInterner {
     this.#arena = larger;
     this.#view = new DataView(larger.buffer);
   }
+}
+
+/** Whether sixteen bytes are the same. Numbers of 64 bits that are only compared are never made objects of. */
+function sameWords(a: DataView, at: number, b: DataView, bAt: number): boolean {
+  return (
+    a.getBigInt64(at, true) === b.getBigInt64(bAt, true) && a.getBigInt64(at + 8, true) === b.getBigInt64(bAt + 8, true)
+  );
 }
 
 function hashOf({ bytes, view }: ByteSource, start: number, end: number): number {

@@ -94,10 +94,13 @@ export class RemoteWriteDecoder1 {
     const into = new WriteGatherer(1);
     const budget = wireBudget();
     countFields(cursor, budget);
+    this.#readPlainSeries(cursor, into, budget);
     while (cursor.at < cursor.end) {
       const tag = readTag(cursor);
-      if (tag === REQUEST_SERIES) this.#readSeries(cursor, into, budget);
-      else if (tag === REQUEST_METADATA) readMetadata(cursor, into);
+      if (tag === REQUEST_SERIES) {
+        this.#readSeries(cursor, into, budget);
+        this.#readPlainSeries(cursor, into, budget);
+      } else if (tag === REQUEST_METADATA) readMetadata(cursor, into);
       else skipField(cursor, tag);
     }
     return into.finish();
@@ -105,10 +108,6 @@ export class RemoteWriteDecoder1 {
 
   #readSeries(cursor: ProtobufCursor, into: WriteGatherer, budget: WireBudget): void {
     const outer = enterMessage(cursor);
-    if (this.#readPlain(cursor, into, budget)) {
-      leaveMessage(cursor, outer);
-      return;
-    }
     const shape = surveySeries(cursor, budget);
     const { samples, histograms, exemplars } = shape;
     into.receive(samples, histograms, exemplars);
@@ -124,24 +123,40 @@ export class RemoteWriteDecoder1 {
     leaveMessage(cursor, outer);
   }
 
-  /** Reads a series that is the one expected next and has but plain samples; else leaves all as it is and answers false. */
-  #readPlain(cursor: ProtobufCursor, into: WriteGatherer, budget: WireBudget): boolean {
-    if (!into.takesRows) return false;
-    const start = cursor.at;
-    const known = this.#known.expected(cursor, start, cursor.end);
-    if (known === undefined || known.fault !== undefined) return false;
-    cursor.at = this.#known.expectedEnd;
-    const before = into.rows.count;
-    const samples = readPlainSamples(cursor, known, into);
-    if (samples === 0 || cursor.at !== cursor.end) {
-      into.rows.cut(before);
-      cursor.at = start;
-      return false;
+  /** Reads series as long as each is the one expected next and has but plain samples. The cursor stands after the last. */
+  #readPlainSeries(cursor: ProtobufCursor, into: WriteGatherer, budget: WireBudget): void {
+    if (!into.takesRows) return;
+    const { bytes, end } = cursor;
+    const known = this.#known;
+    const { rows } = into;
+    const before = rows.count;
+    let count = before;
+    let done = cursor.at;
+    while (bytes[done] === REQUEST_SERIES) {
+      let start = done + 2;
+      let length = bytes[done + 1] as number; // in range or read as no length: `to` is compared below
+      if (length >= 0x80) {
+        const high = bytes[start++] as number; // as above
+        // Longer ones are left to who reads all forms.
+        if (high >= 0x80) break;
+        length = (length & 0x7f) | (high << 7);
+      }
+      const to = start + length;
+      if (!(to <= end)) break;
+      const entry = known.expected(cursor, start, to);
+      if (entry === undefined || entry.fault !== undefined) break;
+      cursor.at = known.expectedEnd;
+      cursor.end = to;
+      if (readPlainSamples(cursor, entry, into) === 0 || cursor.at !== to) break;
+      entry.lasting = true;
+      count = rows.count;
+      done = to;
     }
-    known.lasting = true;
-    takeUnits(budget, samples, cursor.at);
-    into.receive(samples, 0, 0);
-    return true;
+    rows.cut(count);
+    cursor.at = done;
+    cursor.end = end;
+    takeUnits(budget, count - before, done);
+    into.receive(count - before, 0, 0);
   }
 
   #labelsOf(cursor: ProtobufCursor, shape: SeriesShape, budget: WireBudget): CheckedLabels {
