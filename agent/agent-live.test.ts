@@ -14,6 +14,7 @@ import { promisify } from "node:util";
 import { requireOrSkip } from "../server/platform/test-ability.ts";
 import { type ObservedAgent, observeAgent, type PlainSpan } from "./agent.testkit.ts";
 import type { AgentMode } from "./agent-message.ts";
+import { loopbackPorts } from "./capture/inspected-process.ts";
 
 const run = promisify(execFile);
 
@@ -188,3 +189,45 @@ for (const mode of ["socket", "syscall", "packet"] as const) {
     assert.ok((observed.agent.status().spans.dropped["capture_ended"] ?? 0) > 0);
   });
 }
+
+/** A Node program that asks itself after a timer, for each request. */
+const LATER = `
+const http = require("node:http");
+const server = http.createServer((request, response) => {
+  if (request.url === "/asked-later") return setTimeout(() => response.end("x"), 3);
+  setTimeout(() => {
+    http.get({ host: "127.0.0.1", port: server.address().port, path: "/asked-later" }, (answer) => answer.pipe(response));
+  }, Math.random() * 10);
+});
+server.listen(0, "127.0.0.1", () => console.log("port " + server.address().port));
+`;
+
+test("socket rung: a Node process is asked whom its calls are made for where that is allowed, and left as it was", async (t) => {
+  if (!isAllowed(t)) return;
+  const service = spawn(process.execPath, ["-e", LATER], { stdio: ["ignore", "pipe", "ignore"] });
+  t.after(() => service.kill());
+  const port = await portOf(service);
+  const pid = service.pid ?? 0;
+  const observed = await observeAgent({ mode: "socket", injectNode: { kind: "names", names: [String(pid)] } });
+  t.after(() => observed.agent.stop());
+  const ask = () =>
+    Promise.all(Array.from({ length: 8 }, () => fetch(`http://127.0.0.1:${port}/first`).then((one) => one.text())));
+  const ownPorts = loopbackPorts(pid);
+  const end = performance.now() + 20_000;
+  while ((await observed.agent.freshStatus()).inspectors?.processes[0] !== pid) {
+    assert.ok(performance.now() < end, JSON.stringify(observed.agent.status().inspectors));
+    await ask();
+  }
+  const calls = () => spansOf(observed.spans, "GET /asked-later").filter(({ kind }) => kind === "client");
+  for (let round = 0; round < 5; round++) await ask();
+  await observed.until(() => calls().filter(({ linkReason }) => linkReason === "inspector").length >= 36, 8_000);
+  const requests = spansOf(observed.spans, "GET /first").filter(({ kind }) => kind === "server");
+  for (const { parentSpanId, startNs, endNs } of calls().filter(({ linkReason }) => linkReason === "inspector")) {
+    const parent = requests.find(({ spanId }) => spanId === parentSpanId);
+    assert.ok(parent !== undefined && parent.startNs <= startNs && endNs <= parent.endNs, "inside of its request");
+  }
+  await observed.agent.stop();
+  for (let waitedMs = 0; waitedMs < 3_000 && loopbackPorts(pid).size > ownPorts.size; waitedMs += 50) await sleep(50);
+  assert.deepEqual(loopbackPorts(pid), ownPorts);
+  assert.equal(service.exitCode, null);
+});

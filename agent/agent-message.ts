@@ -4,6 +4,7 @@
 
 import type { CaptureDepth } from "../server/model/capture-event.ts";
 import type { SpanBatch } from "../server/model/span-batch.ts";
+import type { InspectorStatus } from "./capture/node-inspectors.ts";
 import type { TlsStatus } from "./capture/tls-capture.ts";
 import type { TlsPolicy } from "./capture/tls-probes.ts";
 import type { DepthChange } from "./cpu-budget.ts";
@@ -26,6 +27,8 @@ export interface AgentSetting {
   readonly peers?: boolean | undefined;
   /** Processes whose TLS libraries are looked into. */
   readonly tls: TlsPolicy;
+  /** Node processes that may be asked, by an injected listener, whom their calls are made for; absent for none. */
+  readonly injectNode?: TlsPolicy | undefined;
   /** False keeps what may be secret in the spans. */
   readonly redaction: boolean;
   /** Recording to play where `auto` finds no live rung; undefined to capture nothing there. */
@@ -95,6 +98,8 @@ export interface AgentStatus {
   readonly exported: ExportLedger;
   /** What is read inside of TLS; undefined where that was not asked for, or no rung can. */
   readonly tls: TlsStatus | undefined;
+  /** Node processes that say themselves whom their calls are made for; undefined where none may be asked. */
+  readonly inspectors: InspectorStatus | undefined;
   /** Not every request makes a span of its own: of some processes there are counts, or nothing. */
   readonly sampled: boolean;
   readonly budget: BudgetStatus;

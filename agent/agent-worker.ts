@@ -12,6 +12,7 @@ import type { CaptureSink } from "../server/model/capture-event.ts";
 import type { AgentAbility, AgentSetting, AgentStatus, MessageFromAgent, MessageToAgent } from "./agent-message.ts";
 import { bootClock } from "./capture/boot-clock.ts";
 import { chooseRung, type LadderMode, type LadderOutcome, type RefusedRung } from "./capture/ladder.ts";
+import { NodeInspectors } from "./capture/node-inspectors.ts";
 import { ProcessTable } from "./capture/process-table.ts";
 import { replayHeader } from "./capture/replay-rung.ts";
 import { type RungCounters, RungRefused, type RunningRung } from "./capture/rung.ts";
@@ -68,6 +69,16 @@ const ownersReadyMsMax = 1000;
 
 const budget = new CpuBudget(setting.cpuCoresMax ?? Number.POSITIVE_INFINITY);
 
+const inspectors =
+  setting.injectNode === undefined || setting.injectNode.kind === "off"
+    ? undefined
+    : new NodeInspectors(setting.injectNode, {
+        nowNs: () => clock.nowNs(),
+        told: (call) => pipeline.told(call),
+        telling: (pid, isTelling) => pipeline.telling(pid, isTelling),
+        exclude: (portOfIt, isExcluded) => pipeline.exclude(portOfIt, isExcluded),
+      });
+
 let rung: RunningRung | undefined;
 let tier: Tier;
 let eventsLost = 0;
@@ -92,6 +103,7 @@ function begin(): void {
   const ticks = setInterval(tick, tickMs);
   const budgets = setInterval(keepBudget, budgetEveryMs);
   const statuses = setInterval(() => {
+    askProcesses();
     const now = status();
     noticeTls(now.tls);
     send({ kind: "status", status: now });
@@ -132,6 +144,12 @@ function tick(): void {
   // Before the tick: what it sends as unanswered may have lost its answer while this thread had no turn.
   if (nowNs - lossLookedNs >= lossEveryNs) noticeLoss(nowNs);
   pipeline.tick(nowNs, rung === undefined ? clock.offset() : rung.clockOffset());
+}
+
+/** Processes of a recording are those of another machine, and packets do not say who sent them. */
+function askProcesses(): void {
+  const name = rung?.name;
+  if (name === "socket" || name === "fexit" || name === "syscall") inspectors?.unsure(pipeline.unsure());
 }
 
 /** What was lost may have been a request, or an answer: no open request is surely alone, none surely unanswered. */
@@ -192,6 +210,7 @@ function noticeTls(tls: AgentStatus["tls"]): void {
 }
 
 async function stop(): Promise<void> {
+  await inspectors?.stop();
   pipeline.ending();
   await stopRung();
   pipeline.finish(clock.nowNs());
@@ -231,6 +250,7 @@ function status(): AgentStatus {
     spans,
     exported,
     tls: rung === undefined ? lastTls : tlsOf(rung),
+    inspectors: inspectors?.status(),
     sampled: [...budget.depths.values()].some((depth) => depth === "counted" || depth === "off"),
     budget: {
       coresMax: setting.cpuCoresMax,

@@ -182,6 +182,7 @@ function settingOf(options: AgentOptions): AgentSetting {
     onlyNetns: options.onlyNetns,
     peers: options.peers,
     tls,
+    injectNode: options.injectNode,
     redaction,
     fallbackReplay,
     nativeDirectory,

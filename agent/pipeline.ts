@@ -13,6 +13,7 @@ import type {
   SocketMoment,
   SocketOpened,
   SocketSlice,
+  ToldCall,
 } from "../server/model/capture-event.ts";
 import { type ConnectionCounters, Connections } from "./connection/connections.ts";
 import type { DepthChange } from "./cpu-budget.ts";
@@ -58,6 +59,13 @@ export interface Pipeline {
   counted(calls: readonly CountedCalls[], nowNs: number): void;
   /** Name of the service that a process is; empty where it is not known. */
   serviceOf(pid: number): string;
+  /** Processes whose calls often have no sure parent. */
+  unsure(): readonly number[];
+  /** A process begins, or ends, to say itself whom its calls are made for. */
+  telling(pid: number, isTelling: boolean): void;
+  told(call: ToldCall): void;
+  /** Connections on a port of this host are left out from now on, or no longer. */
+  exclude(port: number, isExcluded: boolean): void;
   tick(nowNs: number, offset: ClockOffset): void;
   /** The rung stops: what it closes from now on is not seen to its end. */
   ending(): void;
@@ -89,6 +97,10 @@ export function createPipeline(out: SpanSink, options: PipelineOptions): Pipelin
     },
     counted: (calls, nowNs) => room.counted(filter.countedHere(calls), nowNs, false),
     serviceOf: (pid) => room.serviceOf(pid),
+    unsure: () => room.unsure(),
+    telling: (pid, isTelling) => room.telling(pid, isTelling),
+    told: (call) => room.told(call),
+    exclude: (port, isExcluded) => filter.exclude(port, isExcluded),
     tick(nowNs, offset) {
       room.setClockOffset(offset);
       if (nowNs - sweptNs >= sweepEveryNs) {

@@ -31,7 +31,7 @@ export interface TrafficExclusions {
 export class TrafficFilter implements CaptureSink {
   readonly #sink: CaptureSink;
   readonly #pids: ReadonlySet<number>;
-  readonly #ports: ReadonlySet<number>;
+  readonly #ports: Set<number>;
   readonly #onlyNetns: number | undefined;
   readonly #ignored = new Set<number>();
   /** Processes with sockets in other network namespaces than the one that is wanted. */
@@ -48,6 +48,12 @@ export class TrafficFilter implements CaptureSink {
   /** Sockets left out so far. */
   get socketsIgnored(): number {
     return this.#socketsIgnored;
+  }
+
+  /** Leaves out connections of a port, or looks at those that are opened from now on. */
+  exclude(port: number, isExcluded: boolean): void {
+    if (isExcluded) this.#ports.add(port);
+    else this.#ports.delete(port);
   }
 
   /** Of calls counted without a look at their sockets, those of processes that are wanted. */

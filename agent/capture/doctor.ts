@@ -24,9 +24,9 @@ export interface Ability {
 const KERNEL_RUNGS: readonly KernelRung[] = ["socket", "fexit", "syscall"];
 const BTF_FILE = "/sys/kernel/btf/vmlinux";
 
-/** Where no evidence is had from outside, a call has no parent: nothing is injected into a process to get it. */
+/** Where no evidence is had from outside, a call has no parent: nothing is injected into a process unless that is asked for. */
 const NEVER_LINKED =
-  "calls beside others of Node after timers, pool work, or where its loop fails the self-check (no inspector is injected), " +
+  "calls beside others of Node after timers, pool work, or where its loop fails the self-check (unless --inject-node may ask them), " +
   "of Java's virtual threads, and of workers that leave the answer to others";
 
 /** Tries everything; takes some ten milliseconds. Never throws. */

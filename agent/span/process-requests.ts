@@ -53,7 +53,8 @@ export type LinkReason =
   | "proxy-order"
   | "task"
   | "handover"
-  | "request-id";
+  | "request-id"
+  | "inspector";
 
 /** Why none was drawn. */
 export type UnlinkedReason =
@@ -66,6 +67,8 @@ export type UnlinkedReason =
   | "connection_unread"
   | "task_answers_none"
   | "thread_answers_none"
+  | "told_none"
+  | "told_nothing"
   | "undecided";
 
 /**

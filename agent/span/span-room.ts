@@ -13,6 +13,7 @@ import type {
   ProcessSeen,
   SocketMoment,
   SocketSlice,
+  ToldCall,
 } from "../../server/model/capture-event.ts";
 import type { Lanes } from "../../server/model/message-ids.ts";
 import type { Resource } from "../../server/model/span-batch.ts";
@@ -30,6 +31,7 @@ import type { CallParent, ProcessRequests } from "./process-requests.ts";
 import { type DropReason, dropReason, fallbackName, isHandshake, ownerOf, translatedKey } from "./side-facts.ts";
 import { type OpenSides, SliceCauses } from "./slice-causes.ts";
 import { writeSpanRow } from "./span-row.ts";
+import { ToldParents } from "./told-parents.ts";
 import { TRIAL_NS } from "./trials.ts";
 
 /** How long a span waits for the other end of its request: rings are drained every few milliseconds. */
@@ -55,6 +57,8 @@ export interface SpanLedger {
   /** Calls counted in the kernel, and the rows that stand for them. An exchange whose two ends were counted counts twice. */
   readonly countedCalls: number;
   readonly countedRows: number;
+  /** Calls of processes that say themselves whom these were made for. */
+  readonly told: Readonly<Record<string, number>>;
 }
 
 interface OpenExchange extends OpenSides {
@@ -92,6 +96,7 @@ export class SpanRoom implements ConnectionSink {
   #waitingCount = 0;
   #nowNs = 0;
   readonly #losses = new LossTimes();
+  readonly #told = new ToldParents();
   #bootToUnixNano = 0n;
   #replay = false;
   #peers = false;
@@ -107,7 +112,7 @@ export class SpanRoom implements ConnectionSink {
   /** @param sink Receives the spans. @param setting Facts about the host, for resources and names. */
   constructor(sink: FinishedSpanSink, setting: ProcessSetting) {
     this.#sink = sink;
-    this.#processes = new ObservedProcesses(setting, (call, parent) => this.#decided(call, parent));
+    this.#processes = new ObservedProcesses(setting, (call, parent) => this.#decided(call, this.#orTold(call, parent)));
     this.#slices = new SliceCauses(
       (pid) => this.#processes.requests(pid),
       (socket) => this.#bySocket.get(socket)?.open ?? NONE_OPEN,
@@ -141,6 +146,22 @@ export class SpanRoom implements ConnectionSink {
 
   processExited(pid: number): void {
     this.#processes.exited(pid, this.#nowNs);
+    this.#told.exited(pid);
+  }
+
+  /** Processes whose calls often have no sure parent. */
+  unsure(): readonly number[] {
+    return this.#told.unsure();
+  }
+
+  /** A process begins, or ends, to say itself whom its calls are made for. */
+  telling(pid: number, isTelling: boolean): void {
+    this.#told.setTelling(pid, isTelling);
+  }
+
+  /** A process says whom it made a call for. */
+  told(call: ToldCall): void {
+    this.#told.told(call);
   }
 
   /**
@@ -201,6 +222,7 @@ export class SpanRoom implements ConnectionSink {
 
   /** The slice was read. */
   sliceRead(slice: SocketSlice): void {
+    this.#told.sawSlice(slice.timeNs);
     this.#slices.read(slice);
   }
 
@@ -292,6 +314,7 @@ export class SpanRoom implements ConnectionSink {
       if (hop.awaitsUntilNs <= nowNs) this.#settle(hop);
       if (hop.openSides === 0) this.#hops.forget(hop);
     }
+    for (const { call, parent } of this.#told.tick(nowNs)) this.#decided(call, parent);
     this.#sendOverdue(nowNs);
     this.#processes.tick(nowNs);
   }
@@ -312,6 +335,7 @@ export class SpanRoom implements ConnectionSink {
       processes: this.#processes.size,
       countedCalls: this.#counted.calls,
       countedRows: this.#counted.rows,
+      told: this.#told.counts,
     };
   }
 
@@ -364,13 +388,20 @@ export class SpanRoom implements ConnectionSink {
     if (side.kind === "server") {
       side.readerTid = work.kind === "goroutine" ? side.request.lastTid : side.request.tid;
       side.requests.requestStarted(side);
+      this.#told.requestCame(side);
       return;
     }
     const target = hashText(side.exchange.endpoint, this.#connection(side.connection).serverSeed);
     side.cause = cause;
-    const parent = side.requests.callStarted(side, target, { work, cause });
+    this.#told.callMade(side, this.#nowNs);
+    const parent = this.#orTold(side, side.requests.callStarted(side, target, { work, cause }));
     this.#link(side, parent);
     side.hop.awaitsUntilNs = side.hop.trace === undefined ? this.#awaitsUntilNs(parent) : 0;
+  }
+
+  /** Where nothing else tells, the process may. */
+  #orTold(side: HopSide, parent: CallParent<HopSide>): CallParent<HopSide> {
+    return parent.request === undefined && parent.waits !== "answer" ? this.#told.orTold(side, parent) : parent;
   }
 
   #link(side: HopSide, parent: CallParent<HopSide>): void {

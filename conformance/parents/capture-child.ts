@@ -1,11 +1,12 @@
 /**
  * A capturing process for the comparison of parents: the socket rung with the agent's own pipeline, and beside it another
- * rule on the same events. Started with `fork`, with the word `tls` where it looks into TLS; answers each message with what
- * it saw since the last.
+ * rule on the same events. Started with `fork`, with the word `tls` where it looks into TLS, `inject` where it may ask Node
+ * processes; answers each message with what it saw since the last.
  */
 
 import { hostname } from "node:os";
 import { bootClock } from "../../agent/capture/boot-clock.ts";
+import { NodeInspectors } from "../../agent/capture/node-inspectors.ts";
 import { startSocketRung } from "../../agent/capture/socket-rung.ts";
 import { createPipeline } from "../../agent/pipeline.ts";
 import { loadNative } from "../../bpf/native.ts";
@@ -38,6 +39,7 @@ export interface Sighting {
 }
 
 const TICK_MS = 20;
+const ASK_MS = 250;
 
 let spans: SeenSpan[] = [];
 let lostBefore = 0;
@@ -106,6 +108,18 @@ function start(): void {
   const tls = { kind: process.argv.includes("tls") ? "auto" : "off" } as const;
   const rung = startSocketRung({ sink, native, excludePids, excludePorts: [], ringBytes: 1 << 25, tls });
   setInterval(() => pipeline.tick(clock.nowNs(), rung.clockOffset()), TICK_MS);
+  if (process.argv.includes("inject")) {
+    const inspectors = new NodeInspectors(
+      { kind: "names", names: ["node.ts"] },
+      {
+        nowNs: () => clock.nowNs(),
+        told: (call) => pipeline.told(call),
+        telling: (pid, isTelling) => pipeline.telling(pid, isTelling),
+        exclude: (port, isExcluded) => pipeline.exclude(port, isExcluded),
+      },
+    );
+    setInterval(() => inspectors.unsure(pipeline.unsure()), ASK_MS);
+  }
   process.on("message", () => {
     const lost = Object.values(rung.counters().lost).reduce((sum, count) => sum + count, 0);
     const sighting: Sighting = { spans, lastRequest: [...rule.parents], lost: lost - lostBefore };

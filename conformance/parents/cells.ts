@@ -9,6 +9,8 @@ export interface Cell {
   readonly runtime: string;
   readonly pattern: string;
   readonly services: readonly Service[];
+  /** They are asked for whom they call (`--inject-node`). */
+  readonly isAsked?: boolean;
   /** All of them speak TLS, on both sides. */
   readonly isTls?: boolean;
   /** Calls for one request, of all services together. */
@@ -200,9 +202,18 @@ const SEALED: readonly string[] = [
   "chain nginx, Node, Python",
 ];
 
+/** Those of which nothing is known unless they are asked. */
+const ASKED: readonly string[] = ["node timers", "node fs", "node pool"];
+
 /** All cells of the bench. */
 export const CELLS: readonly Cell[] = [
   ...CLEAR_CELLS,
+  ...CLEAR_CELLS.filter(({ runtime, pattern }) => ASKED.includes(`${runtime} ${pattern}`)).map((cell) => ({
+    ...cell,
+    pattern: `${cell.pattern} asked`,
+    isAsked: true,
+    isDrawn: true,
+  })),
   ...CLEAR_CELLS.filter(({ runtime, pattern }) => SEALED.includes(`${runtime} ${pattern}`)).map((cell) => ({
     ...cell,
     pattern: `${cell.pattern} TLS`,

@@ -24,6 +24,8 @@ const READY_MS_MAX = 20_000;
 const SETTLE_MS = 1600;
 const WARM_UP_PAUSE_MS = 400;
 const TLS_FOUND_MS = 2000;
+/** Until a process whose calls have no sure parent was asked, and until its calls are given up of which it says nothing. */
+const ASKED_MS = 4000;
 
 /** A directory for what is built and configured. */
 export interface Workshop {
@@ -175,10 +177,13 @@ export const service = {
   }),
 } as const;
 
+/** What is done beside reading sockets: looking into TLS, asking Node processes. */
+type CaptureWord = "" | "tls" | "inject";
+
 /** The capturing process, for many cells. */
 export class Watcher {
   #child: ChildProcess;
-  #readsTls = false;
+  #word: CaptureWord = "";
 
   private constructor(child: ChildProcess) {
     this.#child = child;
@@ -188,12 +193,12 @@ export class Watcher {
     return new Watcher(await startCapture([]));
   }
 
-  /** Captures what is inside of TLS from now on, or does not. */
-  async readTls(readsTls: boolean): Promise<void> {
-    if (this.#readsTls === readsTls) return;
+  /** Captures so from now on. */
+  async setWord(word: CaptureWord): Promise<void> {
+    if (this.#word === word) return;
     this.stop();
-    this.#readsTls = readsTls;
-    this.#child = await startCapture(readsTls ? ["tls"] : []);
+    this.#word = word;
+    this.#child = await startCapture(word === "" ? [] : [word]);
   }
 
   async look(): Promise<Sighting> {
@@ -222,11 +227,15 @@ async function startCapture(words: readonly string[]): Promise<ChildProcess> {
 export async function runCell(
   watcher: Watcher,
   workshop: Workshop,
-  { services, isTls = false }: { readonly services: readonly Service[]; readonly isTls?: boolean },
+  {
+    services,
+    isTls = false,
+    isAsked = false,
+  }: { readonly services: readonly Service[]; readonly isTls?: boolean; readonly isAsked?: boolean },
   load: CellLoad,
 ): Promise<Verdict> {
   const running: RunningService[] = [];
-  await watcher.readTls(isTls);
+  await watcher.setWord(isTls ? "tls" : isAsked ? "inject" : "");
   const certificate = isTls ? workshop.certificate() : undefined;
   try {
     let to = await freePort();
@@ -243,14 +252,14 @@ export async function runCell(
     const settings = { keepAlive: true, maxSockets: load.concurrency, rejectUnauthorized: false };
     const agent = isTls ? new TlsAgent(settings) : new Agent(settings);
     await send(to, agent, load.warmUp, load.concurrency);
-    await sleep(WARM_UP_PAUSE_MS);
+    await sleep(isAsked ? ASKED_MS : WARM_UP_PAUSE_MS);
     await send(to, agent, load.warmUp, load.concurrency);
     await sleep(WARM_UP_PAUSE_MS / 5);
     for (const one of running) one.mark();
     const failed = await send(to, agent, load.requests, load.concurrency);
     agent.destroy();
     if (failed > 0) throw new Error(`${failed} of ${load.requests} requests failed`);
-    await sleep(SETTLE_MS);
+    await sleep(isAsked ? ASKED_MS : SETTLE_MS);
     const seen = await watcher.look();
     if (seen.lost > 0) throw new Error(`capture lost ${seen.lost} calls: the machine is too busy to compare`);
     return judge(truthOf(running), seen);

@@ -11,7 +11,8 @@ import { missingFor, openWorkshop, runCell, Watcher } from "./stage.ts";
 const LOAD = { concurrency: 16, requests: 120, warmUp: 80 };
 const TRIES = 2;
 /** Cells that are run only where words name them, and by the bench: others show the same in less time. */
-const SHOWN_BY_OTHERS = /(new|keep-alive|parallel|threads|prefork|gather) TLS$|^chain nginx, Node, Python$/;
+const SHOWN_BY_OTHERS =
+  /(new|keep-alive|parallel|threads|prefork|gather) TLS$|^node (fs|pool) asked$|^chain nginx, Node, Python$/;
 /** What shows most of TLS: a proxy that opens a connection for each call. */
 const SHOWS_TLS = /^nginx new TLS$/;
 

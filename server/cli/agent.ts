@@ -114,6 +114,7 @@ function captureOptions(settings: AgentSettings, face: AgentFace, sender: SpanSe
     onlyNetns: onlyNetns(settings.networkNamespace),
     peers: true,
     tls: settings.tls,
+    injectNode: settings.injectNode,
     redaction: settings.redaction === "on",
     fallbackReplay: undefined,
     nativeDirectory: files.nativeDirectory,

@@ -29,6 +29,7 @@ export function renderCapture(telemetry: Telemetry, status: AgentStatus): void {
   for (const [reason, count] of Object.entries(status.spans.dropped))
     telemetry.set("thalweg_capture_exchanges_dropped_total", { reason }, count);
   if (status.tls !== undefined) renderTls(telemetry, status.tls);
+  if (status.inspectors !== undefined) renderInspectors(telemetry, status.inspectors, status.spans.told);
   telemetry.set("thalweg_capture_backlog_total", {}, status.exported.backlog);
   telemetry.set("thalweg_capture_counted_calls_total", {}, status.spans.countedCalls);
   telemetry.set("thalweg_capture_cpu_cores", {}, status.budget.usedCores);
@@ -45,6 +46,20 @@ function renderTls(telemetry: Telemetry, { probes, streams }: NonNullable<AgentS
     telemetry.set("thalweg_capture_tls_dropped_total", { reason }, count);
   telemetry.set("thalweg_capture_tls_opaque_total", {}, streams.opaque);
   telemetry.set("thalweg_capture_tls_over_budget_total", {}, probes?.detachedOverBudget ?? 0);
+}
+
+function renderInspectors(
+  telemetry: Telemetry,
+  { processes, refused, told, dropped }: NonNullable<AgentStatus["inspectors"]>,
+  calls: AgentStatus["spans"]["told"],
+): void {
+  telemetry.set("thalweg_capture_inspected_processes", {}, processes.length);
+  for (const [reason, count] of Object.entries(refused))
+    telemetry.set("thalweg_capture_inspector_refused_total", { reason }, count);
+  telemetry.set("thalweg_capture_inspector_calls_total", { outcome: "told" }, told);
+  telemetry.set("thalweg_capture_inspector_calls_total", { outcome: "not_told" }, dropped);
+  for (const [outcome, count] of Object.entries(calls))
+    telemetry.set("thalweg_capture_inspector_calls_total", { outcome }, count);
 }
 
 /** Cores that capture may cost; undefined for no limit. */

@@ -292,6 +292,7 @@ function agentOptions(parts: Parts, api: Api, playFallback: boolean): AgentOptio
     excludePids: [process.pid],
     excludePorts: Object.values(api.addresses).map(({ port }) => port),
     tls: settings.tls,
+    injectNode: settings.injectNode,
     onlyNetns: onlyNetns(settings.networkNamespace),
     redaction: settings.redaction === "on",
     fallbackReplay: playFallback ? files.replayFile : undefined,

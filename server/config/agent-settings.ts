@@ -8,13 +8,13 @@ import {
   type Address,
   type CaptureMode,
   type CoresMax,
+  type ProcessChoice,
   parseAddress,
   parseBytes,
   parseCapture,
   parseCores,
+  parseProcesses,
   parseRingBytes,
-  parseTls,
-  type TlsMode,
 } from "./values.ts";
 
 /** Where spans go: OTLP over HTTP, or over gRPC. */
@@ -30,7 +30,9 @@ export interface AgentSettings {
   readonly listen: Address;
   readonly capture: CaptureMode;
   readonly captureCpu: CoresMax;
-  readonly tls: TlsMode;
+  readonly tls: ProcessChoice;
+  /** Node processes that may be asked whom their calls are made for. */
+  readonly injectNode: ProcessChoice;
   readonly captureRingBytes: number;
   readonly redaction: "on" | "off";
   /** `own`: only traffic of the network namespace that the agent runs in. */
@@ -51,6 +53,7 @@ const SHARED = [
   "--capture-cpu",
   "--capture-ring",
   "--tls",
+  "--inject-node",
   "--redaction",
   "--allow-remote",
   "--log-level",
@@ -89,7 +92,8 @@ export function readAgentSettings(
     listen: parseAddress("--listen", text("--listen")),
     capture: parseCapture(text("--capture")),
     captureCpu: parseCores("--capture-cpu", text("--capture-cpu")),
-    tls: parseTls(text("--tls")),
+    tls: parseProcesses("--tls", text("--tls")),
+    injectNode: parseProcesses("--inject-node", text("--inject-node")),
     captureRingBytes: parseRingBytes("--capture-ring", text("--capture-ring")),
     redaction: oneOf("--redaction", text("--redaction"), ["on", "off"]),
     networkNamespace: oneOf("--network-namespace", text("--network-namespace"), ["all", "own"]),

@@ -10,17 +10,17 @@ import {
   type Address,
   type CaptureMode,
   type CoresMax,
+  type ProcessChoice,
   parseAddress,
   parseBytes,
   parseCapture,
   parseCores,
   parseLabels,
+  parseProcesses,
   parseRingBytes,
-  parseTls,
   parseUrl,
   readDurationMs,
   readWindowMs,
-  type TlsMode,
 } from "./values.ts";
 
 /** Settings of a running server. */
@@ -36,7 +36,9 @@ export interface Settings {
   readonly capture: CaptureMode;
   /** What capture may cost before it tells less of the dearest processes. */
   readonly captureCpu: CoresMax;
-  readonly tls: TlsMode;
+  readonly tls: ProcessChoice;
+  /** Node processes that may be asked whom their calls are made for. */
+  readonly injectNode: ProcessChoice;
   /** `own`: only traffic of the network namespace that the program runs in. */
   readonly networkNamespace: "all" | "own";
   /** Bytes of the buffer between the hooks and the agent. */
@@ -131,6 +133,12 @@ export const SETTINGS: readonly SettingEntry[] = [
     takes: "WHICH",
     fallback: "off",
     help: "read inside of OpenSSL: off, auto, or programs as nginx,node",
+  },
+  {
+    flag: "--inject-node",
+    takes: "WHICH",
+    fallback: "off",
+    help: "Node processes whose calls have no sure parent may be asked through their inspector: off, auto, or scripts and pids",
   },
   {
     flag: "--network-namespace",
@@ -273,7 +281,8 @@ export function readSettings(
     statsd: text("--statsd") === "" ? undefined : parseAddress("--statsd", text("--statsd")),
     capture: parseCapture(text("--capture")),
     captureCpu: parseCores("--capture-cpu", text("--capture-cpu")),
-    tls: parseTls(text("--tls")),
+    tls: parseProcesses("--tls", text("--tls")),
+    injectNode: parseProcesses("--inject-node", text("--inject-node")),
     networkNamespace: oneOf("--network-namespace", text("--network-namespace"), ["all", "own"]),
     captureRingBytes: parseRingBytes("--capture-ring", text("--capture-ring")),
     allowRemote: readSwitch("--allow-remote", text("--allow-remote")),

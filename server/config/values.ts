@@ -114,16 +114,18 @@ export function parseCapture(value: string): CaptureMode {
   });
 }
 
-/** Processes whose TLS libraries are looked into: none, all, or those of these program names or process ids. */
-export type TlsMode = { readonly kind: "off" | "auto" } | { readonly kind: "names"; readonly names: readonly string[] };
+/** Processes that something is done to: none, all, or those of these program names or process ids. */
+export type ProcessChoice =
+  | { readonly kind: "off" | "auto" }
+  | { readonly kind: "names"; readonly names: readonly string[] };
 
-/** Reads what `--tls` takes. */
-export function parseTls(value: string): TlsMode {
+/** Reads what `--tls` and `--inject-node` take. */
+export function parseProcesses(flag: string, value: string): ProcessChoice {
   if (value === "off" || value === "auto") return { kind: value };
   const names = value.split(",").map((name) => name.trim());
   if (names.every((name) => /^[\w.+-]+$/.test(name))) return { kind: "names", names };
   throw new ThalwegError("flag_invalid", {
-    flag: "--tls",
+    flag,
     value,
     why: "it takes off, auto, or names of programs and process ids such as nginx,node,4711",
   });

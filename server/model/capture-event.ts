@@ -183,3 +183,14 @@ export interface CaptureSink {
 export interface ClockOffset {
   readonly bootToUnixNano: bigint;
 }
+
+/** What a process says of one of its calls. Times are boot time, nanoseconds. */
+export interface ToldCall {
+  readonly pid: number;
+  /** The request it was made for, by the other end and the port it came to; undefined where it was for none. */
+  readonly request:
+    | { readonly addr: string; readonly port: number; readonly ownPort: number; readonly atNs: number }
+    | undefined;
+  /** When its answer began. */
+  readonly call: { readonly ownPort: number; readonly port: number; readonly atNs: number };
+}

@@ -33,6 +33,8 @@ const DRAWN: Readonly<Record<string, string>> = {
     "Both rows stand for calls that the kernel counted to keep the CPU budget of capture: as many at the caller as at this server, of one method and status. Which of them belong together, and what they were made for, was not looked at.",
   "request-id":
     "The call carried the X-Request-ID of this request, or of the answer to it, which no other request of the process had.",
+  inspector:
+    "The process itself said so, since it was asked to (--inject-node): what runs for this request made the call.",
   handover:
     "Another thread read this request, and the one that made the call wrote the answer: it was the thread's next answer after the call, and meanwhile the thread did one thing after the other. Nearly all answers of the process were seen to come so.",
   task: "The asyncio task that made the call, or the one that awaits it, wrote the answer to this request.",
@@ -53,6 +55,10 @@ const UNLINKED: Readonly<Record<string, string>> = {
   connection_unread: "The process also serves a connection that cannot be read, which may have asked for the call.",
   task_answers_none: "The asyncio task that made the call was not seen to answer any of the requests open then.",
   thread_answers_none: "The thread that made the call was not seen to answer any of the requests open then.",
+  told_none:
+    "The process itself said so, since it was asked to (--inject-node): what made the call runs for no HTTP request.",
+  told_nothing:
+    "Nothing that was seen tells for which request the call was made, and the process, which was asked to (--inject-node), did not tell of it in time.",
   undecided: "The answer that would tell for which request the call was made did not come in time.",
 };
 

@@ -92,6 +92,13 @@ export const METRICS = {
   }),
   thalweg_capture_tls_opaque_total: counter("Connections that speak TLS in processes that are not looked into."),
   thalweg_capture_tls_over_budget_total: counter("Times that a process made too many calls of TLS to be looked into."),
+  thalweg_capture_inspected_processes: gauge("Node processes that say whom their calls are made for (--inject-node)."),
+  thalweg_capture_inspector_refused_total: counter("Node processes that were left alone, or did not answer, by why.", {
+    reason: { distinctMax: 16 },
+  }),
+  thalweg_capture_inspector_calls_total: counter("Calls that such processes told of, and what came of them.", {
+    outcome: ["told", "not_told", "drawn", "unmatched", "silent", "overflow"],
+  }),
   thalweg_capture_counted_calls_total: counter("Calls counted in the kernel, which rows with a weight stand for."),
   thalweg_capture_cpu_cores: gauge("What capture costs in cores, hooks included, on average of the last seconds."),
   thalweg_capture_cpu_max_cores: gauge("What capture may cost in cores before it tells less of processes."),

@@ -1,0 +1,137 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { get } from "node:http";
+import { type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ToldCall } from "../../server/model/capture-event.ts";
+import { requireOrSkip } from "../../server/platform/test-ability.ts";
+import { loopbackPorts } from "./inspected-process.ts";
+import { NodeInspectors } from "./node-inspectors.ts";
+
+/** Calls itself back for each request, after a timer; ends where it is told to. */
+const SERVICE = `
+const http = require("node:http");
+const server = http.createServer((request, response) => {
+  if (request.url === "/end") return response.end("", () => process.exit(7));
+  if (request.url === "/back") return setTimeout(() => response.end("x"), 5);
+  setTimeout(() => {
+    http.get({ port: server.address().port, host: "127.0.0.1", path: "/back", agent: false }, (answer) => {
+      console.log(request.socket.remotePort + " " + answer.socket.localPort);
+      answer.pipe(response);
+    });
+  }, Math.random() * 10);
+});
+server.listen(0, "127.0.0.1", () => console.log("port " + server.address().port));
+`;
+
+interface Service {
+  readonly child: ChildProcess;
+  readonly pid: number;
+  readonly port: number;
+  readonly lines: string[];
+}
+
+async function startService(t: TestContext, ...flags: string[]): Promise<Service> {
+  const child = spawn(process.execPath, [...flags, "-e", SERVICE], { stdio: ["ignore", "pipe", "ignore"] });
+  t.after(() => child.kill("SIGKILL"));
+  const lines: string[] = [];
+  child.stdout.setEncoding("utf8").on("data", (text: string) => lines.push(...text.trim().split("\n")));
+  await until("it listens", () => lines.length > 0);
+  return { child, pid: child.pid ?? 0, port: Number(lines.shift()?.slice("port ".length)), lines };
+}
+
+async function until(what: string, isTrue: () => boolean, msMax = 20_000): Promise<void> {
+  const end = performance.now() + msMax;
+  while (!isTrue()) {
+    assert.ok(performance.now() < end, `waited in vain: ${what}`);
+    await sleep(20);
+  }
+}
+
+function ask(port: number, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    get({ host: "127.0.0.1", port, path, agent: false }, (answer) => answer.resume().on("end", resolve)).on(
+      "error",
+      reject,
+    );
+  });
+}
+
+/** Inspectors whose owner keeps what it is told. */
+function inspectorsOf(t: TestContext) {
+  const told: ToldCall[] = [];
+  const excluded = new Set<number>();
+  const inspectors = new NodeInspectors(
+    { kind: "auto" },
+    {
+      nowNs: () => Number(process.hrtime.bigint()),
+      told: (call) => told.push(call),
+      telling: () => {},
+      exclude: (port, isExcluded) => (isExcluded ? excluded.add(port) : excluded.delete(port)),
+    },
+  );
+  t.after(() => inspectors.stop());
+  return { inspectors, told, excluded };
+}
+
+const OTHER = process.platform === "linux" ? undefined : "processes are looked at through /proc";
+
+test("two processes tell whom their calls are made for, and nothing is left of it", async (t) => {
+  if (!requireOrSkip(t, "capture", OTHER)) return;
+  const services = [await startService(t), await startService(t)];
+  const { inspectors, told, excluded } = inspectorsOf(t);
+  const pids = services.map(({ pid }) => pid);
+  await until("both tell", () => {
+    inspectors.unsure(pids);
+    return inspectors.status().processes.length === 2;
+  });
+  for (const { port } of services) await Promise.all(Array.from({ length: 20 }, () => ask(port, "/work")));
+  await until("all calls are told", () => told.length >= 40);
+  for (const { pid, port, lines } of services) {
+    const own = told.filter((call) => call.pid === pid).map(({ request, call }) => `${request?.port} ${call.ownPort}`);
+    assert.deepEqual(own.sort(), [...lines].sort());
+    assert.ok(told.every((call) => call.pid !== pid || (call.request?.ownPort === port && call.call.port === port)));
+    assert.equal([...loopbackPorts(pid)].filter((one) => one !== port && excluded.has(one)).length, 1);
+  }
+  await inspectors.stop();
+  await until("the inspectors are closed", () =>
+    services.every(({ pid, port }) => [...loopbackPorts(pid)].every((one) => one === port)),
+  );
+  const before = told.length;
+  await ask(services[0]?.port ?? 0, "/work");
+  await sleep(100);
+  assert.equal(told.length, before);
+  assert.equal(excluded.size, 0);
+});
+
+test("a process that tells may end whenever it likes", async (t) => {
+  if (!requireOrSkip(t, "capture", OTHER)) return;
+  const { child, pid, port } = await startService(t);
+  const { inspectors } = inspectorsOf(t);
+  inspectors.unsure([pid]);
+  await until("it tells", () => inspectors.status().processes.length === 1);
+  const ended = once(child, "exit");
+  await ask(port, "/end").catch(() => {});
+  const outcome = await Promise.race([ended, sleep(5_000, "it hangs")]);
+  assert.deepEqual(outcome, [7, null]);
+  await until("it is forgotten", () => inspectors.status().processes.length === 0);
+});
+
+test("processes that are not Node, that are inspected or that have no handler are sent no signal", async (t) => {
+  if (!requireOrSkip(t, "capture", OTHER)) return;
+  const { inspectors } = inspectorsOf(t);
+  const sleeper = spawn("sleep", ["60"]);
+  t.after(() => sleeper.kill());
+  const inspected = await startService(t, "--inspect=127.0.0.1:0");
+  const deaf = await startService(t, "--disable-sigusr1");
+  for (const pid of [sleeper.pid ?? 0, inspected.pid, deaf.pid]) inspectors.unsure([pid]);
+  assert.deepEqual(inspectors.status(), {
+    processes: [],
+    refused: { not_node: 1, inspector_in_use: 1, no_signal_handler: 1 },
+    told: 0,
+    dropped: 0,
+  });
+  await sleep(200);
+  assert.deepEqual([sleeper.exitCode, inspected.child.exitCode, deaf.child.exitCode], [null, null, null]);
+});
