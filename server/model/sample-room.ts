@@ -15,6 +15,9 @@ const idle: Float64Array[] = [];
 export class SampleRoom {
   readonly #pages: Float64Array[] = [];
   #used = PAGE_LENGTH;
+  /** Times that were shared last, and others that nobody needs since they are equal. */
+  #times: Float64Array | undefined;
+  #spare: Float64Array | undefined;
 
   /** Room for `count` numbers, which hold anything; an array of its own where a page is too short. */
   take(count: number): Float64Array {
@@ -22,14 +25,46 @@ export class SampleRoom {
     if (this.#used + count > PAGE_LENGTH) {
       this.#pages.push(idle.pop() ?? new Float64Array(new SharedArrayBuffer(8 * PAGE_LENGTH)));
       this.#used = 0;
+      this.#times = undefined;
+      this.#spare = undefined;
     }
     this.#used += count;
     return this.#pages.at(-1)?.subarray(this.#used - count, this.#used) ?? new Float64Array(count);
+  }
+
+  /** Room for the times of a series, to be filled and then given to `shared`. */
+  takeTimes(count: number): Float64Array {
+    const spare = this.#spare;
+    if (spare === undefined || spare.length !== count) return this.take(count);
+    this.#spare = undefined;
+    return spare;
+  }
+
+  /**
+   * The times of the series before where they are the same and lie in the same page, as those of one scrape mostly do;
+   * else those that are given.
+   */
+  shared(times: Float64Array): Float64Array {
+    const before = this.#times;
+    if (before === undefined || before.buffer !== times.buffer || !areEqual(before, times)) {
+      this.#times = times;
+      return times;
+    }
+    this.#spare = times;
+    return before;
   }
 
   /** Gives all of it back: nobody reads what was taken any longer. */
   release(): void {
     for (const page of this.#pages.splice(0)) if (idle.length < IDLE_PAGES_MAX) idle.push(page);
     this.#used = PAGE_LENGTH;
+    this.#times = undefined;
+    this.#spare = undefined;
   }
+}
+
+function areEqual(a: Float64Array, b: Float64Array): boolean {
+  if (a.length !== b.length || a[0] !== b[0]) return false;
+  for (let i = 1; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }

@@ -44,7 +44,7 @@ export type SampleRun = Omit<SeriesSamples, "labels">;
 
 /** Columns to decode into, as long as all samples together; a column of histograms or starts appears when the first does. */
 export interface RunColumns {
-  readonly timestampsMs: Float64Array;
+  timestampsMs: Float64Array;
   readonly values: Float64Array;
   histograms: (NativeHistogram | undefined)[] | undefined;
   startsMs: Float64Array | undefined;
@@ -125,7 +125,7 @@ let slabUsed = 0;
  */
 export function emptyColumns(count: number, room?: SampleRoom | undefined): RunColumns {
   if (room !== undefined) {
-    const columns = { timestampsMs: room.take(count), values: room.take(count) };
+    const columns = { timestampsMs: room.takeTimes(count), values: room.take(count) };
     return { ...columns, histograms: undefined, startsMs: undefined, encoded: [] };
   }
   return { timestampsMs: zeros(count), values: zeros(count), histograms: undefined, startsMs: undefined };

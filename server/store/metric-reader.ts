@@ -450,6 +450,7 @@ function runOf(
     }
   }
   if (last !== undefined) copyRun(last, columns, at);
+  if (limits?.room !== undefined) columns.timestampsMs = limits.room.shared(columns.timestampsMs);
   return cutRun(columns, minMs, maxMs);
 }
 

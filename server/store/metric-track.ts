@@ -253,6 +253,7 @@ export function samplesInOrder(
     room,
   );
   copyOpenRun(open, columns, columns.timestampsMs.length - open.count);
+  if (room !== undefined) columns.timestampsMs = room.shared(columns.timestampsMs);
   return cutRun(columns, minMs, maxMs);
 }
 
@@ -276,6 +277,7 @@ function openRunIn(
   }
   if (starts !== undefined) columns.startsMs = starts.slice(from, to);
   if (histograms !== undefined) keepHistograms(histograms.slice(from, to), to - from, columns, 0);
+  if (room !== undefined) columns.timestampsMs = room.shared(timestampsMs);
   return columns;
 }
 

@@ -57,3 +57,25 @@ test("what has no order among itself is left to the kernel", () => {
     assert.equal(quantile?.(series, ranges, args, makeSeries([], false, grid, budget)), false);
   }
 });
+
+test("series with times in common, between others and beyond what is kept, have their own results", () => {
+  const budget = new QueryBudget({ samplesMax: 1e9, timeoutMs: 1e9 }, { monotonicMs: () => 0 });
+  const grid = { startMs: 0, stepMs: 100, steps: 100_000, isInstant: false };
+  const ranges = { grid, shifted: grid, rangeMs: 300_000, isPinned: false, beforeMs: 0, afterMs: 0 };
+  const args = { first: undefined, second: undefined };
+  const [column, kernel] = [COLUMN_KERNELS.get("rate"), RANGE_KERNELS.get("rate")];
+  assert.ok(column !== undefined && kernel !== undefined);
+  const times = [1, 2, 3, 4].map((seed) => samples(seed, 700).timestampsMs);
+  for (const [i, which] of [0, 1, 0, 2, 3, 2, 3, 3, 1, 2].entries()) {
+    const series = { ...samples(100 + i, 700), timestampsMs: times[which] ?? new Float64Array(0) };
+    const [ours, theirs] = [makeSeries([], false, grid, budget), makeSeries([], false, grid, budget)];
+    column(series, ranges, args, ours);
+    applyKernel(series, kernel, ranges, args, theirs);
+    assert.equal(Buffer.compare(bytesOf(ours.values), bytesOf(theirs.values)), 0);
+    assert.equal(Buffer.compare(ours.present, theirs.present), 0);
+  }
+});
+
+function bytesOf({ buffer, byteOffset, byteLength }: Float64Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
+}

@@ -6,7 +6,7 @@
  */
 
 import { interpolated } from "./quantile.ts";
-import { fallsSomewhere } from "./range-kernels.ts";
+import { extrapolation, rangeWindows } from "./range-windows.ts";
 import type { KernelArguments, RangeGrid } from "./select-steps.ts";
 import { FLOAT, type RangeSeries, type StepSeries } from "./step-vector.ts";
 
@@ -23,54 +23,64 @@ export const COLUMN_KERNELS: ReadonlyMap<string, ColumnKernel> = new Map<string,
 
 function extrapolatedColumn(
   { timestampsMs, values }: RangeSeries,
-  { shifted, rangeMs }: RangeGrid,
+  ranges: RangeGrid,
   { isCounter, isRate }: { readonly isCounter: boolean; readonly isRate: boolean },
   out: StepSeries,
 ): boolean {
-  const count = timestampsMs.length;
-  const { startMs: firstEndMs, stepMs, steps } = shifted;
+  const windows = rangeWindows(timestampsMs, ranges);
+  const { first: firsts, last: lasts, sampledSeconds, beforeSeconds, factor: factors } = windows;
   const { values: results, present } = out;
-  const hasResets = isCounter && fallsSomewhere(values);
-  const rangeSeconds = rangeMs / 1000;
-  let low = 0;
-  let high = 0;
+  const { steps } = ranges.shifted;
+  const resets = isCounter ? resetsOf(values) : NO_RESETS;
+  const rangeSeconds = ranges.rangeMs / 1000;
+  let reset = 0;
   for (let k = 0; k < steps; k++) {
-    const endMs = firstEndMs + k * stepMs;
-    const startMs = endMs - rangeMs;
-    // All indexes are in range: `low < high <= count` wherever they are used.
-    while (high < count && (timestampsMs[high] as number) <= endMs) high++;
-    while (low < high && (timestampsMs[low] as number) <= startMs) low++;
-    const gaps = high - low - 1;
-    if (gaps < 1) continue;
-    const firstMs = timestampsMs[low] as number;
-    const lastMs = timestampsMs[high - 1] as number;
+    const low = firsts[k] as number; // in range, as all below: a step of the grid, and samples in its window
+    if (low < 0) continue;
+    const last = lasts[k] as number;
     const first = values[low] as number;
-    let result = (values[high - 1] as number) - first;
-    if (hasResets) {
-      let before = first;
-      for (let i = low + 1; i < high; i++) {
-        const value = values[i] as number;
-        if (value < before) result += before;
-        before = value;
+    let result = (values[last] as number) - first;
+    if (reset < resets.length) {
+      while (reset < resets.length && (resets[reset] as number) <= low) reset++;
+      for (let i = reset; i < resets.length && (resets[i] as number) <= last; i++) {
+        result += values[(resets[i] as number) - 1] as number;
       }
     }
-    const sampledSeconds = (lastMs - firstMs) / 1000;
-    const meanSeconds = sampledSeconds / gaps;
-    const threshold = meanSeconds * 1.1;
-    let toStart = (firstMs - startMs) / 1000;
-    let toEnd = (endMs - lastMs) / 1000;
-    if (toStart >= threshold) toStart = meanSeconds / 2;
+    let factor = factors[k] as number;
     if (isCounter && result > 0 && first >= 0) {
-      const toZero = sampledSeconds * (first / result);
-      if (toZero < toStart) toStart = toZero;
+      const sampled = sampledSeconds[k] as number;
+      const before = beforeSeconds[k] as number;
+      // Most counters are far from zero: the product tells so without a division.
+      if (!(first * sampled > result * before * CERTAIN)) {
+        const toZero = sampled * (first / result);
+        if (toZero < before) factor = extrapolation(sampled, toZero, windows.afterSeconds[k] as number);
+      }
     }
-    if (toEnd >= threshold) toEnd = meanSeconds / 2;
-    let factor = sampledSeconds === 0 ? 1 : (sampledSeconds + toStart + toEnd) / sampledSeconds;
     if (isRate) factor /= rangeSeconds;
     results[k] = result * factor;
     present[k] = FLOAT;
   }
   return true;
+}
+
+/** Far more than rounding changes a product or quotient. */
+const CERTAIN = 1 + 1e-9;
+
+const NO_RESETS: readonly number[] = [];
+
+/** Indexes of samples that are smaller than the one before. */
+function resetsOf(values: Float64Array): readonly number[] {
+  let resets: number[] | undefined;
+  let before = values[0] ?? 0;
+  for (let i = 1; i < values.length; i++) {
+    const value = values[i] as number; // in range
+    if (value < before) {
+      resets ??= [];
+      resets.push(i);
+    }
+    before = value;
+  }
+  return resets ?? NO_RESETS;
 }
 
 /** A window with more samples is sorted anew for each step, which is cheaper than to keep it in order one by one. */

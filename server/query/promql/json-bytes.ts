@@ -6,6 +6,7 @@
 
 import { ThalwegError } from "../../model/errors.ts";
 import { takeSharedBytes } from "../../model/shared-bytes.ts";
+import { DECIMAL_BELOW, DECIMAL_FROM, fourDigits, writeFraction } from "./decimal-bytes.ts";
 import { printSample } from "./number-text.ts";
 
 const PAGE_BYTES = 2 ** 20;
@@ -15,35 +16,37 @@ const OWN_BYTES_MAX = 65_536;
 const IDLE_PAGES_MAX = 16;
 /** A text up to here is copied by its characters: the encoder costs more to call. */
 const COPIED_UNITS_MAX = 256;
-/** Whole numbers below this have at most fifteen digits, so that they and their hundredths are the shortest that mean the number. */
-const SHORT_MAX = 1e15;
 const POINT = 0x2e;
 const MINUS = 0x2d;
 const ZERO = 0x30;
 const ASCII_MAX = 0x7f;
+/** Printed texts are copied word by word. */
+const WORD_BYTES = 4;
 /** Longest that `sample` writes. */
 const SAMPLE_BYTES_MAX = 40;
 
 const encoder = new TextEncoder();
 const idle: Uint8Array[] = [];
 
-/** Texts that are written again and again, as bytes. */
+/** Texts that are written again and again, as bytes; each begins with a word of its own. */
 export interface PrintedTexts {
-  readonly bytes: Uint8Array;
-  /** Where each begins, and where the last one ends. */
+  readonly words: Uint32Array;
+  /** In which word each begins, and where the last one ends. */
   readonly ends: Uint32Array;
+  readonly lengths: Uint32Array;
 }
 
 /** Encodes texts once. */
 export function printTexts(texts: readonly string[]): PrintedTexts {
+  const encoded = texts.map((text) => encoder.encode(text));
   const ends = new Uint32Array(texts.length + 1);
-  const bytes = encoder.encode(texts.join(""));
-  let end = 0;
-  for (const [i, text] of texts.entries()) {
-    end += encoder.encode(text).length;
-    ends[i + 1] = end;
-  }
-  return { bytes, ends };
+  for (const [i, { length }] of encoded.entries()) ends[i + 1] = (ends[i] ?? 0) + Math.ceil(length / WORD_BYTES);
+  const words = new Uint32Array(ends.at(-1) ?? 0);
+  const bytes = new Uint8Array(words.buffer);
+  for (const [i, text] of encoded.entries()) bytes.set(text, WORD_BYTES * (ends[i] ?? 0));
+  const view = new DataView(words.buffer);
+  for (let i = 0; i < words.length; i++) words[i] = view.getUint32(WORD_BYTES * i, true);
+  return { words, ends, lengths: Uint32Array.from(encoded, ({ length }) => length) };
 }
 
 /** Grows by pages; give it back with `finish` or `discard`. */
@@ -51,6 +54,7 @@ export class JsonBytes {
   readonly #bytesMax: number;
   readonly #full: Uint8Array[] = [];
   #page: Uint8Array = takePage();
+  #view: DataView = viewOf(this.#page);
   #at = 0;
   /** Bytes in full pages. */
   #before = 0;
@@ -82,14 +86,14 @@ export class JsonBytes {
   }
 
   /** One of the texts. */
-  addPrinted({ bytes, ends }: PrintedTexts, index: number): void {
+  addPrinted({ words, ends, lengths }: PrintedTexts, index: number): void {
     const from = ends[index] as number; // in range: the caller's index, here and below
     const to = ends[index + 1] as number;
-    if (this.#at + to - from > PAGE_BYTES) this.#next();
-    const page = this.#page;
+    if (this.#at + WORD_BYTES * (to - from) > PAGE_BYTES) this.#next();
+    const view = this.#view;
     let at = this.#at;
-    for (let i = from; i < to; i++) page[at++] = bytes[i] as number;
-    this.#at = at;
+    for (let i = from; i < to; i++, at += WORD_BYTES) view.setUint32(at, words[i] as number, true);
+    this.#at += lengths[index] as number;
   }
 
   /** Bytes of JSON, at most a few KiB. */
@@ -114,27 +118,31 @@ export class JsonBytes {
   sample(value: number): void {
     if (this.#at + SAMPLE_BYTES_MAX > PAGE_BYTES) this.#next();
     const size = value < 0 ? -value : value;
-    if (size < SHORT_MAX) {
+    if (size < DECIMAL_BELOW) {
+      const from = this.#at;
+      if (value < 0 || (size === 0 && Object.is(value, -0))) this.#page[this.#at++] = MINUS;
       const whole = Math.floor(size);
       if (whole === size) {
-        if (size === 0 && Object.is(value, -0)) this.#page[this.#at++] = MINUS;
-        else if (value < 0) this.#page[this.#at++] = MINUS;
         this.#digits(whole);
         return;
       }
+      // Of at most fifteen digits, so that it is the shortest where it means the number.
       const hundredths = Math.round(size * 100);
-      if (hundredths < SHORT_MAX && hundredths / 100 === size) {
-        if (value < 0) this.#page[this.#at++] = MINUS;
-        this.#hundredths(hundredths);
+      if (hundredths < DECIMAL_BELOW && hundredths / 100 === size) {
+        this.#hundredths(whole, hundredths - 100 * whole);
         return;
       }
+      const end = size < DECIMAL_FROM ? -1 : writeFraction(size, this.#view, this.#at);
+      if (end !== -1) {
+        this.#at = end;
+        return;
+      }
+      this.#at = from;
     }
     this.add(printSample(value));
   }
 
-  #hundredths(hundredths: number): void {
-    const whole = Math.floor(hundredths / 100);
-    const rest = hundredths - whole * 100;
+  #hundredths(whole: number, rest: number): void {
     this.#digits(whole);
     const page = this.#page;
     page[this.#at++] = POINT;
@@ -144,32 +152,18 @@ export class JsonBytes {
     if (last !== 0) page[this.#at++] = ZERO + last;
   }
 
-  /** Digits of a whole number below `SHORT_MAX`. */
+  /** Digits of a whole number below `DECIMAL_BELOW`. */
   #digits(whole: number): void {
-    if (whole < 2 ** 31) {
-      this.#smallDigits(whole | 0, 1);
+    if (whole < 10_000) {
+      const skipped = whole < 10 ? 3 : whole < 100 ? 2 : whole < 1000 ? 1 : 0;
+      this.#view.setUint32(this.#at, fourDigits(whole) >>> (8 * skipped), true);
+      this.#at += 4 - skipped;
       return;
     }
-    const upper = Math.floor(whole / 1e9);
-    this.#smallDigits(upper | 0, 1);
-    this.#smallDigits((whole - upper * 1e9) | 0, 9);
-  }
-
-  /** At least `least` digits. */
-  #smallDigits(whole: number, least: number): void {
-    let count = least;
-    if (least === 1) {
-      for (let power = 10; power <= whole; power *= 10) count++;
-    }
-    const page = this.#page;
-    const from = this.#at;
-    let rest = whole;
-    for (let at = from + count - 1; at >= from; at--) {
-      const tens = (rest / 10) | 0;
-      page[at] = ZERO + rest - tens * 10;
-      rest = tens;
-    }
-    this.#at = from + count;
+    const upper = Math.floor(whole / 10_000);
+    this.#digits(upper);
+    this.#view.setUint32(this.#at, fourDigits(whole - upper * 10_000), true);
+    this.#at += 4;
   }
 
   #addEncoded(text: string): void {
@@ -190,6 +184,7 @@ export class JsonBytes {
     this.#at = 0;
     if (this.#before > this.#bytesMax) throw new ThalwegError("query_answer_max", { max: this.#bytesMax });
     this.#page = takePage();
+    this.#view = viewOf(this.#page);
   }
 
   /** All of it; whoever read it gives it back with `releaseSharedBytes`. @throws ThalwegError `query_answer_max` */
@@ -213,11 +208,16 @@ export class JsonBytes {
       if (buffer.byteLength === PAGE_BYTES && idle.length < IDLE_PAGES_MAX) idle.push(new Uint8Array(buffer));
     }
     this.#page = NO_PAGE;
+    this.#view = viewOf(NO_PAGE);
     this.#at = PAGE_BYTES;
   }
 }
 
 const NO_PAGE = new Uint8Array(0);
+
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
+}
 
 function takePage(): Uint8Array {
   return idle.pop() ?? new Uint8Array(PAGE_BYTES);

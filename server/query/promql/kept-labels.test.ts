@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Labels } from "../../model/series.ts";
-import { forgetKeptLabels, keepJson, keepLabels, keptJson, keptNameless } from "./kept-labels.ts";
+import { forgetKeptLabels, keepJson, keepLabels, keptJoined, keptJson, keptKey, keptNameless } from "./kept-labels.ts";
 
 const labels: Labels = [
   ["__name__", "a"],
@@ -31,4 +31,31 @@ test("what is made of kept labels is made once, of others each time", () => {
   assert.deepEqual(keptJson(labels), new Uint8Array([1, 2, 3]));
   forgetKeptLabels();
   assert.equal(keptJson(labels), undefined);
+});
+
+test("what labels became with others is kept until they are joined otherwise", () => {
+  const others: Labels = [["y", "2"]];
+  let made = 0;
+  const join = (): Labels => {
+    made++;
+    return [...labels, ...others];
+  };
+  const key = (of: Labels) => {
+    made++;
+    return JSON.stringify(of);
+  };
+  assert.notEqual(keptJoined(labels, others, "on", join), keptJoined(labels, others, "on", join));
+  keepLabels(labels);
+  made = 0;
+  const joined = keptJoined(labels, others, "on", join);
+  assert.equal(keptJoined(labels, others, "on", join), joined);
+  assert.deepEqual([joined, made], [[...labels, ...others], 1]);
+  assert.equal(keptKey(joined, key), keptKey(joined, key));
+  assert.equal(made, 2);
+  keptJoined(labels, others, "ignoring", join);
+  keptJoined(labels, [...others], "ignoring", join);
+  assert.equal(made, 4);
+  forgetKeptLabels();
+  keptKey(joined, key);
+  assert.equal(made, 5);
 });

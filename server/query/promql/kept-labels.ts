@@ -1,6 +1,6 @@
 /**
  * Labels that come to a worker again with later queries as the same object, and what was made of them: their form without
- * the name, the key of the group that they were last put into, and their JSON.
+ * the name, the key of the group that they were last put into, what they became joined with others, their key and JSON.
  *
  * Invariant: an entry is added for labels that never change; all go at once when the worker forgets the labels.
  */
@@ -9,6 +9,8 @@ import type { Labels } from "../../model/series.ts";
 
 /** JSON that is kept, all together. */
 const JSON_BYTES_MAX = 8 * 2 ** 20;
+/** Characters of keys that are kept, all together. */
+const KEY_UNITS_MAX = 4 * 2 ** 20;
 /** Many small texts lie in one buffer: one of its own takes more than the text. */
 const PAGE_BYTES = 2 ** 16;
 
@@ -17,22 +19,38 @@ interface Kept {
   json: Uint8Array | undefined;
   groupedBy: string;
   groupKey: string;
+  key: string | undefined;
+  /** What they became joined with others, and how. */
+  joined: Labels | undefined;
+  joinedWith: Labels | undefined;
+  joinedBy: string;
 }
 
 let kept = new WeakMap<Labels, Kept>();
 let jsonBytes = 0;
+let keyUnits = 0;
 let page = new Uint8Array(0);
 let pageUsed = 0;
 
 /** From here on what is made of these labels is kept. */
 export function keepLabels(labels: Labels): void {
-  kept.set(labels, { nameless: undefined, json: undefined, groupedBy: "", groupKey: "" });
+  kept.set(labels, {
+    nameless: undefined,
+    json: undefined,
+    groupedBy: "",
+    groupKey: "",
+    key: undefined,
+    joined: undefined,
+    joinedWith: undefined,
+    joinedBy: "",
+  });
 }
 
 /** Lets go of all of it. */
 export function forgetKeptLabels(): void {
   kept = new WeakMap();
   jsonBytes = 0;
+  keyUnits = 0;
   page = new Uint8Array(0);
   pageUsed = 0;
 }
@@ -57,6 +75,30 @@ export function keptGroupKey(labels: Labels, grouping: string, make: () => strin
     one.groupedBy = grouping;
   }
   return one.groupKey;
+}
+
+/** Labels of the result of an operator with others, by `make` where that was not done last. @param joining Tells the operator from others; not empty. */
+export function keptJoined(labels: Labels, others: Labels, joining: string, make: () => Labels): Labels {
+  const one = kept.get(labels);
+  if (one === undefined) return make();
+  if (one.joined === undefined || one.joinedWith !== others || one.joinedBy !== joining) {
+    one.joined = make();
+    one.joinedWith = others;
+    one.joinedBy = joining;
+    if (!kept.has(one.joined)) keepLabels(one.joined);
+  }
+  return one.joined;
+}
+
+/** Key of all labels, by `make` where none is kept. */
+export function keptKey(labels: Labels, make: (labels: Labels) => string): string {
+  const one = kept.get(labels);
+  if (one?.key !== undefined) return one.key;
+  const key = make(labels);
+  if (one === undefined || keyUnits + key.length > KEY_UNITS_MAX) return key;
+  keyUnits += key.length;
+  one.key = key;
+  return key;
 }
 
 /** JSON of labels; undefined where none is kept. The caller only reads it. */

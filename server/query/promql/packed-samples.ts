@@ -137,6 +137,8 @@ export function unpackSamples(packed: PackedSamples, known: Pick<KnownLabels, "s
   const out: FedSeries[] = [];
   const layouts = new Map<number, Layout>();
   const runs = unpackRuns(packed);
+  let timesMs: Float64Array = NO_TIMES;
+  let timesPage: Float64Array | undefined;
   for (let index = 0; index < packed.lengths.length; index++) {
     const labels = known.set(packed.setNumbers[index] ?? 0);
     const timesFrom = packed.timesFrom[index] ?? 0;
@@ -144,9 +146,14 @@ export function unpackSamples(packed: PackedSamples, known: Pick<KnownLabels, "s
     const length = packed.lengths[index] ?? 0;
     const startsFrom = packed.startsFrom[index] ?? 0;
     const page = packed.pages[(packed.pageOf[index] ?? 0) - 1];
+    // Series with the same times share the view on them, by which they are known for the same.
+    if (page !== timesPage || timesFrom !== timesMs.byteOffset / 8 || length !== timesMs.length) {
+      timesMs = (page ?? packed.timestampsMs).subarray(timesFrom, timesFrom + length);
+      timesPage = page;
+    }
     const series: SeriesSamples = {
       labels,
-      timestampsMs: (page ?? packed.timestampsMs).subarray(timesFrom, timesFrom + length),
+      timestampsMs: timesMs,
       values: (page ?? packed.values).subarray(valuesFrom, valuesFrom + length),
       startsMs: startsFrom === 0 ? undefined : packed.startsMs.subarray(startsFrom - 1, startsFrom - 1 + length),
       histograms: unpackHistograms(packed, index, length, layouts),
@@ -156,6 +163,8 @@ export function unpackSamples(packed: PackedSamples, known: Pick<KnownLabels, "s
   }
   return out;
 }
+
+const NO_TIMES = new Float64Array(0);
 
 /** Numbers that tell of a run. */
 const RUN_LENGTH = 4;

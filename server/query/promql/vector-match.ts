@@ -7,6 +7,7 @@ import type { Labels } from "../../model/series.ts";
 import { type Operation, operationOf } from "./binary.ts";
 import type { Evaluation } from "./evaluation.ts";
 import { isTrim, OperatorNotes, operateHistograms, sampleAt } from "./histogram-operators.ts";
+import { keptGroupKey, keptJoined, keptKey } from "./kept-labels.ts";
 import { PromqlExecutionError, sameLabelsetError } from "./query-error.ts";
 import {
   compareText,
@@ -62,6 +63,9 @@ class VectorMatcher {
   readonly #matched: (name: string) => boolean;
   readonly #groups = new Map<string, MatchGroup>();
   readonly #operate: Operation;
+  /** Tell how labels are matched, and what comes of them. */
+  readonly #matching: string;
+  readonly #joining: string;
   readonly #notes = new OperatorNotes();
   readonly #out: StepSeries[] = [];
   readonly #outByKey = new Map<string, StepSeries>();
@@ -78,6 +82,9 @@ class VectorMatcher {
     this.#fillOne = this.#oneIsLeft ? matching.fillLeft : matching.fillRight;
     this.#matched = matchedBy(node);
     this.#operate = operationOf(node);
+    this.#matching = JSON.stringify(["match", matching.on, matching.labels]);
+    const dropped = [this.#dropsName(), matching.group, matching.include];
+    this.#joining = JSON.stringify([matching.on, matching.labels, ...dropped]);
   }
 
   run(): StepSeries[] {
@@ -90,11 +97,12 @@ class VectorMatcher {
   }
 
   #group(ones: readonly StepSeries[]): MatchGroup {
-    return { ones, matched: new Uint8Array(this.#grid.steps), written: new Map() };
+    return { ones, matched: takeFlags(this.#grid.steps), written: new Map() };
   }
 
   #groupOf(series: StepSeries): MatchGroup {
-    const key = partialKey(series.labels, this.#matched);
+    const { labels } = series;
+    const key = keptGroupKey(labels, this.#matching, () => partialKey(labels, this.#matched));
     const known = this.#groups.get(key);
     if (known !== undefined) return known;
     const made = this.#group([]);
@@ -175,6 +183,10 @@ class VectorMatcher {
   }
 
   #pair(group: MatchGroup, many: StepSeries, one: StepSeries): void {
+    if (isPlain(many) && isPlain(one) && !isTrim(this.#node.op)) {
+      this.#pairFloats(group, many, one);
+      return;
+    }
     const isGrouping = this.#node.matching.group !== undefined;
     let labels: Labels | undefined;
     let key = "";
@@ -186,7 +198,7 @@ class VectorMatcher {
       if (result === "no_match") continue;
       if (labels === undefined) {
         labels = this.#resultLabels(many.labels, one.labels);
-        key = labelsKey(labels);
+        key = keptKey(labels, labelsKey);
         if (isGrouping) written = this.#writtenOf(group, key);
       }
       if (written[k] === 1) throw ambiguous(isGrouping);
@@ -198,10 +210,38 @@ class VectorMatcher {
     }
   }
 
+  /** As `#pair` for series without histograms. */
+  #pairFloats(group: MatchGroup, many: StepSeries, one: StepSeries): void {
+    const { steps } = this.#grid;
+    let k = 0;
+    while (k < steps && (many.present[k] === ABSENT || one.present[k] === ABSENT)) k++;
+    if (k === steps) return;
+    const isGrouping = this.#node.matching.group !== undefined;
+    const labels = this.#resultLabels(many.labels, one.labels);
+    const key = keptKey(labels, labelsKey);
+    const { matched } = group;
+    const written = isGrouping ? this.#writtenOf(group, key) : matched;
+    const [left, right] = this.#oneIsLeft ? [one.values, many.values] : [many.values, one.values];
+    const operate = this.#operate;
+    let target: StepSeries | undefined;
+    for (; k < steps; k++) {
+      if (many.present[k] === ABSENT || one.present[k] === ABSENT) continue;
+      if (written[k] === 1) throw ambiguous(isGrouping);
+      written[k] = 1;
+      matched[k] = 1;
+      const result = operate(left[k] as number, right[k] as number); // in range: steps of the grid
+      if (result === undefined) continue;
+      target ??= this.#target(labels, key);
+      if (target.present[k] !== ABSENT) throw sameLabelsetError();
+      target.present[k] = FLOAT;
+      target.values[k] = result;
+    }
+  }
+
   #writtenOf({ written }: MatchGroup, key: string): Uint8Array {
     const known = written.get(key);
     if (known !== undefined) return known;
-    const made = new Uint8Array(this.#grid.steps);
+    const made = takeFlags(this.#grid.steps);
     written.set(key, made);
     return made;
   }
@@ -239,11 +279,18 @@ class VectorMatcher {
     return outcome.holds ? outcome.histogram : undefined;
   }
 
+  #dropsName(): boolean {
+    const { op, bool } = this.#node;
+    return (!isComparison(op) && !isTrim(op)) || (bool && !this.#evaluation.delayedNameRemoval);
+  }
+
   #resultLabels(many: Labels, one: Labels): Labels {
-    const { matching, op, bool } = this.#node;
-    let labels = many;
-    const dropsName = (!isComparison(op) && !isTrim(op)) || (bool && !this.#evaluation.delayedNameRemoval);
-    if (dropsName) labels = dropMetricName(labels);
+    return keptJoined(many, one, this.#joining, () => this.#joined(many, one));
+  }
+
+  #joined(many: Labels, one: Labels): Labels {
+    const { matching } = this.#node;
+    let labels = this.#dropsName() ? dropMetricName(many) : many;
     if (matching.group === undefined) {
       const names = new Set(matching.labels);
       labels = filterLabels(labels, (name) => names.has(name) === matching.on);
@@ -251,6 +298,26 @@ class VectorMatcher {
     for (const name of matching.include) labels = setLabel(labels, name, labelValue(one, name));
     return labels;
   }
+}
+
+/** Whether all values of a series are floats. */
+function isPlain(series: StepSeries): boolean {
+  // To look at the histograms of a table makes them.
+  return series.dense === undefined && series.histograms === undefined;
+}
+
+/** Flags that are all 0, cut off from a page: small arrays of their own cost more to make and to collect than to fill. */
+const FLAGS_LENGTH = 65_536;
+let flags = new Uint8Array(0);
+let flagsUsed = 0;
+
+function takeFlags(steps: number): Uint8Array {
+  if (flagsUsed + steps > flags.length) {
+    flags = new Uint8Array(Math.max(steps, FLAGS_LENGTH));
+    flagsUsed = 0;
+  }
+  flagsUsed += steps;
+  return flags.subarray(flagsUsed - steps, flagsUsed);
 }
 
 function ambiguous(isGrouping: boolean): PromqlExecutionError {
