@@ -28,9 +28,9 @@ export interface TemplateBody {
   readonly times: readonly { readonly at: number; readonly durationNs: bigint }[];
 }
 
-/** Makes the set of bodies. */
-export function templateBodies(shape: AttributeShape): TemplateBody[] {
-  return Array.from({ length: BODIES }, (_, body) => templateBody(body, shape));
+/** Makes the set of bodies, each of `spans` spans. */
+export function templateBodies(shape: AttributeShape, spans: number = SPANS_PER_BODY): TemplateBody[] {
+  return Array.from({ length: BODIES }, (_, body) => templateBody(body, shape, spans));
 }
 
 /** Gives a body trace ids that depend on `serial` alone, and times from `startNs` on. */
@@ -59,8 +59,8 @@ export function traceIdOf(body: TemplateBody, index: number): string {
 
 const TRACE_MARK = 0xa5;
 
-function templateBody(body: number, shape: AttributeShape): TemplateBody {
-  const traces = Math.ceil(SPANS_PER_BODY / SPANS_PER_TRACE);
+function templateBody(body: number, shape: AttributeShape, spans: number): TemplateBody {
+  const traces = Math.ceil(spans / SPANS_PER_TRACE);
   const writer = new ProtobufWriter();
   const durations: bigint[] = [];
   // A body holds the spans of three services: an exporter sends those of one process, a collector those of many.
@@ -72,7 +72,7 @@ function templateBody(body: number, shape: AttributeShape): TemplateBody {
     writer.writeText(1, "@opentelemetry/instrumentation-http");
     writer.writeText(2, "0.223.0");
     writer.closeMessage(scope);
-    for (let index = 0; index < SPANS_PER_BODY; index++) {
+    for (let index = 0; index < spans; index++) {
       const inTrace = index % SPANS_PER_TRACE;
       if (inTrace % SERVICES_PER_TRACE !== service) continue;
       durations.push(writeSpan(writer, body, index, shape));

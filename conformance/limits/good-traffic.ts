@@ -7,6 +7,8 @@ import { sleep } from "../program.ts";
 import { callOver } from "./grpc-bombs.ts";
 
 const EVERY_MS = 40;
+const LIGHT_EVERY_MS = 200;
+const LIGHT_SPANS = 16;
 const QUERIES = [
   "/api/v1/query?query=sum%20by%20(service)%20(rate(traces_spanmetrics_calls_total%5B1m%5D))",
   "/api/v1/query?query=histogram_quantile(0.9,%20sum%20by%20(le)%20(rate(traces_spanmetrics_latency_bucket%5B1m%5D)))",
@@ -21,6 +23,8 @@ export interface TrafficOptions {
   readonly otlpHttp: string;
   /** `HOST:PORT`. */
   readonly otlpGrpc: string;
+  /** A trickle, which alone fills neither caches nor memory, so that what others cost shows. */
+  readonly isLight?: boolean;
 }
 
 /** Milliseconds of requests that were answered, and what was answered otherwise than with success. */
@@ -34,7 +38,9 @@ export interface TrafficSeen {
 
 class Traffic {
   readonly #options: TrafficOptions;
-  readonly #templates: readonly TemplateBody[] = templateBodies("semconv");
+  readonly #templates: readonly TemplateBody[];
+  readonly #spansPerBody: number;
+  readonly #everyMs: number;
   #writesMs: number[] = [];
   #queriesMs: number[] = [];
   #faults: string[] = [];
@@ -45,6 +51,10 @@ class Traffic {
 
   constructor(options: TrafficOptions) {
     this.#options = options;
+    const isLight = options.isLight === true;
+    this.#spansPerBody = isLight ? LIGHT_SPANS : SPANS_PER_BODY;
+    this.#everyMs = isLight ? LIGHT_EVERY_MS : EVERY_MS;
+    this.#templates = templateBodies("semconv", this.#spansPerBody);
     const session = connect(`http://${options.otlpGrpc}`);
     const overHttp = () => this.#writeHttp();
     const overGrpc = async () => {
@@ -84,13 +94,13 @@ class Traffic {
       const fault = await send().catch((error: unknown) => String(error));
       if (fault === "") note(performance.now() - sinceMs);
       else this.#faults.push(fault);
-      await sleep(Math.max(1, EVERY_MS - (performance.now() - sinceMs)));
+      await sleep(Math.max(1, this.#everyMs - (performance.now() - sinceMs)));
     }
   }
 
   #wrote(ms: number): void {
     this.#writesMs.push(ms);
-    this.#spans += SPANS_PER_BODY;
+    this.#spans += this.#spansPerBody;
   }
 
   #body(): Buffer {

@@ -26,6 +26,8 @@ const MORE_BYTES_MAX = 64 * MIB;
 /** What is too slow or too large is so each time; a machine with other work is so now and then. */
 const ATTEMPTS_MAX = 3;
 const QUIET_MS = 5_000;
+/** The first requests warm a program up. */
+const WARM_MS = 10_000;
 /** What a machine has at least that the limits are meant for. */
 const PROCESSORS = 2;
 /** Good requests may take twice their quiet time; below this they are quick, whatever they took before. */
@@ -55,35 +57,41 @@ export async function runLimits({ args }: { readonly args: readonly string[] }):
     name.includes(only),
   );
   const bombs = isShort ? all.filter((_, index) => index % SHORT_EVERY === 0) : all;
+  const slack = isShort ? SHORT_SLACK : 1;
+  const countsOf = ({ isLegal }: Bomb) => (isShort ? [isLegal === true ? 1 : AT_ONCE] : [1, AT_ONCE]);
+  if (bombs.length > 0) await bombed({ bombs, countsOf, slack }, report);
+  if ("slow clients".includes(only)) await heldUp({ slack, isWhole: !isShort }, report);
+  // Not in the short form: a minute, most of it waiting.
+  if ("pushed floods".includes(only) && !(isShort && only === "")) await pushedFloods(report, slack);
+  return report.outcome;
+}
+
+async function bombed(how: Attack, report: SuiteReport): Promise<void> {
   const program = await Program.start(["--capture", "off"]);
   try {
-    const countsOf = ({ isLegal }: Bomb) => (isShort ? [isLegal === true ? 1 : AT_ONCE] : [1, AT_ONCE]);
-    const slack = isShort ? SHORT_SLACK : 1;
-    if (bombs.length > 0) await attack(program, { bombs, countsOf, slack }, report);
-    if ("slow clients".includes(only)) await heldUp(program, { slack, isWhole: !isShort }, report);
+    await attack(program, how, report);
     report.add("one truth after all", await oneTruthFault(program, { withOrphans: true }));
     report.add("stops cleanly", (await program.stop()) === 0 ? "" : "the exit status is not 0");
   } finally {
     await program.discard();
   }
-  // Not in the short form: a minute, most of it waiting.
-  if ("pushed floods".includes(only) && !(isShort && only === ""))
-    await pushedFloods(report, isShort ? SHORT_SLACK : 1);
-  return report.outcome;
 }
 
-async function heldUp(
-  program: Program,
-  how: { readonly slack: number; readonly isWhole: boolean },
-  report: SuiteReport,
-): Promise<void> {
+/** Against a program of its own: what others left in memory would hide what slow clients take. */
+async function heldUp(how: { readonly slack: number; readonly isWhole: boolean }, report: SuiteReport): Promise<void> {
+  const program = await Program.start(["--capture", "off"]);
   const { http, otlpHttp, otlpGrpc } = program;
-  const traffic = new GoodTraffic({ http, otlpHttp, otlpGrpc });
+  const traffic = new GoodTraffic({ http, otlpHttp, otlpGrpc, isLight: true });
   try {
-    await sleep(2_000); // as of the attack before
-    await slowClients(report, { program, traffic, ...how });
+    try {
+      await sleep(WARM_MS);
+      await slowClients(report, { program, traffic, ...how });
+    } finally {
+      await traffic.stop();
+    }
+    report.add("slow: one truth after all", await oneTruthFault(program, { withOrphans: true }));
   } finally {
-    await traffic.stop();
+    await program.discard();
   }
 }
 
