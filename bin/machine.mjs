@@ -24,6 +24,13 @@ const THREADPOOL_SIZE = "12";
  */
 const MALLOC_HEAPS = "2";
 /**
+ * What is larger has memory of its own, which goes back to the system once it is freed. Left to itself, malloc takes the
+ * first large body for the usual size, puts the next ones on its heaps, and keeps them.
+ */
+const MALLOC_OWN_BYTES = 4 * 2 ** 20;
+/** Free bytes at the end of a heap that are kept: as malloc sets it by itself, twice the other. */
+const MALLOC_KEPT_BYTES = 2 * MALLOC_OWN_BYTES;
+/**
  * MiB of a half of V8's room for young objects, of each thread. As by default it grows to 64 and stays there, which a
  * load of many series pays with a sixth more memory, and no less processor time.
  */
@@ -228,6 +235,8 @@ export function runToEnd(file, args) {
       THALWEG_LIFELINE: String(process.pid),
       UV_THREADPOOL_SIZE: process.env["UV_THREADPOOL_SIZE"] || THREADPOOL_SIZE,
       MALLOC_ARENA_MAX: process.env["MALLOC_ARENA_MAX"] || MALLOC_HEAPS,
+      MALLOC_MMAP_THRESHOLD_: process.env["MALLOC_MMAP_THRESHOLD_"] || String(MALLOC_OWN_BYTES),
+      MALLOC_TRIM_THRESHOLD_: process.env["MALLOC_TRIM_THRESHOLD_"] || String(MALLOC_KEPT_BYTES),
       THALWEG_NPM: npmProgram() || "",
       THALWEG_LAUNCHER_NODE: process.execPath,
       THALWEG_STARTED_MS: String(Math.round(performance.timeOrigin)),

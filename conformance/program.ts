@@ -12,6 +12,13 @@ const ROOT = join(import.meta.dirname, "..");
 const READY_MS_MAX = 120_000;
 const STOP_MS_MAX = 15_000;
 
+/** As `bin/machine.mjs` sets them. */
+const MALLOC = {
+  MALLOC_ARENA_MAX: "2",
+  MALLOC_MMAP_THRESHOLD_: String(4 * 2 ** 20),
+  MALLOC_TRIM_THRESHOLD_: String(8 * 2 ** 20),
+};
+
 /** A cell of a SQL answer in the JSON form of faces.md. */
 export type Cell = string | number | boolean | null | Readonly<Record<string, string>>;
 
@@ -207,7 +214,7 @@ function spawnProgram(flags: readonly string[], dataDirectory: string, { before 
   const words = [...before, ...program, "serve", "--data", dataDirectory, ...free, ...flags];
   return spawn(words[0] ?? "", words.slice(1), {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, UV_THREADPOOL_SIZE: "12", MALLOC_ARENA_MAX: "2", ...env },
+    env: { ...process.env, UV_THREADPOOL_SIZE: "12", ...MALLOC, ...env },
   });
 }
 

@@ -33,7 +33,7 @@ import { addTraceRoutes } from "./trace-routes.ts";
 /** Longer than what common clients and proxies keep, so that they are the ones who close. */
 const KEEP_ALIVE_MS = 75_000;
 /** How long what follows a broken request is let pass. */
-const BROKEN_MS_MAX = 500;
+const BROKEN_MS_MAX = 2_000;
 const HEADERS_MS_MAX = 10_000;
 /** How often connections are checked against the limits of time. */
 const CHECK_EVERY_MS = 5_000;
@@ -146,6 +146,8 @@ function makeApp(deps: ApiDeps, guard: RequestGuard): FastifyInstance {
     // Routes here have no schemas; without these two, Fastify loads its validator at every start, a fifth of it.
     schemaController: { compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas } },
     clientErrorHandler: (error, socket) => {
+      // What comes behind it is broken as well.
+      if (socket.writableEnded) return;
       deps.countRefused("http");
       answerBrokenRequest(error, socket);
     },

@@ -51,7 +51,7 @@ export class BodyCollector {
     const length = this.#length + chunk.length;
     if (length > this.#bytesMax) return "too_large";
     this.#room.comes(chunk.length);
-    if ((this.#announced ?? 0) <= LARGE_FROM_BYTES && !this.#room.holdRaw(length)) return "no_room";
+    if ((this.#announced ?? 0) <= LARGE_FROM_BYTES && !this.#room.holdRaw(this.#roomFor(length))) return "no_room";
     if (++this.#count > CHUNKS_JUDGED && length < this.#count * CHUNK_BYTES_MIN) return "crumbs";
     if (this.#buffer === undefined || this.#buffer.length < length) this.#buffer = this.#makeBuffer(length);
     if (this.#buffer === undefined) this.#chunks.push(chunk);
@@ -76,6 +76,7 @@ export class BodyCollector {
   /** Hands out the body and lets go of it. Above 16 KiB nothing else shares its memory. */
   take(): Buffer {
     this.#room.end();
+    if ((this.#announced ?? 0) <= LARGE_FROM_BYTES) this.#room.holdRaw(this.#length);
     const chunks = this.#chunks;
     const whole = this.#buffer;
     this.#chunks = [];
@@ -87,6 +88,15 @@ export class BodyCollector {
     // Cut to size in one step, so that the memory is not held twice longer than the copy takes.
     const { buffer } = whole;
     return buffer instanceof ArrayBuffer ? Buffer.from(buffer.transfer(this.#length)) : whole;
+  }
+
+  /**
+   * A large body that tells no length takes room in steps, each twice the one before: of many that come at once, most
+   * are refused while they are small, and not when together they filled the room.
+   */
+  #roomFor(length: number): number {
+    if (length <= LARGE_FROM_BYTES) return length;
+    return Math.min(this.#bytesMax, 2 ** Math.ceil(Math.log2(length)));
   }
 
   /** Memory that is not written to is not used: the system hands it out page by page. */

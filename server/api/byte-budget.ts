@@ -4,6 +4,12 @@
 
 /** What a body may take before it counts as a large one. */
 export const LARGE_FROM_BYTES = 2 ** 20;
+
+/** How much of a body's bytes comes from the room of large ones: all of them, or none. */
+export function largeBytesOf(bytes: number): number {
+  return bytes > LARGE_FROM_BYTES ? bytes : 0;
+}
+
 /** So much of what it holds must come of a body within `PACE_MS`, or it may have to give way. */
 const PACE_PART = 1 / 32;
 /** At the least pace a body is whole in 64 s: only who would be cut off for the time of its request is slower. */
@@ -19,8 +25,8 @@ interface Incoming {
 }
 
 /**
- * Bodies share one budget. What a body takes beyond `LARGE_FROM_BYTES` comes from a part of it that large bodies share,
- * so that a few of them neither fill the memory nor keep out the many small ones, nor these them.
+ * Bodies share one budget. Bodies of more than `LARGE_FROM_BYTES` share a part of it, so that a few of them neither fill
+ * the memory nor keep out the many small ones, nor these them.
  *
  * A sender that drips holds room for as long as its request may take. Where others find none, the slowest that came to
  * a halt give way, so that a handful of them keep out nobody; as long as there is room, anybody may be slow.
@@ -38,8 +44,8 @@ export class ByteBudget {
   #large = 0;
 
   /**
-   * @param largeBytesMax What all large bodies may take beyond what small ones may; all of it unless given.
-   * @param smallBytesMax What all bodies may take without that; all of it unless given.
+   * @param largeBytesMax What all large bodies may take; all of it unless given.
+   * @param smallBytesMax What all others may take; all of it unless given.
    * @param nowMs A clock that never steps back; the process' own unless given.
    */
   constructor(
@@ -112,7 +118,7 @@ export class ByteBudget {
     return false;
   }
 
-  /** As `take`; `large` of the bytes are beyond what a small body may take, and may be more or less than `bytes`. */
+  /** As `take`; `large` of the bytes come from the room of large bodies, and may be more or less than `bytes`. */
   takePart(bytes: number, large: number, asker?: Incoming): boolean {
     if (!this.hasRoom(bytes, large, asker)) return false;
     this.#used += bytes;
@@ -180,7 +186,7 @@ export class BodyRoom implements Incoming {
 
   /** Whether so many bytes as they come would find room now; takes nothing. */
   hasRoomFor(bytes: number): boolean {
-    return this.#budget.hasRoom(bytes, Math.max(0, bytes - LARGE_FROM_BYTES), this);
+    return this.#budget.hasRoom(bytes, largeBytesOf(bytes), this);
   }
 
   /** @see holdRaw */
@@ -202,7 +208,7 @@ export class BodyRoom implements Incoming {
   /** Only the larger of the two counts as large: a body must be able to become as large as one may be. */
   #hold(raw: number, decoded: number): boolean {
     const more = raw + decoded - this.#raw - this.#decoded;
-    const large = Math.max(0, Math.max(raw, decoded) - LARGE_FROM_BYTES);
+    const large = largeBytesOf(Math.max(raw, decoded));
     const moreLarge = large - this.#large;
     if (more <= 0 && moreLarge <= 0) this.#budget.givePart(-more, -moreLarge);
     else if (!this.#budget.takePart(more, moreLarge, this)) return false;

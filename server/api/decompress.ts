@@ -17,6 +17,9 @@ const CHUNK_BYTES_MIN = 64;
 const ZSTD_WINDOW_LOG_MAX = 26;
 /** Frames of one body. */
 const ZSTD_FRAMES_MAX = 1_000;
+const ZSTD_FRAME_BYTES_MIN = 9;
+/** Blocks that are looked at; the largest body has 512 full ones. */
+const ZSTD_BLOCKS_MAX = 65_536;
 /** Snappy is decoded in one turn: some 30 ms for so much. */
 const SNAPPY_BYTES_MAX = 16 * 2 ** 20;
 
@@ -41,10 +44,10 @@ export async function decompress(
   if (compression === "snappy") return decompressSnappy(raw, Math.min(bytesMax, SNAPPY_BYTES_MAX), room);
   const fault = (fault: "too_large" | "no_room" | "broken"): DecompressOutcome => ({ kind: "fault", fault, bytesMax });
   const told = toldBytes(raw, compression);
-  if (told !== undefined && told <= raw.length * RATIO_MAX[compression]) {
-    if (told > bytesMax) return fault("too_large");
-    if (!room.holdDecoded(told)) return fault("no_room");
-    const whole = await inflate(raw, compression, { chunkBytes: told, keepMax: told });
+  if (told !== undefined && told.bytes <= raw.length * RATIO_MAX[compression]) {
+    if (told.bytes > bytesMax) return fault("too_large");
+    if (!room.holdDecoded(told.bytes)) return fault("no_room");
+    const whole = told.isOne ? await inflate(raw, compression, { chunkBytes: told.bytes, keepMax: told.bytes }) : NONE;
     if (whole === undefined) return fault("broken");
     if (whole.kept !== undefined) return { kind: "bytes", bytes: whole.kept };
     room.holdDecoded(0);
@@ -91,6 +94,8 @@ interface Inflated {
   readonly length: number;
   readonly noRoom: boolean;
 }
+
+const NONE: Inflated = { kept: undefined, length: 0, noRoom: false };
 
 /** Resolves with undefined where the bytes are broken. */
 function inflate(raw: Buffer, compression: Compression, limits: InflateLimits): Promise<Inflated | undefined> {
@@ -156,29 +161,81 @@ function makeStream(compression: Compression, chunkSize: number): Gunzip {
   }
 }
 
-/** What a body says of its decompressed size: too little where it has several members. Undefined where it says nothing. */
-function toldBytes(raw: Buffer, compression: Compression): number | undefined {
+/** What a body says of its decompressed size. */
+interface Told {
+  /** Too little where there are several members of gzip. */
+  readonly bytes: number;
+  /** There is one member, or one is all that is known of. */
+  readonly isOne: boolean;
+}
+
+/** Undefined where it says nothing. */
+function toldBytes(raw: Buffer, compression: Compression): Told | undefined {
   if (compression === "gzip") return gzipBytes(raw);
   return compression === "zstd" ? zstdBytes(raw) : undefined;
 }
 
 /** The last four bytes of the last member, modulo 2^32. @see RFC 1952 */
-function gzipBytes(raw: Buffer): number | undefined {
+function gzipBytes(raw: Buffer): Told | undefined {
   const member = raw.length >= 18 && raw[0] === 0x1f && raw[1] === 0x8b;
   const told = member ? raw.readUInt32LE(raw.length - 4) : 0;
-  return told === 0 ? undefined : told;
+  return told === 0 ? undefined : { bytes: told, isOne: true };
 }
 
-/** @see RFC 8878, 3.1.1.1 */
-function zstdBytes(raw: Buffer): number | undefined {
-  if (raw.length < 16 || raw.readUInt32LE(0) !== 0xfd2f_b528) return undefined;
-  const descriptor = raw[4] ?? 0;
-  const single = (descriptor & 0x20) !== 0;
-  const sizeFlag = descriptor >>> 6;
+/**
+ * What its frames tell together, up to one that is cut short; undefined where one of them tells nothing. From header to
+ * header of blocks: nothing is decompressed.
+ *
+ * @see RFC 8878, 3.1.1
+ */
+function zstdBytes(raw: Buffer): Told | undefined {
+  let bytes = 0;
+  let frames = 0;
+  let blocks = 0;
+  const told = () => (bytes === 0 ? undefined : { bytes, isOne: frames === 1 });
+  for (let at = 0; at + ZSTD_FRAME_BYTES_MIN <= raw.length; frames++) {
+    const frame = zstdFrame(raw, at);
+    if (frame === undefined) return told();
+    if (frame.told === undefined) return undefined;
+    bytes += frame.told;
+    at = frame.blocksAt;
+    for (let isLast = false; !isLast; blocks++) {
+      if (at + 3 > raw.length || blocks > ZSTD_BLOCKS_MAX) {
+        frames++;
+        return told();
+      }
+      const header = raw.readUIntLE(at, 3);
+      const isRepeated = ((header >>> 1) & 3) === 1;
+      isLast = (header & 1) === 1;
+      at += 3 + (isRepeated ? 1 : header >>> 3);
+    }
+    if (frame.hasChecksum) at += 4;
+  }
+  return told();
+}
+
+interface ZstdFrame {
+  readonly told: number | undefined;
+  readonly blocksAt: number;
+  readonly hasChecksum: boolean;
+}
+
+/** Head of the frame that begins at `start`; undefined where none does. */
+function zstdFrame(raw: Buffer, start: number): ZstdFrame | undefined {
+  if (raw.readUInt32LE(start) !== 0xfd2f_b528) return undefined;
+  const descriptor = raw[start + 4] ?? 0;
+  const isSingle = (descriptor & 0x20) !== 0;
   const dictionaryBytes = (1 << (descriptor & 3)) >>> 1;
-  const at = 5 + (single ? 0 : 1) + dictionaryBytes;
-  if (sizeFlag === 0) return single ? raw[at] || undefined : undefined;
-  if (sizeFlag === 1) return raw.readUInt16LE(at) + 256;
-  const told = sizeFlag === 2 ? raw.readUInt32LE(at) : Number(raw.readBigUInt64LE(Math.min(at, raw.length - 8)));
-  return told === 0 ? undefined : told;
+  const sizeAt = start + 5 + (isSingle ? 0 : 1) + dictionaryBytes;
+  const sizeFlag = descriptor >>> 6;
+  const sizeBytes = sizeFlag === 0 ? Number(isSingle) : 1 << sizeFlag;
+  if (sizeAt + sizeBytes > raw.length) return undefined;
+  const hasChecksum = (descriptor & 4) !== 0;
+  return { told: zstdSize(raw, sizeAt, sizeBytes), blocksAt: sizeAt + sizeBytes, hasChecksum };
+}
+
+function zstdSize(raw: Buffer, at: number, sizeBytes: number): number | undefined {
+  if (sizeBytes === 0) return undefined;
+  if (sizeBytes === 8) return Number(raw.readBigUInt64LE(at));
+  return raw.readUIntLE(at, sizeBytes) + (sizeBytes === 2 ? 256 : 0);
 }

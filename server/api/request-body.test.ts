@@ -5,7 +5,8 @@ import test from "node:test";
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { crc32c } from "../wire/crc32c.ts";
 import { encodeSnappy } from "../wire/snappy.ts";
-import { ByteBudget } from "./byte-budget.ts";
+import { BodyRoom, ByteBudget } from "./byte-budget.ts";
+import { decompress } from "./decompress.ts";
 import type { BodyOutcome } from "./request-body.ts";
 import { readBody } from "./request-body.ts";
 
@@ -208,4 +209,14 @@ test("a sender that comes to a halt is refused once others need its room, and ca
   held[0]?.release();
   assert.equal((await send(Buffer.alloc(large))).status, 200);
   assert.match(await answer, /^HTTP\/1\.1 503 [\s\S]*its room was given to others/);
+});
+
+test("frames of zstd that tell of too much together are refused before any is decompressed", async () => {
+  const room = new BodyRoom(new ByteBudget(1_000));
+  const frame = zstdCompressSync(Buffer.alloc(100_000));
+  const refused = await decompress(Buffer.concat(Array.from({ length: 11 }, () => frame)), "zstd", 1_000_000, room);
+  assert.deepEqual(refused, { kind: "fault", fault: "too_large", bytesMax: 1_000_000 });
+  const larger = new BodyRoom(new ByteBudget(2_000_000));
+  const taken = await decompress(Buffer.concat(Array.from({ length: 10 }, () => frame)), "zstd", 1_000_000, larger);
+  assert.ok(taken.kind === "bytes" && taken.bytes.equals(Buffer.alloc(1_000_000)));
 });

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import type http from "node:http";
+import net from "node:net";
 import test from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { ThalwegError } from "../model/errors.ts";
 import { oracleDecode, oracleEncode } from "../wire/trace-oracle.ts";
 import type { Fixture } from "./api-fixture.test.ts";
@@ -286,4 +288,26 @@ test("a refusal arrives at a sender that is not done", async (context) => {
       path,
     );
   }
+});
+
+test("who sends what is no HTTP reads the answer, even if all of it is sent first", async (context) => {
+  const { otlpUrl } = await startFixture(context);
+  const { hostname, port } = new URL(otlpUrl);
+  const socket = net.connect(Number(port), hostname);
+  context.after(() => socket.destroy());
+  let fault = "";
+  socket.on("error", (error) => {
+    fault = error.message;
+  });
+  const head = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
+  socket.write(`${head}5;${"a".repeat(100_000)}`);
+  for (let piece = 0; piece < 3; piece++) {
+    await sleep(50);
+    socket.write("a".repeat(100_000));
+  }
+  await sleep(50);
+  let answer = "";
+  for await (const chunk of socket) answer += String(chunk);
+  assert.equal(fault, "");
+  assert.match(answer, /^HTTP\/1\.1 413 /);
 });

@@ -8,7 +8,7 @@
 import type { Server as HttpServer, IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import { encodeRpcStatus, encodeRpcStatusJson, GRPC_UNAVAILABLE } from "../wire/otlp-responses.ts";
 import type { ApiDeps } from "./api-deps.ts";
-import { LARGE_FROM_BYTES } from "./byte-budget.ts";
+import { largeBytesOf } from "./byte-budget.ts";
 import { RETRY_AFTER_SECONDS } from "./otlp-export.ts";
 import { CONTENT_TYPES, encodingOf, SIGNAL_PATHS } from "./otlp-http.ts";
 import { type BodyLimits, bodyFault, isEncodingKnown, passOver } from "./request-body.ts";
@@ -66,5 +66,5 @@ export function shedLoad(server: HttpServer, { deps, limits, guard }: Shared): v
 /** Whether the body may find room, or is refused for something else. */
 function hasRoom(contentLength: string | undefined, { budget, bytesMax }: BodyLimits): boolean {
   const bytes = Number(contentLength ?? 0);
-  return !(bytes <= bytesMax) || budget.hasRoom(bytes, Math.max(0, bytes - LARGE_FROM_BYTES));
+  return !(bytes <= bytesMax) || budget.hasRoom(bytes, largeBytesOf(bytes));
 }
