@@ -158,8 +158,8 @@ export function writeMetadata(out: ByteWriter, metadata: readonly MetricMetadata
   endFrame(out, start);
 }
 
-/** Labels by the bytes that declare them: every segment declares the same series again, and decoding costs most. */
-export type KnownLabels = Map<string, Labels>;
+/** Names with values by the bytes that tell them: series share most of theirs, and decoding text costs most. */
+export type KnownLabels = Map<string, Labels[number]>;
 
 /**
  * Reads one payload. Throws `BytesEndError` where it cannot have been written by this program.
@@ -270,17 +270,24 @@ function endFrame(out: ByteWriter, start: number): void {
 function readDeclarations(reader: ByteReader, payload: Uint8Array, visitor: LogVisitor, known: KnownLabels): void {
   for (let left = reader.varint(); left > 0; left--) {
     const ref = reader.varint();
-    const count = reader.varint();
-    const from = reader.at;
-    for (let texts = 2 * count; texts > 0; texts--) reader.skipText();
-    const key = reader.latin1Since(from);
-    let labels = known.get(key);
-    if (labels === undefined) {
-      labels = readLabels(new Reader(payload, from), count);
-      known.set(key, labels);
-    }
+    const labels: Labels[number][] = [];
+    for (let count = reader.varint(); count > 0; count--) labels.push(readKnownLabel(reader, payload, known));
     visitor.declare(ref, labels);
   }
+}
+
+function readKnownLabel(reader: ByteReader, payload: Uint8Array, known: KnownLabels): Labels[number] {
+  const from = reader.at;
+  reader.skipText();
+  reader.skipText();
+  const key = reader.latin1Since(from);
+  let label = known.get(key);
+  if (label === undefined) {
+    const texts = new Reader(payload, from);
+    label = [texts.text(), texts.text()];
+    known.set(key, label);
+  }
+  return label;
 }
 
 function readLabels(reader: ByteReader, count: number): Labels {

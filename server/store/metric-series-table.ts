@@ -1,14 +1,10 @@
 /** All series of memory and blocks, by labels. */
 
-import { hash, randomBytes } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Labels, LabelsHandle } from "../model/series.ts";
 import { LabelIndex } from "./metric-label-index.ts";
 import { OpenMemory } from "./metric-open-memory.ts";
 import { emptySeries, type MetricSeries } from "./metric-series.ts";
-
-const HASH_PRIME = 0x0100_0193;
-/** Another one in each process, so that nobody can choose labels that share a hash. */
-const HASH_START = randomBytes(4).readInt32LE();
 
 /**
  * Series by their labels.
@@ -18,8 +14,8 @@ const HASH_START = randomBytes(4).readInt32LE();
  */
 export class SeriesTable {
   readonly #max: number;
-  /** Series by a hash of their labels; few share one. */
-  readonly #byHash = new Map<number, MetricSeries | MetricSeries[]>();
+  /** Series by the key of their labels; few share one. */
+  readonly #byKey = new Map<number, MetricSeries | MetricSeries[]>();
   /** Series by `Labels` objects that come again and again. One that comes once costs more here than it saves. */
   readonly #byLabels = new WeakMap<Labels, MetricSeries>();
   readonly #index = new LabelIndex();
@@ -43,7 +39,7 @@ export class SeriesTable {
 
   /** All series. */
   *all(): Generator<MetricSeries> {
-    for (const entry of this.#byHash.values()) {
+    for (const entry of this.#byKey.values()) {
       if (Array.isArray(entry)) yield* entry;
       else yield entry;
     }
@@ -51,8 +47,7 @@ export class SeriesTable {
 
   /** The series with these labels, made where there is none; undefined where there are too many. */
   of(labels: Labels): MetricSeries | undefined {
-    const hash = hashOf(labels);
-    return this.#atHash(hash, labels) ?? (this.#size < this.#max ? this.#make(labels, hash) : undefined);
+    return this.find(labels) ?? (this.#size < this.#max ? this.#make(labels) : undefined);
   }
 
   /** The same for labels with a place for a note, which is looked at first and left for the next time. */
@@ -77,25 +72,26 @@ export class SeriesTable {
 
   /** The series with these labels, if there is one. */
   find(labels: Labels): MetricSeries | undefined {
-    return this.#atHash(hashOf(labels), labels);
+    const key = this.#index.keyOf(labels);
+    const entry = key === undefined ? undefined : this.#byKey.get(key);
+    if (entry === undefined) return undefined;
+    if (Array.isArray(entry)) return entry.find((other) => this.#index.hasFound(other, labels.length));
+    return this.#index.hasFound(entry, labels.length) ? entry : undefined;
   }
 
   /** A series that is known not to be there, however many there are. */
   adopt(labels: Labels): MetricSeries {
-    return this.#make(labels, hashOf(labels));
+    this.#index.keyOf(labels);
+    return this.#make(labels);
   }
 
-  #atHash(hash: number, labels: Labels): MetricSeries | undefined {
-    const entry = this.#byHash.get(hash);
-    if (Array.isArray(entry)) return entry.find((other) => sameLabels(other.labels, labels));
-    return entry !== undefined && sameLabels(entry.labels, labels) ? entry : undefined;
-  }
-
-  #make(labels: Labels, hash: number): MetricSeries {
-    const entry = this.#byHash.get(hash);
-    const series = emptySeries(this.#nextRef++, this.#index.shared(labels), { owner: this, memory: this.memory });
-    this.#byHash.set(hash, entry === undefined ? series : [entry, series].flat());
-    this.#index.add(series);
+  /** Of the labels that the index was asked for last. */
+  #make(labels: Labels): MetricSeries {
+    const { series, key } = this.#index.add(labels, (shared) =>
+      emptySeries(this.#nextRef++, shared, { owner: this, memory: this.memory }),
+    );
+    const entry = this.#byKey.get(key);
+    this.#byKey.set(key, entry === undefined ? series : [entry, series].flat());
     this.#size++;
     return series;
   }
@@ -122,12 +118,13 @@ export class SeriesTable {
   remove(gone: readonly MetricSeries[]): void {
     for (const series of gone) {
       series.removed = true;
-      const hash = hashOf(series.labels);
-      const entry = this.#byHash.get(hash);
+      const key = this.#index.keyOf(series.labels);
+      if (key === undefined) throw new Error("a series that is not in the index");
+      const entry = this.#byKey.get(key);
       const others = Array.isArray(entry) ? entry.filter((other) => other !== series) : [];
       const [only] = others;
-      if (only === undefined) this.#byHash.delete(hash);
-      else this.#byHash.set(hash, others.length === 1 ? only : others);
+      if (only === undefined) this.#byKey.delete(key);
+      else this.#byKey.set(key, others.length === 1 ? only : others);
       this.#size--;
     }
     this.#index.remove(gone);
@@ -138,29 +135,4 @@ export class SeriesTable {
 export function fingerprintOf(series: MetricSeries): string {
   series.fingerprint ??= hash("md5", JSON.stringify(series.labels), "binary");
   return series.fingerprint;
-}
-
-/** A whole number below 2^53 that depends on every unit of every name and value. */
-function hashOf(labels: Labels): number {
-  let a = HASH_START;
-  let b = HASH_START ^ labels.length;
-  for (const label of labels) {
-    for (const text of label) {
-      for (let i = 0; i < text.length; i++) {
-        const unit = text.charCodeAt(i);
-        a = Math.imul(a ^ unit, HASH_PRIME);
-        b = Math.imul(b ^ (unit + (a >>> 17)), HASH_PRIME);
-      }
-      a = Math.imul(a ^ 0xff, HASH_PRIME);
-    }
-  }
-  return (a >>> 0) * 2 ** 21 + (b >>> 11);
-}
-
-function sameLabels(a: Labels, b: Labels): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) {
-    if (a[i]?.[0] !== b[i]?.[0] || a[i]?.[1] !== b[i]?.[1]) return false;
-  }
-  return true;
 }

@@ -59,8 +59,10 @@ const LOG_SERIES_BYTES_MAX = 400;
 const LOG_KEEPS_MS = 600_000;
 /** A log that holds more than this when the store is closed is sealed, so that the next start reads a block instead. */
 const CLOSED_LOG_BYTES_MAX = 4 * 2 ** 20;
-/** That is given up after so long: who stops a server waits for it. */
+/** That is given up after so long: who stops a server waits for it, containers for ten seconds. */
 const SEAL_AT_CLOSE_MS_MAX = 8_000;
+/** With more series than this it would be given up in any case, and is not begun. */
+const CLOSED_SERIES_MAX = 400_000;
 /** After a block could not be written. */
 const RETRY_MS = 10_000;
 const DAY_MS = 86_400_000;
@@ -446,8 +448,8 @@ export class MetricStore {
   }
 
   async #sealAtClose(): Promise<void> {
-    const { head, sealer } = this.#parts;
-    if ((head.log?.bytes ?? 0) <= CLOSED_LOG_BYTES_MAX) return;
+    const { head, sealer, table } = this.#parts;
+    if ((head.log?.bytes ?? 0) <= CLOSED_LOG_BYTES_MAX || table.size > CLOSED_SERIES_MAX) return;
     try {
       await sealer.seal(Number.POSITIVE_INFINITY, AbortSignal.timeout(SEAL_AT_CLOSE_MS_MAX));
     } catch (error) {
