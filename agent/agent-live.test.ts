@@ -231,3 +231,39 @@ test("socket rung: a Node process is asked whom its calls are made for where tha
   assert.deepEqual(loopbackPorts(pid), ownPorts);
   assert.equal(service.exitCode, null);
 });
+
+/** A Node program that answers over TLS with a certificate of its own directory. */
+const SEALED = `
+const { readFileSync } = require("node:fs");
+const server = require("node:https").createServer({ key: readFileSync("key.pem"), cert: readFileSync("cert.pem") });
+server.on("request", (request, response) => response.end("x"));
+server.listen(0, "127.0.0.1", () => console.log("port " + server.address().port));
+`;
+
+test("socket rung: a named program that lives for milliseconds is read inside of TLS, once one of it was seen", async (t) => {
+  if (!isAllowed(t)) return;
+  const hasOpenssl = spawnSync("openssl", ["version"]).status === 0;
+  if (!requireOrSkip(t, "servers", hasOpenssl ? undefined : "this machine has no openssl")) return;
+  const cwd = await mkdtemp(join(tmpdir(), "thalweg-sealed-"));
+  t.after(() => rm(cwd, { recursive: true }));
+  const files = ["-keyout", "key.pem", "-out", "cert.pem"];
+  spawnSync("openssl", ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=a", ...files], {
+    cwd,
+  });
+  const server = spawn(process.execPath, ["-e", SEALED], { cwd });
+  t.after(() => server.kill());
+  const port = await portOf(server);
+  const observed = await observeAgent({ mode: "socket", tls: { kind: "names", names: ["curl"] } });
+  t.after(() => observed.agent.stop());
+  const ask = (path: string) => run("curl", ["-sk", `https://127.0.0.1:${port}${path}`]);
+  for (let round = 0; round < 100; round++) {
+    await ask("/before");
+    await sleep(50);
+    if ((await observed.agent.freshStatus()).tls?.probes?.quick.includes("curl")) break;
+  }
+  for (let round = 0; round < 20; round++) await ask("/named");
+  await observed.until((spans) => spansOf(spans, "GET /named").length >= 20, 8000);
+  const kinds = spansOf(observed.spans, "GET /named").map(({ service, kind }) => `${service} ${kind}`);
+  assert.deepEqual(new Set(kinds), new Set(["curl client"]), "and nobody else is");
+  assert.equal(kinds.length, 20);
+});

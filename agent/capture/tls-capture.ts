@@ -110,7 +110,7 @@ export class TlsCapture {
   }
 
   exited(pid: number): void {
-    this.#probes?.exited(pid);
+    this.#probes?.exited(pid, performance.now());
   }
 
   /** To be called after each drain. @param nowNs Boot time. */

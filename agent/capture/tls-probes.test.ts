@@ -136,7 +136,7 @@ test("a process's end takes its links off; so does the end of the probes", async
   const { probes } = probesOf(t, native, { kind: "names", names: [String(talker.pid)] });
   probes.start(performance.now());
   assert.ok(linksHeld(process.pid) > before, "links are descriptors of this process");
-  probes.exited(talker.pid);
+  probes.exited(talker.pid, performance.now());
   assert.equal(probes.status().processes, 0);
   assert.ok(await tickUntil(probes, () => linksHeld(process.pid) === before, 5000), "no link is left");
 });

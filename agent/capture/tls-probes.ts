@@ -4,7 +4,9 @@
  *
  * Policy `auto` attaches to a library for all of its processes, so that those are seen too that live for milliseconds or
  * are forked for each connection; once one of them is over its budget, the library's other processes get probes of their
- * own and that one has none. Named programs get probes of their own from the start; others pay nothing.
+ * own and that one has none. Named programs get probes of their own from the start; others pay nothing, until one of a
+ * named program's processes ends so soon that its probes came too late: then the libraries are attached to for all of their
+ * processes, and the kernel reads calls of programs of that name alone.
  *
  * Invariants: links are descriptors of this process, so that its end takes all probes off. Closing one waits for the
  * kernel, so it is done off this thread. At most `processesMax` processes have probes of their own.
@@ -36,6 +38,16 @@ const waitingMax = 4096;
 /** Processes remembered as without a library; beyond, all are looked at again. */
 const passedByMax = 65_536;
 
+/** A named program whose process lives for less is too quick for probes of its own. */
+const quickMsMax = 1000;
+const quickEndedMax = 256;
+/** Names that the kernel compares with, and their bytes. */
+const quickNamesMax = 8;
+const nameBytes = 16;
+/** Beside the kind of a call: calls of these names alone. */
+const cookieByName = 64;
+const PRESENT = Uint8Array.of(1);
+
 /** Which processes are looked into. */
 export type TlsPolicy =
   | { readonly kind: "off" | "auto" }
@@ -57,6 +69,8 @@ export interface TlsProbeStatus {
   readonly overBudget: readonly { readonly pid: number; readonly name: string; readonly callsPerSecond: number }[];
   /** Libraries found so far. */
   readonly libraries: readonly string[];
+  /** Named programs that are looked into by probes on all processes of these libraries, since theirs end too soon. */
+  readonly quick: readonly string[];
   /** Times that a process was over its budget. */
   readonly detachedOverBudget: number;
   /** Times that a probe could not be attached; the last reason. */
@@ -88,6 +102,9 @@ interface ProbedProcess {
   /** By the file. Empty where only the file's own links serve it. */
   readonly links: Map<string, TracedLink[]>;
   libraries: TlsLibrary[];
+  /** When it began to run its program; undefined where that was not seen. */
+  execedMs: number | undefined;
+  hasSpoken: boolean;
   calls: number;
   looksOver: number;
   callsPerSecond: number;
@@ -121,6 +138,12 @@ export class TlsProbes {
   readonly #wide = new Map<string, TracedLink[]>();
   /** Files whose processes have probes of their own, since one of them is over its budget. */
   readonly #narrow = new Set<string>();
+  /** Links for all processes, of which the kernel takes those of `#quick`, by the file. */
+  readonly #byName = new Map<string, TracedLink[]>();
+  /** Named processes that ended soon, by their id. */
+  readonly #quickEnded = new Map<number, string>();
+  /** Names of programs as threads have them. */
+  readonly #quick = new Set<string>();
   readonly #known = new Map<string, TlsLibrary>();
   readonly #processes = new Map<number, ProbedProcess>();
   readonly #waiting = new Map<number, WaitingProcess>();
@@ -162,19 +185,25 @@ export class TlsProbes {
     else this.#passBy(pid);
   }
 
-  /** A process without probes speaks TLS: it may have loaded its library meanwhile. */
+  /** A process speaks TLS. One without probes may have loaded its library meanwhile. */
   spoke(pid: number, nowMs: number): void {
+    const process = this.#processes.get(pid);
+    if (process !== undefined) process.hasSpoken = true;
+    const ended = this.#quickEnded.get(pid);
+    if (ended !== undefined) this.#noteQuick(ended);
     this.#passedBy.delete(pid);
     this.seen(pid, nowMs);
   }
 
   /** A process runs another program. Its library is not mapped yet: it is guessed by the file, which costs nothing where it is wrong. */
   execed(pid: number, words: readonly string[], nowMs: number): void {
-    this.exited(pid);
+    this.exited(pid, nowMs);
+    this.#quickEnded.delete(pid);
     const name = basename(words[0] ?? "");
     if (this.#excluded.has(pid) || !this.#isWanted(pid, [name])) return;
     if (this.#policy.kind === "names" && this.#processes.size < processesMax) {
       const process = this.#process(pid, name);
+      process.execedMs = nowMs;
       for (const library of this.#known.values()) this.#attachTo(process, library);
       this.#lookInto(pid, true);
     }
@@ -193,10 +222,44 @@ export class TlsProbes {
     this.#takeOff(process);
   }
 
-  exited(pid: number): void {
+  exited(pid: number, nowMs: number): void {
+    const process = this.#processes.get(pid);
+    if (process?.execedMs !== undefined && nowMs - process.execedMs < quickMsMax) this.#endedQuickly(process);
     this.#waiting.delete(pid);
     this.#passedBy.delete(pid);
     this.#forget(pid);
+  }
+
+  /** What it sent may be read after its end. */
+  #endedQuickly({ pid, name, hasSpoken }: ProbedProcess): void {
+    if (hasSpoken) this.#noteQuick(name);
+    if (this.#quickEnded.size >= quickEndedMax) this.#quickEnded.clear();
+    this.#quickEnded.set(pid, name);
+  }
+
+  /** The next process of this name is served by probes that are there before it is. */
+  #noteQuick(program: string): void {
+    const name = program.slice(0, nameBytes - 1);
+    if (this.#quick.has(name) || this.#quick.size >= quickNamesMax) return;
+    const text = new Uint8Array(nameBytes);
+    new TextEncoder().encodeInto(name, text);
+    this.#native.mapUpdate(fdOf(this.#attached.maps, "tls_names"), this.#quick.size, text);
+    this.#quick.add(name);
+    for (const library of this.#known.values()) this.#attachByName(library);
+  }
+
+  #attachByName(library: TlsLibrary): void {
+    if (this.#quick.size === 0 || this.#byName.has(library.key)) return;
+    const entries = library.entries.map(({ offset, cookie }) => ({ offset, cookie: cookie | cookieByName }));
+    const links = this.#attach({ ...library, entries }, 0);
+    if (links !== undefined) this.#byName.set(library.key, links);
+  }
+
+  /** Whether the probes by name serve a process: what has probes of its own, or none for a while, is none of theirs. */
+  #setByName(pid: number, isServed: boolean): void {
+    const own = fdOf(this.#attached.maps, "tls_own_pids");
+    if (!isServed) this.#native.mapUpdate(own, pid, PRESENT);
+    else this.#native.mapDelete(own, new Uint8Array(Uint32Array.of(pid).buffer));
   }
 
   #forget(pid: number): void {
@@ -204,6 +267,7 @@ export class TlsProbes {
     if (process === undefined) return;
     this.#processes.delete(pid);
     for (const links of process.links.values()) closeAll(links);
+    this.#setByName(pid, true);
     this.#native.mapDelete(fdOf(this.#attached.maps, "tls_rates"), new Uint8Array(Uint32Array.of(pid).buffer));
   }
 
@@ -234,6 +298,7 @@ export class TlsProbes {
       heldBack: paused.length - overBudget.length,
       overBudget: overBudget.map(({ pid, name, callsPerSecond }) => ({ pid, name, callsPerSecond })),
       libraries: [...this.#known.values()].map(({ name }) => name),
+      quick: [...this.#quick],
       detachedOverBudget: this.#detachedOverBudget,
       refused: this.#refused,
       refusedWhy: this.#refusedWhy,
@@ -243,7 +308,8 @@ export class TlsProbes {
   /** Takes the probes off; the counters can still be read. */
   detach(): void {
     for (const { links } of this.#processes.values()) for (const fds of links.values()) closeAll(fds);
-    for (const fds of this.#wide.values()) closeAll(fds);
+    for (const fds of [...this.#wide.values(), ...this.#byName.values()]) closeAll(fds);
+    this.#byName.clear();
     this.#processes.clear();
     this.#waiting.clear();
     this.#wide.clear();
@@ -301,6 +367,8 @@ export class TlsProbes {
         name,
         links: new Map(),
         libraries: [],
+        execedMs: undefined,
+        hasSpoken: false,
         calls: 0,
         looksOver: 0,
         callsPerSecond: 0,
@@ -317,6 +385,7 @@ export class TlsProbes {
     if (this.#known.has(library.key)) return;
     this.#known.set(library.key, library);
     if (this.#policy.kind === "auto") this.#widen(library);
+    else this.#attachByName(library);
   }
 
   #widen(library: TlsLibrary): void {
@@ -327,8 +396,17 @@ export class TlsProbes {
 
   #attachTo(process: ProbedProcess, library: TlsLibrary): void {
     if (process.links.has(library.key) || process.pausedUntilMs !== undefined) return;
+    if (this.#isServedByName(process, library)) return;
+    this.#setByName(process.pid, false);
     const links = this.#attach(library, process.pid);
     if (links !== undefined) process.links.set(library.key, links);
+  }
+
+  /** A process without probes of its own that the kernel knows by its name. */
+  #isServedByName(process: ProbedProcess, library: TlsLibrary): boolean {
+    return (
+      process.links.size === 0 && this.#byName.has(library.key) && this.#quick.has(process.name.slice(0, nameBytes - 1))
+    );
   }
 
   /** @returns Links; undefined where the kernel refuses, or the process is gone. */
@@ -389,6 +467,7 @@ export class TlsProbes {
   }
 
   #takeOff(process: ProbedProcess): void {
+    this.#setByName(process.pid, false);
     for (const links of process.links.values()) closeAll(links);
     process.links.clear();
     for (const { key } of process.libraries) this.#narrowTo(key);
@@ -410,6 +489,7 @@ export class TlsProbes {
   #resume(process: ProbedProcess): void {
     process.pausedUntilMs = undefined;
     process.calls = this.#callsOf(process.pid);
+    this.#setByName(process.pid, true);
     for (const library of process.libraries) if (!this.#wide.has(library.key)) this.#attachTo(process, library);
     this.#lookInto(process.pid, true);
     for (const { key } of process.libraries) this.#mayWiden(key);

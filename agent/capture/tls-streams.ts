@@ -63,6 +63,8 @@ interface CipherSocket {
   readonly isLate: boolean;
   isTls: boolean;
   isOpaqueCounted: boolean;
+  /** Its process was said to speak TLS. */
+  isToldOf: boolean;
   /** Sent, received. */
   records: readonly [TlsRecords, TlsRecords] | undefined;
   /** When the first record with data was seen; 0: none was. */
@@ -112,7 +114,7 @@ export interface TlsStreamsOptions {
   readonly sink: CaptureSink;
   /** Processes of which nothing was said are looked into, too: they may be gone before they can be looked at. */
   readonly all?: boolean;
-  /** A process that is not looked into begins to speak TLS. */
+  /** A process begins to speak TLS on a connection; it may have ended meanwhile. */
   readonly handshake?: (pid: number) => void;
 }
 
@@ -169,6 +171,7 @@ export class TlsStreams implements CaptureSink {
       isLate: event.joinedLate,
       isTls: false,
       isOpaqueCounted: false,
+      isToldOf: false,
       records: undefined,
       firstDataNs: 0,
       session: undefined,
@@ -191,6 +194,10 @@ export class TlsStreams implements CaptureSink {
     this.#sink.slice(event);
     // Not deleted: the rung uses one object for all slices, whose shape must stay.
     event.tls = undefined;
+    if (!socket.isToldOf) {
+      socket.isToldOf = true;
+      this.#handshake(event.pid);
+    }
     if (isLooked) this.#noteCipher(socket, event);
     else {
       // Records that nobody will tell the clear bytes of.
@@ -198,7 +205,6 @@ export class TlsStreams implements CaptureSink {
       if (!socket.isOpaqueCounted) {
         socket.isOpaqueCounted = true;
         this.#opaque++;
-        this.#handshake(event.pid);
       }
     }
   }

@@ -23,6 +23,8 @@ char LICENSE[] SEC("license") = "GPL";
 
 #define COOKIE_COUNT_FOURTH 16 /* the fourth argument says where the count of bytes goes */
 #define COOKIE_COUNT_FIFTH 32
+#define COOKIE_BY_NAME 64 /* attached to all processes, for those of certain names */
+#define TASK_NAMES_MAX 8 /* mirrored in agent/capture/tls-probes.ts */
 #define COOKIE_KIND 15
 #define CALLS_MAX 16384
 #define SESSIONS_MAX 65536
@@ -43,6 +45,29 @@ struct {
 	__type(key, __u32);
 	__type(value, __u8);
 } excluded_pids SEC(".maps");
+
+/*
+ * Programs by the name of their thread: where a file's uprobes serve all of its processes for the sake of a program whose
+ * processes end before they can get their own, calls of no other are read. Zeros where there are fewer.
+ */
+struct task_name {
+	__u64 words[2];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TASK_NAMES_MAX);
+	__type(key, __u32);
+	__type(value, struct task_name);
+} tls_names SEC(".maps");
+
+/* Processes with uprobes of their own, or with none for a while: a name does not count for them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u8);
+} tls_own_pids SEC(".maps");
 
 /* A call under way. */
 struct tls_call {
@@ -242,6 +267,21 @@ static __always_inline bool is_inner(const struct tls_call *outer, const struct 
 	return outer->session == call->session && (outer->kind == call->kind || call->kind == TLS_HANDSHAKE);
 }
 
+static __always_inline bool is_named(__u32 pid)
+{
+	struct task_name own = {}, *name;
+
+	if (bpf_map_lookup_elem(&tls_own_pids, &pid))
+		return false;
+	bpf_get_current_comm(&own, sizeof(own));
+	for (__u32 at = 0; at < TASK_NAMES_MAX; at++) {
+		name = bpf_map_lookup_elem(&tls_names, &at);
+		if (name && name->words[0] == own.words[0] && name->words[1] == own.words[1])
+			return true;
+	}
+	return false;
+}
+
 SEC("uprobe")
 int tls_enter(struct pt_regs *regs)
 {
@@ -252,6 +292,8 @@ int tls_enter(struct pt_regs *regs)
 	__u32 pid = pid_of(task);
 
 	if (!pid || bpf_map_lookup_elem(&excluded_pids, &pid))
+		return 0;
+	if ((cookie & COOKIE_BY_NAME) && !is_named(pid))
 		return 0;
 	count_call(pid);
 	call.kind = cookie & COOKIE_KIND;
