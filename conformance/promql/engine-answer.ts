@@ -22,6 +22,7 @@ import {
   type StepSeries,
   stepTimeMs,
 } from "../../server/query/promql/step-vector.ts";
+import { readSelection } from "../../server/query/small-queries.ts";
 import { PROMQL_FEATURES } from "../prometheus.ts";
 import type { TestStore } from "./memory-store.ts";
 import { fromNative, type TestHistogram } from "./test-histogram.ts";
@@ -97,10 +98,9 @@ async function outcomeOf(
 ): Promise<PromqlOutcome> {
   const asked = { text: query, startMs, endMs, stepMs, timeoutMs: TIMEOUT_MS, settings };
   const plan = planQuery(asked);
-  const selected = await Promise.all(
-    plan.selections.map(({ matchers, minMs, maxMs }) => store.select(matchers, minMs, maxMs)),
-  );
-  return evaluateQuery(asked, plan, selected, CLOCK);
+  const selected = await Promise.all(plan.selections.map((selection) => readSelection(store, selection)));
+  const series = selected.map((one) => one.series);
+  return evaluateQuery(asked, plan, series, CLOCK);
 }
 
 function pointsOf(result: PromqlResult): Pick<Answer & { kind: "answered" }, "type" | "series" | "text"> {

@@ -4,13 +4,14 @@ import { type CounterResetHint, CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } fr
 import { type Labels, type Matcher, type SeriesSamples, STALE_NAN_BITS } from "../../server/model/series.ts";
 import { compileRegex } from "../../server/query/promql/regex.ts";
 import { labelsKey, labelValue } from "../../server/query/promql/series-labels.ts";
+import type { QueryReader } from "../../server/query/query-feed.ts";
 import { type TestHistogram, toNative } from "./test-histogram.ts";
 import type { LoadedSample, LoadedSeries } from "./test-language.ts";
 
 const STALE = new Uint8Array(new BigUint64Array([STALE_NAN_BITS]).buffer);
 
 /** Where the samples of a test file are kept. */
-export interface TestStore {
+export interface TestStore extends QueryReader {
   /** Forgets everything. */
   clear(): Promise<void>;
   /** @throws Error where a sample was refused. */

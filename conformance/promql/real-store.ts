@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Matcher, SeriesSamples } from "../../server/model/series.ts";
 import { systemClock } from "../../server/platform/system-clock.ts";
+import type { NewestSamples, NumbersSelection, SeriesNumbers } from "../../server/store/reader.ts";
 import { openStore, type Store } from "../../server/store/store.ts";
 import { columnsOf, type TestStore } from "./memory-store.ts";
 import type { LoadedSeries } from "./test-language.ts";
@@ -12,6 +13,9 @@ import type { LoadedSeries } from "./test-language.ts";
 const MEMORY_LIMIT_BYTES = 256 * 2 ** 20;
 /** As a server keeps them by default; the samples of the tests are of 1970. */
 const RETENTION_MS = 15 * 86_400_000;
+
+const NONE = new Float64Array(0);
+const NOTHING = { labels: [], values: NONE, others: [] };
 
 /** Opens when first written to; `clear` throws everything away. */
 export class RealStore implements TestStore {
@@ -41,6 +45,14 @@ export class RealStore implements TestStore {
 
   async select(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<SeriesSamples[]> {
     return (await this.#open?.store.reader.select(matchers, minMs, maxMs)) ?? [];
+  }
+
+  async selectNewest(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<NewestSamples> {
+    return (await this.#open?.store.reader.selectNewest(matchers, minMs, maxMs)) ?? { ...NOTHING, timestampsMs: NONE };
+  }
+
+  async selectNumbers(selection: NumbersSelection): Promise<SeriesNumbers> {
+    return (await this.#open?.store.reader.selectNumbers(selection)) ?? { ...NOTHING, samples: 0 };
   }
 }
 

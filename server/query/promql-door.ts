@@ -24,7 +24,7 @@ import type {
 import { newestBuffers } from "./promql/newest-samples.ts";
 import { packedBuffers } from "./promql/packed-samples.ts";
 import { PROMQL_DEFAULTS, type PromqlQuery, type PromqlSettings } from "./promql/query.ts";
-import { renderError, renderFailure } from "./promql/render.ts";
+import { renderError, renderFailure, renderOutcome } from "./promql/render.ts";
 import { numberBuffers } from "./promql/window-numbers.ts";
 import type { SelectedPart, SelectionWindow, TextWish, ToWorker, WorkerLimits } from "./promql-messages.ts";
 import { PromqlSlot, type SlotEvent } from "./promql-slot.ts";
@@ -32,6 +32,7 @@ import { readSelectors } from "./promql-text-answers.ts";
 import { readValues, type WorkerAnswer } from "./promql-values.ts";
 import { QueryCells } from "./query-cells.ts";
 import { feedQuery, type QueryReader } from "./query-feed.ts";
+import { SmallQueries } from "./small-queries.ts";
 
 /** Where the worker's code is in a clone; bundles say where theirs is. */
 function workerOfClone(): URL {
@@ -52,6 +53,9 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
 
 /** Why gathering for a job ends: one for all, since an error of its own costs as much as to parse the query. */
 const ANSWERED = new Error("the query is answered");
+
+/** Prometheus' words. */
+const CANCELED = "query was canceled in expression evaluation";
 
 const STOPPING = "the server is stopping";
 
@@ -134,6 +138,7 @@ class WorkerDoor implements PromqlDoor {
   readonly #slots: readonly PromqlSlot[];
   readonly #running = new Map<number, { readonly job: Job; readonly slot: PromqlSlot }>();
   readonly #waiting: Job[] = [];
+  readonly #small: SmallQueries;
   #nextId = 1;
   #closed = false;
 
@@ -143,6 +148,7 @@ class WorkerDoor implements PromqlDoor {
     this.#settings = { ...PROMQL_DEFAULTS, ...options.settings };
     this.#limits = { ...LIMITS_DEFAULT, ...options.limits };
     this.#cells = new QueryCells(workers);
+    this.#small = new SmallQueries(options.reader, () => options.clock.monotonicMs());
     this.#slots = Array.from({ length: workers }, (_, index) => this.#makeSlot(index));
   }
 
@@ -204,10 +210,35 @@ class WorkerDoor implements PromqlDoor {
     return { timeoutMs, settings, explain, stats };
   }
 
-  #query(query: PromqlQuery, { seriesMax, warnings, signal }: QueryCaller): Promise<RenderedAnswer> {
+  async #query(query: PromqlQuery, caller: QueryCaller): Promise<RenderedAnswer> {
+    const answer = this.#closed || !this.#small.takes(query) ? undefined : await this.#answerHere(query, caller);
+    if (answer !== undefined) return answer;
     const id = this.#nextId++;
+    const { seriesMax, warnings, signal } = caller;
     const first = { kind: "plan", id, query, show: { seriesMax, warnings } } as const;
     return this.#submit({ query, first, timeoutMs: query.timeoutMs, signal });
+  }
+
+  /** Answers a small query on this thread; undefined where it is for a worker. */
+  async #answerHere(
+    query: PromqlQuery,
+    { seriesMax, warnings, signal }: QueryCaller,
+  ): Promise<WorkerAnswer | undefined> {
+    const sinceMs = this.#options.clock.monotonicMs();
+    let samplesPeak = 0;
+    let answer: WorkerAnswer;
+    try {
+      const outcome = await this.#small.evaluate(query, signal);
+      if (outcome === undefined) return undefined;
+      samplesPeak = outcome.samplesPeak;
+      answer = renderOutcome(outcome, { seriesMax, warnings, bytesMax: this.#limits.answerBytesMax });
+    } catch (cause) {
+      const isCanceled = signal?.aborted === true;
+      answer = isCanceled ? renderError("canceled", CANCELED) : this.#renderFailure(cause);
+    }
+    const totalMs = this.#options.clock.monotonicMs() - sinceMs;
+    this.#tell(query, answer, { queueMs: 0, totalMs, samplesPeak });
+    return answer;
   }
 
   #submit(asked: {
@@ -277,7 +308,7 @@ class WorkerDoor implements PromqlDoor {
     if (event.kind === "selections") {
       job.state = "fed";
       if (job.answered.signal.aborted) this.#abandon(job, slot);
-      else this.#feed(job, slot, event.selections).catch((cause: unknown) => this.#fail(job, slot, cause));
+      else this.#feed(job, slot, event).catch((cause: unknown) => this.#fail(job, slot, cause));
       return;
     }
     this.#end(job, slot);
@@ -286,7 +317,11 @@ class WorkerDoor implements PromqlDoor {
     this.#next();
   }
 
-  async #feed(job: Job, slot: PromqlSlot, selections: readonly SelectionWindow[]): Promise<void> {
+  async #feed(
+    job: Job,
+    slot: PromqlSlot,
+    { selections, planMs }: { readonly selections: readonly SelectionWindow[]; readonly planMs: number },
+  ): Promise<void> {
     const { clock, reader } = this.#options;
     const sinceMs = clock.monotonicMs();
     job.isGathering = true;
@@ -315,7 +350,8 @@ class WorkerDoor implements PromqlDoor {
       },
     });
     try {
-      await gathering;
+      const read = await gathering;
+      if (job.query !== undefined) this.#small.learn(job.query, { ...read, planMs });
     } finally {
       job.isGathering = false;
       if (job.state === "ended") job.room.release();
@@ -339,12 +375,16 @@ class WorkerDoor implements PromqlDoor {
 
   /** Its samples could not be gathered. */
   #fail(job: Job, slot: PromqlSlot, cause: unknown): void {
-    if (!job.answered.signal.aborted) {
-      const failure = renderFailure(cause);
-      if (failure === undefined) this.#report(cause);
-      this.#settle(job, failure ?? renderError("internal", "the query failed; the log says why"));
-    }
+    if (!job.answered.signal.aborted) this.#settle(job, this.#renderFailure(cause));
     if (this.#running.has(job.id)) this.#abandon(job, slot);
+  }
+
+  /** A bug is told to the log, and not to the client. */
+  #renderFailure(cause: unknown): RenderedAnswer {
+    const failure = renderFailure(cause);
+    if (failure !== undefined) return failure;
+    this.#report(cause);
+    return renderError("internal", "the query failed; the log says why");
   }
 
   /** Its worker waits for samples that will not come. */
@@ -391,15 +431,16 @@ class WorkerDoor implements PromqlDoor {
     job.resolve(answer);
     if (job.query === undefined) return;
     const nowMs = this.#options.clock.monotonicMs();
-    this.#options.onAnswer?.({
-      query: job.query,
-      status: answer.status,
-      outcome: answer.errorType ?? "ok",
-      queueMs: (job.state === "waiting" ? nowMs : job.beganMs) - job.queuedMs,
-      totalMs: nowMs - job.queuedMs,
-      answerBytes: answer.body.length,
-      samplesPeak,
-    });
+    const queueMs = (job.state === "waiting" ? nowMs : job.beganMs) - job.queuedMs;
+    this.#tell(job.query, answer, { queueMs, totalMs: nowMs - job.queuedMs, samplesPeak });
+  }
+
+  #tell(
+    query: PromqlQuery,
+    { status, errorType, body }: WorkerAnswer,
+    measured: Pick<QueryReport, "queueMs" | "totalMs" | "samplesPeak">,
+  ): void {
+    this.#options.onAnswer?.({ query, status, outcome: errorType ?? "ok", answerBytes: body.length, ...measured });
   }
 
   #report(cause: unknown): void {

@@ -95,7 +95,13 @@ export interface SelectionWindow {
 
 /** Worker to main thread. */
 export type FromWorker =
-  | { readonly kind: "selections"; readonly id: number; readonly selections: readonly SelectionWindow[] }
+  | {
+      readonly kind: "selections";
+      readonly id: number;
+      readonly selections: readonly SelectionWindow[];
+      /** How long it took to parse and plan. */
+      readonly planMs: number;
+    }
   | {
       readonly kind: "answer";
       readonly id: number;

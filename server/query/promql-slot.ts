@@ -7,7 +7,7 @@
 
 import { Worker } from "node:worker_threads";
 import { SentLabels } from "./promql/packed-labels.ts";
-import type { FromWorker, SelectionWindow, ToWorker, WorkerStart } from "./promql-messages.ts";
+import type { FromWorker, ToWorker, WorkerStart } from "./promql-messages.ts";
 import type { QueryCells } from "./query-cells.ts";
 
 /** How long a worker may take to notice that it shall stop. */
@@ -21,7 +21,7 @@ const MIB = 2 ** 20;
 
 /** What a worker said about the job, or that it ended. */
 export type SlotEvent =
-  | { readonly kind: "selections"; readonly selections: readonly SelectionWindow[] }
+  | (FromWorker & { readonly kind: "selections" })
   | (FromWorker & { readonly kind: "answer" })
   | { readonly kind: "lost"; readonly cause: Error | undefined };
 

@@ -92,7 +92,7 @@ function plan(message: ToWorker & { readonly kind: "plan" }): void {
     const selections = planned.selections.map(({ selector, matchers, minMs, maxMs, isNewest, call }) => {
       return { matchers, minMs, maxMs, isNewest, call, source: sourceOf(selector) };
     });
-    send({ kind: "selections", id, selections });
+    send({ kind: "selections", id, selections, planMs });
     return undefined;
   });
 }

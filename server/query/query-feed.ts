@@ -47,9 +47,10 @@ export interface QueryFeed {
 /**
  * Gathers all selections.
  *
+ * @returns How many series and samples were read for them.
  * @throws ThalwegError where a bound is reached; the signal's reason once it is aborted.
  */
-export async function feedQuery(feed: QueryFeed): Promise<void> {
+export async function feedQuery(feed: QueryFeed): Promise<{ readonly series: number; readonly samples: number }> {
   const { reader, selections, sent, signal } = feed;
   const room = { samples: feed.samplesMax, series: feed.seriesMax };
   let sinceMs = performance.now();
@@ -96,6 +97,7 @@ export async function feedQuery(feed: QueryFeed): Promise<void> {
       signal.throwIfAborted();
     }
   }
+  return { series: feed.seriesMax - room.series, samples: feed.samplesMax - room.samples };
 }
 
 /** Packs so many series; their number is within the bounds, since the reader keeps to them. */

@@ -235,6 +235,8 @@ export function rangeCallStream(
   const isPlain = !hasMode && !ranges.isPinned;
   const column = isPlain ? COLUMN_KERNELS.get(node.name) : undefined;
   const position = firstPosition(node, rangeAt);
+  const isOfCounters = COUNTER_FUNCTIONS.has(node.name);
+  const tellDoubt = doubtTeller(position, evaluation);
   return (function* () {
     let spare: StepSeries | undefined;
     for (const one of series) {
@@ -274,10 +276,7 @@ export function rangeCallStream(
         overlaps = overlapping.filter((k) => decided[k] !== 1).length;
       }
       if (overlaps > 0) notes.warn(startOverlap(notes.metricName), { kind: "start_overlap", occurrences: overlaps });
-      if (COUNTER_FUNCTIONS.has(node.name) && out.present.includes(FLOAT)) {
-        const doubt = counterDoubt(one.labels, evaluation.typeAndUnitLabels);
-        if (doubt !== undefined) evaluation.annotations.info(doubt, position);
-      }
+      if (isOfCounters && out.present.includes(FLOAT)) tellDoubt(one.labels);
       if (!keepsName) withoutName(out, evaluation);
       yield out;
       if (isTransient && out.histograms === undefined) spare = out;
@@ -321,6 +320,18 @@ function warnArguments(node: PromqlCall, values: Float64Array, { present }: Step
       evaluation.annotations.warn(text, argument(node, 1).position);
     }
   }
+}
+
+/** Says of series that they may be no counters: neighbours mostly have one name, of which it is said once. */
+function doubtTeller(position: TextRange, { annotations, typeAndUnitLabels }: Evaluation): (labels: Labels) => void {
+  let nameBefore: string | undefined;
+  return (labels) => {
+    const name = labelValue(labels, METRIC_NAME);
+    if (name === nameBefore && !typeAndUnitLabels) return;
+    nameBefore = name;
+    const doubt = counterDoubt(labels, typeAndUnitLabels);
+    if (doubt !== undefined) annotations.info(doubt, position);
+  };
 }
 
 /** Why a series may be no counter; undefined where its name, or its type where types are labels, says that it is one. */

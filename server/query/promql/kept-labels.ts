@@ -1,8 +1,8 @@
 /**
- * Labels that come to a worker again with later queries as the same object, and what was made of them: their form without
+ * Labels that come to a thread again with later queries as the same object, and what was made of them: their form without
  * the name, the key of the group that they were last put into, what they became joined with others, their key and JSON.
  *
- * Invariant: an entry is added for labels that never change; all go at once when the worker forgets the labels.
+ * Invariant: an entry is added for labels that never change; all go at once when the thread forgets the labels.
  */
 
 import type { Labels } from "../../model/series.ts";
@@ -44,6 +44,11 @@ export function keepLabels(labels: Labels): void {
     joinedWith: undefined,
     joinedBy: "",
   });
+}
+
+/** Whether what is made of these labels is kept. */
+export function areKept(labels: Labels): boolean {
+  return kept.has(labels);
 }
 
 /** Lets go of all of it. */

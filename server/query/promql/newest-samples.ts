@@ -56,13 +56,18 @@ export function newestBuffers(packed: PackedNewest): ArrayBuffer[] {
 
 /** The series again. @param known Labels that came before; those of this part were added to them. */
 export function unpackNewest(packed: PackedNewest, known: Pick<KnownLabels, "set">): NewestSeries[] {
-  const { timestampsMs, values, setNumbers } = packed;
+  const labels = Array.from(packed.setNumbers, (number) => known.set(number));
+  return newestSeries({ labels, timestampsMs: packed.timestampsMs, values: packed.values });
+}
+
+/** The series one by one. */
+export function newestSeries({
+  labels,
+  timestampsMs,
+  values,
+}: Pick<NewestSamples, "labels" | "timestampsMs" | "values">): NewestSeries[] {
   const newest: NewestColumns = { timestampsMs, values, words: wordsOf(values) };
-  const out: NewestSeries[] = [];
-  for (let at = 0; at < setNumbers.length; at++) {
-    out.push(new OneSample(known.set(setNumbers[at] as number), newest, at)); // in range: the loop's bounds
-  }
-  return out;
+  return labels.map((each, at) => new OneSample(each, newest, at));
 }
 
 class OneSample implements NewestSeries {

@@ -137,8 +137,17 @@ export function parseOptions(settings: PromqlSettings): ParseOptions {
  * @throws PromqlSyntaxError for the text, PromqlDurationError for durations that only the times show to be wrong.
  */
 export function planQuery(query: PromqlQuery): PlannedQuery {
+  return planTree(query, parseQuery(query));
+}
+
+/** Parses and checks the text of a query; the tree is never changed. @throws PromqlSyntaxError */
+export function parseQuery({ text, settings }: Pick<PromqlQuery, "text" | "settings">): PromqlExpression {
+  return parsePromql(text, parseOptions(settings));
+}
+
+/** Plans a query that was parsed before, with settings that differ in times alone. @throws As `planQuery`. */
+export function planTree(query: PromqlQuery, tree: PromqlExpression): PlannedQuery {
   const { settings, text } = query;
-  const tree = parsePromql(text, parseOptions(settings));
   const type = promqlType(tree);
   if (query.stepMs !== 0 && type !== "scalar" && type !== "vector") throw new RangeTypeError(type);
   const times: QueryTimes = {

@@ -149,11 +149,12 @@ export function numberBuffers(packed: PackedNumbers): ArrayBuffer[] {
 
 /** The series again. @param known Labels that came before; those of this part were added to them. */
 export function unpackNumbers({ setNumbers, values }: PackedNumbers, known: Pick<KnownLabels, "set">): NumberSeries[] {
-  const out: NumberSeries[] = [];
-  for (let at = 0; at < setNumbers.length; at++) {
-    out.push(new OneNumber(known.set(setNumbers[at] as number), values, at)); // in range: the loop's bounds
-  }
-  return out;
+  return numberSeries({ labels: Array.from(setNumbers, (number) => known.set(number)), values });
+}
+
+/** The series one by one. */
+export function numberSeries({ labels, values }: Pick<SeriesNumbers, "labels" | "values">): NumberSeries[] {
+  return labels.map((each, at) => new OneNumber(each, values, at));
 }
 
 /** A series of which only what a range function makes of it is known. */

@@ -1,0 +1,178 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Matcher, SeriesSamples } from "../model/series.ts";
+import type { NumbersSelection, SelectLimits } from "../store/reader.ts";
+import type { InstantRequest, PromqlDoor, RenderedAnswer } from "./doors.ts";
+import { openPromqlDoor, type PromqlDoorOptions, type QueryReport } from "./promql-door.ts";
+import type { QueryReader } from "./query-feed.ts";
+
+const TIME_MS = 1_700_000_000_000;
+
+/** As many series of one float as there are, and none of anything else. */
+class Floats implements QueryReader {
+  count = 5;
+  error: Error | undefined;
+
+  async select(): Promise<SeriesSamples[]> {
+    return [];
+  }
+
+  async selectNewest(matchers: readonly Matcher[], _min: number, _max: number, limits?: Omit<SelectLimits, "source">) {
+    const labels = this.#labels(matchers);
+    limits?.signal?.throwIfAborted();
+    const timestampsMs = new Float64Array(labels.length).fill(TIME_MS);
+    return { labels, timestampsMs, values: timestampsMs.map((_, i) => i), others: [] };
+  }
+
+  async selectNumbers({ matchers, floats }: NumbersSelection) {
+    const labels = this.#labels(matchers);
+    assert.ok(floats.read(Float64Array.of(TIME_MS - 10_000, TIME_MS), Float64Array.of(1, 2), 0, 2));
+    return {
+      labels,
+      values: new Float64Array(labels.length).fill(floats.result),
+      samples: 2 * labels.length,
+      others: [],
+    };
+  }
+
+  #labels(matchers: readonly Matcher[]) {
+    if (this.error !== undefined) throw this.error;
+    const name = matchers[0]?.value ?? "";
+    return Array.from({ length: this.count }, (_, i) => [["__name__", name] as const, ["n", String(i)] as const]);
+  }
+}
+
+interface Asked {
+  readonly door: PromqlDoor;
+  readonly reader: Floats;
+  /** Texts that went to a worker. */
+  readonly begun: string[];
+  readonly reports: QueryReport[];
+}
+
+async function withDoor(run: (asked: Asked) => Promise<void>, options: Partial<PromqlDoorOptions> = {}): Promise<void> {
+  const reader = new Floats();
+  const begun: string[] = [];
+  const reports: QueryReport[] = [];
+  const door = openPromqlDoor({
+    reader,
+    clock: { monotonicMs: () => performance.now() },
+    onBegin: (_, text) => begun.push(text),
+    onAnswer: (report) => reports.push(report),
+    onWorkerFailure: () => {},
+    ...options,
+  });
+  try {
+    await run({ door, reader, begun, reports });
+  } finally {
+    await door.close();
+  }
+}
+
+/** Asks until it is no longer for a worker: how long that takes to plan is looked at, and a busy machine may be slow. */
+async function learn({ door, begun }: Asked, query: string): Promise<void> {
+  for (let i = 0; i < 50; i++) {
+    const before = begun.length;
+    await instant(door, query);
+    await nextTurn();
+    if (begun.length === before) return;
+  }
+  throw new Error(`${query} still goes to a worker`);
+}
+
+function instant(door: PromqlDoor, query: string, more: Partial<InstantRequest> = {}): Promise<RenderedAnswer> {
+  const shared = { timeoutMs: 60_000, seriesMax: 1e9, warnings: [], stats: "none", explain: false } as const;
+  return door.instant({ query, timeMs: TIME_MS, ...shared, ...more });
+}
+
+const text = ({ body }: RenderedAnswer) => new TextDecoder().decode(body);
+
+test("a small query that came before is answered without a worker, and as a worker answers it", async () => {
+  await withDoor(async (asked) => {
+    const { door, begun, reports } = asked;
+    for (const query of [
+      "m",
+      "sum by (n) (rate(m[5m])) / on (n) group_left m",
+      "1 + 1",
+      "histogram_quantile(0.5, m)",
+      "absent(none > 100)",
+      "m + on () group_left () m",
+    ]) {
+      const first = await instant(door, query, { warnings: ["careful"] });
+      await learn(asked, query);
+      const before = begun.length;
+      const again = await instant(door, query, { warnings: ["careful"] });
+      assert.equal(begun.length, before, query);
+      assert.equal(text(again), text(first), query);
+      assert.equal(again.status, first.status);
+      assert.equal(reports.at(-1)?.query.text, query);
+      assert.equal(reports.at(-1)?.answerBytes, first.body.length);
+    }
+    assert.match(text(await instant(door, "m", { seriesMax: 2 })), /"results truncated due to limit"/);
+  });
+});
+
+test("a query is for a worker again where it is not small", async () => {
+  await withDoor(async (asked) => {
+    const { door, reader, begun } = asked;
+    await learn(asked, "m");
+    reader.count = 257;
+    begun.length = 0;
+    for (let i = 0; i < 2; i++) assert.equal(JSON.parse(text(await instant(door, "m"))).data.result.length, 257);
+    assert.deepEqual(begun, ["m", "m"]);
+    reader.count = 5;
+    for (const query of [
+      "max_over_time(m[1h:1m])",
+      'label_replace(m, "a", "$1", "n", "(.*)")',
+      `m # ${"x".repeat(512)}`,
+    ]) {
+      for (let i = 0; i < 3; i++) await instant(door, query);
+      assert.equal(begun.filter((one) => one === query).length, 3, query);
+    }
+    begun.length = 0;
+    await learn(asked, "count(m)");
+    await instant(door, "count(m)", { stats: "totals" });
+    assert.equal(begun.at(-1), "count(m)");
+  });
+});
+
+test("failures of small queries are told as a worker's are", async () => {
+  await withDoor(async (asked) => {
+    const { door, reader, begun, reports } = asked;
+    await learn(asked, "m");
+    begun.length = 0;
+    const left = new AbortController();
+    left.abort();
+    assert.equal((await instant(door, "m", { signal: left.signal })).errorType, "canceled");
+    reader.error = new TypeError("a bug");
+    const answer = await instant(door, "m");
+    assert.match(`${answer.status} ${text(answer)}`, /500 .*"the query failed; the log says why"/);
+    assert.equal(reports.at(-1)?.outcome, "internal");
+    assert.deepEqual(begun, []);
+  });
+});
+
+test("small queries take a few milliseconds of a turn, and workers the others", async () => {
+  let nowMs = 0;
+  const clock = { monotonicMs: () => nowMs };
+  await withDoor(
+    async (asked) => {
+      const { door, reader, begun } = asked;
+      await learn(asked, "m");
+      begun.length = 0;
+      const { selectNewest } = reader;
+      reader.selectNewest = (...args) => {
+        nowMs += 5;
+        return selectNewest.apply(reader, args);
+      };
+      await instant(door, "m");
+      await instant(door, "m");
+      assert.deepEqual(begun, ["m"]);
+      await nextTurn();
+      await instant(door, "m");
+      assert.deepEqual(begun, ["m"]);
+    },
+    { clock },
+  );
+});
