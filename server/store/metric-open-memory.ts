@@ -12,6 +12,8 @@ const ROW_SAMPLES = [8, 32, 64] as const;
 export const OPEN_SAMPLES_MAX = 64;
 /** Values of a page: 64 KiB. */
 const PAGE_VALUES = 8192;
+/** Pages that are kept for rows of any size: as series grow together, each page that they leave is taken at once again. */
+const SPARE_PAGES_MAX = 16;
 const COLUMN_OBJECT_BYTES = 200;
 
 /** Times that the open samples of one or more series begin with. */
@@ -48,6 +50,7 @@ const NO_VALUES = new Float64Array(0);
 /** The open samples of all series of one store. */
 export class OpenMemory {
   readonly #rows: readonly RowsOfSize[] = ROW_SAMPLES.map((samples) => ({ samples, pages: [] }));
+  readonly #spare: Float64Array[] = [];
   /** Begun and forked last: neighbours in a request are of one scrape. */
   #begun: TimeColumn | undefined;
   #forked: TimeColumn | undefined;
@@ -64,7 +67,7 @@ export class OpenMemory {
   grow(row: ValueRow, count: number): void {
     const next = this.#rows.find(({ samples }) => samples > row.capacity);
     if (next === undefined) throw new Error("an open run is longer than the longest row");
-    const page = next.pages.at(-1) ?? addPage(next);
+    const page = next.pages.at(-1) ?? this.#addPage(next);
     const base = page.free.pop();
     if (base === undefined) throw new Error("a page without rows");
     if (page.free.length === 0) next.pages.pop();
@@ -77,14 +80,17 @@ export class OpenMemory {
     row.capacity = next.samples;
   }
 
-  /** Gives the row back. Series grow together, so whole pages come back, which go. */
+  /** Gives the row back. Series grow together, so whole pages come back, which go or are taken for other rows. */
   release(row: ValueRow): void {
     const { page, base, capacity } = row;
     const rows = this.#rows.find(({ samples }) => samples === capacity);
     if (page !== undefined && rows !== undefined) {
       page.free.push(base);
       if (page.free.length === 1) rows.pages.push(page);
-      else if (page.free.length === PAGE_VALUES / capacity) rows.pages.splice(rows.pages.indexOf(page), 1);
+      else if (page.free.length === PAGE_VALUES / capacity) {
+        rows.pages.splice(rows.pages.indexOf(page), 1);
+        if (this.#spare.length < SPARE_PAGES_MAX) this.#spare.push(page.values);
+      }
     }
     row.page = undefined;
     row.values = NO_VALUES;
@@ -163,13 +169,13 @@ export class OpenMemory {
     this.#timeBytes += 8 * (ms.length - column.ms.length);
     column.ms = ms;
   }
-}
 
-function addPage({ samples, pages }: RowsOfSize): ValuePage {
-  const values = new Float64Array(new SharedArrayBuffer(8 * PAGE_VALUES));
-  const free: number[] = [];
-  for (let base = PAGE_VALUES - samples; base >= 0; base -= samples) free.push(base);
-  const page = { values, free };
-  pages.push(page);
-  return page;
+  #addPage({ samples, pages }: RowsOfSize): ValuePage {
+    const values = this.#spare.pop() ?? new Float64Array(new SharedArrayBuffer(8 * PAGE_VALUES));
+    const free: number[] = [];
+    for (let base = PAGE_VALUES - samples; base >= 0; base -= samples) free.push(base);
+    const page = { values, free };
+    pages.push(page);
+    return page;
+  }
 }
