@@ -37,8 +37,8 @@ export function readTruth(lines: readonly string[]): Map<string, string> {
  * @param seen All spans since the services started, since messages are counted by connection.
  */
 export function judge(truth: ReadonlyMap<string, string>, seen: Sighting): Verdict {
-  const calls = byOrdinal(seen.spans, "client");
-  const requests = byOrdinal(seen.spans, "server");
+  const calls = byOrdinal(seen.spans, "client", lastOrdinals(truth.keys()));
+  const requests = byOrdinal(seen.spans, "server", lastOrdinals(truth.values()));
   const reasons: Record<string, number> = {};
   const count = (reason: string) => {
     reasons[reason] = (reasons[reason] ?? 0) + 1;
@@ -81,14 +81,32 @@ function judgeRule(truth: ReadonlyMap<string, string>, parents: ReadonlyMap<stri
   return { drawn, right, wrong: drawn - right };
 }
 
-/** Spans of a kind by `clientPort serverPort ordinal`. */
-function byOrdinal(spans: readonly SeenSpan[], kind: string): Map<string, SeenSpan> {
+/** The highest number told of each connection. */
+function lastOrdinals(messages: Iterable<string>): Map<string, number> {
+  const last = new Map<string, number>();
+  for (const message of messages) {
+    const at = message.lastIndexOf(" ");
+    const pair = message.slice(0, at);
+    last.set(pair, Math.max(last.get(pair) ?? 0, Number(message.slice(at + 1))));
+  }
+  return last;
+}
+
+/**
+ * Spans of a kind by `clientPort serverPort ordinal`. Where fewer were seen on a connection than are told of, those at its
+ * beginning are taken for the missing ones: capture of TLS may come too late for them.
+ */
+function byOrdinal(spans: readonly SeenSpan[], kind: string, last: ReadonlyMap<string, number>): Map<string, SeenSpan> {
   const sorted = spans.filter((span) => span.kind === kind).sort((a, b) => compare(a.startNs, b.startNs));
+  const seen = new Map<string, number>();
+  const pairOf = (span: SeenSpan) => `${span.clientPort} ${span.serverPort}`;
+  for (const span of sorted) seen.set(pairOf(span), (seen.get(pairOf(span)) ?? 0) + 1);
   const ordinals = new Map<string, number>();
   const named = new Map<string, SeenSpan>();
   for (const span of sorted) {
-    const pair = `${span.clientPort} ${span.serverPort}`;
-    const ordinal = (ordinals.get(pair) ?? 0) + 1;
+    const pair = pairOf(span);
+    const missing = Math.max(0, (last.get(pair) ?? 0) - (seen.get(pair) ?? 0));
+    const ordinal = (ordinals.get(pair) ?? missing) + 1;
     ordinals.set(pair, ordinal);
     named.set(`${pair} ${ordinal}`, span);
   }

@@ -45,3 +45,27 @@ test("the judge tells right, wrong and missing parents apart", () => {
     reasons: { loop: 1, "wrong: loop": 1, "none: cause_unknown": 1 },
   });
 });
+
+test("messages that capture came too late for do not shift those after them", () => {
+  const truth = readTruth(["call 5001 80 2 for 4001 90 2", "call 5001 80 3 for 4001 90 3"]);
+  const span = (kind: string, clientPort: number, serverPort: number, id: string, parent = ""): SeenSpan => ({
+    kind,
+    clientPort,
+    serverPort,
+    id,
+    parent,
+    reason: "thread",
+    unlinked: "",
+    startNs: `100${id}`,
+    pid: 1,
+  });
+  // Of both connections the first message was not seen.
+  const spans = [
+    span("server", 4001, 90, "1"),
+    span("server", 4001, 90, "2"),
+    span("client", 5001, 80, "3", "1"),
+    span("client", 5001, 80, "4", "2"),
+  ];
+  const { right, wrong, missing } = judge(truth, { spans, lastRequest: [], lost: 0 });
+  assert.deepEqual({ right, wrong, missing }, { right: 2, wrong: 0, missing: 0 });
+});
