@@ -57,9 +57,9 @@ export interface ToldCalls<Request, Call> {
 
 /** The windows of one process' threads. */
 export class Handovers<Request extends HeldRequest, Call extends { readonly request: MessageMark }> {
-  #windows = new NumberMap<Window<Call>>();
+  readonly #windows = new NumberMap<Window<Call>>(threadsMax);
   /** By thread. */
-  #answers = new NumberMap<BegunAnswer<Request, Call>>();
+  readonly #answers = new NumberMap<BegunAnswer<Request, Call>>(threadsMax);
   readonly #evidence = new Evidence();
   #endpoints = new Set<string>();
   /** Calls that the answer of their thread is to tell. */
@@ -113,7 +113,6 @@ export class Handovers<Request extends HeldRequest, Call extends { readonly requ
     const window = this.#windows.get(tid) ?? this.#open(tid);
     this.#windows.delete(tid);
     if (window.calls.some(({ isOver }) => !isOver)) window.isOrderly = false;
-    if (this.#answers.size >= threadsMax) this.#answers = new NumberMap();
     this.#answers.set(tid, { request, window });
   }
 
@@ -171,8 +170,7 @@ export class Handovers<Request extends HeldRequest, Call extends { readonly requ
   }
 
   #open(tid: number): Window<Call> {
-    // Calls that still wait are given up by their age.
-    if (this.#windows.size >= threadsMax) this.#windows = new NumberMap();
+    // Of windows that are forgotten for it, calls that still wait are given up by their age.
     const window = { calls: [], isOrderly: true, isUnsure: false, gaps: this.#gaps };
     this.#windows.set(tid, window);
     return window;

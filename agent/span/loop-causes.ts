@@ -53,7 +53,7 @@ interface LoopThread<Request> {
 
 /** Causes by thread, of all processes. */
 export class LoopCauses<Request> {
-  #threads = new NumberMap<LoopThread<Request>>();
+  readonly #threads = new NumberMap<LoopThread<Request>>(threadsMax);
   readonly #connects = new Map<number, BegunConnection<Request>>();
 
   /** A thread read bytes; of the answer to a call made for `cause`, or of something else. */
@@ -184,7 +184,6 @@ export class LoopCauses<Request> {
   #thread(tid: number): LoopThread<Request> {
     let thread = this.#threads.get(tid);
     if (thread === undefined) {
-      if (this.#threads.size >= threadsMax) this.#threads = new NumberMap();
       thread = {
         socket: 0,
         turn: 0,

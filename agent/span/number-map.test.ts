@@ -41,3 +41,12 @@ test("the ends of the range are keys", () => {
   assert.equal(map.delete(0), false);
   assert.equal(map.get(2 ** 53), "most");
 });
+
+test("a map with a maximum forgets all for one more, and goes on", () => {
+  const map = new NumberMap<number>(100);
+  for (let key = 0; key < 100; key++) map.set(key, key);
+  map.set(7, 70);
+  assert.deepEqual([map.size, map.get(7), map.get(99)], [100, 70, 99]);
+  map.set(100, 1);
+  assert.deepEqual([map.size, map.get(7), map.get(100)], [1, undefined, 1]);
+});

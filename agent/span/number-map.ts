@@ -11,11 +11,19 @@
 const CAPACITY_AT_FIRST = 64;
 const NO_KEY = -1;
 
-/** Keys are whole numbers from 0 to 2^53. Room grows with the number of entries and is kept. */
+/**
+ * Keys are whole numbers from 0 to 2^53. Room grows with the number of entries and is kept. Where there is a maximum, one more
+ * entry makes the map forget all others: they are guesses that are learned anew, and none is worth more than the next.
+ */
 export class NumberMap<Value> {
   #keys = new Float64Array(CAPACITY_AT_FIRST).fill(NO_KEY);
   #values = new Array<Value | undefined>(CAPACITY_AT_FIRST).fill(undefined);
   #size = 0;
+  readonly #sizeMax: number;
+
+  constructor(sizeMax = Number.POSITIVE_INFINITY) {
+    this.#sizeMax = sizeMax;
+  }
 
   get size(): number {
     return this.#size;
@@ -28,6 +36,10 @@ export class NumberMap<Value> {
   set(key: number, value: Value): void {
     let at = this.#placeOf(key);
     if (this.#keys[at] === NO_KEY) {
+      if (this.#size >= this.#sizeMax) {
+        this.clear();
+        at = this.#placeOf(key);
+      }
       if (2 * (this.#size + 1) > this.#keys.length) {
         this.#grow();
         at = this.#placeOf(key);
@@ -57,6 +69,12 @@ export class NumberMap<Value> {
     keys[hole] = NO_KEY;
     values[hole] = undefined;
     return true;
+  }
+
+  clear(): void {
+    this.#keys = new Float64Array(CAPACITY_AT_FIRST).fill(NO_KEY);
+    this.#values = new Array<Value | undefined>(CAPACITY_AT_FIRST).fill(undefined);
+    this.#size = 0;
   }
 
   /** Where the key is, or the free place where it would be. */

@@ -140,7 +140,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   readonly #ids = new RequestIds<Request, { readonly call: Call; readonly reason: UnlinkedReason }>();
   readonly #tasks = new TaskCalls<Call>();
   /** The request a goroutine was started for, known by its first call; null where it was none. */
-  #startedFor = new NumberMap<Request | null>();
+  readonly #startedFor = new NumberMap<Request | null>(unitsMax);
   #threadsMayBeProven = false;
   #hasGoroutines = false;
   #goroutinesSinceNs = 0;
@@ -454,7 +454,6 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     let request = this.#startedFor.get(goroutine);
     if (request === undefined) {
       request = this.#ownThread(starter, this.#threads.get(starter)) ?? null;
-      if (this.#startedFor.size >= unitsMax) this.#startedFor = new NumberMap();
       this.#startedFor.set(goroutine, request);
     }
     return request !== null && request.openAt >= 0 ? request : undefined;

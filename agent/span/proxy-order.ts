@@ -74,7 +74,7 @@ interface ProxyThread<Request, Call> {
 
 /** The groups of one process' threads. */
 export class ProxyOrder<Request extends PassedRequest, Call extends { readonly request: MessageMark }> {
-  #threads = new NumberMap<ProxyThread<Request, Call>>();
+  readonly #threads = new NumberMap<ProxyThread<Request, Call>>(threadsMax);
   readonly #evidence = new Evidence();
   readonly #order = new Evidence();
   #toldByOrder = 0;
@@ -199,7 +199,7 @@ export class ProxyOrder<Request extends PassedRequest, Call extends { readonly r
 
   /** Not all is seen: what the threads have open is not told. */
   forget(): void {
-    this.#threads = new NumberMap();
+    this.#threads.clear();
   }
 
   #isByOrder(group: Group): boolean {
@@ -219,7 +219,6 @@ export class ProxyOrder<Request extends PassedRequest, Call extends { readonly r
   #thread(tid: number): ProxyThread<Request, Call> {
     let thread = this.#threads.get(tid);
     if (thread === undefined) {
-      if (this.#threads.size >= threadsMax) this.#threads = new NumberMap();
       thread = { requests: [], calls: [], answers: [], group: undefined };
       this.#threads.set(tid, thread);
     }

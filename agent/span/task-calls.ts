@@ -22,7 +22,7 @@ export class TaskCalls<Call extends { readonly request: MessageMark }> {
   /** In order of their start. */
   #waiting: WaitingCall<Call>[] = [];
   /** When a task answered last. */
-  #answeredNs = new NumberMap<number>();
+  readonly #answeredNs = new NumberMap<number>(tasksMax);
 
   get isEmpty(): boolean {
     return this.#waiting.length === 0;
@@ -44,7 +44,6 @@ export class TaskCalls<Call extends { readonly request: MessageMark }> {
   answered(task: number, requestNs: number, nowNs: number): Call[] {
     const sinceNs = Math.max(requestNs, this.#lastNs(task));
     if (task === 0) return [];
-    if (this.#answeredNs.size >= tasksMax) this.#answeredNs = new NumberMap();
     this.#answeredNs.set(task, nowNs);
     const isIts = (one: WaitingCall<Call>) => one.task === task && one.call.request.startNs >= sinceNs;
     const its = this.#waiting.filter(isIts);
