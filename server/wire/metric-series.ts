@@ -26,6 +26,7 @@ import { checkLabels, LABELS_MAX } from "./series-labels.ts";
 import {
   EXEMPLAR_UNITS,
   HISTOGRAM_UNITS,
+  needUnits,
   SERIES_UNITS,
   takeUnits,
   type WireBudget,
@@ -224,10 +225,15 @@ export class MetricSeries {
 
   amendScope(): void {}
 
-  /** Begins a metric: `point` is called for each of its points. */
+  /**
+   * Begins a metric: `point` is called for each of its points.
+   *
+   * @param points How many there will be: where they are more than a request may make series of, none is made.
+   */
   beginMetric(
     metric: MetricKind,
     texts: { readonly name: string; readonly unit: string; readonly help: string },
+    points: number,
   ): void {
     this.#metric = metric;
     this.#fault = undefined;
@@ -239,6 +245,7 @@ export class MetricSeries {
     } else if (metric.temporality !== CUMULATIVE) this.#fault = "temporality";
     else if (name === undefined) this.#fault = "metric_name";
     this.#name = name ?? "";
+    if (this.#fault === undefined) needUnits(this.budget, points * SERIES_UNITS, 0);
     if (this.#fault !== undefined || this.#metadata.size >= METADATA_MAX) return;
     this.#metadata.set(this.#name, {
       name: this.#name,

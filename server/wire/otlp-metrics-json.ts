@@ -61,7 +61,10 @@ const series = new MetricSeries();
 export function decodeMetricsJson(bytes: Uint8Array): MetricDecodeOutcome {
   series.begin();
   const outcome = readEnvelopeJson(bytes, NAMES, series, readMetric);
-  return outcome.kind === "malformed" ? outcome : series.seal(outcome);
+  const sealed = outcome.kind === "malformed" ? outcome : series.seal(outcome);
+  // Lets go of what it made, which may be a lot.
+  series.begin();
+  return sealed;
 }
 
 /** Points say nothing without name and kind, which may stand behind them: they are passed over and read at the end. */
@@ -100,20 +103,33 @@ function readValues(
   let temporality = hasTemporality ? 0 : CUMULATIVE;
   let monotonic = false;
   const starts: number[] = [];
+  let points = 0;
   for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
     if (skipNull(cursor)) continue;
     if (name === "aggregationTemporality" && hasTemporality) temporality = readEnumNumber(cursor, TEMPORALITY_NAMES);
     else if (name === "isMonotonic" && kind === "sum") monotonic = readBoolean(cursor);
     else {
-      if (name === "dataPoints") starts.push(cursor.at);
-      skipValue(cursor);
+      if (name === "dataPoints") {
+        starts.push(cursor.at);
+        points += countElements(cursor);
+      } else skipValue(cursor);
     }
   }
-  series.beginMetric({ kind, monotonic, temporality }, texts);
+  series.beginMetric({ kind, monotonic, temporality }, texts, points);
   for (const start of starts) {
     cursor.at = start;
     for (let more = firstElement(cursor); more; more = nextElement(cursor)) readPoint(cursor, kind);
   }
+}
+
+/** Passes over a list. */
+function countElements(cursor: JsonCursor): number {
+  let count = 0;
+  for (let more = firstElement(cursor); more; more = nextElement(cursor)) {
+    skipValue(cursor);
+    count++;
+  }
+  return count;
 }
 
 /** `null` in a list is an empty message. */

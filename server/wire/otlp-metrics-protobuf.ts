@@ -48,7 +48,10 @@ const KINDS: ReadonlyMap<number, MetricKind["kind"]> = new Map([
 export function decodeMetrics(bytes: Uint8Array): MetricDecodeOutcome {
   series.begin();
   const outcome = readEnvelope(bytes, series, readMetric);
-  return outcome.kind === "malformed" ? outcome : series.seal(outcome);
+  const sealed = outcome.kind === "malformed" ? outcome : series.seal(outcome);
+  // Lets go of what it made, which may be a lot.
+  series.begin();
+  return sealed;
 }
 
 /** Points say nothing without name and kind, which may stand behind them. */
@@ -79,7 +82,8 @@ function readMetric(cursor: ProtobufCursor): void {
     }
   }
   if (kind !== undefined) {
-    series.beginMetric(readKind(cursor, kind, starts), texts);
+    const { points, ...read } = readKind(cursor, kind, starts);
+    series.beginMetric(read, texts, points);
     for (const start of starts) {
       cursor.at = start;
       readPoints(cursor, kind, (point) => series.point(point));
@@ -98,10 +102,16 @@ function checkPoints(cursor: ProtobufCursor, kind: MetricKind["kind"], starts: r
   cursor.at = at;
 }
 
-function readKind(cursor: ProtobufCursor, kind: MetricKind["kind"], starts: readonly number[]): MetricKind {
+/** What a metric is, and how many points it has. */
+function readKind(
+  cursor: ProtobufCursor,
+  kind: MetricKind["kind"],
+  starts: readonly number[],
+): MetricKind & { readonly points: number } {
   const hasTemporality = kind !== "gauge" && kind !== "summary";
   let temporality = hasTemporality ? 0 : CUMULATIVE;
   let monotonic = false;
+  let points = 0;
   for (const start of starts) {
     cursor.at = start;
     const outerEnd = enterMessage(cursor);
@@ -109,11 +119,14 @@ function readKind(cursor: ProtobufCursor, kind: MetricKind["kind"], starts: read
       const tag = readTag(cursor);
       if (tag === 16 && hasTemporality) temporality = readVarint32(cursor);
       else if (tag === 24 && kind === "sum") monotonic = readUint64Number(cursor) !== 0;
-      else skipField(cursor, tag);
+      else {
+        if (tag === 10) points++;
+        skipField(cursor, tag);
+      }
     }
     leaveMessage(cursor, outerEnd);
   }
-  return { kind, monotonic, temporality };
+  return { kind, monotonic, temporality, points };
 }
 
 function readPoints(cursor: ProtobufCursor, kind: MetricKind["kind"], take: (point: MetricPoint) => void): void {

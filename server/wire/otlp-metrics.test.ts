@@ -341,3 +341,23 @@ test("target_info of a request from 1970 to 2200 is made of the last days alone"
   assert.equal(info.length, 2_017);
   assert.equal(info.at(-1)?.timestampsMs[0], 7_258_118_400_000);
 });
+
+test("more points than a request may make series of are refused before one is made", () => {
+  const points = 600_000;
+  const request = { resourceMetrics: [{ scopeMetrics: [{ metrics: [{ name: "a", gauge: { dataPoints: [] } }] }] }] };
+  const json = JSON.stringify(request).replace('"dataPoints":[]', `"dataPoints":[${"{},".repeat(points - 1)}{}]`);
+  const field = (tag: number, bytes: Buffer) => {
+    const writer = new ProtobufWriter();
+    writer.writeBytes(tag, bytes);
+    return Buffer.from(writer.take());
+  };
+  const gauge = field(5, Buffer.alloc(2 * points, Buffer.from([10, 0])));
+  const protobuf = field(1, field(2, field(2, Buffer.concat([field(1, Buffer.from("a")), gauge]))));
+  for (const decode of [() => decodeMetrics(protobuf), () => decodeMetricsJson(Buffer.from(json))]) {
+    const before = process.memoryUsage().heapUsed;
+    const outcome = decode();
+    assert.equal(outcome.kind, "malformed");
+    const more = (process.memoryUsage().heapUsed - before) / 2 ** 20;
+    assert.ok(more < 64, `${more.toFixed(0)} MiB`);
+  }
+});

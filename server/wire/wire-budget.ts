@@ -42,8 +42,13 @@ export function wireBudget(): WireBudget {
 
 /** Takes units, or throws `WireError` that names `at` as the place. */
 export function takeUnits(budget: WireBudget, units: number, at: number): void {
+  needUnits(budget, units, at);
   budget.units -= units;
-  if (budget.units < 0) throw new WireError("one request holds too many series, samples or labels", at);
+}
+
+/** Throws as `takeUnits` would, and takes nothing. */
+export function needUnits(budget: WireBudget, units: number, at: number): void {
+  if (units > budget.units) throw new WireError("one request holds too many series, samples or labels", at);
 }
 
 /** Takes `count` buckets, or throws `WireError` that names `at` as the place. */
