@@ -5,7 +5,7 @@
  */
 
 import type { Exchange, ExchangeStatus, MessageMark } from "./exchange.ts";
-import { type Head, KNOWN_METHODS } from "./http1-head.ts";
+import { type AskedFacts, type Head, KNOWN_METHODS } from "./http1-head.ts";
 import type { ParserContext } from "./protocol.ts";
 import { looksSecret, REDACTED } from "./secrets.ts";
 import { parseAuthority, parseTarget, type Target } from "./target.ts";
@@ -23,16 +23,20 @@ type Attributes = Record<string, string | number | boolean>;
 
 /** The exchange that a request begins. */
 export function exchangeOfRequest(head: Head, mark: MessageMark, isCut: boolean, context: ParserContext): Exchange {
-  const target = parseTarget(head.target, head.method === "CONNECT", context.redaction);
-  const attributes = requestAttributes(head, target, context);
+  const facts = factsOf(head, isCut, context);
+  const { target } = facts;
   const template = target.form === "authority" || target.path === "" ? "" : context.templates.templateOf(target.path);
-  const method = KNOWN_METHODS.has(head.method) ? head.method : "HTTP";
+  if (template !== facts.template) {
+    const method = KNOWN_METHODS.has(head.method) ? head.method : "HTTP";
+    facts.template = template;
+    facts.endpoint = template === "" ? method : `${method} ${template}`;
+  }
   return {
     protocol: "http1",
     type: "request",
     op: head.method,
-    resource: resourceOf(target),
-    endpoint: template === "" ? method : `${method} ${template}`,
+    resource: facts.resource,
+    endpoint: facts.endpoint,
     status: "unknown",
     code: "",
     id: "",
@@ -40,13 +44,34 @@ export function exchangeOfRequest(head: Head, mark: MessageMark, isCut: boolean,
     version: head.version,
     request: mark,
     response: undefined,
-    // Of a head that was cut, a second `traceparent` may be missing; the first is still the sender's own.
-    context: head.traceparents === 1 ? parseTraceparent(head.traceparent, isCut ? "" : head.traceState) : undefined,
+    context: facts.context,
     requestId: head.requestId,
     answerId: "",
-    attributes,
+    attributes: { ...facts.attributes },
     cutShort: "",
   };
+}
+
+/** What the head comes to, which is the same each time that it is met again. */
+function factsOf(head: Head, isCut: boolean, context: ParserContext): AskedFacts {
+  const { redaction, isTls = false } = context;
+  const known = head.facts;
+  if (known !== undefined && !isCut && known.redaction === redaction && known.isTls === isTls) return known;
+  const target = parseTarget(head.target, head.method === "CONNECT", redaction);
+  const facts = {
+    redaction,
+    isTls,
+    target,
+    resource: resourceOf(target),
+    attributes: requestAttributes(head, target, context),
+    // Of a head that was cut, a second `traceparent` may be missing; the first is still the sender's own.
+    context: head.traceparents === 1 ? parseTraceparent(head.traceparent, isCut ? "" : head.traceState) : undefined,
+    // No template that is found equals it.
+    template: "\n",
+    endpoint: "",
+  };
+  if (!isCut) head.facts = facts;
+  return facts;
 }
 
 /** The exchange of a response whose request was not seen. */
@@ -82,7 +107,9 @@ export function answerExchange(exchange: Exchange, head: Head, mark: MessageMark
 
 /** Enters the size of a body that was seen to its end, or as far as it went. */
 export function enterBodySize(exchange: Exchange, direction: 0 | 1, bytes: number): void {
-  attributesOf(exchange)[direction === 0 ? "http.request.body.size" : "http.response.body.size"] = bytes;
+  // A key that is computed would be looked up anew in each exchange.
+  if (direction === 0) attributesOf(exchange)["http.request.body.size"] = bytes;
+  else attributesOf(exchange)["http.response.body.size"] = bytes;
 }
 
 /** Enters why an exchange ended before its end. Of an answered one, the status stands. */

@@ -57,6 +57,21 @@ test("other bytes at the same sequence number are read anew", () => {
   assert.deepEqual(heads(1, 900, ask("/three")), []);
 });
 
+test("the same bytes elsewhere are not read again, other bytes of the same length are", () => {
+  const [first] = heads(0, 100_000, ask("/again/and/again"));
+  assert.equal(heads(0, 200_000, ask("/again/and/again"))[0], first);
+  assert.deepEqual(
+    heads(0, 300_000, ask("/again/and/Again")).map(({ target }) => target),
+    ["/again/and/Again"],
+  );
+  // What follows the head is not part of it.
+  const body = `POST /form HTTP/1.1\r\nHost: shop\r\nAccept: ${"a".repeat(60)}\r\nContent-Length: 4\r\n\r\n`;
+  const [posted] = heads(0, 400_000, `${body}abcd`);
+  const [second, then] = heads(0, 500_000, `${body}wxyz`, ask("/after"));
+  assert.equal(second, posted);
+  assert.equal(then?.target, "/after");
+});
+
 test("a head that one end shows in parts and the other whole is the same", () => {
   const text = ask("/parts");
   const [inParts] = heads(0, 5000, text.slice(0, 9), text.slice(9, 30), text.slice(30));

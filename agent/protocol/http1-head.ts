@@ -7,7 +7,9 @@
  */
 
 import { equalsIgnoreCase, indexOfLineFeed, textOf } from "./bytes.ts";
+import type { CarriedContext } from "./exchange.ts";
 import type { Verdict } from "./protocol.ts";
+import type { Target } from "./target.ts";
 
 /** Longest method that is taken for one; the longest registered has 17 letters. */
 const METHOD_BYTES_MAX = 24;
@@ -22,6 +24,21 @@ const CR = 0x0d;
 const SPACE = 0x20;
 const TAB = 0x09;
 const COLON = 0x3a;
+
+/** What a whole head of a request comes to, kept with it: many requests may have one head. */
+export interface AskedFacts {
+  /** What it was made with. */
+  readonly redaction: boolean;
+  readonly isTls: boolean;
+  readonly target: Target;
+  readonly resource: string;
+  /** Those that the request alone has; to be copied. */
+  readonly attributes: Readonly<Record<string, string | number | boolean>>;
+  readonly context: CarriedContext | undefined;
+  /** Template of the path as it was last, and the name that came of it. */
+  template: string;
+  endpoint: string;
+}
 
 /** What is known of a head. */
 export interface Head {
@@ -52,6 +69,8 @@ export interface Head {
   upgrade: string;
   /** The exchange was told of before the head was complete. */
   reported: boolean;
+  /** Of a request that was read to its end, once asked for. */
+  facts: AskedFacts | undefined;
 }
 
 /** Headers that are read. Zero stands for all others. */
@@ -305,6 +324,7 @@ function emptyHead(method: string, target: string, status: number, version: stri
     requestIds: 0,
     upgrade: "",
     reported: false,
+    facts: undefined,
   };
 }
 

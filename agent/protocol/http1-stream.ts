@@ -23,7 +23,7 @@ import {
   readStartLine,
 } from "./http1-head.ts";
 import { HeadBuilder } from "./http1-head-builder.ts";
-import { recalledBytes, recalledHead, rememberHead } from "./http1-head-memory.ts";
+import { headAt, headBytesAt, placeOfHead, rememberHead } from "./http1-head-memory.ts";
 import { LineAssembler } from "./line-assembler.ts";
 import { markAt } from "./message-mark.ts";
 
@@ -229,9 +229,8 @@ export class Http1Stream {
       this.#nextMark = markAt(slice, at);
     }
     if (line.length === 0 && !this.#isLost && !this.#reportedEarly) {
-      const seq = (slice.seq + at) >>> 0;
-      const length = recalledBytes(bytes, at, seq, this.#direction);
-      if (length > 0) return this.#recalled(slice, at + length, length, recalledHead(seq));
+      const place = placeOfHead(bytes, at, (slice.seq + at) >>> 0, this.#direction);
+      if (place >= 0) return this.#recalled(slice, at, headBytesAt(place), headAt(place));
     }
     const lf = indexOfLineFeed(bytes, at);
     const end = lf < 0 ? bytes.length : lf;
@@ -263,14 +262,14 @@ export class Http1Stream {
     return lf + 1;
   }
 
-  /** A head that was read before from the same bytes, which end at `end`. @returns Where to look next. */
-  #recalled(slice: StreamSlice, end: number, length: number, head: Head): number {
+  /** A head that was read before from the same `length` bytes as stand at `at`. @returns Where to look next. */
+  #recalled(slice: StreamSlice, at: number, length: number, head: Head): number {
     this.#beginHead(slice, head);
     const mark = this.#mark as MessageMark;
     mark.bytes += length;
     this.#headBytes = mark.bytes;
     this.#follow(this.#owner.headRead(this.#direction, this.#head.take(), false));
-    return end;
+    return at + length;
   }
 
   /** What began at `at` is no message. @returns Where to look next. */

@@ -226,6 +226,7 @@ function headOf(fields: Fields, method: string, target: string): Head {
     requestIds: fields.requestIds,
     upgrade: "",
     reported: false,
+    facts: undefined,
   };
 }
 

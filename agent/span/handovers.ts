@@ -94,8 +94,14 @@ export class Handovers<Request extends HeldRequest, Call extends { readonly requ
   callFinished(call: Call, answer: MessageMark | undefined): void {
     const { tid } = call.request;
     const window = this.#windows.get(tid);
-    const held = window?.calls.findLast((one) => one.call === call);
-    if (window === undefined || held === undefined) return;
+    if (window === undefined) return;
+    const { calls } = window;
+    // Of what is not known the last call alone is looked at again: a client that answers nobody has a window that stays full.
+    const oldest = window.isUnsure ? Math.max(0, calls.length - 1) : 0;
+    let at = calls.length - 1;
+    while (at >= oldest && calls[at]?.call !== call) at--;
+    const held = at < oldest ? undefined : calls[at];
+    if (held === undefined) return;
     held.isOver = true;
     if (answer !== undefined && (answer.tid !== tid || answer.lastTid !== tid)) window.isOrderly = false;
   }

@@ -26,6 +26,14 @@ export type IncompleteReason = "events_lost" | "parser_failed" | "connections_ma
 
 const NOTHING_MISSING: readonly IncompleteReason[] = [];
 
+/** A trace id in four lanes of 32 bits, highest first. */
+export interface TraceLanes {
+  readonly a: number;
+  readonly b: number;
+  readonly c: number;
+  readonly d: number;
+}
+
 /** One request between two processes. */
 export interface Hop {
   /** Hash of the identity of its request. */
@@ -47,8 +55,8 @@ export interface Hop {
   settled: boolean;
   /** The parent will be told by an answer or a proof that is still to come, at the latest then on the room's clock; 0: no. */
   awaitsUntilNs: number;
-  /** Trace id, four signed 32-bit lanes, highest first; undefined until it is final. */
-  trace: Int32Array | undefined;
+  /** Undefined until it is final. */
+  trace: TraceLanes | undefined;
   /** Sides not finished yet. */
   openSides: number;
   /** Finished sides that wait for this hop to settle. */
@@ -149,7 +157,7 @@ export function firstUnsettled(hop: Hop): Hop | undefined {
 }
 
 /** Trace id of a hop in four lanes. Settles whatever of its chain was not, so that the id stays true. */
-export function finalTrace(hop: Hop): Int32Array {
+export function finalTrace(hop: Hop): TraceLanes {
   let root = hop;
   for (let steps = 0; steps < chainHopsMax; steps++) {
     root.settled = true;
@@ -183,18 +191,14 @@ function above(hop: Hop): Hop | undefined {
 
 const lanes: Lanes = { high: 0, low: 0 };
 
-function rootTrace(hop: Hop): Int32Array {
-  const trace = new Int32Array(4);
+function rootTrace(hop: Hop): TraceLanes {
   const carried = hop.context?.traceId;
   if (carried !== undefined) {
-    for (let at = 0; at < 4; at++) trace[at] = Number.parseInt(carried.slice(8 * at, 8 * at + 8), 16) | 0;
-    return trace;
+    const lane = (at: number) => Number.parseInt(carried.slice(8 * at, 8 * at + 8), 16) | 0;
+    return { a: lane(0), b: lane(1), c: lane(2), d: lane(3) };
   }
   hashId(hop.high, hop.low, ID_TRACE_HIGH, lanes);
-  trace[0] = lanes.high;
-  trace[1] = lanes.low;
+  const { high: a, low: b } = lanes;
   hashId(hop.high, hop.low, ID_TRACE_LOW, lanes);
-  trace[2] = lanes.high;
-  trace[3] = lanes.low;
-  return trace;
+  return { a, b, c: lanes.high, d: lanes.low };
 }

@@ -17,7 +17,6 @@ import type {
 } from "../../server/model/capture-event.ts";
 import type { Lanes } from "../../server/model/message-ids.ts";
 import type { Resource } from "../../server/model/span-batch.ts";
-import { EMPTY_SPAN, type SpanToAppend } from "../../server/model/span-batch-builder.ts";
 import type { Connection, ConnectionSink } from "../connection/connection-sink.ts";
 import type { Exchange, MessageMark } from "../protocol/exchange.ts";
 import { CountedSpans } from "./counted-spans.ts";
@@ -30,7 +29,7 @@ import { ObservedProcesses, type ProcessSetting } from "./observed-processes.ts"
 import type { CallParent, ProcessRequests } from "./process-requests.ts";
 import { type DropReason, dropReason, fallbackName, isHandshake, ownerOf, translatedKey } from "./side-facts.ts";
 import { type OpenSides, SliceCauses } from "./slice-causes.ts";
-import { writeSpanRow } from "./span-row.ts";
+import { emptyRow, type RowSetting, writeSpanRow } from "./span-row.ts";
 import { ToldParents } from "./told-parents.ts";
 import { TRIAL_NS } from "./trials.ts";
 
@@ -98,15 +97,14 @@ export class SpanRoom implements ConnectionSink {
   readonly #losses = new LossTimes();
   readonly #told = new ToldParents();
   #bootToUnixNano = 0n;
-  #replay = false;
-  #peers = false;
+  readonly #rowSetting: RowSetting = { offsetHigh: 0, offsetLow: 0, replay: false, peers: false };
   #salt = 0;
   #exchanges = 0;
   #spans = 0;
   readonly #dropped = new Map<DropReason, number>();
   readonly #counted: CountedSpans;
   readonly #unseen = new Set<number>();
-  readonly #row: SpanToAppend = { ...EMPTY_SPAN };
+  readonly #row = emptyRow();
   readonly #lanes: Lanes = { high: 0, low: 0 };
 
   /** @param sink Receives the spans. @param setting Facts about the host, for resources and names. */
@@ -121,7 +119,11 @@ export class SpanRoom implements ConnectionSink {
   }
 
   setClockOffset(offset: ClockOffset): void {
-    this.#bootToUnixNano = offset.bootToUnixNano;
+    const { bootToUnixNano } = offset;
+    if (bootToUnixNano === this.#bootToUnixNano) return;
+    this.#bootToUnixNano = bootToUnixNano;
+    this.#rowSetting.offsetHigh = Number(BigInt.asUintN(32, bootToUnixNano >> 32n));
+    this.#rowSetting.offsetLow = Number(BigInt.asUintN(32, bootToUnixNano));
   }
 
   /**
@@ -131,13 +133,13 @@ export class SpanRoom implements ConnectionSink {
    * @param salt Number of the repetition, so that the same recording played twice makes other ids; 0 for live traffic.
    */
   setReplay(replay: boolean, salt: number): void {
-    this.#replay = replay;
+    this.#rowSetting.replay = replay;
     this.#salt = salt;
   }
 
   /** Agents on other hosts may see the other ends of messages: spans carry what tells that, from now on. */
   setPeers(): void {
-    this.#peers = true;
+    this.#rowSetting.peers = true;
   }
 
   process(event: ProcessSeen): void {
@@ -500,7 +502,7 @@ export class SpanRoom implements ConnectionSink {
     side.sent = true;
     if (side.queued) this.#waitingCount -= 1;
     this.#losses.mark(side);
-    writeSpanRow(side, { bootToUnixNano: this.#bootToUnixNano, replay: this.#replay, peers: this.#peers }, this.#row);
+    writeSpanRow(side, this.#rowSetting, this.#row);
     this.#spans += 1;
     this.#sink.finished(resource, this.#row);
     // The trace is final and the parent's id is written: an endless chain of calls must not be kept alive.

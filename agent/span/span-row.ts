@@ -3,9 +3,14 @@
  */
 
 import { hashId, ID_CLIENT_SPAN, ID_SERVER_SPAN, type Lanes, SEQUENCES_KEY } from "../../server/model/message-ids.ts";
-import type { Attribute } from "../../server/model/span-batch.ts";
+import type { AttributeKind } from "../../server/model/span-batch.ts";
 import { KIND_CLIENT, KIND_SERVER, SPAN_SOURCES, STATUS_ERROR, STATUS_UNSET } from "../../server/model/span-batch.ts";
-import type { SpanToAppend } from "../../server/model/span-batch-builder.ts";
+import {
+  type AttributeColumns,
+  EMPTY_SPAN,
+  SPAN_WORDS,
+  type SpanToAppend,
+} from "../../server/model/span-batch-builder.ts";
 import type { CarriedContext, Exchange } from "../protocol/exchange.ts";
 import { contextBelow, finalTrace, type Hop, type HopSide } from "./hop.ts";
 import { isUnixPath, plainAddress } from "./message-identity.ts";
@@ -20,30 +25,44 @@ const NO_LINKS = new Uint8Array(0);
 const LINK_HEAD = [0x6a, 28, 0x0a, 16];
 const LINK_SPAN_HEAD = [0x12, 8];
 
+const WORD = 0x1_0000_0000;
+
 const lanes: Lanes = { high: 0, low: 0 };
-const words = new Uint32Array(2);
-const word64 = new BigUint64Array(words.buffer);
+
+/** A row without BigInts and without an object for each attribute: they would be a large part of what a span costs. */
+export interface SpanRow extends SpanToAppend {
+  readonly words: Uint32Array;
+  readonly columns: AttributeColumns;
+}
+
+/** A row to write spans to, one after the other. */
+export function emptyRow(): SpanRow {
+  const columns: AttributeColumns = { keys: [], kinds: [], values: [], count: 0 };
+  return { ...EMPTY_SPAN, words: new Uint32Array(SPAN_WORDS.size), columns };
+}
 
 /** What a row needs beside the side itself. */
 export interface RowSetting {
-  /** Boot time to Unix time, nanoseconds. */
-  readonly bootToUnixNano: bigint;
+  /** Boot time to Unix time, nanoseconds, in two halves of 32 bits without a sign. */
+  offsetHigh: number;
+  offsetLow: number;
   /** The traffic is a recording. */
-  readonly replay: boolean;
+  replay: boolean;
   /** Agents on other hosts may see the other ends of messages. */
-  readonly peers: boolean;
+  peers: boolean;
 }
 
 /** Writes a finished side to `row`, all fields but `resource` and `scope`. Makes the hop's trace final. */
-export function writeSpanRow(side: HopSide, setting: RowSetting, row: SpanToAppend): void {
+export function writeSpanRow(side: HopSide, setting: RowSetting, row: SpanRow): void {
   const { hop, exchange, connection } = side;
+  const { words } = row;
   const trace = finalTrace(hop);
-  row.traceIdHigh = bigint64(trace[0] as number, trace[1] as number);
-  row.traceIdLow = bigint64(trace[2] as number, trace[3] as number);
-  row.spanId = spanId(hop, side.kind === "client" ? ID_CLIENT_SPAN : ID_SERVER_SPAN);
+  writeWord(words, SPAN_WORDS.traceIdHigh, trace.a, trace.b);
+  writeWord(words, SPAN_WORDS.traceIdLow, trace.c, trace.d);
+  writeSpanId(words, SPAN_WORDS.spanId, hop, side.kind === "client" ? ID_CLIENT_SPAN : ID_SERVER_SPAN);
   writeParent(side, row);
-  row.startNs = BigInt(Math.round(side.request.startNs)) + setting.bootToUnixNano;
-  row.endNs = BigInt(Math.round(Math.max(side.endNs, side.request.startNs))) + setting.bootToUnixNano;
+  writeTime(words, SPAN_WORDS.startNs, side.request.startNs, setting);
+  writeTime(words, SPAN_WORDS.endNs, Math.max(side.endNs, side.request.startNs), setting);
   row.name = exchange.endpoint;
   row.kind = side.kind === "client" ? KIND_CLIENT : KIND_SERVER;
   const error = errorType(side.kind, exchange);
@@ -58,10 +77,9 @@ export function writeSpanRow(side: HopSide, setting: RowSetting, row: SpanToAppe
   row.pid = side.pid;
   row.flags = hop.context === undefined ? FLAG_SAMPLED : hop.context.flags;
   row.traceState = hop.context === undefined ? "" : hop.context.traceState;
-  const attributes = attributesOf(side, error);
+  writeAttributes(side, error, row.columns);
   const sequences = setting.peers ? sequencesOf(side) : "";
-  if (sequences !== "") attributes.push({ key: SEQUENCES_KEY, kind: "s", value: sequences });
-  row.attributes = attributes;
+  if (sequences !== "") add(row.columns, SEQUENCES_KEY, "s", sequences);
   const below = side.kind === "server" ? contextBelow(hop) : undefined;
   row.links = below === undefined ? NO_LINKS : linkTo(below);
 }
@@ -80,19 +98,22 @@ function errorType(kind: "client" | "server", exchange: Exchange): string {
   return exchange.cutShort === "gap" ? "" : exchange.cutShort;
 }
 
-function writeParent(side: HopSide, row: SpanToAppend): void {
+function writeParent(side: HopSide, row: SpanRow): void {
   const hop = side.hop;
+  const { words } = row;
+  const at = SPAN_WORDS.parentSpanId;
   if (hop.context !== undefined) {
-    row.parentSpanId = BigInt(`0x${hop.context.spanId}`);
+    const { spanId } = hop.context;
+    writeWord(words, at, Number.parseInt(spanId.slice(0, 8), 16), Number.parseInt(spanId.slice(8), 16));
     row.linkReason = hop.context.kind;
   } else if (side.kind === "server" && hop.client !== undefined) {
-    row.parentSpanId = spanId(hop, ID_CLIENT_SPAN);
+    writeSpanId(words, at, hop, ID_CLIENT_SPAN);
     row.linkReason = hop.joinedBy;
   } else if (side.kind === "client" && hop.parent !== undefined) {
-    row.parentSpanId = spanId(hop.parent.hop, ID_SERVER_SPAN);
+    writeSpanId(words, at, hop.parent.hop, ID_SERVER_SPAN);
     row.linkReason = side.link;
   } else {
-    row.parentSpanId = 0n;
+    writeWord(words, at, 0, 0);
     row.linkReason = "";
   }
 }
@@ -103,56 +124,65 @@ function linkTo({ traceId, spanId: id }: CarriedContext): Uint8Array {
   return Uint8Array.from([...LINK_HEAD, ...trace, ...LINK_SPAN_HEAD, ...Buffer.from(id, "hex")]);
 }
 
-function spanId(hop: Hop, purpose: number): bigint {
+function writeSpanId(words: Uint32Array, at: number, hop: Hop, purpose: number): void {
   hashId(hop.high, hop.low, purpose, lanes);
-  return bigint64(lanes.high, lanes.low);
+  writeWord(words, at, lanes.high, lanes.low);
 }
 
-/** One BigInt made without BigInt arithmetic. The platforms Thalweg runs on are little-endian. */
-function bigint64(high: number, low: number): bigint {
-  words[0] = low;
-  words[1] = high;
-  return word64[0] as bigint;
+/** @param boot Boot time in nanoseconds. */
+function writeTime(words: Uint32Array, at: number, boot: number, { offsetHigh, offsetLow }: RowSetting): void {
+  const whole = Math.round(boot);
+  const high = Math.floor(whole / WORD);
+  const low = whole - high * WORD + offsetLow;
+  const carry = low >= WORD ? 1 : 0;
+  writeWord(words, at, high + offsetHigh + carry, low);
+}
+
+/** Both halves are taken modulo 2^32. */
+function writeWord(words: Uint32Array, at: number, high: number, low: number): void {
+  words[at] = low;
+  words[at + 1] = high;
 }
 
 function protocolName(protocol: string): string {
   return protocol === "http1" ? "http" : protocol;
 }
 
-function attributesOf(side: HopSide, error: string): Attribute[] {
+function writeAttributes(side: HopSide, error: string, to: AttributeColumns): void {
   const { exchange, connection, kind } = side;
-  const attributes: Attribute[] = [];
+  to.count = 0;
   for (const key in exchange.attributes) {
     const value = exchange.attributes[key];
     if (value === undefined || key === "error.type") continue;
-    attributes.push(attributeOf(key, value));
+    if (typeof value === "string") add(to, key, "s", value);
+    else if (typeof value === "boolean") add(to, key, "b", String(value));
+    else add(to, key, Number.isSafeInteger(value) ? "i" : "d", String(value));
   }
-  if (error !== "") attributes.push({ key: "error.type", kind: "s", value: error });
+  if (error !== "") add(to, "error.type", "s", error);
   const isUnix = isUnixPath(connection.server.addr);
-  if (isUnix) attributes.push({ key: "network.transport", kind: "s", value: "unix" });
+  if (isUnix) add(to, "network.transport", "s", "unix");
   if (kind === "client" && exchange.attributes["server.address"] === undefined) {
-    attributes.push({ key: "server.address", kind: "s", value: plainAddress(connection.server.addr) });
-    if (!isUnix) attributes.push({ key: "server.port", kind: "i", value: String(connection.server.port) });
+    add(to, "server.address", "s", plainAddress(connection.server.addr));
+    if (!isUnix) add(to, "server.port", "i", String(connection.server.port));
   }
   const owner = kind === "client" ? connection.clientOwner : connection.serverOwner;
   // A looked-up owner is weaker evidence than the running task: say how it was found.
   if (connection.sight !== "end" && owner !== undefined) {
-    attributes.push({ key: "thalweg.owner_by", kind: "s", value: owner.ownerBy });
+    add(to, "thalweg.owner_by", "s", owner.ownerBy);
   }
   if (side.hop.context === undefined && kind === "client" && side.hop.parent === undefined && side.link !== "") {
-    attributes.push({ key: "thalweg.unlinked", kind: "s", value: side.link });
+    add(to, "thalweg.unlinked", "s", side.link);
   }
   if (side.incomplete.length > 0) {
-    attributes.push({ key: "thalweg.incomplete", kind: "s", value: side.incomplete.join(",") });
+    add(to, "thalweg.incomplete", "s", side.incomplete.join(","));
   }
   if (connection.isTls) {
-    attributes.push({ key: "tls.protocol.name", kind: "s", value: connection.tlsVersion === "3" ? "ssl" : "tls" });
+    add(to, "tls.protocol.name", "s", connection.tlsVersion === "3" ? "ssl" : "tls");
     if (connection.tlsVersion !== "") {
-      attributes.push({ key: "tls.protocol.version", kind: "s", value: connection.tlsVersion });
+      add(to, "tls.protocol.version", "s", connection.tlsVersion);
     }
   }
-  if (connection.joinedLate) attributes.push({ key: "thalweg.joined_late", kind: "b", value: "true" });
-  return attributes;
+  if (connection.joinedLate) add(to, "thalweg.joined_late", "b", "true");
 }
 
 /** What is left of a message's identity behind translated addresses, where only this end of it was seen; else empty. */
@@ -168,8 +198,9 @@ function isLoopback(addr: string): boolean {
   return plain.startsWith("127.") || plain === "::1";
 }
 
-function attributeOf(key: string, value: string | number | boolean): Attribute {
-  if (typeof value === "string") return { key, kind: "s", value };
-  if (typeof value === "boolean") return { key, kind: "b", value: String(value) };
-  return { key, kind: Number.isSafeInteger(value) ? "i" : "d", value: String(value) };
+function add(to: AttributeColumns, key: string, kind: AttributeKind, value: string): void {
+  const at = to.count++;
+  to.keys[at] = key;
+  to.kinds[at] = kind;
+  to.values[at] = value;
 }

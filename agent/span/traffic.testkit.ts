@@ -4,7 +4,7 @@
 
 import type { ProcessSeen } from "../../server/model/capture-event.ts";
 import type { Resource } from "../../server/model/span-batch.ts";
-import type { SpanToAppend } from "../../server/model/span-batch-builder.ts";
+import { SPAN_WORDS, type SpanToAppend } from "../../server/model/span-batch-builder.ts";
 import type { Connection } from "../connection/connection-sink.ts";
 import type { CarriedContext, Exchange, MessageMark } from "../protocol/exchange.ts";
 import { SpanRoom } from "./span-room.ts";
@@ -28,6 +28,29 @@ export function processSeen(pid: number, name: string, language: ProcessSeen["la
     unit: "",
     containerId: "",
     language,
+  };
+}
+
+/** A span with its words as BigInts and its columns as objects. */
+function plainSpan(span: SpanToAppend): SpanToAppend {
+  const { words, columns, ...rest } = span;
+  if (words === undefined || columns === undefined) return rest;
+  const word = (at: number) => (BigInt(words[at + 1] ?? 0) << 32n) | BigInt(words[at] ?? 0);
+  const attributes = columns.keys.slice(0, columns.count).map((key, at) => {
+    const kind = columns.kinds[at];
+    const value = columns.values[at];
+    if (kind === undefined || value === undefined) throw new Error(`attribute '${key}' is not whole`);
+    return { key, kind, value };
+  });
+  return {
+    ...rest,
+    traceIdHigh: word(SPAN_WORDS.traceIdHigh),
+    traceIdLow: word(SPAN_WORDS.traceIdLow),
+    spanId: word(SPAN_WORDS.spanId),
+    parentSpanId: word(SPAN_WORDS.parentSpanId),
+    startNs: word(SPAN_WORDS.startNs),
+    endNs: word(SPAN_WORDS.endNs),
+    attributes: [...attributes, ...rest.attributes],
   };
 }
 
@@ -89,7 +112,7 @@ export class Traffic {
   constructor() {
     const sink = {
       finished: (resource: Resource, span: SpanToAppend) => {
-        this.sent.push({ ...span, service: resource.service });
+        this.sent.push({ ...plainSpan(span), service: resource.service });
       },
     };
     this.room = new SpanRoom(sink, SETTING);

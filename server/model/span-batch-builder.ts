@@ -5,8 +5,30 @@
  * it changed anything visible. Text, resources and scopes are interned by value within one batch.
  */
 
-import type { Attribute, Resource, Scope, SpanBatch } from "./span-batch.ts";
+import type { Attribute, AttributeKind, Resource, Scope, SpanBatch } from "./span-batch.ts";
 import { textTableOf } from "./text-table.ts";
+
+/**
+ * Places of the 64-bit fields in `SpanToAppend.words`, each its low half and then its high one. The platforms Thalweg runs on
+ * are little-endian.
+ */
+export const SPAN_WORDS = {
+  traceIdHigh: 0,
+  traceIdLow: 2,
+  spanId: 4,
+  parentSpanId: 6,
+  startNs: 8,
+  endNs: 10,
+  size: 12,
+};
+
+/** Attributes without an object for each. The arrays are their maker's to reuse; of what they hold the first `count` count. */
+export interface AttributeColumns {
+  readonly keys: string[];
+  readonly kinds: AttributeKind[];
+  readonly values: string[];
+  count: number;
+}
 
 /** One span as `append` takes it. Callers may reuse one object for all rows. */
 export interface SpanToAppend {
@@ -35,6 +57,10 @@ export interface SpanToAppend {
   flags: number;
   traceState: string;
   attributes: readonly Attribute[];
+  /** `SPAN_WORDS`; where it is given, the BigInts of the same names above are not looked at. */
+  words?: Uint32Array | undefined;
+  /** Attributes before those above. */
+  columns?: AttributeColumns | undefined;
   /** OTLP protobuf of events and links, tags included; empty where there are none. */
   events: Uint8Array;
   links: Uint8Array;
@@ -89,6 +115,8 @@ export class SpanBatchBuilder {
   #rows = 0;
   #attributes = 0;
   #columns = emptyRowColumns(ROWS_AT_FIRST);
+  /** The 64-bit columns in halves. */
+  #words = wordsOf(this.#columns);
   #attributeKey = new Uint32Array(ATTRIBUTES_AT_FIRST);
   #attributeKind = new Uint8Array(ATTRIBUTES_AT_FIRST);
   #attributeValue = new Uint32Array(ATTRIBUTES_AT_FIRST);
@@ -147,12 +175,15 @@ export class SpanBatchBuilder {
     const place = (span.kind & 1) * (REMEMBERED_TEXTS / 2);
     c.resource[row] = span.resource;
     c.scope[row] = span.scope;
-    c.traceId[2 * row] = span.traceIdHigh;
-    c.traceId[2 * row + 1] = span.traceIdLow;
-    c.spanId[row] = span.spanId;
-    c.parentSpanId[row] = span.parentSpanId;
-    c.startNs[row] = span.startNs;
-    c.endNs[row] = span.endNs;
+    if (span.words !== undefined) this.#appendWords(span.words);
+    else {
+      c.traceId[2 * row] = span.traceIdHigh;
+      c.traceId[2 * row + 1] = span.traceIdLow;
+      c.spanId[row] = span.spanId;
+      c.parentSpanId[row] = span.parentSpanId;
+      c.startNs[row] = span.startNs;
+      c.endNs[row] = span.endNs;
+    }
     c.name[row] = this.#internAt(place, span.name);
     c.kind[row] = span.kind;
     c.status[row] = span.status;
@@ -169,7 +200,7 @@ export class SpanBatchBuilder {
     c.duplicateOf[row] = span.duplicateOf;
     c.flags[row] = span.flags;
     c.traceState[row] = this.#internAt(place + 6, span.traceState);
-    this.#appendAttributes(span.attributes, place + TEXT_COLUMNS);
+    this.#appendAttributes(span, place + TEXT_COLUMNS);
     c.attributeEnd[row] = this.#attributes;
     c.eventsEnd[row] = this.#events.append(span.events);
     c.linksEnd[row] = this.#links.append(span.links);
@@ -230,28 +261,60 @@ export class SpanBatchBuilder {
     return batch;
   }
 
-  #appendAttributes(attributes: readonly Attribute[], firstPlace: number): void {
-    const start = this.#attributes;
-    const end = start + attributes.length;
+  /** The 64-bit fields of the row under way. */
+  #appendWords(words: Uint32Array): void {
+    const row = this.#rows;
+    const { traceId, spanId, parentSpanId, startNs, endNs } = this.#words;
+    traceId[4 * row] = words[0] as number;
+    traceId[4 * row + 1] = words[1] as number;
+    traceId[4 * row + 2] = words[2] as number;
+    traceId[4 * row + 3] = words[3] as number;
+    spanId[2 * row] = words[4] as number;
+    spanId[2 * row + 1] = words[5] as number;
+    parentSpanId[2 * row] = words[6] as number;
+    parentSpanId[2 * row + 1] = words[7] as number;
+    startNs[2 * row] = words[8] as number;
+    startNs[2 * row + 1] = words[9] as number;
+    endNs[2 * row] = words[10] as number;
+    endNs[2 * row + 1] = words[11] as number;
+  }
+
+  #appendAttributes({ attributes, columns }: Readonly<SpanToAppend>, firstPlace: number): void {
+    const ofColumns = columns === undefined ? 0 : columns.count;
+    const end = this.#attributes + ofColumns + attributes.length;
     if (end > this.#attributeKey.length) {
       this.#attributeKey = grown(this.#attributeKey, end);
       this.#attributeKind = grown(this.#attributeKind, end);
       this.#attributeValue = grown(this.#attributeValue, end);
     }
-    let at = start;
     let place = firstPlace;
     const lastPlace = firstPlace + 2 * REMEMBERED_ATTRIBUTES;
-    for (const attribute of attributes) {
-      const isRemembered = place < lastPlace;
-      this.#attributeKey[at] = isRemembered ? this.#internAt(place, attribute.key) : this.#intern(attribute.key);
-      this.#attributeKind[at] = attribute.kind.charCodeAt(0);
-      this.#attributeValue[at] = isRemembered
-        ? this.#internAt(place + 1, attribute.value)
-        : this.#intern(attribute.value);
-      place += 2;
-      at++;
+    if (columns !== undefined) {
+      const { keys, kinds, values } = columns;
+      for (let at = 0; at < ofColumns; at++) {
+        const isRemembered = place < lastPlace;
+        this.#appendAttribute(
+          keys[at] as string,
+          kinds[at] as AttributeKind,
+          values[at] as string,
+          isRemembered ? place : -1,
+        );
+        place += 2;
+      }
     }
-    this.#attributes = end;
+    for (const { key, kind, value } of attributes) {
+      this.#appendAttribute(key, kind, value, place < lastPlace ? place : -1);
+      place += 2;
+    }
+  }
+
+  /** @param place Where its texts are remembered, key and then value; -1 for nowhere. There is room for it. */
+  #appendAttribute(key: string, kind: AttributeKind, value: string, place: number): void {
+    const at = this.#attributes;
+    this.#attributeKey[at] = place < 0 ? this.#intern(key) : this.#internAt(place, key);
+    this.#attributeKind[at] = kind.charCodeAt(0);
+    this.#attributeValue[at] = place < 0 ? this.#intern(value) : this.#internAt(place + 1, value);
+    this.#attributes = at + 1;
   }
 
   /** Interns the text of one place in a row. */
@@ -280,6 +343,7 @@ export class SpanBatchBuilder {
       (larger as unknown as Record<string, Column>)[name]?.set(column as never);
     }
     this.#columns = larger;
+    this.#words = wordsOf(larger);
   }
 }
 
@@ -311,6 +375,17 @@ function emptyRowColumns(rows: number) {
     attributeEnd: new Uint32Array(rows),
     eventsEnd: new Uint32Array(rows),
     linksEnd: new Uint32Array(rows),
+  };
+}
+
+/** The same bytes as the columns of 64 bits. */
+function wordsOf({ traceId, spanId, parentSpanId, startNs, endNs }: ReturnType<typeof emptyRowColumns>) {
+  return {
+    traceId: new Uint32Array(traceId.buffer),
+    spanId: new Uint32Array(spanId.buffer),
+    parentSpanId: new Uint32Array(parentSpanId.buffer),
+    startNs: new Uint32Array(startNs.buffer),
+    endNs: new Uint32Array(endNs.buffer),
   };
 }
 
