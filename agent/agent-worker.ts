@@ -23,7 +23,7 @@ import { createPipeline } from "./pipeline.ts";
 import type { AgentSurroundings } from "./span/service-name.ts";
 
 /** Spans wait for hundreds of milliseconds: finer steps would only wake the machine. */
-const tickMs = 20;
+const tickMs = 40;
 /** Below the time that the span room waits with a request that ended without an answer. */
 const lossEveryNs = 100e6;
 const statusEveryMs = 1000;
