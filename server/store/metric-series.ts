@@ -13,6 +13,7 @@ import { chunkEndOf, continuesChunk, histogramHash, withReadHint } from "./metri
 import { type Interval, withoutIntervals } from "./metric-intervals.ts";
 import type { OpenMemory } from "./metric-open-memory.ts";
 import {
+  chunkBytes,
   copyFloats,
   copyLastOpen,
   emptyTrack,
@@ -357,7 +358,11 @@ function withoutChunks({ memory, open }: Track): Track {
 /** Bytes of the samples of a series in memory. */
 export function headBytes(head: HeadSamples | undefined): number {
   if (head === undefined) return 0;
-  return tracksOf(head).reduce((sum, track) => sum + trackBytes(track), HEAD_BYTES);
+  const { inOrder, late, sealing } = head;
+  let bytes = HEAD_BYTES + trackBytes(inOrder);
+  if (late !== undefined) bytes += trackBytes(late);
+  if (sealing !== undefined) bytes += chunkBytes(sealing.inOrder) + chunkBytes(sealing.late);
+  return bytes;
 }
 
 /** Stretches that the samples of a series are kept in. */

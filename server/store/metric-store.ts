@@ -52,6 +52,9 @@ const PRESSURE = 0.75;
 const LOG_BYTES_MAX = 96 * 2 ** 20;
 /** The same for each series: with very many, blocks of a few samples each would cost more than a longer log. */
 const LOG_SERIES_BYTES_MAX = 400;
+/** As long as the log is not much longer for it, each may have more: a seal costs some 20 µs a series. */
+const LOG_SERIES_BYTES = 1_500;
+const LOG_OF_SERIES_BYTES_MAX = 384 * 2 ** 20;
 /**
  * Samples younger than this are left in the log then, for queries of what happens now. It is as long until the next such
  * seal: where they alone make the log long, each write would start one otherwise.
@@ -79,7 +82,7 @@ export interface MetricStoreOptions {
   /** Bytes of all blocks, those of windows too; beyond it the oldest go. Age alone decides unless given. */
   readonly blockBytesMax?: number | undefined;
   readonly segmentBytesMax?: number;
-  /** Bytes of samples in the log beyond which it is sealed; 96 MiB, or 400 for each series, unless given. */
+  /** Bytes of samples in the log beyond which it is sealed; 96 MiB, or more with many series, unless given. */
   readonly logBytesMax?: number;
   /** How long windows of samples are kept; none are made unless given. */
   readonly downsampling?: DownsamplingOptions | undefined;
@@ -264,8 +267,7 @@ export class MetricStore {
 
   #logIsLong(times: number): boolean {
     const { head, table } = this.#parts;
-    const bytesMax = this.#options.logBytesMax ?? Math.max(LOG_BYTES_MAX, LOG_SERIES_BYTES_MAX * table.size);
-    return (head.log?.sampleBytes ?? 0) > times * bytesMax;
+    return (head.log?.sampleBytes ?? 0) > times * (this.#options.logBytesMax ?? logBytesMax(table.size));
   }
 
   /** Seals all samples to make room; undefined where that would not help, or failed a moment ago. */
@@ -476,6 +478,11 @@ export class MetricStore {
     );
     return seal;
   }
+}
+
+function logBytesMax(series: number): number {
+  const ofSeries = Math.min(LOG_SERIES_BYTES * series, LOG_OF_SERIES_BYTES_MAX);
+  return Math.max(LOG_BYTES_MAX, ofSeries, LOG_SERIES_BYTES_MAX * series);
 }
 
 /** A block with its age. */

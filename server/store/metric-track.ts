@@ -434,7 +434,8 @@ function joinNewest({ chunks }: Track): number {
   }
 }
 
-function chunkBytes(chunks: readonly SealedChunk[]): number {
+/** Bytes of chunks in memory. */
+export function chunkBytes(chunks: readonly SealedChunk[]): number {
   let bytes = 0;
   for (const chunk of chunks) bytes += chunk.bytes.length + CHUNK_OBJECT_BYTES;
   return bytes;
