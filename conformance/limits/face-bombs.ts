@@ -65,7 +65,7 @@ function sqlBombs(): FaceBomb[] {
     at("half a million parentheses", quoted(`SELECT ${"(".repeat(500_000)}1`), ["413"]),
     at("60,000 parentheses", quoted(`SELECT ${"(".repeat(60_000)}1`), ["400"]),
     at("30,000 additions", quoted(`SELECT 1${"+1".repeat(30_000)}`), ["400", "422"]),
-    { ...at("30,000 columns", quoted(`SELECT 1${",1".repeat(30_000)}`), ["200", "400"]), isLegal: true },
+    at("30,000 columns", quoted(`SELECT 1${",1".repeat(30_000)}`), ["413"]),
     at("a long name", quoted(`SELECT ${"a".repeat(60_000)}`), ["400"]),
     at("a text that never ends", quoted(`SELECT '${"a".repeat(60_000)}`), ["400"]),
     at("30,000 minus signs", quoted(`SELECT ${"- ".repeat(30_000)}1`), ["400", "422"]),

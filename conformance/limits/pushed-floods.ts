@@ -71,7 +71,7 @@ export async function pushedFloods(report: SuiteReport, slack: number): Promise<
   ];
   const program = await Program.start(flags, join(directory, "data"));
   const { http, otlpHttp, otlpGrpc } = program;
-  const traffic = new GoodTraffic({ http, otlpHttp, otlpGrpc });
+  const traffic = new GoodTraffic({ http, otlpHttp, otlpGrpc, isLight: true });
   try {
     await sleep(2_000);
     await traffic.take();

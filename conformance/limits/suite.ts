@@ -23,6 +23,8 @@ const REFUSED_MS_MAX = 100;
 /** What is legal and heavy is answered once all of it was looked at. */
 const LEGAL_MS_MAX = 3_000;
 const MORE_BYTES_MAX = 64 * MIB;
+/** What good traffic takes meanwhile: one body that tells no length fills all the rest before it is known as too large. */
+const GOOD_BYTES_MAX = 4 * MIB;
 /** What is too slow or too large is so each time; a machine with other work is so now and then. */
 const ATTEMPTS_MAX = 3;
 const QUIET_MS = 5_000;
@@ -187,7 +189,7 @@ async function throwBomb(bomb: Bomb, { count, program, target, memory, slack }: 
   let refused = 0;
   // What a body holds that is taken stands once as it came and once in columns.
   const held = bomb.isLegal === true ? 2 * Math.min(count * (bomb.bytes ?? 0), BODY_BYTES_MAX) : 0;
-  const moreBytesMax = (slack === 1 ? MORE_BYTES_MAX : SHORT_MORE_BYTES_MAX) + held;
+  const moreBytesMax = (slack === 1 ? MORE_BYTES_MAX : SHORT_MORE_BYTES_MAX) + GOOD_BYTES_MAX + held;
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
     await settle();
     const plain = await all(() => plainRefusal(target, bomb.bytes ?? 1));

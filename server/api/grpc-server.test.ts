@@ -25,10 +25,11 @@ async function startEcho(
 ) {
   const budget = new ByteBudget(256 * MIB, 64 * MIB);
   const answers: string[] = [];
+  const refused: string[] = [];
   const { server, port } = await startGrpcServer(
     {
       methods: new Map([[PATH, method]]),
-      limits: { bytesMax: 64 * MIB, budget },
+      limits: { bytesMax: 64 * MIB, budget, onRefused: (reason) => refused.push(reason) },
       retryDetails: (message) => Buffer.from(message),
       onAnswer: (path, code) => answers.push(`${path} ${code}`),
       onError: () => undefined,
@@ -43,7 +44,7 @@ async function startEcho(
     await server.close();
   });
   const call = (body: Uint8Array, headers: http2.OutgoingHttpHeaders = {}) => callOf(session, body, headers);
-  return { call, budget, answers, server, session };
+  return { call, budget, answers, refused, server, session };
 }
 
 function callOf(
@@ -122,8 +123,8 @@ test("a message comes back, in every compression, and in pieces", async (context
   assert.ok(answers.every((answer) => answer === `${PATH} 0`));
 });
 
-test("what is no call of this service is answered by its own code", async (context) => {
-  const { call, budget } = await startEcho(context);
+test("what is no call of this service is answered by its own code, and counted where its bytes are at fault", async (context) => {
+  const { call, budget, refused } = await startEcho(context);
   const hello = framed(Buffer.from("hello"));
   const unknown = await call(hello, { "grpc-encoding": "br" });
   assert.equal(unknown.code, 12);
@@ -140,6 +141,8 @@ test("what is no call of this service is answered by its own code", async (conte
   assert.equal((await call(Buffer.alloc(0))).code, 3, "no message");
   assert.equal((await call(Buffer.concat([hello, hello]))).code, 3, "two messages");
   assert.equal(budget.used, 0);
+  const cut = ["cut_short", "cut_short", "cut_short"];
+  assert.deepEqual(refused, ["encoding", "broken", "broken", "broken", ...cut, "broken"]);
 });
 
 test("a message that is too large is refused by its prefix, bombs before memory is used", async (context) => {

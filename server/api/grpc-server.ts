@@ -198,7 +198,7 @@ class Call {
       }
       const left = this.#messageBytes - this.#collector.length;
       if (left === 0) {
-        this.#refuse(CODE.invalidArgument, "the call has more than one message");
+        this.#refuseBroken(CODE.invalidArgument, "the call has more than one message");
         return;
       }
       const piece = chunk.subarray(at, at + left);
@@ -215,11 +215,11 @@ class Call {
     this.#messageBytes = this.#prefix.readUInt32BE(1);
     const flag = this.#prefix[0];
     if (flag !== 0 && flag !== 1) {
-      this.#refuse(CODE.internal, "the message has an unknown flag");
+      this.#refuseBroken(CODE.internal, "the message has an unknown flag");
       return;
     }
     if (flag === 1 && this.#encoding === "identity") {
-      this.#refuse(CODE.internal, "the message is compressed, and grpc-encoding does not say how");
+      this.#refuseBroken(CODE.internal, "the message is compressed, and grpc-encoding does not say how");
       return;
     }
     this.#room.begin(() => this.#refuseFault("too_slow", this.#options.limits.bytesMax));
@@ -263,8 +263,7 @@ class Call {
     this.#room.dropRaw();
     if (outcome.kind === "bytes") return outcome.bytes;
     if (outcome.fault === "broken") {
-      this.#options.limits.onRefused?.("broken");
-      this.#refuse(CODE.invalidArgument, `the message is not valid ${this.#encoding}`);
+      this.#refuseBroken(CODE.invalidArgument, `the message is not valid ${this.#encoding}`);
     } else this.#refuseFault(outcome.fault, outcome.bytesMax);
     return undefined;
   }
@@ -275,6 +274,11 @@ class Call {
     if (fault === "too_large") this.#refuse(CODE.resourceExhausted, message);
     else if (fault === "crumbs") this.#refuse(CODE.invalidArgument, message);
     else this.#refuse(CODE.unavailable, message, this.#options.retryDetails(message));
+  }
+
+  #refuseBroken(code: number, message: string): void {
+    this.#options.limits.onRefused?.("broken");
+    this.#refuse(code, message);
   }
 
   #refuse(code: number, message: string, details?: Uint8Array): void {
