@@ -26,7 +26,7 @@ import { packedBuffers } from "./promql/packed-samples.ts";
 import { PROMQL_DEFAULTS, type PromqlQuery, type PromqlSettings } from "./promql/query.ts";
 import { renderError, renderFailure, renderOutcome } from "./promql/render.ts";
 import { numberBuffers } from "./promql/window-numbers.ts";
-import type { SelectedPart, SelectionWindow, TextWish, ToWorker, WorkerLimits } from "./promql-messages.ts";
+import type { SelectedPart, TextWish, ToWorker, WorkerLimits } from "./promql-messages.ts";
 import { PromqlSlot, type SlotEvent } from "./promql-slot.ts";
 import { readSelectors } from "./promql-text-answers.ts";
 import { readValues, type WorkerAnswer } from "./promql-values.ts";
@@ -320,7 +320,7 @@ class WorkerDoor implements PromqlDoor {
   async #feed(
     job: Job,
     slot: PromqlSlot,
-    { selections, planMs }: { readonly selections: readonly SelectionWindow[]; readonly planMs: number },
+    { selections, tree }: SlotEvent & { readonly kind: "selections" },
   ): Promise<void> {
     const { clock, reader } = this.#options;
     const sinceMs = clock.monotonicMs();
@@ -351,7 +351,7 @@ class WorkerDoor implements PromqlDoor {
     });
     try {
       const read = await gathering;
-      if (job.query !== undefined) this.#small.learn(job.query, { ...read, planMs });
+      if (job.query !== undefined && tree !== undefined) this.#small.learn(job.query, tree, read);
     } finally {
       job.isGathering = false;
       if (job.state === "ended") job.room.release();

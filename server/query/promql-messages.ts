@@ -1,5 +1,6 @@
 /** What main thread and PromQL worker tell each other: plain data, and buffers that are handed over. */
 
+import type { PromqlExpression } from "../../grammar/promql-tree.ts";
 import type { Matcher } from "../model/series.ts";
 import type { WindowSource } from "../store/reader.ts";
 import type { PackedNewest } from "./promql/newest-samples.ts";
@@ -99,8 +100,8 @@ export type FromWorker =
       readonly kind: "selections";
       readonly id: number;
       readonly selections: readonly SelectionWindow[];
-      /** How long it took to parse and plan. */
-      readonly planMs: number;
+      /** What the text was parsed to, where the main thread may evaluate it the next time. */
+      readonly tree: PromqlExpression | undefined;
     }
   | {
       readonly kind: "answer";

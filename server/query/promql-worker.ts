@@ -15,7 +15,7 @@ import type { FedSeries } from "./promql/encoded-columns.ts";
 import { unpackNewest } from "./promql/newest-samples.ts";
 import { KnownLabels } from "./promql/packed-labels.ts";
 import { unpackSamples } from "./promql/packed-samples.ts";
-import { evaluateQuery, type PlannedQuery, type PromqlQuery, planQuery } from "./promql/query.ts";
+import { evaluateQuery, type PlannedQuery, type PromqlQuery, parseQuery, planTree } from "./promql/query.ts";
 import type { QueryWatch } from "./promql/query-budget.ts";
 import { type AnswerShow, renderFailure, renderOutcome } from "./promql/render.ts";
 import { unpackNumbers } from "./promql/window-numbers.ts";
@@ -23,6 +23,7 @@ import type { FromWorker, SelectedPart, ToWorker, WorkerStart } from "./promql-m
 import { renderText } from "./promql-text-answers.ts";
 import { valuesAnswer, type WorkerAnswer } from "./promql-values.ts";
 import { QueryCells } from "./query-cells.ts";
+import { smallTree } from "./small-queries.ts";
 
 /** The heap is measured once for so many looks at the budget. */
 const HEAP_EVERY = 32;
@@ -86,13 +87,14 @@ function plan(message: ToWorker & { readonly kind: "plan" }): void {
   const { id, query, show } = message;
   attempt(id, () => {
     const sinceMs = performance.now();
-    const planned = planQuery(query);
+    const tree = parseQuery(query);
+    const planned = planTree(query, tree);
     const planMs = performance.now() - sinceMs;
     job = { id, query, show, plan: planned, planMs, selected: planned.selections.map(() => []) };
     const selections = planned.selections.map(({ selector, matchers, minMs, maxMs, isNewest, call }) => {
       return { matchers, minMs, maxMs, isNewest, call, source: sourceOf(selector) };
     });
-    send({ kind: "selections", id, selections, planMs });
+    send({ kind: "selections", id, selections, tree: smallTree(query, tree) });
     return undefined;
   });
 }

@@ -2,8 +2,8 @@
  * Small instant queries, answered on the main thread: to hand them to a worker and back costs several times as much as to
  * evaluate them.
  *
- * Invariants: a text comes here once a worker planned it in no time and few series were found for it, so that nothing is
- * parsed here that was not parsed quickly before; beyond few series or samples the worker takes over again; a turn of the
+ * Invariants: a text comes here with the tree that a worker made of it, once few series were found for it: nothing is
+ * parsed here; beyond few series or samples the worker takes over again; a turn of the
  * loop has a few milliseconds for all of them together, and what comes then goes to the workers.
  */
 
@@ -15,14 +15,7 @@ import type { FedSeries } from "./promql/encoded-columns.ts";
 import { areKept, forgetKeptLabels, keepLabels } from "./promql/kept-labels.ts";
 import { newestSeries } from "./promql/newest-samples.ts";
 import type { Selection } from "./promql/plan.ts";
-import {
-  evaluateQuery,
-  type PlannedQuery,
-  type PromqlOutcome,
-  type PromqlQuery,
-  parseQuery,
-  planTree,
-} from "./promql/query.ts";
+import { evaluateQuery, type PlannedQuery, type PromqlOutcome, type PromqlQuery, planTree } from "./promql/query.ts";
 import { samplesSize } from "./promql/query-budget.ts";
 import { forgetOrders } from "./promql/series-order.ts";
 import { numberSeries, windowReader } from "./promql/window-numbers.ts";
@@ -31,8 +24,6 @@ import type { QueryReader } from "./query-feed.ts";
 /** Texts that are remembered, and the longest of them. */
 const TEXTS_MAX = 256;
 const UNITS_MAX = 512;
-/** How long a worker may have planned. */
-const PLAN_MS_MAX = 2;
 /** Nodes of a tree, series of all its selectors together, and samples of them; buckets count. */
 const NODES_MAX = 32;
 const SERIES_MAX = 256;
@@ -49,15 +40,13 @@ const LONG_CALLS: ReadonlySet<string> = new Set(["info", "label_join", "label_re
 
 /** How a query went in a worker. */
 export interface QuerySize {
-  readonly planMs: number;
   readonly series: number;
   /** Samples that were read, not those that went to the worker. */
   readonly samples: number;
 }
 
 interface KnownText {
-  /** Undefined until it is needed. */
-  tree: PromqlExpression | undefined;
+  readonly tree: PromqlExpression;
   /** Not evaluated here before. */
   restsUntilMs: number;
 }
@@ -76,12 +65,10 @@ export class SmallQueries {
     this.#monotonicMs = monotonicMs;
   }
 
-  /** Notes how a query went in a worker. */
-  learn(query: PromqlQuery, { planMs, series, samples }: QuerySize): void {
-    const { text } = query;
-    if (!isPlain(query) || text.length > UNITS_MAX || planMs > PLAN_MS_MAX || this.#texts.has(text)) return;
-    if (series > SERIES_MAX || samples > SAMPLES_MAX) return;
-    this.#texts.set(text, { tree: undefined, restsUntilMs: 0 });
+  /** Notes how a query went in a worker, which gave its `smallTree`. */
+  learn({ text }: PromqlQuery, tree: PromqlExpression, { series, samples }: QuerySize): void {
+    if (series > SERIES_MAX || samples > SAMPLES_MAX || this.#texts.has(text)) return;
+    this.#texts.set(text, { tree, restsUntilMs: 0 });
     if (this.#texts.size <= TEXTS_MAX) return;
     for (const [oldest] of this.#texts) {
       this.#texts.delete(oldest);
@@ -109,11 +96,6 @@ export class SmallQueries {
     this.#texts.set(query.text, known);
     const sinceMs = this.#monotonicMs();
     try {
-      known.tree ??= parseQuery(query);
-      if (nodesOf(known.tree) > NODES_MAX) {
-        known.restsUntilMs = Number.POSITIVE_INFINITY;
-        return undefined;
-      }
       const plan = planTree(query, known.tree);
       const selected = await this.#select(plan, query, signal);
       if (selected === undefined) {
@@ -196,6 +178,11 @@ function isPlain({ startMs, endMs, stepMs, explain = false, stats = "none", sett
 
 function sizeOf(series: readonly FedSeries[]): number {
   return series.reduce((sum, one) => sum + samplesSize(one), 0);
+}
+
+/** The tree of a query, where it is one of those that may be evaluated here. */
+export function smallTree(query: PromqlQuery, tree: PromqlExpression): PromqlExpression | undefined {
+  return isPlain(query) && query.text.length <= UNITS_MAX && nodesOf(tree) <= NODES_MAX ? tree : undefined;
 }
 
 /** How many nodes a tree has; more than any limit where one of them may look at each series for long. */
