@@ -35,7 +35,7 @@ export function inspectorRefusal(pid: number): InspectorRefusal | undefined {
         return name === "net" ? "other_network_namespace" : "other_time_namespace";
     }
     const words = readFileSync(`/proc/${pid}/cmdline`, "latin1") + readFileSync(`/proc/${pid}/environ`, "latin1");
-    if (/(^|[\0 =])--(inspect|debug)/.test(words)) return "inspector_in_use";
+    if (/(^|[\0 =])--(inspect|debug)(-brk|-wait)?([\0 =]|$)/.test(words)) return "inspector_in_use";
     const caught = /^SigCgt:\s+([0-9a-f]+)/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1];
     const mask = BigInt(`0x${caught ?? "0"}`);
     return (mask & (1n << (SIGUSR1 - 1n))) === 0n ? "no_signal_handler" : undefined;

@@ -7,7 +7,7 @@
  * @see https://chromedevtools.github.io/devtools-protocol/v8/Runtime/ and Node's own domain, NodeRuntime.
  */
 
-const ANSWER_MS_MAX = 3_000;
+const ANSWER_MS_MAX = 5_000;
 
 /** Who hears of the session. */
 export interface SessionOwner {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { get } from "node:http";
+import { type AddressInfo, createServer } from "node:net";
 import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ToldCall } from "../../server/model/capture-event.ts";
@@ -134,4 +135,23 @@ test("processes that are not Node, that are inspected or that have no handler ar
   });
   await sleep(200);
   assert.deepEqual([sleeper.exitCode, inspected.child.exitCode, deaf.child.exitCode], [null, null, null]);
+});
+
+test("a process whose port is taken is asked again once it is free", async (t) => {
+  if (!requireOrSkip(t, "capture", OTHER)) return;
+  const blocker = createServer().listen(0, "127.0.0.1");
+  await once(blocker, "listening");
+  // Listening on a port gives an address of this form.
+  const taken = (blocker.address() as AddressInfo).port;
+  const { pid } = await startService(t, `--inspect-port=${taken}`);
+  t.after(() => blocker.close());
+  const { inspectors } = inspectorsOf(t);
+  const isTold = () => {
+    inspectors.unsure([pid]);
+    return inspectors.status().processes.length === 1;
+  };
+  await until("it was tried in vain", () => isTold() || inspectors.status().refused["not_opened"] === 1);
+  assert.deepEqual(inspectors.status().processes, []);
+  blocker.close();
+  await until("it tells", isTold, 20_000);
 });

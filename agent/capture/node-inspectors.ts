@@ -1,7 +1,8 @@
 /**
  * Node processes that say themselves whom their calls are made for, where they may be asked (`--inject-node`).
  *
- * Invariants: a process is asked once in its life, after its calls were seen to have no sure parent; one is opened at a time;
+ * Invariants: a process is asked after its calls were seen to have no sure parent, and again a few times where its inspector
+ * did not open, since another one may stand on Node's usual port; one is opened at a time;
  * whatever was opened is closed when this ends, and by the process itself where this cannot. Nothing is sent to a process
  * that is not Node, or whose inspector somebody else may use.
  */
@@ -23,6 +24,8 @@ const KNOWN_MAX = 4_096;
 const BEAT_MS = 2_000;
 /** A port of an inspector is there within milliseconds of an idle loop's. */
 const PORT_MS_MAX = 3_000;
+const TRIES_MAX = 4;
+const RETRY_MS = 3_000;
 const LOOK_MS = 20;
 const STOP_MS_MAX = 2_000;
 
@@ -59,7 +62,8 @@ export class NodeInspectors {
   readonly #policy: TlsPolicy;
   readonly #owner: InspectorOwner;
   readonly #binding = `thalweg_${randomBytes(8).toString("hex")}`;
-  readonly #known = new Set<string>();
+  /** Lives of processes, with how often they were asked and from when on they may be again. */
+  readonly #known = new Map<string, { readonly tries: number; readonly fromMs: number }>();
   readonly #inspected = new Map<number, Inspected>();
   readonly #refused = new Map<string, number>();
   readonly #beats: NodeJS.Timeout;
@@ -82,16 +86,19 @@ export class NodeInspectors {
     for (const pid of pids) {
       const start = startOf(pid);
       const life = `${pid} ${start}`;
-      if (this.#known.has(life) || !this.#isWanted(pid)) continue;
+      const { tries = 0, fromMs = 0 } = this.#known.get(life) ?? {};
+      if (performance.now() < fromMs || this.#inspected.has(pid) || !this.#isWanted(pid)) continue;
       if (this.#known.size >= KNOWN_MAX) this.#known.clear();
-      this.#known.add(life);
+      this.#known.set(life, { tries, fromMs: Number.POSITIVE_INFINITY });
       const refusal = this.#inspected.size >= PROCESSES_MAX ? "processes_max" : inspectorRefusal(pid);
       if (refusal !== undefined) {
         this.#refuse(refusal);
         continue;
       }
-      this.#isOpening = this.#open(pid).finally(() => {
+      this.#isOpening = this.#open(pid).then((isOpen) => {
         this.#isOpening = undefined;
+        if (isOpen || tries + 1 >= TRIES_MAX) return;
+        this.#known.set(life, { tries: tries + 1, fromMs: performance.now() + RETRY_MS });
       });
       return;
     }
@@ -125,7 +132,8 @@ export class NodeInspectors {
     return names.includes(String(pid)) || namesOf(pid).some((name) => names.includes(name));
   }
 
-  async #open(pid: number): Promise<void> {
+  /** @returns Whether the process tells from now on. */
+  async #open(pid: number): Promise<boolean> {
     const excluded: number[] = [];
     const next = async (known: ReadonlySet<number>) => {
       const port = await portOpened(pid, known);
@@ -154,11 +162,13 @@ export class NodeInspectors {
       this.#owner.exclude(first, false);
       this.#inspected.set(pid, { pid, port, session, dropped: 0 });
       this.#owner.telling(pid, true);
+      return true;
     } catch {
-      // A program that ends, or another debugger: what was opened is closed, and it is left alone.
+      // A program that ends, is held up, or finds its port taken: what was opened is closed.
       if (session !== undefined) await undo(session);
       for (const port of excluded) this.#owner.exclude(port, false);
       this.#refuse("not_opened");
+      return false;
     }
   }
 

@@ -13,13 +13,13 @@ import { type Attached, loadNative, type Native, type NativeError, type RingHand
 import type {
   CaptureSink,
   ClockOffset,
-  ProcessSeen,
   SocketMoment,
   SocketSlice,
   WorkUnit,
 } from "../../server/model/capture-event.ts";
 import { type BootClock, bootClock } from "./boot-clock.ts";
 import { CaptureDepths } from "./capture-depths.ts";
+import { HookedProcesses } from "./hooked-processes.ts";
 import {
   EVENT_FLAG,
   EVENT_KIND,
@@ -37,8 +37,6 @@ import {
   readTimeNs,
   readWork,
 } from "./probe-event.ts";
-import { languageOfName } from "./process-names.ts";
-import { ProcessTable } from "./process-table.ts";
 import { RungRefused, type RunningRung } from "./rung.ts";
 import {
   attachProbes,
@@ -103,8 +101,6 @@ export type SocketTry = { readonly ok: true } | SocketRefusal;
 const drainBytes = 1 << 20;
 const connectionsMax = 1 << 18;
 const connectingMax = 1 << 14;
-const pidsMax = 1 << 16;
-const startedMax = 4096;
 /** Above this share of the ring the next drain comes at once. */
 const busyShare = 1 / 8;
 const drainBusyMs = 1;
@@ -121,9 +117,6 @@ const drainMs = 10;
 /** After so many drains in vain they come more seldom: each wakes a thread. */
 const idleDrainsMax = 20;
 const drainIdleMs = 20;
-/** Boot time is told by /proc in hundredths of a second. */
-const tickNs = 10_000_000;
-const commLengthMax = 15;
 
 const SLICE = EVENT_LAYOUT.slice_event;
 const NO_BYTES = new Uint8Array(0);
@@ -184,7 +177,7 @@ class RunningSocketRung implements SocketRung {
   readonly #controls: RingHandle;
   readonly #countersFd: number;
   readonly #clock: BootClock;
-  readonly #processes: ProcessTable;
+  readonly #processes: HookedProcesses;
   readonly #tls: TlsCapture | undefined;
   readonly #buffer = new ArrayBuffer(drainBytes);
   readonly #view = new DataView(this.#buffer);
@@ -208,10 +201,6 @@ class RunningSocketRung implements SocketRung {
   readonly #connecting = new Map<number, number>();
   /** Number of the sight by cookie, in order of opening. */
   readonly #sockets = new Map<number, number>();
-  /** Processes that opened a socket, and whether `/proc` still had them then. */
-  readonly #pids = new Map<number, "read" | "gone">();
-  /** Arguments of programs started lately, for processes that end before `/proc` is read. */
-  readonly #started = new Map<number, readonly string[]>();
   readonly #listenerPorts = new Set<number>();
   readonly #netns: number;
   readonly #unixSockets = new UnixSockets();
@@ -268,7 +257,7 @@ class RunningSocketRung implements SocketRung {
       counters: () => this.probeCounters(),
       changed: (pid, isFull) => this.#tls?.depthChanged(pid, isFull),
     });
-    this.#processes = new ProcessTable(this.#sink);
+    this.#processes = new HookedProcesses(this.#sink);
     this.#netns = statSync("/proc/self/ns/net").ino;
     const pids = fdOf(attached.maps, "excluded_pids");
     for (const pid of excludePids) native.mapUpdate(pids, pid, PRESENT);
@@ -549,13 +538,9 @@ class RunningSocketRung implements SocketRung {
   /** Tells the sink of the process; where it is gone already, by what the kernel wrote down of it. */
   #nameProcess(event: OpenEvent): void {
     if (event.pid === 0) return;
-    const seen = this.#processes.processOf(event.pid, event.timeNs);
+    const seen = this.#processes.opened(event);
     this.#tls?.seen(event.pid);
-    const isThere = seen !== undefined;
-    if (isThere) this.#recipes.opened(seen, event.tid);
-    if (!isThere && !this.#pids.has(event.pid))
-      this.#sink.process(processGone(event, this.#started.get(event.pid) ?? []));
-    if (this.#pids.size < pidsMax) this.#pids.set(event.pid, isThere ? "read" : "gone");
+    if (seen !== undefined) this.#recipes.opened(seen, event.tid);
   }
 
   /** Role in a connection that is older than the probes: the end whose port is listened on is the server. */
@@ -565,17 +550,9 @@ class RunningSocketRung implements SocketRung {
   }
 
   #takeExec(pid: number, words: readonly string[], timeNs: number): void {
-    this.#started.delete(pid);
-    this.#started.set(pid, words);
-    if (this.#started.size > startedMax) {
-      for (const oldest of this.#started.keys()) {
-        this.#started.delete(oldest);
-        break;
-      }
-    }
     this.#recipes.forget(pid);
     this.#tls?.execed(pid, words);
-    if (this.#pids.has(pid)) this.#processes.execed(pid, timeNs);
+    this.#processes.execed(pid, words, timeNs);
   }
 
   /** Keeps an end until what came before it in the data ring is read. */
@@ -596,11 +573,7 @@ class RunningSocketRung implements SocketRung {
       this.depths.exited(end.key);
       this.#recipes.forget(end.key);
       this.#tls?.exited(end.key);
-      const known = this.#pids.get(end.key);
-      this.#pids.delete(end.key);
-      this.#started.delete(end.key);
-      if (known === "read") this.#processes.exited(end.key, end.timeNs);
-      else if (known === "gone") this.#sink.processExited(end.key, end.timeNs);
+      this.#processes.exited(end.key, end.timeNs);
       return;
     }
     const socket = this.#sockets.get(end.key);
@@ -619,21 +592,4 @@ class RunningSocketRung implements SocketRung {
       return;
     }
   }
-}
-
-/** What the kernel wrote down of a process that `/proc` has no more. */
-function processGone(event: OpenEvent, cmdline: readonly string[]): ProcessSeen {
-  return {
-    pid: event.pid,
-    startNs: Math.floor(event.processStartNs / tickNs) * tickNs,
-    comm: event.program.slice(0, commLengthMax),
-    exe: "",
-    cmdline,
-    cwd: "",
-    otelServiceName: "",
-    otelResourceAttributes: "",
-    unit: "",
-    containerId: "",
-    language: languageOfName(event.program),
-  };
 }
