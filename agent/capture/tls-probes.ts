@@ -241,10 +241,11 @@ export class TlsProbes {
   #noteQuick(program: string): void {
     const name = program.slice(0, nameBytes - 1);
     if (this.#quick.has(name) || this.#quick.size >= quickNamesMax) return;
-    const text = new Uint8Array(nameBytes);
-    new TextEncoder().encodeInto(name, text);
-    this.#native.mapUpdate(fdOf(this.#attached.maps, "tls_names"), this.#quick.size, text);
     this.#quick.add(name);
+    const texts = new Uint8Array(quickNamesMax * nameBytes);
+    for (const [at, text] of [...this.#quick].entries())
+      new TextEncoder().encodeInto(text, texts.subarray(at * nameBytes, (at + 1) * nameBytes));
+    this.#native.mapUpdate(fdOf(this.#attached.maps, "tls_names"), 0, texts);
     for (const library of this.#known.values()) this.#attachByName(library);
   }
 

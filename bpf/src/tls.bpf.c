@@ -50,15 +50,15 @@ struct {
  * Programs by the name of their thread: where a file's uprobes serve all of its processes for the sake of a program whose
  * processes end before they can get their own, calls of no other are read. Zeros where there are fewer.
  */
-struct task_name {
-	__u64 words[2];
+struct task_names {
+	__u64 words[2 * TASK_NAMES_MAX];
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, TASK_NAMES_MAX);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct task_name);
+	__type(value, struct task_names);
 } tls_names SEC(".maps");
 
 /* Processes with uprobes of their own, or with none for a while: a name does not count for them. */
@@ -269,16 +269,20 @@ static __always_inline bool is_inner(const struct tls_call *outer, const struct 
 
 static __always_inline bool is_named(__u32 pid)
 {
-	struct task_name own = {}, *name;
+	__u32 zero = 0;
+	__u64 own[2] = {};
+	struct task_names *names;
 
 	if (bpf_map_lookup_elem(&tls_own_pids, &pid))
 		return false;
-	bpf_get_current_comm(&own, sizeof(own));
-	for (__u32 at = 0; at < TASK_NAMES_MAX; at++) {
-		name = bpf_map_lookup_elem(&tls_names, &at);
-		if (name && name->words[0] == own.words[0] && name->words[1] == own.words[1])
+	names = bpf_map_lookup_elem(&tls_names, &zero);
+	if (!names)
+		return false;
+	bpf_get_current_comm(own, sizeof(own));
+#pragma unroll
+	for (int at = 0; at < TASK_NAMES_MAX; at++)
+		if (names->words[2 * at] == own[0] && names->words[2 * at + 1] == own[1])
 			return true;
-	}
 	return false;
 }
 
