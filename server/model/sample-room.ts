@@ -11,6 +11,23 @@ const IDLE_PAGES_MAX = 32;
 
 const idle: Float64Array[] = [];
 
+/** Times of the series before in a page, and what tells that those of another are the same without decoding them. */
+interface KnownTimes {
+  /** Stretches of even steps, first and last time told. */
+  readonly chunks: readonly { readonly count: number; readonly minMs: number; readonly maxMs: number }[];
+  /** What stands for the times behind them, of which so many are meant. */
+  readonly tail: object | undefined;
+  readonly tailCount: number;
+  /** What was asked for. */
+  readonly minMs: number;
+  readonly maxMs: number;
+  /** All times, and those asked for: `whole[from, to)`. */
+  readonly whole: Float64Array;
+  readonly times: Float64Array;
+  readonly from: number;
+  readonly to: number;
+}
+
 /** Numbers taken for one selection, all given back at once. */
 export class SampleRoom {
   readonly #pages: Float64Array[] = [];
@@ -18,6 +35,8 @@ export class SampleRoom {
   /** Times that were shared last, and others that nobody needs since they are equal. */
   #times: Float64Array | undefined;
   #spare: Float64Array | undefined;
+  /** Set and read by who decodes; forgotten with the page that the times lie in. */
+  known: KnownTimes | undefined;
 
   /** Room for `count` numbers, which hold anything; an array of its own where a page is too short. */
   take(count: number): Float64Array {
@@ -27,6 +46,7 @@ export class SampleRoom {
       this.#used = 0;
       this.#times = undefined;
       this.#spare = undefined;
+      this.known = undefined;
     }
     this.#used += count;
     return this.#pages.at(-1)?.subarray(this.#used - count, this.#used) ?? new Float64Array(count);
@@ -60,6 +80,7 @@ export class SampleRoom {
     this.#used = PAGE_LENGTH;
     this.#times = undefined;
     this.#spare = undefined;
+    this.known = undefined;
   }
 }
 

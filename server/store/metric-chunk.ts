@@ -50,6 +50,8 @@ export interface RunColumns {
   startsMs: Float64Array | undefined;
   /** Where chunks of nothing but histograms are left as they are; undefined where all are decoded. */
   readonly encoded?: EncodedHistograms[] | undefined;
+  /** The times are there already; only chunks of even steps are decoded into them. */
+  readonly hasTimes?: boolean | undefined;
 }
 
 /** An encoded run. Never changed. */
@@ -154,6 +156,7 @@ export function readChunk(chunk: Pick<SealedChunk, "count" | "bytes">, columns: 
   const { timestampsMs, values } = columns;
   const { count } = chunk;
   if (!isPacked) readOldTimes(reader, timestampsMs, at, count);
+  else if (columns.hasTimes === true) passEvenTimes(reader, count);
   else if ((flags & REGULAR_TIMES) !== 0) readEvenTimes(reader, timestampsMs, at, count);
   else readWholes(reader, timestampsMs, at, count);
   const kinds = isPacked && (flags & HAS_KINDS) === 0 ? allFloats(count) : readKinds(reader, count);
@@ -233,6 +236,16 @@ function hasEvenSteps(timesMs: Float64Array, from: number, to: number): boolean 
   const step = (timesMs[from + 1] ?? 0) - (timesMs[from] ?? 0);
   for (let i = from + 2; i < to; i++) if ((timesMs[i] as number) - (timesMs[i - 1] as number) !== step) return false;
   return true;
+}
+
+/** Whether the times of a chunk are one step apart, so that the first, the last and their number tell all of them. */
+export function hasEvenTimes({ bytes }: Pick<SealedChunk, "bytes">): boolean {
+  return ((bytes[0] ?? 0) & (PACKED | REGULAR_TIMES)) === (PACKED | REGULAR_TIMES);
+}
+
+function passEvenTimes(reader: ByteReader, count: number): void {
+  reader.signed();
+  if (count > 1) reader.signed();
 }
 
 function readEvenTimes(reader: ByteReader, timesMs: Float64Array, at: number, count: number): void {
@@ -383,7 +396,7 @@ function writeStarts(startsMs: Float64Array, from: number, to: number): void {
 }
 
 function readStarts(reader: ByteReader, columns: RunColumns, at: number, count: number): void {
-  columns.startsMs ??= new Float64Array(columns.timestampsMs.length);
+  columns.startsMs ??= new Float64Array(columns.values.length);
   let previous = 0;
   for (let i = at; i < at + count; i++) {
     previous += reader.signed();

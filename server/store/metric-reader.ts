@@ -8,12 +8,13 @@
 import { ThalwegError } from "../model/errors.ts";
 import type { Labels, Matcher, SeriesExemplars, SeriesSamples } from "../model/series.ts";
 import type { BlockQuery, MetricBlocks } from "./metric-blocks.ts";
-import { emptyColumns, readChunk, readChunks, type SampleRun, type SealedChunk } from "./metric-chunk.ts";
+import { type RunColumns, readChunks, type SampleRun, type SealedChunk } from "./metric-chunk.ts";
 import { type Downsampler, piecesOf } from "./metric-downsampler.ts";
 import type { MetricHead } from "./metric-head.ts";
 import type { LabelIndex } from "./metric-label-index.ts";
 import { matchSeries } from "./metric-match.ts";
 import { copyRun, cutRun, joinRuns } from "./metric-runs.ts";
+import { readRun } from "./metric-scrape-times.ts";
 import { copyFloatsOf, copyNewestFloat, encodedIn, hasSampleIn, type MetricSeries, runsIn } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
 import { type FloatScratch, floatScratch } from "./metric-track.ts";
@@ -441,17 +442,19 @@ function runOf(
     const runs = sealed.flatMap(readChunks).map((run) => cutRun(run, minMs, maxMs));
     return joinRuns([...head, ...runs.filter((run) => run !== undefined)]);
   }
-  const columns = emptyColumns(count, limits?.room);
-  let at = 0;
-  for (const chunks of sealed) {
-    for (const chunk of chunks) {
-      readChunk(chunk, columns, at);
-      at += chunk.count;
-    }
-  }
-  if (last !== undefined) copyRun(last, columns, at);
-  if (limits?.room !== undefined) columns.timestampsMs = limits.room.shared(columns.timestampsMs);
-  return cutRun(columns, minMs, maxMs);
+  const tail = {
+    times: last?.timestampsMs,
+    count: last?.timestampsMs.length ?? 0,
+    copyTo: (columns: RunColumns, at: number) => {
+      if (last !== undefined) copyRun(last, columns, at);
+    },
+  };
+  const [only] = sealed;
+  return readRun(sealed.length === 1 && only !== undefined ? only : sealed.flat(), tail, {
+    minMs,
+    maxMs,
+    room: limits?.room,
+  });
 }
 
 /** How many samples there are where all chunks and then `last` stand in order of time; undefined where they do not. */

@@ -2,6 +2,7 @@
 
 import { ByteReader } from "../model/byte-reader.ts";
 import { histogramsOf, readStretches } from "../model/histogram-columns.ts";
+import type { EncodedHistograms } from "../model/series.ts";
 import type { SampleRun } from "./metric-chunk.ts";
 import { emptyColumns, type RunColumns } from "./metric-chunk.ts";
 import { withReadHint } from "./metric-hints.ts";
@@ -37,20 +38,31 @@ export function joinRuns(runs: readonly SampleRun[]): SampleRun | undefined {
 
 /** The samples of `run` in `[minMs, maxMs]`, as views on its columns; undefined where there are none. */
 export function cutRun(run: SampleRun, minMs: number, maxMs: number): SampleRun | undefined {
-  const { timestampsMs, values, histograms, startsMs, encoded } = run;
-  const from = lowerBound(timestampsMs, timestampsMs.length, minMs);
-  const to = upperBound(timestampsMs, timestampsMs.length, maxMs);
+  const { timestampsMs } = run;
+  const { length } = timestampsMs;
+  const from = lowerBound(timestampsMs, length, minMs);
+  const to = upperBound(timestampsMs, length, maxMs);
   if (from >= to) return undefined;
-  if (from === 0 && to === timestampsMs.length) return run;
+  return cutBetween(run, from, to, to - from === length ? timestampsMs : timestampsMs.subarray(from, to));
+}
+
+/** The samples `[from, to)` of `run`, whose times are given. */
+export function cutBetween(run: SampleRun, from: number, to: number, timestampsMs: Float64Array): SampleRun {
+  const { values, histograms, startsMs, encoded } = run;
+  if (from === 0 && to === values.length) return run;
   return {
-    timestampsMs: timestampsMs.subarray(from, to),
+    timestampsMs,
     values: values.subarray(from, to),
     histograms: histograms?.slice(from, to),
     startsMs: startsMs?.subarray(from, to),
-    encoded: encoded
-      ?.filter(({ first, count }) => first < to && first + count > from)
-      .map((one) => ({ ...one, first: one.first - from })),
+    encoded: encoded === undefined || encoded.length === 0 ? encoded : cutEncoded(encoded, from, to),
   };
+}
+
+function cutEncoded(encoded: readonly EncodedHistograms[], from: number, to: number): EncodedHistograms[] {
+  return encoded
+    .filter(({ first, count }) => first < to && first + count > from)
+    .map((one) => ({ ...one, first: one.first - from }));
 }
 
 /** The same run with all of its histograms decoded. @throws BytesEndError where they cannot be. */

@@ -19,6 +19,7 @@ import {
 } from "./metric-chunk.ts";
 import { OPEN_SAMPLES_MAX, type OpenMemory, type TimeColumn, type ValueRow } from "./metric-open-memory.ts";
 import { cutRun, lowerBound, upperBound } from "./metric-runs.ts";
+import { readRun } from "./metric-scrape-times.ts";
 
 /** An open histogram takes some hundred bytes, a sealed one some ten. */
 const OPEN_HISTOGRAMS_MAX = 16;
@@ -247,14 +248,12 @@ export function samplesInOrder(
   const newestSealedMs = track.chunks.at(-1)?.maxMs;
   if (newestSealedMs === undefined || newestSealedMs < minMs) return openRunIn(open, { minMs, maxMs }, room);
   const overlapping = track.chunks.filter((chunk) => chunk.maxMs >= minMs && chunk.minMs <= maxMs);
-  const columns = decode(
-    overlapping,
-    overlapping.reduce((sum, { count }) => sum + count, open.count),
-    room,
-  );
-  copyOpenRun(open, columns, columns.timestampsMs.length - open.count);
-  if (room !== undefined) columns.timestampsMs = room.shared(columns.timestampsMs);
-  return cutRun(columns, minMs, maxMs);
+  const tail = {
+    times: open.times,
+    count: open.count,
+    copyTo: (columns: RunColumns, at: number) => copyOpenRun(open, columns, at),
+  };
+  return readRun(overlapping, tail, { minMs, maxMs, room });
 }
 
 /** Copies no more than what lies in `[minMs, maxMs]`: most series of a short window have it in their open run. */
@@ -368,8 +367,8 @@ export function samplesByRun(track: Track, minMs: number, maxMs: number): Sample
 }
 
 /** Decodes chunks one after another into columns of `length` samples. */
-function decode(chunks: readonly SealedChunk[], length: number, room?: SampleRoom | undefined): RunColumns {
-  const columns = emptyColumns(length, room);
+function decode(chunks: readonly SealedChunk[], length: number): RunColumns {
+  const columns = emptyColumns(length);
   let at = 0;
   for (const chunk of chunks) {
     readChunk(chunk, columns, at);
@@ -379,8 +378,13 @@ function decode(chunks: readonly SealedChunk[], length: number, room?: SampleRoo
 }
 
 function copyOpenRun(open: OpenRun, columns: RunColumns, at: number): void {
-  columns.timestampsMs.set(timesOf(open).subarray(0, open.count), at);
-  columns.values.set(open.values.subarray(open.base, open.base + open.count), at);
+  const { values, base, count } = open;
+  // At most `OPEN_SAMPLES_MAX`, as above.
+  for (let i = 0; i < count; i++) columns.values[at + i] = values[base + i] as number; // in range: within the run
+  if (columns.hasTimes !== true) {
+    const times = timesOf(open);
+    for (let i = 0; i < count; i++) columns.timestampsMs[at + i] = times[i] as number;
+  }
   if (open.starts !== undefined) {
     columns.startsMs ??= new Float64Array(columns.timestampsMs.length);
     columns.startsMs.set(open.starts.subarray(0, open.count), at);

@@ -69,13 +69,14 @@ export function foldAggregate(
     const key = keyOf(one.labels);
     let group = groups.get(key);
     if (group === undefined) {
-      const extra = node.op === "sum" || node.op === "avg" || node.op.startsWith("std") ? grid.steps : 0;
-      evaluation.budget.hold(2 * extra);
+      const counted = node.op === "avg" || node.op.startsWith("std") ? grid.steps : 0;
+      const extra = node.op === "sum" ? grid.steps : counted;
+      evaluation.budget.hold(counted + extra);
       group = {
         out: makeSeries(filterLabels(one.labels, kept), false, grid, evaluation.budget),
-        counts: new Float64Array(extra),
-        lost: new Float64Array(extra),
-        running: new Uint8Array(node.op === "avg" ? grid.steps : 0),
+        counts: counted === 0 ? NO_NUMBERS : new Float64Array(counted),
+        lost: extra === 0 ? NO_NUMBERS : takeZeros(extra),
+        running: node.op === "avg" ? new Uint8Array(grid.steps) : NO_FLAGS,
         lastStep: -1,
         histograms: undefined,
       };
@@ -91,15 +92,34 @@ export function foldAggregate(
   for (const group of groups.values()) {
     finish(node.op, group);
     group.histograms?.finish();
-    evaluation.budget.release(2 * group.counts.length);
+    evaluation.budget.release(group.counts.length + group.lost.length);
     out.push(group.out);
   }
   return out;
 }
 
+const NO_NUMBERS = new Float64Array(0);
+const NO_FLAGS = new Uint8Array(0);
+
+/** Zeros of many small groups lie in one array: one of its own costs more to make and to collect than to fill. */
+const ZEROS_LENGTH = 8_192;
+let zeros = NO_NUMBERS;
+let zerosUsed = 0;
+
+function takeZeros(count: number): Float64Array {
+  if (count > ZEROS_LENGTH / 8) return new Float64Array(count);
+  if (zerosUsed + count > zeros.length) {
+    zeros = new Float64Array(ZEROS_LENGTH);
+    zerosUsed = 0;
+  }
+  zerosUsed += count;
+  return zeros.subarray(zerosUsed - count, zerosUsed);
+}
+
 /** Names that a member was to drop are dropped from the group too. */
 function noteName(group: Pick<Group, "out" | "lastStep">, one: StepSeries): void {
-  const last = one.present.findLastIndex((type) => type !== ABSENT);
+  let last = one.present.length - 1;
+  while (last >= 0 && one.present[last] === ABSENT) last--;
   if (last < group.lastStep) return;
   group.out.dropName = one.dropName || (last === group.lastStep && group.out.dropName);
   group.lastStep = last;
