@@ -131,8 +131,11 @@ function exactness(mode: Mode, own: readonly Measured[]): string {
     return `${said}; ${over} processes above the budget of TLS calls at the end`;
   }
   if (mode !== "packet") return said;
-  const rings = reports.every((report) => report.packets === report.received + report.drops);
-  return `${said}; packets ${rings ? "= received + drops" : "DIFFER from received + drops"}`;
+  // Others may go on sending while capture ends.
+  const rings = reports.every(({ packets, received, drops, counters }) => {
+    return packets === received + drops + (counters.lost["stopped"] ?? 0);
+  });
+  return `${said}; packets ${rings ? "= received + drops + stopped" : "DIFFER from received + drops + stopped"}`;
 }
 
 function lostOf(report: AgentReport): number {
