@@ -56,6 +56,9 @@ const ANSWERED = new Error("the query is answered");
 
 /** Prometheus' words. */
 const CANCELED = "query was canceled in expression evaluation";
+const TIMED_OUT = "query timed out in expression evaluation";
+/** Why nobody waits for a small query; what it gathers is little, and left to come to its end. */
+const TIME_UP = new Error(TIMED_OUT);
 
 const STOPPING = "the server is stopping";
 
@@ -227,14 +230,20 @@ class WorkerDoor implements PromqlDoor {
     const sinceMs = this.#options.clock.monotonicMs();
     let samplesPeak = 0;
     let answer: WorkerAnswer;
+    let timer: NodeJS.Timeout | undefined;
+    const timeUp = new Promise<never>((_, reject) => {
+      timer = setTimeout(reject, Math.min(query.timeoutMs, TIMER_MS_MAX), TIME_UP);
+    });
     try {
-      const outcome = await this.#small.evaluate(query, signal);
+      const outcome = await Promise.race([this.#small.evaluate(query, signal), timeUp]);
       if (outcome === undefined) return undefined;
       samplesPeak = outcome.samplesPeak;
       answer = renderOutcome(outcome, { seriesMax, warnings, bytesMax: this.#limits.answerBytesMax });
     } catch (cause) {
-      const isCanceled = signal?.aborted === true;
-      answer = isCanceled ? renderError("canceled", CANCELED) : this.#renderFailure(cause);
+      if (cause === TIME_UP) answer = renderError("timeout", TIMED_OUT);
+      else answer = signal?.aborted === true ? renderError("canceled", CANCELED) : this.#renderFailure(cause);
+    } finally {
+      clearTimeout(timer);
     }
     const totalMs = this.#options.clock.monotonicMs() - sinceMs;
     this.#tell(query, answer, { queueMs: 0, totalMs, samplesPeak });

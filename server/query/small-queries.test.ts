@@ -176,3 +176,32 @@ test("small queries take a few milliseconds of a turn, and workers the others", 
     { clock },
   );
 });
+
+test("small queries that wait for their samples are few, end in time, and are for workers then", async () => {
+  await withDoor(async (asked) => {
+    const { door, reader, begun, reports } = asked;
+    await learn(asked, "m");
+    await learn(asked, "-m");
+    begun.length = 0;
+    const { selectNewest } = reader;
+    let gathered = 0;
+    const letGo: (() => void)[] = [];
+    reader.selectNewest = async (...args) => {
+      gathered++;
+      await new Promise<void>((resolve) => letGo.push(resolve));
+      return selectNewest.apply(reader, args);
+    };
+    const asks = Array.from({ length: 12 }, () => instant(door, "m", { timeoutMs: 50 }));
+    await nextTurn();
+    assert.equal(gathered, 4);
+    for (const answer of await Promise.all(asks)) assert.equal(answer.errorType, "timeout");
+    assert.equal(reports.filter(({ outcome }) => outcome === "timeout").length, 12);
+    reader.selectNewest = selectNewest;
+    for (const go of letGo) go();
+    await nextTurn();
+    begun.length = 0;
+    assert.equal((await instant(door, "m")).status, 200);
+    assert.equal((await instant(door, "-m")).status, 200);
+    assert.deepEqual(begun, ["m"]);
+  });
+});

@@ -3,8 +3,8 @@
  * evaluate them.
  *
  * Invariants: a text comes here with the tree that a worker made of it, once few series were found for it: nothing is
- * parsed here; beyond few series or samples the worker takes over again; a turn of the
- * loop has a few milliseconds for all of them together, and what comes then goes to the workers.
+ * parsed here; beyond few series or samples the worker takes over again, and where gathering them took longer than a
+ * turn; a turn of the loop has a few milliseconds for all of them together, and what comes then goes to the workers.
  */
 
 import type { PromqlExpression } from "../../grammar/promql-tree.ts";
@@ -30,7 +30,9 @@ const SERIES_MAX = 256;
 const SAMPLES_MAX = 8_192;
 /** For all small queries of a turn together. */
 const TURN_MS_MAX = 3;
-/** How long a text is left to workers once more was found for it. */
+/** Queries that are under way together: more than one only where some wait for a turn, or for a disk. */
+const RUNNING_MAX = 4;
+/** How long a text is left to workers once more was found for it, or the loop turned meanwhile. */
 const REST_MS = 30_000;
 /** Sets of labels of which what was made of them is kept. */
 const KEPT_SETS_MAX = 8_192;
@@ -58,6 +60,10 @@ export class SmallQueries {
   /** In order of use. */
   readonly #texts = new Map<string, KnownText>();
   #spentMs = 0;
+  /** Counts turns of the loop, as far as queries were asked for in them. */
+  #turn = 0;
+  #isTurnCounted = false;
+  #running = 0;
   #keptSets = 0;
 
   constructor(reader: QueryReader, monotonicMs: () => number) {
@@ -80,6 +86,7 @@ export class SmallQueries {
   takes(query: PromqlQuery): boolean {
     const known = this.#texts.get(query.text);
     if (known === undefined || !isPlain(query) || this.#spentMs >= TURN_MS_MAX) return false;
+    if (this.#running >= RUNNING_MAX) return false;
     return known.restsUntilMs <= this.#monotonicMs();
   }
 
@@ -95,6 +102,9 @@ export class SmallQueries {
     this.#texts.delete(query.text);
     this.#texts.set(query.text, known);
     const sinceMs = this.#monotonicMs();
+    this.#countTurn();
+    const turn = this.#turn;
+    this.#running++;
     try {
       const plan = planTree(query, known.tree);
       const selected = await this.#select(plan, query, signal);
@@ -104,7 +114,11 @@ export class SmallQueries {
       }
       return evaluateQuery(query, plan, selected, { monotonicMs: this.#monotonicMs });
     } finally {
-      this.#spend(this.#monotonicMs() - sinceMs);
+      this.#running--;
+      const nowMs = this.#monotonicMs();
+      if (this.#turn === turn) this.#spentMs += nowMs - sinceMs;
+      // Many of these at once would each take their part of every turn; of those of workers few are gathered at a time.
+      else known.restsUntilMs = nowMs + REST_MS;
     }
   }
 
@@ -143,13 +157,14 @@ export class SmallQueries {
     keepLabels(labels);
   }
 
-  #spend(ms: number): void {
-    if (this.#spentMs === 0) {
-      setImmediate(() => {
-        this.#spentMs = 0;
-      });
-    }
-    this.#spentMs += ms;
+  #countTurn(): void {
+    if (this.#isTurnCounted) return;
+    this.#isTurnCounted = true;
+    setImmediate(() => {
+      this.#isTurnCounted = false;
+      this.#turn++;
+      this.#spentMs = 0;
+    });
   }
 }
 

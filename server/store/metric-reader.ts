@@ -477,7 +477,7 @@ let sharedScratch = floatScratch(0);
 /** Columns that are filled and read in one turn, so that all selections have the same. */
 function scratchOf(samplesMax: number): FloatScratch {
   if (sharedScratch.columns.values.length < samplesMax) sharedScratch = floatScratch(samplesMax);
-  return sharedScratch;
+  return { ...sharedScratch, samplesMax };
 }
 
 /** The series in order of reference, as blocks have them and the index does: many get it by going through the index. */

@@ -113,11 +113,20 @@ async function holdsFloats({ reader }: MetricStore, minMs: number, maxMs: number
     samplesMax: 64,
     result: 0.5,
     read: (timestampsMs, values, low, high) => {
+      assert.ok(high <= 64, `${high} samples at once`);
       read.push({ timestampsMs: timestampsMs.slice(low, high), values: values.slice(low, high) });
       return true;
     },
   };
+  // Others may read more at once, before and meanwhile.
+  const many = reader.selectNumbers({
+    matchers: EVERYTHING,
+    minMs,
+    maxMs,
+    floats: { samplesMax: 2_048, result: 0, read: () => true },
+  });
   const numbers = await reader.selectNumbers({ matchers: EVERYTHING, minMs, maxMs, floats });
+  await many;
   assert.ok(numbers.labels.length === read.length && numbers.values.every((value) => value === 0.5));
   assert.equal(
     numbers.samples,

@@ -283,6 +283,8 @@ function openRunIn(
 /** Floats in columns that are used again and again: the samples `[low, high)` of them. */
 export interface FloatScratch {
   readonly columns: RunColumns;
+  /** Of the columns, which may be longer. */
+  readonly samplesMax: number;
   low: number;
   high: number;
 }
@@ -292,7 +294,7 @@ export function floatScratch(samplesMax: number): FloatScratch {
   // Since when samples count is decoded to where nobody reads it.
   const [timestampsMs, values, startsMs] = [0, 1, 2].map(() => new Float64Array(samplesMax));
   if (timestampsMs === undefined || values === undefined) throw new Error("three columns were made");
-  return { columns: { timestampsMs, values, histograms: undefined, startsMs }, low: 0, high: 0 };
+  return { columns: { timestampsMs, values, histograms: undefined, startsMs }, samplesMax, low: 0, high: 0 };
 }
 
 /**
@@ -302,9 +304,8 @@ export function floatScratch(samplesMax: number): FloatScratch {
  */
 export function copyFloats({ chunks, open }: Track, minMs: number, maxMs: number, into: FloatScratch): boolean {
   if (open.histograms !== undefined) return false;
-  const { columns } = into;
+  const { columns, samplesMax: room } = into;
   const { timestampsMs, values } = columns;
-  const room = timestampsMs.length;
   into.low = 0;
   into.high = 0;
   let first = chunks.length;

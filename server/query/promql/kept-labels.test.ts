@@ -59,3 +59,21 @@ test("what labels became with others is kept until they are joined otherwise", (
   keptKey(joined, key);
   assert.equal(made, 5);
 });
+
+test("labels joined with others that are new each time leave room for what comes again", () => {
+  keepLabels(labels);
+  const json = new Uint8Array(8_000);
+  for (let i = 0; i < 2_000; i++) {
+    const joined = keptJoined(labels, [["y", "2"]], "on", () => [...labels]);
+    keepJson(joined, json);
+    keptKey(joined, () => "k".repeat(8_000));
+  }
+  const others: Labels = [["x", "2"]];
+  keepLabels(others);
+  keepJson(others, json);
+  assert.equal(keptJson(others)?.length, json.length);
+  let made = 0;
+  for (let i = 0; i < 2; i++) keptKey(others, () => `${made++}`);
+  assert.equal(made, 1);
+  forgetKeptLabels();
+});

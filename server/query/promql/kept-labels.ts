@@ -24,6 +24,7 @@ interface Kept {
   joined: Labels | undefined;
   joinedWith: Labels | undefined;
   joinedBy: string;
+  isJoinedKept: boolean;
 }
 
 let kept = new WeakMap<Labels, Kept>();
@@ -43,6 +44,7 @@ export function keepLabels(labels: Labels): void {
     joined: undefined,
     joinedWith: undefined,
     joinedBy: "",
+    isJoinedKept: false,
   });
 }
 
@@ -82,7 +84,14 @@ export function keptGroupKey(labels: Labels, grouping: string, make: () => strin
   return one.groupKey;
 }
 
-/** Labels of the result of an operator with others, by `make` where that was not done last. @param joining Tells the operator from others; not empty. */
+/**
+ * Labels of the result of an operator with others, by `make` where that was not done last.
+ *
+ * What is made of them is kept from the second time on: others that an aggregation made are new in each query, and keys
+ * and JSON for those would take up all room for none to find.
+ *
+ * @param joining Tells the operator from others; not empty.
+ */
 export function keptJoined(labels: Labels, others: Labels, joining: string, make: () => Labels): Labels {
   const one = kept.get(labels);
   if (one === undefined) return make();
@@ -90,6 +99,9 @@ export function keptJoined(labels: Labels, others: Labels, joining: string, make
     one.joined = make();
     one.joinedWith = others;
     one.joinedBy = joining;
+    one.isJoinedKept = false;
+  } else if (!one.isJoinedKept) {
+    one.isJoinedKept = true;
     if (!kept.has(one.joined)) keepLabels(one.joined);
   }
   return one.joined;
