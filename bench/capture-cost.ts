@@ -20,7 +20,7 @@ import { type Load, missingPrograms, type Nginx, pace, saturate, startNginx } fr
 import { startWholeProgram } from "./capture-whole-kit.ts";
 import { printFigure } from "./figure-kit.ts";
 
-const MODES: readonly Mode[] = ["off", "socket", "counted", "whole"];
+const MODES: readonly Mode[] = ["off", "socket", "counted", "whole", "unbounded"];
 const TLS_MODES: readonly Mode[] = ["off", "socket", "tls"];
 const PACED_PER_SECOND = 1000;
 const CROWD_PROCESSES = 500;
@@ -142,7 +142,7 @@ async function hooks({ servers }: Stage, { rounds: count, seconds }: Extent): Pr
 /** CPU of the whole program's agent thread, in cores, with both ends of the requests on this host. */
 async function rates({ nginx }: Stage, { seconds }: Extent): Promise<void> {
   for (const perSecondWanted of [PACED_PER_SECOND, 10 * PACED_PER_SECOND]) {
-    const program = await startWholeProgram();
+    const program = await startWholeProgram("none");
     try {
       const connections = perSecondWanted / 100;
       // What is seldom run is compiled late: a thread that has worked for a while is what is asked for.
@@ -173,7 +173,7 @@ async function rates({ nginx }: Stage, { seconds }: Extent): Promise<void> {
 async function crowd(): Promise<void> {
   const held = await startCrowd(CROWD_PROCESSES, CROWD_CONNECTIONS);
   const startMs = performance.now();
-  const program = await startWholeProgram();
+  const program = await startWholeProgram("none");
   const readyMs = performance.now() - startMs;
   try {
     await sleep(1000);

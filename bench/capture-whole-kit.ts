@@ -28,19 +28,20 @@ export interface WholeProgram {
   stop(): Promise<void>;
 }
 
-/** Starts the program and waits until it is ready. */
-export async function startWholeProgram(): Promise<WholeProgram> {
+/**
+ * Starts the program and waits until it is ready.
+ *
+ * @param budget `default`: it steps down where capture costs more, as for who starts it; `none`: each call becomes spans.
+ */
+export async function startWholeProgram(budget: "default" | "none"): Promise<WholeProgram> {
   const data = mkdtempSync(join(tmpdir(), "thalweg-bench-data-"));
   const file = join(import.meta.dirname, "..", "bin", "thalweg.mjs");
   const free = "127.0.0.1:0";
   const ports = ["--listen", free, "--otlp-grpc", free, "--otlp-http", free];
-  const child = spawn(
-    process.execPath,
-    [file, "serve", "--data", data, ...ports, "--capture", "socket", "--capture-cpu", "none"],
-    {
-      stdio: ["ignore", "ignore", "inherit"],
-    },
-  );
+  const cpu = budget === "none" ? ["--capture-cpu", "none"] : [];
+  const child = spawn(process.execPath, [file, "serve", "--data", data, ...ports, "--capture", "socket", ...cpu], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
   const stop = async () => {
     if (child.exitCode === null) {
       child.kill("SIGTERM");
