@@ -156,8 +156,11 @@ function renderResult(result: PromqlResult, seriesMax: number, json: JsonBytes):
   }
 }
 
+/** Texts of pairs that are kept: beyond it all go, since on the main thread pairs live as long as their series. */
+const PAIR_TEXTS_MAX = 65_536;
 /** Pairs as JSON, printed once as long as they are there: series share them, and so do the queries of a worker. */
-const pairTexts = new WeakMap<Labels[number], string>();
+let pairTexts = new WeakMap<Labels[number], string>();
+let pairTextsMade = 0;
 
 function addLabels(labels: Labels, json: JsonBytes): void {
   const known = keptJson(labels);
@@ -180,6 +183,11 @@ function addLabels(labels: Labels, json: JsonBytes): void {
 function printPair(pair: Labels[number]): string {
   const [name, value] = pair;
   const text = `${JSON.stringify(name)}:${JSON.stringify(value)}`;
+  if (pairTextsMade === PAIR_TEXTS_MAX) {
+    pairTexts = new WeakMap();
+    pairTextsMade = 0;
+  }
+  pairTextsMade++;
   pairTexts.set(pair, text);
   return text;
 }
