@@ -3,6 +3,7 @@
  */
 
 import type { OtlpEncoding, OtlpSignal } from "../ingest/decode-request.ts";
+import { ThalwegError } from "../model/errors.ts";
 import { UNIX_NANO_MAX } from "../wire/halves.ts";
 import type { LogRepairs } from "../wire/log-columns.ts";
 import type { PartialSuccess } from "../wire/otlp-responses.ts";
@@ -51,6 +52,10 @@ export async function exportRequest(deps: ApiDeps, request: ExportRequest): Prom
         return await exportMetrics(deps, request);
     }
   } catch (error) {
+    if (error instanceof ThalwegError && error.code === "store_unavailable") {
+      deps.countRefused("no_room");
+      return unavailable(error.message, RETRY_AFTER_SECONDS);
+    }
     deps.log.error({ err: error, signal: request.signal }, "an OTLP request could not be stored");
     return unavailable(`The ${ITEMS[request.signal]} could not be stored. Send them again.`, RETRY_AFTER_SECONDS);
   }

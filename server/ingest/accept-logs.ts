@@ -4,6 +4,7 @@
  * Invariant: `received = stored + rejected` holds in the counters of the signal `logs` whenever no request is under way.
  */
 
+import { releaseBatch, shareLease } from "../model/batch-lease.ts";
 import { ThalwegError } from "../model/errors.ts";
 import type { LogBatch } from "../model/log-batch.ts";
 import type { StoreWriter } from "../store/writer.ts";
@@ -27,8 +28,19 @@ export type LogsOutcome =
   | { readonly kind: "stored" }
   | { readonly kind: "refused"; readonly reason: string; readonly retryAfterSeconds: number };
 
-/** Stores the records of a request; resolves once they are durable. */
+/** Stores the records of a request; resolves once they are durable, and lets go of the batch. */
 export async function acceptLogs(
+  deps: { readonly writer: Pick<StoreWriter, "commitLogs">; readonly telemetry: Telemetry },
+  received: ReceivedLogs,
+): Promise<LogsOutcome> {
+  try {
+    return await storeLogs(deps, received);
+  } finally {
+    releaseBatch(received.batch);
+  }
+}
+
+async function storeLogs(
   deps: { readonly writer: Pick<StoreWriter, "commitLogs">; readonly telemetry: Telemetry },
   { batch, rejected, mended, transport }: ReceivedLogs,
 ): Promise<LogsOutcome> {
@@ -43,6 +55,7 @@ export async function acceptLogs(
   telemetry.count("thalweg_ingest_received_total", { signal: "logs", transport }, received);
   if (batch.rows === 0) return { kind: "stored" };
   const short = shortLogs(batch);
+  shareLease(batch, short.batch);
   try {
     const receipt = await writer.commitLogs(short.batch);
     telemetry.count("thalweg_ingest_stored_total", { signal: "logs" }, receipt.records);

@@ -6,6 +6,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { releaseBatch, retainBatch } from "../model/batch-lease.ts";
 import { ThalwegError } from "../model/errors.ts";
 import type { LogBatch } from "../model/log-batch.ts";
 import type { LogReceipt, StoreWriter } from "../store/writer.ts";
@@ -45,10 +46,15 @@ export class LogCommits {
       if (this.#doubtful.has(digest)) throw inDoubt();
     }
     const commit = this.#writer.commitLogs(batch);
+    // Who is refused meanwhile lets go of it, and the store still reads it.
+    retainBatch(batch);
     return new Promise((resolve, reject) => {
       const one: UnderWay = { batch, commit, refuse: reject };
       this.#underWay.add(one);
-      const end = () => this.#underWay.delete(one);
+      const end = () => {
+        this.#underWay.delete(one);
+        releaseBatch(batch);
+      };
       commit.then(resolve, reject).then(end, end);
     });
   }

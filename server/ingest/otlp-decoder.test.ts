@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { releaseBatch } from "../model/batch-lease.ts";
 import { textReader } from "../model/text-table.ts";
 import { decodeTraces } from "../wire/otlp-traces-protobuf.ts";
 import { oracleEncode, randomTraces, seededRandom, spansOf } from "../wire/trace-oracle.ts";
@@ -49,6 +50,35 @@ test("a body that shares its buffer with others leaves them whole", async (t) =>
   const shared = Buffer.concat([Buffer.from("before"), body, Buffer.from("after")]);
   await decoder.decode("traces", shared.subarray(6, 6 + body.length), "protobuf");
   assert.equal(shared.subarray(6 + body.length).toString(), "after");
+});
+
+/** A request of so many log records that say nothing. */
+function emptyLogs(records: number): Uint8Array {
+  const inner = Buffer.alloc(2 * records);
+  for (let at = 0; at < inner.length; at += 2) inner[at] = 0x12;
+  const nested = (tag: number, content: Buffer): Buffer => {
+    const length: number[] = [];
+    let rest = content.length;
+    for (; rest > 0x7f; rest >>>= 7) length.push((rest & 0x7f) | 0x80);
+    return Buffer.concat([Buffer.from([tag, ...length, rest]), content]);
+  };
+  return new Uint8Array(nested(0x0a, nested(0x12, inner)));
+}
+
+test("a large request of log records is refused while those of others wait to be stored", async (t) => {
+  const decoder = openOtlpDecoder();
+  t.after(() => decoder.close());
+  const decode = () => decoder.decode("logs", emptyLogs(550_000), "protobuf");
+  const [first, second, small] = [decode(), decode(), decoder.decode("logs", emptyLogs(10_000), "protobuf")];
+  await assert.rejects(second, { code: "store_unavailable" });
+  const [held, other] = [await first, await small];
+  assert.ok(held.kind === "decoded" && other.kind === "decoded");
+  assert.equal(held.batch.rows, 500_000);
+  assert.equal(other.batch.rows, 10_000, "a small one is taken");
+  releaseBatch(held.batch);
+  assert.equal(held.batch.flags.length, 0, "its memory is free");
+  const third = await decode();
+  assert.equal(third.kind === "decoded" && third.batch.rows, 500_000);
 });
 
 test("what waits when the decoder closes is refused", async () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { leaseBatch, releaseBatch, retainBatch } from "./batch-lease.ts";
+import { leaseBatch, releaseBatch, retainBatch, shareLease } from "./batch-lease.ts";
 import { EMPTY_SPAN, SpanBatchBuilder } from "./span-batch-builder.ts";
 
 function batchIn(buffer: ArrayBuffer) {
@@ -28,4 +28,17 @@ test("a batch that is not leased stays", () => {
   releaseBatch(batch);
   releaseBatch(batch);
   assert.equal(batch.spanId.length, 1);
+});
+
+test("a batch that shares memory with another holds it too", () => {
+  const batch = batchIn(new ArrayBuffer(8));
+  leaseBatch(batch, batch.spanId.buffer);
+  const derived = { ...batch };
+  shareLease(batch, derived);
+  retainBatch(derived);
+  releaseBatch(batch);
+  assert.equal(derived.spanId.length, 1);
+  releaseBatch(derived);
+  assert.equal(derived.spanId.length, 0);
+  releaseBatch(batch);
 });

@@ -76,6 +76,8 @@ export class LogWriter {
   #waiting: WaitingLogs[] = [];
   #waitingRows = 0;
   #waitingBytes = 0;
+  /** A batch of more rows than a group waits or is stored, in parts. */
+  #hasLarge = false;
   #unsettled: WaitingLogs[] = [];
   #sequence: number;
   #working: Promise<void> | undefined;
@@ -98,6 +100,9 @@ export class LogWriter {
     if (this.#waitingRows > 0 && this.#waitingRows + batch.rows > WAITING_ROWS_MAX) {
       return refuse(`${this.#waitingRows} log records wait to be stored, the limit is ${WAITING_ROWS_MAX}`);
     }
+    const isLarge = batch.rows > GROUP_ROWS_MAX;
+    if (isLarge && this.#hasLarge)
+      return refuse(`more than ${GROUP_ROWS_MAX} log records of one request are being stored`);
     const { waitingBytesMax } = this.#options;
     if (this.#waitingBytes > waitingBytesMax) {
       return refuse(`${this.#waitingBytes} bytes wait to be stored, the limit is ${waitingBytesMax}`);
@@ -105,6 +110,7 @@ export class LogWriter {
     return new Promise((resolve, reject) => {
       const staged = stageLogs(batch, this.#sequence + 1, this.#options.clock.nowUnixNano());
       this.#sequence++;
+      if (isLarge) this.#hasLarge = true;
       this.#waiting.push({ staged, resolve, reject });
       this.#waitingRows += batch.rows;
       this.#waitingBytes += staged.bytes;
@@ -154,6 +160,7 @@ export class LogWriter {
         isStored = await this.#tryStore([batch], { from, to, isLast: to === rows });
       });
     }
+    this.#hasLarge = false;
     if (isStored) resolveBatch(batch);
   }
 

@@ -29,6 +29,9 @@ import { type PlacedText, placeTable, placeText } from "./text-heap.ts";
 
 const KINDS = "sidbjxn";
 const NO_VALUE = KINDS.indexOf("n");
+/** Index into `KINDS` by char code; unknown ones are texts. */
+const KIND_BY_CODE = new Uint8Array(256);
+for (const [index, kind] of [...KINDS].entries()) KIND_BY_CODE[kind.charCodeAt(0)] = index;
 /** Index into `StagedLogs.extra` of the first kind; 0 is the empty text. */
 const KIND_WORD_AT = 1;
 const WORDS = ["", ...KINDS];
@@ -82,8 +85,8 @@ export function stageLogs(batch: LogBatch, sequence: number, nowUnixNano: bigint
     resourceTextAt,
     scopeTextAt,
     kinds,
-    bodyKind: batch.bodyKind.map((kind) => Math.max(0, KINDS.indexOf(String.fromCharCode(kind)))),
-    timeNs: batch.timeNs.map((time, row) => time || (batch.observedNs[row] ?? 0n) || nowUnixNano),
+    bodyKind: batch.bodyKind.map((kind) => KIND_BY_CODE[kind] ?? 0),
+    timeNs: foundBy(batch, nowUnixNano),
     inMap: new Uint8Array(batch.attributeKey.length).fill(1),
     pad,
     bytes:
@@ -92,6 +95,25 @@ export function stageLogs(batch: LogBatch, sequence: number, nowUnixNano: bigint
       batch.text.lengths.length * TEXT_BYTES +
       2 * batch.text.bytes.length,
   };
+}
+
+/** Times in halves: a BigInt for each row would be as much memory as the batch. */
+function foundBy({ rows, timeNs, observedNs }: LogBatch, nowUnixNano: bigint): BigInt64Array {
+  const found = timeNs.slice();
+  const times = halvesOf(found);
+  const observed = halvesOf(observedNs);
+  const now = halvesOf(BigInt64Array.of(nowUnixNano));
+  for (let low = 0; low < 2 * rows; low += 2) {
+    if (times[low] !== 0 || times[low + 1] !== 0) continue;
+    const isObserved = observed[low] !== 0 || observed[low + 1] !== 0;
+    times[low] = (isObserved ? observed[low] : now[0]) ?? 0;
+    times[low + 1] = (isObserved ? observed[low + 1] : now[1]) ?? 0;
+  }
+  return found;
+}
+
+function halvesOf(column: BigInt64Array): Uint32Array {
+  return new Uint32Array(column.buffer, column.byteOffset, 2 * column.length);
 }
 
 function checkLogs(batch: LogBatch): void {
@@ -159,10 +181,11 @@ function observedTimes(): LogColumn {
   const validity = new Validity();
   return {
     add(staged, from, to, at) {
+      const { observedNs } = staged.batch;
+      out.set(observedNs.subarray(from, to), at);
+      const halves = halvesOf(observedNs);
       for (let row = from; row < to; row++) {
-        const time = staged.batch.observedNs[row] ?? 0n;
-        out[at + row - from] = time;
-        if (time === 0n) validity.setNull(at + row - from);
+        if (halves[2 * row] === 0 && halves[2 * row + 1] === 0) validity.setNull(at + row - from);
       }
     },
     flush(vector, rows) {

@@ -41,13 +41,21 @@ export function mendOrder(starts: Uint32Array, ends: Uint32Array, row: number): 
   return true;
 }
 
-/** `larger` with the content of `columns`; both have the same columns. */
+/** `larger` with the content of `columns`, which are freed; both have the same columns. */
 export function grownColumns<T extends object>(columns: T, larger: T): T {
   for (const [name, column] of Object.entries(columns)) {
     // Both objects are of one type, so the entries of a name are too.
     (larger as unknown as Record<string, { set(source: unknown): void }>)[name]?.set(column);
   }
+  freeColumns(columns);
   return larger;
+}
+
+/** Gives back the memory of columns, each of which is alone in its buffer. The collector would learn of it late. */
+export function freeColumns(columns: object): void {
+  for (const column of Object.values(columns)) {
+    if (ArrayBuffer.isView(column) && column.buffer instanceof ArrayBuffer) column.buffer.transfer(0);
+  }
 }
 
 function bigEndian(bytes: Uint8Array, at: number): number {

@@ -8,7 +8,7 @@
 import type { LogBatch } from "../model/log-batch.ts";
 import type { Attribute, Scope } from "../model/span-batch.ts";
 import { Slab } from "./growing-bytes.ts";
-import { grownColumns, mendTime, setSpanId, setTraceId } from "./halves.ts";
+import { freeColumns, grownColumns, mendTime, setSpanId, setTraceId } from "./halves.ts";
 import type { MalformedBody } from "./otlp-envelope.ts";
 import type { OtlpRest } from "./otlp-rest.ts";
 import { RequestKeys } from "./request-keys.ts";
@@ -17,8 +17,10 @@ import { RequestTexts } from "./request-texts.ts";
 import { RowAttributes } from "./row-attributes.ts";
 
 /** Records kept of one request; those beyond are rejected as `records_max`. */
-const REQUEST_RECORDS_MAX = 1_000_000;
+const REQUEST_RECORDS_MAX = 500_000;
 const ROWS_AT_FIRST = 1024;
+/** Columns with more rows are not kept for the next request. */
+const ROWS_KEPT_MAX = 131_072;
 const SEVERITY_MAX = 24;
 const NO_VALUE = "n".charCodeAt(0);
 
@@ -212,34 +214,43 @@ export class LogColumns {
     const { key, kind, value } = this.#attributes.columns;
     const c = this.#columns;
     const slab = new Slab(rows * ROW_BYTES + attributes * ATTRIBUTE_BYTES + this.texts.byteLength);
+    const isKept = c.flags.length <= ROWS_KEPT_MAX;
+    /** What is not kept for the next request is freed as it is copied, so that no request stands twice in memory. */
+    const copied = <T>(column: Uint32Array | Uint8Array, copy: T): T => {
+      if (!isKept) freeColumns([column]);
+      return copy;
+    };
+    const uint32 = (column: Uint32Array) => copied(column, slab.uint32(column, rows));
     // Members are computed where they stand, so those of wide elements stand first.
     const wide = {
-      traceId: slab.uint64(c.traceId, 2 * rows),
-      spanId: slab.uint64(c.spanId, rows),
-      timeNs: slab.int64(c.timeNs, rows),
-      observedNs: slab.int64(c.observedNs, rows),
-      resource: slab.uint32(c.resource, rows),
-      scope: slab.uint32(c.scope, rows),
-      severityText: slab.uint32(c.severityText, rows),
-      body: slab.uint32(c.body, rows),
-      eventName: slab.uint32(c.eventName, rows),
-      flags: slab.uint32(c.flags, rows),
-      droppedAttributes: slab.uint32(c.droppedAttributes, rows),
-      attributeEnd: slab.uint32(c.attributeEnd, rows),
+      traceId: copied(c.traceId, slab.uint64(c.traceId, 2 * rows)),
+      spanId: copied(c.spanId, slab.uint64(c.spanId, rows)),
+      timeNs: copied(c.timeNs, slab.int64(c.timeNs, rows)),
+      observedNs: copied(c.observedNs, slab.int64(c.observedNs, rows)),
+      resource: uint32(c.resource),
+      scope: uint32(c.scope),
+      severityText: uint32(c.severityText),
+      body: uint32(c.body),
+      eventName: uint32(c.eventName),
+      flags: uint32(c.flags),
+      droppedAttributes: uint32(c.droppedAttributes),
+      attributeEnd: uint32(c.attributeEnd),
       attributeKey: slab.uint32(key, attributes),
       attributeValue: slab.uint32(value, attributes),
     };
     const places = this.texts.places(slab);
-    return {
+    const batch = {
       rows,
       resources: this.#origins.resources,
       scopes: this.#origins.scopes,
       ...wide,
-      severityNumber: slab.uint8(c.severityNumber, rows),
-      bodyKind: slab.uint8(c.bodyKind, rows),
+      severityNumber: copied(c.severityNumber, slab.uint8(c.severityNumber, rows)),
+      bodyKind: copied(c.bodyKind, slab.uint8(c.bodyKind, rows)),
       attributeKind: slab.uint8(kind, attributes),
       text: { ...places, bytes: this.texts.bytes(slab) },
     };
+    if (!isKept) this.#columns = emptyColumns(ROWS_AT_FIRST);
+    return batch;
   }
 }
 

@@ -17,7 +17,7 @@ import {
   readZigzagNumber,
   skipField,
 } from "./protobuf-reader.ts";
-import { SPAN_UNITS, takeBuckets, takeUnits, type WireBudget } from "./wire-budget.ts";
+import { EMPTY_SPAN_UNITS, SPAN_UNITS, takeBuckets, takeUnits, type WireBudget } from "./wire-budget.ts";
 import { WireError } from "./wire-error.ts";
 
 /** Tags: field number times 8 plus wire type. Repeated numbers come packed or one by one. */
@@ -50,6 +50,7 @@ const SPAN_LAST_FIELD = 2;
 
 /** By the numbers of `ResetHint`. */
 export const RESET_HINTS: readonly CounterResetHint[] = ["unknown", "reset", "not_reset", "gauge"];
+const DOUBLE_BYTES = 8;
 const STALE_LOW = 2;
 const STALE_HIGH = 0x7ff0_0000;
 
@@ -210,8 +211,8 @@ function readBuckets(cursor: ProtobufCursor, tag: number, { fields, budget }: Bu
 }
 
 function readSpan(cursor: ProtobufCursor, into: BucketSpan[], budget: WireBudget): true {
-  takeUnits(budget, SPAN_UNITS, cursor.at);
   const outer = enterMessage(cursor);
+  takeUnits(budget, cursor.at === cursor.end ? EMPTY_SPAN_UNITS : SPAN_UNITS, cursor.at);
   let offset = 0;
   let length = 0;
   while (cursor.at < cursor.end) {
@@ -237,14 +238,19 @@ function readPacked(cursor: ProtobufCursor, read: ReadNumber, { into, budget }: 
   const end = readLength(cursor);
   const outer = cursor.end;
   cursor.end = end;
-  const before = into.length;
-  while (cursor.at < end) {
-    into.push(read(cursor));
-    if (into.length - before > budget.buckets) takeBuckets(budget, into.length - before, cursor.at);
-  }
-  takeBuckets(budget, into.length - before, cursor.at);
+  // Counted first: arrays that grow to the most that is allowed are many times as large as what is refused.
+  takeBuckets(budget, countNumbers(cursor, read), cursor.at);
+  while (cursor.at < end) into.push(read(cursor));
   cursor.end = outer;
   return true;
+}
+
+/** Numbers from the cursor to its end; where these are cut short, at least one less than there are. */
+function countNumbers({ bytes, at, end }: ProtobufCursor, read: ReadNumber): number {
+  if (read === readDouble) return Math.ceil((end - at) / DOUBLE_BYTES);
+  let count = 0;
+  for (let place = at; place < end; place++) if ((bytes[place] as number) < 0x80) count++; // in range: the loop's bounds
+  return count;
 }
 
 function readOne(cursor: ProtobufCursor, read: ReadNumber, { into, budget }: NumberSink): true {

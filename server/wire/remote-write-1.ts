@@ -42,7 +42,9 @@ import {
   EXEMPLAR_UNITS,
   HISTOGRAM_UNITS,
   labelUnits,
+  needUnits,
   SERIES_UNITS,
+  sampleUnits,
   takeUnits,
   type WireBudget,
   wireBudget,
@@ -58,6 +60,10 @@ const REQUEST_METADATA = 26;
 const REQUEST_RESERVED_FIELD = 2;
 const REQUEST_LAST_FIELD = 3;
 const SERIES_LABEL = 10;
+/** Bytes of the labels of a series that are remembered. */
+const KNOWN_LABELS_BYTES_MAX = 65_536;
+/** Tag and length of a short one. */
+const LABEL_HEAD_BYTES = 2;
 const SERIES_SAMPLE = 18;
 const SERIES_EXEMPLAR = 26;
 const SERIES_HISTOGRAM = 34;
@@ -161,15 +167,17 @@ export class RemoteWriteDecoder1 {
 
   #labelsOf(cursor: ProtobufCursor, shape: SeriesShape, budget: WireBudget): CheckedLabels {
     const { start, labelsEnd, isContiguous } = shape;
+    // Labels that are too long are not looked for: that would go through all of them.
+    const isKnowable = isContiguous && labelsEnd - start <= KNOWN_LABELS_BYTES_MAX;
     if (!isContiguous) return readLabels(cursor, { start, end: cursor.end, budget });
-    const known = this.#known.find(cursor, start, labelsEnd);
+    const known = isKnowable ? this.#known.find(cursor, start, labelsEnd) : undefined;
     if (known !== undefined) {
       known.lasting = true;
       return known;
     }
     const range = { start, end: labelsEnd, budget };
     const read = readLabels(cursor, range);
-    this.#known.keep(cursor, range, read);
+    if (isKnowable) this.#known.keep(cursor, range, read);
     return read;
   }
 }
@@ -206,16 +214,20 @@ function surveySeries(cursor: ProtobufCursor, budget: WireBudget): SeriesShape {
   let samples = 0;
   let histograms = 0;
   let exemplars = 0;
+  let units = 0;
   while (cursor.at < cursor.end) {
     const fieldAt = cursor.at;
     const tag = readTag(cursor);
     expectBytes(tag, SERIES_LAST_FIELD, cursor);
     skipField(cursor, tag);
     if (tag === SERIES_LABEL) {
+      // Taken where they are read: those of a series that came before are not.
+      units += labelUnits(cursor.at - fieldAt - LABEL_HEAD_BYTES);
+      needUnits(budget, units, cursor.at);
       if (labelsEnd === fieldAt) labelsEnd = cursor.at;
       else isContiguous = false;
     } else if (tag === SERIES_SAMPLE) {
-      takeUnits(budget, 1, cursor.at);
+      takeUnits(budget, sampleUnits(cursor.at - fieldAt), cursor.at);
       samples++;
     } else if (tag === SERIES_EXEMPLAR) {
       takeUnits(budget, EXEMPLAR_UNITS, cursor.at);

@@ -37,6 +37,8 @@ import {
   EXEMPLAR_UNITS,
   HISTOGRAM_UNITS,
   SERIES_UNITS,
+  sampleUnits,
+  symbolUnits,
   takeUnits,
   type WireBudget,
   wireBudget,
@@ -47,8 +49,11 @@ import { WireError } from "./wire-error.ts";
 const KNOWN_SERIES_BYTES = 96;
 /** Strings that are remembered from request to request. */
 const KNOWN_SYMBOLS = { stringsMax: 524_288, bytesMax: 24 * 2 ** 20 };
+/** Strings of larger requests are counted before they are looked up. */
+const LOOKED_UP_AT_ONCE_BYTES = 2 ** 20;
 /** References of a series that are kept; one that has more has too many labels. */
 const REFS_MAX = 2 * LABELS_MAX + 2;
+const VARINT_BYTES_MAX = 10;
 /** References that a message about them shows. */
 const REFS_SHOWN_MAX = 64;
 
@@ -139,12 +144,21 @@ export class RemoteWriteDecoder2 {
   /** Reads all strings, which may stand after the series, and takes the units of the series. */
   #readSymbols(cursor: ProtobufCursor, budget: WireBudget): void {
     this.#symbols.begin(cursor);
+    // Of a request that is too large, no string is looked up.
+    if (cursor.end > LOOKED_UP_AT_ONCE_BYTES) this.#goThrough(cursor, wireBudget(), false);
+    this.#goThrough(cursor, budget, true);
+  }
+
+  #goThrough(cursor: ProtobufCursor, budget: WireBudget, keeps: boolean): void {
     while (cursor.at < cursor.end) {
       const tag = readTag(cursor);
       if (tag >>> 3 >= REQUEST_FIRST_FIELD) expectBytes(tag, REQUEST_LAST_FIELD, cursor);
-      takeUnits(budget, tag === REQUEST_SERIES ? SERIES_UNITS : 1, cursor.at);
-      if (tag === REQUEST_SYMBOL) this.#symbols.read(cursor);
+      const start = cursor.at;
+      if (keeps && tag === REQUEST_SYMBOL) this.#symbols.read(cursor);
       else skipField(cursor, tag);
+      // The first byte of an empty string's length is all of it.
+      const units = tag === REQUEST_SYMBOL ? symbolUnits(cursor.at - start - 1) : 1;
+      takeUnits(budget, tag === REQUEST_SERIES ? SERIES_UNITS : units, cursor.at);
     }
     cursor.at = 0;
   }
@@ -236,6 +250,7 @@ export class RemoteWriteDecoder2 {
     const fields = { samples: 0, histograms: 0, exemplars: 0, type: 0, helpRef: 0, unitRef: 0 };
     this.#refs.clear();
     while (cursor.at < cursor.end) {
+      const fieldAt = cursor.at;
       const tag = readTag(cursor);
       if (tag === SERIES_REFS) this.#refs.readPacked(cursor);
       else if (tag === SERIES_REF) this.#refs.push(readVarint32(cursor));
@@ -244,7 +259,7 @@ export class RemoteWriteDecoder2 {
         expectBytes(tag, SERIES_LAST_FIELD, cursor);
         skipField(cursor, tag);
         if (tag === SERIES_SAMPLE) {
-          takeUnits(budget, 1, cursor.at);
+          takeUnits(budget, sampleUnits(cursor.at - fieldAt), cursor.at);
           fields.samples++;
         } else if (tag === SERIES_HISTOGRAM) {
           takeUnits(budget, HISTOGRAM_UNITS, cursor.at);
@@ -456,8 +471,25 @@ class RefList {
     const end = readLength(cursor);
     const outer = cursor.end;
     cursor.end = end;
-    while (cursor.at < end) this.push(readVarint32(cursor));
+    while (cursor.at < end && this.#count < REFS_MAX) this.push(readVarint32(cursor));
+    if (cursor.at < end) this.#countRest(cursor);
     cursor.end = outer;
+  }
+
+  /** Counts what is too much to be kept. */
+  #countRest(cursor: ProtobufCursor): void {
+    const { bytes, end } = cursor;
+    let from = cursor.at;
+    for (let at = from; at < end; at++) {
+      const byte = bytes[at] as number; // in range: the loop's bounds
+      if (byte < 0x80) {
+        this.#count++;
+        from = at + 1;
+      } else if (at - from >= VARINT_BYTES_MAX - 1) break;
+    }
+    // What is no number, or is cut short, is left to who says so.
+    cursor.at = from;
+    while (cursor.at < end) this.push(readVarint32(cursor));
   }
 
   /** As Go prints a list. */

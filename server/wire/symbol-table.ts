@@ -12,6 +12,9 @@ const PLACES_AT_FIRST = 1_024;
 /** Larger tables of places are not kept for the next request. */
 const PLACES_KEPT_MAX = 65_536;
 
+/** Longer strings have no number: looking for one goes through all of it. */
+const KNOWN_BYTES_MAX = 65_536;
+
 /** A string, and whether its bytes were valid UTF-8; where not, they are repaired. */
 export interface SymbolText {
   readonly text: string;
@@ -71,11 +74,15 @@ export class SymbolTable {
     const ref = this.#count++;
     this.#starts[ref] = start;
     this.#ends[ref] = end;
+    if (end - start > KNOWN_BYTES_MAX) {
+      this.#ids[ref] = -1;
+      return;
+    }
     const known = this.#interner.find(cursor, start, end);
     this.#ids[ref] = known >= 0 ? known : this.#interner.add(cursor, start, end);
   }
 
-  /** The number of a string, the same for equal strings; -1 where there was no room for it. */
+  /** The number of a string, the same for equal strings; -1 where there was no room for it, or it is too long. */
   id(ref: number): number {
     return this.#ids[ref] ?? -1;
   }

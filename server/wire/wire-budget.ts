@@ -20,13 +20,27 @@ export const HISTOGRAM_UNITS = 16;
 
 /** @see SERIES_UNITS */
 export const SPAN_UNITS = 4;
+/** A span of no bytes is of no bucket; no honest histogram has more than a few. */
+export const EMPTY_SPAN_UNITS = 64;
 /** A label shorter than this names nothing; it counts as many, since no honest request has more than a few. */
 const LABEL_BYTES_MIN = 6;
 const EMPTY_LABEL_UNITS = 8;
+/** A tag and a length of 0. */
+const EMPTY_FIELD_BYTES = 2;
 
 /** Units of a label that takes so many bytes. */
 export function labelUnits(bytes: number): number {
   return bytes < LABEL_BYTES_MIN ? EMPTY_LABEL_UNITS : 1;
+}
+
+/** Units of a sample that takes so many bytes, tag and length among them. One that says nothing counts as many. */
+export function sampleUnits(bytes: number): number {
+  return bytes <= EMPTY_FIELD_BYTES ? EMPTY_LABEL_UNITS : 1;
+}
+
+/** Units of a string of a table: none stands there twice, the empty one neither. */
+export function symbolUnits(bytes: number): number {
+  return bytes === 0 ? EMPTY_LABEL_UNITS : 1;
 }
 
 /** What is left of both. */
