@@ -82,3 +82,13 @@ test("processes pass", () => {
   sink.processExited(7, 0);
   assert.deepEqual(seen, ["exited 7"]);
 });
+
+test("a port that is left out for a while stays left out where it was asked for", () => {
+  const { seen, sink, open } = filter();
+  const ports = [8425, 9229];
+  for (const port of ports) sink.exclude(port, true);
+  for (const [socket, port] of ports.entries()) open(socket, { remote: { addr: "127.0.0.1", port } });
+  for (const port of ports) sink.exclude(port, false);
+  for (const [socket, port] of ports.entries()) open(10 + socket, { remote: { addr: "127.0.0.1", port } });
+  assert.deepEqual(seen, ["opened 11"]);
+});

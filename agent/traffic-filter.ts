@@ -31,7 +31,9 @@ export interface TrafficExclusions {
 export class TrafficFilter implements CaptureSink {
   readonly #sink: CaptureSink;
   readonly #pids: ReadonlySet<number>;
-  readonly #ports: Set<number>;
+  readonly #ports: ReadonlySet<number>;
+  /** Ports of this moment, beside those that were asked for. */
+  readonly #ownPorts = new Set<number>();
   readonly #onlyNetns: number | undefined;
   readonly #ignored = new Set<number>();
   /** Processes with sockets in other network namespaces than the one that is wanted. */
@@ -52,8 +54,8 @@ export class TrafficFilter implements CaptureSink {
 
   /** Leaves out connections of a port, or looks at those that are opened from now on. */
   exclude(port: number, isExcluded: boolean): void {
-    if (isExcluded) this.#ports.add(port);
-    else this.#ports.delete(port);
+    if (isExcluded) this.#ownPorts.add(port);
+    else this.#ownPorts.delete(port);
   }
 
   /** Of calls counted without a look at their sockets, those of processes that are wanted. */
@@ -67,8 +69,8 @@ export class TrafficFilter implements CaptureSink {
     if (isElsewhere && event.localOwner !== undefined) this.#elsewhere.add(event.localOwner.pid);
     const isExcluded =
       isElsewhere ||
-      this.#ports.has(event.local.port) ||
-      this.#ports.has(event.remote.port) ||
+      this.#isExcludedPort(event.local.port) ||
+      this.#isExcludedPort(event.remote.port) ||
       this.#isExcludedOwner(event.localOwner) ||
       this.#isExcludedOwner(event.remoteOwner);
     if (isExcluded) this.#ignore(event.socket);
@@ -107,6 +109,10 @@ export class TrafficFilter implements CaptureSink {
 
   lost(fromNs: number, toNs: number): void {
     this.#sink.lost?.(fromNs, toNs);
+  }
+
+  #isExcludedPort(port: number): boolean {
+    return this.#ports.has(port) || this.#ownPorts.has(port);
   }
 
   #isExcludedOwner(owner: Owner | undefined): boolean {

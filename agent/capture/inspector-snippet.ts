@@ -15,15 +15,31 @@ const TOLD_PER_SECOND_MAX = 2_000;
 const BUILTIN = `const builtin = (name) =>
   typeof process.getBuiltinModule === "function" ? process.getBuiltinModule(name) : require(name);`;
 
-/** Has the inspector listen on another free port of loopback, so that the next process finds Node's usual one free. */
-export const MOVE_INSPECTOR = `(() => {
+/**
+ * Has the inspector listen on another port of loopback, so that the next process finds Node's usual one free. It is closed
+ * where nobody begins to listen there. What a timer throws would end the program.
+ */
+export function moveInspector(port: number): string {
+  return `(() => {
   ${BUILTIN}
   const inspector = builtin("inspector");
-  setTimeout(() => {
+  const move = () => {
     inspector.close();
-    inspector.open(0, "127.0.0.1");
+    // Else the signal would open it there from now on.
+    const usual = process.debugPort;
+    inspector.open(${port}, "127.0.0.1");
+    process.debugPort = usual;
+    const url = inspector.url();
+    const close = () => globalThis[${PLACE}] === undefined && inspector.url() === url && inspector.close();
+    setTimeout(close, ${LEASE_MS}).unref();
+  };
+  setTimeout(() => {
+    try {
+      move();
+    } catch {}
   }, 20);
 })()`;
+}
 
 /**
  * Begins to tell. Each call is told once its answer begins, as text of seven words: address and port of who asked, own port,
@@ -48,7 +64,7 @@ export function telling(binding: string): string {
   let second = 0;
   let toldInSecond = 0;
   let dropped = 0;
-  let beatMs = Date.now();
+  let beatMs = performance.now();
   const told = (cause, socket) => {
     if (!socket || !socket.localPort) return;
     const ns = nowNs();
@@ -80,6 +96,15 @@ export function telling(binding: string): string {
       if (call !== undefined) told(call.cause, call.socket);
     },
   };
+  // Anybody may publish anything on these channels, and what a listener throws ends the program.
+  for (const name of Object.keys(listeners)) {
+    const listener = listeners[name];
+    listeners[name] = (message) => {
+      try {
+        listener(message);
+      } catch {}
+    };
+  }
   const undo = () => {
     clearInterval(watch);
     for (const name of Object.keys(listeners)) channels.unsubscribe(name, listeners[name]);
@@ -90,14 +115,14 @@ export function telling(binding: string): string {
     return dropped;
   };
   const watch = setInterval(() => {
-    if (Date.now() - beatMs > ${LEASE_MS}) undo();
+    if (performance.now() - beatMs > ${LEASE_MS}) undo();
   }, ${LEASE_MS / 3});
   watch.unref();
   for (const name of Object.keys(listeners)) channels.subscribe(name, listeners[name]);
   Object.defineProperty(globalThis, place, {
     value: {
       beat: () => {
-        beatMs = Date.now();
+        beatMs = performance.now();
         return dropped;
       },
       undo,
@@ -111,5 +136,11 @@ export function telling(binding: string): string {
 /** Says that the listener lives. Gives the number of calls that were not told for their number. */
 export const BEAT = `globalThis[${PLACE}].beat()`;
 
-/** Takes everything back and closes the inspector. */
-export const UNDO = `globalThis[${PLACE}] === undefined ? 0 : globalThis[${PLACE}].undo()`;
+/** Takes everything back, if there is anything, and closes the inspector. */
+export const UNDO = `(() => {
+  ${BUILTIN}
+  if (globalThis[${PLACE}] !== undefined) return globalThis[${PLACE}].undo();
+  const inspector = builtin("inspector");
+  setTimeout(() => inspector.close(), 20).unref();
+  return 0;
+})()`;

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { get } from "node:http";
 import { type AddressInfo, createServer } from "node:net";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ToldCall } from "../../server/model/capture-event.ts";
@@ -33,8 +34,12 @@ interface Service {
   readonly lines: string[];
 }
 
-async function startService(t: TestContext, ...flags: string[]): Promise<Service> {
-  const child = spawn(process.execPath, [...flags, "-e", SERVICE], { stdio: ["ignore", "pipe", "ignore"] });
+function startService(t: TestContext, ...flags: string[]): Promise<Service> {
+  return startProgram(t, SERVICE, ...flags);
+}
+
+async function startProgram(t: TestContext, script: string, ...flags: string[]): Promise<Service> {
+  const child = spawn(process.execPath, [...flags, "-e", script], { stdio: ["ignore", "pipe", "ignore"] });
   t.after(() => child.kill("SIGKILL"));
   const lines: string[] = [];
   child.stdout.setEncoding("utf8").on("data", (text: string) => lines.push(...text.trim().split("\n")));
@@ -119,17 +124,19 @@ test("a process that tells may end whenever it likes", async (t) => {
   await until("it is forgotten", () => inspectors.status().processes.length === 0);
 });
 
-test("processes that are not Node, that are inspected or that have no handler are sent no signal", async (t) => {
+test("processes that are not Node, that are inspected, elsewhere than on loopback, or that have no handler are sent no signal", async (t) => {
   if (!requireOrSkip(t, "capture", OTHER)) return;
   const { inspectors } = inspectorsOf(t);
   const sleeper = spawn("sleep", ["60"]);
   t.after(() => sleeper.kill());
   const inspected = await startService(t, "--inspect=127.0.0.1:0");
   const deaf = await startService(t, "--disable-sigusr1");
-  for (const pid of [sleeper.pid ?? 0, inspected.pid, deaf.pid]) inspectors.unsure([pid]);
+  const open = await startService(t, "--inspect-port=0.0.0.0:9231");
+  const anywhere = await startService(t, "--inspect-port", "0");
+  for (const pid of [sleeper.pid ?? 0, inspected.pid, deaf.pid, open.pid, anywhere.pid]) inspectors.unsure([pid]);
   assert.deepEqual(inspectors.status(), {
     processes: [],
-    refused: { not_node: 1, inspector_in_use: 1, no_signal_handler: 1 },
+    refused: { not_node: 1, inspector_in_use: 1, no_signal_handler: 1, inspector_elsewhere: 2 },
     told: 0,
     dropped: 0,
   });
@@ -150,8 +157,142 @@ test("a process whose port is taken is asked again once it is free", async (t) =
     inspectors.unsure([pid]);
     return inspectors.status().processes.length === 1;
   };
-  await until("it was tried in vain", () => isTold() || inspectors.status().refused["not_opened"] === 1);
+  await until("it was tried in vain", () => isTold() || inspectors.status().refused["port_taken"] === 1);
   assert.deepEqual(inspectors.status().processes, []);
   blocker.close();
   await until("it tells", isTold, 20_000);
 });
+
+/** Opens one port of loopback after the other, and says of each that somebody connected to it. */
+const PORTS = `${SERVICE}
+const servers = [];
+setInterval(() => {
+  servers.push(require("node:net").createServer(() => console.log("touched")).listen(0, "127.0.0.1"));
+  if (servers.length > 50) servers.shift().close();
+}, 2);
+`;
+
+test("ports that the program opens meanwhile are not connected to", async (t) => {
+  if (!requireOrSkip(t, "capture", OTHER)) return;
+  const { child, pid, lines } = await startProgram(t, PORTS, `--inspect-port=${await freePort()}`);
+  const { inspectors } = inspectorsOf(t);
+  inspectors.unsure([pid]);
+  await until("it tells", () => inspectors.status().processes.length === 1);
+  await inspectors.stop();
+  assert.deepEqual(lines, []);
+  assert.equal(child.exitCode, null);
+});
+
+/** Publishes what nobody expects on the channels that are listened to. */
+const ODD = `${SERVICE}
+const { channel } = require("node:diagnostics_channel");
+const names = ["http.server.request.start", "http.client.request.start", "http.client.response.finish"];
+names.push("undici:request:create", "undici:client:sendHeaders", "undici:request:headers");
+let rounds = 0;
+setInterval(() => {
+  for (const name of names) for (const odd of [{}, { request: 1 }, undefined, { request: {} }]) channel(name).publish(odd);
+  if (names.every((name) => channel(name).hasSubscribers) && ++rounds === 5) console.log("survived");
+}, 10);
+`;
+
+test("a program that publishes anything on Node's channels goes on", async (t) => {
+  if (!requireOrSkip(t, "capture", OTHER)) return;
+  const { child, pid, lines } = await startProgram(t, ODD, `--inspect-port=${await freePort()}`);
+  const { inspectors } = inspectorsOf(t);
+  inspectors.unsure([pid]);
+  await until("it was listened to", () => lines.length > 0 || child.exitCode !== null);
+  assert.deepEqual([lines, child.exitCode], [["survived"], null]);
+});
+
+/** Its loop is held up for some seconds where it is told so: where V8 still takes turns of its own, and where it does not. */
+const HELD = `${SERVICE}
+server.on("request", ({ url }) => {
+  if (url === "/wait") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5000);
+  if (url === "/run") require("node:child_process").execFileSync("sleep", ["5"]);
+});
+`;
+
+for (const path of ["/wait", "/run"])
+  test(`an inspector that opens when nobody waits any more is closed: ${path}`, async (t) => {
+    if (!requireOrSkip(t, "capture", OTHER)) return;
+    const { pid, port } = await startProgram(t, HELD, `--inspect-port=${await freePort()}`);
+    const { inspectors } = inspectorsOf(t);
+    const held = ask(port, path);
+    await sleep(300);
+    inspectors.unsure([pid]);
+    await until("nobody waits", () => inspectors.status().refused["not_opened"] === 1);
+    await held;
+    await sleep(500);
+    await until("only its own port is open", () => [...loopbackPorts(pid)].every((one) => one === port), 6_000);
+    inspectors.unsure([pid]);
+    await until("it is asked again", () => {
+      inspectors.unsure([pid]);
+      return inspectors.status().processes.length === 1;
+    });
+  });
+
+test("a process may be asked by one agent after the other", async (t) => {
+  if (!requireOrSkip(t, "capture", OTHER)) return;
+  const { pid, port } = await startService(t, `--inspect-port=${await freePort()}`);
+  for (let round = 0; round < 2; round++) {
+    const { inspectors } = inspectorsOf(t);
+    inspectors.unsure([pid]);
+    await until("it tells", () => inspectors.status().processes.length === 1);
+    await inspectors.stop();
+    await until("it is closed", () => [...loopbackPorts(pid)].every((one) => one === port));
+  }
+});
+
+test("an inspector that opens on another port than that of its flags is closed", async (t) => {
+  if (!requireOrSkip(t, "capture", OTHER)) return;
+  const [flag, own] = [await freePort(), await freePort()];
+  const moved = `${SERVICE} process.debugPort = ${own};`;
+  const { pid, port } = await startProgram(t, moved, `--inspect-port=${flag}`);
+  const { inspectors } = inspectorsOf(t);
+  inspectors.unsure([pid]);
+  await until("it opened", () => loopbackPorts(pid).has(own));
+  await until("it is closed", () => [...loopbackPorts(pid)].every((one) => one === port));
+});
+
+/** Asks a process, says so, and is killed. */
+const OPENER = `
+import { NodeInspectors } from ${JSON.stringify(join(import.meta.dirname, "node-inspectors.ts"))};
+const owner = { nowNs: () => Number(process.hrtime.bigint()), told: () => {}, exclude: () => {} };
+const inspectors = new NodeInspectors({ kind: "auto" }, { ...owner, telling: () => console.log("tells") });
+inspectors.unsure([Number(process.argv[1])]);
+setInterval(() => {}, 1000);
+`;
+
+/** Says how much of what was injected is left. */
+const LEFT = `${SERVICE}
+const { channel } = require("node:diagnostics_channel");
+setInterval(() => {
+  const own = Object.getOwnPropertyNames(globalThis).filter((name) => name.startsWith("thalweg"));
+  const isListened = channel("undici:request:create").hasSubscribers;
+  const place = globalThis[Symbol.for("thalweg.inspector")];
+  console.log([own.length, isListened, typeof place, require("node:inspector").url() === undefined].join(" "));
+}, 100);
+`;
+
+test("a process takes everything back by itself where the agent was killed", { timeout: 60_000 }, async (t) => {
+  if (!requireOrSkip(t, "capture", OTHER)) return;
+  const { child, pid, port, lines } = await startProgram(t, LEFT, `--inspect-port=${await freePort()}`);
+  const opener = spawn(process.execPath, ["--input-type=module", "-e", OPENER, String(pid)]);
+  t.after(() => opener.kill("SIGKILL"));
+  await once(opener.stdout, "data");
+  await until("it is listened to", () => lines.at(-1) === "1 true object false");
+  opener.kill("SIGKILL");
+  await until("nothing is left", () => lines.at(-1) === "0 false undefined true", 25_000);
+  assert.deepEqual([...loopbackPorts(pid)], [port]);
+  await ask(port, "/work");
+  assert.equal(child.exitCode, null);
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  // Listening on a port gives an address of this form.
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
+}

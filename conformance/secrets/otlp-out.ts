@@ -48,17 +48,24 @@ export async function startOtlpOut(words: readonly string[], rung: string): Prom
       output += text;
     });
   }
-  await untilSaid(agent, () => output);
+  try {
+    await untilSaid(agent, () => output);
+  } catch (error) {
+    agent.kill("SIGKILL");
+    receiver.close();
+    throw error;
+  }
   return {
     missing: (texts) => {
       const sent = Buffer.concat(bodies).toString("latin1");
       return texts.filter((text) => !sent.includes(text));
     },
     stop: async () => {
-      if (agent.exitCode !== null) return { bodies, output };
-      const ended = once(agent, "exit");
-      agent.kill("SIGTERM");
-      await ended;
+      if (agent.exitCode === null && agent.signalCode === null) {
+        const ended = once(agent, "exit");
+        agent.kill("SIGTERM");
+        await ended;
+      }
       receiver.closeAllConnections();
       receiver.close();
       return { bodies, output };

@@ -79,24 +79,59 @@ async function runOn(rung: string, count: number, seed: number, report: SuiteRep
   const planter = new Planter(seed);
   const password = planter.plain();
   const stage = await startStage(planter, password);
-  const program = await Program.start([
-    "--capture",
-    rung,
-    "--capture-cpu",
-    CAPTURE_CORES,
-    "--tls",
-    "nginx,node",
-    "--network-namespace",
-    "own",
-  ]);
-  const file = join(program.dataDirectory, "..", `secrets-${process.pid}-${rung}.twcap`);
-  const recorder = rung === "packet" ? undefined : await startRecorder(file);
-  const otlpOut = await startOtlpOut(thalweg("agent"), rung);
-  const search = new SecretSearch(planter);
-  // TLS is read inside of OpenSSL, which packets do not show.
-  const plants = { ...plant(count, planter), ...(rung === "packet" ? { https: [] } : {}) };
-  const name = `${rung}, seed ${seed}`;
   try {
+    const flags = [
+      "--capture",
+      rung,
+      "--capture-cpu",
+      CAPTURE_CORES,
+      "--tls",
+      "nginx,node",
+      "--network-namespace",
+      "own",
+    ];
+    const program = await Program.start(flags);
+    try {
+      await runBeside(
+        { stage, program, rung, planter, password, plants: plantsFor(rung, count, planter), seed },
+        report,
+      );
+    } finally {
+      await program.discard();
+    }
+  } finally {
+    await stage.stop();
+  }
+}
+
+/** What one run has. */
+interface Run {
+  readonly stage: Stage;
+  readonly program: Program;
+  readonly rung: string;
+  readonly planter: Planter;
+  readonly password: string;
+  readonly plants: Plants;
+  readonly seed: number;
+}
+
+/** TLS is read inside of OpenSSL, which packets do not show. */
+function plantsFor(rung: string, count: number, planter: Planter): Plants {
+  return { ...plant(count, planter), ...(rung === "packet" ? { https: [] } : {}) };
+}
+
+async function runBeside(
+  { stage, program, rung, planter, password, plants, seed }: Run,
+  report: SuiteReport,
+): Promise<void> {
+  const file = join(program.dataDirectory, "..", `secrets-${process.pid}-${rung}.twcap`);
+  const search = new SecretSearch(planter);
+  const name = `${rung}, seed ${seed}`;
+  let recorder: ChildProcess | undefined;
+  let otlpOut: OtlpOut | undefined;
+  try {
+    recorder = rung === "packet" ? undefined : await startRecorder(file);
+    otlpOut = await startOtlpOut(thalweg("agent"), rung);
     const wanted = await sendAll(stage, password, plants, planter);
     report.add(`${name}: every request was answered`, wanted.unanswered === 0 ? "" : `${wanted.unanswered} were not`);
     for (const { server, port, calls } of wanted.calls) {
@@ -125,10 +160,8 @@ async function runOn(rung: string, count: number, seed: number, report: SuiteRep
     report.add(`${name}: a planted secret is found`, plantedFault(planter));
   } finally {
     recorder?.kill("SIGKILL");
-    await otlpOut.stop();
+    await otlpOut?.stop();
     rmSync(file, { force: true });
-    await program.discard();
-    await stage.stop();
   }
 }
 
