@@ -23,7 +23,7 @@ import type {
 } from "./doors.ts";
 import { newestBuffers } from "./promql/newest-samples.ts";
 import { packedBuffers } from "./promql/packed-samples.ts";
-import { PROMQL_DEFAULTS, type PromqlQuery, type PromqlSettings } from "./promql/query.ts";
+import { PROMQL_DEFAULTS, type PromqlOutcome, type PromqlQuery, type PromqlSettings } from "./promql/query.ts";
 import { renderError, renderFailure, renderOutcome } from "./promql/render.ts";
 import { numberBuffers } from "./promql/window-numbers.ts";
 import type { SelectedPart, TextWish, ToWorker, WorkerLimits } from "./promql-messages.ts";
@@ -229,16 +229,22 @@ class WorkerDoor implements PromqlDoor {
   ): Promise<WorkerAnswer | undefined> {
     const sinceMs = this.#options.clock.monotonicMs();
     let samplesPeak = 0;
-    let answer: WorkerAnswer;
+    let answer: WorkerAnswer | undefined;
     let timer: NodeJS.Timeout | undefined;
+    const render = (outcome: PromqlOutcome, bytesMax: number) => {
+      samplesPeak = outcome.samplesPeak;
+      return renderOutcome(outcome, {
+        seriesMax,
+        warnings,
+        bytesMax: Math.min(bytesMax, this.#limits.answerBytesMax),
+      });
+    };
     const timeUp = new Promise<never>((_, reject) => {
       timer = setTimeout(reject, Math.min(query.timeoutMs, TIMER_MS_MAX), TIME_UP);
     });
     try {
-      const outcome = await Promise.race([this.#small.evaluate(query, signal), timeUp]);
-      if (outcome === undefined) return undefined;
-      samplesPeak = outcome.samplesPeak;
-      answer = renderOutcome(outcome, { seriesMax, warnings, bytesMax: this.#limits.answerBytesMax });
+      answer = await Promise.race([this.#small.evaluate(query, signal, render), timeUp]);
+      if (answer === undefined) return undefined;
     } catch (cause) {
       if (cause === TIME_UP) answer = renderError("timeout", TIMED_OUT);
       else answer = signal?.aborted === true ? renderError("canceled", CANCELED) : this.#renderFailure(cause);

@@ -12,6 +12,7 @@ const TIME_MS = 1_700_000_000_000;
 /** As many series of one float as there are, and none of anything else. */
 class Floats implements QueryReader {
   count = 5;
+  pad = "";
   error: Error | undefined;
 
   async select(): Promise<SeriesSamples[]> {
@@ -39,7 +40,10 @@ class Floats implements QueryReader {
   #labels(matchers: readonly Matcher[]) {
     if (this.error !== undefined) throw this.error;
     const name = matchers[0]?.value ?? "";
-    return Array.from({ length: this.count }, (_, i) => [["__name__", name] as const, ["n", String(i)] as const]);
+    return Array.from({ length: this.count }, (_, i) => [
+      ["__name__", name] as const,
+      ["n", `${this.pad}${i}`] as const,
+    ]);
   }
 }
 
@@ -122,6 +126,13 @@ test("a query is for a worker again where it is not small", async () => {
     for (let i = 0; i < 2; i++) assert.equal(JSON.parse(text(await instant(door, "m"))).data.result.length, 257);
     assert.deepEqual(begun, ["m", "m"]);
     reader.count = 5;
+    // Few series may have long labels.
+    await learn(asked, "m + 1");
+    begun.length = 0;
+    reader.pad = "x".repeat(400_000);
+    for (let i = 0; i < 2; i++) assert.ok((await instant(door, "m + 1")).body.length > 2_000_000);
+    assert.deepEqual(begun, ["m + 1", "m + 1"]);
+    reader.pad = "";
     for (const query of [
       "max_over_time(m[1h:1m])",
       'label_replace(m, "a", "$1", "n", "(.*)")',

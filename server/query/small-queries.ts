@@ -28,6 +28,8 @@ const UNITS_MAX = 512;
 const NODES_MAX = 32;
 const SERIES_MAX = 256;
 const SAMPLES_MAX = 8_192;
+/** Of an answer: labels may be long. */
+const ANSWER_BYTES_MAX = 2 ** 20;
 /** For all small queries of a turn together. */
 const TURN_MS_MAX = 3;
 /** Queries that are under way together: more than one only where some wait for a turn, or for a disk. */
@@ -93,10 +95,15 @@ export class SmallQueries {
   /**
    * Evaluates a query, mostly before it returns to the loop.
    *
+   * @param render Makes the answer, or throws `query_answer_max` where it is longer than `bytesMax`.
    * @returns Undefined where it is for a worker.
    * @throws As `planQuery` and `evaluateQuery`; the reason of the signal once it is aborted.
    */
-  async evaluate(query: PromqlQuery, signal: AbortSignal | undefined): Promise<PromqlOutcome | undefined> {
+  async evaluate<Answer>(
+    query: PromqlQuery,
+    signal: AbortSignal | undefined,
+    render: (outcome: PromqlOutcome, bytesMax: number) => Answer,
+  ): Promise<Answer | undefined> {
     const known = this.#texts.get(query.text);
     if (known === undefined) return undefined;
     this.#texts.delete(query.text);
@@ -112,7 +119,11 @@ export class SmallQueries {
         known.restsUntilMs = sinceMs + REST_MS;
         return undefined;
       }
-      return evaluateQuery(query, plan, selected, { monotonicMs: this.#monotonicMs });
+      return render(evaluateQuery(query, plan, selected, { monotonicMs: this.#monotonicMs }), ANSWER_BYTES_MAX);
+    } catch (cause) {
+      if (!(cause instanceof ThalwegError && cause.code === "query_answer_max")) throw cause;
+      known.restsUntilMs = sinceMs + REST_MS;
+      return undefined;
     } finally {
       this.#running--;
       const nowMs = this.#monotonicMs();
