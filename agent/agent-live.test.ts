@@ -240,10 +240,7 @@ server.on("request", (request, response) => response.end("x"));
 server.listen(0, "127.0.0.1", () => console.log("port " + server.address().port));
 `;
 
-test("socket rung: a named program that lives for milliseconds is read inside of TLS, once one of it was seen", async (t) => {
-  if (!isAllowed(t)) return;
-  const hasOpenssl = spawnSync("openssl", ["version"]).status === 0;
-  if (!requireOrSkip(t, "servers", hasOpenssl ? undefined : "this machine has no openssl")) return;
+async function startSealed(t: TestContext): Promise<{ readonly port: number }> {
   const cwd = await mkdtemp(join(tmpdir(), "thalweg-sealed-"));
   t.after(() => rm(cwd, { recursive: true }));
   const files = ["-keyout", "key.pem", "-out", "cert.pem"];
@@ -252,7 +249,14 @@ test("socket rung: a named program that lives for milliseconds is read inside of
   });
   const server = spawn(process.execPath, ["-e", SEALED], { cwd });
   t.after(() => server.kill());
-  const port = await portOf(server);
+  return { port: await portOf(server) };
+}
+
+test("socket rung: a named program that lives for milliseconds is read inside of TLS, once one of it was seen", async (t) => {
+  if (!isAllowed(t)) return;
+  const hasOpenssl = spawnSync("openssl", ["version"]).status === 0;
+  if (!requireOrSkip(t, "servers", hasOpenssl ? undefined : "this machine has no openssl")) return;
+  const { port } = await startSealed(t);
   const observed = await observeAgent({ mode: "socket", tls: { kind: "names", names: ["curl"] } });
   t.after(() => observed.agent.stop());
   const ask = (path: string) => run("curl", ["-sk", `https://127.0.0.1:${port}${path}`]);
@@ -266,4 +270,31 @@ test("socket rung: a named program that lives for milliseconds is read inside of
   const kinds = spansOf(observed.spans, "GET /named").map(({ service, kind }) => `${service} ${kind}`);
   assert.deepEqual(new Set(kinds), new Set(["curl client"]), "and nobody else is");
   assert.equal(kinds.length, 20);
+});
+
+/** Asks once, and ends. */
+const ASK_ONCE = `require("node:https").get(process.argv[1], { rejectUnauthorized: false }, (answer) => answer.resume());`;
+
+test("socket rung: a program whose threads have other names is read inside of TLS, whether it lives shortly or not", async (t) => {
+  if (!isAllowed(t)) return;
+  const hasOpenssl = spawnSync("openssl", ["version"]).status === 0;
+  if (!requireOrSkip(t, "servers", hasOpenssl ? undefined : "this machine has no openssl")) return;
+  const observed = await observeAgent({ mode: "socket", tls: { kind: "names", names: ["node"] } });
+  t.after(() => observed.agent.stop());
+  const { port } = await startSealed(t);
+  const askOnce = (path: string) => run(process.execPath, ["-e", ASK_ONCE, `https://127.0.0.1:${port}${path}`]);
+  for (let round = 0; round < 60; round++) {
+    await askOnce("/early");
+    if ((await observed.agent.freshStatus()).tls?.probes?.quick.includes("node")) break;
+  }
+  const later = await startSealed(t);
+  await sleep(3_000);
+  for (let round = 0; round < 5; round++) {
+    await askOnce("/short");
+    await run("curl", ["-sk", `https://127.0.0.1:${later.port}/lasting`]);
+  }
+  const kindsOf = (path: string) => spansOf(observed.spans, `GET ${path}`).map(({ kind }) => kind);
+  await observed.until(() => kindsOf("/short").length >= 10 && kindsOf("/lasting").length >= 5, 8_000);
+  assert.deepEqual(kindsOf("/lasting"), Array(5).fill("server"));
+  assert.equal(kindsOf("/short").filter((kind) => kind === "client").length, 5);
 });

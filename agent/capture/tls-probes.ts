@@ -6,7 +6,7 @@
  * are forked for each connection; once one of them is over its budget, the library's other processes get probes of their
  * own and that one has none. Named programs get probes of their own from the start; others pay nothing, until one of a
  * named program's processes ends so soon that its probes came too late: then the libraries are attached to for all of their
- * processes, and the kernel reads calls of programs of that name alone.
+ * processes, and the kernel reads calls of programs of that name alone. Those that live for longer get probes of their own all the same.
  *
  * Invariants: links are descriptors of this process, so that its end takes all probes off. Closing one waits for the
  * kernel, so it is done off this thread. At most `processesMax` processes have probes of their own.
@@ -105,6 +105,8 @@ interface ProbedProcess {
   /** When it began to run its program; undefined where that was not seen. */
   execedMs: number | undefined;
   hasSpoken: boolean;
+  /** It lives for so long that it has probes of its own, whatever its threads are called. */
+  isLasting: boolean;
   calls: number;
   looksOver: number;
   callsPerSecond: number;
@@ -243,7 +245,7 @@ export class TlsProbes {
     if (this.#quick.has(name) || this.#quick.size >= quickNamesMax) return;
     this.#quick.add(name);
     const texts = new Uint8Array(quickNamesMax * nameBytes);
-    for (const [at, text] of [...this.#quick].entries())
+    for (const [at, text] of [...this.#quick].flatMap(threadNames).slice(0, quickNamesMax).entries())
       new TextEncoder().encodeInto(text, texts.subarray(at * nameBytes, (at + 1) * nameBytes));
     this.#native.mapUpdate(fdOf(this.#attached.maps, "tls_names"), 0, texts);
     for (const library of this.#known.values()) this.#attachByName(library);
@@ -282,7 +284,10 @@ export class TlsProbes {
     const sinceMs = nowMs - this.#lookedMs;
     if (sinceMs < budgetEveryMs) return;
     this.#lookedMs = nowMs;
-    for (const process of this.#processes.values()) this.#lookAtBudget(process, sinceMs, nowMs);
+    for (const process of this.#processes.values()) {
+      this.#noteLasting(process, nowMs);
+      this.#lookAtBudget(process, sinceMs, nowMs);
+    }
   }
 
   counters(): TlsProbeCounters {
@@ -370,6 +375,7 @@ export class TlsProbes {
         libraries: [],
         execedMs: undefined,
         hasSpoken: false,
+        isLasting: false,
         calls: 0,
         looksOver: 0,
         callsPerSecond: 0,
@@ -406,8 +412,19 @@ export class TlsProbes {
   /** A process without probes of its own that the kernel knows by its name. */
   #isServedByName(process: ProbedProcess, library: TlsLibrary): boolean {
     return (
-      process.links.size === 0 && this.#byName.has(library.key) && this.#quick.has(process.name.slice(0, nameBytes - 1))
+      !process.isLasting &&
+      process.links.size === 0 &&
+      this.#byName.has(library.key) &&
+      this.#quick.has(process.name.slice(0, nameBytes - 1))
     );
+  }
+
+  /** Threads may have other names than their program. */
+  #noteLasting(process: ProbedProcess, nowMs: number): void {
+    if (process.isLasting || process.execedMs === undefined || nowMs - process.execedMs < quickMsMax) return;
+    process.isLasting = true;
+    if (this.#policy.kind !== "names") return;
+    for (const library of process.libraries) this.#attachTo(process, library);
   }
 
   /** @returns Links; undefined where the kernel refuses, or the process is gone. */
@@ -625,4 +642,9 @@ function namesOf(pid: number): string[] | undefined {
   } catch {
     return undefined; // Gone.
   }
+}
+
+/** Names that the threads of a program have which speak TLS. */
+function threadNames(program: string): string[] {
+  return program === "node" ? ["MainThread", program] : [program];
 }
