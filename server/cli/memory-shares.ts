@@ -16,6 +16,7 @@
  * | bodies of requests that are not answered | a 48th, 16 to 128 MiB | `startApi` |
  * | what those become: columns, spans that wait for their commit | a 16th, 32 to 128 MiB | `openIngest`, `openStore` |
  * | log records that wait for their commit | half of that | `openStore` |
+ * | columns of log records, when a body of more than a MiB is to be decoded | 16 MiB | `openOtlpDecoder` |
  * | answers of scraped targets being read | a 32nd, 16 to 128 MiB | `prepareScrapes` |
  * | spans of an `agent --to URL` that wait for their receiver | `--queue`, 32 MiB | `SpanSender` |
  * | spans of agents on several hosts that wait for each other; ids of their calls | 65,536 spans; some 50 MiB | `HostJoins`, `HostTraces` |

@@ -19,7 +19,7 @@ const ROWS_A_TURN = 2_048;
  */
 const LOGS_AHEAD_BYTES = 2 ** 20;
 /** Columns of log records that may be held when a body beyond `LOGS_AHEAD_BYTES` is to be decoded. */
-const LOGS_HELD_BYTES = 32 * 2 ** 20;
+const LOGS_HELD_BYTES = 16 * 2 ** 20;
 
 /**
  * Decodes a request's body, which must not be used afterwards. Rejects where the decoder itself failed, and with

