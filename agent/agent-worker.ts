@@ -24,6 +24,8 @@ import type { AgentSurroundings } from "./span/service-name.ts";
 
 /** Spans wait for hundreds of milliseconds: finer steps would only wake the machine. */
 const tickMs = 40;
+/** Turns of a rung come a little early or late. */
+const tickSlackMs = 5;
 /** Below the time that the span room waits with a request that ended without an answer. */
 const lossEveryNs = 100e6;
 const statusEveryMs = 1000;
@@ -83,6 +85,7 @@ let rung: RunningRung | undefined;
 let tier: Tier;
 let eventsLost = 0;
 let lossLookedNs = 0;
+let tickedMs = 0;
 /** Counts of a rung that was stopped stay in the status. */
 let lastCounters = NO_COUNTERS;
 let lastTls: AgentStatus["tls"];
@@ -100,7 +103,9 @@ function begin(): void {
     return;
   }
   rung = outcome.rung;
-  const ticks = setInterval(tick, tickMs);
+  // A rung with turns of its own wakes the thread often enough.
+  const ticks = rung?.afterTurns === undefined ? setInterval(tick, tickMs) : undefined;
+  rung?.afterTurns?.(tickIfDue);
   const budgets = setInterval(keepBudget, budgetEveryMs);
   const statuses = setInterval(() => {
     askProcesses();
@@ -139,7 +144,12 @@ function begin(): void {
   });
 }
 
+function tickIfDue(): void {
+  if (performance.now() - tickedMs >= tickMs - tickSlackMs) tick();
+}
+
 function tick(): void {
+  tickedMs = performance.now();
   const nowNs = clock.nowNs();
   // Before the tick: what it sends as unanswered may have lost its answer while this thread had no turn.
   if (nowNs - lossLookedNs >= lossEveryNs) noticeLoss(nowNs);

@@ -50,6 +50,11 @@ export interface RunningRung {
   readonly depths?: DepthControl;
   /** What is read inside of TLS; undefined where that was not asked for. Absent on rungs that cannot. */
   tlsStatus?(): TlsStatus | undefined;
+  /**
+   * Calls back after each of the rung's turns, which come at most 20 ms after one another: what else is due then need not
+   * wake the thread again. Absent where no turns come by a clock.
+   */
+  afterTurns?(call: () => void): void;
   /** Takes everything off the kernel, hands on what was captured until now, and returns. May be called again. */
   stop(): Promise<void>;
 }

@@ -83,6 +83,8 @@ export interface SocketRung extends RunningRung {
   drain(): number;
   /** Milliseconds until the next drain should come, after what the last one found. */
   nextDrainMs(): number;
+  /** As `RunningRung` has it; the rung's own timer makes the turns. */
+  afterTurns(call: () => void): void;
   /** The kernel's own counters, for tests, benches and the status page. */
   probeCounters(): ProbeCounters;
   /** What is read inside of TLS; undefined where that was not asked for. */
@@ -97,8 +99,8 @@ type HookStats = Readonly<Record<string, { readonly runs: number; readonly ns: n
 /** Whether the rung can run here, by trying it. */
 export type SocketTry = { readonly ok: true } | SocketRefusal;
 
-/** Room of the drain buffer: far above the longest record. */
-const drainBytes = 1 << 20;
+/** Room of the drain buffer: far above the longest record, and so small that what was copied lies in a cache as it is read. */
+const drainBytes = 1 << 16;
 const connectionsMax = 1 << 18;
 const connectingMax = 1 << 14;
 /** Above this share of the ring the next drain comes at once. */
@@ -110,11 +112,14 @@ const drainBusyMs = 1;
  * short-lived process is gone soon.
  */
 const dataWaitMsMax = 40;
+/** Timers come a little early or late: calls that would wait longer than the maximum by the next look are read now. */
+const timerSlackMs = 5;
 const dataWaitShare = 1 / 16;
 /** So often the ring is read before other work of the thread gets its turn. */
 const drainsPerTurnMax = 4;
+/** While sockets and processes come and go. */
 const drainMs = 10;
-/** After so many drains in vain they come more seldom: each wakes a thread. */
+/** After so many drains without a coming or going they come more seldom: each wakes a thread, with cold caches. */
 const idleDrainsMax = 20;
 const drainIdleMs = 20;
 
@@ -209,6 +214,8 @@ class RunningSocketRung implements SocketRung {
   /** Data records taken from the ring. */
   #drained = 0;
   #lostUnknown = 0;
+  /** Control records taken. */
+  #controlsTaken = 0;
   /** Calls lost in the data ring that the sink was told of. */
   #lostTold = 0;
   /** Boot time until which it is known whether something was lost. */
@@ -216,9 +223,11 @@ class RunningSocketRung implements SocketRung {
   #wasBusy = false;
   /** When the data ring was read last, in milliseconds of the thread's own clock. */
   #readMs = 0;
-  /** Drains since the last that found something. */
+  /** Drains since the last for which the next must come soon. */
   #idleDrains = 0;
   #timer: NodeJS.Timeout | undefined;
+  #timerMs = 0;
+  #afterTurn: (() => void) | undefined;
   /** What the kernel said last, once its programs are gone. */
   #final: KernelFigures | undefined;
 
@@ -277,18 +286,23 @@ class RunningSocketRung implements SocketRung {
 
   /** @param mayWait What is in the data ring may stay there a little longer. */
   #turn(mayWait: boolean): number {
+    const controlsBefore = this.#controlsTaken;
     const handled = this.#drainBoth(mayWait);
     this.#recipes.retry();
-    this.#tls?.tick(this.#clock.nowNs());
-    this.#closeGone();
-    const waits = this.#native.ringConsumed(this.#slices) < this.#native.ringProduced(this.#slices);
-    this.#idleDrains = handled === 0 && !waits ? this.#idleDrains + 1 : 0;
+    const nowNs = this.#clock.nowNs();
+    this.#tls?.tick(nowNs);
+    this.#closeGone(nowNs);
+    const isHurried = this.#controlsTaken > controlsBefore || (this.#tls !== undefined && handled > 0);
+    this.#idleDrains = isHurried ? 0 : this.#idleDrains + 1;
     return handled;
   }
 
+  afterTurns(call: () => void): void {
+    this.#afterTurn = call;
+  }
+
   /** Sockets of AF_UNIX have no hook at their end. */
-  #closeGone(): void {
-    const nowNs = this.#clock.nowNs();
+  #closeGone(nowNs: number): void {
     for (const cookie of this.#unixSockets.gone(nowNs / 1e6)) {
       const socket = this.#sockets.get(cookie);
       if (socket === undefined) this.#unixSockets.closed(cookie);
@@ -364,6 +378,7 @@ class RunningSocketRung implements SocketRung {
     let handled = 0;
     if (native.ringConsumed(this.#controls) < controlMark) {
       handled = this.#drainRing(this.#controls, controlMark);
+      this.#controlsTaken += handled;
       // A socket's opening may lie behind a record that is still being written: its slices wait.
       if (native.ringConsumed(this.#controls) < controlMark) return handled;
     }
@@ -382,7 +397,7 @@ class RunningSocketRung implements SocketRung {
   /** Whether calls of so many bytes may wait. Handshakes of TLS may not: what follows them is to be looked into. */
   #isYoung(bytes: number): boolean {
     if (this.#tls !== undefined || bytes > this.#ringBytes * dataWaitShare) return false;
-    return performance.now() - this.#readMs < dataWaitMsMax;
+    return performance.now() - this.#readMs < dataWaitMsMax - timerSlackMs;
   }
 
   /** What the ring had no room for is told before what comes after it. */
@@ -395,14 +410,23 @@ class RunningSocketRung implements SocketRung {
   }
 
   #schedule(): void {
-    this.#timer = setTimeout(() => {
-      // Who sleeps with much in the ring waits behind those who fill it.
-      for (let turn = 0; turn < drainsPerTurnMax; turn++) {
-        this.#turn(true);
-        if (!this.#wasBusy) break;
-      }
-      this.#schedule();
-    }, this.nextDrainMs());
+    const ms = this.nextDrainMs();
+    if (this.#timer !== undefined && this.#timerMs === ms) {
+      this.#timer.refresh();
+      return;
+    }
+    this.#timerMs = ms;
+    this.#timer = setTimeout(() => this.#timed(), ms);
+  }
+
+  #timed(): void {
+    // Who sleeps with much in the ring waits behind those who fill it.
+    for (let turn = 0; turn < drainsPerTurnMax; turn++) {
+      this.#turn(true);
+      if (!this.#wasBusy) break;
+    }
+    this.#afterTurn?.();
+    if (this.#final === undefined) this.#schedule();
   }
 
   #readKernel(): KernelFigures {
