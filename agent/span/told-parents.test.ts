@@ -111,3 +111,15 @@ test("a process whose calls have no sure parent is told of, until it tells", () 
   assert.deepEqual(traffic.room.unsure(), []);
   for (const one of requests) one.finish();
 });
+
+test("of a process with many connections the oldest messages are forgotten", () => {
+  const traffic = front(true);
+  call(traffic, 5000, 1).finish();
+  for (let port = 6000; port < 6140; port++) {
+    for (let seq = 1; seq <= 60; seq++) call(traffic, port, seq).finish();
+  }
+  told(traffic, undefined, 5000);
+  told(traffic, undefined, 6139);
+  traffic.pass(1200);
+  assert.equal(traffic.room.ledger().told["unmatched"], 1);
+});

@@ -20,6 +20,8 @@ const READ_NS_MAX = 1e9;
 /** Connections of a process whose last messages are remembered; the oldest is forgotten. */
 const CONNECTIONS_MAX = 1024;
 const KEPT_MAX = 64;
+/** Requests, and calls, of a process that are remembered on all of its connections: each holds what its span is made of. */
+const MESSAGES_MAX = 8192;
 const WAITING_MAX = 4096;
 const TOLD_MAX = 8192;
 /** Calls without a sure parent after which a process is worth asking. */
@@ -35,11 +37,17 @@ interface Call {
   waits: boolean;
 }
 
+/** The last messages of the last connections, the oldest connection first. */
+interface Remembered<Message> {
+  readonly by: Map<string, Message[]>;
+  count: number;
+}
+
 interface Telling {
   /** Last requests by connection. */
-  readonly requests: Map<string, HopSide[]>;
+  readonly requests: Remembered<HopSide>;
   /** Last calls by connection. */
-  readonly calls: Map<string, Call[]>;
+  readonly calls: Remembered<Call>;
 }
 
 /** What is decided of a call. */
@@ -75,7 +83,7 @@ export class ToldParents {
   /** A process begins, or ends, to tell. */
   setTelling(pid: number, isTelling: boolean): void {
     this.#unsure.delete(pid);
-    if (isTelling) this.#telling.set(pid, { requests: new Map(), calls: new Map() });
+    if (isTelling) this.#telling.set(pid, { requests: nothing(), calls: nothing() });
     else this.#telling.delete(pid);
   }
 
@@ -153,7 +161,7 @@ export class ToldParents {
 
   #match({ pid, request, call: { ownPort, port, atNs } }: ToldCall, decided: ToldParent[]): void {
     const telling = this.#telling.get(pid);
-    const call = telling?.calls.get(`${ownPort} ${port}`)?.findLast(({ side }) => side.request.startNs <= atNs);
+    const call = telling?.calls.by.get(`${ownPort} ${port}`)?.findLast(({ side }) => side.request.startNs <= atNs);
     const answeredNs = call?.side.exchange.response?.startNs;
     if (telling === undefined || call === undefined || answeredNs === undefined || atNs - answeredNs > READ_NS_MAX) {
       this.#counts.unmatched++;
@@ -173,7 +181,7 @@ export class ToldParents {
 
   /** The request that is meant; undefined where it is not sure, or cannot be. */
   #causeOf(telling: Telling, told: NonNullable<ToldCall["request"]>, call: HopSide): HopSide | undefined {
-    const requests = telling.requests.get(`${told.addr} ${told.port} ${told.ownPort}`) ?? [];
+    const requests = telling.requests.by.get(`${told.addr} ${told.port} ${told.ownPort}`) ?? [];
     const at = requests.findLastIndex(({ request }) => request.startNs <= told.atNs);
     const cause = requests[at];
     if (cause === undefined || told.atNs - cause.request.endNs > READ_NS_MAX || isOver(cause, told.atNs))
@@ -205,16 +213,23 @@ export class ToldParents {
   }
 }
 
+function nothing<Message>(): Remembered<Message> {
+  return { by: new Map(), count: 0 };
+}
+
 /** Keeps the last few messages of the last connections. */
-function remember<Message>(messages: Map<string, Message[]>, connection: string, message: Message): void {
-  const known = messages.get(connection) ?? [];
+function remember<Message>(remembered: Remembered<Message>, connection: string, message: Message): void {
+  const { by } = remembered;
+  const known = by.get(connection) ?? [];
   known.push(message);
   if (known.length > KEPT_MAX) known.shift();
-  messages.delete(connection);
-  messages.set(connection, known);
-  if (messages.size <= CONNECTIONS_MAX) return;
-  for (const oldest of messages.keys()) {
-    messages.delete(oldest);
+  else remembered.count++;
+  by.delete(connection);
+  by.set(connection, known);
+  if (by.size <= CONNECTIONS_MAX && remembered.count <= MESSAGES_MAX) return;
+  for (const [oldest, messages] of by) {
+    by.delete(oldest);
+    remembered.count -= messages.length;
     break;
   }
 }
