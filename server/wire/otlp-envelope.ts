@@ -43,6 +43,10 @@ import type { RequestKeys } from "./request-keys.ts";
 import type { RequestTexts } from "./request-texts.ts";
 import { WireError } from "./wire-error.ts";
 
+const OPEN_OBJECT = "{".charCodeAt(0);
+/** Read of a body in JSON that holds no object. */
+const HEAD_BYTES = 1_024;
+
 /** Takes resources and scopes as they are read; what they are called with is theirs until the next call. */
 export interface EnvelopeSink {
   keepResourceAttribute(attributes: Attribute[], attribute: Attribute): void;
@@ -178,7 +182,9 @@ export function readEnvelopeJson(
   readItem: (cursor: JsonCursor) => void,
 ): EnvelopeOutcome {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const cursor = jsonCursorOver(buffer.toString("utf8"));
+  // What holds no object is refused at its first token, and needs no text as large as itself for that.
+  const readBytes = bytes.includes(OPEN_OBJECT) ? bytes.length : Math.min(bytes.length, HEAD_BYTES);
+  const cursor = jsonCursorOver(buffer.toString("utf8", 0, readBytes));
   const reader = new JsonEnvelope(cursor, names, sink, readItem);
   try {
     for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
