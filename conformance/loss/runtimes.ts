@@ -1,6 +1,7 @@
 /** Servers of each runtime that the agent looks into, and one request to each. */
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, get } from "node:http";
 import { connect, type Socket } from "node:net";
@@ -13,6 +14,7 @@ import { until } from "../program.ts";
 const SOURCES = join(import.meta.dirname, "servers");
 const READY_MS_MAX = 30_000;
 const ANSWER_MS_MAX = 10_000;
+const STOP_MS_MAX = 2_000;
 const PASSWORD = "thalweg-loss";
 const NODE_SERVER = 'require("http").createServer((q, r) => r.end("ok")).listen(Number(process.argv[1]), "127.0.0.1")';
 
@@ -31,6 +33,16 @@ export interface Runtimes {
   stop(): Promise<void>;
 }
 
+/** Ends a server. nginx is asked to: killed, it would leave its worker behind. */
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exit = once(child, "exit");
+  child.kill("SIGTERM");
+  const timer = setTimeout(() => child.kill("SIGKILL"), STOP_MS_MAX);
+  await exit;
+  clearTimeout(timer);
+}
+
 /** Starts them and waits until each answers. */
 export async function startRuntimes(): Promise<Runtimes> {
   const directory = mkdtempSync(join(tmpdir(), "thalweg-loss-"));
@@ -40,7 +52,7 @@ export async function startRuntimes(): Promise<Runtimes> {
   const missing: string[] = [];
   const undo: (() => Promise<void>)[] = [];
   const stop = async () => {
-    for (const child of children) child.kill("SIGKILL");
+    await Promise.all(children.map(ended));
     for (const each of undo) await each();
     rmSync(directory, { recursive: true, force: true });
   };
