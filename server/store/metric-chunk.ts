@@ -6,6 +6,7 @@
  * Chunks of the layout before this one are read too.
  */
 
+import { ArraySlab } from "../model/array-slab.ts";
 import { readWholes, writeWholes } from "../model/bit-pack.ts";
 import { ByteReader, BytesEndError } from "../model/byte-reader.ts";
 import { ByteWriter } from "../model/byte-writer.ts";
@@ -115,10 +116,7 @@ function sharedBytes(bytes: Uint8Array): Uint8Array {
   return copy;
 }
 
-/** Numbers of a shared buffer: 64 KiB, which the last view on it keeps in memory. */
-const SLAB_LENGTH = 8192;
-let slab = new Float64Array(SLAB_LENGTH);
-let slabUsed = 0;
+const zeros = new ArraySlab((length) => new Float64Array(length), 8_192);
 
 /**
  * Columns for `count` samples. Short ones are views on a buffer that others have other parts of.
@@ -130,18 +128,7 @@ export function emptyColumns(count: number, room?: SampleRoom | undefined): RunC
     const columns = { timestampsMs: room.takeTimes(count), values: room.take(count) };
     return { ...columns, histograms: undefined, startsMs: undefined, encoded: [] };
   }
-  return { timestampsMs: zeros(count), values: zeros(count), histograms: undefined, startsMs: undefined };
-}
-
-/** An array of its own costs as much to make as a few hundred numbers to copy, so short ones share a buffer. */
-function zeros(count: number): Float64Array {
-  if (count > SLAB_LENGTH / 8) return new Float64Array(count);
-  if (slabUsed + count > SLAB_LENGTH) {
-    slab = new Float64Array(SLAB_LENGTH);
-    slabUsed = 0;
-  }
-  slabUsed += count;
-  return slab.subarray(slabUsed - count, slabUsed);
+  return { timestampsMs: zeros.take(count), values: zeros.take(count), histograms: undefined, startsMs: undefined };
 }
 
 /**

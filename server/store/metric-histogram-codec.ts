@@ -4,6 +4,7 @@
  * Whole counts are stored as differences in a few bits, others byte by byte as far as they differ; every bit is kept.
  */
 
+import { ArraySlab } from "../model/array-slab.ts";
 import { type ByteReader, BytesEndError } from "../model/byte-reader.ts";
 import type { ByteWriter } from "../model/byte-writer.ts";
 import { readXor, writeXor } from "../model/double-codec.ts";
@@ -104,7 +105,7 @@ function writeCounts(out: ByteWriter, write: Write, counts: Float64Array, base: 
 function readCounts(reader: ByteReader, read: Read, length: number, base: Float64Array | undefined): Float64Array {
   if (length === 0) return NO_DOUBLES;
   if (length > reader.left) throw new BytesEndError(reader.at);
-  const counts = doubles(length);
+  const counts = doubles.take(length);
   if (read === readWhole && base?.length === length) {
     reader.signedOver(base, counts);
     return counts;
@@ -118,20 +119,8 @@ function readCounts(reader: ByteReader, read: Read, length: number, base: Float6
   return counts;
 }
 
-/** Numbers of a shared buffer: counts of some hundred histograms, since a buffer each costs more than to decode it. */
-const SLAB_LENGTH = 8192;
-let slab = new Float64Array(SLAB_LENGTH);
-let slabUsed = 0;
-
-function doubles(length: number): Float64Array {
-  if (length > SLAB_LENGTH / 8) return new Float64Array(length);
-  if (slabUsed + length > SLAB_LENGTH) {
-    slab = new Float64Array(SLAB_LENGTH);
-    slabUsed = 0;
-  }
-  slabUsed += length;
-  return slab.subarray(slabUsed - length, slabUsed);
-}
+/** Counts of some hundred histograms. */
+const doubles = new ArraySlab((length) => new Float64Array(length), 8_192);
 
 function hasWholeCounts(histogram: NativeHistogram): boolean {
   return (

@@ -2,6 +2,7 @@
 
 import { printPlainNumber } from "../../../grammar/promql-number.ts";
 import type { PromqlAggregate } from "../../../grammar/promql-tree.ts";
+import { ArraySlab } from "../../model/array-slab.ts";
 import type { Labels } from "../../model/series.ts";
 import { HistogramGroup } from "./aggregate-histograms.ts";
 import { CompensatedMean } from "./compensated.ts";
@@ -75,7 +76,7 @@ export function foldAggregate(
       group = {
         out: makeSeries(filterLabels(one.labels, kept), false, grid, evaluation.budget),
         counts: counted === 0 ? NO_NUMBERS : new Float64Array(counted),
-        lost: extra === 0 ? NO_NUMBERS : takeZeros(extra),
+        lost: extra === 0 ? NO_NUMBERS : zeros.take(extra),
         running: node.op === "avg" ? new Uint8Array(grid.steps) : NO_FLAGS,
         lastStep: -1,
         histograms: undefined,
@@ -101,20 +102,7 @@ export function foldAggregate(
 const NO_NUMBERS = new Float64Array(0);
 const NO_FLAGS = new Uint8Array(0);
 
-/** Zeros of many small groups lie in one array: one of its own costs more to make and to collect than to fill. */
-const ZEROS_LENGTH = 8_192;
-let zeros = NO_NUMBERS;
-let zerosUsed = 0;
-
-function takeZeros(count: number): Float64Array {
-  if (count > ZEROS_LENGTH / 8) return new Float64Array(count);
-  if (zerosUsed + count > zeros.length) {
-    zeros = new Float64Array(ZEROS_LENGTH);
-    zerosUsed = 0;
-  }
-  zerosUsed += count;
-  return zeros.subarray(zerosUsed - count, zerosUsed);
-}
+const zeros = new ArraySlab((length) => new Float64Array(length), 8_192);
 
 /** Names that a member was to drop are dropped from the group too. */
 function noteName(group: Pick<Group, "out" | "lastStep">, one: StepSeries): void {

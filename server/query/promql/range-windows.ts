@@ -3,6 +3,7 @@
  * reaches beyond them. Series of one scrape have their times in common, so it is found once for all of them.
  */
 
+import { ArraySlab } from "../../model/array-slab.ts";
 import type { RangeGrid } from "./select-steps.ts";
 
 /** Steps that are kept for times that may come again, of all times together: 10 MiB. */
@@ -72,40 +73,19 @@ export function rangeWindows(timestampsMs: Float64Array, ranges: RangeGrid): Ran
   return book.of(timestampsMs, ranges);
 }
 
-/** Room for windows, cut off piece by piece: arrays of their own cost more to make than to fill. */
-const SLAB_LENGTH = 16_384;
-let seconds = new Float64Array(0);
-let indexes = new Int32Array(0);
-let secondsUsed = 0;
-let indexesUsed = 0;
+/** Room for windows. */
+const seconds = new ArraySlab((length) => new Float64Array(length), 16_384);
+const indexes = new ArraySlab((length) => new Int32Array(length), 16_384);
 
 function emptyWindows(steps: number): RangeWindows {
   return {
-    first: takeIndexes(steps),
-    last: takeIndexes(steps),
-    sampledSeconds: takeSeconds(steps),
-    beforeSeconds: takeSeconds(steps),
-    afterSeconds: takeSeconds(steps),
-    factor: takeSeconds(steps),
+    first: indexes.take(steps),
+    last: indexes.take(steps),
+    sampledSeconds: seconds.take(steps),
+    beforeSeconds: seconds.take(steps),
+    afterSeconds: seconds.take(steps),
+    factor: seconds.take(steps),
   };
-}
-
-function takeSeconds(steps: number): Float64Array {
-  if (secondsUsed + steps > seconds.length) {
-    seconds = new Float64Array(Math.max(steps, SLAB_LENGTH));
-    secondsUsed = 0;
-  }
-  secondsUsed += steps;
-  return seconds.subarray(secondsUsed - steps, secondsUsed);
-}
-
-function takeIndexes(steps: number): Int32Array {
-  if (indexesUsed + steps > indexes.length) {
-    indexes = new Int32Array(Math.max(steps, SLAB_LENGTH));
-    indexesUsed = 0;
-  }
-  indexesUsed += steps;
-  return indexes.subarray(indexesUsed - steps, indexesUsed);
 }
 
 function fill(windows: RangeWindows, timestampsMs: Float64Array, { shifted, rangeMs }: RangeGrid): void {

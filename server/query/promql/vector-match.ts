@@ -2,6 +2,7 @@
 
 import { isComparison } from "../../../grammar/promql-check.ts";
 import type { PromqlBinary } from "../../../grammar/promql-tree.ts";
+import { ArraySlab } from "../../model/array-slab.ts";
 import type { NativeHistogram } from "../../model/histogram.ts";
 import type { Labels } from "../../model/series.ts";
 import { type Operation, operationOf } from "./binary.ts";
@@ -97,7 +98,7 @@ class VectorMatcher {
   }
 
   #group(ones: readonly StepSeries[]): MatchGroup {
-    return { ones, matched: takeFlags(this.#grid.steps), written: new Map() };
+    return { ones, matched: flags.take(this.#grid.steps), written: new Map() };
   }
 
   #groupOf(series: StepSeries): MatchGroup {
@@ -241,7 +242,7 @@ class VectorMatcher {
   #writtenOf({ written }: MatchGroup, key: string): Uint8Array {
     const known = written.get(key);
     if (known !== undefined) return known;
-    const made = takeFlags(this.#grid.steps);
+    const made = flags.take(this.#grid.steps);
     written.set(key, made);
     return made;
   }
@@ -306,19 +307,7 @@ function isPlain(series: StepSeries): boolean {
   return series.dense === undefined && series.histograms === undefined;
 }
 
-/** Flags that are all 0, cut off from a page: small arrays of their own cost more to make and to collect than to fill. */
-const FLAGS_LENGTH = 65_536;
-let flags = new Uint8Array(0);
-let flagsUsed = 0;
-
-function takeFlags(steps: number): Uint8Array {
-  if (flagsUsed + steps > flags.length) {
-    flags = new Uint8Array(Math.max(steps, FLAGS_LENGTH));
-    flagsUsed = 0;
-  }
-  flagsUsed += steps;
-  return flags.subarray(flagsUsed - steps, flagsUsed);
-}
+const flags = new ArraySlab((length) => new Uint8Array(length), 65_536);
 
 function ambiguous(isGrouping: boolean): PromqlExecutionError {
   const why = isGrouping
