@@ -9,8 +9,8 @@ import { tryPacketRung } from "./packet-rung.ts";
 import { RungRefused } from "./rung.ts";
 import type { KernelRung } from "./socket-probes.ts";
 import { trySocketRung } from "./socket-rung.ts";
+import { tryTls } from "./tls-attach.ts";
 import { TLS_NOT_COVERED } from "./tls-capture.ts";
-import { tryTls } from "./tls-probes.ts";
 
 /** One ability. Sentences without a full stop; `why`, `lost` and `fix` are empty where all is well. */
 export interface Ability {

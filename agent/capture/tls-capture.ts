@@ -4,8 +4,9 @@
 
 import type { Attached, Native } from "../../bpf/native.ts";
 import type { CaptureSink } from "../../server/model/capture-event.ts";
+import { readTlsObject } from "./tls-attach.ts";
 import { emptyTlsCall, readTlsCall, type TlsProbeCounters } from "./tls-event.ts";
-import { readTlsObject, type TlsPolicy, type TlsProbeStatus, TlsProbes } from "./tls-probes.ts";
+import { type TlsPolicy, type TlsProbeStatus, TlsProbes } from "./tls-probes.ts";
 import { type TlsStreamCounters, TlsStreams } from "./tls-streams.ts";
 
 /** What is never covered, for people. */

@@ -11,7 +11,8 @@ import { loadNative, type Native } from "../../bpf/native.ts";
 import { requireOrSkip } from "../../server/platform/test-ability.ts";
 import { attachProbes } from "./socket-probes.ts";
 import { trySocketRung } from "./socket-rung.ts";
-import { readTlsObject, type TlsPolicy, TlsProbes, tryTls } from "./tls-probes.ts";
+import { readTlsObject, tryTls } from "./tls-attach.ts";
+import { type TlsPolicy, TlsProbes } from "./tls-probes.ts";
 
 /** A program that writes to itself by TLS in memory, as often a second as it is told. */
 const TALKER = `
