@@ -8,6 +8,20 @@ import { runParents } from "./suite.ts";
 // All cells take a minute: a newcomer's `npm test` runs one that every machine has.
 testSuite("parents", () => runParents(IN_CI ? [] : ["node keep-alive"]));
 
+function spanOf(reason: string) {
+  return (kind: string, clientPort: number, serverPort: number, id: string, parent = ""): SeenSpan => ({
+    kind,
+    clientPort,
+    serverPort,
+    id,
+    parent,
+    reason,
+    unlinked: "cause_unknown",
+    startNs: `100${id}`,
+    pid: 1,
+  });
+}
+
 test("the judge tells right, wrong and missing parents apart", () => {
   const truth = readTruth([
     "ready",
@@ -15,17 +29,7 @@ test("the judge tells right, wrong and missing parents apart", () => {
     "call 5001 80 2 for 4001 90 2",
     "call 5002 80 1 for 4002 90 1",
   ]);
-  const span = (kind: string, clientPort: number, serverPort: number, id: string, parent = ""): SeenSpan => ({
-    kind,
-    clientPort,
-    serverPort,
-    id,
-    parent,
-    reason: "loop",
-    unlinked: "cause_unknown",
-    startNs: `100${id}`,
-    pid: 1,
-  });
+  const span = spanOf("loop");
   const spans = [
     span("server", 4001, 90, "1"),
     span("server", 4001, 90, "2"),
@@ -48,18 +52,8 @@ test("the judge tells right, wrong and missing parents apart", () => {
 
 test("messages that capture came too late for do not shift those after them", () => {
   const truth = readTruth(["call 5001 80 2 for 4001 90 2", "call 5001 80 3 for 4001 90 3"]);
-  const span = (kind: string, clientPort: number, serverPort: number, id: string, parent = ""): SeenSpan => ({
-    kind,
-    clientPort,
-    serverPort,
-    id,
-    parent,
-    reason: "thread",
-    unlinked: "",
-    startNs: `100${id}`,
-    pid: 1,
-  });
   // Of both connections the first message was not seen.
+  const span = spanOf("thread");
   const spans = [
     span("server", 4001, 90, "1"),
     span("server", 4001, 90, "2"),
