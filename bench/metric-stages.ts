@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { systemClock } from "../server/platform/system-clock.ts";
 import { MetricStore } from "../server/store/metric-store.ts";
+import { releaseRows } from "../server/wire/remote-write.ts";
 import { RemoteWriteDecoder1 } from "../server/wire/remote-write-1.ts";
 import { RemoteWriteDecoder2 } from "../server/wire/remote-write-2.ts";
 import { decodeSnappy } from "../server/wire/snappy.ts";
@@ -58,6 +59,7 @@ async function main(): Promise<void> {
     const outcome = await timed("protobuf", () => decoder.decode(bytes));
     if (outcome.kind !== "decoded") throw new Error(outcome.reason);
     await timed("store", () => store.appendSeries(outcome.write.series, outcome.write.rows));
+    releaseRows(outcome.write);
   }
   await store.close();
   const logBytes = diskBytes(join(directory, "wal"));

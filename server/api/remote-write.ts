@@ -6,7 +6,7 @@
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { SeriesOutcome } from "../ingest/accept-series.ts";
-import type { RemoteWrite, RemoteWriteOutcome } from "../wire/remote-write.ts";
+import { type RemoteWrite, type RemoteWriteOutcome, releaseRows } from "../wire/remote-write.ts";
 import { RemoteWriteDecoder1 } from "../wire/remote-write-1.ts";
 import { RemoteWriteDecoder2 } from "../wire/remote-write-2.ts";
 import type { ApiDeps } from "./api-deps.ts";
@@ -85,6 +85,7 @@ async function answer(deps: ApiDeps, reply: FastifyReply, { version, decoded }: 
     return sendPlain(reply, 400, `the body is not a ${message}: ${decoded.reason} at byte ${decoded.offset}`);
   }
   const outcome = await accept(deps, decoded.write);
+  releaseRows(decoded.write);
   if (outcome.kind === "refused") {
     setWritten(reply, version, NOTHING);
     return sendRetry(reply, outcome.reason, outcome.retryAfterSeconds);

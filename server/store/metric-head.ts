@@ -41,7 +41,7 @@ const GROUP_SAMPLES_MAX = 50_000;
 /** How long it is told who has most of the series before that is looked up again. */
 const OFFENDER_KEPT_MS = 10_000;
 /** The clock is looked at once for so many samples. */
-const CLOCK_EVERY = 256;
+const ROWS_AT_ONCE = 256;
 /** Labels and object of an exemplar, and its place in two lists. */
 const EXEMPLAR_BYTES = 500;
 
@@ -380,24 +380,36 @@ export class MetricHead {
 
   async #applyAll(stage: Stage, turns: Turns): Promise<void> {
     const { samples } = stage;
-    const { count, timestampsMs, values } = samples;
-    for (let row = 0; row < count; row++) {
-      if (row % CLOCK_EVERY === 0 && turns.isDue) await turns.pass();
-      const series = samples.series[row] as MetricSeries; // in range: the loop's bounds, here and below
-      const more = samples.moreOf(row);
-      if (more === undefined) {
-        const timestampMs = timestampsMs[row] as number;
-        this.sampleBytes += appendFloat(series, timestampMs, values[row] as number);
-        if (timestampMs > this.newestMs) this.newestMs = timestampMs;
-        if (timestampMs < this.oldestMs) this.oldestMs = timestampMs;
-      } else if (!more.late) this.#append(series, more.sample);
-      else if (this.#insert(series, more.sample) === "duplicate") more.outcome.takeBack(more.counted, "duplicate");
+    const { count } = samples;
+    for (let from = 0; from < count; from += ROWS_AT_ONCE) {
+      if (turns.isDue) await turns.pass();
+      this.#applyBetween(samples, from, Math.min(count, from + ROWS_AT_ONCE));
     }
     this.#samplesAppended += count;
     for (const { series, item, outcome } of stage.exemplars) {
       const verdict = this.exemplars.add(series, item);
       if (verdict !== "new" && verdict !== "repeat") outcome.takeBack("exemplars", verdict);
     }
+  }
+
+  #applyBetween(samples: StagedSamples, from: number, to: number): void {
+    const { timestampsMs, values } = samples;
+    let grew = 0;
+    let { newestMs, oldestMs } = this;
+    for (let row = from; row < to; row++) {
+      const series = samples.series[row] as MetricSeries; // in range: the caller's bounds, here and below
+      const more = samples.moreOf(row);
+      if (more === undefined) {
+        const timestampMs = timestampsMs[row] as number;
+        grew += appendFloat(series, timestampMs, values[row] as number);
+        if (timestampMs > newestMs) newestMs = timestampMs;
+        if (timestampMs < oldestMs) oldestMs = timestampMs;
+      } else if (!more.late) this.#append(series, more.sample);
+      else if (this.#insert(series, more.sample) === "duplicate") more.outcome.takeBack(more.counted, "duplicate");
+    }
+    this.sampleBytes += grew;
+    if (newestMs > this.newestMs) this.newestMs = newestMs;
+    if (oldestMs < this.oldestMs) this.oldestMs = oldestMs;
   }
 
   /** What the log holds was accepted: a sample that is not the newest came late, or is there already. */

@@ -20,6 +20,14 @@ export interface ByteSource {
   readonly view: DataView;
 }
 
+/** Words by their place, as one request numbers them. */
+export interface WordPlaces {
+  readonly bytes: Uint8Array;
+  readonly table: Int32Array;
+  /** Places that are taken. */
+  readonly count: number;
+}
+
 /** How much an interner may hold. */
 export interface InternerLimits {
   readonly stringsMax: number;
@@ -31,6 +39,7 @@ export class ByteInterner {
   readonly #limits: InternerLimits;
   #arena = new Uint8Array(ARENA_BYTES_AT_FIRST);
   #view = new DataView(this.#arena.buffer);
+  #words = new Int32Array(this.#arena.buffer);
   #ends = new Uint32Array(SLOTS_AT_FIRST);
   #slots = new Uint32Array(SLOTS_AT_FIRST);
   #count = 0;
@@ -58,6 +67,32 @@ export class ByteInterner {
     if (expected >= this.#count) return -1;
     const to = start + this.bytesOf(expected);
     if (to > end || !this.#equals(expected, source, start, to)) return -1;
+    this.#next = expected + 1;
+    return expected;
+  }
+
+  /**
+   * As `findExpected` for a string of words of four bytes that stand in a table: `bytes[start, end)` are the places of
+   * the words in it, as varints. Places of more than two bytes are not looked at.
+   */
+  findExpectedWords(places: WordPlaces, start: number, end: number): number {
+    const expected = this.#next;
+    if (expected >= this.#count) return -1;
+    const { bytes, table, count } = places;
+    const words = this.#words;
+    let word = expected === 0 ? 0 : (this.#ends[expected - 1] as number) >>> 2; // in range: `expected` has a number
+    const last = (this.#ends[expected] as number) >>> 2;
+    let at = start;
+    for (; at < end; word++) {
+      let place = bytes[at++] as number; // in range: before `end`
+      if (place >= 0x80) {
+        const high = at < end ? (bytes[at++] as number) : 0x80; // in range, as above
+        if (high >= 0x80) return -1;
+        place = (place & 0x7f) | (high << 7);
+      }
+      if (place >= count || word >= last || table[place] !== words[word]) return -1;
+    }
+    if (word !== last) return -1;
     this.#next = expected + 1;
     return expected;
   }
@@ -161,6 +196,7 @@ export class ByteInterner {
     larger.set(this.#arena.subarray(0, this.#bytes));
     this.#arena = larger;
     this.#view = new DataView(larger.buffer);
+    this.#words = new Int32Array(larger.buffer, 0, larger.length >>> 2);
   }
 }
 

@@ -6,6 +6,7 @@
 
 import { labelsText } from "../model/labels-text.ts";
 import type { Exemplar, Labels } from "../model/series.ts";
+import type { WordPlaces } from "./byte-interner.ts";
 import {
   cursorOver,
   enterMessage,
@@ -54,6 +55,8 @@ const LOOKED_UP_AT_ONCE_BYTES = 2 ** 20;
 /** References of a series that are kept; one that has more has too many labels. */
 const REFS_MAX = 2 * LABELS_MAX + 2;
 const VARINT_BYTES_MAX = 10;
+/** Series of which the units are taken together. */
+const SERIES_COUNTED_AT_ONCE = 1_024;
 /** References that a message about them shows. */
 const REFS_SHOWN_MAX = 64;
 
@@ -135,8 +138,16 @@ export class RemoteWriteDecoder2 {
     this.#readSymbols(cursor, budget);
     while (cursor.at < cursor.end) {
       const tag = readTag(cursor);
-      if (tag === REQUEST_SERIES) this.#readSeries(cursor, into, budget);
-      else skipField(cursor, tag);
+      if (tag !== REQUEST_SERIES) {
+        skipField(cursor, tag);
+        continue;
+      }
+      const { at } = cursor;
+      cursor.at = at - 1;
+      this.#readPlainSeries(cursor, into, budget);
+      if (cursor.at >= at) continue;
+      cursor.at = at;
+      this.#readSeries(cursor, into, budget);
     }
     return into.finish();
   }
@@ -150,26 +161,48 @@ export class RemoteWriteDecoder2 {
   }
 
   #goThrough(cursor: ProtobufCursor, budget: WireBudget, keeps: boolean): void {
-    while (cursor.at < cursor.end) {
-      const tag = readTag(cursor);
-      if (tag >>> 3 >= REQUEST_FIRST_FIELD) expectBytes(tag, REQUEST_LAST_FIELD, cursor);
-      const start = cursor.at;
-      if (keeps && tag === REQUEST_SYMBOL) this.#symbols.read(cursor);
-      else skipField(cursor, tag);
-      // The first byte of an empty string's length is all of it.
-      const units = tag === REQUEST_SYMBOL ? symbolUnits(cursor.at - start - 1) : 1;
-      takeUnits(budget, tag === REQUEST_SERIES ? SERIES_UNITS : units, cursor.at);
+    const { bytes, end } = cursor;
+    const symbols = this.#symbols;
+    let series = 0;
+    while (cursor.at < end) {
+      const { at } = cursor;
+      const length = bytes[at + 1] as number; // in range or read as no length: what it leads to is compared below
+      // Most fields are series and short strings, and are told by their first bytes.
+      if (bytes[at] === REQUEST_SERIES) {
+        const to = length < 0x80 ? at + 2 + length : at + 3 + (length & 0x7f) + 128 * (bytes[at + 2] as number);
+        if (to <= end && (length < 0x80 || (bytes[at + 2] as number) < 0x80)) {
+          cursor.at = to;
+          if (++series < SERIES_COUNTED_AT_ONCE) continue;
+          takeUnits(budget, SERIES_UNITS * series, to);
+          series = 0;
+          continue;
+        }
+      } else if (bytes[at] === REQUEST_SYMBOL && length < 0x80 && at + 2 + length <= end) {
+        if (keeps) symbols.add(cursor, at + 2, at + 2 + length);
+        takeUnits(budget, symbolUnits(length), at);
+        cursor.at = at + 2 + length;
+        continue;
+      }
+      this.#passField(cursor, budget, keeps);
     }
+    takeUnits(budget, SERIES_UNITS * series, end);
     cursor.at = 0;
+  }
+
+  #passField(cursor: ProtobufCursor, budget: WireBudget, keeps: boolean): void {
+    const tag = readTag(cursor);
+    if (tag >>> 3 >= REQUEST_FIRST_FIELD) expectBytes(tag, REQUEST_LAST_FIELD, cursor);
+    const start = cursor.at;
+    if (keeps && tag === REQUEST_SYMBOL) this.#symbols.read(cursor);
+    else skipField(cursor, tag);
+    // The first byte of an empty string's length is all of it.
+    const units = tag === REQUEST_SYMBOL ? symbolUnits(cursor.at - start - 1) : 1;
+    takeUnits(budget, tag === REQUEST_SERIES ? SERIES_UNITS : units, cursor.at);
   }
 
   #readSeries(cursor: ProtobufCursor, into: WriteGatherer, budget: WireBudget): void {
     const outer = enterMessage(cursor);
     const start = cursor.at;
-    if (this.#readPlain(cursor, into, budget)) {
-      leaveMessage(cursor, outer);
-      return;
-    }
     const fields = this.#survey(cursor, budget);
     const { samples, histograms, exemplars } = fields;
     into.receive(samples, histograms, exemplars);
@@ -184,46 +217,88 @@ export class RemoteWriteDecoder2 {
     leaveMessage(cursor, outer);
   }
 
-  /** Reads a known series in the form that senders write, with plain samples; else leaves all as it is and says false. */
-  #readPlain(cursor: ProtobufCursor, into: WriteGatherer, budget: WireBudget): boolean {
-    if (!into.takesRows) return false;
-    const start = cursor.at;
-    const rowsBefore = into.rows.count;
-    const entry = this.#plainEntry(cursor);
-    if (entry !== undefined) {
-      const samples = readPlainSamples(cursor, entry, into);
-      const fields = this.#plainFields;
-      fields.type = 0;
-      fields.helpRef = 0;
-      fields.unitRef = 0;
-      if (samples > 0 && cursor.bytes[cursor.at] === SERIES_METADATA && cursor.at < cursor.end) {
-        cursor.at++;
-        readMetadata(cursor, fields);
+  /**
+   * Reads known series as long as each is in the form that senders write, with plain samples. The cursor stands after the
+   * last.
+   */
+  #readPlainSeries(cursor: ProtobufCursor, into: WriteGatherer, budget: WireBudget): void {
+    if (!into.takesRows) return;
+    const { bytes, end } = cursor;
+    const known = this.#known;
+    const { rows } = into;
+    const places = { bytes, table: this.#symbols.ids, count: this.#symbols.count };
+    const before = rows.count;
+    let count = before;
+    let done = cursor.at;
+    while (bytes[done] === REQUEST_SERIES) {
+      let start = done + 2;
+      let length = bytes[done + 1] as number; // in range or read as no length: `to` is compared below
+      if (length >= 0x80) {
+        const high = bytes[start++] as number; // as above
+        // Longer ones are left to who reads all forms.
+        if (high >= 0x80) break;
+        length = (length & 0x7f) | (high << 7);
       }
-      const { count } = this.#symbols;
-      if (samples > 0 && cursor.at === cursor.end && fields.helpRef < count && fields.unitRef < count) {
-        entry.lasting = true;
-        takeUnits(budget, samples, cursor.at);
-        into.receive(samples, 0, 0);
-        this.#describe(entry, fields, into);
-        return true;
-      }
+      const to = start + length;
+      const refsEnd = start + 2 + (bytes[start + 1] as number); // as above
+      if (!(to <= end) || !(refsEnd <= to) || bytes[start] !== SERIES_REFS || refsEnd - start - 2 >= 0x80) break;
+      const entry = known.expectedWords(places, start + 2, refsEnd) ?? this.#knownByRefs(places, start + 2, refsEnd);
+      if (entry === undefined || entry.fault !== undefined) break;
+      cursor.at = refsEnd;
+      cursor.end = to;
+      if (readPlainSamples(cursor, entry, into) === 0) break;
+      if (!this.#readPlainMetadata(cursor, entry, into)) break;
+      entry.lasting = true;
+      count = rows.count;
+      done = to;
     }
-    into.rows.cut(rowsBefore);
-    cursor.at = start;
-    return false;
+    rows.cut(count);
+    cursor.at = done;
+    cursor.end = end;
+    takeUnits(budget, count - before, done);
+    into.receive(count - before, 0, 0);
   }
 
-  /** The known series that packed references at the cursor name, which stands behind them then; else undefined. */
-  #plainEntry(cursor: ProtobufCursor): KnownEntry | undefined {
-    const { bytes } = cursor;
-    if (cursor.at >= cursor.end || bytes[cursor.at] !== SERIES_REFS) return undefined;
-    cursor.at++;
-    const end = readLength(cursor);
+  /** Reads metadata that ends a series, or none at its end. @returns Whether there is nothing else; else nothing is told. */
+  #readPlainMetadata(cursor: ProtobufCursor, entry: KnownEntry, into: WriteGatherer): boolean {
+    const { bytes, at, end } = cursor;
+    const { count } = this.#symbols;
+    if (this.#saysTheSame(bytes, at, end, entry)) return true;
+    const fields = this.#plainFields;
+    fields.type = 0;
+    fields.helpRef = 0;
+    fields.unitRef = 0;
+    if (at < end && bytes[at] === SERIES_METADATA) {
+      cursor.at++;
+      readMetadata(cursor, fields);
+    }
+    if (cursor.at !== end || fields.helpRef >= count || fields.unitRef >= count) return false;
+    this.#describe(entry, fields, into);
+    return true;
+  }
+
+  /** Whether `[at, end)` is metadata in the most common form, a type and a help of one or two bytes, as it was told last. */
+  #saysTheSame(bytes: Uint8Array, at: number, end: number, entry: KnownEntry): boolean {
+    if (at + 6 > end || bytes[at] !== SERIES_METADATA || bytes[at + 1] !== end - at - 2) return false;
+    if (bytes[at + 2] !== METADATA_TYPE || bytes[at + 3] !== entry.type || entry.type >= 0x80) return false;
+    if (bytes[at + 4] !== METADATA_HELP) return false;
+    let helpRef = bytes[at + 5] as number; // in range: checked above, here and below
+    let next = at + 6;
+    if (helpRef >= 0x80) {
+      const high = next < end ? (bytes[next++] as number) : 0x80;
+      if (high >= 0x80) return false;
+      helpRef = (helpRef & 0x7f) | (high << 7);
+    }
+    const { ids, count } = this.#symbols;
+    if (next !== end || helpRef >= count || entry.helpId < 0) return false;
+    return ids[helpRef] === entry.helpId && ids[0] === entry.unitId;
+  }
+
+  /** The known series that packed references name; else undefined. */
+  #knownByRefs({ bytes, table, count: symbols }: WordPlaces, start: number, end: number): KnownEntry | undefined {
     const ids = this.#ids;
-    const { count: symbols } = this.#symbols;
     let count = 0;
-    let at = cursor.at;
+    let at = start;
     while (at < end) {
       let ref = bytes[at++] as number; // in range: before `end`
       if (ref >= 0x80) {
@@ -235,14 +310,11 @@ export class RemoteWriteDecoder2 {
           ref |= last << 14;
         }
       }
-      const id = ref < symbols ? this.#symbols.id(ref) : -1;
+      const id = ref < symbols ? (table[ref] as number) : -1; // in range, as above
       if (id < 0 || count === REFS_MAX) return undefined;
       ids[count++] = id;
     }
-    if (count % 2 !== 0) return undefined;
-    cursor.at = end;
-    const known = this.#known.find(this.#idBytes, 0, 4 * count);
-    return known?.fault === undefined ? known : undefined;
+    return count % 2 === 0 ? this.#known.find(this.#idBytes, 0, 4 * count) : undefined;
   }
 
   /** Looks over a series: gathers references and metadata, and takes the units of the rest. */

@@ -115,9 +115,13 @@ export function seriesOfWrite({ rows, series }: Pick<RemoteWrite, "rows" | "seri
 
 /** Prometheus sends so many samples at once unless told otherwise. */
 const ROWS_AT_FIRST = 2_000;
+/** Rooms for rows that wait to be used again, and rows of the largest that is kept: 16 times 400 KB at most. */
+const SPARE_ROOMS_MAX = 16;
+const SPARE_ROWS_MAX = 16_384;
 
-/** Rows while they are gathered. */
+/** Rows while they are gathered. Their room is used again once `releaseRows` gave it back. */
 class RowGatherer implements FloatRows {
+  /** Longer than `count` where the room was used before. */
   readonly handles: LabelsHandle[] = [];
   timestampsMs = new Float64Array(0);
   values = new Float64Array(0);
@@ -126,7 +130,7 @@ class RowGatherer implements FloatRows {
   add(handle: LabelsHandle, timestampMs: number, value: number): void {
     const row = this.count++;
     if (row === this.values.length) this.#lengthen();
-    this.handles.push(handle);
+    this.handles[row] = handle;
     this.timestampsMs[row] = timestampMs;
     this.values[row] = value;
   }
@@ -134,7 +138,6 @@ class RowGatherer implements FloatRows {
   /** Takes back all rows from `count` on. */
   cut(count: number): void {
     this.count = count;
-    this.handles.length = count;
   }
 
   #lengthen(): void {
@@ -148,11 +151,22 @@ class RowGatherer implements FloatRows {
   }
 }
 
+/** Made anew for each request, rooms for rows would be most of what the collector has to do. */
+const spareRooms: RowGatherer[] = [];
+
+/** Gives back the room of a write's rows; to be called once, when nobody reads them any more. Never calling it is no fault. */
+export function releaseRows({ rows }: Pick<RemoteWrite, "rows">): void {
+  if (!(rows instanceof RowGatherer) || rows.values.length > SPARE_ROWS_MAX) return;
+  if (spareRooms.length >= SPARE_ROOMS_MAX) return;
+  rows.cut(0);
+  spareRooms.push(rows);
+}
+
 /** Gathers a request while it is decoded. */
 export class WriteGatherer {
   readonly version: 1 | 2;
   readonly series: SeriesToAppend[] = [];
-  readonly rows = new RowGatherer();
+  readonly rows = spareRooms.pop() ?? new RowGatherer();
   readonly metadata: MetricMetadata[] = [];
   readonly #rejected = new Map<string, number>();
   readonly #rejectedExemplars = new Map<string, number>();
@@ -342,16 +356,8 @@ export function readPlainSamples(cursor: ProtobufCursor, entry: LabelsHandle, in
       at += TAGGED_DOUBLE_BYTES;
     }
     if (at >= sampleEnd || bytes[at++] !== SAMPLE_TIMESTAMP) break;
-    let ms = 0;
-    let scale = 1;
-    let byte = 0x80;
-    for (; at < sampleEnd && scale < MS_SCALE_MAX; scale *= 128) {
-      byte = bytes[at++] as number; // in range: before `sampleEnd`
-      ms += (byte & 0x7f) * scale;
-      if (byte < 0x80) break;
-    }
-    if (byte >= 0x80 || at !== sampleEnd) break;
-    rows.add(entry, ms, value);
+    if (!readLastTime(bytes, view, at, sampleEnd)) break;
+    rows.add(entry, LAST_TIME_MS[0] as number, value); // in range: it has one
     start = sampleEnd;
   }
   cursor.at = start;
@@ -360,6 +366,37 @@ export function readPlainSamples(cursor: ProtobufCursor, entry: LabelsHandle, in
 
 /** Times read the short way have at most 49 bits. */
 const MS_SCALE_MAX = 2 ** 49;
+/** Bytes of a time of this century. */
+const TIME_BYTES = 6;
+
+/** The bytes of the last time where it has `TIME_BYTES`, else a `high` that none has: neighbours in a request are mostly of one moment. */
+const lastTime = { low: 0, high: -1 };
+/** What they tell; negative where they tell no time. A number that functions hand on would be an object for each sample. */
+const LAST_TIME_MS = Float64Array.of(-1);
+
+/** Reads `[from, end)` into `LAST_TIME_MS`. @returns Whether all of it is a time, and none that is read another way. */
+function readLastTime(bytes: Uint8Array, view: DataView, from: number, end: number): boolean {
+  if (end - from === TIME_BYTES) {
+    const low = view.getInt32(from, true);
+    const high = view.getUint16(from + 4, true);
+    if (low === lastTime.low && high === lastTime.high) return (LAST_TIME_MS[0] as number) >= 0; // in range: it has one
+    lastTime.low = low;
+    lastTime.high = high;
+  } else lastTime.high = -1;
+  LAST_TIME_MS[0] = readShortTime(bytes, from, end);
+  return (LAST_TIME_MS[0] as number) >= 0;
+}
+
+function readShortTime(bytes: Uint8Array, from: number, end: number): number {
+  let ms = 0;
+  let scale = 1;
+  for (let at = from; at < end && scale < MS_SCALE_MAX; scale *= 128) {
+    const byte = bytes[at++] as number; // in range: before `end`
+    ms += (byte & 0x7f) * scale;
+    if (byte < 0x80) return at === end ? ms : -1;
+  }
+  return -1;
+}
 
 /** Reads a length-delimited histogram of either version. @returns Whether it is a stale marker. */
 export function readHistogramSample(cursor: ProtobufCursor, columns: SeriesColumns, budget: WireBudget): boolean {

@@ -4,7 +4,7 @@
 
 import { labelsText } from "../model/labels-text.ts";
 import type { LabelsHandle } from "../model/series.ts";
-import { ByteInterner, type ByteSource, type InternerLimits } from "./byte-interner.ts";
+import { ByteInterner, type ByteSource, type InternerLimits, type WordPlaces } from "./byte-interner.ts";
 
 const METRIC_NAME = "__name__";
 /** Labels of one series. */
@@ -123,6 +123,12 @@ export class KnownSeries<T> {
 
   /** @see expected */
   expectedEnd = 0;
+
+  /** What is known of a string of words where it is the one expected next. */
+  expectedWords(places: WordPlaces, start: number, end: number): T | undefined {
+    const id = this.#interner.findExpectedWords(places, start, end);
+    return id < 0 ? undefined : this.#entries[id];
+  }
 
   /** Keeps what was made of bytes that `find` did not know, where there is room. */
   keep(source: ByteSource, range: { readonly start: number; readonly end: number }, made: T): void {

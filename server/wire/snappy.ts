@@ -13,6 +13,8 @@ const EXPANSION_MAX = 22;
 /** Longer stretches are moved by the runtime, shorter ones by loops: a call costs as much as a hundred bytes. */
 const MOVED_BYTES_MIN = 24;
 const RUN_BYTES_MIN = 192;
+/** Short stretches are moved so many bytes at once: what is too much is written over by what comes next. */
+const WIDE_BYTES = 16;
 
 /** Blocks are compressed in pieces, so that offsets of copies fit two bytes. */
 const PIECE_BYTES = 65_536;
@@ -62,6 +64,7 @@ function headerBytes(block: Uint8Array): number {
 function decodeElements(block: Uint8Array, start: number, out: Uint8Array): boolean {
   const end = block.length;
   const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+  const source = new DataView(block.buffer, block.byteOffset, block.byteLength);
   let from = start;
   let to = 0;
   while (from < end) {
@@ -78,7 +81,10 @@ function decodeElements(block: Uint8Array, start: number, out: Uint8Array): bool
       }
       length++;
       if (length > end - from || length > out.length - to) return false;
-      if (length >= MOVED_BYTES_MIN) out.set(block.subarray(from, from + length), to);
+      if (length <= WIDE_BYTES && from + WIDE_BYTES <= end && to + WIDE_BYTES <= out.length) {
+        view.setBigInt64(to, source.getBigInt64(from, true), true);
+        view.setBigInt64(to + 8, source.getBigInt64(from + 8, true), true);
+      } else if (length >= MOVED_BYTES_MIN) out.set(block.subarray(from, from + length), to);
       else for (let at = 0; at < length; at++) out[to + at] = block[from + at] as number; // in range, as above
       from += length;
       to += length;
@@ -111,15 +117,18 @@ function decodeElements(block: Uint8Array, start: number, out: Uint8Array): bool
       // A copy may reach into what it writes, which is how runs are told: words are read before they are written over.
       let at = to;
       const last = to + length;
-      if (offset >= 16) {
-        for (; at + 16 <= last; at += 16) {
+      if (offset >= WIDE_BYTES && last + WIDE_BYTES <= out.length) {
+        for (; at < last; at += WIDE_BYTES) {
           const back = at - offset;
           view.setBigInt64(at, view.getBigInt64(back, true), true);
           view.setBigInt64(at + 8, view.getBigInt64(back + 8, true), true);
         }
+      } else {
+        if (offset >= 8)
+          for (; at + 8 <= last; at += 8) view.setBigInt64(at, view.getBigInt64(at - offset, true), true);
+        if (offset >= 4) for (; at + 4 <= last; at += 4) view.setInt32(at, view.getInt32(at - offset, true), true);
+        for (; at < last; at++) out[at] = out[at - offset] as number; // in range, as above
       }
-      if (offset >= 4) for (; at + 4 <= last; at += 4) view.setInt32(at, view.getInt32(at - offset, true), true);
-      for (; at < last; at++) out[at] = out[at - offset] as number; // in range, as above
     }
     to += length;
   }

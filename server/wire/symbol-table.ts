@@ -5,7 +5,7 @@
  */
 
 import { isUtf8 } from "node:buffer";
-import { ByteInterner, type InternerLimits } from "./byte-interner.ts";
+import { ByteInterner, type ByteSource, type InternerLimits } from "./byte-interner.ts";
 import { type ProtobufCursor, readLength } from "./protobuf-reader.ts";
 
 const PLACES_AT_FIRST = 1_024;
@@ -65,11 +65,20 @@ export class SymbolTable {
     if (this.#ids.length > PLACES_KEPT_MAX) this.#resize(PLACES_AT_FIRST);
   }
 
+  /** Numbers of the request's strings by their place; longer than `count`. Valid until the next string is read. */
+  get ids(): Int32Array {
+    return this.#ids;
+  }
+
   /** Reads the next string at the cursor. */
   read(cursor: ProtobufCursor): void {
     const end = readLength(cursor);
-    const start = cursor.at;
+    this.add(cursor, cursor.at, end);
     cursor.at = end;
+  }
+
+  /** Adds the string `[start, end)` of the request. */
+  add(cursor: ByteSource, start: number, end: number): void {
     if (this.#count === this.#ids.length) this.#resize(2 * this.#count);
     const ref = this.#count++;
     this.#starts[ref] = start;
