@@ -20,6 +20,7 @@ import {
 } from "./protobuf-reader.ts";
 import {
   expectBytes,
+  lengthBytes,
   outcomeOf,
   type RemoteWrite,
   type RemoteWriteOutcome,
@@ -28,6 +29,7 @@ import {
   readSample,
   type SeriesColumns,
   seriesColumns,
+  shortLength,
   sortedExemplarLabels,
   WriteGatherer,
 } from "./remote-write.ts";
@@ -139,16 +141,12 @@ export class RemoteWriteDecoder1 {
     let count = before;
     let done = cursor.at;
     while (bytes[done] === REQUEST_SERIES) {
-      let start = done + 2;
-      let length = bytes[done + 1] as number; // in range or read as no length: `to` is compared below
-      if (length >= 0x80) {
-        const high = bytes[start++] as number; // as above
-        // Longer ones are left to who reads all forms.
-        if (high >= 0x80) break;
-        length = (length & 0x7f) | (high << 7);
-      }
+      const length = shortLength(bytes, done + 1);
+      // Longer ones are left to who reads all forms.
+      if (length < 0) break;
+      const start = done + 1 + lengthBytes(length);
       const to = start + length;
-      if (!(to <= end)) break;
+      if (to > end) break;
       const entry = known.expected(cursor, start, to);
       if (entry === undefined || entry.fault !== undefined) break;
       cursor.at = known.expectedEnd;

@@ -21,6 +21,7 @@ import {
 } from "./protobuf-reader.ts";
 import {
   expectBytes,
+  lengthBytes,
   outcomeOf,
   type RemoteWrite,
   type RemoteWriteOutcome,
@@ -29,6 +30,7 @@ import {
   readSample,
   type SeriesColumns,
   seriesColumns,
+  shortLength,
   sortedExemplarLabels,
   WriteGatherer,
 } from "./remote-write.ts";
@@ -166,21 +168,21 @@ export class RemoteWriteDecoder2 {
     let series = 0;
     while (cursor.at < end) {
       const { at } = cursor;
-      const length = bytes[at + 1] as number; // in range or read as no length: what it leads to is compared below
+      const length = shortLength(bytes, at + 1);
+      const from = at + 1 + lengthBytes(length);
+      const to = from + length;
       // Most fields are series and short strings, and are told by their first bytes.
-      if (bytes[at] === REQUEST_SERIES) {
-        const to = length < 0x80 ? at + 2 + length : at + 3 + (length & 0x7f) + 128 * (bytes[at + 2] as number);
-        if (to <= end && (length < 0x80 || (bytes[at + 2] as number) < 0x80)) {
-          cursor.at = to;
-          if (++series < SERIES_COUNTED_AT_ONCE) continue;
-          takeUnits(budget, SERIES_UNITS * series, to);
-          series = 0;
-          continue;
-        }
-      } else if (bytes[at] === REQUEST_SYMBOL && length < 0x80 && at + 2 + length <= end) {
-        if (keeps) symbols.add(cursor, at + 2, at + 2 + length);
-        takeUnits(budget, symbolUnits(length), at);
-        cursor.at = at + 2 + length;
+      if (length >= 0 && to <= end && bytes[at] === REQUEST_SERIES) {
+        cursor.at = to;
+        if (++series < SERIES_COUNTED_AT_ONCE) continue;
+        takeUnits(budget, SERIES_UNITS * series, to);
+        series = 0;
+        continue;
+      }
+      if (length >= 0 && to <= end && bytes[at] === REQUEST_SYMBOL) {
+        if (keeps) symbols.add(cursor, from, to);
+        takeUnits(budget, symbolUnits(length), to);
+        cursor.at = to;
         continue;
       }
       this.#passField(cursor, budget, keeps);
@@ -231,18 +233,16 @@ export class RemoteWriteDecoder2 {
     let count = before;
     let done = cursor.at;
     while (bytes[done] === REQUEST_SERIES) {
-      let start = done + 2;
-      let length = bytes[done + 1] as number; // in range or read as no length: `to` is compared below
-      if (length >= 0x80) {
-        const high = bytes[start++] as number; // as above
-        // Longer ones are left to who reads all forms.
-        if (high >= 0x80) break;
-        length = (length & 0x7f) | (high << 7);
-      }
+      const length = shortLength(bytes, done + 1);
+      // Longer ones are left to who reads all forms.
+      if (length < 0) break;
+      const start = done + 1 + lengthBytes(length);
       const to = start + length;
-      const refsEnd = start + 2 + (bytes[start + 1] as number); // as above
-      if (!(to <= end) || !(refsEnd <= to) || bytes[start] !== SERIES_REFS || refsEnd - start - 2 >= 0x80) break;
-      const entry = known.expectedWords(places, start + 2, refsEnd) ?? this.#knownByRefs(places, start + 2, refsEnd);
+      const refsBytes = shortLength(bytes, start + 1);
+      const refsFrom = start + 1 + lengthBytes(refsBytes);
+      const refsEnd = refsFrom + refsBytes;
+      if (to > end || bytes[start] !== SERIES_REFS || refsBytes < 0 || refsEnd > to) break;
+      const entry = known.expectedWords(places, refsFrom, refsEnd) ?? this.#knownByRefs(places, refsFrom, refsEnd);
       if (entry === undefined || entry.fault !== undefined) break;
       cursor.at = refsEnd;
       cursor.end = to;

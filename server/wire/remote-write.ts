@@ -330,6 +330,22 @@ export function readSample(cursor: ProtobufCursor, columns: SeriesColumns): void
   leaveMessage(cursor, outer);
 }
 
+/**
+ * The length that one byte tells, or two where it needs two; below 0 where it is told otherwise, or not at all. A message
+ * of that length starts behind `lengthBytes` of it.
+ */
+export function shortLength(bytes: Uint8Array, at: number): number {
+  const low = bytes[at];
+  if (low === undefined || low < 0x80) return low ?? -1;
+  const high = bytes[at + 1];
+  return high === undefined || high === 0 || high >= 0x80 ? -1 : (low & 0x7f) | (high << 7);
+}
+
+/** Bytes that tell a length from `shortLength`. */
+export function lengthBytes(length: number): number {
+  return length < 0x80 ? 1 : 2;
+}
+
 /** Tags of a message that holds nothing but one value and its time, and the bytes of a tag and a value. */
 const SAMPLE_IN_SERIES = 18;
 const TAGGED_DOUBLE_BYTES = 9;
