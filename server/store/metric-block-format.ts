@@ -16,16 +16,22 @@ import type { NewestSample } from "./metric-series.ts";
 const MAGIC = 0x4b42_5754;
 /**
  * Version 1 has entries of `OLD_ENTRY_BYTES`, extents that tell all times, and chunks of the layout before that of packed
- * numbers, which these tell themselves.
+ * numbers, which these tell themselves. Version 2 has no entries of `SHORT_ENTRY_BYTES`, and tells the length of all chunks.
  */
-const VERSION = 2;
+const VERSION = 3;
 const VERSION_MIN = 1;
 /** Bytes before the first extent. */
 export const HEAD_BYTES = 8;
 /** Bytes of one entry of the directory while it is gathered, and in files of version 1 or of a span too long for less. */
 const OLD_ENTRY_BYTES = 64;
-/** Bytes of one entry otherwise. */
+/** Bytes of one entry otherwise, and in a small file of a few hours. */
 const ENTRY_BYTES = 48;
+const SHORT_ENTRY_BYTES = 41;
+/** Limits of short entries: places of extents, their bytes, and how far apart times lie. */
+const SHORT_OFFSET_MAX = 2 ** 32;
+const SHORT_EXTENT_BYTES_MAX = 2 ** 20;
+const SHORT_SPAN_MS_MAX = 2 ** 24;
+const ENTRY_SIZES: ReadonlySet<number> = new Set([OLD_ENTRY_BYTES, ENTRY_BYTES, SHORT_ENTRY_BYTES]);
 /** Entries tell times as milliseconds after the first and before the last of the block. */
 const ENTRY_SPAN_MS_MAX = 2 ** 32;
 /** Bytes at the end that tell where the foot starts. */
@@ -102,17 +108,17 @@ export function versionOfHead(bytes: Uint8Array): number | string {
   return `its layout has version ${version}, this program knows ${VERSION_MIN} to ${VERSION}`;
 }
 
-/** Appends an extent. Times that the chunk itself tells at its start are left out. */
+/** Appends an extent. Times that the chunk itself tells at its start are left out, and the length of the last chunk. */
 export function writeExtent(out: ByteWriter, chunks: readonly SealedChunk[]): void {
   out.varint(chunks.length);
-  for (const { count, minMs, maxMs, bytes } of chunks) {
+  for (const [i, { count, minMs, maxMs, bytes }] of chunks.entries()) {
     const isEven = evenTimesOf(bytes, count) !== undefined;
     out.varint(2 * count + (isEven ? 1 : 0));
     if (!isEven) {
       out.signed(minMs);
       out.varint(maxMs - minMs);
     }
-    out.varint(bytes.length);
+    if (i < chunks.length - 1) out.varint(bytes.length);
     out.raw(bytes);
   }
 }
@@ -127,7 +133,7 @@ export function readExtent(bytes: Uint8Array, { version }: Pick<BlockLayout, "ve
     const count = version > 1 ? Math.floor(told / 2) : told;
     let minMs = isEven ? 0 : reader.signed();
     let maxMs = isEven ? 0 : minMs + reader.varint();
-    const length = reader.varint();
+    const length = version > 2 && left === 1 ? reader.left : reader.varint();
     if (length > reader.left || count > CHUNK_SAMPLES_MAX) throw new BytesEndError(reader.at);
     const chunk = bytes.subarray(reader.at, reader.at + length);
     if (isEven) {
@@ -163,10 +169,15 @@ export function packDirectory(
   const { minMs, maxMs } = span;
   const layout: BlockLayout = { version: VERSION, entryBytes: OLD_ENTRY_BYTES, minMs, maxMs };
   if (maxMs - minMs >= ENTRY_SPAN_MS_MAX) return { directory: gathered, layout };
+  const isShort = fitsShort(gathered, layout);
   const out = new ByteWriter();
   for (let place = 0; place < gathered.length / OLD_ENTRY_BYTES; place++) {
     const entry = readEntry(gathered, place, layout);
     out.raw(gathered.subarray(place * OLD_ENTRY_BYTES, place * OLD_ENTRY_BYTES + FINGERPRINT_BYTES));
+    if (isShort) {
+      writeShort(out, entry, layout);
+      continue;
+    }
     out.uint32(entry.offset % ENTRY_SPAN_MS_MAX);
     out.uint32(Math.floor(entry.offset / ENTRY_SPAN_MS_MAX) + entry.newest.kind * KIND_SCALE);
     out.uint32(entry.bytes);
@@ -175,7 +186,39 @@ export function packDirectory(
     out.uint32(maxMs - entry.maxMs);
     out.float64(entry.newest.identity);
   }
-  return { directory: out.take(), layout: { ...layout, entryBytes: ENTRY_BYTES } };
+  return { directory: out.take(), layout: { ...layout, entryBytes: isShort ? SHORT_ENTRY_BYTES : ENTRY_BYTES } };
+}
+
+function fitsShort(gathered: Uint8Array, layout: BlockLayout): boolean {
+  if (layout.maxMs - layout.minMs >= SHORT_SPAN_MS_MAX) return false;
+  for (let place = 0; place < gathered.length / OLD_ENTRY_BYTES; place++) {
+    const { offset, bytes } = readEntry(gathered, place, layout);
+    if (offset >= SHORT_OFFSET_MAX || bytes >= SHORT_EXTENT_BYTES_MAX) return false;
+  }
+  return true;
+}
+
+/** Of the bytes of an extent 20 bits, of its newest sample's kind 4, of both times 24. */
+function writeShort(out: ByteWriter, entry: BlockEntry, { minMs, maxMs }: BlockLayout): void {
+  const after = entry.minMs - minMs;
+  const before = maxMs - entry.maxMs;
+  out.uint32(entry.offset);
+  out.uint32(entry.sum);
+  out.uint32(entry.bytes + entry.newest.kind * SHORT_EXTENT_BYTES_MAX + (after % 256) * 2 ** 24);
+  out.uint32(Math.floor(after / 256) + (before % 65_536) * 65_536);
+  out.byte(Math.floor(before / 65_536));
+  out.float64(entry.newest.identity);
+}
+
+function readShort(reader: ByteReader, layout: BlockLayout): BlockEntry {
+  const offset = reader.uint32();
+  const sum = reader.uint32();
+  const first = reader.uint32();
+  const second = reader.uint32();
+  const minMs = layout.minMs + (first >>> 24) + 256 * (second & 0xffff);
+  const maxMs = layout.maxMs - (second >>> 16) - 65_536 * reader.byte();
+  const newest = { ms: maxMs, kind: (first >>> 20) & 0xf, identity: reader.float64() };
+  return { offset, bytes: first % SHORT_EXTENT_BYTES_MAX, sum, minMs, maxMs, newest };
 }
 
 /** The kind of the newest sample stands above 24 bits of the offset. */
@@ -194,6 +237,7 @@ export function readEntry(directory: Uint8Array, place: number, layout: BlockLay
     const kind = reader.uint32();
     return { offset, bytes, sum, minMs, maxMs, newest: { ms: maxMs, kind, identity: reader.float64() } };
   }
+  if (layout.entryBytes === SHORT_ENTRY_BYTES) return readShort(reader, layout);
   const low = reader.uint32();
   const high = reader.uint32();
   const bytes = reader.uint32();
@@ -269,7 +313,7 @@ export function readFoot(bytes: Uint8Array, version: number): BlockFoot | undefi
     labelsSum: reader.uint32(),
   };
   const entryBytes = version === 1 ? OLD_ENTRY_BYTES : reader.varint();
-  if (entryBytes !== OLD_ENTRY_BYTES && entryBytes !== ENTRY_BYTES) throw new BytesEndError(reader.at);
+  if (!ENTRY_SIZES.has(entryBytes)) throw new BytesEndError(reader.at);
   return { ...told, entryBytes };
 }
 

@@ -25,6 +25,9 @@ const PRIVATE_FILE_MODE = 0o600;
 /** Samples are written in pieces of about this size. */
 const PIECE_BYTES = 2 ** 20;
 
+/** Of labels a sixth of what one level lower leaves is saved; a thread does it. */
+const LABELS_LEVEL = 6;
+
 const deflate = promisify(deflateRaw);
 
 /** A block that is being written. */
@@ -114,7 +117,7 @@ export class BlockWriter {
     const directoryOffset = this.#written;
     await this.#write(directory);
     const labels = this.#labels.take();
-    const deflated = await deflate(labels, { level: 1 });
+    const deflated = await deflate(labels, { level: LABELS_LEVEL });
     const labelsOffset = this.#written;
     await this.#write(deflated);
     const foot: BlockFoot = {
