@@ -61,7 +61,10 @@ export async function readRows(
   values?: DuckDBValue[],
 ): Promise<DuckDBValue[][]> {
   const result = await connection.run(statement, values);
-  return result.getRows();
+  const rows: DuckDBValue[][] = [];
+  // Not `getRows`, which asks for each chunk by a thread of the pool, though all are there.
+  for (let index = 0; index < result.chunkCount; index++) rows.push(...result.getChunk(index).getRows());
+  return rows;
 }
 
 /** Runs `work` in a transaction of `connection`; rolls back what fails. */

@@ -1,5 +1,5 @@
 /**
- * Which commits hold spans of a trace, for commits that no block of the index holds yet: a hash table in memory.
+ * Which commits hold spans of a trace, for the newest commits: a hash table in memory.
  *
  * It answers with the commits of all traces of one hash, so it may name a commit too many and never one too few.
  */
@@ -21,6 +21,16 @@ export class RecentTraces {
   #last = 0;
   /** From this commit on none is held. */
   #missingFrom = Number.POSITIVE_INFINITY;
+
+  /** Entries held: one for each commit of each trace. */
+  get size(): number {
+    return this.#count;
+  }
+
+  /** The first commit that was left out for lack of room; infinite where none was. */
+  get missingFrom(): number {
+    return this.#missingFrom;
+  }
 
   /** Takes in a commit: two entries a row, high and low half of its trace id. */
   add(sequence: number, traceIds: BigUint64Array): void {
@@ -57,7 +67,7 @@ export class RecentTraces {
     return { sequences, missingFrom: this.#missingFrom };
   }
 
-  /** Forgets commits up to `sequence`, which a block holds. Those left out for lack of room stay so. */
+  /** Forgets commits up to `sequence`. Those left out for lack of room stay so. */
   forget(sequence: number): void {
     const kept = this.#count;
     const hashes = this.#hashes;

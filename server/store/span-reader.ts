@@ -13,6 +13,7 @@ import {
   type Row,
   readForReplay,
   readSpan,
+  SHOWN_LIST,
   sequenceOfRow,
 } from "./span-rows.ts";
 import type { TraceIndex } from "./trace-index.ts";
@@ -57,7 +58,7 @@ export class TraceReader {
           rows.push(chunk.getRowValues(at));
         for (const [alias, own] of byFile(rows)) {
           await learnResources(connection, alias, own, this.#resources);
-          for (const row of own) spans.push(readSpan(row, this.#resources));
+          for (const row of own) spans.push(readSpan(row, traceId, this.#resources));
         }
         if (spans.length >= ROWS_PER_TURN) await turn();
       }
@@ -77,14 +78,14 @@ export class TraceReader {
     if (ranges.length === 0) return undefined;
     const select = ranges
       .map(
-        ({ alias, first, last }) => `SELECT ${READ_LIST}, '${alias}' AS file FROM ${alias}.span
+        ({ alias, first, last }) => `SELECT ${SHOWN_LIST}, '${alias}' AS file FROM ${alias}.span
           WHERE trace_id = UUID '${traceId}' AND commit_sequence BETWEEN ${first} AND ${last}`,
       )
       .join(" UNION ALL ");
     const most = Math.max(0, Math.trunc(spansMax));
     const result = await connection.run(`${select} LIMIT ${most + 1}`);
     if (result.rowCount <= most) return result;
-    return connection.run(`FROM (${select}) ORDER BY start_ns, commit_sequence LIMIT ${most}`);
+    return connection.run(`FROM (${select}) ORDER BY start_ns, span_id LIMIT ${most}`);
   }
 }
 

@@ -7,7 +7,7 @@ import {
   DuckDBUUIDValue,
   type DuckDBValue,
 } from "@duckdb/node-api";
-import { spanIdToHex, traceIdToHex } from "../model/hex.ts";
+import { spanIdToHex } from "../model/hex.ts";
 import {
   type Attribute,
   type Resource,
@@ -24,9 +24,8 @@ import { bigintOf, numberOf, readRows, textOf } from "./database.ts";
 
 const U64_MASK = 0xffff_ffff_ffff_ffffn;
 
-/** Columns in the order that the functions below expect. */
-const READ_COLUMNS = [
-  "trace_id",
+/** Columns that `readSpan` takes, in the order that the functions below expect. */
+const SHOWN_COLUMNS = [
   "span_id",
   "parent_span_id",
   "resource_id",
@@ -34,6 +33,7 @@ const READ_COLUMNS = [
   "instance",
   "scope_name",
   "scope_version",
+  "scope_rest",
   "name",
   "kind",
   "status",
@@ -42,6 +42,19 @@ const READ_COLUMNS = [
   "duration_ns",
   "source",
   "link_reason",
+  "flags",
+  "trace_state",
+  "attribute_kinds",
+  "attribute_repeats",
+  "attributes",
+  "events",
+  "links",
+  ...TYPED_ATTRIBUTES.map(({ column }) => column),
+] as const;
+const TYPED_AT = SHOWN_COLUMNS.length - TYPED_ATTRIBUTES.length;
+/** Columns that `readForReplay` takes besides. */
+const REPLAY_COLUMNS = [
+  "trace_id",
   "protocol",
   "client_addr",
   "client_port",
@@ -50,26 +63,20 @@ const READ_COLUMNS = [
   "pid",
   "weight",
   "duplicate_of",
-  "flags",
-  "trace_state",
-  "attribute_kinds",
-  "attribute_repeats",
-  "attributes",
-  "events",
-  "links",
   "commit_sequence",
-  "scope_rest",
-  ...TYPED_ATTRIBUTES.map(({ column }) => column),
 ] as const;
-const TYPED_AT = READ_COLUMNS.length - TYPED_ATTRIBUTES.length;
+const REPLAY_AT = SHOWN_COLUMNS.length;
 
-/** The select list that `readSpan` and `readForReplay` take rows of. */
-export const READ_LIST = READ_COLUMNS.join(", ");
+/** The select list that `readSpan` takes rows of. Each column costs some 30 us a query, so none that it has no use for. */
+export const SHOWN_LIST = SHOWN_COLUMNS.join(", ");
+
+/** The select list that `readForReplay` takes rows of. */
+export const READ_LIST = [...SHOWN_COLUMNS, ...REPLAY_COLUMNS].join(", ");
 
 /** Resources by id; one that is not stored is added under its name alone. */
 export type ResourcesById = Map<bigint, Resource>;
 
-/** Values of `READ_LIST`. */
+/** Values of `READ_LIST` or `SHOWN_LIST`. */
 export type Row = readonly DuckDBValue[];
 
 /** Adds the resources of rows that are not known yet. Ids are hashes of content: one map serves all files. */
@@ -105,25 +112,24 @@ export async function learnResources(
 }
 
 function resourceIdOf(row: Row): bigint {
-  return bigintOf(row[3]);
+  return bigintOf(row[2]);
 }
 
 /** Commit that a row came with. */
 export function sequenceOfRow(row: Row): number {
-  return numberOf(row[31]);
+  return numberOf(row[REPLAY_AT + 9]);
 }
 
-/** A row as one whole span. */
-export function readSpan(row: Row, resources: ResourcesById): StoredSpan {
-  const [high, low] = traceIdOf(row[0]);
+/** A row as one whole span of the trace that was asked for. */
+export function readSpan(row: Row, traceId: string, resources: ResourcesById): StoredSpan {
   const startNs = bigintOf(row[12]);
   const resource = resourceOfRow(row, resources);
   return {
-    traceId: traceIdToHex(high, low),
-    spanId: spanIdToHex(bigintOf(row[1])),
-    parentSpanId: row[2] === null ? "" : spanIdToHex(bigintOf(row[2])),
-    service: textOf(row[4]),
-    instance: textOf(row[5]),
+    traceId,
+    spanId: spanIdToHex(bigintOf(row[0])),
+    parentSpanId: row[1] === null ? "" : spanIdToHex(bigintOf(row[1])),
+    service: textOf(row[3]),
+    instance: textOf(row[4]),
     name: textOf(row[8]),
     kind: indexIn(SPAN_KINDS, row[9]),
     status: indexIn(SPAN_STATUSES, row[10]),
@@ -132,16 +138,16 @@ export function readSpan(row: Row, resources: ResourcesById): StoredSpan {
     endNs: startNs + bigintOf(row[13]),
     source: textOf(row[14]),
     linkReason: textOf(row[15]),
-    traceState: textOf(row[25]),
-    flags: numberOf(row[24]),
-    scopeName: textOf(row[6]),
-    scopeVersion: textOf(row[7]),
-    scopeRest: textOf(row[32]),
+    traceState: textOf(row[17]),
+    flags: numberOf(row[16]),
+    scopeName: textOf(row[5]),
+    scopeVersion: textOf(row[6]),
+    scopeRest: textOf(row[7]),
     resourceRest: resource.rest ?? "",
     resource: resource.attributes,
     attributes: attributesOf(row),
-    events: bytesOf(row[29]),
-    links: bytesOf(row[30]),
+    events: bytesOf(row[21]),
+    links: bytesOf(row[22]),
   };
 }
 
@@ -150,16 +156,18 @@ export function readForReplay(
   row: Row,
   resources: ResourcesById,
 ): { span: Omit<SpanToAppend, "resource" | "scope">; resource: Resource; scope: Scope } {
-  const [traceIdHigh, traceIdLow] = traceIdOf(row[0]);
+  const [traceId, protocol, clientAddr, clientPort, serverAddr, serverPort, pid, weight, duplicateOf] =
+    row.slice(REPLAY_AT);
+  const [traceIdHigh, traceIdLow] = traceIdOf(traceId);
   const startNs = bigintOf(row[12]);
   return {
     resource: resourceOfRow(row, resources),
-    scope: { name: textOf(row[6]), version: textOf(row[7]), ...(row[32] === null ? {} : { rest: textOf(row[32]) }) },
+    scope: { name: textOf(row[5]), version: textOf(row[6]), ...(row[7] === null ? {} : { rest: textOf(row[7]) }) },
     span: {
       traceIdHigh,
       traceIdLow,
-      spanId: bigintOf(row[1]),
-      parentSpanId: bigintOf(row[2]),
+      spanId: bigintOf(row[0]),
+      parentSpanId: bigintOf(row[1]),
       startNs,
       endNs: startNs + bigintOf(row[13]),
       name: textOf(row[8]),
@@ -168,21 +176,25 @@ export function readForReplay(
       statusMessage: textOf(row[11]),
       source: indexIn(SPAN_SOURCES, row[14]),
       linkReason: textOf(row[15]),
-      protocol: textOf(row[16]),
-      clientAddr: textOf(row[17]),
-      clientPort: row[18] === null ? 0 : numberOf(row[18]),
-      serverAddr: textOf(row[19]),
-      serverPort: row[20] === null ? 0 : numberOf(row[20]),
-      pid: row[21] === null ? 0 : numberOf(row[21]),
-      weight: numberOf(row[22]),
-      duplicateOf: bigintOf(row[23]),
-      flags: numberOf(row[24]),
-      traceState: textOf(row[25]),
+      protocol: textOf(protocol),
+      clientAddr: textOf(clientAddr),
+      clientPort: numberOrZero(clientPort),
+      serverAddr: textOf(serverAddr),
+      serverPort: numberOrZero(serverPort),
+      pid: numberOrZero(pid),
+      weight: numberOf(weight),
+      duplicateOf: bigintOf(duplicateOf),
+      flags: numberOf(row[16]),
+      traceState: textOf(row[17]),
       attributes: attributesOf(row),
-      events: bytesOf(row[29]),
-      links: bytesOf(row[30]),
+      events: bytesOf(row[21]),
+      links: bytesOf(row[22]),
     },
   };
+}
+
+function numberOrZero(value: DuckDBValue | undefined): number {
+  return value === null ? 0 : numberOf(value);
 }
 
 /** Where the resource was not kept, its name is: the row carries service and instance itself. */
@@ -190,10 +202,10 @@ function resourceOfRow(row: Row, resources: ResourcesById): Resource {
   const id = resourceIdOf(row);
   const known = resources.get(id);
   if (known !== undefined) return known;
-  const service = textOf(row[4]);
+  const service = textOf(row[3]);
   const named: Resource = {
     service,
-    instance: textOf(row[5]),
+    instance: textOf(row[4]),
     attributes: [{ key: "service.name", kind: "s", value: service }],
   };
   resources.set(id, named);
@@ -202,9 +214,9 @@ function resourceOfRow(row: Row, resources: ResourcesById): Resource {
 
 function attributesOf(row: Row): Attribute[] {
   return joinAttributes({
-    kinds: textOf(row[26]),
-    repeats: textOf(row[27]),
-    entries: entriesOf(row[28]),
+    kinds: textOf(row[18]),
+    repeats: textOf(row[19]),
+    entries: entriesOf(row[20]),
     typed: (index) => {
       const value = row[TYPED_AT + index];
       return value === null || value === undefined ? undefined : String(value);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { openDatabase, readRows } from "./database.ts";
 import { DayFiles } from "./day-files.ts";
 import { temporaryDirectory } from "./store-fixture.ts";
@@ -8,7 +8,12 @@ import { TraceIndex } from "./trace-index.ts";
 
 const TRACE = (number: number) => number.toString(16).padStart(32, "0");
 
-test("ranges lead to every commit of a trace, whether indexed, in between or not yet", async (t) => {
+/** Room for the traces of all blocks, of some, of none. */
+for (const knownMax of [10_000, 200, 0]) {
+  test(`ranges lead to every commit of a trace, indexed or not, ${knownMax} known`, (t) => rangesLead(t, knownMax));
+}
+
+async function rangesLead(t: TestContext, knownMax: number): Promise<void> {
   const directory = await temporaryDirectory(t);
   const instance = await openDatabase({
     filesDirectory: directory,
@@ -20,7 +25,7 @@ test("ranges lead to every commit of a trace, whether indexed, in between or not
   const files = new DayFiles(directory, join(directory, "quarantine"), connection, assert.fail);
   await files.attachAll();
   const file = await files.fileOf("2026-11-26", 0n, 1);
-  const index = new TraceIndex(await instance.connect(), 1000);
+  const index = new TraceIndex(await instance.connect(), 1000, knownMax);
   await index.resume(files.attached, "2026-11-26");
   const commits = new Map<string, Set<number>>();
   const commit = async (sequence: number) => {
@@ -58,10 +63,47 @@ test("ranges lead to every commit of a trace, whether indexed, in between or not
   assert.deepEqual(once[0], { alias: file.alias, first: 7, last: 7 });
   assert.ok(once.length <= 2);
 
+  // On the same day another start knows the newest blocks, and asks for none of them.
+  const again = new TraceIndex(await instance.connect(), 1000, knownMax);
+  await again.resume(files.attached, "2026-11-26");
+  await check(again);
+  await again.close();
+  await check(again);
+  const closed = await instance.connect();
+  closed.disconnectSync();
+  const unasked = again.rangesOf(closed, files.attached, TRACE(1007));
+  if (knownMax === 10_000) assert.deepEqual(await unasked, [{ alias: file.alias, first: 7, last: 7 }]);
+  else await assert.rejects(unasked);
+
   // After the day the rest is indexed too, and nothing is read without need.
-  const later = new TraceIndex(await instance.connect(), 1000);
+  const later = new TraceIndex(await instance.connect(), 1000, knownMax);
   await later.resume(files.attached, "2026-11-27");
   await later.close();
   await check(later);
   assert.deepEqual(await later.rangesOf(connection, files.attached, TRACE(7)), []);
+}
+
+test("a trace of many commits is read from few ranges, apart where the most lies between them", async (t) => {
+  const directory = await temporaryDirectory(t);
+  const instance = await openDatabase({
+    filesDirectory: directory,
+    spillDirectory: join(directory, "tmp"),
+    memoryBytesMax: 256 * 2 ** 20,
+  });
+  t.after(() => instance.closeSync());
+  const connection = await instance.connect();
+  const files = new DayFiles(directory, join(directory, "quarantine"), connection, assert.fail);
+  await files.attachAll();
+  const file = await files.fileOf("2026-11-26", 0n, 1);
+  const index = new TraceIndex(await instance.connect(), 1000);
+  await index.resume(files.attached, "2026-11-26");
+  const traceId = BigUint64Array.of(0n, 5n);
+  const sequences = [0, 1000, 2000, 3000].flatMap((from) => [1, 3, 5, 7].map((at) => from + at));
+  for (const sequence of sequences) index.stored(file, [{ sequence, batch: { rows: 1, traceId } }]);
+  const ranges = await index.rangesOf(connection, files.attached, TRACE(5));
+  assert.ok(ranges.length <= 8, `${ranges.length} ranges`);
+  for (const sequence of sequences)
+    assert.equal(ranges.filter(({ first, last }) => first <= sequence && sequence <= last).length, 1);
+  for (const { first, last } of ranges) assert.ok(last - first < 10, `${first} to ${last}`);
+  await index.close();
 });

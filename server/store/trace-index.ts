@@ -1,9 +1,10 @@
 /**
  * Which commits hold a trace: blocks of trace ids, each sorted, so that zone maps lead to one row group a block.
  *
- * Invariants: the commits of a file up to its `indexed` stand in its blocks; the traces of later ones, about `BLOCK_SPANS`
- * spans at most, are known in memory, and after a start found by reading until they are. Rows lie in the order of commits, so a range of commits prunes too.
- * A file gets its last block once its day is over.
+ * Invariants: the commits of a file up to its `indexed` stand in its blocks; the traces of those after its `forgotten`,
+ * which is no later, are known in memory: all that no block holds, some `BLOCK_SPANS` spans at most, and those of the newest
+ * blocks while there is room. After a start what no block holds is found by reading until it is known. Rows lie in the order
+ * of commits, so a range of commits prunes too. A file gets its last block once its day is over.
  */
 
 import { type DuckDBConnection, DuckDBUUIDValue, type DuckDBValue } from "@duckdb/node-api";
@@ -14,6 +15,8 @@ import { RecentTraces } from "./recent-traces.ts";
 
 /** Spans of a block: reading as many trace ids takes 5 ms, and a block has enough traces for several row groups. */
 const BLOCK_SPANS = 524_288;
+/** Traces of a file's blocks are kept in memory while it knows so many: a query less for each trace asked for, for 6 MiB. */
+const KNOWN_MAX = 262_144;
 /** A trace spread over more ranges of one file is read from their common one. */
 const RANGES_MAX = 8;
 
@@ -37,9 +40,13 @@ interface FileState {
   last: number;
   /** Spans of commits after `indexed`. */
   waitingSpans: number;
-  /** Traces of commits after `indexed`. */
+  /** The last commit whose traces only a block knows; 0 for none. */
+  forgotten: number;
+  /** Blocks after `forgotten`, oldest first, by their last commits. */
+  known: number[];
+  /** Traces of commits after `forgotten`. */
   readonly recent: RecentTraces;
-  /** Commits after `indexed` up to here are not in `recent` yet: they came before the start. */
+  /** Commits after `forgotten` up to here are not in `recent` yet: they came before the start. */
   readUpTo: number;
 }
 
@@ -47,16 +54,21 @@ interface FileState {
 export class TraceIndex {
   readonly #connection: DuckDBConnection;
   readonly #blockSpans: number;
+  readonly #knownMax: number;
   readonly #states = new WeakMap<DayFile, FileState>();
   #written: DayFile | undefined;
   #building: Promise<void> = Promise.resolve();
   #failures = 0;
   #closed = false;
 
-  /** @param blockSpans Spans of a block, unless it is the last of its day. */
-  constructor(connection: DuckDBConnection, blockSpans = BLOCK_SPANS) {
+  /**
+   * @param blockSpans Spans of a block, unless it is the last of its day.
+   * @param knownMax Traces of commits up to which those of blocks are kept in memory.
+   */
+  constructor(connection: DuckDBConnection, blockSpans = BLOCK_SPANS, knownMax = KNOWN_MAX) {
     this.#connection = connection;
     this.#blockSpans = blockSpans;
+    this.#knownMax = knownMax;
   }
 
   /** Blocks that could not be built; their spans are found by reading. */
@@ -75,10 +87,11 @@ export class TraceIndex {
       );
       const [indexed, last, waitingSpans] = (row ?? [0, 0, 0]).map(numberOf);
       const state = { ...emptyState(), indexed: indexed ?? 0, last: last ?? 0, waitingSpans: waitingSpans ?? 0 };
-      this.#states.set(file, { ...state, readUpTo: state.last });
-      if (file.day !== today) this.#startBlock(file);
-      else this.#written = file;
-      this.#building = this.#building.then(() => this.#readRecent(file)).catch(() => this.#fail());
+      this.#states.set(file, { ...state, forgotten: state.indexed, readUpTo: state.last });
+      const isWritten = file.day === today;
+      if (isWritten) this.#written = file;
+      else this.#startBlock(file);
+      this.#building = this.#building.then(() => this.#readRecent(file, isWritten)).catch(() => this.#fail());
     }
   }
 
@@ -99,13 +112,13 @@ export class TraceIndex {
   /** Where spans of a trace may be: at most `RANGES_MAX` known ranges a file, and what is not indexed yet. */
   async rangesOf(connection: DuckDBConnection, files: readonly DayFile[], traceId: string): Promise<CommitRange[]> {
     const ranges: CommitRange[] = [];
-    const indexed = files.filter((file) => this.#stateOf(file).indexed > 0);
+    const indexed = files.filter((file) => this.#stateOf(file).forgotten > 0);
     if (indexed.length > 0) {
       const select = indexed.map(
         (file) => `SELECT '${file.alias}', first_sequence, last_sequence FROM ${file.alias}.trace_index
-          WHERE trace_id = UUID '${traceId}' AND block <= ${this.#stateOf(file).indexed}`,
+          WHERE trace_id = UUID '${traceId}' AND block <= ${this.#stateOf(file).forgotten}`,
       );
-      // A block may be finished while this is asked: what it holds is read as not indexed.
+      // A block may be forgotten while this is asked: what it holds is found in memory before.
       const tails = this.#tailsOf(files, traceId);
       for (const [alias, first, last] of await readRows(connection, select.join(" UNION ALL "))) {
         ranges.push({ alias: textOf(alias), first: numberOf(first), last: numberOf(last) });
@@ -129,32 +142,35 @@ export class TraceIndex {
 
   #tailsOf(files: readonly DayFile[], traceId: string): CommitRange[] {
     return files.flatMap((file) => {
-      const { indexed, last, recent, readUpTo } = this.#stateOf(file);
-      if (last <= indexed) return [];
+      const { forgotten, last, recent, readUpTo } = this.#stateOf(file);
+      if (last <= forgotten) return [];
       const { alias } = file;
       const { sequences, missingFrom } = recent.find(
         BigInt(`0x${traceId.slice(0, 16)}`),
         BigInt(`0x${traceId.slice(16)}`),
       );
-      const known = Math.max(indexed, readUpTo);
+      const known = Math.max(forgotten, readUpTo);
       const ranges = sequences
         .filter((sequence) => sequence > known && sequence < missingFrom)
         .sort((a, b) => a - b)
         .map((sequence) => ({ alias, first: sequence, last: sequence }));
-      if (readUpTo > indexed) ranges.unshift({ alias, first: indexed + 1, last: readUpTo });
+      if (readUpTo > forgotten) ranges.unshift({ alias, first: forgotten + 1, last: readUpTo });
       const left = Math.max(missingFrom, known + 1);
       if (left <= last) ranges.push({ alias, first: left, last });
       return joined(ranges);
     });
   }
 
-  /** Learns the traces of commits that no block holds, from before the start. */
-  async #readRecent(file: DayFile): Promise<void> {
+  /** Learns the traces of commits from before the start that no block holds, and with `blocks` those of the newest blocks. */
+  async #readRecent(file: DayFile, blocks: boolean): Promise<void> {
     const state = this.#stateOf(file);
-    if (this.#closed || state.readUpTo <= state.indexed) return;
+    const upTo = state.readUpTo;
+    const known = blocks ? await this.#newestBlocks(file) : [];
+    const after = known[0]?.after ?? state.indexed;
+    if (this.#closed || upTo <= after) return;
     const result = await this.#connection.stream(
-      `SELECT commit_sequence, trace_id FROM ${file.alias}.span
-       WHERE commit_sequence > ${state.indexed} AND commit_sequence <= ${state.readUpTo}`,
+      `SELECT DISTINCT commit_sequence, trace_id FROM ${file.alias}.span
+       WHERE commit_sequence > ${after} AND commit_sequence <= ${upTo} ORDER BY commit_sequence`,
     );
     for await (const chunk of result) {
       const sequences = chunk.getColumnValues(0);
@@ -164,6 +180,20 @@ export class TraceIndex {
       }
     }
     state.readUpTo = 0;
+    state.forgotten = after;
+    state.known = known.map(({ block }) => block);
+  }
+
+  /** The newest blocks of a file that are few enough to be known, oldest first, each with the block before it. */
+  async #newestBlocks(file: DayFile): Promise<{ readonly block: number; readonly after: number }[]> {
+    const rows = await readRows(
+      this.#connection,
+      `SELECT block, lag(block, 1, 0) OVER (ORDER BY block), sum(count(*)) OVER (ORDER BY block DESC)
+       FROM ${file.alias}.trace_index GROUP BY block ORDER BY block`,
+    );
+    return rows
+      .filter((row) => numberOf(row[2]) <= this.#knownMax / 2)
+      .map(([block, after]) => ({ block: numberOf(block), after: numberOf(after) }));
   }
 
   #fail(): void {
@@ -195,12 +225,25 @@ export class TraceIndex {
        WHERE commit_sequence > ${indexed} AND commit_sequence <= ${last} GROUP BY trace_id ORDER BY trace_id`,
     );
     state.indexed = last;
-    state.recent.forget(last);
+    state.known.push(last);
+    this.#forget(file, state);
+  }
+
+  /** Forgets traces that blocks hold: the oldest for want of room, and all that are of no more use or not all known. */
+  #forget(file: DayFile, state: FileState): void {
+    const { recent, known, indexed } = state;
+    const isWhole = file === this.#written && state.readUpTo <= state.forgotten && recent.missingFrom > indexed;
+    while (known.length > 0 && (!isWhole || recent.size > this.#knownMax)) {
+      const upTo = known.shift();
+      if (upTo === undefined) break;
+      state.forgotten = upTo;
+      recent.forget(upTo);
+    }
   }
 }
 
 function emptyState(): FileState {
-  return { indexed: 0, last: 0, waitingSpans: 0, recent: new RecentTraces(), readUpTo: 0 };
+  return { indexed: 0, last: 0, waitingSpans: 0, forgotten: 0, known: [], recent: new RecentTraces(), readUpTo: 0 };
 }
 
 function uuidHalves(value: DuckDBValue): [bigint, bigint] {
@@ -209,14 +252,27 @@ function uuidHalves(value: DuckDBValue): [bigint, bigint] {
   return [id >> 64n, BigInt.asUintN(64, id)];
 }
 
-/** Ranges of one file that are too many become one. */
+/** Ranges of one file that are too many become fewer: those with the least between them become one. */
 function joined(ranges: readonly CommitRange[]): CommitRange[] {
   const byAlias = new Map<string, CommitRange[]>();
   for (const range of ranges) byAlias.set(range.alias, [...(byAlias.get(range.alias) ?? []), range]);
-  return [...byAlias].flatMap(([alias, own]) => {
+  return [...byAlias.values()].flatMap((own) => {
     if (own.length <= RANGES_MAX) return own;
-    return [
-      { alias, first: Math.min(...own.map(({ first }) => first)), last: Math.max(...own.map(({ last }) => last)) },
-    ];
+    own.sort((a, b) => a.first - b.first);
+    const gapBefore = (at: number) => (own[at]?.first ?? 0) - (own[at - 1]?.last ?? 0);
+    const starts = new Set(
+      own
+        .map((_, at) => at)
+        .slice(1)
+        .sort((a, b) => gapBefore(b) - gapBefore(a))
+        .slice(0, RANGES_MAX - 1),
+    );
+    const merged: CommitRange[] = [];
+    for (const [at, range] of own.entries()) {
+      const before = merged.at(-1);
+      if (before === undefined || starts.has(at)) merged.push(range);
+      else merged[merged.length - 1] = { ...before, last: Math.max(before.last, range.last) };
+    }
+    return merged;
   });
 }
