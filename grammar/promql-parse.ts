@@ -18,6 +18,9 @@ import { describeUnexpected } from "./promql-unexpected.ts";
 /** Bytes of the longest text that is parsed. */
 export const PROMQL_TEXT_LENGTH_MAX = 65_536;
 
+/** Names, values, operators and signs of a text: some hundred expressions such as dashboards make have so many. */
+export const PROMQL_TOKENS_MAX = 20_000;
+
 /** Brackets, signs and powers that may stand inside each other. */
 const PROMQL_NESTING_MAX = 200;
 
@@ -58,11 +61,16 @@ function parseWhole(text: string, options: ParseOptions, startRule: "start" | "m
     const reason = `query has ${text.length} characters; the limit is ${PROMQL_TEXT_LENGTH_MAX}`;
     throw new PromqlSyntaxError(text, { start: 0, end: 0 }, reason);
   }
-  const tokens = tokenizePromql(text, options.unquotedUtf8Names);
+  const tokens = tokenizePromql(text, options.unquotedUtf8Names, PROMQL_TOKENS_MAX);
   if (tokens.length === 0 && startRule === "start") {
     throw new PromqlSyntaxError(text, { start: 0, end: 0 }, "no expression found in input");
   }
   refuseDeepNesting(text, tokens);
+  const tooMuch = tokens[PROMQL_TOKENS_MAX];
+  if (tooMuch !== undefined) {
+    const reason = `query has more than ${PROMQL_TOKENS_MAX} names, values and operators; ask for parts of it, or record them by rules`;
+    throw new PromqlSyntaxError(text, tooMuch, reason);
+  }
   const refusals: TimedRefusal[] = [];
   const build: BuildOptions = { ...options, text, tokens, refusals, checkRegex: options.regexMatchesEmpty };
   let tree: PromqlExpression | undefined;

@@ -111,9 +111,12 @@ const DURATION_WORDS: ReadonlyMap<string, string> = new Map([
   ["max_of", TOKEN_KIND.extreme],
 ]);
 
-/** Tokens in order, without white space and comments. `unquotedUtf8Names` lets names hold any letter, and dots inside. */
-export function tokenizePromql(text: string, unquotedUtf8Names: boolean): readonly PromqlToken[] {
-  return new PromqlTokenizer(text, unquotedUtf8Names).run();
+/**
+ * Tokens in order, without white space and comments, the first `tokensMax + 1` of them: more are not looked at.
+ * `unquotedUtf8Names` lets names hold any letter, and dots inside.
+ */
+export function tokenizePromql(text: string, unquotedUtf8Names: boolean, tokensMax: number): readonly PromqlToken[] {
+  return new PromqlTokenizer(text, unquotedUtf8Names).run(tokensMax);
 }
 
 /**
@@ -140,8 +143,8 @@ class PromqlTokenizer {
     this.#unquoted = unquoted;
   }
 
-  run(): readonly PromqlToken[] {
-    while (!this.#failed) {
+  run(tokensMax: number): readonly PromqlToken[] {
+    while (!this.#failed && this.#tokens.length <= tokensMax) {
       this.#skipBlank();
       const character = this.#text[this.#at];
       if (character === undefined) {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { caretFrame, PromqlSyntaxError } from "./promql-error.ts";
 import { promqlJson } from "./promql-json.ts";
-import { PROMQL_TEXT_LENGTH_MAX, parseMetricSelector, parsePromql } from "./promql-parse.ts";
+import { PROMQL_TEXT_LENGTH_MAX, PROMQL_TOKENS_MAX, parseMetricSelector, parsePromql } from "./promql-parse.ts";
 import { PrettyTooLongError, prettyPromql } from "./promql-pretty.ts";
 import { printPromql } from "./promql-print.ts";
 import type { PromqlExpression } from "./promql-tree.ts";
@@ -195,11 +195,21 @@ function cpuUs(piece: string, tail: string, length: number): number {
 }
 
 test("long runs of operators stay flat for every walker, and a pretty form without end is refused", () => {
-  const tree = parse(`${"a + ".repeat(16_000)}a`);
-  assert.equal(printPromql(tree, options).length, 64_001);
-  assert.ok(promqlJson(tree).length > 64_001);
+  const tree = parse(`${"a + ".repeat(9_999)}a`);
+  assert.equal(printPromql(tree, options).length, 39_997);
+  assert.ok(promqlJson(tree).length > 39_997);
   assert.throws(() => prettyPromql(tree, options), PrettyTooLongError);
   assert.equal(prettyPromql(parse(`${"abc + ".repeat(20)}a`), options).split("\n").length, 9);
+});
+
+test("texts of too many tokens are refused before the parser runs, what dashboards make is not", () => {
+  const refused = { message: /^1:\d+: parse error: query has more than 20000 names, values and operators; ask/ };
+  assert.throws(() => parse(`1${"+1".repeat(PROMQL_TOKENS_MAX / 2)}`), refused);
+  assert.throws(() => parse(`a{${"b='c',".repeat(PROMQL_TOKENS_MAX / 4)}}`), refused);
+  assert.throws(() => parseMetricSelector(`a{${"b='c',".repeat(PROMQL_TOKENS_MAX / 4)}}`, options), refused);
+  parse(`1${"+1".repeat(PROMQL_TOKENS_MAX / 2 - 1)}`);
+  const panel = 'sum by (le, service) (rate(requests_seconds_bucket{job="a",namespace=~"b|c"}[5m])) * 100';
+  parse(Array.from({ length: 700 }, () => panel).join(" or "));
 });
 
 test("pretty form: what is longer than a line is broken", () => {

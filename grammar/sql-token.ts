@@ -45,15 +45,19 @@ const ONE = "(),.[]*/%+-=<>;";
 
 const SPACE = " \t\n\r\f\v";
 
-/** Tokens in order; throws SqlTextError at the first text that is none. */
-export function tokenizeSql(text: string): readonly SqlToken[] {
+/**
+ * Tokens in order, the first `tokensMax + 1` of them: more are not looked at.
+ *
+ * @throws SqlTextError at the first text that is none.
+ */
+export function tokenizeSql(text: string, tokensMax: number): readonly SqlToken[] {
   const tokens: SqlToken[] = [];
   let at = 0;
   const push = (kind: string, end: number, value: string) => {
     tokens.push({ kind, text: text.slice(at, end), start: at, end, value });
     at = end;
   };
-  while (at < text.length) {
+  while (at < text.length && tokens.length <= tokensMax) {
     const character = text[at] ?? "";
     const code = character.charCodeAt(0);
     if (SPACE.includes(character)) at++;

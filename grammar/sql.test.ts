@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SqlTextError } from "./sql-error.ts";
-import { parseSql, SQL_TEXT_LENGTH_MAX } from "./sql-parse.ts";
+import { parseSql, SQL_RUN_MAX, SQL_TEXT_LENGTH_MAX, SQL_TOKENS_MAX } from "./sql-parse.ts";
 import { printSql } from "./sql-print.ts";
 
 function withoutPlaces(node: unknown): unknown {
@@ -92,6 +92,31 @@ test("nesting is capped before the parser runs", () => {
     parseSql(deep(150));
     assert.throws(() => parseSql(deep(2500)), /nests deeper than 200 levels/, open);
   }
+});
+
+test("runs of operators and lists are capped before the parser runs", () => {
+  for (const [head, piece, tail] of [
+    ["1", "+1", ""],
+    ["1", " + (CAST(a AS int))", ""],
+    ["a", "||b", ""],
+    ["a", "::text", ""],
+    ["a", "-f(1, 2)", ""],
+    ["sum(a", "%$1", ") FILTER (WHERE b)"],
+  ] as const) {
+    const run = (length: number) => `SELECT b AND ${head}${piece.repeat(length)}${tail}, 1+1`;
+    parseSql(run(SQL_RUN_MAX));
+    assert.throws(() => parseSql(run(SQL_RUN_MAX + 1)), { code: "syntax", message: /More than 128 operators/ }, piece);
+  }
+  const inBrackets = `SELECT (1${"+1".repeat(100)})${"+1".repeat(29)}`;
+  assert.throws(() => parseSql(inBrackets), { code: "syntax", message: /More than 128 operators/ });
+  // Each of these has many runs, and none that is long.
+  parseSql(`SELECT ${"a+b*c, ".repeat(900)}1`);
+  parseSql(`SELECT 1 FROM t WHERE a + 1 = 2${" OR a + 1 = 2".repeat(2000)}`);
+  parseSql(`SELECT CASE ${"WHEN a + 1 = 2 THEN b * 3 ".repeat(900)}END`);
+  // A list of a few thousand values is nothing much.
+  parseSql(`SELECT 1 FROM t WHERE a IN (1${",1234".repeat(9_900)})`);
+  const long = `SELECT 1 FROM t WHERE a IN (1${",1".repeat(SQL_TOKENS_MAX / 2)})`;
+  assert.throws(() => parseSql(long), { code: "too_large", message: /more than 20000 names, values and operators/ });
 });
 
 test("parse time is linear to 64 KiB, for texts that are fine and texts that are not", () => {

@@ -12,10 +12,18 @@ export interface FormValues {
   has(name: string): boolean;
   /** Go's words for the first pair that could not be read; such pairs are left out. */
   readonly fault: string | undefined;
+  /** Why nothing of a request that holds these is answered. */
+  readonly refusal: string | undefined;
 }
 
 /** Pairs of one text; Go's limit. */
 const PAIRS_MAX = 10_000;
+/**
+ * Characters of one value as it came, and of one name: no more can be a text of PromQL, which has 65,536, and each takes
+ * nine where its bytes are escaped. What is longer is refused before it is decoded.
+ */
+const VALUE_LENGTH_MAX = 9 * 65_536;
+const SHOWN_MAX = 40;
 
 /**
  * Reads `a=1&b=%20`. A pair with a semicolon or a broken escape is left out and told in `fault`; of too many pairs none is
@@ -27,6 +35,7 @@ export function parseFormValues(text: string): FormValues {
   if (hasMorePairs(text)) return formValues(pairs, "number of URL query parameters exceeded limit");
   for (const pair of text.split("&")) {
     if (pair === "") continue;
+    if (pair.length > VALUE_LENGTH_MAX) return { ...formValues([], fault), refusal: tooLong(pair) };
     const refused = refusePair(pair);
     if (refused !== undefined) {
       fault ??= refused;
@@ -38,7 +47,14 @@ export function parseFormValues(text: string): FormValues {
   return formValues(pairs, fault);
 }
 
-function hasMorePairs(text: string): boolean {
+/** Names a pair by its beginning. */
+function tooLong(pair: string): string {
+  const [name = ""] = pair.slice(0, SHOWN_MAX).split("=");
+  return `parameter ${quoteText(name)} has ${pair.length} characters as it came; the limit is ${VALUE_LENGTH_MAX}`;
+}
+
+/** Whether a form has more pairs than are read. */
+export function hasMorePairs(text: string): boolean {
   let count = 1;
   for (let at = text.indexOf("&"); at >= 0; at = text.indexOf("&", at + 1)) if (++count > PAIRS_MAX) return true;
   return false;
@@ -51,6 +67,7 @@ export function joinFormValues(first: FormValues, second: FormValues): FormValue
     all: (name) => [...first.all(name), ...second.all(name)],
     has: (name) => first.has(name) || second.has(name),
     fault: first.fault ?? second.fault,
+    refusal: first.refusal ?? second.refusal,
   };
 }
 
@@ -67,6 +84,7 @@ export function formValues(pairs: Iterable<readonly [string, string]>, fault?: s
     all: (name) => byName.get(name) ?? [],
     has: (name) => byName.has(name),
     fault,
+    refusal: undefined,
   };
 }
 

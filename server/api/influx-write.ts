@@ -8,6 +8,7 @@ import { setImmediate } from "node:timers/promises";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { InfluxDecoder, type InfluxPrecision } from "../wire/influx-line.ts";
 import type { ApiDeps } from "./api-deps.ts";
+import { hasMorePairs } from "./form-values.ts";
 import { type BodyLimits, readBody } from "./request-body.ts";
 
 const PRECISIONS: ReadonlyMap<string, InfluxPrecision> = new Map([
@@ -45,8 +46,10 @@ export function addInfluxRoutes(app: FastifyInstance, deps: ApiDeps, all: BodyLi
   app.post("/query", async (request, reply) => {
     const body = await readBody(request.raw, { ...all, bytesMax: QUERY_BYTES_MAX });
     if (body.kind === "refused") return tell(reply, body.status, body.reason);
-    const form = new URLSearchParams(body.bytes.toString());
+    const text = body.bytes.toString();
     body.release();
+    if (hasMorePairs(text)) return tell(reply, 400, "the form has too many parameters");
+    const form = new URLSearchParams(text);
     const query = new URL(request.url, "http://localhost").searchParams.get("q") ?? form.get("q") ?? "";
     if (/^\s*create\s+database\s/i.test(query)) return { results: [{ statement_id: 0 }] };
     return tell(reply, 400, "InfluxQL is not answered here: ask in PromQL at /api/v1/query or in SQL at /api/v1/sql");

@@ -216,6 +216,7 @@ async function readForm(
   }
   const form = await formOf(request.headers["content-type"] ?? "", body.bytes);
   body.release();
+  if (form?.refusal !== undefined) throw new PrometheusError("bad_data", form.refusal);
   return form === undefined ? address : joinFormValues(form, address);
 }
 

@@ -14,6 +14,8 @@ import { renderSliced, visitSliced } from "./slices.ts";
 const TRUNCATED = "results truncated due to limit";
 /** Characters of all selectors of a request: they are parsed on the thread that answers everybody. */
 export const MATCH_LENGTH_MAX = 65_536;
+/** Selectors of a request: each costs a look at the index, and some µs of that thread. */
+const MATCHES_MAX = 1_000;
 /** Prometheus promises no order; a list this short is sorted, since people read it. */
 const SORTED_SERIES_MAX = 5_000;
 /** The longest that a timer of Node waits. */
@@ -125,6 +127,10 @@ export async function visitSets(
 export function readMatcherSets(deps: ApiDeps, form: FormValues): readonly (readonly Matcher[])[] {
   const texts = form.all("match[]");
   if (texts.length === 0) return NO_MATCHERS;
+  if (texts.length > MATCHES_MAX) {
+    const message = `match[] stands ${texts.length} times; the limit is ${MATCHES_MAX}: join selectors by regular expressions`;
+    throw new PrometheusError("bad_data", message);
+  }
   const length = texts.reduce((sum, text) => sum + text.length, 0);
   if (length > MATCH_LENGTH_MAX) {
     const message = `match[] has ${length} characters together; the limit is ${MATCH_LENGTH_MAX}`;

@@ -207,6 +207,28 @@ test("series, labels, values, metadata: shapes, limits, empty results", async (c
   assert.deepEqual(await whole("labels?limit=3"), { status: "success", data: ["__name__", "a.b", "job"] });
 });
 
+test("what is too long is refused before it is decoded, and too many selectors before they are read", async (context) => {
+  const { url } = await startFixture(context);
+  const post = async (path: string, text: string) => {
+    const headers = { "content-type": "application/x-www-form-urlencoded" };
+    return json(`${url}/api/v1/${path}`, { method: "POST", headers, body: text });
+  };
+  const bad = (error: string) => ({ status: "error", errorType: "bad_data", error });
+  const long = await post("query", `time=1&query=${"%41".repeat(200_000)}`);
+  assert.equal(long.status, 400);
+  assert.deepEqual(long.body, bad('parameter "query" has 600006 characters as it came; the limit is 589824'));
+  const name = await post("query", "a".repeat(600_000));
+  const shown = `parameter "${"a".repeat(40)}" has 600000 characters as it came; the limit is 589824`;
+  assert.deepEqual(name.body, bad(shown));
+  // As long as a text may be, and each letter as long as it can be.
+  const most = await post("query", `query=${encodeURIComponent("€".repeat(65_530))}`);
+  assert.equal(most.status, 200);
+  const matches = await post("series", "match[]=a&".repeat(1_001));
+  const many = "match[] stands 1001 times; the limit is 1000: join selectors by regular expressions";
+  assert.deepEqual(matches.body, bad(`invalid parameter "match[]": ${many}`));
+  assert.equal((await post("series", "match[]=a&".repeat(1_000))).status, 200);
+});
+
 test("selectors are bounded in length, and gathering series in time", async (context) => {
   const { url } = await startFixture(context, { prometheus: { queryTimeoutMs: 20 } });
   const body = new URLSearchParams([["match[]", `{a="${"x".repeat(65_536)}"}`]]);

@@ -138,6 +138,13 @@ test("SQL: JSON, text, form, formats, errors", async (context) => {
   ]) {
     assert.equal((await post(body, "application/json")).status, 400, body);
   }
+  const message = async (answer: Response) => ((await answer.json()) as { error: { message: string } }).error.message;
+  const deep = await post(`{"query":"SELECT 1","params":${"[".repeat(300_000)}`, "application/json");
+  assert.deepEqual([deep.status, await message(deep)], [400, "The body has more than 16 levels of lists and objects."]);
+  const brackets = JSON.stringify({ query: `SELECT '"\\${"[{".repeat(20)}'`, params: [`\\"${"[".repeat(20)}`] });
+  assert.equal((await post(brackets, "application/json")).status, 200);
+  const pairs = await post("a&".repeat(20_000), "application/x-www-form-urlencoded");
+  assert.deepEqual([pairs.status, await message(pairs)], [400, "The form has too many parameters."]);
   assert.equal((await post("x".repeat(2 ** 20 + 1), "text/plain")).status, 413);
 });
 

@@ -8,6 +8,7 @@ import { ThalwegError } from "../model/errors.ts";
 import type { SqlRequest } from "../query/doors.ts";
 import type { SqlAnswer, SqlValue } from "../store/reader.ts";
 import type { ApiDeps } from "./api-deps.ts";
+import { hasMorePairs } from "./form-values.ts";
 import { sendOwnError } from "./own-errors.ts";
 import { parseSecondsOrDurationMs } from "./prometheus-parameters.ts";
 import type { BodyLimits } from "./request-body.ts";
@@ -19,8 +20,17 @@ const ROWS_MAX = 1_000_000;
 const TIMEOUT_MS = 30_000;
 const TIMEOUT_MS_MAX = 300_000;
 const PARAMETERS_MAX = 1000;
+/** Levels of a JSON body: parameters are a list in an object, what else stands there is not looked at. */
+const JSON_LEVELS_MAX = 16;
 /** Rows rendered before other work gets a turn. */
 const ROWS_PER_CHUNK = 500;
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN_LIST = 0x5b;
+const CLOSE_LIST = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
 
 const FORMATS = ["json", "ndjson", "csv"] as const;
 type Format = (typeof FORMATS)[number];
@@ -77,12 +87,42 @@ async function askedByBody(request: FastifyRequest, limits: BodyLimits): Promise
   const options = Object.fromEntries(searchParameters(request));
   const type = (request.headers["content-type"] ?? "").toLowerCase();
   if (type.startsWith("application/x-www-form-urlencoded") && !/^\s*(?:select|with)\b/i.test(text)) {
+    if (hasMorePairs(text)) return { kind: "refused", status: 400, message: "The form has too many parameters." };
     return askedBy({ ...options, ...Object.fromEntries(new URLSearchParams(text)) });
   }
   if (!type.startsWith("application/json")) return askedBy({ ...options, query: text });
+  if (isNestedDeeper(text, JSON_LEVELS_MAX)) {
+    const message = `The body has more than ${JSON_LEVELS_MAX} levels of lists and objects.`;
+    return { kind: "refused", status: 400, message };
+  }
   const parsed = parseObject(text);
   if (parsed === undefined) return { kind: "refused", status: 400, message: "The body is not a JSON object." };
   return askedBy({ ...options, ...parsed });
+}
+
+/** Looks at brackets outside of texts alone: it costs a tenth of what `JSON.parse` takes for as many. */
+function isNestedDeeper(text: string, levelsMax: number): boolean {
+  let levels = 0;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) {
+      at = quoteAfter(text, at + 1);
+    } else if (code === OPEN_LIST || code === OPEN_OBJECT) {
+      if (++levels > levelsMax) return true;
+    } else if (code === CLOSE_LIST || code === CLOSE_OBJECT) levels--;
+  }
+  return false;
+}
+
+/** Where a text of JSON ends whose first letter is at `from`. */
+function quoteAfter(text: string, from: number): number {
+  let at = from;
+  for (; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) break;
+    if (code === BACKSLASH) at++;
+  }
+  return at;
 }
 
 function parseObject(text: string): Record<string, unknown> | undefined {
