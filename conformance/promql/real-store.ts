@@ -3,9 +3,10 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { ChunkSelection } from "../../server/model/chunk-selection.ts";
 import type { Matcher, SeriesSamples } from "../../server/model/series.ts";
 import { systemClock } from "../../server/platform/system-clock.ts";
-import type { NewestSamples, NumbersSelection, SeriesNumbers } from "../../server/store/reader.ts";
+import type { NewestSamples, NumbersSelection, SeriesNumbers, StoreReader } from "../../server/store/reader.ts";
 import { openStore, type Store } from "../../server/store/store.ts";
 import { columnsOf, type TestStore } from "./memory-store.ts";
 import type { LoadedSeries } from "./test-language.ts";
@@ -49,6 +50,11 @@ export class RealStore implements TestStore {
 
   async selectNewest(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<NewestSamples> {
     return (await this.#open?.store.reader.selectNewest(matchers, minMs, maxMs)) ?? { ...NOTHING, timestampsMs: NONE };
+  }
+
+  async selectChunks(...asked: Parameters<StoreReader["selectChunks"]>): Promise<ChunkSelection> {
+    this.#open ??= await openFresh();
+    return this.#open.store.reader.selectChunks(...asked);
   }
 
   async selectNumbers(selection: NumbersSelection): Promise<SeriesNumbers> {

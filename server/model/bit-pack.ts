@@ -7,8 +7,9 @@
  * than 32 the lower halves as they are, then the upper ones packed).
  */
 
-import { type ByteReader, BytesEndError } from "./byte-reader.ts";
+import { ByteReader, BytesEndError } from "./byte-reader.ts";
 import type { ByteWriter } from "./byte-writer.ts";
+import { type BytePage, endOfPaged, readPagedSigned } from "./paged-bytes.ts";
 
 const BLOCK = 64;
 const TWO_POW_32 = 2 ** 32;
@@ -26,6 +27,9 @@ const WHOLE_WIDTH_MAX = 53;
 const PATTERN_WIDTH_MAX = 64;
 /** Numbers of so many bits are read bit by bit where they are: with those that wait they fit 32 bits. */
 const NARROW_WIDTH_MAX = 16;
+
+/** Numbers of so many bits are read by one look at 32 bits from the byte on in which they begin. */
+const LOOKED_WIDTH_MAX = 25;
 
 /** Numbers of one block, in halves, and the words they are packed into. */
 const LOW = new Uint32Array(BLOCK);
@@ -46,8 +50,7 @@ export function writeWholes(out: ByteWriter, values: Float64Array, from: number,
 
 /** Reads what `writeWholes` wrote into `[at, at + count)`. Throws `BytesEndError` where it cannot have written that. */
 export function readWholes(reader: ByteReader, values: Float64Array, at: number, count: number): void {
-  let previous = reader.signed();
-  values[at] = previous;
+  values[at] = reader.signed();
   const end = at + count;
   for (let start = at + 1; start < end; start += BLOCK) {
     const length = Math.min(BLOCK, end - start);
@@ -56,30 +59,116 @@ export function readWholes(reader: ByteReader, values: Float64Array, at: number,
     const width = head & WIDTH_MASK;
     if (width > WHOLE_WIDTH_MAX || form > FORM_ABOVE) throw new BytesEndError(reader.at);
     const least = form === FORM_DELTA ? 0 : reader.signed();
-    if (width <= NARROW_WIDTH_MAX && form !== FORM_ABOVE) {
-      addNarrow(reader, values, { start, length, width, least });
-      previous = values[start + length - 1] as number;
-      continue;
+    if (width <= NARROW_WIDTH_MAX && form !== FORM_ABOVE) addNarrow(reader, values, { start, length, width, least });
+    else addUnpacked(reader, values, { start, length, width, least }, form);
+  }
+}
+
+/** A block of numbers of any width, above each other or above the number before `start`. @returns Where it ends. */
+function addUnpacked(
+  reader: ByteReader,
+  values: Float64Array,
+  { start, length, width, least }: NarrowBlock,
+  form: number,
+): number {
+  unpack(reader, length, width);
+  const isWide = width > 32;
+  let previous = values[start - 1] as number; // in range: a run begins with its first number
+  if (form === FORM_ABOVE) {
+    const base = previous + least;
+    for (let i = 0; i < length; i++) {
+      values[start + i] = base + (LOW[i] as number) + (isWide ? (HIGH[i] as number) * TWO_POW_32 : 0);
     }
-    unpack(reader, length, width);
-    const isWide = width > 32;
-    if (form === FORM_ABOVE) {
-      const base = previous + least;
-      for (let i = 0; i < length; i++) {
-        values[start + i] = base + (LOW[i] as number) + (isWide ? (HIGH[i] as number) * TWO_POW_32 : 0);
-      }
-      previous = values[start + length - 1] as number;
-    } else if (isWide) {
-      for (let i = 0; i < length; i++) {
-        previous += least + (LOW[i] as number) + (HIGH[i] as number) * TWO_POW_32;
-        values[start + i] = previous;
-      }
+  } else if (isWide) {
+    for (let i = 0; i < length; i++) {
+      previous += least + (LOW[i] as number) + (HIGH[i] as number) * TWO_POW_32;
+      values[start + i] = previous;
+    }
+  } else {
+    for (let i = 0; i < length; i++) {
+      previous += least + (LOW[i] as number);
+      values[start + i] = previous;
+    }
+  }
+  return reader.at;
+}
+
+/**
+ * As `readWholes` for what was written at `from` of a page.
+ *
+ * @returns Where it ends.
+ */
+export function readPagedWholes(page: BytePage, from: number, values: Float64Array, to: number, count: number): number {
+  const { bytes, view } = page;
+  let previous = readPagedSigned(page, from);
+  let at = endOfPaged();
+  values[to] = previous;
+  const end = to + count;
+  for (let start = to + 1; start < end; start += BLOCK) {
+    const stop = Math.min(end, start + BLOCK);
+    const head = bytes[at++] ?? WIDTH_MASK;
+    const form = head >>> FORM_SHIFT;
+    const width = head & WIDTH_MASK;
+    if (width > WHOLE_WIDTH_MAX || form > FORM_ABOVE) throw new BytesEndError(at);
+    let least = 0;
+    if (form !== FORM_DELTA) {
+      least = readPagedSigned(page, at);
+      at = endOfPaged();
+    }
+    const next = at + (((stop - start) * width + 7) >>> 3);
+    if (next + 3 > bytes.length || width > LOOKED_WIDTH_MAX) {
+      at = addUnpacked(new ByteReader(bytes, at), values, { start, length: stop - start, width, least }, form);
     } else {
-      for (let i = 0; i < length; i++) {
-        previous += least + (LOW[i] as number);
-        values[start + i] = previous;
-      }
+      if (form === FORM_ABOVE)
+        lookAbove(view, at, values, { start, length: stop - start, width, least: previous + least });
+      else if (width === 0) addSame(values, start, stop, least);
+      else lookAndAdd(view, at, values, { start, length: stop - start, width, least });
+      at = next;
     }
+    previous = values[stop - 1] as number;
+  }
+  return at;
+}
+
+function addSame(values: Float64Array, start: number, stop: number, least: number): void {
+  let value = values[start - 1] as number; // in range: a run begins with its first number, here and below
+  for (let i = start; i < stop; i++) {
+    value += least;
+    values[i] = value;
+  }
+}
+
+/** Adds up differences that begin at byte `at`. */
+function lookAndAdd(
+  view: DataView,
+  at: number,
+  values: Float64Array,
+  { start, length, width, least }: NarrowBlock,
+): void {
+  const mask = (1 << width) - 1;
+  const stop = start + length;
+  let value = values[start - 1] as number;
+  let bit = 8 * at;
+  for (let i = start; i < stop; i++) {
+    value += least + ((view.getUint32(bit >>> 3, true) >>> (bit & 7)) & mask);
+    values[i] = value;
+    bit += width;
+  }
+}
+
+/** Numbers above `least` that begin at byte `at`. */
+function lookAbove(
+  view: DataView,
+  at: number,
+  values: Float64Array,
+  { start, length, width, least }: NarrowBlock,
+): void {
+  const mask = (1 << width) - 1;
+  const stop = start + length;
+  let bit = 8 * at;
+  for (let i = start; i < stop; i++) {
+    values[i] = least + ((view.getUint32(bit >>> 3, true) >>> (bit & 7)) & mask);
+    bit += width;
   }
 }
 

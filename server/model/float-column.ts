@@ -9,14 +9,18 @@ import { sameBits } from "./double-codec.ts";
 
 /** Codings up to this are the number of decimals of the scaled whole numbers that follow. */
 const DECIMALS_MAX = 12;
-const CODING_PATTERNS = 14;
+/** All are bit patterns. */
+export const CODING_PATTERNS = 14;
 /** With a number of decimals: all are the one number that follows. Alone: all are the eight bytes that follow. */
-const CODING_CONSTANT = 0x20;
+export const CODING_CONSTANT = 0x20;
 /** A byte follows: so many bits at the lower end are 0 in all whole numbers, and left out. */
-const CODING_SHIFTED = 0x40;
-const CODING_MASK = 0x0f;
-const POWERS_OF_TEN = Array.from({ length: DECIMALS_MAX + 1 }, (_, decimals) => 10 ** decimals);
-const SHIFT_MAX = 31;
+export const CODING_SHIFTED = 0x40;
+/** Of a coding: the number of decimals, or `CODING_PATTERNS`. */
+export const CODING_MASK = 0x0f;
+/** By number of decimals. */
+export const POWERS_OF_TEN = Array.from({ length: DECIMALS_MAX + 1 }, (_, decimals) => 10 ** decimals);
+/** Bits that are left out at the lower end, at most. */
+export const SHIFT_MAX = 31;
 
 /** Room for the numbers of a column; grows with the longest. */
 let scratch = new Float64Array(512);

@@ -10,6 +10,7 @@ const PAGE_LENGTH = 131_072;
 const IDLE_PAGES_MAX = 32;
 
 const idle: Float64Array[] = [];
+const NO_PAGE = new Float64Array(0);
 
 /** Times of the series before in a page, and what tells that those of another are the same without decoding them. */
 interface KnownTimes {
@@ -41,15 +42,29 @@ export class SampleRoom {
   /** Room for `count` numbers, which hold anything; an array of its own where a page is too short. */
   take(count: number): Float64Array {
     if (count > PAGE_LENGTH / 4) return new Float64Array(new SharedArrayBuffer(8 * count));
-    if (this.#used + count > PAGE_LENGTH) {
-      this.#pages.push(idle.pop() ?? new Float64Array(new SharedArrayBuffer(8 * PAGE_LENGTH)));
-      this.#used = 0;
-      this.#times = undefined;
-      this.#spare = undefined;
-      this.known = undefined;
-    }
+    if (this.#used + count > PAGE_LENGTH) this.#turnPage();
     this.#used += count;
     return this.#pages.at(-1)?.subarray(this.#used - count, this.#used) ?? new Float64Array(count);
+  }
+
+  /** Room for at most a quarter of a page: where it begins in `page`. */
+  reserve(count: number): number {
+    if (this.#used + count > PAGE_LENGTH) this.#turnPage();
+    this.#used += count;
+    return this.#used - count;
+  }
+
+  /** The page that was reserved from last. */
+  get page(): Float64Array {
+    return this.#pages.at(-1) ?? NO_PAGE;
+  }
+
+  #turnPage(): void {
+    this.#pages.push(idle.pop() ?? new Float64Array(new SharedArrayBuffer(8 * PAGE_LENGTH)));
+    this.#used = 0;
+    this.#times = undefined;
+    this.#spare = undefined;
+    this.known = undefined;
   }
 
   /** Room for the times of a series, to be filled and then given to `shared`. */

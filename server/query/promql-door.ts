@@ -21,6 +21,7 @@ import type {
   RenderedAnswer,
   SelectorsOutcome,
 } from "./doors.ts";
+import { chunkBuffers } from "./promql/chunked-series.ts";
 import { newestBuffers } from "./promql/newest-samples.ts";
 import { packedBuffers } from "./promql/packed-samples.ts";
 import { PROMQL_DEFAULTS, type PromqlOutcome, type PromqlQuery, type PromqlSettings } from "./promql/query.ts";
@@ -359,6 +360,9 @@ class WorkerDoor implements PromqlDoor {
       },
       onNewest: (selection, newest) => {
         pass({ kind: "newest", id: job.id, selection, newest }, newestBuffers(newest));
+      },
+      onChunks: (selection, chunks) => {
+        pass({ kind: "chunks", id: job.id, selection, chunks }, chunkBuffers(chunks));
       },
       onNumbers: (selection, numbers) => {
         pass({ kind: "numbers", id: job.id, selection, numbers }, numberBuffers(numbers));

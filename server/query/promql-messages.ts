@@ -3,6 +3,7 @@
 import type { PromqlExpression } from "../../grammar/promql-tree.ts";
 import type { Matcher } from "../model/series.ts";
 import type { WindowSource } from "../store/reader.ts";
+import type { PackedChunks } from "./promql/chunked-series.ts";
 import type { PackedNewest } from "./promql/newest-samples.ts";
 import type { PackedSamples } from "./promql/packed-samples.ts";
 import type { PromqlQuery, PromqlSettings } from "./promql/query.ts";
@@ -45,6 +46,12 @@ export type SelectedPart =
       readonly id: number;
       readonly selection: number;
       readonly newest: PackedNewest;
+    }
+  | {
+      readonly kind: "chunks";
+      readonly id: number;
+      readonly selection: number;
+      readonly chunks: PackedChunks;
     }
   | {
       readonly kind: "numbers";

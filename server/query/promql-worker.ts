@@ -10,6 +10,7 @@ import { runInNewContext } from "node:vm";
 import { parentPort, workerData } from "node:worker_threads";
 import { ThalwegError } from "../model/errors.ts";
 import { lowerThreadPriority } from "../platform/thread-priority.ts";
+import { ChunkStore, unpackChunks } from "./promql/chunked-series.ts";
 import { sourceOf } from "./promql/downsampled.ts";
 import type { FedSeries } from "./promql/encoded-columns.ts";
 import { unpackNewest } from "./promql/newest-samples.ts";
@@ -40,6 +41,8 @@ interface Job {
   readonly plan: PlannedQuery;
   readonly planMs: number;
   readonly selected: FedSeries[][];
+  /** By selection, where samples lie that are still encoded. */
+  readonly stores: (ChunkStore | undefined)[];
 }
 
 // The door makes workers with exactly this.
@@ -90,7 +93,7 @@ function plan(message: ToWorker & { readonly kind: "plan" }): void {
     const tree = parseQuery(query);
     const planned = planTree(query, tree);
     const planMs = performance.now() - sinceMs;
-    job = { id, query, show, plan: planned, planMs, selected: planned.selections.map(() => []) };
+    job = { id, query, show, plan: planned, planMs, selected: planned.selections.map(() => []), stores: [] };
     const selections = planned.selections.map(({ selector, matchers, minMs, maxMs, isNewest, call }) => {
       return { matchers, minMs, maxMs, isNewest, call, source: sourceOf(selector) };
     });
@@ -136,6 +139,7 @@ function finish(id: number, answer: WorkerAnswer, samplesPeak: number): void {
 function leave(): void {
   // Who called may still hold the job while garbage is collected.
   if (job !== undefined) job.selected.length = 0;
+  if (job !== undefined) job.stores.length = 0;
   job = undefined;
   known.tidy();
   if (!holdsMuch()) return;
@@ -158,6 +162,7 @@ function receive(message: ToWorker): void {
   if (message.kind === "samples") known.add(message.samples);
   if (message.kind === "newest") known.add(message.newest);
   if (message.kind === "numbers") known.add(message.numbers);
+  if (message.kind === "chunks") known.add(message.chunks);
   if (message.kind === "plan") plan(message);
   else if (message.kind === "text") {
     const { id, text, wish, settings } = message;
@@ -169,16 +174,22 @@ function receive(message: ToWorker): void {
   else if (message.kind === "evaluate") evaluate(message, job);
   else {
     const selected = job.selected[message.selection];
-    for (const one of unpackPart(message)) selected?.push(one);
+    for (const one of unpackPart(message, job)) selected?.push(one);
   }
 }
 
-function unpackPart(part: SelectedPart): readonly FedSeries[] {
+function unpackPart(part: SelectedPart, { stores }: Job): readonly FedSeries[] {
   switch (part.kind) {
     case "samples":
       return unpackSamples(part.samples, known);
     case "newest":
       return unpackNewest(part.newest, known);
+    case "chunks": {
+      const { columns } = part.chunks;
+      if (columns !== undefined) stores[part.selection] = new ChunkStore(columns);
+      const store = stores[part.selection];
+      return store === undefined ? [] : unpackChunks(part.chunks, store, known);
+    }
     case "numbers":
       return unpackNumbers(part.numbers, known);
   }

@@ -5,6 +5,7 @@ import { ThalwegError } from "../model/errors.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
 import type { SeriesSamples } from "../model/series.ts";
 import type { StoreReader } from "../store/reader.ts";
+import { type PackedChunks, packChunks } from "./promql/chunked-series.ts";
 import { type PackedNewest, packNewest } from "./promql/newest-samples.ts";
 import type { SentLabels } from "./promql/packed-labels.ts";
 import { type PackedSamples, packSamples } from "./promql/packed-samples.ts";
@@ -22,7 +23,8 @@ const SLICE_MS = 2;
 const NUMBERS_SERIES = 4_096;
 
 /** Where samples come from; what has no short way to the newest ones, or to numbers, is asked for all. */
-export type QueryReader = Pick<StoreReader, "select"> & Partial<Pick<StoreReader, "selectNewest" | "selectNumbers">>;
+export type QueryReader = Pick<StoreReader, "select"> &
+  Partial<Pick<StoreReader, "selectNewest" | "selectNumbers" | "selectChunks">>;
 
 /** What to gather, within which bounds, and for whom. */
 export interface QueryFeed {
@@ -40,6 +42,8 @@ export interface QueryFeed {
   readonly onPart: (selection: number, part: PackedSamples) => void;
   /** As `onPart` for the newest samples of some series. */
   readonly onNewest: (selection: number, part: PackedNewest) => void;
+  /** As `onPart` for series whose samples are still encoded; those of the first part tell where all of them lie. */
+  readonly onChunks: (selection: number, part: PackedChunks) => void;
   /** As `onPart` for the numbers of some series. */
   readonly onNumbers: (selection: number, part: PackedNumbers) => void;
 }
@@ -76,6 +80,15 @@ export async function feedQuery(feed: QueryFeed): Promise<{ readonly series: num
         feed.onNumbers(index, packNumbers(numbers, from, to, sent)),
       );
       found = numbers.others;
+    } else if (source === undefined && reader.selectChunks !== undefined) {
+      const chunks = await reader.selectChunks(matchers, minMs, maxMs, limits);
+      signal.throwIfAborted();
+      room.series -= chunks.labels.length;
+      room.samples -= chunks.samples;
+      await inParts(chunks.labels.length, signal, (from, to) =>
+        feed.onChunks(index, packChunks(chunks, from, to, sent)),
+      );
+      found = chunks.others;
     } else {
       found = await reader.select(matchers, minMs, maxMs, limits);
       signal.throwIfAborted();

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { STALE_NAN } from "../model/float-chunk.ts";
 import type { NativeHistogram } from "../model/histogram.ts";
 import type { Exemplar, Labels, SeriesToAppend } from "../model/series.ts";
-import { STALE_NAN } from "./metric-chunk.ts";
 import {
   allOf,
   anyHistogram,

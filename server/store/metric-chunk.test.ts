@@ -3,7 +3,16 @@ import { test } from "node:test";
 import { ByteReader, BytesEndError } from "../model/byte-reader.ts";
 import { ByteWriter } from "../model/byte-writer.ts";
 import { readXor, writeXor } from "../model/double-codec.ts";
-import { emptyColumns, readChunk, type SampleRun, STALE_NAN, sealChunk } from "./metric-chunk.ts";
+import {
+  CHUNK_HAS_EVEN_TIMES,
+  emptyChunkHead,
+  openFloatChunk,
+  readChunkFloats,
+  readUnevenTimes,
+  STALE_NAN,
+} from "../model/float-chunk.ts";
+import { bytePage } from "../model/paged-bytes.ts";
+import { emptyColumns, readChunk, type SampleRun, sealChunk } from "./metric-chunk.ts";
 import { anyDouble, anyRun, bitText, linesOf, random } from "./metric-fixture.ts";
 
 test("a double comes back bit by bit, whatever the one before", () => {
@@ -122,5 +131,74 @@ test("damaged bytes throw BytesEndError or give samples, and never run on", () =
     } catch (error) {
       assert.ok(error instanceof BytesEndError, String(error));
     }
+  }
+});
+
+test("chunks of floats and stale markers are read in a page as they are by themselves, also at its end", () => {
+  const pick = random(11);
+  const kinds: readonly ((i: number) => number)[] = [
+    () => 7,
+    (i) => i * 400 + pick(400),
+    (i) => 2 ** 40 - i * pick(2 ** 33),
+    () => pick(10_000) / 100,
+    () => pick(2 ** 26) * 2 ** 12,
+    (i) => 3 * i + 5,
+    () => pick(2 ** 31) - 2 ** 30,
+    () => pick(1_000_000) / 16_384,
+    () => anyDouble(pick),
+  ];
+  let alone = 0;
+  for (let round = 0; round < 4000; round++) {
+    const count = 1 + pick(300);
+    const made = emptyColumns(count);
+    const value = kinds[pick(kinds.length)] ?? (() => 0);
+    const markers = round % 3 === 0;
+    let ms = 1_768_478_400_000 + pick(10_000);
+    for (let i = 0; i < count; i++) {
+      made.timestampsMs[i] = ms;
+      made.values[i] = markers && pick(20) === 0 ? STALE_NAN : value(i);
+      ms += round % 2 === 0 ? 15_000 : 1 + pick(20_000);
+    }
+    const chunk = sealChunk(made, 0, count);
+    const want = emptyColumns(count);
+    readChunk(chunk, want, 0);
+    const [before, after] = [pick(9), pick(2) * pick(9)];
+    const bytes = new Uint8Array(before + chunk.bytes.length + after).fill(0xff);
+    bytes.set(chunk.bytes, before);
+    const page = bytePage(bytes.buffer);
+    const head = emptyChunkHead();
+    const got = emptyColumns(count + 3);
+    openFloatChunk(page, before, count, head);
+    if ((head.flags & CHUNK_HAS_EVEN_TIMES) === 0) {
+      readUnevenTimes(page, head, got.timestampsMs, 3, count);
+      alone++;
+    } else for (let i = 0; i < count; i++) got.timestampsMs[3 + i] = head.firstMs + i * head.stepMs;
+    readChunkFloats(page, head, got.values, 3, count);
+    const read = { ...got, timestampsMs: got.timestampsMs.slice(3), values: got.values.slice(3) };
+    assert.equal(line(read), line(want), `round ${round}`);
+  }
+  assert.ok(alone > 1000);
+});
+
+test("what is no chunk of floats is not read in a page", () => {
+  const head = emptyChunkHead();
+  const read = (hex: string, count: number) => {
+    const page = bytePage(Uint8Array.from(Buffer.from(hex, "hex")).buffer);
+    openFloatChunk(page, 0, count, head);
+    readChunkFloats(page, head, new Float64Array(count), 0, count);
+  };
+  for (const [hex, count] of [
+    ["", 1],
+    ["04020200", 1],
+    ["8102", 1],
+    ["8802", 1],
+    ["840202", 2],
+    ["8402020f", 2],
+    ["84020200", 2],
+    ["840202000219", 9],
+    ["84ffffffffffffffffffffff", 2],
+    ["8602023d", 2],
+  ] as const) {
+    assert.throws(() => read(hex, count), BytesEndError, hex);
   }
 });

@@ -10,7 +10,19 @@ import { ArraySlab } from "../model/array-slab.ts";
 import { readWholes, writeWholes } from "../model/bit-pack.ts";
 import { ByteReader, BytesEndError } from "../model/byte-reader.ts";
 import { ByteWriter } from "../model/byte-writer.ts";
-import { doubleOf, readXor, sameBits } from "../model/double-codec.ts";
+import { readXor, sameBits } from "../model/double-codec.ts";
+import {
+  CHUNK_HAS_KINDS as HAS_KINDS,
+  CHUNK_HAS_STARTS as HAS_STARTS,
+  CHUNK_HAS_HISTOGRAMS as HISTOGRAM_COLUMNS,
+  KIND_BITS,
+  KIND_FLOAT,
+  KIND_HISTOGRAM,
+  KIND_STALE,
+  CHUNK_IS_PACKED as PACKED,
+  CHUNK_HAS_EVEN_TIMES as REGULAR_TIMES,
+  STALE_NAN,
+} from "../model/float-chunk.ts";
 import { readFloatColumn, writeFloatColumn } from "../model/float-column.ts";
 import type { NativeHistogram } from "../model/histogram.ts";
 import { histogramsOf, readStretches, writeHistograms } from "../model/histogram-columns.ts";
@@ -18,22 +30,6 @@ import type { SampleRoom } from "../model/sample-room.ts";
 import type { EncodedHistograms, SeriesSamples } from "../model/series.ts";
 import { readHistogram } from "./metric-histogram-codec.ts";
 
-/** The NaN that marks a series as gone. */
-export const STALE_NAN = doubleOf(0x7ff0_0000, 2);
-
-const HAS_STARTS = 1;
-/** Not all samples are floats. */
-const HAS_KINDS = 2;
-/** Times are one step apart: the first and the step are all that is told. */
-const REGULAR_TIMES = 4;
-/** Histograms stand in columns, not one after the other. */
-const HISTOGRAM_COLUMNS = 8;
-/** Marks the layout of packed numbers; without it all else is of the layout before. */
-const PACKED = 0x80;
-const KIND_FLOAT = 0;
-const KIND_HISTOGRAM = 1;
-const KIND_STALE = 2;
-const KIND_BITS = 4;
 /** Codings of the layout before: up to four decimals, bytes that differ, or eight bytes each. */
 const OLD_SCALES = [1, 10, 100, 1_000, 10_000];
 const OLD_DECIMALS_MAX = OLD_SCALES.length - 1;

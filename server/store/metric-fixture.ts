@@ -6,9 +6,10 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import type { Clock } from "../model/clock.ts";
 import { bitsOf, doubleOf } from "../model/double-codec.ts";
+import { STALE_NAN } from "../model/float-chunk.ts";
 import { CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../model/histogram.ts";
 import type { Labels, Matcher, SeriesSamples, SeriesToAppend } from "../model/series.ts";
-import { emptyColumns, type SampleRun, STALE_NAN } from "./metric-chunk.ts";
+import { emptyColumns, type SampleRun } from "./metric-chunk.ts";
 import { MetricStore, type MetricStoreOptions } from "./metric-store.ts";
 
 /** Where `TestClock` starts. */

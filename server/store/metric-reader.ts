@@ -5,10 +5,13 @@
  * two at least; where it is found in both it counts once.
  */
 
+import type { ChunkSelection } from "../model/chunk-selection.ts";
 import { ThalwegError } from "../model/errors.ts";
+import type { SampleRoom } from "../model/sample-room.ts";
 import type { Labels, Matcher, SeriesExemplars, SeriesSamples } from "../model/series.ts";
 import type { BlockQuery, MetricBlocks } from "./metric-blocks.ts";
 import { type RunColumns, readChunks, type SampleRun, type SealedChunk } from "./metric-chunk.ts";
+import { ChunkGatherer } from "./metric-chunk-columns.ts";
 import { type Downsampler, piecesOf } from "./metric-downsampler.ts";
 import type { MetricHead } from "./metric-head.ts";
 import type { LabelIndex } from "./metric-label-index.ts";
@@ -151,6 +154,44 @@ export class MetricReader {
     }
     const others = await this.#gatherRest(rest, { minMs, maxMs, limits, turns }, count, labels.length);
     return { labels, values: values.subarray(0, labels.length), samples: count, others };
+  }
+
+  /** @see StoreReader */
+  async selectChunks(
+    matchers: readonly Matcher[],
+    minMs: number,
+    maxMs: number,
+    limits: Omit<SelectLimits, "source"> & { readonly room: SampleRoom },
+  ): Promise<ChunkSelection> {
+    const turns = new Turns(limits.signal);
+    const matched = await matchSeries(this.#parts.table.index, matchers, turns);
+    const gatherer = new ChunkGatherer(matched.length, { minMs, maxMs }, limits.room);
+    const budget = new SelectBudget(limits);
+    let samples = 0;
+    for (let row = 0; row < matched.length; row++) {
+      const series = matched[row];
+      if (series === undefined) continue;
+      const size = gatherer.addMemory(row, series);
+      if (size > 0) budget.spendFloats(size);
+      samples += size;
+      if (row % LOOK_EVERY === 0 && turns.isDue) await turns.pass();
+    }
+    const hasBlocks = this.#hasBlocks(minMs, maxMs);
+    const labels: Labels[] = [];
+    const rows = new Uint32Array(matched.length);
+    const rest: MetricSeries[] = [];
+    for (let row = 0; row < matched.length; row++) {
+      const series = matched[row];
+      if (series === undefined) continue;
+      if (hasBlocks || gatherer.isLeftOut(row)) rest.push(series);
+      else if (gatherer.isFound(row)) {
+        rows[labels.length] = row;
+        labels.push(series.labels);
+      }
+    }
+    if (hasBlocks) samples = 0;
+    const others = await this.#gatherRest(rest, { minMs, maxMs, limits, turns }, samples, labels.length);
+    return { labels, rows: rows.subarray(0, labels.length), columns: gatherer.finish(), samples, others };
   }
 
   #hasBlocks(minMs: number, maxMs: number): boolean {

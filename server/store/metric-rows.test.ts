@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { STALE_NAN } from "../model/float-chunk.ts";
 import type { FloatRows, LabelsHandle, SeriesToAppend } from "../model/series.ts";
-import { STALE_NAN } from "./metric-chunk.ts";
 import {
   allOf,
   anyDouble,

@@ -351,8 +351,8 @@ export function encodedIn(
   };
 }
 
-function withoutChunks({ memory, open }: Track): Track {
-  return { memory, chunks: [], open };
+function withoutChunks({ memory, open, hasOnlyFloats }: Track): Track {
+  return { memory, chunks: [], open, hasOnlyFloats };
 }
 
 /** Bytes of the samples of a series in memory. */
@@ -385,7 +385,7 @@ function tracksOf({ inOrder, late, sealing }: HeadSamples): Track[] {
 }
 
 function withChunks(track: Track, chunks: readonly SealedChunk[]): Track {
-  return { memory: track.memory, chunks: [...chunks, ...track.chunks], open: track.open };
+  return { ...track, chunks: [...chunks, ...track.chunks] };
 }
 
 function headOf(series: MetricSeries): HeadSamples {

@@ -5,10 +5,11 @@
  * Prometheus drops that at its commit without a word.
  */
 
+import { STALE_NAN } from "../model/float-chunk.ts";
 import { histogramFault } from "../model/histogram-validate.ts";
 import { labelsText } from "../model/labels-text.ts";
 import type { Exemplar, FloatRows, Labels, LabelsHandle, SampleToAppend, SeriesToAppend } from "../model/series.ts";
-import { isStale, STALE_NAN } from "./metric-chunk.ts";
+import { isStale } from "./metric-chunk.ts";
 import { compareExemplars, type ExemplarRing } from "./metric-exemplars.ts";
 import { type Counted, OutcomeCounter, orderRefusal } from "./metric-outcome.ts";
 import {

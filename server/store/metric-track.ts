@@ -57,6 +57,8 @@ export interface Track {
   readonly memory: OpenMemory;
   chunks: SealedChunk[];
   readonly open: OpenRun;
+  /** Neither histograms nor starts ever came. */
+  hasOnlyFloats: boolean;
 }
 
 /** A track without samples, which takes memory for open ones from `memory`. */
@@ -76,6 +78,7 @@ export function emptyTrack(memory: OpenMemory): Track {
       histogramCount: 0,
       histogramBytes: 0,
     },
+    hasOnlyFloats: true,
   };
 }
 
@@ -110,6 +113,7 @@ export function pushFloat(track: Track, timestampMs: number, value: number): num
 export function pushSample(track: Track, sample: Sample): number {
   const { open } = track;
   const { histogram, startMs } = sample;
+  if (histogram !== undefined || startMs !== 0) track.hasOnlyFloats = false;
   let grew = pushFloat(track, sample.timestampMs, sample.value);
   const at = open.count - 1;
   if (histogram !== undefined) {

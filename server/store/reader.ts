@@ -2,6 +2,7 @@
  * The store's reading door. Answers are plain data; nobody behind this door knows DuckDB.
  */
 
+import type { ChunkSelection } from "../model/chunk-selection.ts";
 import type { NativeHistogram } from "../model/histogram.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
 import type { Exemplar, Labels, Matcher, MetricMetadata, SeriesExemplars, SeriesSamples } from "../model/series.ts";
@@ -223,6 +224,13 @@ export interface StoreReader {
   ): Promise<NewestSamples>;
   /** As `select`, of which only what `floats` makes of each series is wanted. */
   selectNumbers(selection: NumbersSelection, limits?: Omit<SelectLimits, "source">): Promise<SeriesNumbers>;
+  /** As `select`, with the samples still encoded; what is not lies in `limits.room`. */
+  selectChunks(
+    matchers: readonly Matcher[],
+    minMs: number,
+    maxMs: number,
+    limits: Omit<SelectLimits, "source"> & { readonly room: SampleRoom },
+  ): Promise<ChunkSelection>;
   /**
    * As `select`, for series whose labels `series` gave. One that is gone meanwhile is left out, as is one without samples.
    *

@@ -262,6 +262,7 @@ function doorsOf(engine: EngineHolder, metrics: MetricStore): Pick<Store, "write
       select: (matchers, minMs, maxMs, limits) => reader.select(matchers, minMs, maxMs, limits),
       selectNewest: (matchers, minMs, maxMs, limits) => reader.selectNewest(matchers, minMs, maxMs, limits),
       selectNumbers: (selection, limits) => reader.selectNumbers(selection, limits),
+      selectChunks: (matchers, minMs, maxMs, limits) => reader.selectChunks(matchers, minMs, maxMs, limits),
       selectSeries: (labels, minMs, maxMs, limits) => reader.selectSeries(labels, minMs, maxMs, limits),
       exemplars: (matchers, minMs, maxMs, signal) => reader.exemplars(matchers, minMs, maxMs, signal),
       series: (matchers, minMs, maxMs, signal) => reader.series(matchers, minMs, maxMs, signal),

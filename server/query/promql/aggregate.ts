@@ -63,40 +63,70 @@ export function foldAggregate(
   evaluation: Evaluation,
   done: (series: StepSeries) => void,
 ): StepSeries[] {
-  const kept = keptBy(node);
-  const keyOf = groupKeys(node);
-  const groups = new Map<string, Group>();
+  const groups = new FoldedGroups(node, grid, evaluation);
+  // Nothing else is done here: code that was made while the loop ran ends with it, and what follows would be made anew.
   for (const one of series) {
-    const key = keyOf(one.labels);
-    let group = groups.get(key);
-    if (group === undefined) {
-      const counted = node.op === "avg" || node.op.startsWith("std") ? grid.steps : 0;
-      const extra = node.op === "sum" ? grid.steps : counted;
-      evaluation.budget.hold(counted + extra);
-      group = {
-        out: makeSeries(filterLabels(one.labels, kept), false, grid, evaluation.budget),
-        counts: counted === 0 ? NO_NUMBERS : new Float64Array(counted),
-        lost: extra === 0 ? NO_NUMBERS : zeros.take(extra),
-        running: node.op === "avg" ? new Uint8Array(grid.steps) : NO_FLAGS,
-        lastStep: -1,
-        histograms: undefined,
-      };
-      groups.set(key, group);
-    }
-    noteName(group, one);
-    if (one.dense !== undefined || one.histograms !== undefined || group.histograms !== undefined)
-      foldHistograms(node, group, one, evaluation);
-    foldInto(node.op, group, one);
+    groups.add(one);
     done(one);
   }
-  const out: StepSeries[] = [];
-  for (const group of groups.values()) {
-    finish(node.op, group);
-    group.histograms?.finish();
-    evaluation.budget.release(group.counts.length + group.lost.length);
-    out.push(group.out);
+  return groups.finish();
+}
+
+/** Groups while series are folded into them. */
+class FoldedGroups {
+  readonly #node: PromqlAggregate;
+  readonly #grid: StepGrid;
+  readonly #evaluation: Evaluation;
+  readonly #kept: (name: string) => boolean;
+  readonly #keyOf: (labels: Labels) => string;
+  readonly #groups = new Map<string, Group>();
+
+  constructor(node: PromqlAggregate, grid: StepGrid, evaluation: Evaluation) {
+    this.#node = node;
+    this.#grid = grid;
+    this.#evaluation = evaluation;
+    this.#kept = keptBy(node);
+    this.#keyOf = groupKeys(node);
   }
-  return out;
+
+  add(one: StepSeries): void {
+    const key = this.#keyOf(one.labels);
+    const group = this.#groups.get(key) ?? this.#begin(key, one.labels);
+    noteName(group, one);
+    if (one.dense !== undefined || one.histograms !== undefined || group.histograms !== undefined)
+      foldHistograms(this.#node, group, one, this.#evaluation);
+    foldInto(this.#node.op, group, one);
+  }
+
+  #begin(key: string, labels: Labels): Group {
+    const { op } = this.#node;
+    const { budget } = this.#evaluation;
+    const { steps } = this.#grid;
+    const counted = op === "avg" || op.startsWith("std") ? steps : 0;
+    const extra = op === "sum" ? steps : counted;
+    budget.hold(counted + extra);
+    const group: Group = {
+      out: makeSeries(filterLabels(labels, this.#kept), false, this.#grid, budget),
+      counts: counted === 0 ? NO_NUMBERS : new Float64Array(counted),
+      lost: extra === 0 ? NO_NUMBERS : zeros.take(extra),
+      running: op === "avg" ? new Uint8Array(steps) : NO_FLAGS,
+      lastStep: -1,
+      histograms: undefined,
+    };
+    this.#groups.set(key, group);
+    return group;
+  }
+
+  finish(): StepSeries[] {
+    const out: StepSeries[] = [];
+    for (const group of this.#groups.values()) {
+      finish(this.#node.op, group);
+      group.histograms?.finish();
+      this.#evaluation.budget.release(group.counts.length + group.lost.length);
+      out.push(group.out);
+    }
+    return out;
+  }
 }
 
 const NO_NUMBERS = new Float64Array(0);

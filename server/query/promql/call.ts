@@ -22,10 +22,10 @@ import { NAME_KEEPING_KERNELS } from "./range-kernels.ts";
 import {
   applyKernel,
   forgetResets,
+  passingWithoutStale,
   type RangeGrid,
   selectInstant,
   stepsToSamples,
-  withoutStale,
   withoutStarts,
 } from "./select-steps.ts";
 import { dropMetricName, isMetricLabel, labelsKey, labelValue, METRIC_NAME, METRIC_TYPE } from "./series-labels.ts";
@@ -142,7 +142,7 @@ function scalarFunction(
   }
 }
 
-/** The series and windows of a range argument. */
+/** The series and windows of a range argument; a series holds until the next one is asked for. */
 interface RangeArgument {
   readonly series: Iterable<RangeSeries>;
   readonly ranges: RangeGrid;
@@ -170,7 +170,7 @@ function rangeArgument(
     };
     const series = (function* () {
       for (const one of samples) {
-        const kept = withoutStale(one);
+        const kept = passingWithoutStale(one);
         evaluation.statistics?.countWindows(kept, ranges);
         yield usesStarts || kept.startsMs === undefined ? kept : withoutStarts(kept);
       }

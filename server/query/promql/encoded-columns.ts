@@ -7,6 +7,7 @@ import { ByteReader } from "../../model/byte-reader.ts";
 import type { NativeHistogram } from "../../model/histogram.ts";
 import { histogramsOf, readStretches } from "../../model/histogram-columns.ts";
 import type { EncodedHistograms, SeriesSamples } from "../../model/series.ts";
+import type { ChunkedSeries } from "./chunked-series.ts";
 import { type DenseSamples, denseSamples, type HistogramPieces, type PlacedStretch } from "./dense-samples.ts";
 import type { NewestSeries } from "./newest-samples.ts";
 import { histogramSize, sizeOfBuckets } from "./query-budget.ts";
@@ -78,8 +79,11 @@ class EncodedColumns implements HistogramSource, HistogramPieces {
   }
 }
 
-/** Samples in a worker: where `columns` is there, `histograms` are made of it when they are looked at. */
-export interface FedSeries extends SeriesSamples, Partial<Pick<NewestSeries, "newest" | "at">> {
+/** Samples in a worker: where `columns` is there, `histograms` are made of it when they are looked at, and where `read` is, so are all samples. */
+export interface FedSeries
+  extends SeriesSamples,
+    Partial<Pick<NewestSeries, "newest" | "at">>,
+    Partial<Pick<ChunkedSeries, "read" | "size">> {
   /** What a range function makes of it, where there is nothing else. */
   readonly number?: number | undefined;
   readonly columns?: HistogramSource | undefined;

@@ -29,8 +29,10 @@ export function samplesSize(
     readonly columns?: { readonly size: number } | undefined;
     readonly newest?: object;
     readonly number?: number | undefined;
+    readonly size?: number | undefined;
   },
 ): number {
+  if (series.size !== undefined) return series.size;
   if (series.newest !== undefined || series.number !== undefined) return 1;
   let size = series.values.length;
   if (series.columns !== undefined) return size + series.columns.size;

@@ -43,9 +43,13 @@ export function selectInstant(
     out.values[0] = newest.values[at] as number;
     return out;
   }
-  const { timestampsMs, values, histograms, startsMs } = samples;
   const { read } = options;
   const out = makeSeries(samples.labels, false, grid, budget);
+  if (samples.read !== undefined && read === "value") {
+    selectFloats(samples.read(), grid, options.lookbackMs, out);
+    return out;
+  }
+  const { timestampsMs, values, histograms, startsMs } = samples;
   if (histograms === undefined && read === "value") {
     selectFloats(samples, grid, options.lookbackMs, out);
     return out;
@@ -72,7 +76,7 @@ export function selectInstant(
 
 /** The same for a series of floats only. */
 function selectFloats(
-  { timestampsMs, values }: SeriesSamples,
+  { timestampsMs, values }: Pick<SeriesSamples, "timestampsMs" | "values">,
   grid: StepGrid,
   lookbackMs: number,
   { values: out, present }: StepSeries,
@@ -142,6 +146,15 @@ export function withoutStale(samples: FedSeries): RangeSeries {
     histograms: keptHistograms,
     startsMs: keptStarts,
   };
+}
+
+/** As `withoutStale`, for as long as no other series is looked at. */
+export function passingWithoutStale(samples: FedSeries): RangeSeries {
+  if (samples.read === undefined) return withoutStale(samples);
+  const { labels } = samples;
+  const { timestampsMs, values, mayBeStale } = samples.read();
+  if (mayBeStale) return withoutStale({ labels, timestampsMs, values });
+  return { labels, dropName: false, timestampsMs, values, histograms: undefined, startsMs: undefined };
 }
 
 /** Samples of which nobody knows since when they count. */

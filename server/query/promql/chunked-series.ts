@@ -1,0 +1,346 @@
+/**
+ * Series whose samples came encoded, decoded one after the other into the same memory: what the next one is read into is
+ * in the processor's cache, and nothing as large as all samples is ever written.
+ *
+ * Invariant: columns that `read` gives hold until the next series is read, whichever it belongs to; times stay.
+ */
+
+import {
+  CHUNK_WORDS,
+  type ChunkColumns,
+  type ChunkSelection,
+  TAIL_WORDS,
+  TIMES_WORDS,
+} from "../../model/chunk-selection.ts";
+import {
+  CHUNK_HAS_EVEN_TIMES,
+  CHUNK_HAS_KINDS,
+  emptyChunkHead,
+  openFloatChunk,
+  readChunkFloats,
+  readUnevenTimes,
+} from "../../model/float-chunk.ts";
+import { type BytePage, bytePage } from "../../model/paged-bytes.ts";
+import type { Labels, SeriesSamples } from "../../model/series.ts";
+import {
+  type KnownLabels,
+  type PackedLabels,
+  packedLabelBuffers,
+  packLabels,
+  type SentLabels,
+} from "./packed-labels.ts";
+
+/** Some series of a selection on their way to the worker. */
+export interface PackedChunks extends PackedLabels {
+  readonly rows: Uint32Array;
+  /** Where samples lie: undefined where an earlier part of the selection told it. */
+  readonly columns: ChunkColumns | undefined;
+}
+
+/** Packs the series `[from, to)`. */
+export function packChunks(found: ChunkSelection, from: number, to: number, sent: SentLabels): PackedChunks {
+  const labels = from === 0 && to === found.labels.length ? found.labels : found.labels.slice(from, to);
+  return {
+    ...packLabels(labels, sent),
+    rows: found.rows.slice(from, to),
+    columns: from === 0 ? found.columns : undefined,
+  };
+}
+
+/** Buffers to transfer. */
+export function chunkBuffers(packed: PackedChunks): ArrayBuffer[] {
+  const buffers = [...packedLabelBuffers(packed), packed.rows.buffer as ArrayBuffer]; // made above, as the labels' own
+  if (packed.columns === undefined) return buffers;
+  const { layers, tails, times, sizes } = packed.columns;
+  for (const { from, counts, chunks } of layers) {
+    for (const array of [from, counts, chunks]) buffers.push(array.buffer as ArrayBuffer); // made for the selection
+  }
+  for (const array of [tails, times, sizes]) buffers.push(array.buffer as ArrayBuffer);
+  return buffers;
+}
+
+/**
+ * The series again. @param known Labels that came before; those of this part were added to them.
+ *
+ * @param store What the first part told of the selection.
+ */
+export function unpackChunks(
+  { setNumbers, rows }: PackedChunks,
+  store: ChunkStore,
+  known: Pick<KnownLabels, "set">,
+): ChunkedSeries[] {
+  const series: ChunkedSeries[] = [];
+  for (let i = 0; i < rows.length; i++) {
+    series.push(new ChunkedSeries(known.set(setNumbers[i] as number), store, rows[i] as number)); // in range: as many
+  }
+  return series;
+}
+
+/** Samples of one series as they lie in memory until the next one is read. */
+export interface ReadSamples {
+  timestampsMs: Float64Array;
+  values: Float64Array;
+  /** There may be stale markers among the values; if not, there are none. */
+  mayBeStale: boolean;
+}
+
+/** A series whose samples are decoded when they are looked at. */
+export class ChunkedSeries implements SeriesSamples {
+  readonly labels: Labels;
+  readonly histograms: undefined = undefined;
+  readonly startsMs: undefined = undefined;
+  readonly #store: ChunkStore;
+  readonly #row: number;
+  #timestampsMs: Float64Array | undefined;
+  #values: Float64Array | undefined;
+
+  constructor(labels: Labels, store: ChunkStore, row: number) {
+    this.labels = labels;
+    this.#store = store;
+    this.#row = row;
+  }
+
+  /** How many samples there are; near where times are not even. */
+  get size(): number {
+    return this.#store.sizeOf(this.#row);
+  }
+
+  /** Decodes them for as long as no other series is read. */
+  read(): ReadSamples {
+    return this.#store.read(this.#row);
+  }
+
+  get timestampsMs(): Float64Array {
+    this.#timestampsMs ??= this.#keep().timestampsMs;
+    return this.#timestampsMs;
+  }
+
+  get values(): Float64Array {
+    this.#values ??= this.#keep().values;
+    return this.#values;
+  }
+
+  /** Decodes them to memory of their own. */
+  #keep(): { readonly timestampsMs: Float64Array; readonly values: Float64Array } {
+    const { timestampsMs, values } = this.#store.read(this.#row);
+    this.#timestampsMs = timestampsMs;
+    this.#values = values.slice();
+    return { timestampsMs, values: this.#values };
+  }
+}
+
+/** Times that series have in common. */
+interface KnownTimes {
+  /** Of each chunk: first time, step, samples. */
+  readonly chunks: Float64Array;
+  /** Of what lies behind them: number of the column, where it begins there, samples. */
+  readonly column: number;
+  readonly columnFrom: number;
+  readonly tailCount: number;
+  readonly from: number;
+  readonly to: number;
+  readonly timestampsMs: Float64Array;
+}
+
+/** Columns of times that are remembered for one first time: more differ in what follows. */
+const ALIKE_MAX = 4;
+/** Numbers that tell of the times of a chunk. */
+const SPAN_NUMBERS = 3;
+
+/** All series are read into these; they grow with the longest. */
+let values = new Float64Array(1_024);
+let uneven = new Float64Array(1_024);
+/** Of the chunks of the series that is read: first time, step, samples. */
+let spans = new Float64Array(64 * SPAN_NUMBERS);
+/** The part of `values` that was asked for last, which mostly is asked for again. */
+let part = values.subarray(0, 0);
+let partFrom = 0;
+let partTo = 0;
+const head = emptyChunkHead();
+
+/** Where the samples of one selection lie. */
+export class ChunkStore {
+  readonly #columns: ChunkColumns;
+  readonly #pages: BytePage[];
+  readonly #numbers: Float64Array[];
+  readonly #known = new Map<number, KnownTimes[]>();
+  #last: KnownTimes | undefined;
+  readonly #read: ReadSamples = { timestampsMs: values, values, mayBeStale: false };
+
+  constructor(columns: ChunkColumns) {
+    this.#columns = columns;
+    this.#pages = columns.pages.map(bytePage);
+    this.#numbers = columns.pages.map((page) => new Float64Array(page));
+  }
+
+  sizeOf(row: number): number {
+    return this.#columns.sizes[row] as number; // in range: a row of the selection
+  }
+
+  /** Decodes the samples of a row. @throws BytesEndError where bytes are none that the store wrote. */
+  read(row: number): ReadSamples {
+    const read = this.#read;
+    read.mayBeStale = false;
+    let isEven = true;
+    let at = 0;
+    let chunk = 0;
+    // All numbers are in range, as the store wrote them.
+    for (const { from, counts, chunks } of this.#columns.layers) {
+      let word = (from[row] as number) * CHUNK_WORDS;
+      for (let left = counts[row] as number; left > 0; left--, word += CHUNK_WORDS, chunk++) {
+        const page = this.#pages[chunks[word] as number] as BytePage;
+        const count = chunks[word + 2] as number;
+        if (at + count > values.length) growValues(at + count);
+        openFloatChunk(page, chunks[word + 1] as number, count, head);
+        if ((head.flags & CHUNK_HAS_EVEN_TIMES) === 0) {
+          isEven = false;
+          readUnevenTimes(page, head, roomForTimes(at + count), at, count);
+        }
+        if ((head.flags & CHUNK_HAS_KINDS) !== 0) read.mayBeStale = true;
+        const span = chunk * SPAN_NUMBERS;
+        if (span === spans.length) growSpans();
+        spans[span] = (head.flags & CHUNK_HAS_EVEN_TIMES) === 0 ? Number.NaN : head.firstMs;
+        spans[span + 1] = head.stepMs;
+        spans[span + 2] = count;
+        readChunkFloats(page, head, values, at, count);
+        at += count;
+      }
+    }
+    const { tails } = this.#columns;
+    const tail = row * TAIL_WORDS;
+    const tailCount = tails[tail + 2] as number;
+    if (tailCount > 0) {
+      if (at + tailCount > values.length) growValues(at + tailCount);
+      const numbers = this.#numbers[tails[tail] as number] as Float64Array;
+      const from = tails[tail + 1] as number;
+      for (let i = 0; i < tailCount; i++) {
+        const value = numbers[from + i] as number;
+        if (Number.isNaN(value)) read.mayBeStale = true;
+        values[at + i] = value;
+      }
+    }
+    const known = this.#timesOf(row, chunk, at + tailCount, isEven);
+    const { from, to } = known;
+    if (from !== partFrom || to !== partTo || part.buffer !== values.buffer) {
+      part = values.subarray(from, to);
+      partFrom = from;
+      partTo = to;
+    }
+    read.timestampsMs = known.timestampsMs;
+    read.values = part;
+    return read;
+  }
+
+  /** The times of the row that was just read, the same array for equal ones. */
+  #timesOf(row: number, chunks: number, count: number, isEven: boolean): KnownTimes {
+    const { tails } = this.#columns;
+    const tail = row * TAIL_WORDS;
+    const tailCount = tails[tail + 2] as number;
+    const [column, columnFrom] = [tails[tail + 3] as number, tails[tail + 4] as number];
+    if (!isEven) return this.#unevenTimes(row, chunks, count);
+    const last = this.#last;
+    if (last !== undefined && isLike(last, chunks, column, columnFrom, tailCount)) return last;
+    // Columns are numbered from 0, and no sample of a chunk is so old.
+    const key = chunks > 0 ? (spans[0] as number) : -1 - column;
+    let alike = this.#known.get(key);
+    if (alike === undefined) {
+      alike = [];
+      this.#known.set(key, alike);
+    }
+    for (const one of alike) {
+      if (!isLike(one, chunks, column, columnFrom, tailCount)) continue;
+      this.#last = one;
+      return one;
+    }
+    const made = this.#makeTimes(row, chunks, count);
+    if (alike.length === ALIKE_MAX) alike.shift();
+    alike.push(made);
+    this.#last = made;
+    return made;
+  }
+
+  /** Times that have to be compared one by one: mostly they are those of the series before. */
+  #unevenTimes(row: number, chunks: number, count: number): KnownTimes {
+    const made = this.#makeTimes(row, chunks, count);
+    const last = this.#last;
+    if (last !== undefined && last.from === made.from && areEqual(last.timestampsMs, made.timestampsMs)) return last;
+    this.#last = made;
+    return made;
+  }
+
+  #makeTimes(row: number, chunks: number, count: number): KnownTimes {
+    const whole = new Float64Array(count);
+    let at = 0;
+    for (let span = 0; span < chunks * SPAN_NUMBERS; span += SPAN_NUMBERS) {
+      const stepMs = spans[span + 1] as number;
+      const samples = spans[span + 2] as number;
+      let ms = spans[span] as number;
+      if (Number.isNaN(ms)) whole.set(uneven.subarray(at, at + samples), at);
+      else {
+        for (let i = at; i < at + samples; i++) {
+          whole[i] = ms;
+          ms += stepMs;
+        }
+      }
+      at += samples;
+    }
+    const { tails, times, minMs, maxMs } = this.#columns;
+    const tail = row * TAIL_WORDS;
+    const tailCount = tails[tail + 2] as number;
+    const [column, columnFrom] = [tails[tail + 3] as number, tails[tail + 4] as number];
+    if (tailCount > 0) {
+      const numbers = this.#numbers[times[column * TIMES_WORDS] as number] as Float64Array;
+      const first = (times[column * TIMES_WORDS + 1] as number) + columnFrom;
+      whole.set(numbers.subarray(first, first + tailCount), at);
+    }
+    let from = 0;
+    while (from < count && (whole[from] as number) < minMs) from++;
+    let to = count;
+    while (to > from && (whole[to - 1] as number) > maxMs) to--;
+    return {
+      chunks: spans.slice(0, chunks * SPAN_NUMBERS),
+      column,
+      columnFrom,
+      tailCount,
+      from,
+      to,
+      timestampsMs: from === 0 && to === count ? whole : whole.slice(from, to),
+    };
+  }
+}
+
+/** Whether the times of the series that was just read are these. */
+function isLike(known: KnownTimes, chunks: number, column: number, columnFrom: number, tailCount: number): boolean {
+  if (known.tailCount !== tailCount || known.column !== column || known.columnFrom !== columnFrom) return false;
+  const { length } = known.chunks;
+  if (length !== chunks * SPAN_NUMBERS) return false;
+  for (let i = 0; i < length; i++) if (known.chunks[i] !== spans[i]) return false;
+  return true;
+}
+
+function areEqual(a: Float64Array, b: Float64Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+function growValues(length: number): void {
+  const longer = new Float64Array(2 * length);
+  longer.set(values);
+  values = longer;
+}
+
+function growSpans(): void {
+  const longer = new Float64Array(2 * spans.length);
+  longer.set(spans);
+  spans = longer;
+}
+
+function roomForTimes(length: number): Float64Array {
+  if (uneven.length < length) {
+    const longer = new Float64Array(2 * length);
+    longer.set(uneven);
+    uneven = longer;
+  }
+  return uneven;
+}
