@@ -41,9 +41,9 @@ export function ourReading(signal: Signal, encoding: Encoding, body: Uint8Array)
       const spans = spansOf(outcome.batch);
       const columns = spans.map(({ events: _events, links: _links, ...rest }) => rest);
       // Events and links pass as they came; read by the library, those of two encoders are alike.
-      const answers = spans.map((span) =>
-        withValues("", oracleDecode("TracesData", Buffer.concat([...tracePieces([span])]))),
-      );
+      // Span by span, since those of one resource stand together only where its bytes are equal.
+      const pieces = spans.flatMap((span) => [...tracePieces([span])]);
+      const answers = withValues("", oracleDecode("TracesData", Buffer.concat(pieces)));
       return { received: outcome.received, rejected: outcome.rejected, columns, answers };
     }
     case "logs": {

@@ -206,9 +206,23 @@ const { root: lenientRoot } = protobuf.parse(
   { keepCase: false },
 );
 
+/** Messages by name; a look for each by its path is a twentieth of a fuzz run. */
+const types = new Map<string, protobuf.Type>();
+const lenientTypes = new Map<string, protobuf.Type>();
+
+function typeOf(message: string, lenient = false): protobuf.Type {
+  const known = lenient ? lenientTypes : types;
+  let type = known.get(message);
+  if (type === undefined) {
+    type = (lenient ? lenientRoot : root).lookupType(`otlp.${message}`);
+    known.set(message, type);
+  }
+  return type;
+}
+
 /** Encodes a plain object as the named message. */
 export function oracleEncode(message: string, value: object): Uint8Array {
-  const type = root.lookupType(`otlp.${message}`);
+  const type = typeOf(message);
   return type.encode(type.fromObject(value)).finish();
 }
 
@@ -217,7 +231,7 @@ export function oracleEncode(message: string, value: object): Uint8Array {
  * one mends texts that are not UTF-8, where the library would else throw.
  */
 export function oracleDecode(message: string, bytes: Uint8Array, { lenient = false } = {}): unknown {
-  const type = (lenient ? lenientRoot : root).lookupType(`otlp.${message}`);
+  const type = typeOf(message, lenient);
   return type.toObject(type.decode(bytes), { longs: String, bytes: String, json: true });
 }
 
@@ -226,15 +240,29 @@ export function oracleReader(bytes: Uint8Array): protobuf.Reader {
   return protobuf.Reader.create(bytes);
 }
 
-/** A field of a message by its number: the message it holds, empty where it holds none; undefined where there is none. */
-export function oracleField(
-  message: string,
-  id: number,
-): { readonly id: number; readonly message: string; readonly repeated: boolean } | undefined {
-  const field = root.lookupType(`otlp.${message}`).fieldsById[id]?.resolve();
-  if (field === undefined) return undefined;
-  const held = field.resolvedType instanceof protobuf.Type ? field.resolvedType.fullName.replace(".otlp.", "") : "";
-  return { id, message: held, repeated: field.repeated };
+/** A field of a message: its number, and the message it holds, empty where it holds none. */
+export interface OracleField {
+  readonly id: number;
+  readonly message: string;
+  readonly repeated: boolean;
+}
+
+const fieldsOf = new Map<string, ReadonlyMap<number, OracleField>>();
+
+/** A field of a message by its number; undefined where there is none. */
+export function oracleField(message: string, id: number): OracleField | undefined {
+  let fields = fieldsOf.get(message);
+  if (fields === undefined) {
+    fields = new Map(
+      typeOf(message).fieldsArray.map((field) => {
+        const { resolvedType } = field.resolve();
+        const held = resolvedType instanceof protobuf.Type ? resolvedType.fullName.replace(".otlp.", "") : "";
+        return [field.id, { id: field.id, message: held, repeated: field.repeated }];
+      }),
+    );
+    fieldsOf.set(message, fields);
+  }
+  return fields.get(id);
 }
 
 /** Numbers in [0, 1) that depend on the seed alone. */
