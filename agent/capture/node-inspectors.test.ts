@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { get } from "node:http";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { describe, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ToldCall } from "../../server/model/capture-event.ts";
 import { requireOrSkip } from "../../server/platform/test-ability.ts";
@@ -144,25 +144,6 @@ test("processes that are not Node, that are inspected, elsewhere than on loopbac
   assert.deepEqual([sleeper.exitCode, inspected.child.exitCode, deaf.child.exitCode], [null, null, null]);
 });
 
-test("a process whose port is taken is asked again once it is free", async (t) => {
-  if (!requireOrSkip(t, "capture", OTHER)) return;
-  const blocker = createServer().listen(0, "127.0.0.1");
-  await once(blocker, "listening");
-  // Listening on a port gives an address of this form.
-  const taken = (blocker.address() as AddressInfo).port;
-  const { pid } = await startService(t, `--inspect-port=${taken}`);
-  t.after(() => blocker.close());
-  const { inspectors } = inspectorsOf(t);
-  const isTold = () => {
-    inspectors.unsure([pid]);
-    return inspectors.status().processes.length === 1;
-  };
-  await until("it was tried in vain", () => isTold() || inspectors.status().refused["port_taken"] === 1);
-  assert.deepEqual(inspectors.status().processes, []);
-  blocker.close();
-  await until("it tells", isTold, 20_000);
-});
-
 /** Opens one port of loopback after the other, and says of each that somebody connected to it. */
 const PORTS = `${SERVICE}
 const servers = [];
@@ -217,25 +198,6 @@ server.on("request", ({ url }) => {
 });
 `;
 
-for (const path of ["/wait", "/run"])
-  test(`an inspector that opens when nobody waits any more is closed: ${path}`, async (t) => {
-    if (!requireOrSkip(t, "capture", OTHER)) return;
-    const { pid, port } = await startProgram(t, HELD, `--inspect-port=${await freePort()}`);
-    const { inspectors } = inspectorsOf(t);
-    const held = ask(port, path);
-    await sleep(300);
-    inspectors.unsure([pid]);
-    await until("nobody waits", () => inspectors.status().refused["not_opened"] === 1);
-    await held;
-    await sleep(500);
-    await until("only its own port is open", () => [...loopbackPorts(pid)].every((one) => one === port), 6_000);
-    inspectors.unsure([pid]);
-    await until("it is asked again", () => {
-      inspectors.unsure([pid]);
-      return inspectors.status().processes.length === 1;
-    });
-  });
-
 test("a process may be asked by one agent after the other", async (t) => {
   if (!requireOrSkip(t, "capture", OTHER)) return;
   const { pid, port } = await startService(t, `--inspect-port=${await freePort()}`);
@@ -246,17 +208,6 @@ test("a process may be asked by one agent after the other", async (t) => {
     await inspectors.stop();
     await until("it is closed", () => [...loopbackPorts(pid)].every((one) => one === port));
   }
-});
-
-test("an inspector that opens on another port than that of its flags is closed", async (t) => {
-  if (!requireOrSkip(t, "capture", OTHER)) return;
-  const [flag, own] = [await freePort(), await freePort()];
-  const moved = `${SERVICE} process.debugPort = ${own};`;
-  const { pid, port } = await startProgram(t, moved, `--inspect-port=${flag}`);
-  const { inspectors } = inspectorsOf(t);
-  inspectors.unsure([pid]);
-  await until("it opened", () => loopbackPorts(pid).has(own));
-  await until("it is closed", () => [...loopbackPorts(pid)].every((one) => one === port));
 });
 
 /** Asks a process, says so, and is killed. */
@@ -279,18 +230,70 @@ setInterval(() => {
 }, 100);
 `;
 
-test("a process takes everything back by itself where the agent was killed", { timeout: 60_000 }, async (t) => {
-  if (!requireOrSkip(t, "capture", OTHER)) return;
-  const { child, pid, port, lines } = await startProgram(t, LEFT, `--inspect-port=${await freePort()}`);
-  const opener = spawn(process.execPath, ["--input-type=module", "-e", OPENER, String(pid)]);
-  t.after(() => opener.kill("SIGKILL"));
-  await once(opener.stdout, "data");
-  await until("it is listened to", () => lines.at(-1) === "1 true object false");
-  opener.kill("SIGKILL");
-  await until("nothing is left", () => lines.at(-1) === "0 false undefined true", 25_000);
-  assert.deepEqual([...loopbackPorts(pid)], [port]);
-  await ask(port, "/work");
-  assert.equal(child.exitCode, null);
+// Each waits most of the time, for a process with a port of its own.
+describe("inspectors that open late, elsewhere or never", { concurrency: true }, () => {
+  test("a process whose port is taken is asked again once it is free", async (t) => {
+    if (!requireOrSkip(t, "capture", OTHER)) return;
+    const blocker = createServer().listen(0, "127.0.0.1");
+    await once(blocker, "listening");
+    // Listening on a port gives an address of this form.
+    const taken = (blocker.address() as AddressInfo).port;
+    const { pid } = await startService(t, `--inspect-port=${taken}`);
+    t.after(() => blocker.close());
+    const { inspectors } = inspectorsOf(t);
+    const isTold = () => {
+      inspectors.unsure([pid]);
+      return inspectors.status().processes.length === 1;
+    };
+    await until("it was tried in vain", () => isTold() || inspectors.status().refused["port_taken"] === 1);
+    assert.deepEqual(inspectors.status().processes, []);
+    blocker.close();
+    await until("it tells", isTold, 20_000);
+  });
+
+  for (const path of ["/wait", "/run"])
+    test(`an inspector that opens when nobody waits any more is closed: ${path}`, async (t) => {
+      if (!requireOrSkip(t, "capture", OTHER)) return;
+      const { pid, port } = await startProgram(t, HELD, `--inspect-port=${await freePort()}`);
+      const { inspectors } = inspectorsOf(t);
+      const held = ask(port, path);
+      await sleep(300);
+      inspectors.unsure([pid]);
+      await until("nobody waits", () => inspectors.status().refused["not_opened"] === 1);
+      await held;
+      await sleep(500);
+      await until("only its own port is open", () => [...loopbackPorts(pid)].every((one) => one === port), 6_000);
+      inspectors.unsure([pid]);
+      await until("it is asked again", () => {
+        inspectors.unsure([pid]);
+        return inspectors.status().processes.length === 1;
+      });
+    });
+
+  test("an inspector that opens on another port than that of its flags is closed", async (t) => {
+    if (!requireOrSkip(t, "capture", OTHER)) return;
+    const [flag, own] = [await freePort(), await freePort()];
+    const moved = `${SERVICE} process.debugPort = ${own};`;
+    const { pid, port } = await startProgram(t, moved, `--inspect-port=${flag}`);
+    const { inspectors } = inspectorsOf(t);
+    inspectors.unsure([pid]);
+    await until("it opened", () => loopbackPorts(pid).has(own));
+    await until("it is closed", () => [...loopbackPorts(pid)].every((one) => one === port));
+  });
+
+  test("a process takes everything back by itself where the agent was killed", { timeout: 60_000 }, async (t) => {
+    if (!requireOrSkip(t, "capture", OTHER)) return;
+    const { child, pid, port, lines } = await startProgram(t, LEFT, `--inspect-port=${await freePort()}`);
+    const opener = spawn(process.execPath, ["--input-type=module", "-e", OPENER, String(pid)]);
+    t.after(() => opener.kill("SIGKILL"));
+    await once(opener.stdout, "data");
+    await until("it is listened to", () => lines.at(-1) === "1 true object false");
+    opener.kill("SIGKILL");
+    await until("nothing is left", () => lines.at(-1) === "0 false undefined true", 25_000);
+    assert.deepEqual([...loopbackPorts(pid)], [port]);
+    await ask(port, "/work");
+    assert.equal(child.exitCode, null);
+  });
 });
 
 async function freePort(): Promise<number> {
