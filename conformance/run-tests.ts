@@ -11,10 +11,13 @@ import { run } from "node:test";
 const ROOT = new URL("..", import.meta.url).pathname;
 /** A test file that takes longer hangs. */
 const FILE_TIMEOUT_MS = 600_000;
-const FILES_AT_ONCE = 2;
-/** Tests that watch the whole machine: what runs beside them would be counted too, so they run alone and last. */
+/** More than two processors have work for, since most of a whole-program test is waiting. */
+const FILES_AT_ONCE = 3;
+/** Tests that watch the whole machine: whoever speaks beside them would be counted too, so they run one by one and last. */
 const ALONE =
   /^conformance\/(see-it|hops|databases|secrets|unix-sockets|twins|field|loss|limits|query-limits|screenshots)/;
+/** Tests that compute for minutes, speak to nobody and give way to all: they run beside those. */
+const SILENT = /^conformance\/(otlp|metric)-fuzz/;
 
 interface Outcome {
   passed: number;
@@ -35,6 +38,7 @@ export function testFiles(words: readonly string[]): string[] {
   return found.sort((left, right) => rank(left) - rank(right) || left.localeCompare(right));
 }
 
+/** Runs files in their order, at most `atOnce` at any time. */
 async function runFiles(files: readonly string[], atOnce: number, outcome: Outcome): Promise<void> {
   if (files.length === 0) return;
   const stream = run({
@@ -74,16 +78,13 @@ async function main(): Promise<void> {
   const files = testFiles(process.argv.slice(2));
   const startedMs = performance.now();
   const outcome: Outcome = { passed: 0, failed: 0, skipped: [] };
+  const those = (kind: RegExp) => files.filter((file) => kind.test(file));
   await runFiles(
-    files.filter((file) => !ALONE.test(file)),
+    files.filter((file) => !ALONE.test(file) && !SILENT.test(file)),
     FILES_AT_ONCE,
     outcome,
   );
-  await runFiles(
-    files.filter((file) => ALONE.test(file)),
-    1,
-    outcome,
-  );
+  await Promise.all([runFiles(those(ALONE), 1, outcome), runFiles(those(SILENT), 1, outcome)]);
   for (const line of outcome.skipped) process.stdout.write(`skipped: ${line}\n`);
   const seconds = ((performance.now() - startedMs) / 1000).toFixed(0);
   process.stdout.write(

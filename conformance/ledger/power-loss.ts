@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { oneTruthFault } from "../one-truth.ts";
 import { Program, sleep } from "../program.ts";
-import type { SuiteReport } from "../suite.ts";
+import { runParts, type SuiteReport } from "../suite.ts";
 import { ledgerFault, type WriteLedger } from "./ledger-fault.ts";
 import { buildPreload } from "./preload.ts";
 import { WriteLoad } from "./write-load.ts";
@@ -16,6 +16,8 @@ const TAIL_BYTES_MAX = 65_536;
 const SPANS_PER_SECOND = 20_000;
 /** Images of one run of the program. */
 const IMAGES_PER_RUN = 5;
+/** Each waits most of the time, for calls of which one side is missing to be given up. */
+const STARTS_AT_ONCE = 3;
 const FLAGS = ["--capture", "off", "--log-level", "warn"];
 
 /** An image of the disk and what was acknowledged before it was taken. */
@@ -33,12 +35,13 @@ export async function powerLoss(report: SuiteReport, count: number): Promise<voi
     if (typeof library !== "string") return report.skip("power-loss images", library.why, "servers");
     for (let from = 0; from < count; from += IMAGES_PER_RUN) {
       const images = await takeImages(work, library, Math.min(IMAGES_PER_RUN, count - from));
-      for (const [index, image] of images.entries()) {
+      const starts = images.map((image, index) => async () => {
         const tail = TAILS[(from + index) % TAILS.length] ?? "nothing";
         const name = `power cut ${from + index + 1} (${image.bodies} bodies acknowledged, ${tail} behind)`;
         await startOn(report, name, image, tail);
         rmSync(image.directory, { recursive: true, force: true });
-      }
+      });
+      await runParts(starts, STARTS_AT_ONCE);
     }
   } finally {
     rmSync(work, { recursive: true, force: true });
