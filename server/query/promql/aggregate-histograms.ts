@@ -3,14 +3,14 @@
 import type { TextRange } from "../../../grammar/promql-tree.ts";
 import type { NativeHistogram } from "../../model/histogram.ts";
 import type { Evaluation } from "./evaluation.ts";
-import { type DenseTable, histogramOfTable } from "./histogram/dense-histograms.ts";
+import type { DenseTable } from "./histogram/dense-histograms.ts";
 import { DenseSum } from "./histogram/dense-sum.ts";
 import { compactHistogram } from "./histogram/float-histogram.ts";
 import { HistogramMean, HistogramSum } from "./histogram/histogram-accumulator.ts";
 import { boundsReconciled, MIXED_TYPES_IN_AGGREGATION, mixedSchemas, resetCollision } from "./histogram-messages.ts";
 import { histogramSize } from "./query-budget.ts";
 import { labelValue, METRIC_NAME } from "./series-labels.ts";
-import { ABSENT, FLOAT, histogramAt, putHistogram, type StepSeries } from "./step-vector.ts";
+import { ABSENT, asDenseSeries, FLOAT, histogramAt, putHistogram, type StepSeries } from "./step-vector.ts";
 
 /** Histograms of one group, added up step by step beside the floats in `out`. */
 export class HistogramGroup {
@@ -107,13 +107,14 @@ export class HistogramGroup {
     this.#totals[step] = total;
   }
 
-  /** Writes the results over what the floats left in `out`. */
-  finish(): void {
+  /** The results, written over what the floats left in `out`: that series, or one that takes its place. */
+  finish(): StepSeries {
     const { annotations, budget } = this.#evaluation;
     const out = this.#out;
-    const table = this.#table?.finished();
-    for (let k = 0; table !== undefined && k < out.present.length; k++) {
-      if (this.#table?.has[k] === 1) putHistogram(out, k, histogramOfTable(table, k), budget);
+    const table = this.#table;
+    if (table !== undefined && !this.#hasTotals) {
+      budget.release(this.#held);
+      return asDenseSeries(out, table.finished(), table.has, budget);
     }
     for (let k = 0; k < out.present.length; k++) {
       const total = this.#totals[k];
@@ -129,5 +130,6 @@ export class HistogramGroup {
       }
     }
     budget.release(this.#held);
+    return out;
   }
 }

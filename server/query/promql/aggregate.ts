@@ -121,9 +121,8 @@ class FoldedGroups {
     const out: StepSeries[] = [];
     for (const group of this.#groups.values()) {
       finish(this.#node.op, group);
-      group.histograms?.finish();
+      out.push(group.histograms?.finish() ?? group.out);
       this.#evaluation.budget.release(group.counts.length + group.lost.length);
-      out.push(group.out);
     }
     return out;
   }

@@ -9,6 +9,7 @@ import { type ClassicBuckets, classicFraction, classicQuantile } from "./histogr
 import { COUNT_ROW, SUM_ROW } from "./histogram/dense-histograms.ts";
 import { histogramMean, histogramVariance } from "./histogram/histogram-moments.ts";
 import { histogramFraction, histogramQuantile } from "./histogram/histogram-quantile.ts";
+import { TableHistograms } from "./histogram/table-histograms.ts";
 import { badBucketLabel, fractionNans, mixedClassicNative, quantileNans } from "./histogram-messages.ts";
 import { LiftedTally } from "./lifted-tally.ts";
 import { parseGoNumber, printBound } from "./number-text.ts";
@@ -95,6 +96,7 @@ function overNatives(
     const { dense } = one;
     if (dense === undefined && one.histograms === undefined) continue;
     const result = makeSeries(one.labels, one.dropName, grid, evaluation.budget);
+    const table = dense === undefined ? undefined : new TableHistograms(dense);
     for (let k = 0; k < grid.steps; k++) {
       if (one.present[k] !== HISTOGRAM) continue;
       if (dense !== undefined && row !== undefined) {
@@ -102,7 +104,7 @@ function overNatives(
         result.values[k] = dense.numbers[row * dense.columns + k] ?? Number.NaN;
         continue;
       }
-      const histogram = histogramAt(one, k);
+      const histogram = table?.at(k) ?? histogramAt(one, k);
       if (histogram === undefined) continue;
       result.present[k] = FLOAT;
       result.values[k] = compute(histogram);
@@ -264,9 +266,11 @@ function overHistograms(
       if (conflicts.includes(1)) evaluation.annotations.warn(mixedClassicNative(name), input.position);
     }
     const result = start(native.labels, native.dropName);
+    const table = native.dense === undefined ? undefined : new TableHistograms(native.dense);
     for (let k = 0; k < grid.steps; k++) {
-      const histogram = histogramAt(native, k);
-      if (histogram === undefined || conflicts?.[k] === 1 || method.at?.(k) === false) continue;
+      if (native.present[k] !== HISTOGRAM || conflicts?.[k] === 1 || method.at?.(k) === false) continue;
+      const histogram = table?.at(k) ?? histogramAt(native, k);
+      if (histogram === undefined) continue;
       result.present[k] = FLOAT;
       result.values[k] = method.native(histogram, k, name);
     }

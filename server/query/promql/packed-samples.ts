@@ -198,7 +198,10 @@ function unpackRuns({ runs, runBytes }: PackedSamples): Map<number, EncodedHisto
   const bySeries = new Map<number, EncodedHistograms[]>();
   let end = 0;
   for (let at = 0; at < runs.length; at += RUN_LENGTH) {
-    const [index = 0, first = 0, count = 0, length = 0] = runs.subarray(at, at + RUN_LENGTH);
+    const index = runs[at] as number; // in range: a run is four numbers, here and below
+    const first = runs[at + 1] as number;
+    const count = runs[at + 2] as number;
+    const length = runs[at + 3] as number;
     const run = { first, count, bytes: runBytes.subarray(end, end + length) };
     end += length;
     const known = bySeries.get(index);

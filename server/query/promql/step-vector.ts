@@ -102,7 +102,16 @@ export function makeDenseSeries(
   grid: StepGrid,
   budget: QueryBudget,
 ): StepSeries {
-  const { values, present } = makeSeries(labels, dropName, grid, budget);
+  return asDenseSeries(makeSeries(labels, dropName, grid, budget), table, has, budget);
+}
+
+/** The same over the columns of a series that has nothing at these steps; its place is taken by the result. */
+export function asDenseSeries(
+  { labels, dropName, values, present }: StepSeries,
+  table: DenseTable,
+  has: Uint8Array,
+  budget: QueryBudget,
+): StepSeries {
   for (let k = 0; k < has.length; k++) {
     if (has[k] === 0) continue;
     present[k] = HISTOGRAM;

@@ -74,10 +74,13 @@ export function bucketColumn(histogram: NativeHistogram): BucketColumn {
   const { positiveSpans, positiveCounts, negativeSpans, negativeCounts, zeroCount, zeroThreshold } = histogram;
   const below = negativeCounts.length;
   const zeros = zeroCount > 0 ? 1 : 0;
-  const counts = new Float64Array(below + zeros + positiveCounts.length);
-  for (let k = 0; k < below; k++) counts[below - 1 - k] = negativeCounts[k] ?? 0;
-  if (zeros === 1) counts[below] = zeroCount;
-  counts.set(positiveCounts, below + zeros);
+  let counts = positiveCounts;
+  if (below + zeros > 0) {
+    counts = new Float64Array(below + zeros + positiveCounts.length);
+    for (let k = 0; k < below; k++) counts[below - 1 - k] = negativeCounts[k] ?? 0;
+    if (zeros === 1) counts[below] = zeroCount;
+    counts.set(positiveCounts, below + zeros);
+  }
   const bucketAt = (k: number): HistogramBucket => {
     const count = counts[k] ?? 0;
     if (k < below) {
