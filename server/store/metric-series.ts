@@ -110,21 +110,22 @@ export function emptySeries(
   labels: Labels,
   place: { readonly owner: object; readonly memory: OpenMemory },
 ): MetricSeries {
+  // What every sample looks at comes first, so that it lies together.
   return {
     owner: place.owner,
-    memory: place.memory,
-    ref,
-    labels,
-    head: undefined,
-    blocks: 0,
-    fingerprint: undefined,
+    removed: false,
     newestMs: NO_SAMPLE.ms,
     newestKind: NO_SAMPLE.kind,
     newestIdentity: NO_SAMPLE.identity,
     stagedBy: 0,
     stagedAt: 0,
+    head: undefined,
     declaredIn: 0,
-    removed: false,
+    ref,
+    memory: place.memory,
+    labels,
+    blocks: 0,
+    fingerprint: undefined,
   };
 }
 
@@ -184,7 +185,7 @@ export function numberOfSample({ kind, identity }: NewestSample): number | undef
 export function appendFloat(series: MetricSeries, timestampMs: number, value: number): number {
   const atFirst = series.head === undefined ? HEAD_BYTES : 0;
   const head = headOf(series);
-  head.lastHistogram = undefined;
+  if (head.lastHistogram !== undefined) head.lastHistogram = undefined;
   return atFirst + pushFloat(head.inOrder, timestampMs, value);
 }
 

@@ -153,8 +153,18 @@ export class ByteInterner {
     const ours = this.#view;
     // Neighbours share most of their start, so what differs is likely near the end.
     if (length >= 16) {
-      if (!sameWords(ours, from + length - 16, view, end - 16)) return false;
-      for (let at = 0; at < length - 16; at += 16) if (!sameWords(ours, from + at, view, start + at)) return false;
+      let at = from + length - 16;
+      let theirs = end - 16;
+      // Numbers of 64 bits that are only compared are never made objects of.
+      if (ours.getBigInt64(at, true) !== view.getBigInt64(theirs, true)) return false;
+      if (ours.getBigInt64(at + 8, true) !== view.getBigInt64(theirs + 8, true)) return false;
+      const last = at;
+      at = from;
+      theirs = start;
+      for (; at < last; at += 16, theirs += 16) {
+        if (ours.getBigInt64(at, true) !== view.getBigInt64(theirs, true)) return false;
+        if (ours.getBigInt64(at + 8, true) !== view.getBigInt64(theirs + 8, true)) return false;
+      }
       return true;
     }
     for (let at = 0; at < length; at++) if (this.#arena[from + at] !== bytes[start + at]) return false;
@@ -198,13 +208,6 @@ export class ByteInterner {
     this.#view = new DataView(larger.buffer);
     this.#words = new Int32Array(larger.buffer, 0, larger.length >>> 2);
   }
-}
-
-/** Whether sixteen bytes are the same. Numbers of 64 bits that are only compared are never made objects of. */
-function sameWords(a: DataView, at: number, b: DataView, bAt: number): boolean {
-  return (
-    a.getBigInt64(at, true) === b.getBigInt64(bAt, true) && a.getBigInt64(at + 8, true) === b.getBigInt64(bAt + 8, true)
-  );
 }
 
 function hashOf({ bytes, view }: ByteSource, start: number, end: number): number {
