@@ -34,10 +34,32 @@ export class ByteReader {
   }
 
   varint(): number {
-    const first = this.#bytes[this.#at];
+    const bytes = this.#bytes;
+    const at = this.#at;
+    const first = bytes[at];
     if (first !== undefined && first < 0x80) {
-      this.#at++;
+      this.#at = at + 1;
       return first;
+    }
+    // Numbers of up to four bytes are read as such.
+    if (first !== undefined && at + 4 <= bytes.length) {
+      const second = bytes[at + 1] as number; // in range, here and below
+      const low = (first & 0x7f) | ((second & 0x7f) << 7);
+      if (second < 0x80) {
+        this.#at = at + 2;
+        return low;
+      }
+      const third = bytes[at + 2] as number;
+      const middle = low | ((third & 0x7f) << 14);
+      if (third < 0x80) {
+        this.#at = at + 3;
+        return middle;
+      }
+      const fourth = bytes[at + 3] as number;
+      if (fourth < 0x80) {
+        this.#at = at + 4;
+        return middle | (fourth << 21);
+      }
     }
     let value = 0;
     let scale = 1;
@@ -52,6 +74,7 @@ export class ByteReader {
 
   signed(): number {
     const folded = this.varint();
+    if (folded <= 0x7fff_ffff) return (folded >>> 1) ^ -(folded & 1);
     return folded % 2 === 0 ? folded / 2 : -(folded + 1) / 2;
   }
 

@@ -134,8 +134,11 @@ export class MetricHead {
     let segment = 0;
     const isNeeded = (series: MetricSeries, timestampMs: number) =>
       timestampMs >= sealedBelow && !isDeleted(segment, series, timestampMs);
-    const floats = new FloatGather(declared, (series, timestampMs, value) => {
-      if (isNeeded(series, timestampMs)) this.#replayFloat(series, timestampMs, value);
+    const floats = new FloatGather(declared, (series, { timestampsMs, values }, from, end) => {
+      for (let at = from; at < end; at++) {
+        const timestampMs = timestampsMs[at] as number; // in range: the caller's bounds, here and below
+        if (isNeeded(series, timestampMs)) this.#replayFloat(series, timestampMs, values[at] as number);
+      }
     });
     const { log, damage } = await openMetricLog(
       { directory: logDirectory, segmentBytesMax, durability, nowMs, firstSegment, retire },

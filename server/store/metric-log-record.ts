@@ -316,7 +316,7 @@ function readSamples(reader: ByteReader, visitor: LogVisitor): void {
       histogram = readHistogram(reader, previousHistogram);
       previousHistogram = histogram;
     } else if (tagged === TAG_DOUBLE) value = reader.float64();
-    else if (tagged % 2 !== 0) throw new BytesEndError(reader.at);
+    else if ((tagged & 1) !== 0) throw new BytesEndError(reader.at);
     if (histogram === undefined && startMs === 0) visitor.float(ref, timestampMs, value);
     else visitor.sample(ref, { timestampMs, value, histogram, startMs });
   }

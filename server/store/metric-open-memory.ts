@@ -80,14 +80,17 @@ export class OpenMemory {
     row.capacity = next.samples;
   }
 
-  /** Gives the row back. Series grow together, so whole pages come back, which go or are taken for other rows. */
+  /**
+   * Gives the row back. Series grow together, so whole pages come back, which go or are taken for other rows; but for the
+   * last one with room, which the next row would make anew.
+   */
   release(row: ValueRow): void {
     const { page, base, capacity } = row;
     const rows = this.#rows.find(({ samples }) => samples === capacity);
     if (page !== undefined && rows !== undefined) {
       page.free.push(base);
       if (page.free.length === 1) rows.pages.push(page);
-      else if (page.free.length === PAGE_VALUES / capacity) {
+      else if (page.free.length === PAGE_VALUES / capacity && rows.pages.length > 1) {
         rows.pages.splice(rows.pages.indexOf(page), 1);
         if (this.#spare.length < SPARE_PAGES_MAX) this.#spare.push(page.values);
       }

@@ -18,11 +18,15 @@ test("floats come out by series, each in its order, whatever the order of refere
     const came = new Map<number, number[]>();
     let runs = 0;
     let last: MetricSeries | undefined;
-    const gather = new FloatGather(declared, (series, ms, value) => {
-      assert.equal(value, ms / 2);
+    const gather = new FloatGather(declared, (series, { timestampsMs, values }, from, end) => {
       if (series !== last) runs++;
       last = series;
-      came.set(series.ref, [...(came.get(series.ref) ?? []), ms]);
+      const times = [...timestampsMs.subarray(from, end)];
+      assert.deepEqual(
+        [...values.subarray(from, end)],
+        times.map((ms) => ms / 2),
+      );
+      came.set(series.ref, [...(came.get(series.ref) ?? []), ...times]);
     });
     const want = new Map<number, number[]>();
     for (const [i, ref] of refs.entries()) {
@@ -45,7 +49,9 @@ test("floats come out by series, each in its order, whatever the order of refere
 test("what waits is applied before something else of its series", () => {
   const declared = new DeclaredSeries();
   const came: number[] = [];
-  const gather = new FloatGather(declared, (_, ms) => came.push(ms));
+  const gather = new FloatGather(declared, (_, { timestampsMs }, from, end) => {
+    came.push(...timestampsMs.subarray(from, end));
+  });
   for (const ref of [8, 9]) declared.set(ref, seriesWith(ref));
   gather.add(8, 1, 0);
   gather.flushBefore(declared.placeOf(9) ?? -1);

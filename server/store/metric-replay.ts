@@ -10,25 +10,39 @@ import type { MetricSeries } from "./metric-series.ts";
 /** Floats that are gathered before they are applied. */
 const GATHERED_MAX = 1_000_000;
 
-/** Series by reference. Those of a segment are whole numbers in order from the first one on, but for a few. */
+/** References that are looked up in an array, from 0 on or around the first one; those of a store grow one by one. */
+const REFS_NEAR = 2 ** 22;
+
+/** Series by reference. */
 export class DeclaredSeries {
-  #refs: number[] = [];
   #series: MetricSeries[] = [];
+  /** Place plus one of reference `#firstRef` and those after it; 0 where there is none. */
+  #places = new Uint32Array(0);
+  #firstRef = 0;
+  /** Of references that are further away. */
   readonly #others = new Map<number, number>();
 
   /** @param series Takes the place of another with this reference. */
   set(ref: number, series: MetricSeries): void {
     const known = this.placeOf(ref);
-    const place = known ?? this.#refs.length;
-    this.#refs[place] = ref;
+    const place = known ?? this.#series.length;
+    if (place === 0 && ref >= REFS_NEAR) this.#firstRef = ref - REFS_NEAR / 2;
     this.#series[place] = series;
-    if (known === undefined && ref - (this.#refs[0] ?? 0) !== place) this.#others.set(ref, place);
+    if (known !== undefined) return;
+    const at = ref - this.#firstRef;
+    if (at < 0 || at >= REFS_NEAR) {
+      this.#others.set(ref, place);
+      return;
+    }
+    if (at >= this.#places.length) this.#places = longer(this.#places, Math.max(2 * this.#places.length, at + 1));
+    this.#places[at] = place + 1;
   }
 
   /** Where a series stands among those declared; undefined where the reference names none. */
   placeOf(ref: number): number | undefined {
-    const place = ref - (this.#refs[0] ?? 0);
-    return place >= 0 && this.#refs[place] === ref ? place : this.#others.get(ref);
+    const at = ref - this.#firstRef;
+    const place = at >= 0 && at < this.#places.length ? (this.#places[at] as number) : 0; // in range: checked
+    return place === 0 ? this.#others.get(ref) : place - 1;
   }
 
   /** The series at a place that `placeOf` gave. */
@@ -37,29 +51,41 @@ export class DeclaredSeries {
   }
 
   get size(): number {
-    return this.#refs.length;
+    return this.#series.length;
   }
 
   clear(): void {
-    this.#refs = [];
     this.#series = [];
+    this.#places = new Uint32Array(0);
+    this.#firstRef = 0;
     this.#others.clear();
   }
+}
+
+/** Takes the floats `[from, end)` of columns, all of one series; the columns are used again. */
+type ApplyFloats = (series: MetricSeries, floats: FloatColumns, from: number, end: number) => void;
+
+/** Times and values, row by row. */
+interface FloatColumns {
+  readonly timestampsMs: Float64Array;
+  readonly values: Float64Array;
 }
 
 /** Floats on their way into series. Those of one series keep their order. */
 export class FloatGather {
   readonly #declared: DeclaredSeries;
-  readonly #apply: (series: MetricSeries, timestampMs: number, value: number) => void;
+  readonly #apply: ApplyFloats;
   #count = 0;
   #places = new Uint32Array(0);
   #timestampsMs = new Float64Array(0);
   #values = new Float64Array(0);
-  /** By place: how many floats wait, then where the next of them goes in `#rows`. */
+  /** The same series after series; grows with what waits. */
+  #bySeries: FloatColumns = { timestampsMs: new Float64Array(0), values: new Float64Array(0) };
+  /** By place: how many floats wait, then where the next of them goes in `#bySeries`. */
   #waiting = new Uint32Array(0);
   #touched: number[] = [];
 
-  constructor(declared: DeclaredSeries, apply: (series: MetricSeries, timestampMs: number, value: number) => void) {
+  constructor(declared: DeclaredSeries, apply: ApplyFloats) {
     this.#declared = declared;
     this.#apply = apply;
   }
@@ -86,7 +112,13 @@ export class FloatGather {
 
   /** Applies all that waits. To be called before what is declared changes. */
   flush(): void {
-    const rows = new Uint32Array(this.#count);
+    if (this.#bySeries.values.length < this.#count) {
+      this.#bySeries = {
+        timestampsMs: new Float64Array(this.#places.length),
+        values: new Float64Array(this.#places.length),
+      };
+    }
+    const { timestampsMs, values } = this.#bySeries;
     let at = 0;
     for (const place of this.#touched) {
       const count = this.#waiting[place] as number; // in range: touched, here and below
@@ -96,17 +128,15 @@ export class FloatGather {
     for (let row = 0; row < this.#count; row++) {
       const place = this.#places[row] as number;
       const to = this.#waiting[place] as number;
-      rows[to] = row;
+      timestampsMs[to] = this.#timestampsMs[row] as number;
+      values[to] = this.#values[row] as number;
       this.#waiting[place] = to + 1;
     }
     let from = 0;
     for (const place of this.#touched) {
-      const series = this.#declared.at(place);
       const end = this.#waiting[place] as number;
-      for (; from < end; from++) {
-        const row = rows[from] as number;
-        this.#apply(series, this.#timestampsMs[row] as number, this.#values[row] as number);
-      }
+      this.#apply(this.#declared.at(place), this.#bySeries, from, end);
+      from = end;
       this.#waiting[place] = 0;
     }
     this.#touched = [];
