@@ -69,15 +69,20 @@ export interface TakenChunks {
 
 const NOTHING_TAKEN: TakenChunks = { inOrder: [], late: [] };
 
+/** A histogram that is the newest sample, and the end of Prometheus' chunk that it stands in. */
+interface LastHistogram {
+  histogram: NativeHistogram;
+  chunkEndMs: number;
+}
+
 /** Samples in memory. */
 export interface HeadSamples {
   readonly inOrder: Track;
   late: Track | undefined;
   /** Taken for a block that cannot be read yet. */
   sealing: TakenChunks | undefined;
-  /** The newest sample where it is a histogram, and the end of Prometheus' chunk that it stands in. */
-  lastHistogram: NativeHistogram | undefined;
-  chunkEndMs: number;
+  /** The newest sample where it is a histogram. */
+  last: LastHistogram | undefined;
 }
 
 /** One series. Fields are the store's own; readers get copies. */
@@ -185,7 +190,7 @@ export function numberOfSample({ kind, identity }: NewestSample): number | undef
 export function appendFloat(series: MetricSeries, timestampMs: number, value: number): number {
   const atFirst = series.head === undefined ? HEAD_BYTES : 0;
   const head = headOf(series);
-  if (head.lastHistogram !== undefined) head.lastHistogram = undefined;
+  if (head.last !== undefined) head.last = undefined;
   return atFirst + pushFloat(head.inOrder, timestampMs, value);
 }
 
@@ -200,14 +205,14 @@ export function appendSample(series: MetricSeries, sample: Sample): number {
   const head = headOf(series);
   const atFirst = isFirst ? HEAD_BYTES : 0;
   if (histogram === undefined) {
-    head.lastHistogram = undefined;
+    head.last = undefined;
     return atFirst + pushSample(head.inOrder, sample);
   }
-  const last = head.lastHistogram;
-  const continues = last !== undefined && timestampMs < head.chunkEndMs && continuesChunk(last, histogram);
-  if (!continues) head.chunkEndMs = chunkEndOf(timestampMs);
+  const { last } = head;
+  const continues = last !== undefined && timestampMs < last.chunkEndMs && continuesChunk(last.histogram, histogram);
   const stored = withReadHint(histogram, continues);
-  head.lastHistogram = stored;
+  if (!continues) head.last = { histogram: stored, chunkEndMs: chunkEndOf(timestampMs) };
+  else last.histogram = stored;
   return atFirst + pushSample(head.inOrder, { ...sample, histogram: stored });
 }
 
@@ -270,7 +275,7 @@ export function forgetSamples(series: MetricSeries, interval: Interval): void {
   const forget = (track: Track) => {
     if (!trackHasIn(track, interval.minMs, interval.maxMs)) return;
     track.chunks = withoutIntervals(takeBelow(track, Number.POSITIVE_INFINITY), [interval]);
-    head.lastHistogram = undefined;
+    head.last = undefined;
   };
   forget(head.inOrder);
   if (head.late !== undefined) forget(head.late);
@@ -394,8 +399,7 @@ function headOf(series: MetricSeries): HeadSamples {
     inOrder: emptyTrack(series.memory),
     late: undefined,
     sealing: undefined,
-    lastHistogram: undefined,
-    chunkEndMs: Number.NEGATIVE_INFINITY,
+    last: undefined,
   };
   return series.head;
 }

@@ -30,6 +30,8 @@ const JOINED_CHUNKS = 4;
 const JOINED_COUNTS: ReadonlySet<number> = new Set([OPEN_SAMPLES_MAX, OPEN_HISTOGRAMS_MAX]);
 const HISTOGRAM_OBJECT_BYTES = 500;
 const NO_COLUMN = new Float64Array(0);
+/** Of all tracks without chunks, which are many; never written to. */
+const NO_CHUNKS: SealedChunk[] = [];
 
 /** A sample on its way into a series. */
 export interface Sample {
@@ -55,6 +57,7 @@ interface OpenRun extends ValueRow {
 /** Samples of one series; times grow over chunks and the open run, unless they came through `insertSorted`. */
 export interface Track {
   readonly memory: OpenMemory;
+  /** Changed in place only where there is one at least. */
   chunks: SealedChunk[];
   readonly open: OpenRun;
   /** Neither histograms nor starts ever came. */
@@ -65,7 +68,7 @@ export interface Track {
 export function emptyTrack(memory: OpenMemory): Track {
   return {
     memory,
-    chunks: [],
+    chunks: NO_CHUNKS,
     open: {
       times: undefined,
       page: undefined,
@@ -204,7 +207,7 @@ export function takeBelow(track: Track, belowMs: number): SealedChunk[] {
       left.push(sealChunk(columns, at, chunk.count));
     }
   }
-  track.chunks = left;
+  track.chunks = left.length === 0 ? NO_CHUNKS : left;
   const { open } = track;
   const at = lowerBound(timesOf(open), open.count, belowMs);
   if (open.count === 0) track.memory.release(open);
