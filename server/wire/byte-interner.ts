@@ -202,11 +202,11 @@ export class ByteInterner {
   #reserve(bytes: number): void {
     const needed = this.#bytes + bytes;
     if (needed <= this.#arena.length) return;
-    const larger = new Uint8Array(Math.max(needed, this.#arena.length * 2));
-    larger.set(this.#arena.subarray(0, this.#bytes));
-    this.#arena = larger;
-    this.#view = new DataView(larger.buffer);
-    this.#words = new Int32Array(larger.buffer, 0, larger.length >>> 2);
+    // What was there goes at once: left to the collector, it would lie beside the larger one for long.
+    const buffer = this.#arena.buffer.transfer(Math.max(needed, this.#arena.length * 2));
+    this.#arena = new Uint8Array(buffer);
+    this.#view = new DataView(buffer);
+    this.#words = new Int32Array(buffer, 0, buffer.byteLength >>> 2);
   }
 }
 
