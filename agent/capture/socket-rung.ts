@@ -19,6 +19,8 @@ import type {
 } from "../../server/model/capture-event.ts";
 import { type BootClock, bootClock } from "./boot-clock.ts";
 import { CaptureDepths } from "./capture-depths.ts";
+import { DrainCadence } from "./drain-cadence.ts";
+import { callsOf, type HookCounts, type HookStats, readHookCounts } from "./hook-counts.ts";
 import { HookedProcesses } from "./hooked-processes.ts";
 import {
   EVENT_FLAG,
@@ -29,7 +31,6 @@ import {
   RING_HEADER_BYTES,
   readArguments,
   readCookie,
-  readCounters,
   readFlags,
   readKind,
   readOpen,
@@ -38,15 +39,7 @@ import {
   readWork,
 } from "./probe-event.ts";
 import { RungRefused, type RunningRung } from "./rung.ts";
-import {
-  attachProbes,
-  fdOf,
-  HOOKS,
-  type KernelRung,
-  ownPidNamespace,
-  probesFile,
-  RING_BYTES,
-} from "./socket-probes.ts";
+import { attachProbes, fdOf, type KernelRung, ownPidNamespace, probesFile, RING_BYTES } from "./socket-probes.ts";
 import { refusalAfter, refusalBefore, type SocketRefusal, socketRefusal } from "./socket-refusal.ts";
 import { TlsCapture, type TlsStatus } from "./tls-capture.ts";
 import { TLS_EVENT_KIND } from "./tls-event.ts";
@@ -93,9 +86,6 @@ export interface SocketRung extends RunningRung {
   hookStats(): HookStats;
 }
 
-/** By name of the program. */
-type HookStats = Readonly<Record<string, { readonly runs: number; readonly ns: number }>>;
-
 /** Whether the rung can run here, by trying it. */
 export type SocketTry = { readonly ok: true } | SocketRefusal;
 
@@ -103,25 +93,8 @@ export type SocketTry = { readonly ok: true } | SocketRefusal;
 const drainBytes = 1 << 16;
 const connectionsMax = 1 << 18;
 const connectingMax = 1 << 14;
-/** Above this share of the ring the next drain comes at once. */
-const busyShare = 1 / 8;
-const drainBusyMs = 1;
-/**
- * How long calls may lie in the data ring, and how much of it they may fill: few long turns find the processor's caches
- * warmer than many short ones, which is a fifth of what a call costs. Openings and ends are read each time, since a
- * short-lived process is gone soon.
- */
-const dataWaitMsMax = 40;
-/** Timers come a little early or late: calls that would wait longer than the maximum by the next look are read now. */
-const timerSlackMs = 5;
-const dataWaitShare = 1 / 16;
 /** So often the ring is read before other work of the thread gets its turn. */
 const drainsPerTurnMax = 4;
-/** While sockets and processes come and go. */
-const drainMs = 10;
-/** After so many drains without a coming or going they come more seldom: each wakes a thread, with cold caches. */
-const idleDrainsMax = 20;
-const drainIdleMs = 20;
 
 const SLICE = EVENT_LAYOUT.slice_event;
 const NO_BYTES = new Uint8Array(0);
@@ -165,22 +138,13 @@ function isNativeError(error: unknown): error is NativeError {
   return error instanceof Error && "syscall" in error && "log" in error;
 }
 
-interface KernelFigures {
-  readonly counters: ProbeCounters;
-  /** Calls for which a hook did not run, since it was running already. */
-  readonly misses: number;
-  readonly hooks: HookStats;
-}
-
 class RunningSocketRung implements SocketRung {
   readonly name: KernelRung;
   readonly #native: Native;
   readonly #sink: CaptureSink;
   readonly #attached: Attached;
-  readonly #ringBytes: number;
   readonly #slices: RingHandle;
   readonly #controls: RingHandle;
-  readonly #countersFd: number;
   readonly #clock: BootClock;
   readonly #processes: HookedProcesses;
   readonly #tls: TlsCapture | undefined;
@@ -220,16 +184,12 @@ class RunningSocketRung implements SocketRung {
   #lostTold = 0;
   /** Boot time until which it is known whether something was lost. */
   #wholeUntilNs = 0;
-  #wasBusy = false;
-  /** When the data ring was read last, in milliseconds of the thread's own clock. */
-  #readMs = 0;
-  /** Drains since the last for which the next must come soon. */
-  #idleDrains = 0;
+  readonly #cadence: DrainCadence;
   #timer: NodeJS.Timeout | undefined;
   #timerMs = 0;
   #afterTurn: (() => void) | undefined;
   /** What the kernel said last, once its programs are gone. */
-  #final: KernelFigures | undefined;
+  #final: HookCounts | undefined;
 
   constructor(options: SocketRungOptions, attached: Attached, ringBytes: number) {
     const { native } = options;
@@ -249,8 +209,7 @@ class RunningSocketRung implements SocketRung {
     }
     this.#sink = this.#tls?.sink ?? options.sink;
     this.#attached = attached;
-    this.#ringBytes = ringBytes;
-    this.#countersFd = fdOf(attached.maps, "counters");
+    this.#cadence = new DrainCadence(ringBytes, () => performance.now());
     this.#slices = native.ringOpen(fdOf(attached.maps, "slices"));
     this.#controls = native.ringOpen(fdOf(attached.maps, "controls"));
     this.#clock = bootClock(native);
@@ -292,8 +251,7 @@ class RunningSocketRung implements SocketRung {
     const nowNs = this.#clock.nowNs();
     this.#tls?.tick(nowNs);
     this.#closeGone(nowNs);
-    const isHurried = this.#controlsTaken > controlsBefore || (this.#tls !== undefined && handled > 0);
-    this.#idleDrains = isHurried ? 0 : this.#idleDrains + 1;
+    this.#cadence.ended(this.#controlsTaken > controlsBefore || (this.#tls !== undefined && handled > 0));
     return handled;
   }
 
@@ -311,34 +269,25 @@ class RunningSocketRung implements SocketRung {
   }
 
   nextDrainMs(): number {
-    if (this.#wasBusy) return drainBusyMs;
-    return this.#idleDrains > idleDrainsMax ? drainIdleMs : drainMs;
+    return this.#cadence.nextMs;
   }
 
   counters() {
-    const { counters, misses } = this.#final ?? this.#readKernel();
-    const lost = {
-      ring_full: counters.calls_lost_ring_full,
-      control_full: counters.calls_lost_control_full,
-      no_memory: counters.calls_lost_no_memory,
-      nested: counters.calls_lost_nested + misses,
-      unknown_socket: this.#lostUnknown,
-      budget: counters.calls_lost_budget,
-      ...(this.#tls === undefined ? {} : { tls_ring_full: this.#tls.calls().lostRingFull }),
+    const tls = this.#tls;
+    const taken = {
+      drained: this.#drained,
+      unknown: this.#lostUnknown,
+      tls: tls === undefined ? undefined : { taken: tls.drained, lostRingFull: tls.calls().lostRingFull },
     };
-    // What lies in the ring, or is being worked on by a processor, is not seen yet.
-    const inRing = counters.calls_submitted - this.#drained;
-    const kernelLost = lost.ring_full + lost.control_full + lost.no_memory + counters.calls_lost_nested + lost.budget;
-    const underWay = counters.calls_seen - counters.calls_submitted - counters.calls_counted - kernelLost;
-    const tlsTaken = this.#tls?.drained ?? 0;
-    const tlsSeen = tlsTaken + (lost.tls_ring_full ?? 0);
-    const seen = counters.calls_seen + misses - inRing - Math.max(0, underWay) + tlsSeen;
-    const delivered = this.#drained - this.#lostUnknown + counters.calls_counted + tlsTaken;
-    return { seen, delivered, lost, connections: this.#sockets.size };
+    return { ...callsOf(this.#counts(), taken), connections: this.#sockets.size };
+  }
+
+  #counts(): HookCounts {
+    return this.#final ?? readHookCounts(this.#native, this.#attached, this.name);
   }
 
   probeCounters(): ProbeCounters {
-    return (this.#final ?? this.#readKernel()).counters;
+    return this.#counts().counters;
   }
 
   tlsStatus(): TlsStatus | undefined {
@@ -346,7 +295,7 @@ class RunningSocketRung implements SocketRung {
   }
 
   hookStats(): HookStats {
-    return (this.#final ?? this.#readKernel()).hooks;
+    return this.#counts().hooks;
   }
 
   clockOffset(): ClockOffset {
@@ -360,7 +309,7 @@ class RunningSocketRung implements SocketRung {
     this.#native.detach({ ...this.#attached, programs: {}, maps: {} });
     this.drain();
     this.drain();
-    this.#final = this.#readKernel();
+    this.#final = this.#counts();
     this.depths.close();
     this.#tls?.close();
     const nowNs = this.#clock.nowNs();
@@ -383,11 +332,11 @@ class RunningSocketRung implements SocketRung {
       if (native.ringConsumed(this.#controls) < controlMark) return handled;
     }
     const before = native.ringConsumed(this.#slices);
-    this.#wasBusy = dataMark - before > this.#ringBytes * busyShare;
-    if (this.#wasBusy) this.#tellLoss();
+    this.#cadence.found(dataMark - before);
+    if (this.#cadence.isBusy) this.#tellLoss();
     else this.#wholeUntilNs = this.#clock.nowNs();
     if (before < dataMark && !(mayWait && this.#isYoung(dataMark - before))) {
-      this.#readMs = performance.now();
+      this.#cadence.read();
       handled += this.#drainRing(this.#slices, dataMark);
     }
     this.#ends.readTo(native.ringConsumed(this.#slices), () => this.#clock.nowNs());
@@ -396,14 +345,13 @@ class RunningSocketRung implements SocketRung {
 
   /** Whether calls of so many bytes may wait. Handshakes of TLS may not: what follows them is to be looked into. */
   #isYoung(bytes: number): boolean {
-    if (this.#tls !== undefined || bytes > this.#ringBytes * dataWaitShare) return false;
-    return performance.now() - this.#readMs < dataWaitMsMax - timerSlackMs;
+    return this.#tls === undefined && this.#cadence.mayWait(bytes);
   }
 
   /** What the ring had no room for is told before what comes after it. */
   #tellLoss(): void {
     const nowNs = this.#clock.nowNs();
-    const lost = this.#readKernel().counters.calls_lost_ring_full;
+    const lost = this.#counts().counters.calls_lost_ring_full;
     if (lost > this.#lostTold) this.#sink.lost?.(this.#wholeUntilNs, nowNs);
     this.#lostTold = lost;
     this.#wholeUntilNs = nowNs;
@@ -423,24 +371,10 @@ class RunningSocketRung implements SocketRung {
     // Who sleeps with much in the ring waits behind those who fill it.
     for (let turn = 0; turn < drainsPerTurnMax; turn++) {
       this.#turn(true);
-      if (!this.#wasBusy) break;
+      if (!this.#cadence.isBusy) break;
     }
     this.#afterTurn?.();
     if (this.#final === undefined) this.#schedule();
-  }
-
-  #readKernel(): KernelFigures {
-    const counters = readCounters(this.#native.mapLookup(this.#countersFd, 0));
-    const hooks: Record<string, { runs: number; ns: number }> = {};
-    let misses = 0;
-    for (const name of HOOKS[this.name]) {
-      const program = this.#attached.programs[name];
-      if (program === undefined) continue;
-      const stats = this.#native.programStats(program);
-      misses += Number(stats.recursionMisses);
-      hooks[name] = { runs: Number(stats.runs), ns: Number(stats.runNs) };
-    }
-    return { counters, misses, hooks };
   }
 
   /** Reads a ring up to `until`, or to a record that is still being written. */
