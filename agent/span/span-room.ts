@@ -1,9 +1,8 @@
 /**
- * From exchanges to spans: joins the two ends of a request, finds its parent, and sends each span once its trace is final.
+ * From exchanges to spans: joins the two ends of a request, finds its parent, and hands on each side once it is finished.
  *
- * Invariants: every finished side of an exchange is sent as one span, dropped under a reason, or waiting, so that
- * `exchanges = spans + dropped + waiting`. Nothing waits longer than `LINGER_NS` after it finished. A span's trace id
- * never changes after it was sent, and a parent is drawn only to a span of the same trace.
+ * Invariants: `exchanges = spans + dropped + waiting`, where `finished-sides.ts` keeps what waits. A span's trace id never
+ * changes after it was sent, and a parent is drawn only to a span of the same trace.
  */
 
 import type {
@@ -16,29 +15,23 @@ import type {
   ToldCall,
 } from "../../server/model/capture-event.ts";
 import type { Lanes } from "../../server/model/message-ids.ts";
-import type { Resource } from "../../server/model/span-batch.ts";
 import type { Connection, ConnectionSink } from "../connection/connection-sink.ts";
 import type { Exchange, MessageMark } from "../protocol/exchange.ts";
 import { CountedSpans } from "./counted-spans.ts";
+import { FinishedSides, LINGER_NS } from "./finished-sides.ts";
 import type { FinishedSpanSink } from "./finished-span.ts";
-import { firstUnsettled, type Hop, HopSide } from "./hop.ts";
+import { type Hop, HopSide } from "./hop.ts";
 import { HopTable } from "./hop-table.ts";
 import { LossTimes } from "./loss-times.ts";
 import { hashMessage, hashText, hashTuple } from "./message-identity.ts";
 import { ObservedProcesses, type ProcessSetting } from "./observed-processes.ts";
 import type { CallParent, ProcessRequests } from "./process-requests.ts";
-import { type DropReason, dropReason, fallbackName, isHandshake, ownerOf, translatedKey } from "./side-facts.ts";
+import { type DropReason, dropReason, isHandshake, translatedKey } from "./side-facts.ts";
 import { type OpenSides, SliceCauses } from "./slice-causes.ts";
-import { emptyRow, type RowSetting, writeSpanRow } from "./span-row.ts";
+import type { RowSetting } from "./span-row.ts";
 import { ToldParents } from "./told-parents.ts";
 import { TRIAL_NS } from "./trials.ts";
 
-/** How long a span waits for the other end of its request: rings are drained every few milliseconds. */
-const LINGER_NS = 250e6;
-/** How long a call waits for the answer that tells whom it was made for. */
-const DECIDE_NS = 30e9;
-/** Sides that may wait at one time; beyond, the one that waited longest is sent as it is. */
-const waitingMax = 65_536;
 /** Exchanges open at one time; beyond, a request is only looked at once it is over. */
 const openExchangesMax = 131_072;
 
@@ -79,7 +72,6 @@ interface ConnectionState {
 
 /** Makes spans from exchanges. Driven by one thread; `tick` must be called every few milliseconds. */
 export class SpanRoom implements ConnectionSink {
-  readonly #sink: FinishedSpanSink;
   readonly #processes: ObservedProcesses;
   readonly #hops = new HopTable(LINGER_NS);
   readonly #connections = new WeakMap<Connection, ConnectionState>();
@@ -90,9 +82,6 @@ export class SpanRoom implements ConnectionSink {
   #lastState: ConnectionState | undefined;
   readonly #slices: SliceCauses;
   #openExchanges = 0;
-  #waiting: HopSide[] = [];
-  #waitingHead = 0;
-  #waitingCount = 0;
   #nowNs = 0;
   readonly #losses = new LossTimes();
   readonly #told = new ToldParents();
@@ -100,21 +89,24 @@ export class SpanRoom implements ConnectionSink {
   readonly #rowSetting: RowSetting = { offsetHigh: 0, offsetLow: 0, replay: false, peers: false };
   #salt = 0;
   #exchanges = 0;
-  #spans = 0;
-  readonly #dropped = new Map<DropReason, number>();
+  readonly #finished: FinishedSides;
   readonly #counted: CountedSpans;
   readonly #unseen = new Set<number>();
-  readonly #row = emptyRow();
   readonly #lanes: Lanes = { high: 0, low: 0 };
 
   /** @param sink Receives the spans. @param setting Facts about the host, for resources and names. */
   constructor(sink: FinishedSpanSink, setting: ProcessSetting) {
-    this.#sink = sink;
     this.#processes = new ObservedProcesses(setting, (call, parent) => this.#decided(call, this.#orTold(call, parent)));
     this.#slices = new SliceCauses(
       (pid) => this.#processes.requests(pid),
       (socket) => this.#bySocket.get(socket)?.open ?? NONE_OPEN,
     );
+    this.#finished = new FinishedSides({
+      sink,
+      processes: this.#processes,
+      losses: this.#losses,
+      rowSetting: this.#rowSetting,
+    });
     this.#counted = new CountedSpans(sink, this.#processes, setting.hostName);
   }
 
@@ -253,12 +245,12 @@ export class SpanRoom implements ConnectionSink {
       this.#exchanges += 1;
       this.#losses.excuse(side);
       const reason = dropReason(side);
-      if (reason !== undefined) this.#drop(reason, 1);
+      if (reason !== undefined) this.#finished.drop(reason, 1);
       else if (exchange.response === undefined && exchange.cutShort !== "timeout") {
         side.cut = true;
         this.#connection(connection).cut.push(side);
-        this.#finish(side, this.#nowNs);
-      } else this.#finish(side, exchange.response?.endNs ?? this.#nowNs);
+        this.#finished.add(side, this.#nowNs, this.#nowNs);
+      } else this.#finished.add(side, exchange.response?.endNs ?? this.#nowNs, this.#nowNs);
       this.#forgetIfOver(side.hop);
     }
   }
@@ -313,25 +305,25 @@ export class SpanRoom implements ConnectionSink {
   tick(nowNs: number): void {
     this.#nowNs = nowNs;
     for (let hop = this.#hops.lingered(nowNs); hop !== undefined; hop = this.#hops.lingered(nowNs)) {
-      if (hop.awaitsUntilNs <= nowNs) this.#settle(hop);
+      if (hop.awaitsUntilNs <= nowNs) this.#finished.settle(hop);
       if (hop.openSides === 0) this.#hops.forget(hop);
     }
     for (const { call, parent } of this.#told.tick(nowNs)) this.#decided(call, parent);
-    this.#sendOverdue(nowNs);
+    this.#finished.sendOverdue(nowNs);
     this.#processes.tick(nowNs);
   }
 
   /** Sends everything that waits, as it is. */
   flush(): void {
-    while (this.#waiting[this.#waitingHead] !== undefined) this.#sendOldest();
+    this.#finished.flush();
   }
 
   ledger(): SpanLedger {
     return {
       exchanges: this.#exchanges,
-      spans: this.#spans,
-      waiting: this.#waitingCount,
-      dropped: Object.fromEntries(this.#dropped),
+      spans: this.#finished.spans,
+      waiting: this.#finished.waiting,
+      dropped: this.#finished.dropped,
       openExchanges: this.#openExchanges,
       openHops: this.#hops.size,
       processes: this.#processes.size,
@@ -423,7 +415,7 @@ export class SpanRoom implements ConnectionSink {
     if (hop.awaitsUntilNs === 0 || hop.trace !== undefined) return;
     hop.awaitsUntilNs = this.#awaitsUntilNs(parent);
     this.#link(side, parent);
-    if (hop.awaitsUntilNs === 0) this.#settle(hop);
+    if (hop.awaitsUntilNs === 0) this.#finished.settle(hop);
   }
 
   /** When nothing is waited for any more that may tell the parent; 0 where nothing is. */
@@ -440,14 +432,7 @@ export class SpanRoom implements ConnectionSink {
       hop.awaitsUntilNs === 0 &&
       (hop.client !== undefined || hop.context !== undefined)
     )
-      this.#settle(hop);
-  }
-
-  #settle(hop: Hop): void {
-    hop.settled = true;
-    const waiting = hop.waiting;
-    hop.waiting = undefined;
-    if (waiting !== undefined) for (const side of waiting) this.#sendIfSettled(side);
+      this.#finished.settle(hop);
   }
 
   /** An exchange that ends without having started: a lone response, or one there was no room for. */
@@ -467,102 +452,8 @@ export class SpanRoom implements ConnectionSink {
       return sides;
     }
     this.#exchanges += sidesSeen;
-    this.#drop(reason ?? (request === undefined ? "no_request" : "open_hops_max"), sidesSeen);
+    this.#finished.drop(reason ?? (request === undefined ? "no_request" : "open_hops_max"), sidesSeen);
     return undefined;
-  }
-
-  #finish(side: HopSide, endNs: number): void {
-    side.endNs = endNs;
-    side.sendAtNs = this.#nowNs + LINGER_NS;
-    side.decideAtNs = this.#nowNs + DECIDE_NS;
-    if (this.#sendIfSettled(side)) return;
-    side.queued = true;
-    this.#waiting.push(side);
-    this.#waitingCount += 1;
-    while (this.#waitingCount > waitingMax) this.#sendOldest();
-  }
-
-  /** Sends a side, or leaves it with the hop that its trace still depends on. */
-  #sendIfSettled(side: HopSide): boolean {
-    if (side.sent) return true;
-    if (side.cut) return false;
-    const unsettled = firstUnsettled(side.hop);
-    if (unsettled !== undefined) {
-      unsettled.waiting ??= [];
-      unsettled.waiting.push(side);
-      return false;
-    }
-    const resource = this.#resource(side);
-    if (resource === undefined) return false;
-    this.#send(side, resource);
-    return true;
-  }
-
-  #send(side: HopSide, resource: Resource): void {
-    side.sent = true;
-    if (side.queued) this.#waitingCount -= 1;
-    this.#losses.mark(side);
-    writeSpanRow(side, this.#rowSetting, this.#row);
-    this.#spans += 1;
-    this.#sink.finished(resource, this.#row);
-    // The trace is final and the parent's id is written: an endless chain of calls must not be kept alive.
-    if (side.kind === "client") side.hop.parent = undefined;
-  }
-
-  #sendOverdue(nowNs: number): void {
-    for (let side = this.#waiting[this.#waitingHead]; side !== undefined; side = this.#waiting[this.#waitingHead]) {
-      if (!side.sent && side.sendAtNs > nowNs) break;
-      const untilNs = side.sent ? 0 : (firstUnsettled(side.hop)?.awaitsUntilNs ?? 0);
-      if (Math.min(untilNs, side.decideAtNs) > nowNs) this.#waitOn(side, nowNs);
-      else this.#sendOldest();
-    }
-  }
-
-  /** Puts the oldest side to the end of the queue: the answer that tells its parent is still to come. */
-  #waitOn(side: HopSide, nowNs: number): void {
-    this.#leaveQueue();
-    side.sendAtNs = nowNs + LINGER_NS;
-    this.#waiting.push(side);
-  }
-
-  #sendOldest(): void {
-    const side = this.#waiting[this.#waitingHead];
-    if (side === undefined) return;
-    this.#leaveQueue();
-    if (side.sent) return;
-    this.#losses.excuse(side);
-    const reason = dropReason(side);
-    if (reason === undefined) this.#send(side, this.#resource(side) ?? this.#resourceOfOwner(side));
-    else {
-      side.sent = true;
-      this.#waitingCount -= 1;
-      this.#drop(reason, 1);
-    }
-  }
-
-  #leaveQueue(): void {
-    this.#waitingHead += 1;
-    if (this.#waitingHead > 1024 && this.#waitingHead * 2 > this.#waiting.length) {
-      this.#waiting = this.#waiting.slice(this.#waitingHead);
-      this.#waitingHead = 0;
-    }
-  }
-
-  /** Resource of a side's process; undefined while better may still become known. */
-  #resource(side: HopSide): Resource | undefined {
-    const { pid } = side;
-    if (pid !== 0) return this.#processes.resource(pid);
-    const owner = ownerOf(side);
-    // A user or a port is what is left when the process was not found: its look-up may still be under way.
-    if (owner === undefined || owner.ownerBy === "port" || owner.ownerBy === "uid") return undefined;
-    return this.#processes.fallbackResource(fallbackName(side));
-  }
-
-  /** The next best: the process that owns the socket, or the name that its owner is known by. */
-  #resourceOfOwner(side: HopSide): Resource {
-    const owner = ownerOf(side);
-    const resource = owner === undefined ? undefined : this.#processes.resource(owner.pid);
-    return resource ?? this.#processes.fallbackResource(fallbackName(side));
   }
 
   #forgetIfOver(hop: Hop): void {
@@ -593,9 +484,5 @@ export class SpanRoom implements ConnectionSink {
       this.#bySocket.set(connection.socket, state);
     }
     return state;
-  }
-
-  #drop(reason: DropReason, count: number): void {
-    this.#dropped.set(reason, (this.#dropped.get(reason) ?? 0) + count);
   }
 }
