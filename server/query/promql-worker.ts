@@ -19,6 +19,7 @@ import { unpackSamples } from "./promql/packed-samples.ts";
 import { evaluateQuery, type PlannedQuery, type PromqlQuery, parseQuery, planTree } from "./promql/query.ts";
 import type { QueryWatch } from "./promql/query-budget.ts";
 import { type AnswerShow, renderFailure, renderOutcome } from "./promql/render.ts";
+import { KnownPages, type SharedPage } from "./promql/shared-pages.ts";
 import { unpackNumbers } from "./promql/window-numbers.ts";
 import type { FromWorker, SelectedPart, ToWorker, WorkerStart } from "./promql-messages.ts";
 import { renderText } from "./promql-text-answers.ts";
@@ -32,6 +33,8 @@ const HEAP_EVERY = 32;
 const HEAP_LEFT_SHARE = 0.9;
 /** Beyond this, heap and buffers together, garbage is collected before the next query. */
 const COLLECT_BYTES = 64 * 2 ** 20;
+/** Nor is it collected before so much has come to what a full collection left: that again would find as little. */
+const COLLECT_GROWTH_BYTES = 32 * 2 ** 20;
 
 /** The query that is planned, while its samples arrive. */
 interface Job {
@@ -49,8 +52,11 @@ interface Job {
 const { cells: buffer, slot, limits } = workerData as WorkerStart;
 const cells = new QueryCells(buffer);
 let job: Job | undefined;
+/** Heap and buffers after the last full collection that was asked for. */
+let leftBytes = 0;
 /** Labels of this query and of earlier ones. */
 const known = new KnownLabels();
+const knownPages = new KnownPages();
 const startHeapBytes = getHeapStatistics().used_heap_size;
 
 setFlagsFromString("--expose-gc");
@@ -145,12 +151,18 @@ function leave(): void {
   if (!holdsMuch()) return;
   // Nearly all of it is young and died with the query: to look for what lives among it is a tenth of the work.
   collectGarbage({ type: "minor" });
-  if (holdsMuch()) collectGarbage();
+  if (!holdsMuch()) return;
+  collectGarbage();
+  leftBytes = heldBytes();
 }
 
 function holdsMuch(): boolean {
+  return heldBytes() > Math.max(COLLECT_BYTES, leftBytes + COLLECT_GROWTH_BYTES);
+}
+
+function heldBytes(): number {
   const { used_heap_size: heapBytes, external_memory: bufferBytes } = getHeapStatistics();
-  return heapBytes + bufferBytes > COLLECT_BYTES;
+  return heapBytes + bufferBytes;
 }
 
 function send(message: FromWorker, transfer: ArrayBuffer[] = []): void {
@@ -163,6 +175,8 @@ function receive(message: ToWorker): void {
   if (message.kind === "newest") known.add(message.newest);
   if (message.kind === "numbers") known.add(message.numbers);
   if (message.kind === "chunks") known.add(message.chunks);
+  const pages =
+    message.kind === "chunks" && message.chunks.pages !== undefined ? knownPages.take(message.chunks.pages) : [];
   if (message.kind === "plan") plan(message);
   else if (message.kind === "text") {
     const { id, text, wish, settings } = message;
@@ -174,11 +188,11 @@ function receive(message: ToWorker): void {
   else if (message.kind === "evaluate") evaluate(message, job);
   else {
     const selected = job.selected[message.selection];
-    for (const one of unpackPart(message, job)) selected?.push(one);
+    for (const one of unpackPart(message, pages, job)) selected?.push(one);
   }
 }
 
-function unpackPart(part: SelectedPart, { stores }: Job): readonly FedSeries[] {
+function unpackPart(part: SelectedPart, pages: readonly SharedPage[], { stores }: Job): readonly FedSeries[] {
   switch (part.kind) {
     case "samples":
       return unpackSamples(part.samples, known);
@@ -186,7 +200,7 @@ function unpackPart(part: SelectedPart, { stores }: Job): readonly FedSeries[] {
       return unpackNewest(part.newest, known);
     case "chunks": {
       const { columns } = part.chunks;
-      if (columns !== undefined) stores[part.selection] = new ChunkStore(columns);
+      if (columns !== undefined) stores[part.selection] = new ChunkStore(columns, pages);
       const store = stores[part.selection];
       return store === undefined ? [] : unpackChunks(part.chunks, store, known);
     }

@@ -65,7 +65,8 @@ export class ChunkGatherer {
   }
 
   #addChunks(row: number, chunks: readonly SealedChunk[]): number {
-    const [minMs, maxMs] = [this.#minMs, this.#maxMs];
+    const minMs = this.#minMs;
+    const maxMs = this.#maxMs;
     let first = chunks.length;
     while (first > 0 && (chunks[first - 1]?.maxMs ?? minMs) >= minMs) first--;
     let size = 0;

@@ -264,10 +264,10 @@ export function rangeCallStream(
         (floats.startsMs === undefined && column?.(floats, ranges, { first, second }, out) === true);
       const overlapping = isDone ? [] : applyKernel(floats, kernels.floats, ranges, { first, second }, out);
       if (first !== undefined) warnArguments(node, first, out, evaluation);
-      const notes = seriesNotes(one.labels, position, evaluation.annotations);
       let overlaps = overlapping.length;
       if (split !== undefined) {
-        const { budget } = evaluation;
+        const { budget, annotations } = evaluation;
+        const notes = seriesNotes(one.labels, position, annotations);
         const decided = applyHistogramKernel(split, kernels.histograms, ranges, out, {
           notes,
           budget,
@@ -275,7 +275,10 @@ export function rangeCallStream(
         });
         overlaps = overlapping.filter((k) => decided[k] !== 1).length;
       }
-      if (overlaps > 0) notes.warn(startOverlap(notes.metricName), { kind: "start_overlap", occurrences: overlaps });
+      if (overlaps > 0) {
+        const notes = seriesNotes(one.labels, position, evaluation.annotations);
+        notes.warn(startOverlap(notes.metricName), { kind: "start_overlap", occurrences: overlaps });
+      }
       if (isOfCounters && out.present.includes(FLOAT)) tellDoubt(one.labels);
       if (!keepsName) withoutName(out, evaluation);
       yield out;

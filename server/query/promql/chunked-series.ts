@@ -20,7 +20,6 @@ import {
   readChunkFloats,
   readUnevenTimes,
 } from "../../model/float-chunk.ts";
-import { type BytePage, bytePage } from "../../model/paged-bytes.ts";
 import type { Labels, SeriesSamples } from "../../model/series.ts";
 import {
   type KnownLabels,
@@ -29,13 +28,18 @@ import {
   packLabels,
   type SentLabels,
 } from "./packed-labels.ts";
+import type { PackedPages, SharedPage } from "./shared-pages.ts";
 
 /** Some series of a selection on their way to the worker. */
 export interface PackedChunks extends PackedLabels {
   readonly rows: Uint32Array;
-  /** Where samples lie: undefined where an earlier part of the selection told it. */
-  readonly columns: ChunkColumns | undefined;
+  /** Where samples lie: undefined where an earlier part of the selection told it. Its pages are `pages`. */
+  readonly columns: PlacedColumns | undefined;
+  readonly pages: PackedPages | undefined;
 }
+
+/** Columns without the pages that they speak of. */
+type PlacedColumns = Omit<ChunkColumns, "pages">;
 
 /** Packs the series `[from, to)`. */
 export function packChunks(found: ChunkSelection, from: number, to: number, sent: SentLabels): PackedChunks {
@@ -43,8 +47,13 @@ export function packChunks(found: ChunkSelection, from: number, to: number, sent
   return {
     ...packLabels(labels, sent),
     rows: found.rows.slice(from, to),
-    columns: from === 0 ? found.columns : undefined,
+    columns: from === 0 ? withoutPages(found.columns) : undefined,
+    pages: from === 0 ? sent.pages.pack(found.columns.pages) : undefined,
   };
+}
+
+function withoutPages({ minMs, maxMs, layers, tails, times, sizes }: ChunkColumns): PlacedColumns {
+  return { minMs, maxMs, layers, tails, times, sizes };
 }
 
 /** Buffers to transfer. */
@@ -160,17 +169,15 @@ const head = emptyChunkHead();
 
 /** Where the samples of one selection lie. */
 export class ChunkStore {
-  readonly #columns: ChunkColumns;
-  readonly #pages: BytePage[];
-  readonly #numbers: Float64Array[];
+  readonly #columns: PlacedColumns;
+  readonly #pages: readonly SharedPage[];
   readonly #known = new Map<number, KnownTimes[]>();
   #last: KnownTimes | undefined;
   readonly #read: ReadSamples = { timestampsMs: values, values, mayBeStale: false };
 
-  constructor(columns: ChunkColumns) {
+  constructor(columns: PlacedColumns, pages: readonly SharedPage[]) {
     this.#columns = columns;
-    this.#pages = columns.pages.map(bytePage);
-    this.#numbers = columns.pages.map((page) => new Float64Array(page));
+    this.#pages = pages;
   }
 
   sizeOf(row: number): number {
@@ -188,7 +195,7 @@ export class ChunkStore {
     for (const { from, counts, chunks } of this.#columns.layers) {
       let word = (from[row] as number) * CHUNK_WORDS;
       for (let left = counts[row] as number; left > 0; left--, word += CHUNK_WORDS, chunk++) {
-        const page = this.#pages[chunks[word] as number] as BytePage;
+        const page = this.#pages[chunks[word] as number] as SharedPage;
         const count = chunks[word + 2] as number;
         if (at + count > values.length) growValues(at + count);
         openFloatChunk(page, chunks[word + 1] as number, count, head);
@@ -211,7 +218,7 @@ export class ChunkStore {
     const tailCount = tails[tail + 2] as number;
     if (tailCount > 0) {
       if (at + tailCount > values.length) growValues(at + tailCount);
-      const numbers = this.#numbers[tails[tail] as number] as Float64Array;
+      const { floats: numbers } = this.#pages[tails[tail] as number] as SharedPage;
       const from = tails[tail + 1] as number;
       for (let i = 0; i < tailCount; i++) {
         const value = numbers[from + i] as number;
@@ -236,7 +243,8 @@ export class ChunkStore {
     const { tails } = this.#columns;
     const tail = row * TAIL_WORDS;
     const tailCount = tails[tail + 2] as number;
-    const [column, columnFrom] = [tails[tail + 3] as number, tails[tail + 4] as number];
+    const column = tails[tail + 3] as number;
+    const columnFrom = tails[tail + 4] as number;
     if (!isEven) return this.#unevenTimes(row, chunks, count);
     const last = this.#last;
     if (last !== undefined && isLike(last, chunks, column, columnFrom, tailCount)) return last;
@@ -287,9 +295,10 @@ export class ChunkStore {
     const { tails, times, minMs, maxMs } = this.#columns;
     const tail = row * TAIL_WORDS;
     const tailCount = tails[tail + 2] as number;
-    const [column, columnFrom] = [tails[tail + 3] as number, tails[tail + 4] as number];
+    const column = tails[tail + 3] as number;
+    const columnFrom = tails[tail + 4] as number;
     if (tailCount > 0) {
-      const numbers = this.#numbers[times[column * TIMES_WORDS] as number] as Float64Array;
+      const { floats: numbers } = this.#pages[times[column * TIMES_WORDS] as number] as SharedPage;
       const first = (times[column * TIMES_WORDS + 1] as number) + columnFrom;
       whole.set(numbers.subarray(first, first + tailCount), at);
     }

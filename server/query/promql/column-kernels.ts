@@ -6,7 +6,7 @@
  */
 
 import { interpolated } from "./quantile.ts";
-import { extrapolation, rangeWindows } from "./range-windows.ts";
+import { extrapolation, type RangeWindows, rangeWindows } from "./range-windows.ts";
 import type { KernelArguments, RangeGrid } from "./select-steps.ts";
 import { FLOAT, type RangeSeries, type StepSeries } from "./step-vector.ts";
 
@@ -21,46 +21,107 @@ export const COLUMN_KERNELS: ReadonlyMap<string, ColumnKernel> = new Map<string,
   ["quantile_over_time", quantileColumn],
 ]);
 
+interface Extrapolation {
+  readonly isCounter: boolean;
+  readonly isRate: boolean;
+}
+
 function extrapolatedColumn(
   { timestampsMs, values }: RangeSeries,
   ranges: RangeGrid,
-  { isCounter, isRate }: { readonly isCounter: boolean; readonly isRate: boolean },
+  kind: Extrapolation,
   out: StepSeries,
 ): boolean {
   const windows = rangeWindows(timestampsMs, ranges);
-  const { first: firsts, last: lasts, sampledSeconds, beforeSeconds, factor: factors } = windows;
-  const { values: results, present } = out;
-  const { steps } = ranges.shifted;
-  const resets = isCounter ? resetsOf(values) : NO_RESETS;
-  const rangeSeconds = ranges.rangeMs / 1000;
+  const resets = kind.isCounter ? resetsOf(values) : NO_RESETS;
+  const factors = kind.isRate ? windows.rateFactor : windows.factor;
+  const column = { windows, factors, seconds: kind.isRate ? ranges.rangeMs / 1000 : 1 };
+  if (!kind.isCounter) extrapolateGauge(values, column, out);
+  else if (resets.length === 0) extrapolateCounter(values, column, out);
+  else extrapolateResets(values, column, resets, out);
+  return true;
+}
+
+/** Windows, by what differences in them are multiplied, and what that was divided by. */
+interface ExtrapolatedWindows {
+  readonly windows: RangeWindows;
+  readonly factors: Float64Array;
+  readonly seconds: number;
+}
+
+// All indexes are in range: steps of the grid, and samples in their windows. A loop of its own for each kind, since one
+// that does all makes an object of each number.
+
+function extrapolateGauge(
+  values: Float64Array,
+  { windows: { first: firsts, last: lasts }, factors }: ExtrapolatedWindows,
+  { values: results, present }: StepSeries,
+): void {
+  for (let k = 0; k < firsts.length; k++) {
+    const low = firsts[k] as number;
+    if (low < 0) continue;
+    results[k] = ((values[lasts[k] as number] as number) - (values[low] as number)) * (factors[k] as number);
+    present[k] = FLOAT;
+  }
+}
+
+function extrapolateCounter(
+  values: Float64Array,
+  { windows, factors, seconds }: ExtrapolatedWindows,
+  { values: results, present }: StepSeries,
+): void {
+  const { first: firsts, last: lasts, sampledSeconds, beforeSeconds } = windows;
+  for (let k = 0; k < firsts.length; k++) {
+    const low = firsts[k] as number;
+    if (low < 0) continue;
+    const first = values[low] as number;
+    const difference = (values[lasts[k] as number] as number) - first;
+    results[k] = difference * (factors[k] as number);
+    present[k] = FLOAT;
+    // Most counters are far from zero: the product tells so without a division.
+    if (difference > 0 && first >= 0) {
+      if (!(first * (sampledSeconds[k] as number) > difference * (beforeSeconds[k] as number) * CERTAIN)) {
+        extrapolateFromZero(windows, k, { first, difference, seconds }, results);
+      }
+    }
+  }
+}
+
+function extrapolateResets(
+  values: Float64Array,
+  { windows, factors, seconds }: ExtrapolatedWindows,
+  resets: readonly number[],
+  { values: results, present }: StepSeries,
+): void {
+  const { first: firsts, last: lasts } = windows;
   let reset = 0;
-  for (let k = 0; k < steps; k++) {
-    const low = firsts[k] as number; // in range, as all below: a step of the grid, and samples in its window
+  for (let k = 0; k < firsts.length; k++) {
+    const low = firsts[k] as number;
     if (low < 0) continue;
     const last = lasts[k] as number;
     const first = values[low] as number;
-    let result = (values[last] as number) - first;
-    if (reset < resets.length) {
-      while (reset < resets.length && (resets[reset] as number) <= low) reset++;
-      for (let i = reset; i < resets.length && (resets[i] as number) <= last; i++) {
-        result += values[(resets[i] as number) - 1] as number;
-      }
+    let difference = (values[last] as number) - first;
+    while (reset < resets.length && (resets[reset] as number) <= low) reset++;
+    for (let i = reset; i < resets.length && (resets[i] as number) <= last; i++) {
+      difference += values[(resets[i] as number) - 1] as number;
     }
-    let factor = factors[k] as number;
-    if (isCounter && result > 0 && first >= 0) {
-      const sampled = sampledSeconds[k] as number;
-      const before = beforeSeconds[k] as number;
-      // Most counters are far from zero: the product tells so without a division.
-      if (!(first * sampled > result * before * CERTAIN)) {
-        const toZero = sampled * (first / result);
-        if (toZero < before) factor = extrapolation(sampled, toZero, windows.afterSeconds[k] as number);
-      }
-    }
-    if (isRate) factor /= rangeSeconds;
-    results[k] = result * factor;
+    results[k] = difference * (factors[k] as number);
     present[k] = FLOAT;
+    if (difference > 0 && first >= 0) extrapolateFromZero(windows, k, { first, difference, seconds }, results);
   }
-  return true;
+}
+
+/** Does it again for a step at which the counter may have been zero not long before the first sample. */
+function extrapolateFromZero(
+  { sampledSeconds, beforeSeconds, afterSeconds }: RangeWindows,
+  k: number,
+  { first, difference, seconds }: { readonly first: number; readonly difference: number; readonly seconds: number },
+  results: Float64Array,
+): void {
+  const sampled = sampledSeconds[k] as number;
+  const toZero = sampled * (first / difference);
+  if (!(toZero < (beforeSeconds[k] as number))) return;
+  results[k] = difference * (extrapolation(sampled, toZero, afterSeconds[k] as number) / seconds);
 }
 
 /** Far more than rounding changes a product or quotient. */

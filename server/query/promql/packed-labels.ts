@@ -3,6 +3,7 @@
 import type { Labels } from "../../model/series.ts";
 import { forgetKeptLabels, keepLabels } from "./kept-labels.ts";
 import { forgetOrders } from "./series-order.ts";
+import { SentPages } from "./shared-pages.ts";
 
 /** Labels of the series of a part: each set goes to a worker once, and a number stands for it afterwards. */
 export interface PackedLabels {
@@ -27,6 +28,8 @@ const KEPT_SETS_MAX = 32_768;
 
 /** Labels that went to one worker: each pair and each set goes once, and is one object there. */
 export class SentLabels {
+  /** Shared memory that went to the same worker. */
+  readonly pages = new SentPages();
   readonly #pairs = new Map<string, Map<string, number>>();
   readonly #sets = new Map<Labels, number>();
   #pairCount = 0;

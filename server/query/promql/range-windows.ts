@@ -6,7 +6,7 @@
 import { ArraySlab } from "../../model/array-slab.ts";
 import type { RangeGrid } from "./select-steps.ts";
 
-/** Steps that are kept for times that may come again, of all times together: 10 MiB. */
+/** Steps that are kept for times that may come again, of all times together: 12 MiB. */
 const KEPT_STEPS_MAX = 2 ** 18;
 
 /** By step. All but `first` hold anything at steps of fewer than two samples. */
@@ -21,6 +21,8 @@ export interface RangeWindows {
   readonly afterSeconds: Float64Array;
   /** By what the difference is multiplied to be that of the whole window. */
   readonly factor: Float64Array;
+  /** The same for a rate per second. */
+  readonly rateFactor: Float64Array;
 }
 
 /** Windows of one range function by the times of its series. */
@@ -85,12 +87,14 @@ function emptyWindows(steps: number): RangeWindows {
     beforeSeconds: seconds.take(steps),
     afterSeconds: seconds.take(steps),
     factor: seconds.take(steps),
+    rateFactor: seconds.take(steps),
   };
 }
 
 function fill(windows: RangeWindows, timestampsMs: Float64Array, { shifted, rangeMs }: RangeGrid): void {
   const { startMs: firstEndMs, stepMs, steps } = shifted;
   const count = timestampsMs.length;
+  const rangeSeconds = rangeMs / 1000;
   let low = 0;
   let high = 0;
   for (let k = 0; k < steps; k++) {
@@ -115,7 +119,9 @@ function fill(windows: RangeWindows, timestampsMs: Float64Array, { shifted, rang
     windows.sampledSeconds[k] = sampled;
     windows.beforeSeconds[k] = before;
     windows.afterSeconds[k] = after;
-    windows.factor[k] = extrapolation(sampled, before, after);
+    const factor = extrapolation(sampled, before, after);
+    windows.factor[k] = factor;
+    windows.rateFactor[k] = factor / rangeSeconds;
   }
 }
 
