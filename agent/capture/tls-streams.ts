@@ -24,18 +24,13 @@ import type {
 } from "../../server/model/capture-event.ts";
 import { emptySlice } from "./empty-slice.ts";
 import type { TlsCall } from "./tls-event.ts";
+import { type CallHolder, type HeldCall, HeldCalls, heldOf } from "./tls-held-calls.ts";
 import { isHello, isRecordStart, TlsRecords } from "./tls-records.ts";
 
 /** Sessions known at one time; beyond, all are forgotten. */
 const sessionsMax = 65_536;
 /** Threads remembered; beyond, all are forgotten. */
 const threadsMax = 65_536;
-/** Calls of one session whose bytes wait for their socket or number. */
-const heldCallsMax = 64;
-/** Bytes that wait, of all sessions. */
-const heldBytesMax = 4 << 20;
-/** How long they wait. */
-const heldNsMax = 2e9;
 /** Socket calls of a thread remembered between two calls of the library. */
 const recentMax = 64;
 /** A read of a socket is what a call of the library follows only this long. */
@@ -72,19 +67,7 @@ interface CipherSocket {
   session: Session | undefined;
 }
 
-interface HeldCall {
-  readonly direction: 0 | 1;
-  readonly bytes: Uint8Array;
-  readonly seq: number;
-  readonly total: number;
-  readonly room: number;
-  readonly timeNs: number;
-  readonly pid: number;
-  readonly tid: number;
-  readonly work: WorkUnit;
-}
-
-interface Session {
+interface Session extends CallHolder {
   readonly pid: number;
   readonly address: number;
   readonly firstNs: number;
@@ -94,7 +77,7 @@ interface Session {
   /** Named by the read before, and by the write after, a call; 0: none yet. */
   before: number;
   after: number;
-  held: HeldCall[];
+  readonly held: HeldCall[];
 }
 
 interface Thread {
@@ -132,15 +115,13 @@ export class TlsStreams implements CaptureSink {
   readonly #looked = new Set<number>();
   /** Looked at, and found to have no library that is known. */
   readonly #passedBy = new Set<number>();
-  readonly #holding = new Set<Session>();
+  readonly #held = new HeldCalls<Session>();
   readonly #dropped: Record<string, number> = {};
   readonly #layer = { kind: "clear" as const, number: 0, isLate: false };
   readonly #work: WorkUnit = { kind: "", unit: 0, origin: 0 };
   readonly #slice: SocketSlice = { ...emptySlice(), work: this.#work, tls: this.#layer };
   #sessionCount = 0;
   #bound = 0;
-  #heldBytes = 0;
-  #heldCalls = 0;
   #calls = 0;
   #delivered = 0;
   #ambiguous = 0;
@@ -267,9 +248,7 @@ export class TlsStreams implements CaptureSink {
 
   /** Gives up what has waited too long. To be called a few times a second. */
   expire(nowNs: number): void {
-    for (const session of this.#holding) {
-      const oldest = session.held[0];
-      if (oldest === undefined || nowNs - oldest.timeNs <= heldNsMax) continue;
+    for (const session of this.#held.overdue(nowNs)) {
       if (session.socket === undefined) this.#dropHeld(session, "unbound");
       else this.#flush(session, session.socket);
     }
@@ -279,7 +258,7 @@ export class TlsStreams implements CaptureSink {
     return {
       calls: this.#calls,
       delivered: this.#delivered,
-      waiting: this.#heldCalls,
+      waiting: this.#held.count,
       dropped: { ...this.#dropped },
       sessions: this.#bound,
       ambiguous: this.#ambiguous,
@@ -426,19 +405,14 @@ export class TlsStreams implements CaptureSink {
   }
 
   #hold(session: Session, call: TlsCall, direction: 0 | 1, hasInner: boolean): void {
-    if (session.held.length >= heldCallsMax) {
-      if (session.socket !== undefined) this.#flush(session, session.socket);
-      else this.#drop("held_calls_max");
+    if (this.#held.isFull(session)) {
+      if (session.socket === undefined) {
+        this.#drop("held_calls_max", 1);
+        return;
+      }
+      this.#flush(session, session.socket);
     }
-    if (session.held.length >= heldCallsMax) return;
-    if (this.#heldBytes + call.bytes.length > heldBytesMax) {
-      this.#drop("held_bytes_max");
-      return;
-    }
-    this.#heldBytes += call.bytes.length;
-    this.#heldCalls++;
-    session.held.push(heldOf(call, direction, call.bytes.slice(), hasInner));
-    this.#holding.add(session);
+    if (!this.#held.add(session, call, direction, hasInner)) this.#drop("held_bytes_max", 1);
   }
 
   /** Hands on all that waits. */
@@ -447,26 +421,17 @@ export class TlsStreams implements CaptureSink {
   }
 
   #flushFirst(session: Session, socket: CipherSocket): void {
-    const first = session.held.shift();
-    if (first === undefined) return;
-    this.#heldCalls--;
-    this.#heldBytes -= first.bytes.length;
-    if (session.held.length === 0) this.#holding.delete(session);
-    this.#deliver(session, socket, first);
+    const first = this.#held.shift(session);
+    if (first !== undefined) this.#deliver(session, socket, first);
   }
 
   #dropHeld(session: Session, reason: string): void {
-    for (const { bytes } of session.held) {
-      this.#heldBytes -= bytes.length;
-      this.#heldCalls--;
-      this.#drop(reason);
-    }
-    session.held = [];
-    this.#holding.delete(session);
+    const count = this.#held.clear(session);
+    if (count > 0) this.#drop(reason, count);
   }
 
-  #drop(reason: string): void {
-    this.#dropped[reason] = (this.#dropped[reason] ?? 0) + 1;
+  #drop(reason: string, count: number): void {
+    this.#dropped[reason] = (this.#dropped[reason] ?? 0) + count;
   }
 
   #deliver(session: Session, socket: CipherSocket, held: HeldCall): void {
@@ -563,26 +528,4 @@ export class TlsStreams implements CaptureSink {
     }
     return thread;
   }
-}
-
-/**
- * A call to be handed on. A write counts from its beginning, a read at its end.
- *
- * The kernel counts a socket's read once it is over: at a read made in memory after it, it is counted already, where a slice
- * of the socket itself would be told before.
- */
-function heldOf(call: TlsCall, direction: 0 | 1, bytes: Uint8Array, hasInner: boolean): HeldCall {
-  const { kind, unit, origin } = call.work;
-  const isCounted = direction === 1 && kind === "loop" && !hasInner;
-  return {
-    direction,
-    bytes,
-    seq: call.seq,
-    total: call.total,
-    room: call.room,
-    timeNs: direction === 0 ? call.entryNs : call.timeNs,
-    pid: call.pid,
-    tid: call.tid,
-    work: { kind, unit, origin: isCounted && origin >= 2 ? origin - 2 : origin },
-  };
 }
