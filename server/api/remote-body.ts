@@ -13,10 +13,13 @@ const BYTES_MAX = 32 * 2 ** 20;
 /** Bodies up to this size are decoded into a room that is kept. */
 const ROOM_BYTES_MAX = 4 * 2 ** 20;
 const ROOM_BYTES_AT_FIRST = 256 * 1024;
+/** Larger ones into one that is given back so long after the last of them: making it costs more than decoding into it. */
+const LARGE_ROOM_MS = 500;
 const RETRY_AFTER_SECONDS = 5;
 const PLAIN = "text/plain; charset=utf-8";
 
 let room = new Uint8Array(0);
+let largeRoom: { readonly bytes: Uint8Array; readonly timer: NodeJS.Timeout } | undefined;
 
 /** A body in its encoded form, or why there is none. */
 export type RemoteBody =
@@ -71,12 +74,7 @@ export async function readSnappyBody(
     use: (consume) => {
       const decoded = decodeSnappy(raw.bytes, roomFor(length));
       raw.release();
-      if (decoded === undefined) return undefined;
-      try {
-        return consume(decoded);
-      } finally {
-        if (decoded.buffer !== room.buffer) freeNow(decoded);
-      }
+      return decoded === undefined ? undefined : consume(decoded);
     },
     release: () => {
       raw.release();
@@ -86,15 +84,30 @@ export async function readSnappyBody(
   };
 }
 
-/** Left to the collector, those of many large bodies would pile up. */
-function freeNow({ buffer }: Uint8Array): void {
-  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
-}
-
-function roomFor(bytes: number): Uint8Array | undefined {
-  if (bytes > ROOM_BYTES_MAX) return undefined;
+function roomFor(bytes: number): Uint8Array {
+  if (bytes > ROOM_BYTES_MAX) return largeRoomFor(bytes);
   if (bytes > room.length) room = new Uint8Array(Math.max(ROOM_BYTES_AT_FIRST, 2 ** Math.ceil(Math.log2(bytes))));
   return room;
+}
+
+/** Left to the collector, those of many large bodies would pile up, so there is one at a time. */
+function largeRoomFor(bytes: number): Uint8Array {
+  if (largeRoom !== undefined && largeRoom.bytes.length >= bytes) {
+    largeRoom.timer.refresh();
+    return largeRoom.bytes;
+  }
+  leaveLargeRoom();
+  const made = Buffer.allocUnsafeSlow(bytes);
+  largeRoom = { bytes: made, timer: setTimeout(leaveLargeRoom, LARGE_ROOM_MS).unref() };
+  return made;
+}
+
+function leaveLargeRoom(): void {
+  if (largeRoom === undefined) return;
+  clearTimeout(largeRoom.timer);
+  const { buffer } = largeRoom.bytes;
+  largeRoom = undefined;
+  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 /** Answers what `readSnappyBody` refused. */

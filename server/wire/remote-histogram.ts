@@ -239,17 +239,19 @@ function readPacked(cursor: ProtobufCursor, read: ReadNumber, { into, budget }: 
   const outer = cursor.end;
   cursor.end = end;
   // Counted first: arrays that grow to the most that is allowed are many times as large as what is refused.
-  takeBuckets(budget, countNumbers(cursor, read), cursor.at);
+  takeBuckets(budget, countNumbers(cursor, read, budget.buckets), cursor.at);
   while (cursor.at < end) into.push(read(cursor));
   cursor.end = outer;
   return true;
 }
 
-/** Numbers from the cursor to its end; where these are cut short, at least one less than there are. */
-function countNumbers({ bytes, at, end }: ProtobufCursor, read: ReadNumber): number {
+/** Numbers from the cursor to its end, at most one more than `max`; where these are cut short, at least one less than there are. */
+function countNumbers({ bytes, at, end }: ProtobufCursor, read: ReadNumber, max: number): number {
   if (read === readDouble) return Math.ceil((end - at) / DOUBLE_BYTES);
   let count = 0;
-  for (let place = at; place < end; place++) if ((bytes[place] as number) < 0x80) count++; // in range: the loop's bounds
+  for (let place = at; place < end && count <= max; place++) {
+    if ((bytes[place] as number) < 0x80) count++; // in range: the loop's bounds
+  }
   return count;
 }
 
