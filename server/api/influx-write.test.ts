@@ -36,6 +36,13 @@ test("line protocol is taken as InfluxDB 1 and 2 take it, and answered so", asyn
   assert.equal(writes.length, 3);
   assert.equal((await post("/write?precision=d", "a value=1")).status, 400);
   assert.equal((await post("/write", Buffer.from("no gzip"), { "content-encoding": "gzip" })).status, 400);
+  writes.length = 0;
+  const long = Array.from({ length: 20_000 }, (_, at) => `long value=${at} ${at}000000`);
+  assert.equal((await post("/write", long.join("\n"))).status, 204);
+  assert.deepEqual(
+    writes.map(([{ received }]) => received.samples),
+    [16_384, 3_616],
+  );
   unavailable = true;
   const refused = await post("/write", "a value=1");
   assert.deepEqual([refused.status, refused.headers.get("retry-after")], [503, "7"]);

@@ -7,6 +7,7 @@
 import { setImmediate } from "node:timers/promises";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { InfluxDecoder, type InfluxPrecision } from "../wire/influx-line.ts";
+import type { RemoteWrite } from "../wire/remote-write.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { hasMorePairs } from "./form-values.ts";
 import { type BodyLimits, readBody } from "./request-body.ts";
@@ -27,6 +28,8 @@ const RETRY_AFTER_SECONDS = 5;
 /** Largest body, before and after decompression: Telegraf sends some hundred KiB, InfluxDB takes 25 MB. */
 const BYTES_MAX = 32 * 2 ** 20;
 const QUERY_BYTES_MAX = 2 ** 20;
+/** Sentences of one answer, those of all portions together. */
+const FAULTS_TOLD_MAX = 20;
 /** How long decoding may hold the loop. */
 const TURN_MS = 3;
 /** Told to clients, which choose by it how to speak. */
@@ -75,13 +78,20 @@ async function answerWrite(deps: ApiDeps, { request, reply, limits, decoder }: W
     return tell(reply, body.status, body.reason);
   }
   try {
-    const write = await inTurns(decoder.decodeInTurns(body.bytes.toString(), precision, deps.clock.nowMs()));
-    const outcome = await deps.acceptSeries(write, "influx");
-    if (outcome.kind === "refused") {
-      return tell(reply.header("retry-after", String(outcome.retryAfterSeconds)), 503, outcome.reason);
+    const faults = new Set<string>();
+    const portions = decoder.decodeInPortions(body.bytes.toString(), precision, deps.clock.nowMs());
+    for (let isLast = false; !isLast; ) {
+      const step = await nextPortion(portions);
+      isLast = step.isLast;
+      const outcome = await deps.acceptSeries(step.write, "influx");
+      // Portions before it are stored; sent again, they change nothing.
+      if (outcome.kind === "refused") {
+        return tell(reply.header("retry-after", String(outcome.retryAfterSeconds)), 503, outcome.reason);
+      }
+      for (const fault of outcome.faults) if (faults.size < FAULTS_TOLD_MAX) faults.add(fault);
     }
-    if (outcome.faults.length === 0) return reply.code(204).send();
-    return tell(reply, 400, `partial write: ${outcome.faults.join("; ")}`);
+    if (faults.size === 0) return reply.code(204).send();
+    return tell(reply, 400, `partial write: ${[...faults].join("; ")}`);
   } catch (error) {
     deps.log.error({ err: error }, "points could not be stored");
     const again = reply.header("retry-after", String(RETRY_AFTER_SECONDS));
@@ -91,11 +101,13 @@ async function answerWrite(deps: ApiDeps, { request, reply, limits, decoder }: W
   }
 }
 
-/** Runs to its end, and lets others have a turn every few milliseconds. */
-async function inTurns<T>(work: Generator<undefined, T>): Promise<T> {
+/** Runs to the next portion, and lets others have a turn every few milliseconds. */
+async function nextPortion(
+  work: Generator<RemoteWrite | undefined, RemoteWrite>,
+): Promise<{ readonly write: RemoteWrite; readonly isLast: boolean }> {
   for (let sinceMs = performance.now(); ; ) {
-    const step = work.next();
-    if (step.done === true) return step.value;
+    const { value: write, done = false } = work.next();
+    if (write !== undefined) return { write, isLast: done };
     if (performance.now() - sinceMs < TURN_MS) continue;
     await setImmediate();
     sinceMs = performance.now();

@@ -11,7 +11,6 @@ import type { Labels, SeriesToAppend } from "../model/series.ts";
 import type { RemoteWrite } from "./remote-write.ts";
 import { type CheckedLabels, checkLabels, LABELS_MAX } from "./series-labels.ts";
 import { SERIES_UNITS, takeUnits, type WireBudget, wireBudget } from "./wire-budget.ts";
-import { WireError } from "./wire-error.ts";
 
 /** Milliseconds of a unit of time, by its name in a request. */
 export type InfluxPrecision = "ns" | "us" | "ms" | "s" | "m" | "h";
@@ -21,6 +20,9 @@ const LINES_MAX = 1_000_000;
 const SAMPLES_MAX = 500_000;
 /** UTF-16 units of one line. */
 const LINE_UNITS_MAX = 2 ** 18;
+/** Samples and wrong lines that are stored and counted together: some MiB as series. */
+const PORTION_SAMPLES = 16_384;
+const LABELS_LIMIT = "one request holds too many series, samples or labels";
 /** Lines before others get a turn, where they are let. */
 const LINES_A_TURN = 500;
 /** Labels of series that were not known, before others get a turn; and fields of one line. */
@@ -53,18 +55,13 @@ export class InfluxDecoder {
   /**
    * Decodes a request. Lines that are wrong are counted and left out; the others stand.
    *
+   * Yields a portion as soon as it is large enough, so that a long request is never in memory as series at once, and
+   * undefined after each millisecond or few, so that others can have a turn.
+   *
    * @param nowMs The time of points that come without one.
+   * @returns The last portion.
    */
-  decode(text: string, precision: InfluxPrecision, nowMs: number): RemoteWrite {
-    const turns = this.decodeInTurns(text, precision, nowMs);
-    for (;;) {
-      const turn = turns.next();
-      if (turn.done === true) return turn.value;
-    }
-  }
-
-  /** As `decode`, and yields after each millisecond or few, so that others can have a turn. */
-  *decodeInTurns(text: string, precision: InfluxPrecision, nowMs: number): Generator<undefined, RemoteWrite> {
+  *decodeInPortions(text: string, precision: InfluxPrecision, nowMs: number): Generator<Portion, RemoteWrite> {
     const gatherer = new LineGatherer();
     const budget = wireBudget();
     const ends = new LineEnds(text);
@@ -79,6 +76,7 @@ export class InfluxDecoder {
         turnAt = at;
         yield undefined;
       }
+      if (gatherer.isFull) yield gatherer.cut();
       const end = ends.after(at);
       const last = Math.min(end, at + LINE_UNITS_MAX + 1);
       const line = text.slice(at, text[last - 1] === "\r" ? last - 1 : last);
@@ -90,12 +88,18 @@ export class InfluxDecoder {
       if (typeof read === "string") gatherer.malformed(line, read);
       else yield* this.#take(read, gatherer, budget);
     }
-    return gatherer.write();
+    return gatherer.cut();
   }
 
-  *#take(line: Line, gatherer: LineGatherer, budget: WireBudget): Generator<undefined, void> {
+  *#take(line: Line, gatherer: LineGatherer, budget: WireBudget): Generator<Portion, void> {
     const { measurement, tags, fields, timeMs } = line;
     const tagsText = JSON.stringify([measurement, tags]);
+    // None of these is remembered, so all of them are made: looked at before the first is.
+    const isLong = tagsText.length > KNOWN_UNITS_MAX;
+    if (isLong && budget.units < fields.length * (SERIES_UNITS + tags.length)) {
+      gatherer.fault("labels_limit", LABELS_LIMIT);
+      return;
+    }
     let labelsAt = budget.units;
     for (const [at, [field, value]] of fields.entries()) {
       if (gatherer.received >= SAMPLES_MAX) return;
@@ -103,16 +107,14 @@ export class InfluxDecoder {
         labelsAt = budget.units;
         yield undefined;
       }
+      if (gatherer.isFull) yield gatherer.cut();
       if (value === undefined) {
         gatherer.leaveOut("text_value");
         continue;
       }
-      let checked: CheckedLabels;
-      try {
-        checked = this.#labels({ measurement, tags, tagsText }, field, budget);
-      } catch (error) {
-        if (!(error instanceof WireError)) throw error;
-        gatherer.fault("labels_limit", error.message);
+      const checked = this.#labels({ measurement, tags, tagsText }, field, budget);
+      if (checked === undefined) {
+        gatherer.fault("labels_limit", LABELS_LIMIT);
         return;
       }
       const { labels, fault } = checked;
@@ -121,13 +123,14 @@ export class InfluxDecoder {
     }
   }
 
-  /** @throws WireError where a request names too many labels. */
-  #labels({ measurement, tags, tagsText }: Tagged, field: string, budget: WireBudget): CheckedLabels {
+  /** Undefined where a request names too many labels. */
+  #labels({ measurement, tags, tagsText }: Tagged, field: string, budget: WireBudget): CheckedLabels | undefined {
     // Looked at before it is built: a line of many tags and fields asks for each tag once a field.
     const isKnowable = tagsText.length + field.length <= KNOWN_UNITS_MAX;
     const key = isKnowable ? `${tagsText} ${field}` : "";
     const known = isKnowable ? this.#known.get(key) : undefined;
     if (known !== undefined) return known;
+    if (budget.units < SERIES_UNITS + tags.length) return undefined;
     takeUnits(budget, SERIES_UNITS + tags.length, 0);
     const name = metricName(field === "value" ? measurement : `${measurement}_${field}`);
     const pairs = new Map<string, string>();
@@ -147,25 +150,43 @@ interface Tagged extends Pick<Line, "measurement" | "tags"> {
   readonly tagsText: string;
 }
 
-/** Series and counts of one request. */
+/** Some of what a request holds, to be stored before the next is asked for; undefined where others may have a turn. */
+type Portion = RemoteWrite | undefined;
+
+/** Samples of one series. */
+interface Column {
+  readonly timestampsMs: number[];
+  readonly values: number[];
+}
+
+/** Series and counts of one request since the last portion was cut. */
 class LineGatherer {
-  readonly #series: SeriesToAppend[] = [];
-  readonly #rejected = new Map<string, number>();
-  readonly #faults: string[] = [];
+  #columns = new Map<Labels, Column>();
+  #rejected = new Map<string, number>();
+  #faults: string[] = [];
+  /** Of the whole request. */
   #received = 0;
+  #faultsTold = 0;
+  /** Of the portions before. */
+  #receivedBefore = 0;
 
   get received(): number {
     return this.#received;
   }
 
+  get isFull(): boolean {
+    return this.#received - this.#receivedBefore >= PORTION_SAMPLES;
+  }
+
   sample(labels: Labels, timeMs: number, value: number): void {
     this.#received++;
-    this.#series.push({
-      labels,
-      lasting: true,
-      timestampsMs: Float64Array.of(timeMs),
-      values: Float64Array.of(value),
-    });
+    let column = this.#columns.get(labels);
+    if (column === undefined) {
+      column = { timestampsMs: [], values: [] };
+      this.#columns.set(labels, column);
+    }
+    column.timestampsMs.push(timeMs);
+    column.values.push(value);
   }
 
   leaveOut(reason: string): void {
@@ -174,27 +195,38 @@ class LineGatherer {
   }
 
   malformed(line: string, why: string): void {
-    const isTold = this.#faults.length < FAULTS_MAX;
+    const isTold = this.#faultsTold < FAULTS_MAX;
     this.fault("malformed", isTold ? `unable to parse '${line.slice(0, SHOWN_MAX)}': ${why}` : why);
   }
 
   fault(reason: string, text: string): void {
     this.leaveOut(reason);
-    if (this.#faults.length < FAULTS_MAX) this.#faults.push(text);
+    if (this.#faultsTold++ < FAULTS_MAX) this.#faults.push(text);
   }
 
-  write(): RemoteWrite {
-    return {
+  /** What came since the last cut. */
+  cut(): RemoteWrite {
+    const series: SeriesToAppend[] = [];
+    for (const [labels, { timestampsMs, values }] of this.#columns) {
+      const samples = { timestampsMs: Float64Array.from(timestampsMs), values: Float64Array.from(values) };
+      series.push({ labels, lasting: true, ...samples });
+    }
+    const portion: RemoteWrite = {
       version: 2,
       rows: undefined,
-      series: this.#series,
+      series,
       metadata: [],
-      received: { samples: this.#received, histograms: 0, exemplars: 0 },
+      received: { samples: this.#received - this.#receivedBefore, histograms: 0, exemplars: 0 },
       staleHistograms: 0,
       rejected: this.#rejected,
       rejectedExemplars: new Map(),
       faults: this.#faults,
     };
+    this.#columns = new Map();
+    this.#rejected = new Map();
+    this.#faults = [];
+    this.#receivedBefore = this.#received;
+    return portion;
   }
 }
 
