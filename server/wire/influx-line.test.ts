@@ -105,13 +105,14 @@ test("hostile texts take time in proportion to their length, and no more memory 
     "a line without end": "a".repeat(8_000_000),
     "tags without end": `m${",t=1".repeat(1_000_000)} f=1`,
     "many tags, each once a field": `m${tags} ${"f=1,".repeat(50_000)}f=1`,
+    "series, each another": Array.from({ length: 200_000 }, (_, at) => `m,t=${at} f=1\n`).join(""),
     "many fields": `m ${"f=1,".repeat(60_000)}f=1\n`.repeat(4),
   };
   for (const [name, text] of Object.entries(hostile)) {
     const before = process.threadCpuUsage();
     const { samples } = portionsOf(text, { decoder });
     const tookMs = process.threadCpuUsage(before).user / 1_000;
-    assert.ok(tookMs < 500, `${name}: ${tookMs} ms`);
+    assert.ok(tookMs < 1_000, `${name}: ${tookMs} ms`);
     for (const count of samples) assert.ok(count <= 16_384, name);
   }
   const { samples, rejected } = portionsOf(`m ${"f=1,".repeat(60_000)}f=1\n`.repeat(10), { decoder });

@@ -50,7 +50,8 @@ interface Line {
 
 /** Decodes requests, remembering the labels of series between them. */
 export class InfluxDecoder {
-  readonly #known = new Map<string, CheckedLabels>();
+  #known = new Map<string, CheckedLabels>();
+  #knownBefore = new Map<string, CheckedLabels>();
 
   /**
    * Decodes a request. Lines that are wrong are counted and left out; the others stand.
@@ -128,7 +129,7 @@ export class InfluxDecoder {
     // Looked at before it is built: a line of many tags and fields asks for each tag once a field.
     const isKnowable = tagsText.length + field.length <= KNOWN_UNITS_MAX;
     const key = isKnowable ? `${tagsText} ${field}` : "";
-    const known = isKnowable ? this.#known.get(key) : undefined;
+    const known = isKnowable ? this.#knownOf(key) : undefined;
     if (known !== undefined) return known;
     if (budget.units < SERIES_UNITS + tags.length) return undefined;
     takeUnits(budget, SERIES_UNITS + tags.length, 0);
@@ -137,10 +138,25 @@ export class InfluxDecoder {
     for (const [tag, value] of tags) pairs.set(labelName(tag), value);
     const checked = checkLabels([...pairs, ["__name__", name]], true);
     if (!isKnowable) return checked;
-    const [oldest] = this.#known.keys();
-    if (this.#known.size >= KNOWN_MAX && oldest !== undefined) this.#known.delete(oldest);
-    this.#known.set(key, checked);
+    this.#keep(key, checked);
     return checked;
+  }
+
+  #knownOf(key: string): CheckedLabels | undefined {
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    const before = this.#knownBefore.get(key);
+    if (before !== undefined) this.#keep(key, before);
+    return before;
+  }
+
+  /** To take the oldest out of a table one by one takes time in square: those of a generation go together. */
+  #keep(key: string, checked: CheckedLabels): void {
+    if (this.#known.size >= KNOWN_MAX / 2) {
+      this.#knownBefore = this.#known;
+      this.#known = new Map();
+    }
+    this.#known.set(key, checked);
   }
 }
 
