@@ -282,7 +282,7 @@ test("a block that goes bad while the store runs takes its file out, and only th
   await first.close();
   const path = join(directory, "db", "spans-2026-11-25.duckdb");
   const bytes = await readFile(path);
-  // The second block of 256 KiB after the three heads holds rows; what is read at the start lies elsewhere.
+  // The fifth block of 64 KiB after the three heads holds rows; what is read at the start lies elsewhere.
   const at = 3 * 4096 + 262_144 + 1000;
   assert.ok(at < bytes.length);
   bytes[at] = (bytes[at] ?? 0) ^ 1;
