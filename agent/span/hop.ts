@@ -9,8 +9,9 @@
 import { hashId, ID_TRACE_HIGH, ID_TRACE_LOW, type Lanes } from "../../server/model/message-ids.ts";
 import type { Connection } from "../connection/connection-sink.ts";
 import type { CarriedContext, Exchange, MessageMark } from "../protocol/exchange.ts";
+import type { LinkReason, UnlinkedReason } from "./call-parent.ts";
 import type { LoopCause } from "./loop-causes.ts";
-import type { LinkReason, OpenCall, OpenRequest, ProcessRequests, UnlinkedReason } from "./process-requests.ts";
+import type { OpenCall, OpenRequest, ProcessRequests } from "./process-requests.ts";
 
 /** Longest chain of in-process parents followed to its root; a longer one is cut there. */
 const chainHopsMax = 64;

@@ -7,8 +7,9 @@
 
 import type { ProcessSeen } from "../../server/model/capture-event.ts";
 import type { Attribute, Resource } from "../../server/model/span-batch.ts";
+import type { CallParent } from "./call-parent.ts";
 import type { HopSide } from "./hop.ts";
-import { type CallParent, ProcessRequests } from "./process-requests.ts";
+import { ProcessRequests } from "./process-requests.ts";
 import { type AgentSurroundings, parseOtelResourceAttributes, serviceName } from "./service-name.ts";
 
 /** Processes known at one time; beyond, the one known longest is forgotten. */

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { MessageMark } from "../protocol/exchange.ts";
-import { type CallParent, type OpenCall, type OpenRequest, ProcessRequests } from "./process-requests.ts";
+import type { CallParent } from "./call-parent.ts";
+import { type OpenCall, type OpenRequest, ProcessRequests } from "./process-requests.ts";
 
 interface Served extends OpenRequest {
   answering: boolean;

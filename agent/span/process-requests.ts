@@ -23,68 +23,30 @@
 
 import type { WorkUnit } from "../../server/model/capture-event.ts";
 import type { MessageMark } from "../protocol/exchange.ts";
+import {
+  type CallMoment,
+  type CallParent,
+  type LinkReason,
+  loopReason,
+  noParent,
+  ON_TRIAL,
+  UNDECIDED,
+  type UnlinkedReason,
+} from "./call-parent.ts";
 import { Evidence } from "./evidence.ts";
 import { Handovers } from "./handovers.ts";
 import type { LoopCause } from "./loop-causes.ts";
 import { NumberMap } from "./number-map.ts";
 import { ProxyOrder } from "./proxy-order.ts";
 import { RequestIds } from "./request-ids.ts";
+import { TargetCalls } from "./target-calls.ts";
 import { TaskCalls } from "./task-calls.ts";
 import { type Guess, Trials } from "./trials.ts";
 
-/** Targets a process calls whose calls are told apart; the one seen first is forgotten beyond. */
-const targetsMax = 512;
-/** Share of calls to a target with no request open above which calls to it are taken for background work. */
-const BACKGROUND_SHARE = 0.02;
-const TARGET_CALLS_HALVED_AT = 1000;
 /** How long a request that got no answer, since its client gave up, may still be worked on unseen. */
 const ABANDONED_NS = 10e9;
 /** Goroutines remembered; beyond, all are forgotten. */
 const unitsMax = 65_536;
-
-/** Why a parent was drawn. `thread` is also the lone request's. */
-export type LinkReason =
-  | "thread"
-  | "goroutine"
-  | "goroutine-start"
-  | "loop"
-  | "loop-order"
-  | "proxy-loop"
-  | "proxy-order"
-  | "task"
-  | "handover"
-  | "request-id"
-  | "inspector";
-
-/** Why none was drawn. */
-export type UnlinkedReason =
-  | "no_open_request"
-  | "several_open_requests"
-  | "self_check"
-  | "unit_serves_none"
-  | "cause_unknown"
-  | "also_called_outside"
-  | "connection_unread"
-  | "task_answers_none"
-  | "thread_answers_none"
-  | "told_none"
-  | "told_nothing"
-  | "undecided";
-
-/**
- * Parent of a call, or why there is none. Where there is none yet, what may still tell it: an answer to come, or the proof
- * of the rule that guesses it.
- */
-export type CallParent<Request> =
-  | { readonly request: Request; readonly reason: LinkReason; readonly waits?: undefined }
-  | { readonly request: undefined; readonly reason: UnlinkedReason; readonly waits?: "answer" | "proof" };
-
-/** What is known of the moment of a call beside its thread. */
-export interface CallMoment<Request> {
-  readonly work: WorkUnit;
-  /** What the event loop was about; undefined where that is not known or there is none. */
-  readonly cause: LoopCause<Request> | undefined;
-}
 
 /** A server request while it is open. */
 export interface OpenRequest {
@@ -118,17 +80,12 @@ interface ThreadState<Request> {
   only: Request | undefined;
 }
 
-interface TargetCalls {
-  inside: number;
-  outside: number;
-}
-
 /** The server requests and client calls one process has open, and what its past says about its threads. */
 export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall = OpenCall> {
   /** In no order; each knows its place. */
   readonly #open: Request[] = [];
   readonly #threads = new NumberMap<ThreadState<Request>>();
-  readonly #targets = new Map<number, TargetCalls>();
+  readonly #targets = new TargetCalls();
   #threadEvidence = new Evidence();
   readonly #loopEvidence = new Evidence();
   readonly #orderEvidence = new Evidence();
@@ -156,7 +113,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   constructor(decided: (call: Call, parent: CallParent<Request>) => void) {
     this.#decided = decided;
     this.#trials = new Trials((call, proven) =>
-      decided(call, proven === undefined ? none("self_check") : said(proven)),
+      decided(call, proven === undefined ? noParent("self_check") : said(proven)),
     );
   }
 
@@ -287,7 +244,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   callStarted(call: Call, target: number, moment: CallMoment<Request>): CallParent<Request> {
     const tid = call.request.tid;
     const thread = this.#thread(tid);
-    const isBackground = this.#isBackground(target);
+    const isBackground = this.#targets.isBackground(target, this.#open.length > 0);
     const parent = this.#orById(
       call,
       this.#orByAnswer(call, this.#parentOf(call, thread, moment, isBackground), moment),
@@ -348,7 +305,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
       this.#loopsAreAllowed ? this.#proxyOrder.callStarted(call, isPassed) : undefined,
       this.#handovers.callStarted(call, waits),
     ];
-    for (const given of oldest) if (given !== undefined) this.#decided(given, none("undecided"));
+    for (const given of oldest) if (given !== undefined) this.#decided(given, noParent("undecided"));
     return isPassed || waits ? UNDECIDED : parent;
   }
 
@@ -361,7 +318,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     for (const call of told.calls)
       this.#decided(
         call,
-        told.request === undefined ? none("self_check") : { request: told.request, reason: "handover" },
+        told.request === undefined ? noParent("self_check") : { request: told.request, reason: "handover" },
       );
   }
 
@@ -389,22 +346,22 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
       if (own !== undefined) return { request: own, reason: work.kind === "goroutine" ? "goroutine" : "thread" };
       const starter = work.kind === "goroutine" ? this.#starter(tid, work.origin) : undefined;
       if (starter !== undefined) return { request: starter, reason: "goroutine-start" };
-      return none(tid === 0 ? "cause_unknown" : "unit_serves_none");
+      return noParent(tid === 0 ? "cause_unknown" : "unit_serves_none");
     }
     const isGuess = cause !== undefined && cause.request.openAt >= 0;
     if (isGuess && this.#evidenceOf(cause).isProven) return { request: cause.request, reason: loopReason(work, cause) };
     const alone = isBackground ? undefined : this.#alone();
     if (alone !== undefined) return { request: alone, reason: "thread" };
-    if (this.#open.length === 0) return none("no_open_request");
-    if (work.kind === "task") return work.origin === 0 ? none("cause_unknown") : this.#undecide(call, work.origin);
+    if (this.#open.length === 0) return noParent("no_open_request");
+    if (work.kind === "task") return work.origin === 0 ? noParent("cause_unknown") : this.#undecide(call, work.origin);
     // What carries an id is told by that.
     const isHeld =
       call.carriedId === "" && this.#trials.hold(call, this.#guesses(tid, thread, moment), call.request.startNs);
     if (isHeld) return ON_TRIAL;
-    if (isGuess) return none("self_check");
-    if (work.kind === "loop") return none("cause_unknown");
-    if (this.#open.length > 1) return none("several_open_requests");
-    return none(
+    if (isGuess) return noParent("self_check");
+    if (work.kind === "loop") return noParent("cause_unknown");
+    if (this.#open.length > 1) return noParent("several_open_requests");
+    return noParent(
       isBackground
         ? "also_called_outside"
         : this.#unreadConnections > 0
@@ -461,7 +418,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
 
   #undecide(call: Call, task: number): CallParent<Request> {
     const oldest = this.#tasks.wait(call, task);
-    if (oldest !== undefined) this.#decided(oldest, none("undecided"));
+    if (oldest !== undefined) this.#decided(oldest, noParent("undecided"));
     return UNDECIDED;
   }
 
@@ -474,7 +431,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     const guess = [{ evidence, request, reason: "task" as const }];
     for (const call of this.#tasks.answered(task, startNs, nowNs)) {
       if (evidence.isProven) this.#decided(call, { request, reason: "task" });
-      else this.#decided(call, this.#trials.hold(call, guess, nowNs) ? ON_TRIAL : none("self_check"));
+      else this.#decided(call, this.#trials.hold(call, guess, nowNs) ? ON_TRIAL : noParent("self_check"));
     }
   }
 
@@ -489,10 +446,10 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
       return;
     let oldestNs = Number.POSITIVE_INFINITY;
     for (const { request } of this.#open) oldestNs = Math.min(oldestNs, request.startNs);
-    for (const call of this.#tasks.giveUp(oldestNs)) this.#decided(call, none("task_answers_none"));
-    for (const call of this.#proxyOrder.waiting.giveUp(oldestNs)) this.#decided(call, none("self_check"));
-    for (const call of this.#handovers.waiting.giveUp(oldestNs)) this.#decided(call, none("thread_answers_none"));
-    for (const { call, reason } of this.#ids.giveUp(oldestNs)) this.#decided(call, none(reason));
+    for (const call of this.#tasks.giveUp(oldestNs)) this.#decided(call, noParent("task_answers_none"));
+    for (const call of this.#proxyOrder.waiting.giveUp(oldestNs)) this.#decided(call, noParent("self_check"));
+    for (const call of this.#handovers.waiting.giveUp(oldestNs)) this.#decided(call, noParent("thread_answers_none"));
+    for (const { call, reason } of this.#ids.giveUp(oldestNs)) this.#decided(call, noParent(reason));
   }
 
   /** Takes a request out of the open ones; false where it is not among them. */
@@ -528,28 +485,6 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     return only.alone && !only.answering ? only : undefined;
   }
 
-  /** Counts a call to `target` as made inside or outside of requests, and says whether it may be background work. */
-  #isBackground(target: number): boolean {
-    let calls = this.#targets.get(target);
-    if (calls === undefined) {
-      if (this.#targets.size >= targetsMax)
-        for (const first of this.#targets.keys()) {
-          this.#targets.delete(first);
-          break;
-        }
-      calls = { inside: 0, outside: 0 };
-      this.#targets.set(target, calls);
-    }
-    if (this.#open.length > 0) calls.inside += 1;
-    else calls.outside += 1;
-    const total = calls.inside + calls.outside;
-    if (total >= TARGET_CALLS_HALVED_AT) {
-      calls.inside >>>= 1;
-      calls.outside >>>= 1;
-    }
-    return calls.outside > BACKGROUND_SHARE * total;
-  }
-
   #thread(tid: number): ThreadState<Request> | undefined {
     if (tid === 0) return undefined;
     let thread = this.#threads.get(tid);
@@ -565,18 +500,6 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   }
 }
 
-const UNDECIDED = { request: undefined, reason: "undecided", waits: "answer" } as const;
-const ON_TRIAL = { request: undefined, reason: "self_check", waits: "proof" } as const;
-
-function none(reason: UnlinkedReason): { readonly request: undefined; readonly reason: UnlinkedReason } {
-  return { request: undefined, reason };
-}
-
 function said<Request>({ request, reason }: Guess<Request, LinkReason>): CallParent<Request> {
-  return request === undefined ? none("unit_serves_none") : { request, reason };
-}
-
-function loopReason(work: WorkUnit, cause: LoopCause<unknown>): LinkReason {
-  if (work.kind !== "loop") return "proxy-loop";
-  return cause.byOrder ? "loop-order" : "loop";
+  return request === undefined ? noParent("unit_serves_none") : { request, reason };
 }

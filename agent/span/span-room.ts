@@ -17,6 +17,7 @@ import type {
 import type { Lanes } from "../../server/model/message-ids.ts";
 import type { Connection, ConnectionSink } from "../connection/connection-sink.ts";
 import type { Exchange, MessageMark } from "../protocol/exchange.ts";
+import type { CallParent } from "./call-parent.ts";
 import { CountedSpans } from "./counted-spans.ts";
 import { FinishedSides, LINGER_NS } from "./finished-sides.ts";
 import type { FinishedSpanSink } from "./finished-span.ts";
@@ -25,7 +26,7 @@ import { HopTable } from "./hop-table.ts";
 import { LossTimes } from "./loss-times.ts";
 import { hashMessage, hashText, hashTuple } from "./message-identity.ts";
 import { ObservedProcesses, type ProcessSetting } from "./observed-processes.ts";
-import type { CallParent, ProcessRequests } from "./process-requests.ts";
+import type { ProcessRequests } from "./process-requests.ts";
 import { type DropReason, dropReason, isHandshake, translatedKey } from "./side-facts.ts";
 import { type OpenSides, SliceCauses } from "./slice-causes.ts";
 import type { RowSetting } from "./span-row.ts";

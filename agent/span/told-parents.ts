@@ -7,8 +7,8 @@
  */
 
 import type { ToldCall } from "../../server/model/capture-event.ts";
+import type { CallParent } from "./call-parent.ts";
 import type { HopSide } from "./hop.ts";
-import type { CallParent } from "./process-requests.ts";
 
 /** Rings are drained every few milliseconds, and lie in order. */
 const HOLD_NS = 100e6;

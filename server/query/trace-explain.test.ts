@@ -84,7 +84,7 @@ test("a span whose trace may lack others tells why", () => {
 });
 
 test("every reason of the agent has a sentence", () => {
-  const source = readFileSync(join(import.meta.dirname, "../../agent/span/process-requests.ts"), "utf8");
+  const source = readFileSync(join(import.meta.dirname, "../../agent/span/call-parent.ts"), "utf8");
   const words = (type: string) => {
     const text = source.slice(source.indexOf(`export type ${type} =`)).split(";", 1)[0] ?? "";
     return [...text.matchAll(/"([a-z_-]+)"/g)].map(([, word = ""]) => word);
