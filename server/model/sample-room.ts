@@ -6,6 +6,8 @@
 
 /** Numbers of a page: 1 MiB. */
 const PAGE_LENGTH = 131_072;
+/** Bytes of a page. */
+export const ROOM_PAGE_BYTES = 8 * PAGE_LENGTH;
 /** Pages that wait for the next selection. */
 const IDLE_PAGES_MAX = 32;
 
@@ -47,11 +49,19 @@ export class SampleRoom {
     return this.#pages.at(-1)?.subarray(this.#used - count, this.#used) ?? new Float64Array(count);
   }
 
-  /** Room for at most a quarter of a page: where it begins in `page`. */
+  /** Room for at most a page: where it begins in `page`. */
   reserve(count: number): number {
     if (this.#used + count > PAGE_LENGTH) this.#turnPage();
     this.#used += count;
     return this.#used - count;
+  }
+
+  /** Room for bytes; more than a page have memory of their own. */
+  takeBytes(bytes: number): Uint8Array<ArrayBufferLike> {
+    const count = Math.ceil(bytes / 8);
+    if (count > PAGE_LENGTH) return new Uint8Array(new SharedArrayBuffer(bytes));
+    const at = this.reserve(count);
+    return new Uint8Array(this.page.buffer, 8 * at, bytes);
   }
 
   /** The page that was reserved from last. */

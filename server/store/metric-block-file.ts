@@ -4,6 +4,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { promisify } from "node:util";
 import { crc32, inflateRaw } from "node:zlib";
 import { BytesEndError } from "../model/byte-reader.ts";
+import { ROOM_PAGE_BYTES, type SampleRoom } from "../model/sample-room.ts";
 import {
   type BlockEntry,
   type BlockFoot,
@@ -107,6 +108,8 @@ export interface BlockRead {
   readonly minMs: number;
   readonly maxMs: number;
   readonly signal?: AbortSignal | undefined;
+  /** Where the bytes of chunks lie; memory of their own where there is none. */
+  readonly room?: SampleRoom | undefined;
 }
 
 /** Entries of the directory for these places whose samples reach into `[minMs, maxMs]`. */
@@ -142,9 +145,12 @@ export async function readExtents(
   try {
     const entries = await entriesOf(handle, foot, read);
     const spans = entries.map(({ entry }) => ({ from: entry.offset, to: entry.offset + entry.bytes }));
-    for (const group of neighbours(spans)) {
+    const { room } = read;
+    for (const group of neighbours(spans, room === undefined ? READ_BYTES_MAX : ROOM_PAGE_BYTES)) {
       read.signal?.throwIfAborted();
-      const bytes = await readBytes(handle, group.from, group.to - group.from, true);
+      const length = group.to - group.from;
+      const into = room === undefined ? new Uint8Array(length) : room.takeBytes(length);
+      const bytes = await readInto(handle, group.from, into, true);
       for (let i = group.first; i < group.end; i++) {
         const found = entries[i];
         if (found === undefined) continue;
@@ -178,7 +184,7 @@ async function entriesOf(
   const { entryBytes } = foot;
   const spans = places.map((place) => ({ from: place * entryBytes, to: (place + 1) * entryBytes }));
   const entries: { place: number; entry: BlockEntry }[] = [];
-  for (const group of neighbours(spans)) {
+  for (const group of neighbours(spans, READ_BYTES_MAX)) {
     signal?.throwIfAborted();
     const bytes = await readBytes(handle, foot.directoryOffset + group.from, group.to - group.from);
     for (let i = group.first; i < group.end; i++) {
@@ -199,10 +205,13 @@ interface Neighbours {
 }
 
 /** Groups spans, which grow, into stretches worth one read each. */
-function* neighbours(spans: readonly { readonly from: number; readonly to: number }[]): Generator<Neighbours> {
+function* neighbours(
+  spans: readonly { readonly from: number; readonly to: number }[],
+  bytesMax: number,
+): Generator<Neighbours> {
   let group: Neighbours | undefined;
   for (const [i, { from, to }] of spans.entries()) {
-    if (group !== undefined && from - group.to <= GAP_BYTES_MAX && to - group.from <= READ_BYTES_MAX) {
+    if (group !== undefined && from - group.to <= GAP_BYTES_MAX && to - group.from <= bytesMax) {
       group = { ...group, end: i + 1, to };
     } else {
       if (group !== undefined) yield group;
@@ -212,9 +221,13 @@ function* neighbours(spans: readonly { readonly from: number; readonly to: numbe
   if (group !== undefined) yield group;
 }
 
-/** @param mayEnd The file may end before; then fewer bytes are given. */
-async function readBytes(handle: FileHandle, from: number, length: number, mayEnd = false): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
+function readBytes(handle: FileHandle, from: number, length: number): Promise<Uint8Array> {
+  return readInto(handle, from, new Uint8Array(length), false);
+}
+
+/** Fills `bytes`. @param mayEnd The file may end before; then fewer bytes are given. */
+async function readInto(handle: FileHandle, from: number, bytes: Uint8Array, mayEnd: boolean): Promise<Uint8Array> {
+  const { length } = bytes;
   let done = 0;
   while (done < length) {
     const { bytesRead } = await handle.read(bytes, done, length - done, from + done);

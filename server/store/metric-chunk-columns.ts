@@ -7,8 +7,9 @@
  */
 
 import { CHUNK_WORDS, type ChunkColumns, type ChunkLayer, TAIL_WORDS, TIMES_WORDS } from "../model/chunk-selection.ts";
+import { holdsOnlyFloats } from "../model/float-chunk.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
-import type { SealedChunk } from "./metric-chunk.ts";
+import { hasEvenTimes, type SealedChunk } from "./metric-chunk.ts";
 import type { TimeColumn } from "./metric-open-memory.ts";
 import { lowerBound, upperBound } from "./metric-runs.ts";
 import type { MetricSeries } from "./metric-series.ts";
@@ -27,6 +28,10 @@ export class ChunkGatherer {
   readonly #sizes: Uint32Array;
   readonly #tails: Uint32Array;
   readonly #head: LayerBuilder;
+  readonly #blocks: LayerBuilder[] = [];
+  /** By row, where memory begins, and where the block before ends. */
+  readonly #memoryMs: Float64Array;
+  readonly #endMs: Float64Array;
   readonly #times = new WordList(64 * TIMES_WORDS);
   readonly #timesOf = new Map<TimeColumn, { number: number; count: number }>();
   readonly #pages = new PageNumbers();
@@ -44,6 +49,8 @@ export class ChunkGatherer {
     this.#sizes = new Uint32Array(rows);
     this.#tails = new Uint32Array(rows * TAIL_WORDS);
     this.#head = new LayerBuilder(rows);
+    this.#memoryMs = new Float64Array(rows).fill(Number.POSITIVE_INFINITY);
+    this.#endMs = new Float64Array(rows).fill(Number.NEGATIVE_INFINITY);
   }
 
   /** Adds what a series has in memory. @returns Samples of it in the window, as far as they are known. */
@@ -64,6 +71,38 @@ export class ChunkGatherer {
     return whole;
   }
 
+  /** What is added from here on is of the next block. */
+  beginBlock(): void {
+    this.#blocks.push(new LayerBuilder(this.#states.length));
+  }
+
+  /** Adds chunks that a block has of a series, in order. @returns Samples of them in the window, as far as they are known. */
+  addBlock(row: number, chunks: readonly SealedChunk[]): number {
+    const layer = this.#blocks.at(-1);
+    if (layer === undefined || this.#states[row] === ROW_LEFT_OUT) return 0;
+    let size = 0;
+    let endMs = this.#endMs[row] as number; // in range: a row of the selection
+    for (const chunk of chunks) {
+      if (chunk.maxMs < this.#minMs || chunk.minMs > this.#maxMs) continue;
+      const inside = insideOf(chunk, this.#minMs, this.#maxMs);
+      if (inside === 0) continue;
+      const { bytes, count } = chunk;
+      const page = this.#pages.numberOf(bytes.buffer);
+      if (inside < 0 || page < 0 || chunk.minMs <= endMs || !holdsOnlyFloats(bytes[0] ?? 0)) {
+        this.#states[row] = ROW_LEFT_OUT;
+        return 0;
+      }
+      endMs = chunk.maxMs;
+      layer.add(row, page, bytes.byteOffset, count);
+      size += inside;
+    }
+    if (size === 0) return 0;
+    this.#endMs[row] = endMs;
+    this.#states[row] = endMs < (this.#memoryMs[row] as number) ? ROW_FOUND : ROW_LEFT_OUT;
+    this.#sizes[row] = (this.#sizes[row] as number) + size;
+    return size;
+  }
+
   #addChunks(row: number, chunks: readonly SealedChunk[]): number {
     const minMs = this.#minMs;
     const maxMs = this.#maxMs;
@@ -76,10 +115,12 @@ export class ChunkGatherer {
       const { bytes, count } = chunk;
       const inside = insideOf(chunk, minMs, maxMs);
       const page = this.#pages.numberOf(bytes.buffer);
-      if (inside === 0 || page < 0) {
+      if (inside < 0 || page < 0) {
         this.#states[row] = ROW_LEFT_OUT;
         return 0;
       }
+      if (inside === 0) continue;
+      if (size === 0) this.#memoryMs[row] = chunk.minMs;
       this.#head.add(row, page, bytes.byteOffset, count);
       size += inside;
     }
@@ -93,6 +134,7 @@ export class ChunkGatherer {
     const from = (ms[0] as number) >= this.#minMs ? 0 : lowerBound(ms, count, this.#minMs); // in range, here and below
     const to = (ms[count - 1] as number) <= this.#maxMs ? count : upperBound(ms, count, this.#maxMs);
     if (from >= to) return 0;
+    if (this.#memoryMs[row] === Number.POSITIVE_INFINITY) this.#memoryMs[row] = ms[from] as number;
     const length = to - from;
     const room = this.#room;
     const at = room.reserve(length);
@@ -134,6 +176,11 @@ export class ChunkGatherer {
     return known.number;
   }
 
+  /** Samples of a row, as far as they are known. */
+  sizeOf(row: number): number {
+    return this.#sizes[row] as number; // in range: a row of the selection
+  }
+
   /** Whether a row has samples and none that columns do not tell. */
   isFound(row: number): boolean {
     return this.#states[row] === ROW_FOUND;
@@ -148,7 +195,7 @@ export class ChunkGatherer {
     return {
       minMs: this.#minMs,
       maxMs: this.#maxMs,
-      layers: [this.#head.finish()],
+      layers: [...this.#blocks, this.#head].map((layer) => layer.finish()),
       tails: this.#tails,
       times: this.#times.finish(),
       sizes: this.#sizes,
@@ -157,14 +204,16 @@ export class ChunkGatherer {
   }
 }
 
-/** Samples of a chunk in a window, near where its times are not even; 0 where it may have none there. */
-function insideOf({ count, minMs, maxMs }: SealedChunk, fromMs: number, toMs: number): number {
+/** Samples of a chunk in a window that it reaches into, near where its times are not even; -1 where it may have none there. */
+function insideOf(chunk: SealedChunk, fromMs: number, toMs: number): number {
+  const { count, minMs, maxMs } = chunk;
   if (minMs >= fromMs && maxMs <= toMs) return count;
-  if (minMs < fromMs && maxMs > toMs) return 0;
+  const isAcross = minMs < fromMs && maxMs > toMs;
+  if (isAcross && !hasEvenTimes(chunk)) return -1;
   const stepMs = (maxMs - minMs) / (count - 1);
   const first = minMs >= fromMs ? 0 : Math.ceil((fromMs - minMs) / stepMs);
   const last = maxMs <= toMs ? count - 1 : Math.floor((toMs - minMs) / stepMs);
-  return Math.max(1, last - first + 1);
+  return Math.max(isAcross ? 0 : 1, last - first + 1);
 }
 
 /** Chunks of one layer while rows are added, each once, in any order. */

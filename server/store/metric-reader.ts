@@ -167,31 +167,54 @@ export class MetricReader {
     const matched = await matchSeries(this.#parts.table.index, matchers, turns);
     const gatherer = new ChunkGatherer(matched.length, { minMs, maxMs }, limits.room);
     const budget = new SelectBudget(limits);
+    for (let row = 0; row < matched.length; row++) {
+      const series = matched[row];
+      if (series !== undefined) budget.expect(gatherer.addMemory(row, series));
+      if (row % LOOK_EVERY === 0 && turns.isDue) await turns.pass();
+    }
+    await this.#addBlocks(matched, gatherer, { minMs, maxMs, limits, turns }, budget);
+    const labels: Labels[] = [];
+    const rows = new Uint32Array(matched.length);
+    const rest: MetricSeries[] = [];
     let samples = 0;
     for (let row = 0; row < matched.length; row++) {
       const series = matched[row];
       if (series === undefined) continue;
-      const size = gatherer.addMemory(row, series);
-      if (size > 0) budget.spendFloats(size);
-      samples += size;
-      if (row % LOOK_EVERY === 0 && turns.isDue) await turns.pass();
-    }
-    const hasBlocks = this.#hasBlocks(minMs, maxMs);
-    const labels: Labels[] = [];
-    const rows = new Uint32Array(matched.length);
-    const rest: MetricSeries[] = [];
-    for (let row = 0; row < matched.length; row++) {
-      const series = matched[row];
-      if (series === undefined) continue;
-      if (hasBlocks || gatherer.isLeftOut(row)) rest.push(series);
+      if (gatherer.isLeftOut(row)) rest.push(series);
       else if (gatherer.isFound(row)) {
+        const size = gatherer.sizeOf(row);
+        budget.spendFloats(size);
+        samples += size;
         rows[labels.length] = row;
         labels.push(series.labels);
       }
     }
-    if (hasBlocks) samples = 0;
     const others = await this.#gatherRest(rest, { minMs, maxMs, limits, turns }, samples, labels.length);
     return { labels, rows: rows.subarray(0, labels.length), columns: gatherer.finish(), samples, others };
+  }
+
+  async #addBlocks(
+    matched: readonly MetricSeries[],
+    gatherer: ChunkGatherer,
+    { minMs, maxMs, limits, turns }: Gathering,
+    budget: SelectBudget,
+  ): Promise<void> {
+    const { blocks } = this.#parts;
+    await blocks.using(minMs, maxMs, async (used) => {
+      if (used.length === 0) return;
+      const rowOf = new Map<MetricSeries, number>();
+      for (const [row, series] of matched.entries()) rowOf.set(series, row);
+      const inOrder = await byReference(matched, this.#parts.table.index, turns);
+      const query: BlockQuery = { series: inOrder, minMs, maxMs, signal: limits?.signal, room: limits?.room };
+      for (const block of used) {
+        gatherer.beginBlock();
+        await blocks.read(block, query, (series, chunks) => {
+          const row = rowOf.get(series);
+          if (row !== undefined) budget.expect(gatherer.addBlock(row, chunks));
+        });
+        if (turns.isDue) await turns.pass();
+      }
+    });
   }
 
   #hasBlocks(minMs: number, maxMs: number): boolean {
