@@ -19,6 +19,7 @@ import { fdOf } from "./socket-probes.ts";
 import { attachLibrary, closeAll, loadPrograms, type TlsWay } from "./tls-attach.ts";
 import { readTlsCounters, type TlsProbeCounters } from "./tls-event.ts";
 import { TlsLibraries, type TlsLibrary } from "./tls-libraries.ts";
+import { QuickPrograms } from "./tls-quick-programs.ts";
 import type { TracedLink } from "./tls-tracefs.ts";
 
 /** Processes with probes of their own; further ones are not looked into. */
@@ -39,10 +40,6 @@ const passedByMax = 65_536;
 
 /** A named program whose process lives for less is too quick for probes of its own. */
 const quickMsMax = 1000;
-const quickEndedMax = 256;
-/** Names that the kernel compares with, and their bytes. */
-const quickNamesMax = 8;
-const nameBytes = 16;
 /** Beside the kind of a call: calls of these names alone. */
 const cookieByName = 64;
 const PRESENT = Uint8Array.of(1);
@@ -138,10 +135,7 @@ export class TlsProbes {
   readonly #narrow = new Set<string>();
   /** Links for all processes, of which the kernel takes those of `#quick`, by the file. */
   readonly #byName = new Map<string, TracedLink[]>();
-  /** Named processes that ended soon, by their id. */
-  readonly #quickEnded = new Map<number, string>();
-  /** Names of programs as threads have them. */
-  readonly #quick = new Set<string>();
+  readonly #quick = new QuickPrograms();
   readonly #known = new Map<string, TlsLibrary>();
   readonly #processes = new Map<number, ProbedProcess>();
   readonly #waiting = new Map<number, WaitingProcess>();
@@ -187,7 +181,7 @@ export class TlsProbes {
   spoke(pid: number, nowMs: number): void {
     const process = this.#processes.get(pid);
     if (process !== undefined) process.hasSpoken = true;
-    const ended = this.#quickEnded.get(pid);
+    const ended = this.#quick.programOf(pid);
     if (ended !== undefined) this.#noteQuick(ended);
     this.#passedBy.delete(pid);
     this.seen(pid, nowMs);
@@ -196,7 +190,7 @@ export class TlsProbes {
   /** A process runs another program. Its library is not mapped yet: it is guessed by the file, which costs nothing where it is wrong. */
   execed(pid: number, words: readonly string[], nowMs: number): void {
     this.exited(pid, nowMs);
-    this.#quickEnded.delete(pid);
+    this.#quick.forget(pid);
     const name = basename(words[0] ?? "");
     if (this.#excluded.has(pid) || !this.#isWanted(pid, [name])) return;
     if (this.#policy.kind === "names" && this.#processes.size < processesMax) {
@@ -228,27 +222,20 @@ export class TlsProbes {
     this.#forget(pid);
   }
 
-  /** What it sent may be read after its end. */
   #endedQuickly({ pid, name, hasSpoken }: ProbedProcess): void {
     if (hasSpoken) this.#noteQuick(name);
-    if (this.#quickEnded.size >= quickEndedMax) this.#quickEnded.clear();
-    this.#quickEnded.set(pid, name);
+    this.#quick.ended(pid, name);
   }
 
   /** The next process of this name is served by probes that are there before it is. */
   #noteQuick(program: string): void {
-    const name = program.slice(0, nameBytes - 1);
-    if (this.#quick.has(name) || this.#quick.size >= quickNamesMax) return;
-    this.#quick.add(name);
-    const texts = new Uint8Array(quickNamesMax * nameBytes);
-    for (const [at, text] of [...this.#quick].flatMap(threadNames).slice(0, quickNamesMax).entries())
-      new TextEncoder().encodeInto(text, texts.subarray(at * nameBytes, (at + 1) * nameBytes));
-    this.#native.mapUpdate(fdOf(this.#attached.maps, "tls_names"), 0, texts);
+    if (!this.#quick.add(program)) return;
+    this.#native.mapUpdate(fdOf(this.#attached.maps, "tls_names"), 0, this.#quick.texts);
     for (const library of this.#known.values()) this.#attachByName(library);
   }
 
   #attachByName(library: TlsLibrary): void {
-    if (this.#quick.size === 0 || this.#byName.has(library.key)) return;
+    if (this.#quick.names.length === 0 || this.#byName.has(library.key)) return;
     const entries = library.entries.map(({ offset, cookie }) => ({ offset, cookie: cookie | cookieByName }));
     const links = this.#attach({ ...library, entries }, 0);
     if (links !== undefined) this.#byName.set(library.key, links);
@@ -300,7 +287,7 @@ export class TlsProbes {
       heldBack: paused.length - overBudget.length,
       overBudget: overBudget.map(({ pid, name, callsPerSecond }) => ({ pid, name, callsPerSecond })),
       libraries: [...this.#known.values()].map(({ name }) => name),
-      quick: [...this.#quick],
+      quick: this.#quick.names,
       detachedOverBudget: this.#detachedOverBudget,
       refused: this.#refused,
       refusedWhy: this.#refusedWhy,
@@ -408,10 +395,7 @@ export class TlsProbes {
   /** A process without probes of its own that the kernel knows by its name. */
   #isServedByName(process: ProbedProcess, library: TlsLibrary): boolean {
     return (
-      !process.isLasting &&
-      process.links.size === 0 &&
-      this.#byName.has(library.key) &&
-      this.#quick.has(process.name.slice(0, nameBytes - 1))
+      !process.isLasting && process.links.size === 0 && this.#byName.has(library.key) && this.#quick.has(process.name)
     );
   }
 
@@ -538,9 +522,4 @@ function namesOf(pid: number): string[] | undefined {
   } catch {
     return undefined; // Gone.
   }
-}
-
-/** Names that the threads of a program have which speak TLS. */
-function threadNames(program: string): string[] {
-  return program === "node" ? ["MainThread", program] : [program];
 }
