@@ -20,6 +20,8 @@ interface FaceBomb {
   readonly wants: readonly string[];
   /** It may be taken, in whole or in part. */
   readonly isLegal?: boolean;
+  /** Series that it makes. */
+  readonly series?: number;
 }
 
 const many = (count: number, text: string | Uint8Array) => Buffer.alloc(count * text.length, text);
@@ -143,12 +145,15 @@ function lineBombs(): FaceBomb[] {
       ["204", "400", "413"],
       true,
     ),
-    at(
-      "300,000 points of as many series",
-      () => Buffer.from(Array.from({ length: 300_000 }, (_, at) => `m,t=${at} f=1\n`).join("")),
-      ["204", "400", "413"],
-      true,
-    ),
+    {
+      ...at(
+        "300,000 points of as many series",
+        () => Buffer.from(Array.from({ length: 300_000 }, (_, at) => `m,t=${at} f=1\n`).join("")),
+        ["204", "400", "413"],
+        true,
+      ),
+      series: 300_000,
+    },
     at(
       "20,000 fields of 20 lines",
       () => Buffer.from(`m ${"f=1,".repeat(20_000)}f=1\n`.repeat(20)),
@@ -173,6 +178,7 @@ export function faceBombs(): Bomb[] {
       name: bomb.name,
       wants: bomb.wants,
       isLegal: bomb.isLegal === true,
+      series: bomb.series ?? 0,
       isAnswered: true,
       send: ({ http }) => {
         made ??= bomb.body();

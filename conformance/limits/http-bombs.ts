@@ -36,6 +36,8 @@ export interface Bomb {
   readonly wants: readonly string[];
   /** For what may be taken, whole or in part: it is answered once all of it was looked at. */
   readonly isLegal?: boolean;
+  /** Series that it makes: what is taken of them stays. */
+  readonly series?: number;
   /** Refused for what it says, and so counted among the answers alone. */
   readonly isAnswered?: boolean;
   /** Bytes that are sent; a plain refusal of as many is what its time is compared with. */

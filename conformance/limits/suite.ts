@@ -25,6 +25,8 @@ const LEGAL_MS_MAX = 3_000;
 const MORE_BYTES_MAX = 64 * MIB;
 /** What good traffic takes meanwhile: one body that tells no length fills all the rest before it is known as too large. */
 const GOOD_BYTES_MAX = 4 * MIB;
+/** What the store keeps in memory of a series that writes are under way to: labels, index, and the last of its samples. */
+const SERIES_BYTES = 1_500;
 /** What is too slow or too large is so each time; a machine with other work is so now and then. */
 const ATTEMPTS_MAX = 3;
 const QUIET_MS = 5_000;
@@ -190,7 +192,8 @@ async function throwBomb(bomb: Bomb, { count, program, target, memory, slack }: 
   let refused = 0;
   // What a body holds that is taken stands once as it came and once in columns.
   const held = bomb.isLegal === true ? 2 * Math.min(count * (bomb.bytes ?? 0), BODY_BYTES_MAX) : 0;
-  const moreBytesMax = (slack === 1 ? MORE_BYTES_MAX : SHORT_MORE_BYTES_MAX) + GOOD_BYTES_MAX + held;
+  const kept = (bomb.series ?? 0) * SERIES_BYTES;
+  const moreBytesMax = (slack === 1 ? MORE_BYTES_MAX : SHORT_MORE_BYTES_MAX) + GOOD_BYTES_MAX + held + kept;
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
     await settle();
     const plain = await all(() => plainRefusal(target, bomb.bytes ?? 1));

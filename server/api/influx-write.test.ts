@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
+import { setImmediate } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import type { RemoteWrite } from "../wire/remote-write.ts";
 import { startFixture } from "./api-fixture.test.ts";
@@ -7,10 +8,12 @@ import { startFixture } from "./api-fixture.test.ts";
 test("line protocol is taken as InfluxDB 1 and 2 take it, and answered so", async (context) => {
   const writes: (readonly [RemoteWrite, string | undefined])[] = [];
   let unavailable = false;
+  let stored: Promise<void> | undefined;
   const { url } = await startFixture(context, {
     acceptSeries: async (write, transport) => {
       if (unavailable) return { kind: "refused", reason: "full", retryAfterSeconds: 7 };
       writes.push([write, transport]);
+      await stored;
       const { samples, histograms, exemplars } = write.received;
       return { kind: "written", samples, histograms, exemplars, faults: write.faults, refusedSeries: new Set() };
     },
@@ -43,6 +46,17 @@ test("line protocol is taken as InfluxDB 1 and 2 take it, and answered so", asyn
     writes.map(([{ received }]) => received.samples),
     [16_384, 3_616],
   );
+  const large = `${"# a comment\n".repeat(100_000)}large value=1`;
+  const storing = Promise.withResolvers<void>();
+  stored = storing.promise;
+  const taken = post("/write", large);
+  while (writes.length < 3) await setImmediate();
+  const other = await post("/write", large);
+  assert.deepEqual([other.status, other.headers.get("retry-after")], [503, "5"]);
+  assert.match(await other.text(), /another body of more than 1048576 bytes is being stored/);
+  storing.resolve();
+  assert.equal((await taken).status, 204);
+  assert.equal((await post("/write", large)).status, 204);
   unavailable = true;
   const refused = await post("/write", "a value=1");
   assert.deepEqual([refused.status, refused.headers.get("retry-after")], [503, "7"]);

@@ -9,6 +9,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { InfluxDecoder, type InfluxPrecision } from "../wire/influx-line.ts";
 import type { RemoteWrite } from "../wire/remote-write.ts";
 import type { ApiDeps } from "./api-deps.ts";
+import { LARGE_FROM_BYTES } from "./byte-budget.ts";
 import { hasMorePairs } from "./form-values.ts";
 import { type BodyLimits, readBody } from "./request-body.ts";
 
@@ -39,8 +40,9 @@ const VERSION = "1.8.10";
 export function addInfluxRoutes(app: FastifyInstance, deps: ApiDeps, all: BodyLimits): void {
   const limits = { ...all, bytesMax: BYTES_MAX };
   const decoder = new InfluxDecoder();
+  const large = { isUnderWay: false };
   for (const path of ["/write", "/api/v2/write"]) {
-    app.post(path, async (request, reply) => answerWrite(deps, { request, reply, limits, decoder }));
+    app.post(path, async (request, reply) => answerWrite(deps, { request, reply, limits, decoder, large }));
   }
   const ping = async (_request: FastifyRequest, reply: FastifyReply) =>
     reply.code(204).header("x-influxdb-version", VERSION).header("x-influxdb-build", "Thalweg").send();
@@ -64,9 +66,11 @@ interface Write {
   readonly reply: FastifyReply;
   readonly limits: BodyLimits;
   readonly decoder: InfluxDecoder;
+  /** Large bodies are stored one at a time: many of them at once would each take as long as all one after another. */
+  readonly large: { isUnderWay: boolean };
 }
 
-async function answerWrite(deps: ApiDeps, { request, reply, limits, decoder }: Write): Promise<FastifyReply> {
+async function answerWrite(deps: ApiDeps, { request, reply, limits, decoder, large }: Write): Promise<FastifyReply> {
   const asked = new URL(request.url, "http://localhost").searchParams.get("precision") ?? "";
   const precision = PRECISIONS.get(asked);
   if (precision === undefined) {
@@ -77,6 +81,14 @@ async function answerWrite(deps: ApiDeps, { request, reply, limits, decoder }: W
     if (body.status === 503) reply.header("retry-after", String(RETRY_AFTER_SECONDS));
     return tell(reply, body.status, body.reason);
   }
+  const isLarge = body.bytes.length > LARGE_FROM_BYTES;
+  if (isLarge && large.isUnderWay) {
+    body.release();
+    limits.onRefused?.("no_room");
+    const why = `another body of more than ${LARGE_FROM_BYTES} bytes is being stored; send this one again, or in parts`;
+    return tell(reply.header("retry-after", String(RETRY_AFTER_SECONDS)), 503, why);
+  }
+  if (isLarge) large.isUnderWay = true;
   try {
     const faults = new Set<string>();
     const portions = decoder.decodeInPortions(body.bytes.toString(), precision, deps.clock.nowMs());
@@ -97,6 +109,7 @@ async function answerWrite(deps: ApiDeps, { request, reply, limits, decoder }: W
     const again = reply.header("retry-after", String(RETRY_AFTER_SECONDS));
     return tell(again, 503, "The points could not be stored. Send them again.");
   } finally {
+    if (isLarge) large.isUnderWay = false;
     body.release();
   }
 }
