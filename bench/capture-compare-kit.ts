@@ -107,6 +107,7 @@ const COMPARED = [
   { name: "server_cpu", unit: "us/request", value: ({ load }: Measured) => load.serverUs },
 ];
 
+/** Requests a second of a load. */
 export function perSecond({ load }: Measured): number {
   return load.requests / load.seconds;
 }

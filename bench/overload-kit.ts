@@ -11,6 +11,7 @@ import { freshen, SPANS_PER_BODY, type TemplateBody, templateBodies } from "../c
 import type { Program } from "../conformance/program.ts";
 import { ProtobufWriter } from "../server/wire/protobuf-writer.ts";
 
+/** What is sent, each by senders of its own. */
 export const SIGNALS = ["traces", "logs", "metrics"] as const;
 type Signal = (typeof SIGNALS)[number];
 

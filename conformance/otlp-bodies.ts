@@ -7,6 +7,7 @@
 
 import { ProtobufWriter } from "../server/wire/protobuf-writer.ts";
 
+/** Spans of one export. */
 export const SPANS_PER_BODY = 512;
 const SPANS_PER_TRACE = 10;
 const SERVICES_PER_TRACE = 3;

@@ -10,7 +10,9 @@ import { decodeTraces } from "../server/wire/otlp-traces-protobuf.ts";
 import { spansOf } from "../server/wire/trace-oracle.ts";
 import { type AttributeShape, freshen, SPANS_PER_BODY, type TemplateBody, templateBodies } from "./otlp-bodies.ts";
 
+/** Forms in which spans are sent. */
 export const TRANSPORTS = ["protobuf", "gzip", "json", "grpc"] as const;
+/** One of `TRANSPORTS`. */
 export type Transport = (typeof TRANSPORTS)[number];
 
 const GRPC_SESSIONS = 4;

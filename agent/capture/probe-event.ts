@@ -113,6 +113,7 @@ export function readFlags(view: DataView, at: number): number {
   return view.getUint8(at + HEAD.flags);
 }
 
+/** Process id in the head of a record. */
 export function readPid(view: DataView, at: number): number {
   return view.getUint32(at + HEAD.pid, true);
 }
@@ -134,6 +135,7 @@ export function readWork(view: DataView, at: number, work: WorkUnit): void {
   work.origin = readNumber64(view, at + SLICE.origin);
 }
 
+/** A socket that was opened. Texts and addresses are copies. */
 export function readOpen(view: DataView, at: number): OpenEvent {
   const isUnix = (readFlags(view, at) & EVENT_FLAG.unix) !== 0;
   const role = ROLES[view.getUint8(at + OPEN.role)] ?? "unknown";
@@ -168,6 +170,7 @@ export interface CountedCell {
 /** Bytes of one entry of the map `counted`: key and value. */
 export const COUNTED_BYTES = EVENT_LAYOUT.counted_key.size + EVENT_LAYOUT.counted_calls.size;
 
+/** An entry of the map `counted`, `COUNTED_BYTES` long. */
 export function readCountedCell(view: DataView, at: number): CountedCell {
   const key = EVENT_LAYOUT.counted_key;
   const value = at + key.size;

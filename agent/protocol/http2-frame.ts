@@ -8,10 +8,12 @@ import type { FieldReader } from "./hpack.ts";
 import { HpackDecoder } from "./hpack.ts";
 import type { Verdict } from "./protocol.ts";
 
+/** Length, type, flags and stream. */
 export const FRAME_HEADER_BYTES = 9;
 /** Largest payload before SETTINGS allow more. */
 export const PAYLOAD_BYTES_DEFAULT = 16_384;
 
+/** Types of frames. @see RFC 9113, 6 */
 export const DATA = 0;
 export const HEADERS = 1;
 const PRIORITY = 2;
@@ -40,6 +42,7 @@ export const FRAME_SIZE_ERROR = 6;
 
 /** What a client sends first. */
 const PREFACE_TEXT = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/** Length of what a client sends first. */
 export const PREFACE_BYTES = PREFACE_TEXT.length;
 /** Bytes of the preface after which it is believed. */
 const PREFACE_BYTES_SURE = 16;

@@ -9,6 +9,7 @@
 
 import type { Verdict } from "./protocol.ts";
 
+/** What stands in place of the version in messages that begin a connection. */
 export const CODE_CANCEL = 80_877_102;
 export const CODE_SSL = 80_877_103;
 export const CODE_GSSENC = 80_877_104;

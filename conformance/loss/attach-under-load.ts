@@ -10,6 +10,7 @@ const PAUSE_MS = 2;
 const ATTACHED_MS = 150;
 const DETACHED_MS = 50;
 
+/** Starts and stops `rounds` agents while each runtime that is installed is asked. */
 export async function attachUnderLoad(report: SuiteReport, rounds: number): Promise<void> {
   const runtimes = await startRuntimes();
   for (const name of runtimes.missing) report.skip(`rounds: ${name}`, `this machine has no ${name}`, "servers");

@@ -18,6 +18,7 @@ interface CaptureAnswer {
   readonly budget: { readonly usedCores: number; readonly processes: readonly { pid: number; depth: string }[] };
 }
 
+/** Loads a program that may take little of a core, then leaves it in peace. */
 export async function keepsBudget(report: SuiteReport): Promise<void> {
   const program = await Program.start(["--capture", "socket", "--capture-cpu", CORES]);
   const target = await startTarget();

@@ -22,6 +22,7 @@ interface KernelObject {
 
 const FIELDS: Readonly<Record<string, Kind>> = { prog_id: "program", link_id: "link", map_id: "map" };
 
+/** Kills `kills` agents, each once it captures, and looks for what they left. */
 export async function killedAgents(report: SuiteReport, native: Native, kills: number): Promise<void> {
   let objects = 0;
   const faults: string[] = [];

@@ -16,6 +16,7 @@ interface CaptureAnswer {
   readonly lost: Readonly<Record<string, number>>;
 }
 
+/** Holds the program by a signal while a server is asked, and compares its counters with the requests. */
 export async function stoppedConsumer(report: SuiteReport): Promise<void> {
   const flags = ["--capture", "socket", "--capture-ring", RING, "--capture-cpu", "none"];
   const program = await Program.start(flags);

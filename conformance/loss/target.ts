@@ -27,6 +27,7 @@ export interface Target {
   stop(): void;
 }
 
+/** Starts a server in a process of its own, whose program is called `TARGET`. The caller stops it. */
 export async function startTarget(): Promise<Target> {
   const directory = mkdtempSync(join(tmpdir(), "thalweg-loss-"));
   const file = join(directory, `${TARGET}.mjs`);

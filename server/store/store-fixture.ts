@@ -11,6 +11,7 @@ import { EMPTY_SPAN, SpanBatchBuilder, type SpanToAppend } from "../model/span-b
 import type { SqlValue } from "./reader.ts";
 import { openStore, type Store } from "./store.ts";
 
+/** A day of UTC. */
 export const DAY_MS = 86_400_000;
 /** Where `FakeClock` starts. */
 export const NOON_MS = Date.parse("2026-11-26T12:00:00Z");
@@ -77,6 +78,7 @@ export async function openIn(
   return store;
 }
 
+/** A service whose spans are stored. */
 export const SHOP: Resource = {
   service: "shop",
   instance: "shop-1",

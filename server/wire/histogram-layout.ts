@@ -27,6 +27,7 @@ export type HistogramLayout = Pick<
   "schema" | "zeroThreshold" | "positiveSpans" | "negativeSpans" | "customValues"
 >;
 
+/** Writes a layout as chunks of histograms begin with it. */
 export function writeLayout(out: BitWriter, layout: HistogramLayout): void {
   writeThreshold(out, layout.zeroThreshold);
   out.varbitInt(layout.schema);

@@ -11,6 +11,7 @@
 export const DECIMAL_BELOW = 1e15;
 /** The least power of two for which ten to the power of 22 is enough: only up to there is it a double itself. */
 const LEAST_EXPONENT = -19;
+/** The least number above zero that is written. */
 export const DECIMAL_FROM = 2 ** LEAST_EXPONENT;
 const MOST_EXPONENT = 49;
 /** Bits of a double's digits with the one that is not stored. */

@@ -15,10 +15,12 @@ export function usesCustomBuckets({ schema }: Pick<NativeHistogram, "schema">): 
   return schema === CUSTOM_BUCKETS_SCHEMA;
 }
 
+/** Buckets of values above the zero bucket, not copied; of custom bounds all. */
 export function positiveSide(histogram: NativeHistogram): BucketSide {
   return { spans: histogram.positiveSpans, counts: histogram.positiveCounts };
 }
 
+/** Buckets of values below the zero bucket, not copied. */
 export function negativeSide(histogram: NativeHistogram): BucketSide {
   return { spans: histogram.negativeSpans, counts: histogram.negativeCounts };
 }
