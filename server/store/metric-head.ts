@@ -31,7 +31,7 @@ import type { SeriesTable } from "./metric-series-table.ts";
 import type { LogFile } from "./metric-spool.ts";
 import { Stage, StagedSamples, type Write } from "./metric-stage.ts";
 import { offenderOf } from "./metric-status.ts";
-import type { Sample } from "./metric-track.ts";
+import type { FloatColumns, Sample } from "./metric-track.ts";
 import { Turns } from "./turns.ts";
 import type { AppendOutcome, SampleRefusal } from "./writer.ts";
 
@@ -134,10 +134,9 @@ export class MetricHead {
     let segment = 0;
     const isNeeded = (series: MetricSeries, timestampMs: number) =>
       timestampMs >= sealedBelow && !isDeleted(segment, series, timestampMs);
-    const floats = new FloatGather(declared, (series, { timestampsMs, values }, from, end) => {
+    const floats = new FloatGather(declared, (series, columns, from, end) => {
       for (let at = from; at < end; at++) {
-        const timestampMs = timestampsMs[at] as number; // in range: the caller's bounds, here and below
-        if (isNeeded(series, timestampMs)) this.#replayFloat(series, timestampMs, values[at] as number);
+        if (isNeeded(series, columns.timestampsMs[at] as number)) this.#replayFloat(series, columns, at); // in range: the caller's bounds
       }
     });
     const { log, damage } = await openMetricLog(
@@ -396,7 +395,7 @@ export class MetricHead {
   }
 
   #applyBetween(samples: StagedSamples, from: number, to: number): void {
-    const { timestampsMs, values } = samples;
+    const { timestampsMs } = samples;
     let grew = 0;
     let { newestMs, oldestMs } = this;
     for (let row = from; row < to; row++) {
@@ -404,7 +403,7 @@ export class MetricHead {
       const more = samples.moreOf(row);
       if (more === undefined) {
         const timestampMs = timestampsMs[row] as number;
-        grew += appendFloat(series, timestampMs, values[row] as number);
+        grew += appendFloat(series, samples, row);
         if (timestampMs > newestMs) newestMs = timestampMs;
         if (timestampMs < oldestMs) oldestMs = timestampMs;
       } else if (!more.late) this.#append(series, more.sample);
@@ -431,7 +430,9 @@ export class MetricHead {
     this.#append(series, sample);
   }
 
-  #replayFloat(series: MetricSeries, timestampMs: number, value: number): void {
+  #replayFloat(series: MetricSeries, floats: FloatColumns, row: number): void {
+    const timestampMs = floats.timestampsMs[row] as number; // in range: the caller's row, here and below
+    const value = floats.values[row] as number;
     if (!(timestampMs > series.newestMs) || Number.isNaN(value)) {
       this.#replay(series, { timestampMs, value, histogram: undefined, startMs: 0 });
       return;
@@ -439,7 +440,7 @@ export class MetricHead {
     series.newestMs = timestampMs;
     series.newestKind = KIND_FLOAT;
     series.newestIdentity = value;
-    this.sampleBytes += appendFloat(series, timestampMs, value);
+    this.sampleBytes += appendFloat(series, floats, row);
     if (timestampMs > this.newestMs) this.newestMs = timestampMs;
     if (timestampMs < this.oldestMs) this.oldestMs = timestampMs;
   }

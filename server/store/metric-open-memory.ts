@@ -101,8 +101,12 @@ export class OpenMemory {
     row.capacity = 0;
   }
 
-  /** The column in which time `at` of a series is `ms`, as those before are in `column`; undefined before the first. */
-  timeAt(column: TimeColumn | undefined, at: number, ms: number): TimeColumn {
+  /**
+   * The column in which time `at` of a series is `times[row]`, as those before are in `column`; undefined before the first.
+   * A number that functions hand on may be an object, so the time is told by its place.
+   */
+  timeAt(column: TimeColumn | undefined, at: number, times: Float64Array, row: number): TimeColumn {
+    const ms = times[row] as number; // in range: the caller's row
     if (column === undefined) return this.#begin(ms);
     if (at < column.count) return column.ms[at] === ms ? column : this.#fork(column, at, ms);
     if (at === column.ms.length) this.#lengthen(column);

@@ -6,6 +6,7 @@
  */
 
 import type { MetricSeries } from "./metric-series.ts";
+import type { FloatColumns } from "./metric-track.ts";
 
 /** Floats that are gathered before they are applied. */
 const GATHERED_MAX = 1_000_000;
@@ -64,12 +65,6 @@ export class DeclaredSeries {
 
 /** Takes the floats `[from, end)` of columns, all of one series; the columns are used again. */
 type ApplyFloats = (series: MetricSeries, floats: FloatColumns, from: number, end: number) => void;
-
-/** Times and values, row by row. */
-interface FloatColumns {
-  readonly timestampsMs: Float64Array;
-  readonly values: Float64Array;
-}
 
 /** Floats on their way into series. Those of one series keep their order. */
 export class FloatGather {

@@ -18,6 +18,7 @@ import {
   copyLastOpen,
   emptyTrack,
   endsInFloat,
+  type FloatColumns,
   type FloatScratch,
   firstOpenMs,
   insertSorted,
@@ -187,11 +188,11 @@ export function numberOfSample({ kind, identity }: NewestSample): number | undef
 }
 
 /** As `appendSample` for a float. */
-export function appendFloat(series: MetricSeries, timestampMs: number, value: number): number {
+export function appendFloat(series: MetricSeries, floats: FloatColumns, row: number): number {
   const atFirst = series.head === undefined ? HEAD_BYTES : 0;
   const head = headOf(series);
   if (head.last !== undefined) head.last = undefined;
-  return atFirst + pushFloat(head.inOrder, timestampMs, value);
+  return atFirst + pushFloat(head.inOrder, floats, row);
 }
 
 /**

@@ -23,7 +23,7 @@ import {
   setNewest,
   staleHistogramAt,
 } from "./metric-series.ts";
-import type { Sample } from "./metric-track.ts";
+import { aloneInColumns, type FloatColumns, type Sample } from "./metric-track.ts";
 import type { Turns } from "./turns.ts";
 import type { SampleRefusal } from "./writer.ts";
 
@@ -69,13 +69,13 @@ export class StagedSamples {
   #beforeKinds = new Uint8Array(ROWS_AT_FIRST);
   readonly #more = new Map<number, StagedMore>();
 
-  /** Adds a row; its series' newest sample must still be the one before. */
-  add(series: MetricSeries, timestampMs: number, value: number): void {
+  /** Adds a row of columns; its series' newest sample must still be the one before. */
+  add(series: MetricSeries, { timestampsMs, values }: FloatColumns, from: number): void {
     const row = this.count++;
     if (row === this.values.length) this.#resize(2 * row);
     this.series[row] = series;
-    this.timestampsMs[row] = timestampMs;
-    this.values[row] = value;
+    this.timestampsMs[row] = timestampsMs[from] as number; // in range: the caller's row, here and below
+    this.values[row] = values[from] as number;
     this.#beforeMs[row] = series.newestMs;
     this.#beforeIdentities[row] = series.newestIdentity;
     this.#beforeKinds[row] = series.newestKind;
@@ -83,7 +83,7 @@ export class StagedSamples {
 
   addMore(series: MetricSeries, more: StagedMore): void {
     this.#more.set(this.count, more);
-    this.add(series, more.sample.timestampMs, more.sample.value);
+    this.add(series, aloneInColumns(more.sample.timestampMs, more.sample.value), 0);
   }
 
   /** Undefined where the row is a float in order. */
@@ -179,7 +179,7 @@ export class Stage {
       for (const [i, { labels, timestampMs, value, histogram }] of write.samples.entries()) {
         if (i % CLOCK_EVERY === 0 && turns.isDue) await turns.pass();
         const series = this.#rules.lastingSeriesOf(labels);
-        if (histogram === undefined && this.#keepNewest(series, timestampMs, value)) {
+        if (histogram === undefined && this.#keepNewest(series, aloneInColumns(timestampMs, value), 0)) {
           outcome.keep("samples");
           continue;
         }
@@ -217,17 +217,15 @@ export class Stage {
 
   /** @returns How many of the rows are kept, and not yet counted so. */
   #rowsBetween(rows: FloatRows, from: number, to: number, outcome: OutcomeCounter): number {
-    const { handles, timestampsMs, values } = rows;
+    const { handles } = rows;
     const { seriesOfHandle } = this.#rules;
     let kept = 0;
     for (let row = from; row < to; row++) {
-      const handle = handles[row] as LabelsHandle; // in range: the caller's bounds, here and below
-      const timestampMs = timestampsMs[row] as number;
-      const value = values[row] as number;
+      const handle = handles[row] as LabelsHandle; // in range: the caller's bounds
       const series = seriesOfHandle(handle);
-      if (this.#keepNewest(series, timestampMs, value)) kept++;
+      if (this.#keepNewest(series, rows, row)) kept++;
       else {
-        const sample = { timestampMs, value, histogram: undefined, startMs: 0 };
+        const sample = { ...floatAt(rows, row), histogram: undefined, startMs: 0 };
         this.#sample({ labels: handle.labels, sample, counted: "samples", series }, outcome);
       }
     }
@@ -235,7 +233,9 @@ export class Stage {
   }
 
   /** Keeps a value that is newer than all before, which needs no further look; a NaN may be a stale marker. */
-  #keepNewest(series: MetricSeries | undefined, timestampMs: number, value: number): boolean {
+  #keepNewest(series: MetricSeries | undefined, floats: FloatColumns, row: number): boolean {
+    const timestampMs = floats.timestampsMs[row] as number; // in range: the caller's row, here and below
+    const value = floats.values[row] as number;
     if (series === undefined || !(timestampMs > series.newestMs) || Number.isNaN(value) || !isTimestamp(timestampMs)) {
       return false;
     }
@@ -244,7 +244,7 @@ export class Stage {
       series.stagedBy = writes;
       series.stagedAt = samples.count;
     }
-    samples.add(series, timestampMs, value);
+    samples.add(series, floats, row);
     series.newestMs = timestampMs;
     series.newestKind = KIND_FLOAT;
     series.newestIdentity = value;
@@ -325,7 +325,7 @@ export class Stage {
     if (came.ms > this.maxMs) this.maxMs = came.ms;
     const newest = late ? undefined : asNewestAfter(newestIn(series), came);
     if (late || sample.histogram !== undefined || sample.startMs !== 0) samples.addMore(series, more);
-    else samples.add(series, sample.timestampMs, sample.value);
+    else samples.add(series, aloneInColumns(sample.timestampMs, sample.value), 0);
     if (newest !== undefined) setNewest(series, newest);
   }
 
@@ -358,6 +358,10 @@ export class Stage {
 }
 
 type Verdict = "append" | "late" | "repeat" | "out_of_order" | "too_old" | "duplicate";
+
+function floatAt({ timestampsMs, values }: FloatColumns, row: number): { timestampMs: number; value: number } {
+  return { timestampMs: timestampsMs[row] as number, value: values[row] as number }; // in range: the caller's row
+}
 
 function isTimestamp(ms: number): boolean {
   return Number.isInteger(ms) && Math.abs(ms) <= TIMESTAMP_MS_MAX;

@@ -95,19 +95,34 @@ export function trackBytes({ chunks, open }: Track): number {
   return columnBytes(open) + open.histogramBytes + chunkBytes(chunks);
 }
 
+/** Times and values, row by row. */
+export interface FloatColumns {
+  readonly timestampsMs: Float64Array;
+  readonly values: Float64Array;
+}
+
+/** Columns of one row, for who has a sample alone. */
+export function aloneInColumns(timestampMs: number, value: number): FloatColumns {
+  ALONE.timestampsMs[0] = timestampMs;
+  ALONE.values[0] = value;
+  return ALONE;
+}
+
+const ALONE: FloatColumns = { timestampsMs: new Float64Array(1), values: new Float64Array(1) };
+
 /**
- * Adds a float at the end.
+ * Adds the float in a row of columns at the end.
  *
  * @returns By how many bytes the memory grew (negative when a chunk was sealed).
  */
-export function pushFloat(track: Track, timestampMs: number, value: number): number {
+export function pushFloat(track: Track, { timestampsMs, values }: FloatColumns, row: number): number {
   const { open, memory } = track;
   let grew = 0;
   if (open.count === OPEN_SAMPLES_MAX || open.histogramCount === OPEN_HISTOGRAMS_MAX) grew = sealOpenRun(track);
   if (open.count === open.capacity) grew += growOpenRun(track);
   const at = open.count++;
-  open.times = memory.timeAt(open.times, at, timestampMs);
-  open.values[open.base + at] = value;
+  open.times = memory.timeAt(open.times, at, timestampsMs, row);
+  open.values[open.base + at] = values[row] as number; // in range: the caller's row
   if (open.starts !== undefined) open.starts[at] = 0;
   return grew;
 }
@@ -117,7 +132,7 @@ export function pushSample(track: Track, sample: Sample): number {
   const { open } = track;
   const { histogram, startMs } = sample;
   if (histogram !== undefined || startMs !== 0) track.hasOnlyFloats = false;
-  let grew = pushFloat(track, sample.timestampMs, sample.value);
+  let grew = pushFloat(track, aloneInColumns(sample.timestampMs, sample.value), 0);
   const at = open.count - 1;
   if (histogram !== undefined) {
     const bytes = HISTOGRAM_OBJECT_BYTES + 8 * (histogram.positiveCounts.length + histogram.negativeCounts.length);
