@@ -19,6 +19,13 @@ import type { Track } from "./metric-track.ts";
 const ROW_FOUND = 1;
 const ROW_LEFT_OUT = 2;
 
+/** A column of times that was copied, as far as `count` goes. */
+interface KnownColumn {
+  readonly number: number;
+  readonly count: number;
+  readonly column: TimeColumn;
+}
+
 /** What is gathered, row by row. */
 export class ChunkGatherer {
   readonly #minMs: number;
@@ -33,7 +40,9 @@ export class ChunkGatherer {
   readonly #memoryMs: Float64Array;
   readonly #endMs: Float64Array;
   readonly #times = new WordList(64 * TIMES_WORDS);
-  readonly #timesOf = new Map<TimeColumn, { number: number; count: number }>();
+  readonly #timesOf = new Map<TimeColumn, KnownColumn>();
+  /** By the first time. */
+  readonly #timesFrom = new Map<number, KnownColumn>();
   readonly #pages = new PageNumbers();
   #lastColumn: TimeColumn | undefined;
   #lastTimes = 0;
@@ -160,10 +169,11 @@ export class ChunkGatherer {
   /** The number of a column of which so many times are needed. */
   #timesNumber(column: TimeColumn, count: number): number {
     if (column === this.#lastColumn && count <= this.#lastCount) return this.#lastTimes;
-    let known = this.#timesOf.get(column);
+    let known = this.#timesOf.get(column) ?? this.#alike(column, count);
     if (known === undefined || known.count < count) {
-      known = { number: this.#times.length / TIMES_WORDS, count: column.count };
+      known = { number: this.#times.length / TIMES_WORDS, count: column.count, column };
       this.#timesOf.set(column, known);
+      this.#timesFrom.set(column.ms[0] ?? 0, known);
       const at = this.#room.reserve(column.count);
       this.#room.page.set(column.ms.subarray(0, column.count), at);
       this.#times.push(this.#roomNumber(this.#room.page));
@@ -179,6 +189,14 @@ export class ChunkGatherer {
   /** Samples of a row, as far as they are known. */
   sizeOf(row: number): number {
     return this.#sizes[row] as number; // in range: a row of the selection
+  }
+
+  /** A column that begins with the same times, as those of one scrape do whose series got columns of their own. */
+  #alike(column: TimeColumn, count: number): KnownColumn | undefined {
+    const known = this.#timesFrom.get(column.ms[0] ?? 0);
+    if (known === undefined || known.count < count) return undefined;
+    for (let i = 0; i < count; i++) if (known.column.ms[i] !== column.ms[i]) return undefined;
+    return known;
   }
 
   /** Whether a row has samples and none that columns do not tell. */
