@@ -1,6 +1,6 @@
 /** Reports about metrics: series are written and asked for by the scripts beside the reports, against a server that captures nothing. */
 
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Program } from "../program.ts";
@@ -33,22 +33,29 @@ async function playMetricReports(
   const inputs = join(dir, "inputs");
   const host = program.http.replace("http://", "");
   for (const file of readdirSync(inputs).filter((name) => name.endsWith(".promql.json"))) {
-    const { status, text } = run("python3", [join(dir, "prom_load.py"), join(inputs, file), host]);
+    const { status, text } = await run("python3", [join(dir, "prom_load.py"), join(inputs, file), host]);
     report.add(file, status === 0 ? "" : text);
   }
   for (const [file, check] of Object.entries(SCRIPTS)) {
     const path = join(inputs, file);
     if (!existsSync(path)) continue;
-    const printed = file.endsWith(".sh") ? run("sh", [path, host]) : run("python3", [path, host]);
+    const printed = file.endsWith(".sh") ? await run("sh", [path, host]) : await run("python3", [path, host]);
     report.add(file, printed.status === 0 ? check(printed.text) : printed.text);
   }
   const partial = join(inputs, "MT-06.rw.py");
   if (existsSync(partial)) report.add("MT-06.rw.py", await partialWriteFault(program, partial, host));
 }
 
-function run(command: string, args: readonly string[]): Printed {
-  const ran = spawnSync(command, args, { encoding: "utf8", timeout: SCRIPT_MS_MAX });
-  return { status: ran.status, text: `${ran.stdout}${ran.stderr}` };
+async function run(command: string, args: readonly string[]): Promise<Printed> {
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], timeout: SCRIPT_MS_MAX });
+  let text = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (more: string) => {
+      text += more;
+    });
+  }
+  const status = await new Promise<number | null>((resolve, reject) => child.on("error", reject).on("close", resolve));
+  return { status, text };
 }
 
 /** Judges what a script prints; the texts are those of `reports.jsonl`. */
@@ -132,7 +139,7 @@ function remoteReadFault(printed: string): string {
 
 /** Good series of a request are kept beside refused samples, which are told; a repeated request changes nothing. */
 async function partialWriteFault(program: Pick<Program, "promql">, path: string, host: string): Promise<string> {
-  const { text } = run("python3", [path, "all", host]);
+  const { text } = await run("python3", [path, "all", host]);
   const codes = new Map([...text.matchAll(/^(\d) (\d{3}) /gm)].map(([, request, code]) => [request, Number(code)]));
   const faults: string[] = [];
   for (const request of ["1", "3"]) {
