@@ -13,7 +13,8 @@ for (const knownMax of [10_000, 200, 0]) {
   test(`ranges lead to every commit of a trace, indexed or not, ${knownMax} known`, (t) => rangesLead(t, knownMax));
 }
 
-async function rangesLead(t: TestContext, knownMax: number): Promise<void> {
+/** A day file, and an index that takes up what is in it: nothing. */
+async function emptyIndex(t: TestContext, knownMax?: number) {
   const directory = await temporaryDirectory(t);
   const instance = await openDatabase({
     filesDirectory: directory,
@@ -27,6 +28,11 @@ async function rangesLead(t: TestContext, knownMax: number): Promise<void> {
   const file = await files.fileOf("2026-11-26", 0n, 1);
   const index = new TraceIndex(await instance.connect(), 1000, knownMax);
   await index.resume(files.attached, "2026-11-26");
+  return { instance, connection, files, file, index };
+}
+
+async function rangesLead(t: TestContext, knownMax: number): Promise<void> {
+  const { instance, connection, files, file, index } = await emptyIndex(t, knownMax);
   const commits = new Map<string, Set<number>>();
   const commit = async (sequence: number) => {
     // Traces 0 and 1 come with every commit, trace 2 with some, others once.
@@ -84,19 +90,7 @@ async function rangesLead(t: TestContext, knownMax: number): Promise<void> {
 }
 
 test("a trace of many commits is read from few ranges, apart where the most lies between them", async (t) => {
-  const directory = await temporaryDirectory(t);
-  const instance = await openDatabase({
-    filesDirectory: directory,
-    spillDirectory: join(directory, "tmp"),
-    memoryBytesMax: 256 * 2 ** 20,
-  });
-  t.after(() => instance.closeSync());
-  const connection = await instance.connect();
-  const files = new DayFiles(directory, join(directory, "quarantine"), connection, assert.fail);
-  await files.attachAll();
-  const file = await files.fileOf("2026-11-26", 0n, 1);
-  const index = new TraceIndex(await instance.connect(), 1000);
-  await index.resume(files.attached, "2026-11-26");
+  const { connection, files, file, index } = await emptyIndex(t);
   const traceId = BigUint64Array.of(0n, 5n);
   const sequences = [0, 1000, 2000, 3000].flatMap((from) => [1, 3, 5, 7].map((at) => from + at));
   for (const sequence of sequences) index.stored(file, [{ sequence, batch: { rows: 1, traceId } }]);
