@@ -4,11 +4,13 @@ import { spawn, spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Program, sleep } from "../program.ts";
+import { type Program, sleep, until } from "../program.ts";
 import type { SuiteReport } from "../suite.ts";
 
 const RUN_MS_MAX = 60_000;
-const SETTLE_MS = 2_000;
+const SEEN_MS_MAX = 15_000;
+/** After the last span that was waited for, so that one too many would show. */
+const QUIET_MS = 700;
 
 /** Builds and runs the Go program of the report, then looks at the traces of its calls. */
 export async function checkWorkers(program: Program, dir: string, report: SuiteReport): Promise<void> {
@@ -26,7 +28,8 @@ export async function checkWorkers(program: Program, dir: string, report: SuiteR
     const status = await new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
     clearTimeout(timer);
     if (status !== 0) return report.add("CX-01", `the program ended with ${status}`);
-    await sleep(SETTLE_MS);
+    await until(async () => ((await workerFault(program)) === "" ? true : undefined), SEEN_MS_MAX);
+    await sleep(QUIET_MS);
     report.add("CX-01", await workerFault(program));
   } finally {
     rmSync(directory, { recursive: true, force: true });
