@@ -71,8 +71,16 @@ const metric = (kind: number, ...content: readonly Uint8Array[]) =>
   field(1, field(2, field(2, field(1, text("bomb_metric")), field(kind, ...content))));
 const point = (...content: readonly Uint8Array[]) => field(1, fixed64(3, NOW_NS()), ...content);
 
+/** Made once: they take some seconds. */
+let protobuf: readonly SignalBody[] | undefined;
+
 /** Requests in protobuf of every kind of count, nesting and length. */
-export function protobufBombs(): SignalBody[] {
+export function protobufBombs(): readonly SignalBody[] {
+  protobuf ??= makeProtobuf();
+  return protobuf;
+}
+
+function makeProtobuf(): SignalBody[] {
   const body = (signal: SignalBody["signal"], name: string, bytes: Buffer, wants: SignalBody["wants"]) => {
     return { name, signal, encoding: "protobuf" as const, bytes, wants };
   };
