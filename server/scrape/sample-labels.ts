@@ -2,6 +2,7 @@
 
 import type { Labels } from "../model/series.ts";
 import type { ExposedLabels } from "../wire/exposition.ts";
+import { LABELS_MAX, overLimit } from "../wire/series-labels.ts";
 import { relabel } from "./relabel.ts";
 import type { ScrapeJob, ScrapeLimits } from "./scrape-job.ts";
 import { sorted } from "./target.ts";
@@ -27,7 +28,7 @@ export function sampleLabels(exposed: ExposedLabels, target: Labels, job: Scrape
   if (!relabel(labels, job.metricRelabel) || labels.size === 0) return { kind: "dropped" };
   if (!labels.has(METRIC_NAME)) return { kind: "invalid", reason: "missing metric name (__name__ label)" };
   const found = sorted(labels);
-  const fault = limitFault(found, job.limits);
+  const fault = limitFault(found, job.limits) ?? storeFault(found);
   return fault === undefined ? { kind: "labels", labels: found } : { kind: "invalid", reason: fault };
 }
 
@@ -66,6 +67,16 @@ function limitFault(labels: Labels, limits: ScrapeLimits): string | undefined {
     if (limits.labelValueBytes > 0 && valueBytes > limits.labelValueBytes) {
       return `label_value_length_limit exceeded (metric: ${metric}, label name: ${shown}, length: ${valueBytes}, limit: ${limits.labelValueBytes})`;
     }
+  }
+  return undefined;
+}
+
+/** What no series may have, whichever way it comes. */
+function storeFault(labels: Labels): string | undefined {
+  if (labels.length > LABELS_MAX) return `a series has ${labels.length} labels; the limit is ${LABELS_MAX}`;
+  for (const [name, value] of labels) {
+    const fault = overLimit(name, value);
+    if (fault !== "") return fault;
   }
   return undefined;
 }

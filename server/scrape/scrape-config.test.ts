@@ -236,6 +236,17 @@ test("labels of samples: those of the target win, the exposed ones move aside; o
   assert.deepEqual(honest.kind === "labels" && honest.labels[3], ["job", "theirs"]);
   const limited = sampleLabels(exposed(), target, job("  label_value_length_limit: 4\n"));
   assert.match(limited.kind === "invalid" ? limited.reason : "", /label_value_length_limit exceeded \(metric: m/);
+  const long = (length: number): [string, string][] => [
+    ["__name__", "m"],
+    ["b", "c".repeat(length)],
+  ];
+  assert.equal(sampleLabels(long(65_536), target, job("")).kind, "labels");
+  const tooLong = sampleLabels(long(65_537), target, job(""));
+  const why = "the value of label b has more than 65536 characters, the limit";
+  assert.deepEqual(tooLong, { kind: "invalid", reason: why });
+  const many = Array.from({ length: 1_100 }, (_, at): [string, string] => [`l${at}`, "v"]);
+  const tooMany = sampleLabels([["__name__", "m"], ...many], target, job(""));
+  assert.match(tooMany.kind === "invalid" ? tooMany.reason : "", /^a series has 11\d\d labels; the limit is 1024$/);
   const twice = sampleLabels(
     [
       ["a", "1"],

@@ -80,7 +80,8 @@ function faultOf(pairs: readonly Pair[], isUtf8: boolean): LabelFault | undefine
   return { reason: "labels_duplicate", text };
 }
 
-function overLimit(name: string, value: string): string {
+/** Why a label is not stored, whoever sends it; empty where it is. */
+export function overLimit(name: string, value: string): string {
   if (name.length > LABEL_NAME_UNITS_MAX) {
     return `a label's name has more than ${LABEL_NAME_UNITS_MAX} characters, the limit`;
   }
