@@ -80,6 +80,8 @@ class FoldedGroups {
   readonly #kept: (name: string) => boolean;
   readonly #keyOf: (labels: Labels) => string;
   readonly #groups = new Map<string, Group>();
+  #lastKey = "";
+  #last: Group | undefined;
 
   constructor(node: PromqlAggregate, grid: StepGrid, evaluation: Evaluation) {
     this.#node = node;
@@ -91,11 +93,20 @@ class FoldedGroups {
 
   add(one: StepSeries): void {
     const key = this.#keyOf(one.labels);
-    const group = this.#groups.get(key) ?? this.#begin(key, one.labels);
+    const last = this.#last;
+    // Neighbours are often of one group, and their key the same text.
+    const group = key === this.#lastKey && last !== undefined ? last : this.#groupOf(key, one.labels);
     noteName(group, one);
     if (one.dense !== undefined || one.histograms !== undefined || group.histograms !== undefined)
       foldHistograms(this.#node, group, one, this.#evaluation);
     foldInto(this.#node.op, group, one);
+  }
+
+  #groupOf(key: string, labels: Labels): Group {
+    const group = this.#groups.get(key) ?? this.#begin(key, labels);
+    this.#lastKey = key;
+    this.#last = group;
+    return group;
   }
 
   #begin(key: string, labels: Labels): Group {

@@ -237,6 +237,7 @@ export function rangeCallStream(
   const position = firstPosition(node, rangeAt);
   const isOfCounters = COUNTER_FUNCTIONS.has(node.name);
   const tellDoubt = doubtTeller(position, evaluation);
+  const scalarsByStep = { first, second };
   return (function* () {
     let spare: StepSeries | undefined;
     for (const one of series) {
@@ -261,8 +262,8 @@ export function rangeCallStream(
       const floats = split?.floats ?? one;
       const isDone =
         one.number !== undefined ||
-        (floats.startsMs === undefined && column?.(floats, ranges, { first, second }, out) === true);
-      const overlapping = isDone ? [] : applyKernel(floats, kernels.floats, ranges, { first, second }, out);
+        (floats.startsMs === undefined && column?.(floats, ranges, scalarsByStep, out) === true);
+      const overlapping = isDone ? [] : applyKernel(floats, kernels.floats, ranges, scalarsByStep, out);
       if (first !== undefined) warnArguments(node, first, out, evaluation);
       let overlaps = overlapping.length;
       if (split !== undefined) {
@@ -271,7 +272,7 @@ export function rangeCallStream(
         const decided = applyHistogramKernel(split, kernels.histograms, ranges, out, {
           notes,
           budget,
-          scalars: { first, second },
+          scalars: scalarsByStep,
         });
         overlaps = overlapping.filter((k) => decided[k] !== 1).length;
       }

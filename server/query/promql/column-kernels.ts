@@ -13,18 +13,22 @@ import { FLOAT, type RangeSeries, type StepSeries } from "./step-vector.ts";
 /** Writes the steps of one series; false where it cannot, and the other kernel writes all of them. */
 export type ColumnKernel = (series: RangeSeries, ranges: RangeGrid, args: KernelArguments, out: StepSeries) => boolean;
 
-/** Column kernels by the name of their function. */
-export const COLUMN_KERNELS: ReadonlyMap<string, ColumnKernel> = new Map<string, ColumnKernel>([
-  ["rate", (series, ranges, _, out) => extrapolatedColumn(series, ranges, { isCounter: true, isRate: true }, out)],
-  ["increase", (series, ranges, _, out) => extrapolatedColumn(series, ranges, { isCounter: true, isRate: false }, out)],
-  ["delta", (series, ranges, _, out) => extrapolatedColumn(series, ranges, { isCounter: false, isRate: false }, out)],
-  ["quantile_over_time", quantileColumn],
-]);
-
 interface Extrapolation {
   readonly isCounter: boolean;
   readonly isRate: boolean;
 }
+
+const RATE: Extrapolation = { isCounter: true, isRate: true };
+const INCREASE: Extrapolation = { isCounter: true, isRate: false };
+const DELTA: Extrapolation = { isCounter: false, isRate: false };
+
+/** Column kernels by the name of their function. */
+export const COLUMN_KERNELS: ReadonlyMap<string, ColumnKernel> = new Map<string, ColumnKernel>([
+  ["rate", (series, ranges, _, out) => extrapolatedColumn(series, ranges, RATE, out)],
+  ["increase", (series, ranges, _, out) => extrapolatedColumn(series, ranges, INCREASE, out)],
+  ["delta", (series, ranges, _, out) => extrapolatedColumn(series, ranges, DELTA, out)],
+  ["quantile_over_time", quantileColumn],
+]);
 
 function extrapolatedColumn(
   { timestampsMs, values }: RangeSeries,
