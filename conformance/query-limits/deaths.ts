@@ -42,6 +42,7 @@ const TOO_MANY_POINTS: WantedAnswer = {
   errorType: "bad_data",
   text: /^exceeded maximum resolution of 11,000 points per timeseries/,
 };
+const TOO_MANY_TOKENS = refusedText(/more than 20000 names, values and operators/);
 const TOO_DEEP = refusedText(/nests deeper than \d+ levels/);
 const TOO_LARGE_REGEX = refusedText(/error parsing regexp: expression too large/);
 
@@ -155,15 +156,20 @@ function deepTexts(world: DeadlyWorld): DeadlyQuery[] {
     instant(world, "30,000 signs", `${"-".repeat(30_000)}1`, [TOO_DEEP, answered]),
     instant(world, "20,000 powers", chain("^", "1", 40_000), [TOO_DEEP]),
     instant(world, "sub-queries inside each other", around("max_over_time(", "up", "[2m:1m])", 2500), [TOO_DEEP]),
-    instant(world, "64 KiB of sums of numbers", chain("+", "1", 65_000), [{ status: 200 }, TIMED_OUT]),
-    instant(world, "64 KiB of sums of vectors", chain("+", "vector(1)", 65_000), [answered, TIMED_OUT]),
-    instant(world, "64 KiB of or", chain(" or ", "vector(1)", 65_000), [answered, TIMED_OUT]),
-    instant(world, "64 KiB of selectors", chain("+", "up", 65_000), [
+    instant(world, "64 KiB of sums of numbers", chain("+", "1", 65_000), [TOO_MANY_TOKENS]),
+    instant(world, "64 KiB of sums of vectors", chain("+", "vector(1)", 65_000), [TOO_MANY_TOKENS]),
+    instant(world, "64 KiB of or", chain(" or ", "vector(1)", 65_000), [TOO_MANY_TOKENS]),
+    instant(world, "64 KiB of selectors", chain("+", "up", 65_000), [TOO_MANY_TOKENS]),
+    instant(world, "9,500 numbers in a sum", chain("+", "1", 19_000), [{ status: 200 }, TIMED_OUT]),
+    instant(world, "3,900 vectors in a sum", chain("+", "vector(1)", 39_000), [answered, TIMED_OUT]),
+    instant(world, "3,900 vectors in an or", chain(" or ", "vector(1)", 50_700), [answered, TIMED_OUT]),
+    instant(world, "9,500 selectors in a sum", chain("+", "up", 28_500), [
       { status: 422, errorType: "execution", text: /selectors; the limit is/ },
     ]),
     instant(world, "more than 64 KiB", chain("+", "1", 200_000), [refusedText(/characters; the limit is 65536/)]),
     instant(world, "a name of 60,000 characters", "a".repeat(60_000), [{ status: 200, series: 0 }]),
-    instant(world, "10,000 matchers", `{${chain(",", 'a!="b"', 60_000)},a="c"}`, [{ status: 200, series: 0 }]),
+    instant(world, "10,000 matchers", `{${chain(",", 'a!="b"', 60_000)},a="c"}`, [TOO_MANY_TOKENS]),
+    instant(world, "4,900 matchers", `{${chain(",", 'a!="b"', 34_300)},a="c"}`, [{ status: 200, series: 0 }]),
   ];
 }
 
