@@ -20,7 +20,7 @@ const PART_VALUES = 65_536;
 const SLICE_MS = 2;
 
 /** Series of one number are packed so many at once. */
-const NUMBERS_SERIES = 4_096;
+const NUMBERS_SERIES = 1_024;
 
 /** Where samples come from; what has no short way to the newest ones, or to numbers, is asked for all. */
 export type QueryReader = Pick<StoreReader, "select"> &
@@ -115,10 +115,12 @@ export async function feedQuery(feed: QueryFeed): Promise<{ readonly series: num
 
 /** Packs so many series; their number is within the bounds, since the reader keeps to them. */
 async function inParts(length: number, signal: AbortSignal, pack: (from: number, to: number) => void): Promise<void> {
+  let sinceMs = performance.now();
   for (let from = 0; from < length; from += NUMBERS_SERIES) {
-    if (from > 0) {
+    if (performance.now() - sinceMs >= SLICE_MS) {
       await setImmediate();
       signal.throwIfAborted();
+      sinceMs = performance.now();
     }
     pack(from, Math.min(length, from + NUMBERS_SERIES));
   }
