@@ -18,7 +18,7 @@ import { describeUnexpected } from "./promql-unexpected.ts";
 /** Bytes of the longest text that is parsed. */
 export const PROMQL_TEXT_LENGTH_MAX = 65_536;
 
-/** Names, values, operators and signs of a text: some hundred expressions such as dashboards make have so many. */
+/** Names, values, operators and signs of a text to be evaluated: some hundred expressions such as dashboards make have so many. */
 export const PROMQL_TOKENS_MAX = 20_000;
 
 /** Brackets, signs and powers that may stand inside each other. */
@@ -32,6 +32,8 @@ export interface ParseOptions extends CheckOptions {
   readonly fillModifiers: boolean;
   /** Lets names hold letters of any script, and dots inside, without quotes: promql-unquoted-utf8-names. */
   readonly unquotedUtf8Names: boolean;
+  /** Names, values, operators and signs of the text at most; its length alone bounds them unless given. */
+  readonly tokensMax?: number | undefined;
 }
 
 /**
@@ -61,14 +63,15 @@ function parseWhole(text: string, options: ParseOptions, startRule: "start" | "m
     const reason = `query has ${text.length} characters; the limit is ${PROMQL_TEXT_LENGTH_MAX}`;
     throw new PromqlSyntaxError(text, { start: 0, end: 0 }, reason);
   }
-  const tokens = tokenizePromql(text, options.unquotedUtf8Names, PROMQL_TOKENS_MAX);
+  const { tokensMax = PROMQL_TEXT_LENGTH_MAX } = options;
+  const tokens = tokenizePromql(text, options.unquotedUtf8Names, tokensMax);
   if (tokens.length === 0 && startRule === "start") {
     throw new PromqlSyntaxError(text, { start: 0, end: 0 }, "no expression found in input");
   }
   refuseDeepNesting(text, tokens);
-  const tooMuch = tokens[PROMQL_TOKENS_MAX];
+  const tooMuch = tokens[tokensMax];
   if (tooMuch !== undefined) {
-    const reason = `query has more than ${PROMQL_TOKENS_MAX} names, values and operators; ask for parts of it, or record them by rules`;
+    const reason = `query has more than ${tokensMax} names, values and operators; ask for parts of it, or record them by rules`;
     throw new PromqlSyntaxError(text, tooMuch, reason);
   }
   const refusals: TimedRefusal[] = [];

@@ -202,14 +202,17 @@ test("long runs of operators stay flat for every walker, and a pretty form witho
   assert.equal(prettyPromql(parse(`${"abc + ".repeat(20)}a`), options).split("\n").length, 9);
 });
 
-test("texts of too many tokens are refused before the parser runs, what dashboards make is not", () => {
+test("texts of too many tokens are refused before the parser runs where that is asked for, what dashboards make is not", () => {
+  const bounded = { ...options, tokensMax: PROMQL_TOKENS_MAX };
   const refused = { message: /^1:\d+: parse error: query has more than 20000 names, values and operators; ask/ };
-  assert.throws(() => parse(`1${"+1".repeat(PROMQL_TOKENS_MAX / 2)}`), refused);
-  assert.throws(() => parse(`a{${"b='c',".repeat(PROMQL_TOKENS_MAX / 4)}}`), refused);
-  assert.throws(() => parseMetricSelector(`a{${"b='c',".repeat(PROMQL_TOKENS_MAX / 4)}}`, options), refused);
-  parse(`1${"+1".repeat(PROMQL_TOKENS_MAX / 2 - 1)}`);
+  const terms = (count: number) => `1${"+1".repeat(count)}`;
+  assert.throws(() => parsePromql(terms(PROMQL_TOKENS_MAX / 2), bounded), refused);
+  assert.throws(() => parsePromql(`a{${"b='c',".repeat(PROMQL_TOKENS_MAX / 4)}}`, bounded), refused);
+  assert.throws(() => parseMetricSelector(`a{${"b='c',".repeat(PROMQL_TOKENS_MAX / 4)}}`, bounded), refused);
+  parsePromql(terms(PROMQL_TOKENS_MAX / 2 - 1), bounded);
+  parsePromql(terms(PROMQL_TEXT_LENGTH_MAX / 2 - 1), options);
   const panel = 'sum by (le, service) (rate(requests_seconds_bucket{job="a",namespace=~"b|c"}[5m])) * 100';
-  parse(Array.from({ length: 700 }, () => panel).join(" or "));
+  parsePromql(Array.from({ length: 700 }, () => panel).join(" or "), bounded);
 });
 
 test("pretty form: what is longer than a line is broken", () => {

@@ -4,7 +4,7 @@
 
 import { PromqlSyntaxError, quoteGo } from "../../grammar/promql-error.ts";
 import { promqlJson } from "../../grammar/promql-json.ts";
-import { parseMetricSelector, parsePromql } from "../../grammar/promql-parse.ts";
+import { PROMQL_TOKENS_MAX, parseMetricSelector, parsePromql } from "../../grammar/promql-parse.ts";
 import { PrettyTooLongError, prettyPromql } from "../../grammar/promql-pretty.ts";
 import type { PromqlExpression, PromqlSelector } from "../../grammar/promql-tree.ts";
 import { regexLiterals } from "../model/regex-shape.ts";
@@ -27,7 +27,9 @@ export type FormatOutcome =
 
 /** Parses a series selector such as `up{job="a"}`, without range, offset or `@`. */
 export function parseSelector(text: string, settings: PromqlSettings): SelectorOutcome {
-  const outcome = refusing(() => parseMetricSelector(text, parseOptions(settings)));
+  const outcome = refusing(() =>
+    parseMetricSelector(text, { ...parseOptions(settings), tokensMax: PROMQL_TOKENS_MAX }),
+  );
   if (outcome.kind === "refused") return outcome;
   const matchers = outcome.value;
   const isEmpty = matchers.every((matcher) => matcherTest(matcher)(""));

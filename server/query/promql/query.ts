@@ -2,7 +2,7 @@
 
 import { promqlType } from "../../../grammar/promql-check.ts";
 import { PromqlSyntaxError } from "../../../grammar/promql-error.ts";
-import { type ParseOptions, parsePromql } from "../../../grammar/promql-parse.ts";
+import { type ParseOptions, PROMQL_TOKENS_MAX, parsePromql } from "../../../grammar/promql-parse.ts";
 import type { PromqlExpression } from "../../../grammar/promql-tree.ts";
 import { Annotations } from "./annotations.ts";
 import { downsample, windowLookbackMs } from "./downsampled.ts";
@@ -142,7 +142,7 @@ export function planQuery(query: PromqlQuery): PlannedQuery {
 
 /** Parses and checks the text of a query; the tree is never changed. @throws PromqlSyntaxError */
 export function parseQuery({ text, settings }: Pick<PromqlQuery, "text" | "settings">): PromqlExpression {
-  return parsePromql(text, parseOptions(settings));
+  return parsePromql(text, { ...parseOptions(settings), tokensMax: PROMQL_TOKENS_MAX });
 }
 
 /** Plans a query that was parsed before, with settings that differ in times alone. @throws As `planQuery`. */
