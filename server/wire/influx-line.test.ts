@@ -167,3 +167,17 @@ test("random lines never throw, and are counted whole", () => {
     assert.equal(received, (samples[0] ?? 0) + left, JSON.stringify(text));
   }
 });
+
+test("fields beyond the samples of a request are told, also where no line follows", () => {
+  const fields = (count: number) => Array.from({ length: count }, (_, k) => `f${k}=1`).join(",");
+  const full = Array.from({ length: 4_999 }, (_, at) => `m ${fields(100)} ${at}`);
+  const faultsOf = (lines: readonly string[]) => {
+    const { portions, received, samples, rejected } = portionsOf(lines.join("\n"), { precision: "s" });
+    const stored = samples.reduce((sum, count) => sum + count, 0);
+    assert.equal(received, stored + [...rejected.values()].reduce((sum, count) => sum + count, 0));
+    return portions.flatMap(({ faults }) => faults);
+  };
+  assert.deepEqual(faultsOf([...full, `m ${fields(100)} 5000`]), []);
+  assert.equal(faultsOf([...full, `m ${fields(150)} 5000`]).length, 1);
+  assert.equal(faultsOf([...full, `m ${fields(150)} 5000`, `m ${fields(1)} 5001`]).length, 1);
+});

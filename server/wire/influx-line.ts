@@ -22,6 +22,7 @@ const SAMPLES_MAX = 500_000;
 const LINE_UNITS_MAX = 2 ** 18;
 /** Samples and wrong lines that are stored and counted together: some MiB as series. */
 const PORTION_SAMPLES = 16_384;
+const LINES_LIMIT = `a request holds more than ${LINES_MAX} lines or ${SAMPLES_MAX} samples`;
 const LABELS_LIMIT = "one request holds too many series, samples or labels";
 /** Lines before others get a turn, where they are let. */
 const LINES_A_TURN = 500;
@@ -69,8 +70,10 @@ export class InfluxDecoder {
     let lines = 0;
     let turnAt = 0;
     for (let at = 0; at < text.length; ) {
+      // A line that went beyond told so itself.
+      if (gatherer.received > SAMPLES_MAX) break;
       if (++lines > LINES_MAX || gatherer.received >= SAMPLES_MAX) {
-        gatherer.fault("lines_max", `a request holds more than ${LINES_MAX} lines or ${SAMPLES_MAX} samples`);
+        gatherer.fault("lines_max", LINES_LIMIT);
         break;
       }
       if (lines % LINES_A_TURN === 0 || at - turnAt > UNITS_A_TURN) {
@@ -103,7 +106,11 @@ export class InfluxDecoder {
     }
     let labelsAt = budget.units;
     for (const [at, [field, value]] of fields.entries()) {
-      if (gatherer.received >= SAMPLES_MAX) return;
+      // Told here too: no line may follow this one.
+      if (gatherer.received >= SAMPLES_MAX) {
+        gatherer.fault("lines_max", LINES_LIMIT);
+        return;
+      }
       if (labelsAt - budget.units > LABELS_A_TURN || (at + 1) % FIELDS_A_TURN === 0) {
         labelsAt = budget.units;
         yield undefined;
