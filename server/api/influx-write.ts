@@ -96,7 +96,7 @@ async function answerWrite(deps: ApiDeps, { request, reply, limits, decoder, lar
       const step = await nextPortion(portions);
       isLast = step.isLast;
       const outcome = await deps.acceptSeries(step.write, "influx");
-      // Portions before it are stored; sent again, they change nothing.
+      // Portions before it are stored. Sent again, lines with a time change nothing; those without get the time of then.
       if (outcome.kind === "refused") {
         return tell(reply.header("retry-after", String(outcome.retryAfterSeconds)), 503, outcome.reason);
       }

@@ -116,7 +116,8 @@ export function readPagedWholes(page: BytePage, from: number, values: Float64Arr
       at = endOfPaged();
     }
     const next = at + (((stop - start) * width + 7) >>> 3);
-    if (next + 3 > bytes.length || width > LOOKED_WIDTH_MAX) {
+    // A look takes four bytes; numbers without bits are looked for where the block ends.
+    if (Math.max(next + 3, at + 4) > bytes.length || width > LOOKED_WIDTH_MAX) {
       at = addUnpacked(new ByteReader(bytes, at), values, { start, length: stop - start, width, least }, form);
     } else {
       if (form === FORM_ABOVE)

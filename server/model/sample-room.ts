@@ -56,10 +56,10 @@ export class SampleRoom {
     return this.#used - count;
   }
 
-  /** Room for bytes; more than a page have memory of their own. */
+  /** Room for bytes; more than a page have memory of their own, of whole numbers as a page. */
   takeBytes(bytes: number): Uint8Array<ArrayBufferLike> {
     const count = Math.ceil(bytes / 8);
-    if (count > PAGE_LENGTH) return new Uint8Array(new SharedArrayBuffer(bytes));
+    if (count > PAGE_LENGTH) return new Uint8Array(new SharedArrayBuffer(8 * count), 0, bytes);
     const at = this.reserve(count);
     return new Uint8Array(this.page.buffer, 8 * at, bytes);
   }

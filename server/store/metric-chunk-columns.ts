@@ -88,7 +88,7 @@ export class ChunkGatherer {
   /** Adds chunks that a block has of a series, in order. @returns Samples of them in the window, as far as they are known. */
   addBlock(row: number, chunks: readonly SealedChunk[]): number {
     const layer = this.#blocks.at(-1);
-    if (layer === undefined || this.#states[row] === ROW_LEFT_OUT) return 0;
+    if (layer === undefined || this.#states[row] === ROW_LEFT_OUT) return this.#certainIn(chunks);
     let size = 0;
     let endMs = this.#endMs[row] as number; // in range: a row of the selection
     for (const chunk of chunks) {
@@ -99,7 +99,7 @@ export class ChunkGatherer {
       const page = this.#pages.numberOf(bytes.buffer);
       if (inside < 0 || page < 0 || chunk.minMs <= endMs || !holdsOnlyFloats(bytes[0] ?? 0)) {
         this.#states[row] = ROW_LEFT_OUT;
-        return 0;
+        return this.#certainIn(chunks);
       }
       endMs = chunk.maxMs;
       layer.add(row, page, bytes.byteOffset, count);
@@ -109,6 +109,13 @@ export class ChunkGatherer {
     this.#endMs[row] = endMs;
     this.#states[row] = endMs < (this.#memoryMs[row] as number) ? ROW_FOUND : ROW_LEFT_OUT;
     this.#sizes[row] = (this.#sizes[row] as number) + size;
+    return size;
+  }
+
+  /** Samples of chunks that lie in the window wholly: what is left out was read too, and is bounded as it will be then. */
+  #certainIn(chunks: readonly SealedChunk[]): number {
+    let size = 0;
+    for (const { minMs, maxMs, count } of chunks) if (minMs >= this.#minMs && maxMs <= this.#maxMs) size += count;
     return size;
   }
 
