@@ -112,7 +112,8 @@ test("hostile texts take time in proportion to their length, and no more memory 
     const before = process.threadCpuUsage();
     const { samples } = portionsOf(text, { decoder });
     const tookMs = process.threadCpuUsage(before).user / 1_000;
-    assert.ok(tookMs < 1_000, `${name}: ${tookMs} ms`);
+    // Some hundred milliseconds at most; what takes time in proportion to the square takes tens of seconds.
+    assert.ok(tookMs < 5_000, `${name}: ${tookMs} ms`);
     for (const count of samples) assert.ok(count <= 16_384, name);
   }
   const { samples, rejected } = portionsOf(`m ${"f=1,".repeat(60_000)}f=1\n`.repeat(10), { decoder });
