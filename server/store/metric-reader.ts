@@ -6,7 +6,6 @@
  */
 
 import type { ChunkSelection } from "../model/chunk-selection.ts";
-import { ThalwegError } from "../model/errors.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
 import type { Labels, Matcher, SeriesExemplars, SeriesSamples } from "../model/series.ts";
 import type { BlockQuery, MetricBlocks } from "./metric-blocks.ts";
@@ -18,6 +17,7 @@ import type { LabelIndex } from "./metric-label-index.ts";
 import { matchSeries } from "./metric-match.ts";
 import { copyRun, cutRun, joinRuns } from "./metric-runs.ts";
 import { readRun } from "./metric-scrape-times.ts";
+import { SelectBudget } from "./metric-select-budget.ts";
 import { copyFloatsOf, copyNewestFloat, encodedIn, hasSampleIn, type MetricSeries, runsIn } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
 import { type FloatScratch, floatScratch } from "./metric-track.ts";
@@ -573,63 +573,4 @@ function samplesOf(
   { timestampsMs, values, histograms, startsMs, encoded }: SampleRun,
 ): SeriesSamples {
   return { labels, timestampsMs, values, histograms, startsMs, encoded };
-}
-
-/** Counts what a selection gathers. */
-class SelectBudget {
-  readonly #limits: SelectLimits | undefined;
-  #expected = 0;
-  #samples = 0;
-  #series = 0;
-
-  constructor(limits: SelectLimits | undefined) {
-    this.#limits = limits;
-  }
-
-  /** Samples that will be spent: what is certain before it is decoded. */
-  expect(samples: number): void {
-    this.#expected += samples;
-    this.#check(this.#expected);
-  }
-
-  /** A series of so many floats. */
-  spendFloats(samples: number): void {
-    this.#samples += samples;
-    this.#series++;
-    this.#check(this.#samples);
-    this.#checkSeries();
-  }
-
-  /** One series. */
-  spend(run: SampleRun): void {
-    this.#samples += costOf(run);
-    this.#series++;
-    this.#check(this.#samples);
-    this.#checkSeries();
-  }
-
-  #checkSeries(): void {
-    const limits = this.#limits;
-    if (limits !== undefined && this.#series > limits.seriesMax) {
-      throw new ThalwegError("query_series_max", { max: limits.seriesMax });
-    }
-  }
-
-  #check(samples: number): void {
-    const limits = this.#limits;
-    if (limits !== undefined && samples > limits.samplesMax) {
-      throw new ThalwegError("query_samples_max", { asked: samples, max: limits.samplesMax });
-    }
-  }
-}
-
-/** A float counts one, a histogram one for each bucket and one more; one that is still encoded as much as it takes bytes. */
-function costOf({ timestampsMs, histograms, encoded = [] }: SampleRun): number {
-  let cost = timestampsMs.length;
-  for (const { bytes } of encoded) cost += bytes.length;
-  if (histograms === undefined) return cost;
-  for (const histogram of histograms) {
-    if (histogram !== undefined) cost += histogram.positiveCounts.length + histogram.negativeCounts.length;
-  }
-  return cost;
 }
