@@ -113,6 +113,8 @@ export class RemoteWriteDecoder2 {
   readonly #known: KnownSeries<KnownEntry>;
   readonly #refs = new RefList();
   readonly #exemplarRefs = new RefList();
+  /** Series whose metadata this request told first. */
+  readonly #described: KnownEntry[] = [];
   readonly #ids = new Int32Array(REFS_MAX);
   readonly #plainFields = { samples: 0, histograms: 0, exemplars: 0, type: 0, helpRef: 0, unitRef: 0 };
   readonly #idBytes = { bytes: new Uint8Array(this.#ids.buffer), view: new DataView(this.#ids.buffer) };
@@ -131,6 +133,9 @@ export class RemoteWriteDecoder2 {
     }
     const outcome = outcomeOf(() => this.#decode(cursorOver(bytes)));
     this.#symbols.end();
+    // Of a malformed request nobody heard its metadata.
+    if (outcome.kind === "malformed") for (const entry of this.#described) entry.type = -1;
+    this.#described.length = 0;
     return outcome;
   }
 
@@ -430,6 +435,7 @@ export class RemoteWriteDecoder2 {
     entry.type = type;
     entry.helpId = helpId;
     entry.unitId = unitId;
+    this.#described.push(entry);
     const help = this.#symbols.symbol(helpRef).text;
     const unit = this.#symbols.symbol(unitRef).text;
     if (type === 0 && help === "" && unit === "") return;

@@ -224,6 +224,16 @@ test("the same series gives the same labels object, whatever comes between, in b
   }
 });
 
+test("2.0: metadata of a malformed request are told with the next", () => {
+  const decoder = new RemoteWriteDecoder2();
+  const samples = [{ value: 1, timestamp: 1 }];
+  const good = two([{ labels: ["__name__", "m"], samples, type: 1, help: "helps" }]);
+  // Behind it a series whose sample is longer than the series.
+  assert.equal(decoder.decode(Buffer.concat([good, Buffer.of(0x2a, 2, 0x12, 0x7f)])).kind, "malformed");
+  assert.deepEqual(decoded(decoder.decode(good)).metadata, [{ name: "m", type: "counter", help: "helps", unit: "" }]);
+  assert.deepEqual(decoded(decoder.decode(good)).metadata, []);
+});
+
 test("2.0: samples with starts, histograms, exemplars and metadata, told once", () => {
   const decoder = new RemoteWriteDecoder2();
   const histogram = randomHistogram(seededRandom(3), false, "gauge");
