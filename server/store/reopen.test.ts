@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { ThalwegError } from "../model/errors.ts";
+import { systemClock } from "../platform/system-clock.ts";
 import { requireOrSkip } from "../platform/test-ability.ts";
 import { batchOf, openIn, rowsOf, temporaryDirectory } from "./store-fixture.ts";
 
@@ -68,6 +69,10 @@ test("after a failed fsync nothing is acknowledged that is not stored, and stori
   const refusal = await refusalOf(TRACER, ["-f", "-e", "inject=fsync:error=EIO:when=1000", "true"]);
   if (!requireOrSkip(t, "servers", refusal && `faults cannot be injected: ${refusal}`)) return;
   const directory = await temporaryDirectory(t);
+  // The day's file is there before: faults are counted by thread, and one that hits the first start ends it.
+  const before = await openIn(t, directory, systemClock());
+  await before.writer.commitSpans(batchOf([{ spanId: 1n }]));
+  await before.close();
   const child = spawn(
     TRACER,
     [
