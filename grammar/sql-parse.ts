@@ -145,7 +145,8 @@ function refuseLongRuns(text: string, tokens: readonly SqlToken[]): void {
     } else if (OPERATORS.includes(token.kind) && !isSign(token.kind, tokens[index - 1]?.kind ?? "(")) {
       if (++run <= SQL_RUN_MAX) continue;
       const message = `More than ${SQL_RUN_MAX} operators follow each other.`;
-      throw new SqlTextError(text, token.start, "syntax", message, "Compute parts of it in a sub-query.");
+      const hint = "Join texts with concat(a, b, …); compute parts of the rest in a sub-query.";
+      throw new SqlTextError(text, token.start, "syntax", message, hint);
     }
   }
 }
