@@ -26,12 +26,12 @@ import { systemClock } from "../platform/system-clock.ts";
 import type { PromqlDoor } from "../query/doors.ts";
 import { readGraph } from "../query/graph.ts";
 import { openSqlDoor } from "../query/sql/sql-door.ts";
-import { openStore, type Store } from "../store/store.ts";
+import { openStore, type Store, type StoreOptions } from "../store/store.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { Telemetry } from "../telemetry/telemetry.ts";
 import { pageAssets } from "../web/page-assets.ts";
 import { agentMode, captureCores, onlyNetns, renderCapture, sayDepth, sayTls, sayTlsTrouble } from "./capture-facts.ts";
-import { memoryShares } from "./memory-shares.ts";
+import { type MemoryShares, memoryShares } from "./memory-shares.ts";
 import type { ProgramFiles } from "./program-files.ts";
 import { prometheusDeps, promqlSettings } from "./prometheus-deps.ts";
 import { startPromql } from "./start-promql.ts";
@@ -92,108 +92,42 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const data = chooseDataDirectory(settings.dataDirectory, settings.dataDirectoryGiven, options.owner);
     keepOwned(data.directory, options.owner, undo);
     const shares = memoryShares(settings.memoryBytesMax);
-    const store = await openStore({
-      directory: data.directory,
-      clock,
-      retentionMs: settings.retentionMs,
-      blockBytesMax: settings.retentionBytesMax,
-      memoryLimitBytes: shares.duckdbBytes,
-      answerBytesMax: shares.answerBytes,
-      waitingBytesMax: shares.pendingBytes,
-      headBytesMax: shares.headBytes,
-      spoolBytesMax: settings.remoteWriteSpoolBytesMax,
-      downsampling: { minuteRetentionMs: settings.minuteRetentionMs, hourRetentionMs: settings.hourRetentionMs },
-      durability: settings.durability,
-      outOfOrderWindowMs: settings.outOfOrderWindowMs,
-      onDamage: (damage) => {
-        telemetry.countDamage(String(damage.values["file"]));
-        log.error({ code: damage.code, ...damage.values }, "data_damaged");
-      },
-    });
+    const store = await openStore(storeOptions(settings, { directory: data.directory, shares, clock, telemetry, log }));
     undo.push(() => store.close());
     // The lock is held: addresses of a run that was killed are nobody's.
     rmSync(join(data.directory, "addresses.json"), { recursive: true, force: true });
-    const ingest = await openIngest({
-      writer: store.writer,
-      clock,
-      telemetry,
-      log,
-      pendingBytesMax: shares.pendingBytes,
-    });
+    const core = { settings, store, clock, telemetry, log };
+    const { pendingBytes } = shares;
+    const ingest = await openIngest({ writer: store.writer, clock, telemetry, log, pendingBytesMax: pendingBytes });
     undo.push(() => ingest.close());
     const decoder = openOtlpDecoder(files.decodeWorkerUrl);
     undo.push(() => decoder.close());
     const understood = promqlSettings(settings, shares.querySamples);
     const promql = startPromql({
-      settings,
+      ...core,
       promqlSettings: understood,
       shares,
       workerUrl: files.promqlWorkerUrl,
       dataDirectory: data.directory,
-      store,
-      clock,
-      telemetry,
-      log,
     });
     undo.push(() => promql.close());
-    const link: Link = { agent: undefined, api: undefined };
-    const rules = prepareRules({
-      settings,
-      promqlSettings: understood,
-      promql: promql.door,
-      store,
-      clock,
-      telemetry,
-      log,
-    });
+    const rules = prepareRules({ ...core, promqlSettings: understood, promql: promql.door });
     undo.push(() => rules.stop());
-    const scrapes = prepareScrapes({
-      settings,
-      store,
-      clock,
-      telemetry,
-      log,
-      answerBytesMax: shares.scrapeBytes,
-    });
+    const scrapes = prepareScrapes({ ...core, answerBytesMax: shares.scrapeBytes });
     undo.push(() => scrapes.stop());
-    const remoteWrite = prepareRemoteWrite({ settings, store, clock, telemetry, log });
+    const remoteWrite = prepareRemoteWrite(core);
     undo.push(() => remoteWrite.stop());
-    const reload = async () => {
-      const reasons = [await rules.reload(), await scrapes.reload(), await remoteWrite.reload()].filter(
-        (each) => each !== undefined,
-      );
-      return reasons.length === 0 ? undefined : reasons.join("; ");
-    };
-    const facts = prometheusDeps({ settings, promqlSettings: understood, store, clock, rules, reload });
-    const parts: Parts = {
-      settings,
-      files,
-      telemetry,
-      log,
-      clock,
-      store,
-      ingest,
-      decoder,
-      promql: promql.door,
-      prometheus: facts,
-      scrapes,
-      link,
-    };
+    const reload = () => reloadAll([rules, scrapes, remoteWrite]);
+    const prometheus = prometheusDeps({ settings, promqlSettings: understood, store, clock, rules, reload });
+    const link: Link = { agent: undefined, api: undefined };
+    const parts: Parts = { ...core, files, ingest, decoder, promql: promql.door, prometheus, scrapes, link };
     const api = await startApi(apiDeps(parts, shares.bodiesBytes));
     link.api = api;
     undo.push(() => api.close());
     const agent = await startAgent(agentOptions(parts, api, options.playFallback));
-    sayTlsTrouble(parts.log, agent.status());
     link.agent = agent;
     undo.push(() => agent.stop());
-    telemetry.onRender(() => renderCapture(telemetry, agent.status()));
-    telemetry.onRender(() => renderStore(telemetry, store));
-    telemetry.onRender(() => telemetry.set("thalweg_live_rows_dropped_total", {}, api.liveRowsDropped()));
-    ingest.onHeldStored((batch) => api.publishLive(batch));
-    ingest.onceAgents(() => agent.tellPeers());
-    ingest.onceLive(() =>
-      agent.stopReplay("the recording stopped because a span arrived over OTLP, and nothing live can be captured here"),
-    );
+    introduce(parts, api, agent);
     const addresses = {
       http: textOf(api.addresses.http),
       otlpGrpc: textOf(api.addresses.otlpGrpc),
@@ -202,7 +136,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     await remoteWrite.start();
     await rules.start(`http://${addresses.http}`);
     await scrapes.start();
-    const statsd = await startStatsd({ settings, store, clock, telemetry, log });
+    const statsd = await startStatsd(core);
     undo.push(() => statsd.stop());
     writeAddresses(data.directory, { ...addresses, statsd: statsd.address }, undo);
     if (options.owner !== undefined) giveTree(data.directory, options.owner);
@@ -220,6 +154,58 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     await stop();
     throw error;
   }
+}
+
+interface StoreParts {
+  readonly directory: string;
+  readonly shares: MemoryShares;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  readonly log: Log;
+}
+
+function storeOptions(settings: Settings, { directory, shares, clock, telemetry, log }: StoreParts): StoreOptions {
+  return {
+    directory,
+    clock,
+    retentionMs: settings.retentionMs,
+    blockBytesMax: settings.retentionBytesMax,
+    memoryLimitBytes: shares.duckdbBytes,
+    answerBytesMax: shares.answerBytes,
+    waitingBytesMax: shares.pendingBytes,
+    headBytesMax: shares.headBytes,
+    spoolBytesMax: settings.remoteWriteSpoolBytesMax,
+    downsampling: { minuteRetentionMs: settings.minuteRetentionMs, hourRetentionMs: settings.hourRetentionMs },
+    durability: settings.durability,
+    outOfOrderWindowMs: settings.outOfOrderWindowMs,
+    onDamage: (damage) => {
+      telemetry.countDamage(String(damage.values["file"]));
+      log.error({ code: damage.code, ...damage.values }, "data_damaged");
+    },
+  };
+}
+
+/** Loads all that can be loaded again. @returns What is wrong with it, undefined where nothing is. */
+async function reloadAll(parts: readonly { reload(): Promise<string | undefined> }[]): Promise<string | undefined> {
+  const reasons: string[] = [];
+  for (const part of parts) {
+    const reason = await part.reload();
+    if (reason !== undefined) reasons.push(reason);
+  }
+  return reasons.length === 0 ? undefined : reasons.join("; ");
+}
+
+/** Tells capture, faces and telemetry of each other. */
+function introduce({ telemetry, store, ingest, log }: Parts, api: Api, agent: Agent): void {
+  sayTlsTrouble(log, agent.status());
+  telemetry.onRender(() => renderCapture(telemetry, agent.status()));
+  telemetry.onRender(() => renderStore(telemetry, store));
+  telemetry.onRender(() => telemetry.set("thalweg_live_rows_dropped_total", {}, api.liveRowsDropped()));
+  ingest.onHeldStored((batch) => api.publishLive(batch));
+  ingest.onceAgents(() => agent.tellPeers());
+  ingest.onceLive(() =>
+    agent.stopReplay("the recording stopped because a span arrived over OTLP, and nothing live can be captured here"),
+  );
 }
 
 /** What the faces and the agent are made from. */
