@@ -18,12 +18,13 @@ import { LiveFeed } from "./live-feed.ts";
 import { startOtlpGrpc } from "./otlp-grpc.ts";
 import { addOtlpRoutes, isOtlpRoute, sendOtlpError } from "./otlp-http.ts";
 import { sendOwnError } from "./own-errors.ts";
+import { isLast, passOver } from "./pass-over.ts";
 import { type CorsRule, corsRule, sendError } from "./prometheus-answer.ts";
 import { addPrometheusRoutes } from "./prometheus-routes.ts";
 import { addRemoteReadRoute, REMOTE_READ_STREAM_TYPE } from "./remote-read.ts";
 import { addRemoteWriteRoute } from "./remote-write.ts";
 import type { BodyLimits } from "./request-body.ts";
-import { BODIES_BYTES_MAX, BODY_BYTES_MAX, passOver } from "./request-body.ts";
+import { BODIES_BYTES_MAX, BODY_BYTES_MAX } from "./request-body.ts";
 import { isLoopbackName, type RequestGuard, refuseHost, refuseOrigin } from "./request-guard.ts";
 import { shedLoad } from "./shed-load.ts";
 import { addSqlRoutes } from "./sql-routes.ts";
@@ -170,7 +171,7 @@ function makeApp(deps: ApiDeps, guard: RequestGuard): FastifyInstance {
     if (isOtlpRoute(request)) return sendOtlpError(request, reply, 403, refusal);
     return sendOwnError(reply, { status: 403, code: "request_refused", message: refusal, hint: "" });
   });
-  app.addHook("onSend", compress);
+  app.addHook("onSend", finishAnswer);
   app.addHook("onResponse", async (request, reply) => {
     deps.countAnswer(request.routeOptions.url ?? "unknown", reply.statusCode);
   });
@@ -202,7 +203,9 @@ function noSchemas(): never {
   throw new Error("a route has a schema, and no compiler for it");
 }
 
-async function compress(request: FastifyRequest, reply: FastifyReply, payload: unknown): Promise<unknown> {
+/** Compresses an answer, and says so where it is the connection's last. */
+async function finishAnswer(request: FastifyRequest, reply: FastifyReply, payload: unknown): Promise<unknown> {
+  if (isLast(request.raw)) reply.header("connection", "close");
   if (reply.hasHeader("content-encoding") || request.method === "HEAD") return payload;
   // Chunks are compressed by themselves.
   if (reply.getHeader("content-type") === REMOTE_READ_STREAM_TYPE) return payload;

@@ -15,6 +15,11 @@ const CHUNK_BYTES_MIN = 64;
 /** Why a body is not taken any further. */
 export type CollectFault = "too_large" | "no_room" | "crumbs" | "too_slow";
 
+/** Whether so many chunks are too many for what they hold together. */
+export function isCrumbs(chunks: number, bytes: number): boolean {
+  return chunks > CHUNKS_JUDGED && bytes < chunks * CHUNK_BYTES_MIN;
+}
+
 /** Call `announce` where the length is known, `add` each chunk, then `take`. */
 export class BodyCollector {
   readonly #bytesMax: number;
@@ -52,7 +57,7 @@ export class BodyCollector {
     if (length > this.#bytesMax) return "too_large";
     this.#room.comes(chunk.length);
     if ((this.#announced ?? 0) <= LARGE_FROM_BYTES && !this.#room.holdRaw(this.#roomFor(length))) return "no_room";
-    if (++this.#count > CHUNKS_JUDGED && length < this.#count * CHUNK_BYTES_MIN) return "crumbs";
+    if (isCrumbs(++this.#count, length)) return "crumbs";
     if (this.#buffer === undefined || this.#buffer.length < length) this.#buffer = this.#makeBuffer(length);
     if (this.#buffer === undefined) this.#chunks.push(chunk);
     else chunk.copy(this.#buffer, this.#length);

@@ -11,7 +11,7 @@ import { parseSelector } from "../query/promql-texts.ts";
 import type { ApiDeps, TsdbAdmin } from "./api-deps.ts";
 import { parseBoolGo } from "./go-values.ts";
 import type { AddRoute, PrometheusAnswer, PrometheusRequest } from "./prometheus-answer.ts";
-import { MATCH_LENGTH_MAX } from "./prometheus-labels.ts";
+import { matchesFault } from "./prometheus-labels.ts";
 import { invalid, PrometheusError, readTimes } from "./prometheus-parameters.ts";
 
 const METHODS = ["POST", "PUT"] as const;
@@ -45,10 +45,8 @@ async function deleteSeries(deps: ApiDeps, admin: TsdbAdmin, { form }: Prometheu
 
 /** As in Prometheus, a selector may match series without any of its labels: `{}` is all of them. */
 function readSelectors(deps: ApiDeps, texts: readonly string[]): (readonly Matcher[])[] {
-  const length = texts.reduce((sum, text) => sum + text.length, 0);
-  if (length > MATCH_LENGTH_MAX) {
-    throw invalid("match[]", `${length} characters together; the limit is ${MATCH_LENGTH_MAX}`);
-  }
+  const fault = matchesFault(texts);
+  if (fault !== "") throw invalid("match[]", fault);
   return texts.map((text) => {
     const outcome = parseSelector(text, deps.prometheus.promql);
     if (outcome.kind === "refused") throw invalid("match[]", outcome.message);

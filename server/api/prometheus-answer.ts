@@ -141,7 +141,7 @@ async function answer(
 }
 
 /** Aborted when the connection ends before the answer is written. */
-function untilLeft(reply: FastifyReply): AbortSignal {
+export function untilLeft(reply: FastifyReply): AbortSignal {
   const left = new AbortController();
   const response = reply.raw;
   response.once("close", () => {
@@ -196,7 +196,7 @@ function errorBody(errorType: PrometheusErrorType | string, error: string): stri
 }
 
 /** Values of a request's address. */
-function addressValues(request: FastifyRequest): FormValues {
+export function addressValues(request: FastifyRequest): FormValues {
   const at = request.url.indexOf("?");
   return parseFormValues(at < 0 ? "" : request.url.slice(at + 1));
 }

@@ -13,7 +13,7 @@ import { renderSliced, visitSliced } from "./slices.ts";
 
 const TRUNCATED = "results truncated due to limit";
 /** Characters of all selectors of a request: they are parsed on the thread that answers everybody. */
-export const MATCH_LENGTH_MAX = 65_536;
+const MATCH_LENGTH_MAX = 65_536;
 /** Selectors of a request: each costs a look at the index, and some µs of that thread. */
 const MATCHES_MAX = 1_000;
 /** Prometheus promises no order; a list this short is sorted, since people read it. */
@@ -127,15 +127,8 @@ export async function visitSets(
 export function readMatcherSets(deps: ApiDeps, form: FormValues): readonly (readonly Matcher[])[] {
   const texts = form.all("match[]");
   if (texts.length === 0) return NO_MATCHERS;
-  if (texts.length > MATCHES_MAX) {
-    const message = `match[] stands ${texts.length} times; the limit is ${MATCHES_MAX}: join selectors by regular expressions`;
-    throw new PrometheusError("bad_data", message);
-  }
-  const length = texts.reduce((sum, text) => sum + text.length, 0);
-  if (length > MATCH_LENGTH_MAX) {
-    const message = `match[] has ${length} characters together; the limit is ${MATCH_LENGTH_MAX}`;
-    throw new PrometheusError("bad_data", message);
-  }
+  const fault = matchesFault(texts);
+  if (fault !== "") throw new PrometheusError("bad_data", fault);
   return texts.map((text) => {
     const outcome = parseSelector(text, deps.prometheus.promql);
     if (outcome.kind === "refused") throw new PrometheusError("bad_data", outcome.message);
@@ -144,6 +137,15 @@ export function readMatcherSets(deps: ApiDeps, form: FormValues): readonly (read
     }
     return outcome.matchers;
   });
+}
+
+/** Why so many selectors, or such long ones, are not read; empty where they are. */
+export function matchesFault(texts: readonly string[]): string {
+  if (texts.length > MATCHES_MAX) {
+    return `match[] stands ${texts.length} times; the limit is ${MATCHES_MAX}: join selectors by regular expressions`;
+  }
+  const length = texts.reduce((sum, text) => sum + text.length, 0);
+  return length > MATCH_LENGTH_MAX ? `match[] has ${length} characters together; the limit is ${MATCH_LENGTH_MAX}` : "";
 }
 
 function answerMetadata(metadata: readonly MetricMetadata[], form: FormValues): PrometheusAnswer {

@@ -10,8 +10,9 @@ import { type RemoteWrite, type RemoteWriteOutcome, releaseRows } from "../wire/
 import { RemoteWriteDecoder1 } from "../wire/remote-write-1.ts";
 import { RemoteWriteDecoder2 } from "../wire/remote-write-2.ts";
 import type { ApiDeps } from "./api-deps.ts";
+import { passOver } from "./pass-over.ts";
 import { type BodyWords, readSnappyBody, sendPlain, sendRefusedBody, sendRetry } from "./remote-body.ts";
-import { type BodyLimits, passOver } from "./request-body.ts";
+import type { BodyLimits } from "./request-body.ts";
 
 const PATH = "/api/v1/write";
 const OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE"];

@@ -8,15 +8,12 @@ import type { IncomingMessage } from "node:http";
 import { BodyCollector, type CollectFault } from "./body-collector.ts";
 import { BodyRoom, type ByteBudget } from "./byte-budget.ts";
 import { type Compression, decompress } from "./decompress.ts";
+import { freeNow, passOver, passOverUnparsed } from "./pass-over.ts";
 
 /** Largest body, before and after decompression. */
 export const BODY_BYTES_MAX = 64 * 2 ** 20;
 /** Bytes of all bodies that are being read or answered at a time. */
 export const BODIES_BYTES_MAX = 192 * 2 ** 20;
-/** How long the rest of a refused body is read after the answer: one that closes at once may be lost on its way. */
-const PASS_OVER_MS = 5_000;
-/** The rest of a body in crumbs is not read: that is what costs time. Its connection ends after the answer left. */
-const CRUMBS_MS = 250;
 
 const COMPRESSIONS: ReadonlyMap<string, Compression> = new Map([
   ["gzip", "gzip"],
@@ -114,7 +111,7 @@ function collect(request: IncomingMessage, limits: BodyLimits, room: BodyRoom): 
       if (!collector.keeps(chunk)) freeNow(chunk);
       if (fault === undefined) return;
       refuse(fault);
-      if (fault === "crumbs") leaveUnread(request);
+      if (fault === "crumbs") passOverUnparsed(request);
       else passOver(request);
     };
     room.begin(() => {
@@ -137,28 +134,6 @@ function collect(request: IncomingMessage, limits: BodyLimits, room: BodyRoom): 
     request.once("close", () => refuse("cut_short"));
     request.once("error", () => refuse("cut_short"));
   });
-}
-
-/** Every chunk is a copy that the parser made; left to the collector, those of many bodies would pile up. */
-function freeNow({ buffer, byteOffset, byteLength }: Buffer): void {
-  if (byteOffset === 0 && byteLength === buffer.byteLength && buffer instanceof ArrayBuffer) buffer.transfer(0);
-}
-
-/**
- * Lets the rest of a body run past, so that the answer arrives and the connection can be used again; one that takes long
- * is cut off. A connection closed over bytes that nobody read takes its answer with it.
- */
-export function passOver(request: IncomingMessage): void {
-  request.on("data", freeNow);
-  request.resume();
-  if (request.complete || request.destroyed) return;
-  const impatient = setTimeout(() => request.destroy(), PASS_OVER_MS);
-  request.once("end", () => clearTimeout(impatient)).once("close", () => clearTimeout(impatient));
-}
-
-function leaveUnread(request: IncomingMessage): void {
-  request.pause();
-  setTimeout(() => request.destroy(), CRUMBS_MS);
 }
 
 const STATUSES = {

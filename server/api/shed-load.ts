@@ -11,7 +11,8 @@ import type { ApiDeps } from "./api-deps.ts";
 import { largeBytesOf } from "./byte-budget.ts";
 import { RETRY_AFTER_SECONDS } from "./otlp-export.ts";
 import { CONTENT_TYPES, encodingOf, SIGNAL_PATHS } from "./otlp-http.ts";
-import { type BodyLimits, bodyFault, isEncodingKnown, passOver } from "./request-body.ts";
+import { passOver } from "./pass-over.ts";
+import { type BodyLimits, bodyFault, isEncodingKnown } from "./request-body.ts";
 import type { RequestGuard } from "./request-guard.ts";
 
 const PATHS: ReadonlySet<string> = new Set(SIGNAL_PATHS.map(([path]) => path));

@@ -6,7 +6,7 @@ import { setImmediate } from "node:timers/promises";
 
 /** How long one slice may hold the loop. */
 const SLICE_MS = 3;
-/** Characters of a piece of JSON before it is turned into bytes. */
+/** Characters of a piece of text before it is turned into bytes. */
 const PIECE_LENGTH = 65_536;
 /** The clock is read once for so many. */
 const CLOCK_EVERY = 64;
@@ -29,18 +29,23 @@ export async function visitSliced<T>(
   }
 }
 
-/** A list as JSON, `head` and `tail` around it, made in slices. */
+/** A list as text, `head` and `tail` around it, made in slices; commas stand between unless `separator` says otherwise. */
 export async function renderSliced<T>(
   list: readonly T[],
   render: (one: T) => string,
-  around: { readonly head: string; readonly tail: string; readonly signal?: AbortSignal | undefined },
+  around: {
+    readonly head: string;
+    readonly tail: string;
+    readonly separator?: string;
+    readonly signal?: AbortSignal | undefined;
+  },
 ): Promise<Buffer> {
   const pieces: Buffer[] = [];
   let text = around.head;
   let separator = "";
   const visit = (one: T) => {
     text += separator + render(one);
-    separator = ",";
+    separator = around.separator ?? ",";
     if (text.length < PIECE_LENGTH) return;
     pieces.push(Buffer.from(text));
     text = "";
