@@ -3,8 +3,7 @@
 import { CUSTOM_BUCKETS_SCHEMA } from "../../server/model/histogram.ts";
 import type { Labels } from "../../server/model/series.ts";
 import { compareLabels } from "../../server/query/promql/series-labels.ts";
-import type { TestValue } from "../promql/series-notation.ts";
-import type { LoadedSample, LoadedSeries } from "../promql/test-language.ts";
+import type { LoadedSample, LoadedSeries, TestValue } from "../promql/series-notation.ts";
 import { Random } from "./random.ts";
 import { type HistogramKind, histogramWalk } from "./world-histograms.ts";
 

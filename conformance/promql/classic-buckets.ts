@@ -2,9 +2,9 @@
 
 import { CUSTOM_BUCKETS_SCHEMA } from "../../server/model/histogram.ts";
 import { labelsKey } from "../../server/query/promql/series-labels.ts";
+import type { LoadedSeries } from "./series-notation.ts";
 import { parseNumber } from "./series-notation.ts";
 import { emptyHistogram, type TestHistogram } from "./test-histogram.ts";
-import type { LoadedSeries } from "./test-language.ts";
 
 /** What one moment of a classic histogram says. */
 interface Moment {

@@ -5,8 +5,8 @@ import { type Labels, type Matcher, type SeriesSamples, STALE_NAN_BITS } from ".
 import { compileRegex } from "../../server/query/promql/regex.ts";
 import { labelsKey, labelValue } from "../../server/query/promql/series-labels.ts";
 import type { QueryReader } from "../../server/query/query-feed.ts";
+import type { LoadedSample, LoadedSeries } from "./series-notation.ts";
 import { type TestHistogram, toNative } from "./test-histogram.ts";
-import type { LoadedSample, LoadedSeries } from "./test-language.ts";
 
 const STALE = new Uint8Array(new BigUint64Array([STALE_NAN_BITS]).buffer);
 

@@ -9,7 +9,7 @@ import { systemClock } from "../../server/platform/system-clock.ts";
 import type { NewestSamples, NumbersSelection, SeriesNumbers, StoreReader } from "../../server/store/reader.ts";
 import { openStore, type Store } from "../../server/store/store.ts";
 import { columnsOf, type TestStore } from "./memory-store.ts";
-import type { LoadedSeries } from "./test-language.ts";
+import type { LoadedSeries } from "./series-notation.ts";
 
 const MEMORY_LIMIT_BYTES = 256 * 2 ** 20;
 /** As a server keeps them by default; the samples of the tests are of 1970. */

@@ -9,6 +9,19 @@ import { addHistograms, emptyHistogram, type TestHistogram } from "./test-histog
 /** What a sample of a test file is. */
 export type TestValue = number | "stale" | TestHistogram;
 
+/** One sample to load; `startMs` is 0 where none is given. */
+export interface LoadedSample {
+  readonly timestampMs: number;
+  readonly startMs: number;
+  readonly value: TestValue;
+}
+
+/** A series of a load, in order of time. */
+export interface LoadedSeries {
+  readonly labels: Labels;
+  readonly samples: readonly LoadedSample[];
+}
+
 const NAME = /[\p{L}_:][\p{L}0-9_:.]*/uy;
 const SPACE = /[ \t]*/y;
 const DIGITS = String.raw`(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d[\d_]*)?|[iI][nN][fF]|[nN][aA][nN]`;

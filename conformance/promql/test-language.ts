@@ -4,20 +4,14 @@ import { decodeStringLiteral } from "../../grammar/promql-string.ts";
 import type { Labels } from "../../server/model/series.ts";
 import { labelsKey } from "../../server/query/promql/series-labels.ts";
 import { customBucketSeries } from "./classic-buckets.ts";
-import { milliseconds, parseMetric, parseStarts, parseValues, type TestValue } from "./series-notation.ts";
-
-/** One sample to load; `startMs` is 0 where none is given. */
-export interface LoadedSample {
-  readonly timestampMs: number;
-  readonly startMs: number;
-  readonly value: TestValue;
-}
-
-/** A series of a load, in order of time. */
-export interface LoadedSeries {
-  readonly labels: Labels;
-  readonly samples: readonly LoadedSample[];
-}
+import {
+  type LoadedSeries,
+  milliseconds,
+  parseMetric,
+  parseStarts,
+  parseValues,
+  type TestValue,
+} from "./series-notation.ts";
 
 /** A condition on a message: any, one text, or an RE2 expression that matches somewhere. */
 export interface MessageCondition {

@@ -7,11 +7,8 @@
  */
 
 import type { DerivedStreams } from "../derive/derived-streams.ts";
-import type { Clock } from "../model/clock.ts";
 import type { SampleToAppend } from "../model/series.ts";
-import type { StoreWriter } from "../store/writer.ts";
-import type { Log } from "../telemetry/log.ts";
-import type { Telemetry } from "../telemetry/telemetry.ts";
+import type { FlushDeps } from "./flush-deps.ts";
 import { lateCalls } from "./late-calls.ts";
 
 /** Flushes fall on whole multiples of this. */
@@ -20,14 +17,6 @@ const FLUSH_EVERY_MS = 5_000;
 const TICK_MS = 500;
 /** Samples handed to the store at a time, so that no append holds the loop for long. */
 const APPEND_SAMPLES_MAX = 8_192;
-
-/** What a flush writes to and tells. */
-export interface FlushDeps {
-  readonly writer: StoreWriter;
-  readonly clock: Clock;
-  readonly telemetry: Telemetry;
-  readonly log: Log;
-}
 
 /** Flushes on time, and early when something appeared. */
 export class DerivedFlush {

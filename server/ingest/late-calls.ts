@@ -4,7 +4,7 @@ import type { DerivedStreams } from "../derive/derived-streams.ts";
 import type { LateCall } from "../derive/late-halves.ts";
 import { spanIdToHex, traceIdToHex } from "../model/hex.ts";
 import type { CallKey } from "../store/writer.ts";
-import type { FlushDeps } from "./derived-flush.ts";
+import type { FlushDeps } from "./flush-deps.ts";
 
 /** Calls of one look: some ten milliseconds of reading. */
 const CALLS_MAX = 32;

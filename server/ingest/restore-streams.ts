@@ -2,7 +2,7 @@
 
 import { DerivedStreams } from "../derive/derived-streams.ts";
 import type { DerivedSnapshot } from "../store/writer.ts";
-import type { FlushDeps } from "./derived-flush.ts";
+import type { FlushDeps } from "./flush-deps.ts";
 
 /** Reads the last snapshot and derives every later commit again. A snapshot that cannot be read is reported, and all spans are derived again. */
 export async function restoreStreams(deps: FlushDeps): Promise<DerivedStreams> {

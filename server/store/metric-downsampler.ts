@@ -25,6 +25,7 @@ import { type Block, type MetricBlocks, openBlocks } from "./metric-blocks.ts";
 import type { SealedChunk } from "./metric-chunk.ts";
 import { inFileOrder } from "./metric-file-order.ts";
 import type { MetricHead } from "./metric-head.ts";
+import { type Level, rangeStart } from "./metric-levels.ts";
 import type { MetricReader } from "./metric-reader.ts";
 import { type MetricSeries, NO_SAMPLE } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
@@ -34,8 +35,6 @@ import { Turns } from "./turns.ts";
 const PRIVATE_FILE_MODE = 0o600;
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
-/** What one block holds, by resolution: so many windows that a chunk pays, so few that late samples cost little. */
-const RANGE_MS: Readonly<Record<number, number>> = { [MINUTE_MS]: 6 * HOUR_MS, [HOUR_MS]: 24 * HOUR_MS };
 /** A counter's growth is counted from a sample that lies so far before the range at most. */
 const BEFORE_MS = 2 * HOUR_MS;
 /** Series and samples that are in memory at once, as far as blocks tell how many a series has: 32 MiB. */
@@ -57,17 +56,6 @@ interface DownsamplerParts {
   readonly onDamage: (damage: ThalwegError) => void;
 }
 
-/** Windows of one length. */
-export interface Level {
-  readonly resolutionMs: number;
-  readonly retentionMs: number;
-  readonly blocks: MetricBlocks;
-  /** `-Infinity` before the first range. */
-  doneBelowMs: number;
-  /** Starts of ranges to write anew. */
-  readonly dirty: Set<number>;
-}
-
 interface State {
   readonly seenBlock: number;
   readonly goneBelowMs: number | null;
@@ -76,45 +64,6 @@ interface State {
     readonly doneBelowMs: number | null;
     readonly dirty: readonly number[];
   }[];
-}
-
-/** A span of time, both ends included, with what is to be read there: the windows of a level, or else the samples. */
-interface Piece {
-  readonly level: Level | undefined;
-  readonly minMs: number;
-  readonly maxMs: number;
-}
-
-/**
- * Cuts `[minMs, maxMs]` into spans, in order. Windows that went by their retention or the size of all blocks leave what
- * is kept of shorter ones, or of the samples.
- *
- * @param levels The ones with the longest windows first; where several have windows the first of them is taken.
- */
-export function piecesOf(levels: readonly Level[], minMs: number, maxMs: number): Piece[] {
-  const pieces: Piece[] = [];
-  for (let fromMs = minMs; fromMs <= maxMs; ) {
-    let toMs = maxMs;
-    let chosen: Level | undefined;
-    for (const level of levels) {
-      const afterMs = keptAfterMs(level);
-      if (level.doneBelowMs < fromMs || level.doneBelowMs <= afterMs) continue;
-      toMs = Math.min(toMs, afterMs < fromMs ? level.doneBelowMs : afterMs);
-      if (afterMs >= fromMs) continue;
-      chosen = level;
-      break;
-    }
-    pieces.push({ level: chosen, minMs: fromMs, maxMs: toMs });
-    fromMs = toMs + 1;
-  }
-  return pieces;
-}
-
-/** Where the oldest range that is kept starts; its own windows come after that. */
-function keptAfterMs({ resolutionMs, blocks }: Level): number {
-  let oldestMs = Number.POSITIVE_INFINITY;
-  for (const { foot } of blocks.all) oldestMs = Math.min(oldestMs, foot.minMs);
-  return rangeStart(oldestMs, RANGE_MS[resolutionMs] ?? HOUR_MS);
 }
 
 /** What it reads samples from. */
@@ -141,22 +90,21 @@ export class Downsampler {
   /** Opens the levels that are kept; called before the log is read, as all blocks are. */
   static async open(parts: DownsamplerParts, options: DownsamplingOptions): Promise<Downsampler> {
     const wanted = [
-      { resolutionMs: MINUTE_MS, retentionMs: options.minuteRetentionMs },
-      { resolutionMs: HOUR_MS, retentionMs: options.hourRetentionMs },
+      { resolutionMs: MINUTE_MS, rangeMs: 6 * HOUR_MS, retentionMs: options.minuteRetentionMs },
+      { resolutionMs: HOUR_MS, rangeMs: 24 * HOUR_MS, retentionMs: options.hourRetentionMs },
     ];
     const levels: Level[] = [];
     const state = await readState(join(parts.directory, "state.json"));
-    for (const { resolutionMs, retentionMs } of wanted) {
+    for (const { resolutionMs, rangeMs, retentionMs } of wanted) {
       if (retentionMs === undefined) continue;
       const directory = join(parts.directory, folderOf(resolutionMs));
       const { quarantine, table, onDamage } = parts;
       await makePrivateDirectory(parts.directory);
       const blocks = await openBlocks({ directory, quarantine, table, tombstones: undefined, onDamage });
       const known = state?.levels.find((level) => level.resolutionMs === resolutionMs);
-      const rangeMs = RANGE_MS[resolutionMs] ?? HOUR_MS;
       const ends = blocks.all.map(({ foot }) => rangeStart(foot.maxMs, rangeMs) + rangeMs);
       const doneBelowMs = known?.doneBelowMs ?? Math.max(Number.NEGATIVE_INFINITY, ...ends);
-      levels.push({ resolutionMs, retentionMs, blocks, doneBelowMs, dirty: new Set(known?.dirty ?? []) });
+      levels.push({ resolutionMs, rangeMs, retentionMs, blocks, doneBelowMs, dirty: new Set(known?.dirty ?? []) });
     }
     const downsampler = new Downsampler(parts, levels);
     downsampler.#seenBlock = state?.seenBlock ?? 0;
@@ -201,8 +149,8 @@ export class Downsampler {
   /** Writes one range that is over or dirty. @returns False where there is none. */
   async writeNext(sources: DownsamplerSources): Promise<boolean> {
     for (const level of this.#levels) {
-      const rangeMs = RANGE_MS[level.resolutionMs] ?? HOUR_MS;
-      const startMs = nextRange(level, rangeMs, sources);
+      const { rangeMs } = level;
+      const startMs = nextRange(level, sources);
       if (startMs === undefined) continue;
       await this.#writeRange(level, { startMs, endMs: startMs + rangeMs }, sources);
       level.dirty.delete(startMs);
@@ -330,7 +278,7 @@ export class Downsampler {
 
   /** Ranges that are done, not past their retention, and have no block, though there are samples: it was damaged. */
   #markMissing(level: Level, blocks: readonly Block[]): void {
-    const rangeMs = RANGE_MS[level.resolutionMs] ?? HOUR_MS;
+    const { rangeMs } = level;
     const written = new Set(level.blocks.all.map(({ foot }) => rangeStart(foot.maxMs, rangeMs)));
     const goneToMs =
       blocks.reduce((newest, { foot }) => Math.max(newest, foot.maxMs), Number.NEGATIVE_INFINITY) - level.retentionMs;
@@ -345,7 +293,7 @@ export class Downsampler {
 
   /** Ranges that are done and reach into `[minMs, maxMs]` are written anew where their samples are all there. */
   #markDirty(level: Level, minMs: number, maxMs: number): void {
-    const rangeMs = RANGE_MS[level.resolutionMs] ?? HOUR_MS;
+    const { rangeMs } = level;
     const firstMs = Math.max(rangeStart(minMs, rangeMs), Math.ceil(this.#goneBelowMs / rangeMs) * rangeMs);
     for (let startMs = firstMs; startMs < Math.min(maxMs, level.doneBelowMs); startMs += rangeMs) {
       if (level.dirty.size >= DIRTY_MAX) return;
@@ -396,17 +344,9 @@ function seriesAtOnce(blocks: readonly Block[], minMs: number, maxMs: number): n
   return Math.max(1, Math.min(SERIES_AT_ONCE, Math.floor(SAMPLES_AT_ONCE / Math.max(1, samplesEach))));
 }
 
-/** The range in which a time lies: ranges are open at their start. */
-function rangeStart(ms: number, rangeMs: number): number {
-  return (Math.ceil(ms / rangeMs) - 1) * rangeMs;
-}
-
 /** A dirty range, or the one after those that are done if it is over; undefined where there is none to write. */
-function nextRange(
-  level: Level,
-  rangeMs: number,
-  { head, blocks }: Pick<DownsamplerSources, "head" | "blocks">,
-): number | undefined {
+function nextRange(level: Level, { head, blocks }: Pick<DownsamplerSources, "head" | "blocks">): number | undefined {
+  const { rangeMs } = level;
   const [dirty] = level.dirty;
   if (dirty !== undefined) return dirty;
   let oldestMs = head.oldestMs;
@@ -421,7 +361,7 @@ function nextRange(
   const laterMs = Math.min(...blocks.all.map(({ foot }) => foot.minMs).filter((ms) => ms > startMs), head.oldestMs);
   if (!Number.isFinite(laterMs)) return undefined;
   level.doneBelowMs = rangeStart(laterMs, rangeMs);
-  return nextRange(level, rangeMs, { head, blocks });
+  return nextRange(level, { head, blocks });
 }
 
 async function readState(path: string): Promise<State | undefined> {

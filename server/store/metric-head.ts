@@ -28,9 +28,9 @@ import {
   setNewest,
 } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
-import type { LogFile } from "./metric-spool.ts";
 import { Stage, StagedSamples, type Write } from "./metric-stage.ts";
 import { offenderOf } from "./metric-status.ts";
+import type { LogFile } from "./metric-tail.ts";
 import type { FloatColumns, Sample } from "./metric-track.ts";
 import { Turns } from "./turns.ts";
 import type { AppendOutcome, SampleRefusal } from "./writer.ts";

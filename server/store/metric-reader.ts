@@ -11,9 +11,9 @@ import type { Labels, Matcher, SeriesExemplars, SeriesSamples } from "../model/s
 import type { BlockQuery, MetricBlocks } from "./metric-blocks.ts";
 import { type RunColumns, readChunks, type SampleRun, type SealedChunk } from "./metric-chunk.ts";
 import { ChunkGatherer } from "./metric-chunk-columns.ts";
-import { type Downsampler, piecesOf } from "./metric-downsampler.ts";
 import type { MetricHead } from "./metric-head.ts";
 import type { LabelIndex } from "./metric-label-index.ts";
+import { type Level, piecesOf } from "./metric-levels.ts";
 import { matchSeries } from "./metric-match.ts";
 import { copyRun, cutRun, joinRuns } from "./metric-runs.ts";
 import { readRun } from "./metric-scrape-times.ts";
@@ -60,7 +60,7 @@ interface ReaderParts {
   readonly table: SeriesTable;
   readonly head: MetricHead;
   readonly blocks: MetricBlocks;
-  readonly downsampler: Pick<Downsampler, "levels" | "levelsFor">;
+  readonly downsampler: { readonly levels: readonly Level[]; levelsFor(resolutionMs: number): readonly Level[] };
 }
 
 /** What to gather, within which bounds. */

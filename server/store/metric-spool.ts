@@ -12,19 +12,12 @@ import { errorCodeOf, isMissing, listNames, makePrivateDirectory } from "../plat
 import type { MetricLog } from "./metric-log.ts";
 import { countSamples } from "./metric-log-record.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
-import { LogTail } from "./metric-tail.ts";
+import { type LogFile, LogTail } from "./metric-tail.ts";
 import type { LogPlace, SampleTail } from "./reader.ts";
 
 const SEGMENT_NAME = /^metrics-(\d{8})\.log$/;
 const PLACE_NAME = /^([0-9A-Za-z_-]{1,100})\.place$/;
 const PRIVATE_FILE_MODE = 0o600;
-
-/** A file of the log, and how many of its bytes hold. */
-export interface LogFile {
-  readonly number: number;
-  readonly path: string;
-  readonly bytes: number;
-}
 
 interface SpoolOptions {
   readonly directory: string;

@@ -11,7 +11,6 @@ import type { Labels } from "../model/series.ts";
 import { isMissing } from "../platform/files.ts";
 import { FRAME_HEADER_BYTES, isDeclaration, type LogVisitor, readFrame, readPayload } from "./metric-log-record.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
-import type { LogFile } from "./metric-spool.ts";
 import type { LogPlace, TailRead, TailSample } from "./reader.ts";
 
 /** Bytes that are read at once; a longer frame is read whole. */
@@ -19,6 +18,13 @@ const READ_BYTES = 2 ** 20;
 /** A file that is not there after so many looks is passed over. */
 const MISSING_MAX = 100;
 const MISSING_PAUSE_MS = 5;
+
+/** A file of the log, and how many of its bytes hold. */
+export interface LogFile {
+  readonly number: number;
+  readonly path: string;
+  readonly bytes: number;
+}
 
 interface TailOptions {
   readonly from: LogPlace;
