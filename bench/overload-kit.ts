@@ -175,16 +175,17 @@ export class OverloadSenders {
     }
   }
 
+  /** Bytes that the next call may write over. */
   #body(signal: Signal, serial: number): Buffer {
     if (signal === "logs") return this.#logs;
     const nowNs = BigInt(Date.now()) * 1_000_000n;
     if (signal === "metrics") {
       for (const at of this.#metrics.times) this.#metrics.bytes.writeBigUInt64LE(nowNs, at);
-      return Buffer.from(this.#metrics.bytes);
+      return this.#metrics.bytes;
     }
     const template = this.#templates[serial % this.#templates.length];
     if (template === undefined) throw new Error("there are no bodies");
-    return Buffer.from(freshen(template, serial, nowNs));
+    return freshen(template, serial, nowNs);
   }
 
   async #httpLane(): Promise<Lane> {
@@ -194,6 +195,7 @@ export class OverloadSenders {
   #grpcLane(lane: number): Lane {
     const slot = (lane / GRPC_EVERY) % GRPC_SESSIONS;
     const { otlpGrpc } = this.#program;
+    const buffer = new LaneBuffer();
     return {
       end: () => {},
       send: (signal, body) => {
@@ -203,13 +205,38 @@ export class OverloadSenders {
           session.on("error", () => {});
           this.#sessions.set(slot, session);
         }
-        return callGrpc(session, signal, body);
+        return callGrpc(session, signal, buffer.take(grpcPrefix(body.length), body));
       },
     };
   }
 }
 
+/**
+ * The memory of a lane's requests, used again by the next one: where each were in memory of its own, most of what sending
+ * costs would be getting that.
+ */
+class LaneBuffer {
+  #bytes = Buffer.alloc(0);
+  #isFree = true;
+
+  /** Copies a request into it: `head`, then `body`. `sent` is to be called once all of it was sent. */
+  take(head: Uint8Array, body: Uint8Array): { readonly bytes: Buffer; readonly sent: () => void } {
+    const length = head.length + body.length;
+    // Answered before all was sent: those bytes belong to the socket still.
+    if (!this.#isFree || this.#bytes.length < length) this.#bytes = Buffer.allocUnsafeSlow(2 * length);
+    const whole = this.#bytes;
+    this.#isFree = false;
+    whole.set(head);
+    whole.set(body, head.length);
+    const sent = () => {
+      if (this.#bytes === whole) this.#isFree = true;
+    };
+    return { bytes: whole.subarray(0, length), sent };
+  }
+}
+
 interface Lane {
+  /** @param body Copied before it returns. */
   send(signal: Signal, body: Buffer): Promise<Answer>;
   end(): void;
 }
@@ -217,6 +244,7 @@ interface Lane {
 /** One connection, opened again where the server closed it. */
 class HttpLane implements Lane {
   readonly #address: string;
+  readonly #buffer = new LaneBuffer();
   #socket: Socket | undefined;
 
   constructor(address: string) {
@@ -258,10 +286,9 @@ class HttpLane implements Lane {
         if (/^connection: close/im.test(answer.slice(0, bodyAt))) socket.destroy();
         end(httpAnswer(answer));
       });
-      socket.write(
-        `POST /v1/${signal} HTTP/1.1\r\nhost: ${this.#address}\r\ncontent-type: application/x-protobuf\r\ncontent-length: ${body.length}\r\n\r\n`,
-      );
-      socket.write(body);
+      const head = `POST /v1/${signal} HTTP/1.1\r\nhost: ${this.#address}\r\ncontent-type: application/x-protobuf\r\ncontent-length: ${body.length}\r\n\r\n`;
+      const { bytes, sent } = this.#buffer.take(Buffer.from(head, "latin1"), body);
+      socket.write(bytes, sent);
     });
   }
 }
@@ -273,11 +300,17 @@ function httpAnswer(answer: string): Answer {
   return isRetryable ? "refused" : { fault: `status ${status}: ${answer.slice(-200)}` };
 }
 
-function callGrpc(session: ClientHttp2Session, signal: Signal, body: Buffer): Promise<Answer> {
-  const framed = Buffer.allocUnsafe(GRPC_PREFIX_BYTES + body.length);
-  framed[0] = 0;
-  framed.writeUInt32BE(body.length, 1);
-  body.copy(framed, GRPC_PREFIX_BYTES);
+function grpcPrefix(bodyBytes: number): Buffer {
+  const prefix = Buffer.alloc(GRPC_PREFIX_BYTES);
+  prefix.writeUInt32BE(bodyBytes, 1);
+  return prefix;
+}
+
+function callGrpc(
+  session: ClientHttp2Session,
+  signal: Signal,
+  { bytes, sent }: ReturnType<LaneBuffer["take"]>,
+): Promise<Answer> {
   return new Promise((resolve) => {
     const stream = session.request({
       ":method": "POST",
@@ -303,7 +336,7 @@ function callGrpc(session: ClientHttp2Session, signal: Signal, body: Buffer): Pr
       else resolve({ fault: `grpc-status ${status === "" ? "absent" : status}: ${message} (${stream.rstCode})` });
     });
     stream.resume();
-    stream.end(framed);
+    stream.end(bytes, sent);
   });
 }
 

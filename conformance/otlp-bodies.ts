@@ -26,7 +26,7 @@ export interface TemplateBody {
   /** Offsets of 16-byte trace ids, by trace of the body. */
   readonly traceIds: readonly (readonly number[])[];
   /** Offsets of 8-byte start times, with the duration that the end, 9 bytes later, lies behind. */
-  readonly times: readonly { readonly at: number; readonly durationNs: bigint }[];
+  readonly times: readonly { readonly at: number; readonly durationNs: number }[];
 }
 
 /** Makes the set of bodies, each of `spans` spans. */
@@ -37,17 +37,23 @@ export function templateBodies(shape: AttributeShape, spans: number = SPANS_PER_
 /** Gives a body trace ids that depend on `serial` alone, and times from `startNs` on. */
 export function freshen(body: TemplateBody, serial: number, startNs: bigint): Buffer {
   const { bytes } = body;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   for (const [index, offsets] of body.traceIds.entries()) {
     const trace = serial * body.traceIds.length + index + 1;
     for (const at of offsets) {
-      bytes.writeUInt32BE(Math.imul(trace, 0x9e37_79b1) >>> 0, at);
-      bytes.writeUInt32BE(trace, at + 4);
-      bytes.writeUInt32BE(Math.imul(trace, 0x85eb_ca6b) >>> 0, at + 8);
+      view.setUint32(at, Math.imul(trace, 0x9e37_79b1));
+      view.setUint32(at + 4, trace);
+      view.setUint32(at + 8, Math.imul(trace, 0x85eb_ca6b));
     }
   }
+  const startLow = Number(startNs & 0xffff_ffffn);
+  const startHigh = Number(startNs >> 32n);
   for (const { at, durationNs } of body.times) {
-    bytes.writeBigUInt64LE(startNs, at);
-    bytes.writeBigUInt64LE(startNs + durationNs, at + 9);
+    const endLow = startLow + durationNs;
+    view.setUint32(at, startLow, true);
+    view.setUint32(at + 4, startHigh, true);
+    view.setUint32(at + 9, endLow, true);
+    view.setUint32(at + 13, startHigh + (endLow >= 2 ** 32 ? 1 : 0), true);
   }
   return bytes;
 }
@@ -63,7 +69,7 @@ const TRACE_MARK = 0xa5;
 function templateBody(body: number, shape: AttributeShape, spans: number): TemplateBody {
   const traces = Math.ceil(spans / SPANS_PER_TRACE);
   const writer = new ProtobufWriter();
-  const durations: bigint[] = [];
+  const durations: number[] = [];
   // A body holds the spans of three services: an exporter sends those of one process, a collector those of many.
   for (let service = 0; service < SERVICES_PER_TRACE; service++) {
     const resourceSpans = writer.openMessage(1);
@@ -83,14 +89,14 @@ function templateBody(body: number, shape: AttributeShape, spans: number): Templ
   }
   const bytes = Buffer.from(writer.take());
   const traceIds: number[][] = Array.from({ length: traces }, () => []);
-  const times: { at: number; durationNs: bigint }[] = [];
+  const times: { at: number; durationNs: number }[] = [];
   const marker = Buffer.alloc(12, TRACE_MARK);
   for (let at = bytes.indexOf(marker); at >= 0; at = bytes.indexOf(marker, at + 16)) {
     traceIds[bytes.readUInt32BE(at + 12)]?.push(at);
   }
   const startMark = Buffer.alloc(8, TRACE_MARK - 1);
   for (let at = bytes.indexOf(startMark); at >= 0; at = bytes.indexOf(startMark, at + 8)) {
-    times.push({ at, durationNs: durations[times.length] ?? 0n });
+    times.push({ at, durationNs: durations[times.length] ?? 0 });
   }
   return { bytes, traceIds, times };
 }
@@ -109,10 +115,10 @@ function writeResource(writer: ProtobufWriter, service: number): void {
 }
 
 /** Field order of the OpenTelemetry SDKs. @returns the duration in ns. */
-function writeSpan(writer: ProtobufWriter, body: number, index: number, shape: AttributeShape): bigint {
+function writeSpan(writer: ProtobufWriter, body: number, index: number, shape: AttributeShape): number {
   const inTrace = index % SPANS_PER_TRACE;
   const number = body * SPANS_PER_BODY + index;
-  const durationNs = BigInt(100_000 + ((number * 7919) % 50_000_000));
+  const durationNs = 100_000 + ((number * 7919) % 50_000_000);
   // Each service has names of its own.
   const service = (body * SERVICES_PER_TRACE + (inTrace % SERVICES_PER_TRACE)) % SERVICES;
   const name = service * NAMES_PER_SERVICE + ((number * 31) % NAMES_PER_SERVICE);
