@@ -58,7 +58,7 @@ export class RealStore implements TestStore {
   }
 
   async selectNumbers(selection: NumbersSelection): Promise<SeriesNumbers> {
-    return (await this.#open?.store.reader.selectNumbers(selection)) ?? { ...NOTHING, samples: 0 };
+    return (await this.#open?.store.reader.selectNumbers(selection)) ?? { ...NOTHING, made: [], samples: 0 };
   }
 }
 

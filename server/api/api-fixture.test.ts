@@ -277,7 +277,7 @@ export function listReader(batches: () => SpanBatch[]): StoreReader {
       samples: 0,
       others: [],
     }),
-    selectNumbers: async () => ({ labels: [], values: new Float64Array(0), samples: 0, others: [] }),
+    selectNumbers: async () => ({ labels: [], values: new Float64Array(0), made: [], samples: 0, others: [] }),
     selectSeries: async (): Promise<SeriesSamples[]> => [],
     exemplars: async () => [],
     series: async (matchers) => select(matchers[0]?.value),

@@ -173,6 +173,74 @@ function lookAbove(
   }
 }
 
+/**
+ * Reads one number of what `writeWholes` wrote, `count` of them, and passes over the others.
+ *
+ * @throws BytesEndError as `readWholes`.
+ */
+export function readWholeAt(reader: ByteReader, index: number, count: number): number {
+  let value = reader.signed();
+  for (let start = 1; start < count; start += BLOCK) {
+    const length = Math.min(BLOCK, count - start);
+    const head = reader.byte();
+    const form = head >>> FORM_SHIFT;
+    const width = head & WIDTH_MASK;
+    if (width > WHOLE_WIDTH_MAX || form > FORM_ABOVE) throw new BytesEndError(reader.at);
+    const least = form === FORM_DELTA ? 0 : reader.signed();
+    // How many of the block are up to the one that is wanted.
+    const wanted = Math.min(length, index - start + 1);
+    if (width <= NARROW_WIDTH_MAX && form !== FORM_ABOVE) {
+      const at = reader.take((length * width + 7) >>> 3);
+      if (wanted > 0) value += wanted * least + sumOfNarrow(reader.bytes, at, wanted, width);
+      continue;
+    }
+    unpack(reader, length, width);
+    if (wanted <= 0) continue;
+    const above = (i: number) => (LOW[i] as number) + (width > 32 ? (HIGH[i] as number) * TWO_POW_32 : 0); // in range
+    if (form === FORM_ABOVE) value += least + above(wanted - 1);
+    else for (let i = 0; i < wanted; i++) value += least + above(i);
+  }
+  return value;
+}
+
+/** The sum of `count` numbers of at most `NARROW_WIDTH_MAX` bits. */
+function sumOfNarrow(bytes: Uint8Array, from: number, count: number, width: number): number {
+  if (width === 0) return 0;
+  const mask = (1 << width) - 1;
+  let at = from;
+  let word = 0;
+  let used = 0;
+  let sum = 0;
+  let first = 0;
+  if (width === 1 || width === 2 || width === 4) {
+    // Mostly differences of neighbours are as small as that: all of a word are added up at once, in place.
+    const perWord = 32 / width;
+    for (; first + perWord <= count; first += perWord, at += 4) {
+      const low = (bytes[at] as number) | ((bytes[at + 1] as number) << 8); // in range, as below
+      sum += sumInWord(low | ((bytes[at + 2] as number) << 16) | ((bytes[at + 3] as number) << 24), width);
+    }
+  }
+  for (let i = first; i < count; i++) {
+    while (used < width) {
+      word |= (bytes[at++] as number) << used; // in range: the caller took as many
+      used += 8;
+    }
+    sum += word & mask;
+    word >>>= width;
+    used -= width;
+  }
+  return sum;
+}
+
+/** The sum of the 32 numbers of one bit, 16 of two or eight of four in a word. */
+function sumInWord(word: number, width: number): number {
+  let sums = word;
+  if (width === 1) sums = (sums & 0x5555_5555) + ((sums >>> 1) & 0x5555_5555);
+  if (width <= 2) sums = (sums & 0x3333_3333) + ((sums >>> 2) & 0x3333_3333);
+  sums = (sums & 0x0f0f_0f0f) + ((sums >>> 4) & 0x0f0f_0f0f);
+  return Math.imul(sums, 0x0101_0101) >>> 24;
+}
+
 interface NarrowBlock {
   readonly start: number;
   readonly length: number;

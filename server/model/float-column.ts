@@ -2,7 +2,7 @@
  * Columns of doubles in the form that is shortest: one number for all, whole and decimal numbers or bit patterns packed.
  */
 
-import { PACKED_WHOLE_MAX, readPatterns, readWholes, writePatterns, writeWholes } from "./bit-pack.ts";
+import { PACKED_WHOLE_MAX, readPatterns, readWholeAt, readWholes, writePatterns, writeWholes } from "./bit-pack.ts";
 import { type ByteReader, BytesEndError } from "./byte-reader.ts";
 import type { ByteWriter } from "./byte-writer.ts";
 import { sameBits } from "./double-codec.ts";
@@ -88,6 +88,25 @@ export function readFloatColumn(reader: ByteReader, values: Float64Array, at: nu
   if (shift === 0 && decimals === 0) return;
   const factor = 2 ** shift;
   for (let i = at; i < at + count; i++) values[i] = ((values[i] as number) * factor) / scale; // in range: the loop's bounds
+}
+
+/** Reads one number of a column of `count`, and passes over the others. @throws BytesEndError as `readFloatColumn`. */
+export function readFloatAt(reader: ByteReader, index: number, count: number): number {
+  const coding = reader.byte();
+  const decimals = coding & CODING_MASK;
+  if (decimals === CODING_PATTERNS) {
+    if ((coding & CODING_CONSTANT) !== 0) return reader.float64();
+    if (scratch.length < count) scratch = new Float64Array(2 * count);
+    readPatterns(reader, scratch, 0, count);
+    return scratch[index] as number; // in range: the caller's bounds
+  }
+  const scale = POWERS_OF_TEN[decimals];
+  if (scale === undefined) throw new BytesEndError(reader.at);
+  if ((coding & CODING_CONSTANT) !== 0) return reader.signed() / scale;
+  const shift = (coding & CODING_SHIFTED) === 0 ? 0 : reader.byte();
+  if (shift > SHIFT_MAX) throw new BytesEndError(reader.at);
+  const whole = readWholeAt(reader, index, count);
+  return shift === 0 && decimals === 0 ? whole : (whole * 2 ** shift) / scale;
 }
 
 /** The least number of decimals with which all are whole numbers over a power of ten, exactly; undefined where there is none. */

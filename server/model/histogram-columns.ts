@@ -6,9 +6,10 @@
  * (`float-column.ts`). So its size is known, and part of it can be passed over, without any number being decoded.
  */
 
+import { ArraySlab } from "./array-slab.ts";
 import { ByteReader, BytesEndError } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
-import { readFloatColumn, writeFloatColumn } from "./float-column.ts";
+import { readFloatAt, readFloatColumn, writeFloatColumn } from "./float-column.ts";
 import type { CounterResetHint, NativeHistogram } from "./histogram.ts";
 import { bucketsOf, type HistogramLayout, haveOneLayout, readLayout, writeLayout } from "./histogram-layout.ts";
 
@@ -186,6 +187,41 @@ export function readColumns(
   const reader = new ByteReader(bytes, at);
   const width = COLUMNS_BEFORE_BUCKETS + positives + negatives;
   for (let k = 0; k < width; k++) readFloatColumn(reader, into, placeOf(k), count);
+}
+
+const doubles = new ArraySlab((length) => new Float64Array(length), 8_192);
+
+/**
+ * One histogram of a stretch, as an object with counts of its own; the others are passed over.
+ *
+ * @throws BytesEndError as `readColumns`.
+ */
+export function histogramIn(stretch: HistogramStretch, index: number): NativeHistogram {
+  const { count, layout, positives, negatives, marks, bytes, at } = stretch;
+  const { schema, zeroThreshold, positiveSpans, negativeSpans, customValues } = layout;
+  const reader = new ByteReader(bytes, at);
+  const sum = readFloatAt(reader, index, count);
+  const observations = readFloatAt(reader, index, count);
+  const zeroCount = readFloatAt(reader, index, count);
+  const positiveCounts = positives === 0 ? NO_DOUBLES : doubles.take(positives);
+  const negativeCounts = negatives === 0 ? NO_DOUBLES : doubles.take(negatives);
+  for (let k = 0; k < positives; k++) positiveCounts[k] = readFloatAt(reader, index, count);
+  for (let k = 0; k < negatives; k++) negativeCounts[k] = readFloatAt(reader, index, count);
+  const mark = marks[index] ?? 0;
+  return {
+    schema,
+    zeroThreshold,
+    zeroCount,
+    count: observations,
+    sum,
+    positiveSpans,
+    positiveCounts,
+    negativeSpans,
+    negativeCounts,
+    customValues,
+    resetHint: hintOf(mark),
+    integer: (mark & INTEGER) !== 0,
+  };
 }
 
 /** The histograms of a stretch, each an object with counts of its own. @throws BytesEndError as `readColumns`. */

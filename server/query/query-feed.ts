@@ -10,6 +10,7 @@ import { type PackedNewest, packNewest } from "./promql/newest-samples.ts";
 import type { SentLabels } from "./promql/packed-labels.ts";
 import { type PackedSamples, packSamples } from "./promql/packed-samples.ts";
 import { samplesSize } from "./promql/query-budget.ts";
+import { histogramReader, madeSamples } from "./promql/window-histograms.ts";
 import { type PackedNumbers, packNumbers, windowReader } from "./promql/window-numbers.ts";
 import type { SelectionWindow } from "./promql-messages.ts";
 
@@ -72,13 +73,17 @@ export async function feedQuery(feed: QueryFeed): Promise<{ readonly series: num
       found = newest.others;
     } else if (call !== undefined && source === undefined && reader.selectNumbers !== undefined) {
       const floats = windowReader(call);
-      const numbers = await reader.selectNumbers({ matchers, minMs, maxMs, floats }, limits);
+      const histograms = histogramReader(call);
+      const numbers = await reader.selectNumbers({ matchers, minMs, maxMs, floats, histograms }, limits);
       signal.throwIfAborted();
-      room.series -= numbers.labels.length;
+      room.series -= numbers.labels.length + numbers.made.length;
       room.samples -= numbers.samples;
       await inParts(numbers.labels.length, signal, (from, to) =>
         feed.onNumbers(index, packNumbers(numbers, from, to, sent)),
       );
+      await inParts(numbers.made.length, signal, (from, to) => {
+        feed.onPart(index, packSamples(numbers.made.slice(from, to).map(madeSamples), sent, true));
+      });
       found = numbers.others;
     } else if (source === undefined && reader.selectChunks !== undefined) {
       const chunks = await reader.selectChunks(matchers, minMs, maxMs, limits);

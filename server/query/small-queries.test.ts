@@ -32,6 +32,7 @@ class Floats implements QueryReader {
     return {
       labels,
       values: new Float64Array(labels.length).fill(floats.result),
+      made: [],
       samples: 2 * labels.length,
       others: [],
     };

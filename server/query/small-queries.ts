@@ -18,6 +18,7 @@ import type { Selection } from "./promql/plan.ts";
 import { evaluateQuery, type PlannedQuery, type PromqlOutcome, type PromqlQuery, planTree } from "./promql/query.ts";
 import { samplesSize } from "./promql/query-budget.ts";
 import { forgetOrders } from "./promql/series-order.ts";
+import { histogramReader, madeSeries } from "./promql/window-histograms.ts";
 import { numberSeries, windowReader } from "./promql/window-numbers.ts";
 import type { QueryReader } from "./query-feed.ts";
 
@@ -190,8 +191,13 @@ export async function readSelection(
     return { series: [...newestSeries(found), ...found.others], samples: sizeOf(found.others) + found.labels.length };
   }
   if (call !== undefined && reader.selectNumbers !== undefined) {
-    const found = await reader.selectNumbers({ matchers, minMs, maxMs, floats: windowReader(call) }, limits);
-    return { series: [...numberSeries(found), ...found.others], samples: sizeOf(found.others) + found.samples };
+    const readers = { floats: windowReader(call), histograms: histogramReader(call) };
+    const found = await reader.selectNumbers({ matchers, minMs, maxMs, ...readers }, limits);
+    const made = found.made.map(({ labels, histogram }) => madeSeries(labels, histogram));
+    return {
+      series: [...numberSeries(found), ...made, ...found.others],
+      samples: sizeOf(found.others) + found.samples,
+    };
   }
   const series = await reader.select(matchers, minMs, maxMs, limits);
   return { series, samples: sizeOf(series) };

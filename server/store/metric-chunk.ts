@@ -25,7 +25,7 @@ import {
 } from "../model/float-chunk.ts";
 import { readFloatColumn, writeFloatColumn } from "../model/float-column.ts";
 import type { NativeHistogram } from "../model/histogram.ts";
-import { histogramsOf, readStretches, writeHistograms } from "../model/histogram-columns.ts";
+import { type HistogramStretch, histogramsOf, readStretches, writeHistograms } from "../model/histogram-columns.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
 import type { EncodedHistograms, SeriesSamples } from "../model/series.ts";
 import { readHistogram } from "./metric-histogram-codec.ts";
@@ -149,6 +149,29 @@ export function readChunk(chunk: Pick<SealedChunk, "count" | "bytes">, columns: 
   if (kinds.histograms === 0) return;
   if ((flags & HISTOGRAM_COLUMNS) === 0) readHistograms(reader, columns, at, kinds);
   else readHistogramColumns(reader, chunk.bytes, columns, at, kinds);
+}
+
+/**
+ * Decodes the times of a chunk of nothing but histograms into `[at, at + chunk.count)`, and finds its stretches.
+ *
+ * @returns Undefined where it has anything else, or is of the layout before.
+ * @throws BytesEndError as `readChunk`.
+ */
+export function findStretches(
+  chunk: Pick<SealedChunk, "count" | "bytes">,
+  timestampsMs: Float64Array,
+  at: number,
+): HistogramStretch[] | undefined {
+  const { bytes, count } = chunk;
+  const reader = new ByteReader(bytes);
+  const flags = reader.byte();
+  const wanted = PACKED | HAS_KINDS | HISTOGRAM_COLUMNS;
+  if ((flags & wanted) !== wanted) return undefined;
+  if ((flags & REGULAR_TIMES) !== 0) readEvenTimes(reader, timestampsMs, at, count);
+  else readWholes(reader, timestampsMs, at, count);
+  if (readKinds(reader, count).histograms < count) return undefined;
+  if ((flags & HAS_STARTS) !== 0) for (let i = 0; i < count; i++) reader.signed();
+  return readStretches(reader, bytes, count);
 }
 
 /** Samples of a chunk that is made of others, at most: a reader of a short window decodes all of it. */

@@ -6,6 +6,7 @@
  */
 
 import type { ChunkSelection } from "../model/chunk-selection.ts";
+import type { NativeHistogram } from "../model/histogram.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
 import type { Labels, Matcher, SeriesExemplars, SeriesSamples } from "../model/series.ts";
 import type { BlockQuery, MetricBlocks } from "./metric-blocks.ts";
@@ -18,11 +19,21 @@ import { matchSeries } from "./metric-match.ts";
 import { copyRun, cutRun, joinRuns } from "./metric-runs.ts";
 import { readRun } from "./metric-scrape-times.ts";
 import { SelectBudget } from "./metric-select-budget.ts";
-import { copyFloatsOf, copyNewestFloat, encodedIn, hasSampleIn, type MetricSeries, runsIn } from "./metric-series.ts";
+import {
+  copyFloatsOf,
+  copyNewestFloat,
+  encodedIn,
+  findHistogramsOf,
+  hasSampleIn,
+  type MetricSeries,
+  runsIn,
+} from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
 import { type FloatScratch, floatScratch } from "./metric-track.ts";
+import { WindowScratch } from "./metric-window-histograms.ts";
 import { WindowRun } from "./metric-windows.ts";
 import type {
+  HistogramReader,
   NewestSamples,
   NumbersSelection,
   SelectLimits,
@@ -121,12 +132,13 @@ export class MetricReader {
 
   /** @see StoreReader */
   async selectNumbers(
-    { matchers, minMs, maxMs, floats }: NumbersSelection,
+    { matchers, minMs, maxMs, floats, histograms }: NumbersSelection,
     limits?: Omit<SelectLimits, "source">,
   ): Promise<SeriesNumbers> {
     const turns = new Turns(limits?.signal);
     const matched = await matchSeries(this.#parts.table.index, matchers, turns);
     const labels: Labels[] = [];
+    const made: { readonly labels: Labels; readonly histogram: NativeHistogram }[] = [];
     const values = new Float64Array(matched.length);
     const rest: MetricSeries[] = [];
     const budget = new SelectBudget(limits);
@@ -146,14 +158,24 @@ export class MetricReader {
           values[labels.length] = floats.result;
           labels.push(series.labels);
         }
-      } else if (found === "unknown") rest.push(series);
+      } else if (found === "unknown") {
+        const histogram = isInMemory ? madeOf(series, { minMs, maxMs }, histograms) : "unknown";
+        if (histogram === "unknown") rest.push(series);
+        else {
+          const { cost } = windowScratch;
+          budget.spendFloats(cost);
+          count += cost;
+          if (histogram !== "nothing") made.push({ labels: series.labels, histogram });
+        }
+      }
       if (++looked % LOOK_EVERY === 0 && turns.isDue) {
         await turns.pass();
         isInMemory &&= !this.#hasBlocks(minMs, maxMs);
       }
     }
-    const others = await this.#gatherRest(rest, { minMs, maxMs, limits, turns }, count, labels.length);
-    return { labels, values: values.subarray(0, labels.length), samples: count, others };
+    const series = labels.length + made.length;
+    const others = await this.#gatherRest(rest, { minMs, maxMs, limits, turns }, count, series);
+    return { labels, values: values.subarray(0, labels.length), made, samples: count, others };
   }
 
   /** @see StoreReader */
@@ -534,6 +556,19 @@ function countInOrder(sealed: readonly (readonly SealedChunk[])[], last: SampleR
   }
   if (last === undefined) return count;
   return (last.timestampsMs[0] ?? 0) > endMs ? count + last.timestampsMs.length : undefined;
+}
+
+/** Filled and read in one turn, as the next one. */
+const windowScratch = new WindowScratch();
+
+function madeOf(
+  series: MetricSeries,
+  window: { readonly minMs: number; readonly maxMs: number },
+  histograms: HistogramReader | undefined,
+): NativeHistogram | "nothing" | "unknown" {
+  if (histograms === undefined) return "unknown";
+  const found = findHistogramsOf(series, window, windowScratch);
+  return found === "found" ? histograms.read(windowScratch) : found;
 }
 
 let sharedScratch = floatScratch(0);

@@ -20,6 +20,7 @@ import {
   endsInFloat,
   type FloatColumns,
   type FloatScratch,
+  findHistograms,
   firstOpenMs,
   insertSorted,
   isEmptyTrack,
@@ -35,6 +36,7 @@ import {
   trackBytes,
   trackHasIn,
 } from "./metric-track.ts";
+import type { WindowScratch } from "./metric-window-histograms.ts";
 
 /** Memory of a series that lies in blocks only: labels, index entries and this object. Measured, rounded up. */
 export const SERIES_BYTES = 500;
@@ -327,6 +329,18 @@ export function copyFloatsOf(
   if (head.late !== undefined || head.sealing !== undefined) return "unknown";
   if (!copyFloats(head.inOrder, window.minMs, window.maxMs, into)) return "unknown";
   return into.low < into.high ? "copied" : "nothing";
+}
+
+/** As `copyFloatsOf` for samples that are histograms in order: they are found, and few of them decoded. */
+export function findHistogramsOf(
+  { head }: MetricSeries,
+  window: { readonly minMs: number; readonly maxMs: number },
+  into: WindowScratch,
+): "found" | "nothing" | "unknown" {
+  if (head === undefined) return "nothing";
+  if (head.late !== undefined || head.sealing !== undefined) return "unknown";
+  if (!findHistograms(head.inOrder, window.minMs, window.maxMs, into)) return "unknown";
+  return into.low < into.high ? "found" : "nothing";
 }
 
 /** Samples of memory in `[minMs, maxMs]` as runs that are each in order, the caller's own. @param room Where they lie. */

@@ -20,6 +20,7 @@ import {
 import { OPEN_SAMPLES_MAX, type OpenMemory, type TimeColumn, type ValueRow } from "./metric-open-memory.ts";
 import { cutRun, lowerBound, upperBound } from "./metric-runs.ts";
 import { readRun } from "./metric-scrape-times.ts";
+import type { WindowScratch } from "./metric-window-histograms.ts";
 
 /** An open histogram takes some hundred bytes, a sealed one some ten. */
 const OPEN_HISTOGRAMS_MAX = 16;
@@ -358,6 +359,25 @@ export function copyFloats({ chunks, open }: Track, minMs: number, maxMs: number
     values[at] = row[base + i] as number;
   }
   into.high = at;
+  return true;
+}
+
+/**
+ * Finds the histograms in `[minMs, maxMs]` of a track whose times grow, without their starts.
+ *
+ * @returns Whether all samples there are histograms for which there was room.
+ */
+export function findHistograms({ chunks, open }: Track, minMs: number, maxMs: number, into: WindowScratch): boolean {
+  into.clear();
+  let first = chunks.length;
+  while (first > 0 && (chunks[first - 1]?.maxMs ?? minMs) >= minMs) first--;
+  for (let i = first; i < chunks.length; i++) {
+    const chunk = chunks[i];
+    if (chunk === undefined || chunk.minMs > maxMs) break;
+    if (!into.addChunk(chunk)) return false;
+  }
+  if (open.count > 0 && !into.addOpen(timesOf(open), open.histograms ?? [], open.count)) return false;
+  into.cut(minMs, maxMs);
   return true;
 }
 

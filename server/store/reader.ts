@@ -3,7 +3,8 @@
  */
 
 import type { ChunkSelection } from "../model/chunk-selection.ts";
-import type { NativeHistogram } from "../model/histogram.ts";
+import type { CounterResetHint, NativeHistogram } from "../model/histogram.ts";
+import type { HistogramLayout } from "../model/histogram-layout.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
 import type { Exemplar, Labels, Matcher, MetricMetadata, SeriesExemplars, SeriesSamples } from "../model/series.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
@@ -99,11 +100,34 @@ export interface FloatReader {
   read(timestampsMs: Float64Array, values: Float64Array, low: number, high: number): boolean;
 }
 
+/** The histograms of a series in a window, and nothing but histograms: those of `[low, high)`. */
+export interface WindowHistograms {
+  readonly timestampsMs: Float64Array;
+  readonly low: number;
+  readonly high: number;
+  hintAt(index: number): CounterResetHint;
+  layoutAt(index: number): HistogramLayout;
+  /** Decodes one, and others with it. */
+  at(index: number): NativeHistogram;
+}
+
+/** Makes one histogram of those that a series has in a window. */
+export interface HistogramReader {
+  /**
+   * Reads the samples, at least one; they are there until it returns.
+   *
+   * @returns `nothing` where they make none; `unknown` where the series is to be given as it is.
+   */
+  read(samples: WindowHistograms): NativeHistogram | "nothing" | "unknown";
+}
+
 /** A number for each of many series. */
 export interface SeriesNumbers {
   /** The number of the series `labels[i]` is `values[i]`. Series whose samples make none are left out. */
   readonly labels: readonly Labels[];
   readonly values: Float64Array;
+  /** Series of histograms, and what was made of them. */
+  readonly made: readonly { readonly labels: Labels; readonly histogram: NativeHistogram }[];
   /** Samples that were read for them. */
   readonly samples: number;
   /** Series that are not only floats in memory, each with all of its samples in the window. */
@@ -205,6 +229,8 @@ export interface NumbersSelection {
   readonly minMs: number;
   readonly maxMs: number;
   readonly floats: FloatReader;
+  /** Series of histograms are given as they are where it is undefined. */
+  readonly histograms?: HistogramReader | undefined;
 }
 
 /** Reads what the writer committed. All times are Unix. */

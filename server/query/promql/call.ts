@@ -38,6 +38,7 @@ import {
   makeDenseSeries,
   makeSeries,
   mergeEqualSeries,
+  putHistogram,
   type RangeSeries,
   releaseSeries,
   type StepGrid,
@@ -258,10 +259,12 @@ export function rangeCallStream(
         out.present[0] = FLOAT;
         out.values[0] = one.number;
       }
+      if (one.made !== undefined) putHistogram(out, 0, one.made, evaluation.budget);
       const split = one.histograms === undefined ? undefined : splitTypes(one);
       const floats = split?.floats ?? one;
       const isDone =
         one.number !== undefined ||
+        one.made !== undefined ||
         (floats.startsMs === undefined && column?.(floats, ranges, scalarsByStep, out) === true);
       const overlapping = isDone ? [] : applyKernel(floats, kernels.floats, ranges, scalarsByStep, out);
       if (first !== undefined) warnArguments(node, first, out, evaluation);

@@ -10,6 +10,8 @@ import { KnownLabels, SentLabels } from "./packed-labels.ts";
 import { packSamples, unpackSamples } from "./packed-samples.ts";
 import { evaluateQuery, PROMQL_DEFAULTS, planQuery } from "./query.ts";
 import { renderOutcome } from "./render.ts";
+import { histogramReader, madeSeries } from "./window-histograms.ts";
+import type { WindowCall } from "./window-numbers.ts";
 
 const STEP_MS = 15_000;
 const SAMPLES = 200;
@@ -130,8 +132,9 @@ function encodedOf(series: SeriesSamples, pick: (max: number) => number): FedSer
   return fed;
 }
 
-function answer(text: string, selected: readonly FedSeries[]): unknown {
-  const times = { startMs: 0, endMs: SAMPLES * STEP_MS, stepMs: 47_000 };
+const RANGE = { startMs: 0, endMs: SAMPLES * STEP_MS, stepMs: 47_000 };
+
+function answer(text: string, selected: readonly FedSeries[], times = RANGE): unknown {
   const query = { text, ...times, timeoutMs: 60_000, settings: { ...PROMQL_DEFAULTS, experimentalFunctions: true } };
   const plan = planQuery(query);
   const name = /hist_\w/.exec(text)?.[0];
@@ -180,6 +183,64 @@ test("answers over columns are those over histograms one by one", () => {
       assert.deepEqual(answer(text, encoded), answer(text, plain), `seed ${seed}: ${text}`);
     }
   }
+});
+
+/** What a range function makes of a series where it lies; the series itself where it makes nothing there. */
+function madeOf(
+  { labels, timestampsMs, histograms = [] }: SeriesSamples,
+  call: WindowCall,
+): { readonly series: readonly FedSeries[]; readonly looks: number } {
+  let looks = 0;
+  const from = timestampsMs.findIndex((ms) => ms > call.startMs);
+  const to = timestampsMs.findLastIndex((ms) => ms <= call.endMs) + 1;
+  if (from === -1 || from >= to) return { series: [], looks };
+  const at = (index: number): NativeHistogram => {
+    const found = histograms[index];
+    assert.ok(found !== undefined && index >= from && index < to);
+    return found;
+  };
+  const reader = histogramReader(call);
+  const samples = { timestampsMs, low: from, high: to, hintAt: (i: number) => at(i).resetHint, layoutAt: at };
+  const made = reader?.read({
+    ...samples,
+    at: (index) => {
+      looks++;
+      return at(index);
+    },
+  });
+  if (made === "nothing") return { series: [], looks };
+  if (typeof made === "object") return { series: [madeSeries(labels, made)], looks };
+  const cut = { timestampsMs: timestampsMs.slice(from, to), values: new Float64Array(to - from).fill(Number.NaN) };
+  return { series: [{ labels, ...cut, histograms: histograms.slice(from, to) }], looks };
+}
+
+test("rates at one step are the same where the samples lie, of which few are looked at", () => {
+  let looks = 0;
+  let made = 0;
+  for (let seed = 0; seed < 24; seed++) {
+    const pick = randomOf(seed);
+    const kind = KINDS[seed % KINDS.length] ?? KINDS[0];
+    if (kind === undefined) throw new Error("no kinds");
+    const plain = Array.from({ length: 5 }, (_, i) => {
+      const other = seed % 4 === 3 && i === 3 ? { ...kind, gauge: true } : kind;
+      return seriesOf("hist_a", i, samplesOf(pick, other));
+    });
+    for (let round = 0; round < 12; round++) {
+      const name = pick(2) === 0 ? "rate" : "increase";
+      const rangeMs = [15_000, 60_000, 300_000, 3_000_000][pick(4)] ?? 0;
+      const endMs = 20_000 + pick(SAMPLES * STEP_MS);
+      const call = { name, startMs: endMs - rangeMs, endMs, first: 0 };
+      const found = plain.map((series) => madeOf(series, call));
+      const series = found.flatMap((one) => one.series);
+      looks += found.reduce((sum, one) => sum + one.looks, 0);
+      made += series.filter((one) => one.made !== undefined).length;
+      for (const text of [`${name}(hist_a[${rangeMs}ms])`, `sum by (job) (${name}(hist_a[${rangeMs}ms]))`]) {
+        const instant = { startMs: endMs, endMs, stepMs: 0 };
+        assert.deepEqual(answer(text, series, instant), answer(text, plain, instant), `seed ${seed}: ${text} ${endMs}`);
+      }
+    }
+  }
+  assert.ok(made > 500 && looks < 6 * made, `${looks} looks for ${made}`);
 });
 
 test("floats between histograms, and bytes that nobody wrote, do not go into columns", () => {

@@ -86,6 +86,8 @@ export interface FedSeries
     Partial<Pick<ChunkedSeries, "read" | "size">> {
   /** What a range function makes of it, where there is nothing else. */
   readonly number?: number | undefined;
+  /** The same where it is a histogram. */
+  readonly made?: NativeHistogram | undefined;
   readonly columns?: HistogramSource | undefined;
 }
 

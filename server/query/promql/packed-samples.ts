@@ -15,9 +15,12 @@ import {
   packLabels,
   type SentLabels,
 } from "./packed-labels.ts";
+import { madeSeries } from "./window-histograms.ts";
 
 /** Some series of a selection. */
 export interface PackedSamples extends PackedLabels {
+  /** The only sample of each series is what a range function makes of it. */
+  readonly isMade: boolean;
   /** For each series: where its samples begin and how many they are. */
   readonly timesFrom: Uint32Array;
   readonly valuesFrom: Uint32Array;
@@ -43,7 +46,7 @@ export interface PackedSamples extends PackedLabels {
 }
 
 /** Copies samples together; time stamps that several series share are copied once. */
-export function packSamples(all: readonly SeriesSamples[], sent: SentLabels): PackedSamples {
+export function packSamples(all: readonly SeriesSamples[], sent: SentLabels, isMade = false): PackedSamples {
   const shared = new Map<Float64Array, number>();
   const pages = new PartPages();
   const pageOf = new Uint32Array(all.length);
@@ -61,6 +64,7 @@ export function packSamples(all: readonly SeriesSamples[], sent: SentLabels): Pa
   }
   const histograms = packHistograms(all);
   const packed: PackedSamples = {
+    isMade,
     ...packLabels(
       all.map(({ labels }) => labels),
       sent,
@@ -158,6 +162,11 @@ export function unpackSamples(packed: PackedSamples, known: Pick<KnownLabels, "s
       startsMs: startsFrom === 0 ? undefined : packed.startsMs.subarray(startsFrom - 1, startsFrom - 1 + length),
       histograms: unpackHistograms(packed, index, length, layouts),
     };
+    const made = packed.isMade ? series.histograms?.[0] : undefined;
+    if (made !== undefined) {
+      out.push(madeSeries(labels, made));
+      continue;
+    }
     const encoded = runs.get(index);
     out.push(encoded === undefined ? series : fedSeries({ ...series, encoded }));
   }

@@ -29,11 +29,13 @@ export function samplesSize(
     readonly columns?: { readonly size: number } | undefined;
     readonly newest?: object;
     readonly number?: number | undefined;
+    readonly made?: NativeHistogram | undefined;
     readonly size?: number | undefined;
   },
 ): number {
   if (series.size !== undefined) return series.size;
   if (series.newest !== undefined || series.number !== undefined) return 1;
+  if (series.made !== undefined) return histogramSize(series.made);
   let size = series.values.length;
   if (series.columns !== undefined) return size + series.columns.size;
   for (const { bytes } of series.encoded ?? []) size += bytes.length;

@@ -114,9 +114,9 @@ function countStale(values: Float64Array): number {
 
 /** Samples without staleness markers; the same arrays where there are none. */
 export function withoutStale(samples: FedSeries): RangeSeries {
-  const { labels, number, timestampsMs, values, startsMs, columns } = samples;
-  if (number !== undefined) {
-    return { labels, dropName: false, timestampsMs, values, histograms: undefined, startsMs: undefined, number };
+  const { labels, number, made, timestampsMs, values, startsMs, columns } = samples;
+  if (number !== undefined || made !== undefined) {
+    return { labels, dropName: false, timestampsMs, values, histograms: undefined, startsMs: undefined, number, made };
   }
   const stale = countStale(values);
   if (stale === 0 && columns !== undefined) {

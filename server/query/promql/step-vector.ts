@@ -54,6 +54,8 @@ export interface RangeSeries {
   readonly columns?: HistogramSource | undefined;
   /** What the function makes of the series at the only step, where there are no samples. */
   readonly number?: number | undefined;
+  /** The same where it is a histogram. */
+  readonly made?: NativeHistogram | undefined;
   /** Unix milliseconds since which a counter counts, by sample; 0 where unknown. Undefined where none is known. */
   readonly startsMs: Float64Array | undefined;
 }
