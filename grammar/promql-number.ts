@@ -19,7 +19,7 @@ export interface LiteralValue {
 
 const DECIMAL_DIGITS = "0123456789";
 const HEX_DIGITS = "0123456789abcdefABCDEF";
-const DECIMAL_FLOAT = /^(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
+const DECIMAL_FLOAT = /^(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$/;
 const INT64_MAX = 2n ** 63n - 1n;
 
 /**

@@ -49,6 +49,10 @@ function promqlBombs(): FaceBomb[] {
     at("parentheses", query("("), ["400"]),
     at("additions", query("1%2B"), ["400", "422"]),
     at("a name of 3 MiB", query("a"), ["400", "200", "422"]),
+    at("500,000 digits as a time", () => Buffer.from(`query=1&time=${"1".repeat(500_000)}!`), ["400"]),
+    at("500,000 digits of base 16 as a time", () => Buffer.from(`query=1&time=0x${"1".repeat(500_000)}!`), ["400"]),
+    at("500,000 digits as a limit", () => Buffer.from(`query=1&limit=${"1".repeat(500_000)}`), ["400"]),
+    at("60,000 digits that are no number", () => Buffer.from(`query=${"1".repeat(60_000)}.1.1`), ["400"]),
     at("matchers", () => many(300_000, "match[]=a&"), ["200", "400", "422"], "/api/v1/series"),
     {
       ...at("a form of 50,000 parts", () => Buffer.concat([many(50_000, part), Buffer.from("--b--")]), ["400"]),
@@ -133,6 +137,7 @@ function lineBombs(): FaceBomb[] {
   return [
     at("65 MiB", () => Buffer.alloc(65 * MIB, "a"), ["413"]),
     { ...at("a line of 20 MiB", () => Buffer.alloc(20 * MIB, "a"), ["400", "413"]), bytes: 20 * MIB },
+    at("1,000,000 digits that are no number", () => Buffer.from(`m f=${"1".repeat(MILLION)}!`), ["400"]),
     at("10,000,000 line ends", () => Buffer.alloc(10 * MILLION, "\n"), ["400"], true),
     at("1,000,000 wrong lines", () => many(MILLION, "a\n"), ["400"], true),
     at("a million fields of a line", () => Buffer.concat([Buffer.from("m f=1"), many(MILLION, ",f=1")]), ["400"]),

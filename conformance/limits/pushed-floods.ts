@@ -41,6 +41,14 @@ const TARGETS: Readonly<Record<string, (answer: ServerResponse) => void>> = {
   },
   "wide-line": (answer) => answer.writeHead(200, { "content-type": TEXT }).end(`a{${'b="c",'.repeat(MIB)}} 1\n`),
   "long-value": (answer) => answer.writeHead(200, { "content-type": TEXT }).end(`a{b="${"c".repeat(20 * MIB)}"} 1\n`),
+  "long-number": (answer) => answer.writeHead(200, { "content-type": TEXT }).end(`a ${"1".repeat(MIB / 2)}! 1\n`),
+  crumbs: (answer) => {
+    answer.writeHead(200, { "content-type": TEXT }).flushHeaders();
+    answer.socket?.end(Buffer.from("2\r\n# \r\n".repeat(2_000_000)));
+  },
+  "many-metrics": (answer) => answer.writeHead(200, { "content-type": PROTOBUF }).end(familyOf(Buffer.from([34, 0]))),
+  "many-pairs": (answer) =>
+    answer.writeHead(200, { "content-type": PROTOBUF }).end(familyOf(delimited(34, repeated(Buffer.from([10, 0]))))),
   "long-length": (answer) =>
     answer.writeHead(200, { "content-type": PROTOBUF }).end(Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f, 1])),
   "empty-families": (answer) => answer.writeHead(200, { "content-type": PROTOBUF }).end(Buffer.alloc(8 * MIB)),
@@ -48,9 +56,11 @@ const TARGETS: Readonly<Record<string, (answer: ServerResponse) => void>> = {
   garbage: (answer) =>
     answer.writeHead(200, { "content-type": TEXT }).end(crypto.getRandomValues(Buffer.alloc(60_000))),
 };
+/** Bytes that a part of a family is repeated to. */
+const REPEATED_BYTES = 2 * MIB;
 const GZIP_BOMB = gzipSync(Buffer.alloc(256 * MIB, "a 1\n"));
-/** Their answers are empty where nothing is wrong with them. */
-const MAY_BE_UP = new Set(["empty-families"]);
+/** Nothing is wrong with their answers: one is empty, the other one sample many times. */
+const MAY_BE_UP = new Set(["empty-families", "many-metrics"]);
 
 /** Runs both against a program of their own. */
 export async function pushedFloods(report: SuiteReport, slack: number): Promise<void> {
@@ -205,6 +215,29 @@ async function startTargets(): Promise<{ readonly server: Server; readonly port:
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error("a TCP listener has no port");
   return { server, port: address.port };
+}
+
+/** A part again and again. */
+function repeated(part: Uint8Array): Buffer {
+  return Buffer.alloc(REPEATED_BYTES, part);
+}
+
+/** A field of bytes. */
+function delimited(tag: number, bytes: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from([tag]), lengthOf(bytes), bytes]);
+}
+
+function lengthOf({ length }: Uint8Array): Buffer {
+  const bytes: number[] = [];
+  let rest = length;
+  for (; rest > 127; rest >>>= 7) bytes.push((rest & 127) | 128);
+  return Buffer.from([...bytes, rest]);
+}
+
+/** A family of protobuf that holds one part many times, or one that is large. */
+function familyOf(part: Buffer): Buffer {
+  const family = Buffer.concat([Buffer.from([10, 1, 97]), part.length < 9 ? repeated(part) : part]);
+  return Buffer.concat([lengthOf(family), family]);
 }
 
 function pour(answer: ServerResponse, piece: Buffer): void {

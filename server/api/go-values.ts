@@ -9,11 +9,13 @@ export type GoOutcome<T> =
   | { readonly kind: "value"; readonly value: T }
   | { readonly kind: "refused"; readonly reason: string };
 
-const DECIMAL = /^[+-]?(?:\d(?:_?\d)*\.?(?:\d(?:_?\d)*)?|\.\d(?:_?\d)*)(?:e[+-]?\d(?:_?\d)*)?$/i;
-const HEXADECIMAL = /^([+-]?)0x_?([\da-f](?:_?[\da-f])*)?\.?([\da-f](?:_?[\da-f])*)?p([+-]?\d+)$/i;
+// No two parts of these can take the same digits: of a long text that is no number, each is looked at a few times only.
+const DECIMAL = /^[+-]?(?:\d(?:_?\d)*(?:\.(?:\d(?:_?\d)*)?)?|\.\d(?:_?\d)*)(?:e[+-]?\d(?:_?\d)*)?$/i;
+const HEXADECIMAL = /^([+-]?)0x_?([\da-f](?:_?[\da-f])*)?(?:\.([\da-f](?:_?[\da-f])*)?)?p([+-]?\d+)$/i;
 const INFINITY = /^([+-]?)inf(?:inity)?$/i;
 const INTEGER = /^[+-]?\d+$/;
 const INT64_MAX = 2n ** 63n - 1n;
+const INT64_DIGITS = 19;
 const TRUE = new Set(["1", "t", "T", "true", "TRUE", "True"]);
 const FALSE = new Set(["0", "f", "F", "false", "FALSE", "False"]);
 const NS_PER_MS = 1e6;
@@ -42,7 +44,9 @@ export function parseIntGo(text: string): GoOutcome<number> {
     return { kind: "refused", reason: `strconv.Atoi: parsing ${quoteText(text)}: ${why}` };
   };
   if (!INTEGER.test(text)) return refuse("invalid syntax");
-  const value = BigInt(text.replace("+", ""));
+  const digits = text.replace(/^[+-]?0*/, "");
+  if (digits.length > INT64_DIGITS) return refuse("value out of range");
+  const value = BigInt(text.startsWith("-") ? `-${digits || "0"}` : digits || "0");
   const inRange = value <= INT64_MAX && value >= -INT64_MAX - 1n;
   return inRange ? { kind: "value", value: Number(value) } : refuse("value out of range");
 }

@@ -4,9 +4,11 @@ import type { Settings } from "../config/settings.ts";
 import { acceptSeries } from "../ingest/accept-series.ts";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
-import { type ByteRoom, type HttpAnswer, HttpGetter } from "../platform/http-get.ts";
+import type { ByteRoom } from "../platform/body-blocks.ts";
+import { type HttpAnswer, HttpGetter } from "../platform/http-get.ts";
 import { readPatternFiles } from "../platform/pattern-files.ts";
 import { httpTls, requestHeaders } from "../scrape/http-client.ts";
+import { TurnQueue } from "../scrape/read-answer.ts";
 import type { ScrapeJob } from "../scrape/scrape-job.ts";
 import { type ActiveTarget, type DroppedTargets, Scraper, type ScraperDeps } from "../scrape/scraper.ts";
 import type { TargetSpec } from "../scrape/target.ts";
@@ -89,7 +91,7 @@ function scraperDeps(parts: ScrapeParts, connections: Connections): ScraperDeps 
   return {
     clock,
     fetch: (job, target) => connections.fetch(job, target),
-    giveBack: (answer) => connections.give(answer.body.length),
+    turns: new TurnQueue(clock),
     store: async (write) => {
       const outcome = await acceptSeries({ writer: store.writer, telemetry, clock }, write, "scrape");
       if (outcome.kind === "refused") throw new Error(outcome.reason);

@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { createGunzip } from "node:zlib";
+import { type BlocksFault, BodyBlocks, type ByteRoom } from "./body-blocks.ts";
 
 /** Redirects that are followed. */
 const REDIRECTS_MAX = 10;
@@ -19,21 +20,14 @@ export interface HttpGet {
   /** Of the body once it is decompressed. */
   readonly bodyBytesMax: number;
   readonly signal: AbortSignal;
-  /** Shared by all who ask; without it only `bodyBytesMax` holds. */
+  /** Shared by all who ask, taken as the body comes; without it only `bodyBytesMax` holds. */
   readonly room?: ByteRoom | undefined;
 }
 
-/** Room for bodies that are held at the same time. The caller gives back the bytes of a body it was answered. */
-export interface ByteRoom {
-  /** False where there is none left. */
-  take(bytes: number): boolean;
-  give(bytes: number): void;
-}
-
-/** What came; `contentType` is empty where nothing was said. */
+/** What came; `contentType` is empty where nothing was said. The caller releases the body. */
 export interface HttpAnswer {
   readonly contentType: string;
-  readonly body: Uint8Array;
+  readonly body: BodyBlocks;
 }
 
 /** TLS as PEM texts. */
@@ -126,7 +120,12 @@ export class HttpGetter {
   }
 }
 
-async function readBody(answer: IncomingMessage, { bodyBytesMax, room }: HttpGet): Promise<Uint8Array> {
+const FAULTS: Readonly<Record<BlocksFault, string>> = {
+  no_room: "there is no room for the body beside others that are read",
+  crumbs: "the body comes in chunks of a few bytes",
+};
+
+async function readBody(answer: IncomingMessage, { bodyBytesMax, room }: HttpGet): Promise<BodyBlocks> {
   const encoding = answer.headers["content-encoding"] ?? "";
   if (encoding !== "" && encoding !== "identity" && encoding !== "gzip") {
     answer.destroy();
@@ -134,37 +133,21 @@ async function readBody(answer: IncomingMessage, { bodyBytesMax, room }: HttpGet
   }
   const source = encoding === "gzip" ? answer.pipe(createGunzip()) : answer;
   answer.on("error", (error) => source.destroy(error));
-  const pieces: Uint8Array[] = [];
-  let bytes = 0;
+  const body = new BodyBlocks(room);
   try {
     for await (const piece of source as AsyncIterable<Uint8Array>) {
-      if (bytes + piece.length > bodyBytesMax) throw new BodyTooLarge("body size limit exceeded");
-      if (room?.take(piece.length) === false)
-        throw new Error("there is no room for the body beside others that are read");
-      bytes += piece.length;
-      pieces.push(piece);
+      if (body.length + piece.length > bodyBytesMax) throw new BodyTooLarge("body size limit exceeded");
+      const fault = body.add(piece);
+      freeNow(piece);
+      if (fault !== undefined) throw new Error(FAULTS[fault]);
     }
     if (!answer.complete) throw new Error("unexpected EOF");
+    return body;
   } catch (error) {
-    room?.give(bytes);
+    body.release();
     answer.destroy();
-    for (const piece of pieces) freeNow(piece);
     throw error;
   }
-  const [only] = pieces;
-  return pieces.length === 1 && only !== undefined ? only : joined(pieces, bytes);
-}
-
-/** One piece after the other, so that they and the whole are not in memory together. */
-function joined(pieces: readonly Uint8Array[], bytes: number): Uint8Array {
-  const whole = Buffer.allocUnsafeSlow(bytes);
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-    freeNow(piece);
-  }
-  return whole;
 }
 
 /** Pieces have memory of their own mostly; left to the collector, those of many answers would pile up. */

@@ -138,7 +138,7 @@ async function httpGroups(
       bodyBytesMax: GROUPS_BYTES_MAX,
       signal: AbortSignal.any([signal, AbortSignal.timeout(HTTP_TIMEOUT_MS)]),
     });
-    return readTargetGroups(Buffer.from(body).toString(), url, new Map([["__meta_url", url]]));
+    return readTargetGroups(Buffer.from(body.join()).toString(), url, new Map([["__meta_url", url]]));
   } finally {
     getter.close();
   }

@@ -1,6 +1,5 @@
 /** One answer of a target to series: labels put on, limits held, what is gone since the last scrape found. */
 
-import { isUtf8 } from "node:buffer";
 import { labelsText } from "../model/labels-text.ts";
 import {
   type Exemplar,
@@ -12,14 +11,11 @@ import {
 import type { HttpAnswer } from "../platform/http-get.ts";
 import { type ExposedMetadata, type ExposedSample, ExpositionError, formatOf } from "../wire/exposition.ts";
 import { NhcbSink } from "../wire/exposition-nhcb.ts";
-import { ProtobufExposition } from "../wire/exposition-protobuf.ts";
-import { TextExposition } from "../wire/exposition-text.ts";
+import { ownText } from "../wire/exposition-text.ts";
+import { readProtobuf, readText, type TurnQueue } from "./read-answer.ts";
 import { sampleLabels } from "./sample-labels.ts";
 import type { ScrapeJob } from "./scrape-job.ts";
 
-/** Lines that are read before others get a turn: about a millisecond. */
-const TURN_LINES = 2_000;
-const TURN_FAMILIES = 50;
 /** UTF-16 units of help and of names that are kept. */
 const METADATA_UNITS_MAX = 4_096;
 
@@ -58,6 +54,12 @@ export class Gatherer {
   #known = new Map<string, KnownSeries>();
   #described = new Map<string, MetricMetadata>();
   #scrape = 0;
+  readonly #turns: TurnQueue;
+
+  /** @param turns Shared with all who read answers. */
+  constructor(turns: TurnQueue) {
+    this.#turns = turns;
+  }
 
   /** Rules or labels changed: nothing of before holds. */
   forget(): void {
@@ -70,7 +72,7 @@ export class Gatherer {
   }
 
   /**
-   * Reads an answer, with turns for others in between.
+   * Reads an answer, with turns for others in between; of its body nothing is left then.
    *
    * Of an answer that is wrong somewhere nothing counts.
    */
@@ -92,14 +94,8 @@ export class Gatherer {
     const format = formatOf(answer.contentType, job.fallback);
     if (format === "protobuf") {
       const choice = { native: job.nativeHistograms, alwaysClassic: job.alwaysClassic };
-      const reader = new ProtobufExposition(answer.body, choice, into);
-      while (reader.read(TURN_FAMILIES)) await new Promise(setImmediate);
-    } else if (answer.body.length > 0) {
-      const text = Buffer.from(answer.body.buffer, answer.body.byteOffset, answer.body.length).toString();
-      const options = { openMetrics: format === "openmetrics", isUtf8: isUtf8(answer.body) };
-      const reader = new TextExposition(text, options, into);
-      while (reader.read(TURN_LINES)) await new Promise(setImmediate);
-    }
+      await readProtobuf(answer.body, { choice, sink: into, turns: this.#turns });
+    } else await readText(answer.body, { openMetrics: format === "openmetrics", sink: into, turns: this.#turns });
     nhcb?.finish();
     const { samples } = job.limits;
     if (samples > 0 && sink.kept > samples) throw new ExpositionError("sample limit exceeded");
@@ -206,7 +202,7 @@ class AnswerSink {
     if (outcome.kind === "invalid") throw new ExpositionError(outcome.reason);
     const labels = outcome.kind === "labels" ? outcome.labels : undefined;
     const series = { labels, identity: labels === undefined ? "" : labelsText(labels), lastScrape: scrape };
-    known.set(exposed.key, series);
+    known.set(ownText(exposed.key), series);
     if (labels !== undefined) this.#added++;
     return series;
   }

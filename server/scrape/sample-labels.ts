@@ -21,7 +21,7 @@ export function sampleLabels(exposed: ExposedLabels, target: Labels, job: Scrape
   const labels = new Map<string, string>();
   for (const [name, value] of exposed) {
     if (value === "") continue;
-    if (labels.has(name)) return { kind: "invalid", reason: `duplicate label ${JSON.stringify(name)}` };
+    if (labels.has(name)) return { kind: "invalid", reason: `duplicate label ${JSON.stringify(name.slice(0, 100))}` };
     labels.set(name, value);
   }
   addTarget(labels, target, job.honorLabels);

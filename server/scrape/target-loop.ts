@@ -8,6 +8,7 @@ import type { Labels, MetricMetadata, SeriesToAppend } from "../model/series.ts"
 import { BodyTooLarge, type HttpAnswer } from "../platform/http-get.ts";
 import type { RemoteWrite } from "../wire/remote-write.ts";
 import { Gatherer, type GatherOutcome, staleMarker } from "./gather.ts";
+import type { TurnQueue } from "./read-answer.ts";
 import { reportLabels } from "./sample-labels.ts";
 import type { ScrapeJob } from "./scrape-job.ts";
 import type { TargetSpec } from "./target.ts";
@@ -18,9 +19,10 @@ const ALIGN_MS_MAX = 2;
 /** What a loop needs. */
 export interface LoopDeps {
   readonly clock: Clock;
-  /** Asks the target. The caller gives the body back. @throws Error */
+  /** Asks the target. The caller releases the body. @throws Error */
   readonly fetch: (job: ScrapeJob, target: TargetSpec) => Promise<HttpAnswer>;
-  readonly giveBack: (answer: HttpAnswer) => void;
+  /** In which the answers of all targets are read. */
+  readonly turns: TurnQueue;
   /** Stores a write. @throws Error where nothing of it was kept. */
   readonly store: (write: RemoteWrite) => Promise<void>;
   readonly onScrape: (failed: boolean) => void;
@@ -38,7 +40,7 @@ export interface TargetHealth {
 /** One target's loop. */
 export class TargetLoop {
   readonly #deps: LoopDeps;
-  readonly #gatherer = new Gatherer();
+  readonly #gatherer: Gatherer;
   readonly #reports = new Map<string, Labels>();
   #job: ScrapeJob;
   #target: TargetSpec;
@@ -54,6 +56,7 @@ export class TargetLoop {
     this.#job = job;
     this.#target = target;
     this.#deps = deps;
+    this.#gatherer = new Gatherer(deps.turns);
   }
 
   get target(): TargetSpec {
@@ -147,7 +150,7 @@ export class TargetLoop {
           outcome = await this.#gatherer.gather(answer, this.#job, { labels: this.#target.labels, timeMs });
           if (outcome.kind === "failed") error = outcome.reason;
         } finally {
-          this.#deps.giveBack(answer);
+          answer.body.release();
         }
       } catch (cause) {
         error = cause instanceof Error ? cause.message : String(cause);

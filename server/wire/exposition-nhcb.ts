@@ -12,7 +12,7 @@ const METRIC_NAME = "__name__";
 const BOUND = "le";
 /** Empty buckets between others that stay in a span, of whole counts. */
 const EMPTY_BUCKETS_MAX = 2;
-/** Buckets of one histogram; one with more is left out. */
+/** Buckets of one histogram; one with more is left out, as are exemplars beyond so many. */
 const BUCKETS_MAX = 10_000;
 
 /** Lines of one histogram. */
@@ -110,7 +110,7 @@ export class NhcbSink implements ExpositionSink {
       isFaulty: false,
     };
     const collected = this.#collected;
-    collected.exemplars.push(...exposed.exemplars);
+    if (collected.exemplars.length < BUCKETS_MAX) collected.exemplars.push(...exposed.exemplars);
     if (bound !== undefined) addBucket(collected, bound, exposed.value);
     else if (suffix === "_sum") collected.sum = exposed.value;
     else if (exposed.value < 0) collected.isFaulty = true;

@@ -39,51 +39,49 @@ export interface HistogramChoice {
   readonly alwaysClassic: boolean;
 }
 
+/** The tag of a family's metrics. */
+const METRIC = 34;
 const COUNTER = 0;
 const SUMMARY = 2;
 const HISTOGRAM = 4;
 const GAUGE_HISTOGRAM = 5;
 /** By the numbers of the format's `MetricType`. */
 const TYPES: readonly MetricType[] = ["counter", "gauge", "summary", "unknown", "histogram", "gaugehistogram"];
-/** Buckets, spans and quantiles of one answer. */
-const PARTS_MAX = 4_000_000;
+/** Labels, buckets, spans, quantiles and exemplars of one metric. */
+const PARTS_MAX = 100_000;
+/** UTF-16 units of the labels of all series that one metric makes, each label counting `LABEL_UNITS` more. */
+const SERIES_UNITS_MAX = 4 * 2 ** 20;
+const LABEL_UNITS = 16;
 
 /** An answer in protobuf. */
 export class ProtobufExposition {
-  readonly #cursor: ProtobufCursor;
-  readonly #reading: Reading;
+  readonly #steps: Generator<undefined, void>;
 
   constructor(bytes: Uint8Array, choice: HistogramChoice, sink: ExpositionSink) {
-    this.#cursor = cursorOver(bytes);
-    this.#reading = { choice, sink, budget: { parts: PARTS_MAX } };
+    this.#steps = readFamilies(cursorOver(bytes), { choice, sink, budget: { parts: 0 } });
   }
 
   /**
-   * Reads on for so many families.
+   * Reads on for so many families, metrics and other fields of families.
    *
    * @returns Whether there is more to read.
    * @throws ExpositionError where the bytes leave the format; what stood before was told to the sink.
    */
-  read(familiesMax: number): boolean {
-    const cursor = this.#cursor;
+  read(stepsMax: number): boolean {
     try {
-      for (let families = 0; cursor.at < cursor.end; families++) {
-        if (families === familiesMax) return true;
-        const outer = enterMessage(cursor);
-        readFamily(cursor, this.#reading);
-        leaveMessage(cursor, outer);
-      }
+      for (let steps = 0; steps < stepsMax; steps++) if (this.#steps.next().done === true) return false;
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
       throw new ExpositionError(`protobuf at byte ${error.offset}: ${error.message}`);
     }
-    return false;
+    return true;
   }
 }
 
 interface Reading {
   readonly choice: HistogramChoice;
   readonly sink: ExpositionSink;
+  /** What the metric at hand may still have of parts. */
   readonly budget: { parts: number };
 }
 
@@ -94,10 +92,21 @@ interface Family {
   type: number;
 }
 
+function* readFamilies(cursor: ProtobufCursor, reading: Reading): Generator<undefined, void> {
+  while (cursor.at < cursor.end) {
+    const outer = enterMessage(cursor);
+    yield* readFamily(cursor, reading);
+    leaveMessage(cursor, outer);
+    yield;
+  }
+}
+
 /** Metrics may stand before name and type, so that they are read in a second pass. */
-function readFamily(cursor: ProtobufCursor, reading: Reading): void {
+function* readFamily(cursor: ProtobufCursor, reading: Reading): Generator<undefined, void> {
   const family: Family = { name: "", help: "", unit: "", type: COUNTER };
-  const metricsAt: number[] = [];
+  const start = cursor.at;
+  let metrics = 0;
+  let lastAt = start;
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
     if (tag === 10) family.name = readText(cursor);
@@ -105,21 +114,41 @@ function readFamily(cursor: ProtobufCursor, reading: Reading): void {
     else if (tag === 24) family.type = readVarint32(cursor);
     else if (tag === 42) family.unit = readText(cursor);
     else {
-      if (tag === 34) metricsAt.push(cursor.at);
+      if (tag === METRIC) {
+        metrics++;
+        lastAt = cursor.at;
+      }
       skipField(cursor, tag);
     }
+    yield;
   }
   const type = TYPES[family.type];
   if (type === undefined) throw new WireError(`metric type ${family.type} of ${family.name}`, cursor.at);
   if (family.name === "") throw new WireError("a metric family without a name", cursor.at);
   const { name, help, unit } = family;
   reading.sink.describe({ name, type, help, unit });
-  for (const at of metricsAt) {
-    cursor.at = at;
-    const outer = enterMessage(cursor);
-    tellMetric(readMetric(cursor, reading.budget), family, reading);
-    leaveMessage(cursor, outer);
+  const { end } = cursor;
+  cursor.at = start;
+  while (metrics > 0 && cursor.at <= lastAt) {
+    const tag = readTag(cursor);
+    if (tag === METRIC) {
+      const outer = enterMessage(cursor);
+      reading.budget.parts = PARTS_MAX;
+      const metric = readMetric(cursor, reading.budget);
+      if (unitsOf(metric) > SERIES_UNITS_MAX)
+        throw new WireError("a metric has too many buckets of as long labels", cursor.at);
+      tellMetric(metric, family, reading);
+      leaveMessage(cursor, outer);
+    } else skipField(cursor, tag);
+    yield;
   }
+  cursor.at = end;
+}
+
+/** What the labels of all its series take: each has all of them. */
+function unitsOf({ labels, buckets }: Metric): number {
+  const units = labels.reduce((sum, [name, value]) => sum + name.length + value.length + LABEL_UNITS, LABEL_UNITS);
+  return units * (buckets.length + 1);
 }
 
 interface Bucket {
@@ -172,9 +201,11 @@ function readMetric(cursor: ProtobufCursor, budget: { parts: number }): Metric {
   };
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
-    if (tag === 10) metric.labels.push(readPair(cursor));
-    else if (tag === 48) metric.timestampMs = readInt64Number(cursor) || undefined;
-    else if (tag === 18 || tag === 26 || tag === 42) readSimple(cursor, metric);
+    if (tag === 10) {
+      take(budget, 1, cursor);
+      metric.labels.push(readPair(cursor));
+    } else if (tag === 48) metric.timestampMs = readInt64Number(cursor) || undefined;
+    else if (tag === 18 || tag === 26 || tag === 42) readSimple(cursor, metric, budget);
     else if (tag === 34) readSummary(cursor, metric, budget);
     else if (tag === 58) readHistogram(cursor, metric, budget);
     else skipField(cursor, tag);
@@ -204,10 +235,10 @@ function within(cursor: ProtobufCursor, read: (tag: number) => boolean): void {
 }
 
 /** `Gauge`, `Counter` and `Untyped`. */
-function readSimple(cursor: ProtobufCursor, metric: Metric): void {
+function readSimple(cursor: ProtobufCursor, metric: Metric, budget: { parts: number }): void {
   within(cursor, (tag) => {
     if (tag === 9) metric.value = readDouble(cursor);
-    else if (tag === 18) metric.exemplars.push(readExemplar(cursor));
+    else if (tag === 18) metric.exemplars.push(readExemplar(cursor, budget));
     else return false;
     return true;
   });
@@ -232,13 +263,16 @@ function readSummary(cursor: ProtobufCursor, metric: Metric, budget: { parts: nu
   });
 }
 
-function readExemplar(cursor: ProtobufCursor): ExposedExemplar {
+function readExemplar(cursor: ProtobufCursor, budget: { parts: number }): ExposedExemplar {
+  take(budget, 1, cursor);
   const labels: ExposedLabels = [];
   let value = 0;
   let timestampMs: number | undefined;
   within(cursor, (tag) => {
-    if (tag === 10) labels.push(readPair(cursor));
-    else if (tag === 17) value = readDouble(cursor);
+    if (tag === 10) {
+      take(budget, 1, cursor);
+      labels.push(readPair(cursor));
+    } else if (tag === 17) value = readDouble(cursor);
     else if (tag === 26) {
       let [seconds, nanoseconds] = [0, 0];
       within(cursor, (part) => {
@@ -264,7 +298,7 @@ function readHistogram(cursor: ProtobufCursor, metric: Metric, budget: { parts: 
     else if (tag === 49) metric.zeroThreshold = readDouble(cursor);
     else if (tag === 56) metric.zeroCount = readUint64Number(cursor);
     else if (tag === 65) metric.floatZeroCount = readDouble(cursor);
-    else if (tag === 130) metric.exemplars.push(readExemplar(cursor));
+    else if (tag === 130) metric.exemplars.push(readExemplar(cursor, budget));
     else
       return (
         readSide(cursor, tag, { side: metric.negative, from: 9, budget }) ||
@@ -319,7 +353,7 @@ function readBucket(cursor: ProtobufCursor, budget: { parts: number }): Bucket {
     if (tag === 8) count = readUint64Number(cursor);
     else if (tag === 33) floatCount = readDouble(cursor);
     else if (tag === 17) bound = readDouble(cursor);
-    else if (tag === 26) exemplar = readExemplar(cursor);
+    else if (tag === 26) exemplar = readExemplar(cursor, budget);
     else return false;
     return true;
   });
@@ -328,7 +362,8 @@ function readBucket(cursor: ProtobufCursor, budget: { parts: number }): Bucket {
 
 function take(budget: { parts: number }, parts: number, cursor: ProtobufCursor): void {
   budget.parts -= parts;
-  if (budget.parts < 0) throw new WireError(`an answer holds more than ${PARTS_MAX} buckets`, cursor.at);
+  if (budget.parts < 0)
+    throw new WireError(`a metric has more than ${PARTS_MAX} labels, buckets and exemplars`, cursor.at);
 }
 
 /** Tells the series of one metric, named as in the text formats. */

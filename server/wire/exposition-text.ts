@@ -51,12 +51,30 @@ const OPEN_METRICS_TYPES: ReadonlyMap<string, MetricType> = new Map([
 ]);
 /** UTF-16 units of a line that a message shows. */
 const SHOWN_MAX = 120;
+/** UTF-16 units of a line that is not whole yet: nothing of it is known before its end. */
+export const LINE_UNITS_MAX = 2 ** 20;
+/** Labels of a line, of which empty ones and those that rules drop are not stored. */
+const LINE_LABELS_MAX = 16_384;
+
+/** A quoted text goes on behind what is there. */
+class MoreNeeded extends Error {}
+
+/** How a text comes. */
+export interface TextPiece {
+  /** False where bytes had to be replaced to make it. */
+  readonly isUtf8: boolean;
+  /** Whether nothing follows; all unless given. Before it, pieces end with a line. */
+  readonly isLast?: boolean;
+}
 
 /** An answer in one of the text formats: a place in it, and what holds for the line there. */
 export class TextExposition {
-  readonly #text: string;
+  #text = "";
+  #isUtf8 = true;
+  #isLast = false;
+  /** Whether the end came that OpenMetrics asks for. */
+  #isEnded = false;
   readonly #openMetrics: boolean;
-  readonly #isUtf8: boolean;
   readonly #sink: ExpositionSink;
   #at = 0;
   #lineStart = 0;
@@ -66,25 +84,47 @@ export class TextExposition {
   #nameStart = -1;
   #nameEnd = -1;
 
-  /** @param text The answer; `isUtf8` is false where bytes had to be replaced to make it. */
-  constructor(
-    text: string,
-    options: { readonly openMetrics: boolean; readonly isUtf8: boolean },
-    sink: ExpositionSink,
-  ) {
-    this.#text = text.endsWith("\n") || (options.openMetrics && text.endsWith("# EOF")) ? text : `${text}\n`;
+  /** @param text The answer, or its first piece. */
+  constructor(text: string, options: TextPiece & { readonly openMetrics: boolean }, sink: ExpositionSink) {
     this.#openMetrics = options.openMetrics;
-    this.#isUtf8 = options.isUtf8;
     this.#sink = sink;
+    this.append(text, options);
+  }
+
+  /**
+   * Adds the next piece, once `read` has nothing more to read.
+   *
+   * @throws ExpositionError where something follows the end, or a line is longer than any that is read.
+   */
+  append(text: string, { isUtf8, isLast = true }: TextPiece): void {
+    if (this.#isEnded && text !== "") throw new ExpositionError("unexpected data after # EOF");
+    const rest = this.#text.slice(this.#at);
+    if (rest.length > LINE_UNITS_MAX) throw lineTooLong();
+    this.#isUtf8 = isUtf8 && (rest === "" || this.#isUtf8);
+    this.#isLast = isLast;
+    const whole = rest + text;
+    const isWhole = !isLast || whole === "" || whole.endsWith("\n") || (this.#openMetrics && whole.endsWith("# EOF"));
+    this.#text = isWhole ? whole : `${whole}\n`;
+    this.#at = 0;
   }
 
   /**
    * Reads on for so many lines.
    *
-   * @returns Whether there is more to read.
+   * @returns Whether there is more to read of what was added.
    * @throws ExpositionError where the text leaves the format; what stood before was told to the sink.
    */
   read(linesMax: number): boolean {
+    try {
+      return this.#lines(linesMax);
+    } catch (error) {
+      if (!(error instanceof MoreNeeded)) throw error;
+      this.#at = this.#lineStart;
+      return false;
+    }
+  }
+
+  #lines(linesMax: number): boolean {
     const text = this.#text;
     for (let lines = 0; this.#at < text.length; lines++) {
       if (lines === linesMax) return true;
@@ -96,7 +136,9 @@ export class TextExposition {
         if (this.#comment()) return false;
       } else this.#sample();
     }
-    if (this.#openMetrics) throw new ExpositionError("data does not end with # EOF");
+    if (this.#openMetrics && this.#isLast && !this.#isEnded) {
+      throw new ExpositionError("data does not end with # EOF");
+    }
     return false;
   }
 
@@ -107,6 +149,8 @@ export class TextExposition {
     const line = text.slice(this.#at, end);
     if (this.#openMetrics && line === "# EOF") {
       if (end + 1 < text.length) throw new ExpositionError("unexpected data after # EOF");
+      this.#isEnded = true;
+      this.#at = text.length;
       return true;
     }
     const found = (this.#openMetrics ? /^# (HELP|TYPE|UNIT) /y : /^#[ \t]+(HELP|TYPE)[ \t]+/y).exec(line);
@@ -177,22 +221,16 @@ export class TextExposition {
     this.#sink.sample({ key, labels: this.#readLabels, value, histogram: undefined, timestampMs, exemplars });
   }
 
+  /** Labels outlive the text: parts of it would keep all of it in memory, those of a copy keep a line. */
   readonly #readLabels = (): ExposedLabels => {
-    const labels: ExposedLabels = [["__name__", unescaped(this.#text.slice(this.#nameStart, this.#nameEnd))]];
-    for (const [name, value] of this.#pairs(this.#labelOffsets)) {
+    const start = this.#lineStart;
+    const line = ownText(this.#text.slice(start, this.#at));
+    const labels: ExposedLabels = [["__name__", unescaped(line.slice(this.#nameStart - start, this.#nameEnd - start))]];
+    for (const [name, value] of pairsOf(line, start, this.#labelOffsets)) {
       labels.push([name, isBoundLabel(this.#type, name) ? boundText(value) : value]);
     }
     return labels;
   };
-
-  #pairs(offsets: readonly number[]): ExposedLabels {
-    const pairs: ExposedLabels = [];
-    for (let at = 0; at < offsets.length; at += 4) {
-      const name = unescaped(this.#text.slice(offsets[at], offsets[at + 1]));
-      pairs.push([name, unescaped(this.#text.slice(offsets[at + 2], offsets[at + 3]))]);
-    }
-    return pairs;
-  }
 
   /** From behind the opening brace to behind the closing one. */
   #labels(offsets: number[], mayName: boolean): void {
@@ -224,6 +262,7 @@ export class TextExposition {
       this.#skipQuoted("label value");
       if (!this.#isUtf8 && text.slice(valueStart, this.#at).includes("\ufffd"))
         throw this.#fault("invalid UTF-8 label value");
+      if (offsets.length >= 4 * LINE_LABELS_MAX) throw this.#fault(`more than ${LINE_LABELS_MAX} labels`);
       offsets.push(isQuoted ? start + 1 : start, isQuoted ? end - 1 : end, valueStart, this.#at - 1);
       this.#skipLabelBlanks();
       const after = text.charCodeAt(this.#at);
@@ -282,7 +321,7 @@ export class TextExposition {
     this.#at += 4;
     const offsets: number[] = [];
     this.#labels(offsets, false);
-    const labels = this.#pairs(offsets);
+    const labels = pairsOf(ownText(text.slice(this.#lineStart, this.#at)), this.#lineStart, offsets);
     const value = this.#number("exemplar labels");
     if (text.charCodeAt(this.#at) !== SPACE) return [{ labels, value, timestampMs: undefined }];
     const seconds = this.#number("exemplar value");
@@ -307,8 +346,9 @@ export class TextExposition {
       else if (code === QUOTE) {
         this.#at++;
         return;
-      } else if (code === LINE_FEED && this.#openMetrics) break;
+      } else if (code === LINE_FEED && this.#openMetrics) throw this.#fault(`expected ${what}`);
     }
+    if (!this.#isLast) throw new MoreNeeded();
     throw this.#fault(`expected ${what}`);
   }
 
@@ -339,6 +379,25 @@ export class TextExposition {
     const end = this.#text.indexOf("\n", this.#lineStart);
     return end === -1 ? this.#text.length : end;
   }
+}
+
+/** What a line without an end in sight is refused with. */
+export function lineTooLong(): ExpositionError {
+  return new ExpositionError(`a line has more than ${LINE_UNITS_MAX} characters`);
+}
+
+/** Labels of a line that stands at `start` of the text that their offsets are of. */
+function pairsOf(line: string, start: number, offsets: readonly number[]): ExposedLabels {
+  const pairs: ExposedLabels = [];
+  const part = (at: number) => unescaped(line.slice((offsets[at] ?? 0) - start, (offsets[at + 1] ?? 0) - start));
+  for (let at = 0; at < offsets.length; at += 4) pairs.push([part(at), part(at + 2)]);
+  return pairs;
+}
+
+/** A copy that shares no memory with the text that it is a part of. */
+export function ownText(part: string): string {
+  // A part of two texts that were put together is one of their copy.
+  return ` ${part}`.slice(1);
 }
 
 function isDigit(code: number): boolean {

@@ -48,8 +48,15 @@ export interface ExpositionSink {
   sample(sample: ExposedSample): void;
 }
 
+/** UTF-16 units of a message, which may hold words of the answer. */
+const MESSAGE_UNITS_MAX = 1_000;
+
 /** An answer that is not in its format; the message is for the person who wrote the target. */
-export class ExpositionError extends Error {}
+export class ExpositionError extends Error {
+  constructor(message: string) {
+    super(message.length > MESSAGE_UNITS_MAX ? `${message.slice(0, MESSAGE_UNITS_MAX)}…` : message);
+  }
+}
 
 const MEDIA_TYPES: ReadonlyMap<string, ExpositionFormat> = new Map([
   ["text/plain", "text"],
@@ -102,7 +109,7 @@ export function floatOf(text: string): number {
   throw new ExpositionError(`strconv.ParseFloat: parsing "${text}": invalid syntax`);
 }
 
-const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
+const DECIMAL = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$/;
 
 /** The value of `le` or `quantile` in one spelling for all formats: `1.0`, `0.5`, `+Inf`. */
 export function openMetricsFloat(value: number): string {

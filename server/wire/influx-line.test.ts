@@ -106,6 +106,8 @@ test("hostile texts take time in proportion to their length, and no more memory 
     "tags without end": `m${",t=1".repeat(1_000_000)} f=1`,
     "many tags, each once a field": `m${tags} ${"f=1,".repeat(50_000)}f=1`,
     "series, each another": Array.from({ length: 200_000 }, (_, at) => `m,t=${at} f=1\n`).join(""),
+    "digits that are no number": `m f=${"1".repeat(1_000_000)}!`,
+    "digits that are no time": `m f=1 ${"1".repeat(1_000_000)}!`,
     "many fields": `m ${"f=1,".repeat(60_000)}f=1\n`.repeat(4),
   };
   for (const [name, text] of Object.entries(hostile)) {

@@ -333,7 +333,7 @@ function fieldValue(text: string): number | undefined | string {
   if (text.startsWith('"')) return text.length < 2 || !text.endsWith('"') ? "unbalanced quotes" : undefined;
   if (/^(t|true|T|True|TRUE)$/.test(text)) return 1;
   if (/^(f|false|F|False|FALSE)$/.test(text)) return 0;
-  const found = /^([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)([iu]?)$/.exec(text);
+  const found = /^([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)([iu]?)$/.exec(text);
   if (found === null) return text === "" ? "missing field value" : "invalid number";
   if (found[2] !== "" && !/^[+-]?\d+$/.test(found[1] ?? "")) return "invalid integer";
   const value = Number(found[1]);
