@@ -6,6 +6,7 @@
 
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { decodeSnappy, snappyDecodedBytes } from "../wire/snappy.ts";
+import { freeNow } from "./pass-over.ts";
 import { type BodyLimits, type BodyRefusal, bodyFault, readRawBody } from "./request-body.ts";
 
 /** Largest block and largest decoded body; Prometheus' own limit. */
@@ -73,6 +74,7 @@ export async function readSnappyBody(
     kind: "body",
     use: (consume) => {
       const decoded = decodeSnappy(raw.bytes, roomFor(length));
+      freeNow(raw.bytes);
       raw.release();
       return decoded === undefined ? undefined : consume(decoded);
     },

@@ -15,6 +15,11 @@ const PAGE_VALUES = 8192;
 /** Pages that are kept for rows of any size: as series grow together, each page that they leave is taken at once again. */
 const SPARE_PAGES_MAX = 16;
 const COLUMN_OBJECT_BYTES = 200;
+/**
+ * Columns that a series may begin with: live ones come scrape by scrape, and all of them begin the last. A log is read
+ * series by series, each through all its columns, of which all but the last are sealed and gone before the next series.
+ */
+const BEGUN_MAX = 4;
 
 /** Times that the open samples of one or more series begin with. */
 export interface TimeColumn {
@@ -51,8 +56,8 @@ const NO_VALUES = new Float64Array(0);
 export class OpenMemory {
   readonly #rows: readonly RowsOfSize[] = ROW_SAMPLES.map((samples) => ({ samples, pages: [] }));
   readonly #spare: Float64Array[] = [];
-  /** Begun and forked last: neighbours in a request are of one scrape. */
-  #begun: TimeColumn | undefined;
+  /** Begun last, the newest at the end, and forked last: neighbours in a request are of one scrape. */
+  readonly #begun: TimeColumn[] = [];
   #forked: TimeColumn | undefined;
   #forkedFrom: TimeColumn | undefined;
   #forkedAt = 0;
@@ -127,21 +132,25 @@ export class OpenMemory {
     column.users--;
     if (column.users > 0) return;
     this.#timeBytes -= 8 * column.ms.length + COLUMN_OBJECT_BYTES;
-    if (this.#begun === column) this.#begun = undefined;
+    const begun = this.#begun.indexOf(column);
+    if (begun >= 0) this.#begun.splice(begun, 1);
     if (this.#forked === column) this.#forked = undefined;
     if (this.#forkedFrom === column) this.#forkedFrom = undefined;
   }
 
   #begin(ms: number): TimeColumn {
     const begun = this.#begun;
-    if (begun !== undefined && begun.ms[0] === ms) {
-      begun.users++;
-      return begun;
+    for (let i = begun.length - 1; i >= 0; i--) {
+      const column = begun[i] as TimeColumn; // in range: the loop's bounds
+      if (column.ms[0] !== ms) continue;
+      column.users++;
+      return column;
     }
     const column = this.#make(undefined, 0);
     column.ms[0] = ms;
     column.count = 1;
-    this.#begun = column;
+    if (begun.length === BEGUN_MAX) begun.shift();
+    begun.push(column);
     return column;
   }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { random } from "./metric-fixture.ts";
+import { allOf, labels, metricDirectory, openMetrics, random, START_MS } from "./metric-fixture.ts";
 import { OpenMemory } from "./metric-open-memory.ts";
 import { DeclaredSeries, FloatGather } from "./metric-replay.ts";
 import { emptySeries, type MetricSeries } from "./metric-series.ts";
@@ -62,4 +62,24 @@ test("what waits is applied before something else of its series", () => {
   gather.add(8, 2, 0);
   gather.flush();
   assert.deepEqual(came, [1]);
+});
+
+test("series take no more memory after a start than before it, since those of one scrape share their times again", async (t) => {
+  const directory = await metricDirectory(t);
+  const metrics = await openMetrics(directory);
+  for (let scrape = 0; scrape < 150; scrape++) {
+    const samples = Array.from({ length: 200 }, (_, series) => ({
+      labels: labels("m", { series: String(series) }),
+      // Ten targets, each scraped at a moment of its own.
+      timestampMs: START_MS + 15_000 * scrape + 7 * Math.floor(series / 20),
+      value: scrape * series,
+    }));
+    await metrics.append(samples);
+  }
+  const before = { bytes: metrics.stats().memoryBytes, all: await allOf(metrics) };
+  await metrics.close();
+  const again = await openMetrics(directory);
+  assert.deepEqual(await allOf(again), before.all);
+  assert.equal(again.stats().memoryBytes, before.bytes);
+  await again.close();
 });

@@ -20,6 +20,7 @@ import {
 } from "./protobuf-reader.ts";
 import {
   expectBytes,
+  leavePlainSeries,
   lengthBytes,
   outcomeOf,
   type RemoteWrite,
@@ -156,11 +157,7 @@ export class RemoteWriteDecoder1 {
       count = rows.count;
       done = to;
     }
-    rows.cut(count);
-    cursor.at = done;
-    cursor.end = end;
-    takeUnits(budget, count - before, done);
-    into.receive(count - before, 0, 0);
+    leavePlainSeries(cursor, into, budget, { before, count, done, end });
   }
 
   #labelsOf(cursor: ProtobufCursor, shape: SeriesShape, budget: WireBudget): CheckedLabels {

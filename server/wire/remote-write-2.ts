@@ -21,6 +21,7 @@ import {
 } from "./protobuf-reader.ts";
 import {
   expectBytes,
+  leavePlainSeries,
   lengthBytes,
   outcomeOf,
   type RemoteWrite,
@@ -257,11 +258,7 @@ export class RemoteWriteDecoder2 {
       count = rows.count;
       done = to;
     }
-    rows.cut(count);
-    cursor.at = done;
-    cursor.end = end;
-    takeUnits(budget, count - before, done);
-    into.receive(count - before, 0, 0);
+    leavePlainSeries(cursor, into, budget, { before, count, done, end });
   }
 
   /** Reads metadata that ends a series, or none at its end. @returns Whether there is nothing else; else nothing is told. */

@@ -23,7 +23,7 @@ import {
 } from "./protobuf-reader.ts";
 import { readHistogram } from "./remote-histogram.ts";
 import type { CheckedLabels, LabelFault } from "./series-labels.ts";
-import type { WireBudget } from "./wire-budget.ts";
+import { takeUnits, type WireBudget } from "./wire-budget.ts";
 import { WireError } from "./wire-error.ts";
 
 /** Sentences about single series that one answer carries; the rest is counted. */
@@ -378,6 +378,28 @@ export function readPlainSamples(cursor: ProtobufCursor, entry: LabelsHandle, in
   }
   cursor.at = start;
   return rows.count - before;
+}
+
+/** How far a reading of plain series came: rows before it, rows of whole series, where the last ends and where the request does. */
+interface PlainSeriesRead {
+  readonly before: number;
+  readonly count: number;
+  readonly done: number;
+  readonly end: number;
+}
+
+/** Ends a reading of plain series: what was read of one that is none goes back to who reads all forms. */
+export function leavePlainSeries(
+  cursor: ProtobufCursor,
+  into: WriteGatherer,
+  budget: WireBudget,
+  { before, count, done, end }: PlainSeriesRead,
+): void {
+  into.rows.cut(count);
+  cursor.at = done;
+  cursor.end = end;
+  takeUnits(budget, count - before, done);
+  into.receive(count - before, 0, 0);
 }
 
 /** Times read the short way have at most 49 bits. */
