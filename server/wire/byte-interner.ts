@@ -5,11 +5,19 @@
  * compared first, and only where that fails a hash is looked up. Strings are compared whole: equal numbers mean equal
  * bytes.
  *
- * Invariants: string `id` is `#arena[#ends[id - 1], #ends[id])`; `#slots` holds `id + 1` of each at its hash or one of
- * the places after it, 0 where free, and is at most half full.
+ * Invariants: the strings lie one after another in pages, in the order of their numbers; string `id` ends at
+ * `#ends[id]`, counted over all pages, and begins where the one before ends, or its page where it did not fit the one
+ * before; `#slots` holds `id + 1` of each at its hash or one of the places after it, 0 where free, and is at most half
+ * full.
  */
 
-const ARENA_BYTES_AT_FIRST = 4_096;
+/**
+ * Pages rather than one long room: one that doubles is half empty at times, and held twice while what is in it moves.
+ * Longer strings than a page get no number.
+ */
+const PAGE_BITS = 18;
+const PAGE_BYTES = 2 ** PAGE_BITS;
+const IN_PAGE = PAGE_BYTES - 1;
 const SLOTS_AT_FIRST = 256;
 /** A string whose places are all taken gets no number, so that chosen collisions cost little. */
 const PROBES_MAX = 64;
@@ -31,15 +39,19 @@ export interface WordPlaces {
 /** How much an interner may hold. */
 export interface InternerLimits {
   readonly stringsMax: number;
+  /** Less than 2 GiB. */
   readonly bytesMax: number;
+}
+
+/** A page of strings; `words` are the same bytes, four at a time. */
+interface Page extends ByteSource {
+  readonly words: Int32Array;
 }
 
 /** Gives each byte string a number from 0 on. Holds at most what its limits say; nothing is forgotten but by `clear`. */
 export class ByteInterner {
   readonly #limits: InternerLimits;
-  #arena = new Uint8Array(ARENA_BYTES_AT_FIRST);
-  #view = new DataView(this.#arena.buffer);
-  #words = new Int32Array(this.#arena.buffer);
+  readonly #pages: Page[] = [];
   #ends = new Uint32Array(SLOTS_AT_FIRST);
   #slots = new Uint32Array(SLOTS_AT_FIRST);
   #count = 0;
@@ -79,9 +91,12 @@ export class ByteInterner {
     const expected = this.#next;
     if (expected >= this.#count) return -1;
     const { bytes, table, count } = places;
-    const words = this.#words;
-    let word = expected === 0 ? 0 : (this.#ends[expected - 1] as number) >>> 2; // in range: `expected` has a number
-    const last = (this.#ends[expected] as number) >>> 2;
+    const from = this.#startOf(expected);
+    const bytesExpected = (this.#ends[expected] as number) - from; // in range: `expected` has a number
+    if (bytesExpected === 0) return -1;
+    const { words } = this.#pageOf(from);
+    let word = (from & IN_PAGE) >>> 2;
+    const last = word + (bytesExpected >>> 2);
     let at = start;
     for (; at < end; word++) {
       let place = bytes[at++] as number; // in range: before `end`
@@ -99,7 +114,7 @@ export class ByteInterner {
 
   /** Bytes of a string with a number. */
   bytesOf(id: number): number {
-    return (this.#ends[id] as number) - (id === 0 ? 0 : (this.#ends[id - 1] as number)); // in range: `id` has a number
+    return (this.#ends[id] as number) - this.#startOf(id); // in range: `id` has a number
   }
 
   /** The number of `source.bytes[start, end)`, or -1. */
@@ -125,13 +140,14 @@ export class ByteInterner {
 
   /** Gives a string that `find` did not know the next number; -1 where there is no room. The bytes are copied. */
   add(source: ByteSource, start: number, end: number): number {
-    if (this.isFull(end - start)) return -1;
+    const length = end - start;
+    const from = this.#placeFor(length);
+    if (length > PAGE_BYTES || this.isFull(from + length - this.#bytes)) return -1;
     if (2 * (this.#count + 1) > this.#slots.length) this.#widen();
     const id = this.#count;
     if (!this.#place(id, hashOf(source, start, end))) return -1;
-    this.#reserve(end - start);
-    this.#arena.set(source.bytes.subarray(start, end), this.#bytes);
-    this.#bytes += end - start;
+    if (length > 0) this.#pageFor(from).bytes.set(source.bytes.subarray(start, end), from & IN_PAGE);
+    this.#bytes = from + length;
     this.#ends[id] = this.#bytes;
     this.#count++;
     this.#next = this.#count;
@@ -146,11 +162,41 @@ export class ByteInterner {
     this.#next = 0;
   }
 
+  #startOf(id: number): number {
+    const before = id === 0 ? 0 : (this.#ends[id - 1] as number); // in range: `id` has a number
+    const page = ((this.#ends[id] as number) - 1) & ~IN_PAGE; // in range, as above
+    return Math.max(before, page);
+  }
+
+  /** Where a string of so many bytes goes. */
+  #placeFor(length: number): number {
+    const left = PAGE_BYTES - (this.#bytes & IN_PAGE);
+    return length <= left ? this.#bytes : this.#bytes + left;
+  }
+
+  /** The page of a string that is not empty. */
+  #pageOf(from: number): Page {
+    return this.#pages[from >>> PAGE_BITS] as Page; // in range: the string lies in it
+  }
+
+  #pageFor(from: number): Page {
+    const number = from >>> PAGE_BITS;
+    if (number === this.#pages.length) {
+      const bytes = new Uint8Array(PAGE_BYTES);
+      const { buffer } = bytes;
+      this.#pages.push({ bytes, view: new DataView(buffer), words: new Int32Array(buffer) });
+    }
+    return this.#pageOf(from);
+  }
+
   #equals(id: number, { bytes, view }: ByteSource, start: number, end: number): boolean {
-    const from = id === 0 ? 0 : (this.#ends[id - 1] as number); // in range: `id` has a number
-    const length = (this.#ends[id] as number) - from; // in range, as above
+    const place = this.#startOf(id);
+    const length = (this.#ends[id] as number) - place; // in range: `id` has a number
     if (end - start !== length) return false;
-    const ours = this.#view;
+    if (length === 0) return true;
+    const page = this.#pageOf(place);
+    const from = place & IN_PAGE;
+    const ours = page.view;
     // Neighbours share most of their start, so what differs is likely near the end.
     if (length >= 16) {
       let at = from + length - 16;
@@ -167,7 +213,7 @@ export class ByteInterner {
       }
       return true;
     }
-    for (let at = 0; at < length; at++) if (this.#arena[from + at] !== bytes[start + at]) return false;
+    for (let at = 0; at < length; at++) if (page.bytes[from + at] !== bytes[start + at]) return false;
     return true;
   }
 
@@ -190,25 +236,16 @@ export class ByteInterner {
     const ends = new Uint32Array(this.#slots.length);
     ends.set(this.#ends.subarray(0, this.#count));
     this.#ends = ends;
-    const source = { bytes: this.#arena, view: this.#view };
-    let from = 0;
     for (let id = 0; id < this.#count; id++) {
-      const end = this.#ends[id] as number; // in range: `id` has a number
-      this.#place(id, hashOf(source, from, end));
-      from = end;
+      const from = this.#startOf(id);
+      const length = (this.#ends[id] as number) - from; // in range: `id` has a number
+      const at = from & IN_PAGE;
+      this.#place(id, length === 0 ? hashOf(NOTHING, 0, 0) : hashOf(this.#pageOf(from), at, at + length));
     }
   }
-
-  #reserve(bytes: number): void {
-    const needed = this.#bytes + bytes;
-    if (needed <= this.#arena.length) return;
-    // What was there goes at once: left to the collector, it would lie beside the larger one for long.
-    const buffer = this.#arena.buffer.transfer(Math.max(needed, this.#arena.length * 2));
-    this.#arena = new Uint8Array(buffer);
-    this.#view = new DataView(buffer);
-    this.#words = new Int32Array(buffer, 0, buffer.byteLength >>> 2);
-  }
 }
+
+const NOTHING: ByteSource = { bytes: new Uint8Array(0), view: new DataView(new ArrayBuffer(0)) };
 
 function hashOf({ bytes, view }: ByteSource, start: number, end: number): number {
   let hash = end - start;
