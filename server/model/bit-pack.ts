@@ -31,6 +31,9 @@ const NARROW_WIDTH_MAX = 16;
 /** Numbers of so many bits are read by one look at 32 bits from the byte on in which they begin. */
 const LOOKED_WIDTH_MAX = 25;
 
+/** Bytes behind a block that a look at its last pattern may take. */
+const LOOK_BEYOND = 5;
+
 /** Numbers of one block, in halves, and the words they are packed into. */
 const LOW = new Uint32Array(BLOCK);
 const HIGH = new Uint32Array(BLOCK);
@@ -59,8 +62,17 @@ export function readWholes(reader: ByteReader, values: Float64Array, at: number,
     const width = head & WIDTH_MASK;
     if (width > WHOLE_WIDTH_MAX || form > FORM_ABOVE) throw new BytesEndError(reader.at);
     const least = form === FORM_DELTA ? 0 : reader.signed();
-    if (width <= NARROW_WIDTH_MAX && form !== FORM_ABOVE) addNarrow(reader, values, { start, length, width, least });
-    else addUnpacked(reader, values, { start, length, width, least }, form);
+    // A look takes four bytes, of which all but the first may lie behind the block.
+    if (width <= LOOKED_WIDTH_MAX && ((length * width) >>> 3) + 4 <= reader.left) {
+      const at = reader.take((length * width + 7) >>> 3);
+      if (form === FORM_ABOVE) {
+        const base = (values[start - 1] as number) + least; // in range: a run begins with its first number
+        lookAbove(reader.view, at, values, { start, length, width, least: base });
+      } else if (width === 0) addSame(values, start, start + length, least);
+      else lookAndAdd(reader.view, at, values, { start, length, width, least });
+    } else if (width <= NARROW_WIDTH_MAX && form !== FORM_ABOVE) {
+      addNarrow(reader, values, { start, length, width, least });
+    } else addUnpacked(reader, values, { start, length, width, least }, form);
   }
 }
 
@@ -317,6 +329,13 @@ export function readPatterns(reader: ByteReader, values: Float64Array, at: numbe
     const length = Math.min(BLOCK, end - start);
     const width = reader.byte();
     if (width > PATTERN_WIDTH_MAX) throw new BytesEndError(reader.at);
+    const size = width > 32 ? 4 * length + ((length * (width - 32) + 7) >>> 3) : (length * width + 7) >>> 3;
+    if (size + LOOK_BEYOND <= reader.left) {
+      lookAtPatterns(reader, bits, { start, length, width }, size);
+      low = bits[2 * (start + length - 1)] as number;
+      high = bits[2 * (start + length - 1) + 1] as number;
+      continue;
+    }
     unpack(reader, length, width);
     for (let i = 0; i < length; i++) {
       const foldedLow = LOW[i] as number;
@@ -330,6 +349,39 @@ export function readPatterns(reader: ByteReader, values: Float64Array, at: numbe
       bits[2 * (start + i)] = low;
       bits[2 * (start + i) + 1] = high;
     }
+  }
+}
+
+/** As `readPatterns` for one block of `size` bytes, with `LOOK_BEYOND` more behind them. */
+function lookAtPatterns(
+  reader: ByteReader,
+  bits: Uint32Array,
+  { start, length, width }: Omit<NarrowBlock, "least">,
+  size: number,
+): void {
+  const at = reader.take(size);
+  const { view } = reader;
+  const isWide = width > 32;
+  const packedWidth = isWide ? width - 32 : width;
+  const mask = packedWidth === 32 ? -1 : (1 << packedWidth) - 1;
+  let low = (bits[2 * (start - 1)] as number) | 0; // in range: a run begins with its first number, here and below
+  let high = (bits[2 * (start - 1) + 1] as number) | 0;
+  let bit = 8 * (isWide ? at + 4 * length : at);
+  for (let i = 0; i < length; i++, bit += packedWidth) {
+    const byte = bit >>> 3;
+    const shift = bit & 7;
+    let packed = view.getInt32(byte, true) >>> shift;
+    if (shift + packedWidth > 32) packed |= view.getUint8(byte + 4) << (32 - shift);
+    packed &= mask;
+    const foldedLow = isWide ? view.getInt32(at + 4 * i, true) : packed;
+    const foldedHigh = isWide ? packed : 0;
+    const sign = -(foldedLow & 1);
+    const sum = (low + (((foldedLow >>> 1) | (foldedHigh << 31)) ^ sign)) | 0;
+    const carry = sum >>> 0 < low >>> 0 ? 1 : 0;
+    high = (high + ((foldedHigh >>> 1) ^ sign) + carry) | 0;
+    low = sum;
+    bits[2 * (start + i)] = low;
+    bits[2 * (start + i) + 1] = high;
   }
 }
 

@@ -29,6 +29,12 @@ export class ByteReader {
     return this.#at;
   }
 
+  /** All bytes; made where it is needed, since most readers of a chunk read only bytes. */
+  get view(): DataView {
+    this.#view ??= new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
+    return this.#view;
+  }
+
   get left(): number {
     return this.#bytes.length - this.#at;
   }
@@ -104,15 +110,15 @@ export class ByteReader {
   }
 
   uint32(): number {
-    return this.#words().getUint32(this.#take(4), true);
+    return this.view.getUint32(this.#take(4), true);
   }
 
   float64(): number {
-    return this.#words().getFloat64(this.#take(8), true);
+    return this.view.getFloat64(this.#take(8), true);
   }
 
   int64(): bigint {
-    return this.#words().getBigInt64(this.#take(8), true);
+    return this.view.getBigInt64(this.#take(8), true);
   }
 
   text(): string {
@@ -162,12 +168,6 @@ export class ByteReader {
   latin1Since(from: number): string {
     this.#buffer ??= Buffer.from(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
     return this.#buffer.toString("latin1", from, this.#at);
-  }
-
-  /** Made where it is needed: most readers of a chunk read only bytes. */
-  #words(): DataView {
-    this.#view ??= new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
-    return this.#view;
   }
 
   #take(bytes: number): number {

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ByteReader, BytesEndError } from "./byte-reader.ts";
+import { ByteWriter } from "./byte-writer.ts";
 import type { NativeHistogram } from "./histogram.ts";
-import { encodeHistograms, histogramsOf, readStretches } from "./histogram-columns.ts";
+import { histogramsOf, plainHistograms, readStretches, writeHistograms } from "./histogram-columns.ts";
 
 function histogram(i: number, buckets: number): NativeHistogram {
   return {
@@ -19,6 +20,12 @@ function histogram(i: number, buckets: number): NativeHistogram {
     resetHint: i === 0 ? "unknown" : "not_reset",
     integer: i % 2 === 0,
   };
+}
+
+function encodeHistograms(histograms: readonly NativeHistogram[]): Uint8Array {
+  const out = new ByteWriter();
+  writeHistograms(out, histograms);
+  return out.take();
 }
 
 function decode(bytes: Uint8Array, count: number): NativeHistogram[] {
@@ -38,6 +45,14 @@ test("histograms come back in their order, a stretch for each layout", () => {
     ],
   );
   assert.deepEqual(decode(bytes, some.length), some);
+});
+
+test("numbers that are not encoded come back in the same way, and too few of them are refused", () => {
+  const { bytes, numbers } = plainHistograms(some, (count) => new Float64Array(count));
+  const read = (found: Float64Array) => readStretches(new ByteReader(bytes), bytes, some.length, found);
+  assert.deepEqual(read(numbers).flatMap(histogramsOf), some);
+  assert.equal(numbers.length, 20 * 9 + 30 * 12);
+  assert.throws(() => read(numbers.subarray(1)), BytesEndError);
 });
 
 test("neighbours take few bytes", () => {

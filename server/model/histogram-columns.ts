@@ -32,7 +32,7 @@ let column = new Float64Array(128);
 export function writeHistograms(out: ByteWriter, histograms: readonly NativeHistogram[]): void {
   for (let from = 0; from < histograms.length; ) {
     const first = histograms[from] as NativeHistogram; // in range: the loop's bounds
-    const width = COLUMNS_BEFORE_BUCKETS + first.positiveCounts.length + first.negativeCounts.length;
+    const width = widthOf(first);
     const end = Math.min(histograms.length, from + Math.max(1, Math.floor(NUMBERS_MAX / width)));
     let to = from + 1;
     while (to < end && haveOneLayout(first, histograms[to] as NativeHistogram)) to++;
@@ -43,11 +43,53 @@ export function writeHistograms(out: ByteWriter, histograms: readonly NativeHist
 
 const encoder = new ByteWriter();
 
-/** Histograms as bytes of their own. */
-export function encodeHistograms(histograms: readonly NativeHistogram[]): Uint8Array {
+/**
+ * Histograms for who reads them at once: to encode their numbers takes longer than to copy them.
+ *
+ * @param take Gives room for so many numbers, all of which are written.
+ */
+export function plainHistograms(
+  histograms: readonly NativeHistogram[],
+  take: (count: number) => Float64Array,
+): { readonly bytes: Uint8Array; readonly numbers: Float64Array } {
   encoder.clear();
-  writeHistograms(encoder, histograms);
-  return encoder.take();
+  const ends: number[] = [];
+  let size = 0;
+  for (let from = 0; from < histograms.length; ) {
+    const first = histograms[from] as NativeHistogram; // in range: the loop's bounds, here and below
+    let to = from + 1;
+    while (to < histograms.length && haveOneLayout(first, histograms[to] as NativeHistogram)) to++;
+    encoder.varint(to - from);
+    writeLayout(encoder, first);
+    writeMarks(encoder, histograms, from, to);
+    size += (to - from) * widthOf(first);
+    ends.push(to);
+    from = to;
+  }
+  const numbers = take(size);
+  let from = 0;
+  let at = 0;
+  for (const to of ends) {
+    for (let i = from; i < to; i++) putColumn(histograms[i] as NativeHistogram, numbers, at + i - from, to - from);
+    at += (to - from) * widthOf(histograms[from] as NativeHistogram);
+    from = to;
+  }
+  return { bytes: encoder.take(), numbers };
+}
+
+function widthOf({ positiveCounts, negativeCounts }: NativeHistogram): number {
+  return COLUMNS_BEFORE_BUCKETS + positiveCounts.length + negativeCounts.length;
+}
+
+/** The numbers of a histogram, each `apart` from the one before. */
+function putColumn(histogram: NativeHistogram, numbers: Float64Array, from: number, apart: number): void {
+  const { sum, count, zeroCount, positiveCounts, negativeCounts } = histogram;
+  numbers[from] = sum;
+  numbers[from + apart] = count;
+  numbers[from + 2 * apart] = zeroCount;
+  let at = from + COLUMNS_BEFORE_BUCKETS * apart;
+  for (let k = 0; k < positiveCounts.length; k++, at += apart) numbers[at] = positiveCounts[k] as number; // in range
+  for (let k = 0; k < negativeCounts.length; k++, at += apart) numbers[at] = negativeCounts[k] as number;
 }
 
 function writeStretch(
@@ -102,7 +144,9 @@ export interface HistogramStretch {
   /** For each histogram its hint, read with `hintOf`. */
   readonly marks: Uint8Array;
   readonly bytes: Uint8Array;
-  /** Where its columns begin. */
+  /** The columns where they are not encoded. */
+  readonly numbers: Float64Array | undefined;
+  /** Where its columns begin, in the numbers where they are there. */
   readonly at: number;
 }
 
@@ -111,8 +155,14 @@ export interface HistogramStretch {
  *
  * @throws BytesEndError where the bytes cannot have been written by `writeHistograms`.
  */
-export function readStretches(reader: ByteReader, bytes: Uint8Array, count: number): HistogramStretch[] {
+export function readStretches(
+  reader: ByteReader,
+  bytes: Uint8Array,
+  count: number,
+  numbers?: Float64Array | undefined,
+): HistogramStretch[] {
   const stretches: HistogramStretch[] = [];
+  let from = 0;
   for (let found = 0; found < count; ) {
     const length = reader.varint();
     if (length === 0 || length > count - found) throw new BytesEndError(reader.at);
@@ -121,14 +171,20 @@ export function readStretches(reader: ByteReader, bytes: Uint8Array, count: numb
     const negatives = bucketsOf(layout.negativeSpans);
     const width = COLUMNS_BEFORE_BUCKETS + positives + negatives;
     const marks = readMarks(reader, length);
+    found += length;
+    if (numbers !== undefined) {
+      if (width * length > numbers.length - from) throw new BytesEndError(reader.at);
+      stretches.push({ count: length, layout, positives, negatives, marks, bytes, numbers, at: from });
+      from += width * length;
+      continue;
+    }
     const columnBytes = reader.varint();
     // A column takes two bytes at least.
     if (2 * width > columnBytes || columnBytes > reader.left || (length > 1 && width * length > NUMBERS_MAX)) {
       throw new BytesEndError(reader.at);
     }
-    stretches.push({ count: length, layout, positives, negatives, marks, bytes, at: reader.at });
+    stretches.push({ count: length, layout, positives, negatives, marks, bytes, numbers, at: reader.at });
     reader.skip(columnBytes);
-    found += length;
   }
   return stretches;
 }
@@ -180,12 +236,20 @@ export function hintOf(mark: number): CounterResetHint {
  * @throws BytesEndError where the bytes cannot have been written by `writeHistograms`.
  */
 export function readColumns(
-  { bytes, at, positives, negatives, count }: HistogramStretch,
+  { bytes, numbers, at, positives, negatives, count }: HistogramStretch,
   into: Float64Array,
   placeOf: (column: number) => number,
 ): void {
-  const reader = new ByteReader(bytes, at);
   const width = COLUMNS_BEFORE_BUCKETS + positives + negatives;
+  if (numbers !== undefined) {
+    for (let k = 0; k < width; k++) {
+      const to = placeOf(k);
+      const from = at + k * count;
+      for (let i = 0; i < count; i++) into[to + i] = numbers[from + i] as number; // in range: as many were found
+    }
+    return;
+  }
+  const reader = new ByteReader(bytes, at);
   for (let k = 0; k < width; k++) readFloatColumn(reader, into, placeOf(k), count);
 }
 
@@ -197,7 +261,8 @@ const doubles = new ArraySlab((length) => new Float64Array(length), 8_192);
  * @throws BytesEndError as `readColumns`.
  */
 export function histogramIn(stretch: HistogramStretch, index: number): NativeHistogram {
-  const { count, layout, positives, negatives, marks, bytes, at } = stretch;
+  const { count, layout, positives, negatives, marks, bytes, numbers, at } = stretch;
+  if (numbers !== undefined) throw new Error("one histogram is looked for where all are at hand");
   const { schema, zeroThreshold, positiveSpans, negativeSpans, customValues } = layout;
   const reader = new ByteReader(bytes, at);
   const sum = readFloatAt(reader, index, count);

@@ -34,6 +34,13 @@ export interface EncodedHistograms {
   readonly first: number;
   readonly count: number;
   readonly bytes: Uint8Array;
+  /** Where it is there, the bytes lack the columns, which are these numbers. */
+  readonly numbers?: Float64Array | undefined;
+}
+
+/** What they count for where samples are bounded: a number as much as a byte, as long as it is not decoded. */
+export function sizeOfEncoded({ bytes, numbers }: EncodedHistograms): number {
+  return bytes.length + (numbers?.length ?? 0);
 }
 
 /** An example of what a series counts, usually with a trace id among its labels. */

@@ -70,8 +70,8 @@ function decodedRun(run: SampleRun): SampleRun {
   const { encoded = [], timestampsMs } = run;
   if (encoded.length === 0) return run;
   const histograms = run.histograms?.slice() ?? [];
-  for (const { first, count, bytes } of encoded) {
-    const decoded = readStretches(new ByteReader(bytes), bytes, count).flatMap(histogramsOf);
+  for (const { first, count, bytes, numbers } of encoded) {
+    const decoded = readStretches(new ByteReader(bytes), bytes, count, numbers).flatMap(histogramsOf);
     for (const [i, histogram] of decoded.entries()) {
       if (first + i >= 0 && first + i < timestampsMs.length) histograms[first + i] = histogram;
     }

@@ -1,6 +1,7 @@
 /** How much one selection of series may gather. */
 
 import { ThalwegError } from "../model/errors.ts";
+import { sizeOfEncoded } from "../model/series.ts";
 import type { SampleRun } from "./metric-chunk.ts";
 import type { SelectLimits } from "./reader.ts";
 
@@ -55,7 +56,7 @@ export class SelectBudget {
 /** A float counts one, a histogram one for each bucket and one more; one that is still encoded as much as it takes bytes. */
 function costOf({ timestampsMs, histograms, encoded = [] }: SampleRun): number {
   let cost = timestampsMs.length;
-  for (const { bytes } of encoded) cost += bytes.length;
+  for (const one of encoded) cost += sizeOfEncoded(one);
   if (histograms === undefined) return cost;
   for (const histogram of histograms) {
     if (histogram !== undefined) cost += histogram.positiveCounts.length + histogram.negativeCounts.length;

@@ -4,8 +4,9 @@
  * Invariants: the open run is in order of time; a sealed chunk is never changed.
  */
 
+import { ArraySlab } from "../model/array-slab.ts";
 import type { NativeHistogram } from "../model/histogram.ts";
-import { encodeHistograms } from "../model/histogram-columns.ts";
+import { plainHistograms } from "../model/histogram-columns.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
 import {
   emptyColumns,
@@ -268,15 +269,28 @@ export function samplesInOrder(
   room?: SampleRoom | undefined,
 ): SampleRun | undefined {
   const { open } = track;
-  const newestSealedMs = track.chunks.at(-1)?.maxMs;
+  const { chunks } = track;
+  const newestSealedMs = chunks.at(-1)?.maxMs;
   if (newestSealedMs === undefined || newestSealedMs < minMs) return openRunIn(open, { minMs, maxMs }, room);
-  const overlapping = track.chunks.filter((chunk) => chunk.maxMs >= minMs && chunk.minMs <= maxMs);
+  const overlapping: SealedChunk[] = [];
+  for (let i = firstReaching(chunks, minMs); i < chunks.length; i++) {
+    const chunk = chunks[i];
+    if (chunk === undefined || chunk.minMs > maxMs) break;
+    overlapping.push(chunk);
+  }
   const tail = {
     times: open.times,
     count: open.count,
     copyTo: (columns: RunColumns, at: number) => copyOpenRun(open, columns, at),
   };
   return readRun(overlapping, tail, { minMs, maxMs, room });
+}
+
+/** The first of chunks in order of time that ends at `minMs` or later: mostly one of the last. */
+function firstReaching(chunks: readonly SealedChunk[], minMs: number): number {
+  let first = chunks.length;
+  while (first > 0 && (chunks[first - 1]?.maxMs ?? minMs) >= minMs) first--;
+  return first;
 }
 
 /** Copies no more than what lies in `[minMs, maxMs]`: most series of a short window have it in their open run. */
@@ -331,9 +345,7 @@ export function copyFloats({ chunks, open }: Track, minMs: number, maxMs: number
   const { timestampsMs, values } = columns;
   into.low = 0;
   into.high = 0;
-  let first = chunks.length;
-  while (first > 0 && (chunks[first - 1]?.maxMs ?? minMs) >= minMs) first--;
-  for (let i = first; i < chunks.length; i++) {
+  for (let i = firstReaching(chunks, minMs); i < chunks.length; i++) {
     const chunk = chunks[i];
     if (chunk === undefined || chunk.minMs > maxMs) break;
     if (into.high + chunk.count > room || holdsHistograms(chunk)) return false;
@@ -369,9 +381,7 @@ export function copyFloats({ chunks, open }: Track, minMs: number, maxMs: number
  */
 export function findHistograms({ chunks, open }: Track, minMs: number, maxMs: number, into: WindowScratch): boolean {
   into.clear();
-  let first = chunks.length;
-  while (first > 0 && (chunks[first - 1]?.maxMs ?? minMs) >= minMs) first--;
-  for (let i = first; i < chunks.length; i++) {
+  for (let i = firstReaching(chunks, minMs); i < chunks.length; i++) {
     const chunk = chunks[i];
     if (chunk === undefined || chunk.minMs > maxMs) break;
     if (!into.addChunk(chunk)) return false;
@@ -381,7 +391,13 @@ export function findHistograms({ chunks, open }: Track, minMs: number, maxMs: nu
   return true;
 }
 
-/** Histograms go to columns as they are, or encoded where that is asked for and there is nothing between them. */
+const numbers = new ArraySlab((length) => new Float64Array(length), 8_192);
+
+function takeNumbers(count: number): Float64Array {
+  return numbers.take(count);
+}
+
+/** Histograms go to columns as they are, or as numbers of columns where that is asked for and there is nothing between them. */
 function keepHistograms(
   histograms: readonly (NativeHistogram | undefined)[],
   count: number,
@@ -391,7 +407,7 @@ function keepHistograms(
   if (columns.encoded !== undefined) {
     const all = histograms.filter((histogram) => histogram !== undefined);
     if (all.length === count) {
-      columns.encoded.push({ first: at, count, bytes: encodeHistograms(all) });
+      columns.encoded.push({ first: at, count, ...plainHistograms(all, takeNumbers) });
       return;
     }
   }

@@ -2,9 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { ByteWriter } from "../../model/byte-writer.ts";
 import { type CounterResetHint, CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../../model/histogram.ts";
-import { encodeHistograms } from "../../model/histogram-columns.ts";
-import type { SeriesSamples } from "../../model/series.ts";
+import { plainHistograms, writeHistograms } from "../../model/histogram-columns.ts";
+import type { EncodedHistograms, SeriesSamples } from "../../model/series.ts";
 import { type FedSeries, fedSeries } from "./encoded-columns.ts";
 import { KnownLabels, SentLabels } from "./packed-labels.ts";
 import { packSamples, unpackSamples } from "./packed-samples.ts";
@@ -103,12 +104,18 @@ function seriesOf(name: string, number: number, histograms: readonly NativeHisto
   };
 }
 
+function encodeHistograms(histograms: readonly NativeHistogram[]): Uint8Array {
+  const out = new ByteWriter();
+  writeHistograms(out, histograms);
+  return out.take();
+}
+
 /** The same series as a store gives it to a worker: pieces that a window may cut, the last samples as objects or not. */
 function encodedOf(series: SeriesSamples, pick: (max: number) => number): FedSeries {
   const { histograms = [] } = series;
   const all = histograms.filter((histogram) => histogram !== undefined);
   const open = pick(2) * pick(20);
-  const encoded = [];
+  const encoded: EncodedHistograms[] = [];
   for (let first = 0; first < all.length - open; first += 32) {
     const piece = all.slice(first, Math.min(all.length - open, first + 32));
     encoded.push({ first, count: piece.length, bytes: encodeHistograms(piece) });
@@ -123,7 +130,13 @@ function encodedOf(series: SeriesSamples, pick: (max: number) => number): FedSer
       bytes: encodeHistograms([...before, ...all.slice(0, head.count)]),
     };
   }
-  const left = open === 0 ? undefined : histograms.map((one, i) => (i < all.length - open ? undefined : one));
+  const plain = pick(2) === 0 && open > 0 ? all.slice(all.length - open) : [];
+  if (plain.length > 0) {
+    const numbers = plainHistograms(plain, (count) => new Float64Array(count));
+    encoded.push({ first: all.length - open, count: open, ...numbers });
+  }
+  const isLeft = open > 0 && plain.length === 0;
+  const left = isLeft ? histograms.map((one, i) => (i < all.length - open ? undefined : one)) : undefined;
   const packed = packSamples([{ ...series, histograms: left, encoded }], new SentLabels());
   const known = new KnownLabels();
   known.add(packed);

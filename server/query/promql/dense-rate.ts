@@ -11,8 +11,13 @@ import { usesCustomBuckets } from "./histogram/float-histogram.ts";
 import type { RangeGrid } from "./select-steps.ts";
 import { stepTimeMs } from "./step-vector.ts";
 
-/** As `first` of a window: nothing is taken away. */
-const NOTHING = -1;
+/** A window in which a counter began anew. */
+interface AnewWindow {
+  /** It did so at the second sample, so that the first is not taken away. */
+  readonly atFirst: boolean;
+  /** Columns before the other resets: what the counter had reached there is added. */
+  readonly reached: readonly number[];
+}
 
 /** What a rate is of. */
 interface DenseRateKind {
@@ -53,6 +58,13 @@ export function denseRates(
   return { shape: samples.shape, columns: steps, numbers, present: windows.present };
 }
 
+/** Samples at which a counter began anew, apart from the first, in order. */
+function resetsOf(samples: DenseSamples, length: number): number[] {
+  const resets: number[] = [];
+  for (let i = 1; i < length; i++) if (isResetIn(samples, samples.offset + i)) resets.push(i);
+  return resets;
+}
+
 let transient = new Float64Array(0);
 
 function transientRoom(length: number): Float64Array {
@@ -66,8 +78,8 @@ class Windows {
   readonly #first: Int32Array;
   readonly #last: Int32Array;
   readonly #factor: Float64Array;
-  /** Samples before a reset, by step: what a counter had reached is added. */
-  readonly #reached = new Map<number, number[]>();
+  /** By step. */
+  readonly #anew = new Map<number, AnewWindow>();
   readonly #samples: DenseSamples;
 
   constructor(samples: DenseSamples, timestampsMs: Float64Array, ranges: RangeGrid, { isRate }: DenseRateKind) {
@@ -78,7 +90,9 @@ class Windows {
     this.#last = new Int32Array(steps);
     this.#factor = new Float64Array(steps);
     const { length } = timestampsMs;
+    const resets = resetsOf(samples, length);
     let low = 0;
+    let reset = 0;
     let high = 0;
     for (let k = 0; k < steps; k++) {
       const endMs = stepTimeMs(ranges.shifted, k);
@@ -89,8 +103,16 @@ class Windows {
       this.present[k] = 1;
       const { offset } = samples;
       this.#last[k] = offset + high - 1;
-      this.#first[k] = isResetIn(samples, offset + low + 1) ? NOTHING : offset + low;
-      for (let i = offset + low + 2; i < offset + high; i++) if (isResetIn(samples, i)) this.#noteReached(k, i - 1);
+      this.#first[k] = offset + low;
+      while (reset < resets.length && (resets[reset] as number) <= low) reset++; // in range, here and below
+      if (reset < resets.length && (resets[reset] as number) < high) {
+        const atFirst = resets[reset] === low + 1;
+        const reached: number[] = [];
+        for (let r = atFirst ? reset + 1 : reset; r < resets.length && (resets[r] as number) < high; r++) {
+          reached.push(offset + (resets[r] as number) - 1);
+        }
+        this.#anew.set(k, { atFirst, reached });
+      }
       const factor = this.#extrapolation(k, offset + low, {
         firstMs: timestampsMs[low] as number,
         lastMs: timestampsMs[high - 1] as number,
@@ -101,30 +123,22 @@ class Windows {
     }
   }
 
-  #noteReached(step: number, sample: number): void {
-    const known = this.#reached.get(step);
-    if (known === undefined) this.#reached.set(step, [sample]);
-    else known.push(sample);
-  }
-
   /** Computes one row for all steps. */
   run(numbers: Float64Array, from: number, out: Float64Array, to: number): void {
-    const { present } = this;
     const first = this.#first;
     const last = this.#last;
     const factor = this.#factor;
-    for (let k = 0; k < present.length; k++) {
-      if (present[k] === 0) continue;
-      const at = first[k] as number; // in range: a step each, and samples of the series, here and below
-      const end = numbers[from + (last[k] as number)] as number;
-      const change = at === NOTHING ? end : end - (numbers[from + at] as number);
+    const steps = first.length;
+    // Where it begins anew this is written over, and where there is nothing nobody looks.
+    for (let k = 0; k < steps; k++) {
+      // In range: a step each, and samples of the series, here and below.
+      const change = (numbers[from + (last[k] as number)] as number) - (numbers[from + (first[k] as number)] as number);
       out[to + k] = change * (factor[k] as number);
     }
-    for (const [k, samples] of this.#reached) {
-      const at = first[k] as number;
+    for (const [k, { atFirst, reached }] of this.#anew) {
       const end = numbers[from + (last[k] as number)] as number;
-      let change = at === NOTHING ? end : end - (numbers[from + at] as number);
-      for (const sample of samples) change += numbers[from + sample] as number;
+      let change = atFirst ? end : end - (numbers[from + (first[k] as number)] as number);
+      for (const sample of reached) change += numbers[from + sample] as number;
       out[to + k] = change * (factor[k] as number);
     }
   }
@@ -139,11 +153,11 @@ class Windows {
     const counts = COUNT_ROW * this.#samples.columns;
     const { numbers } = this.#samples;
     const last = this.#last[step] as number;
-    const at = this.#first[step] as number;
+    const anew = this.#anew.get(step);
     const firstCount = numbers[counts + low] as number;
     let growth = numbers[counts + last] as number;
-    if (at !== NOTHING) growth -= firstCount;
-    for (const sample of this.#reached.get(step) ?? []) growth += numbers[counts + sample] as number;
+    if (anew?.atFirst !== true) growth -= firstCount;
+    for (const sample of anew?.reached ?? []) growth += numbers[counts + sample] as number;
     const meanSeconds = (lastMs - firstMs) / 1000 / (last - low);
     const threshold = meanSeconds * 1.1;
     const sampledSeconds = (lastMs - firstMs) / 1000;

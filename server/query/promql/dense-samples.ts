@@ -69,21 +69,21 @@ export function denseSamples(columns: HistogramPieces): DenseSamples | undefined
     covered++;
     layouts.push(one);
   }
-  const shape = covered === length ? shapeOf(layouts) : undefined;
-  if (shape === undefined) return undefined;
+  const places = covered === length ? placesOf(layouts) : undefined;
+  if (places === undefined) return undefined;
+  const { shape } = places;
   const total = to - from;
-  const numbers = roomFor(shape, layouts, total);
+  const numbers = roomFor(places, total);
   const resets = new Uint8Array(total);
-  let rows: Int32Array = new Int32Array(0);
-  let rowsOfLayout: HistogramLayout | undefined;
+  let { rows, layout: rowsOfLayout } = places;
   for (const { first, stretch } of stretches) {
-    if (rowsOfLayout === undefined || !haveOneLayout(rowsOfLayout, stretch.layout)) {
+    if (!isSameLayout(rowsOfLayout, stretch.layout)) {
       rowsOfLayout = stretch.layout;
       rows = bucketRows(shape, rowsOfLayout);
     }
     const at = first - from;
-    const places = rows;
-    const rowOf = (k: number) => (k < FIRST_BUCKET_ROW ? k : (places[k - FIRST_BUCKET_ROW] as number)); // a row for each
+    const bucketRow = rows;
+    const rowOf = (k: number) => (k < FIRST_BUCKET_ROW ? k : (bucketRow[k - FIRST_BUCKET_ROW] as number)); // a row for each
     readColumns(stretch, numbers, (k) => at + total * rowOf(k));
     for (let i = 0; i < stretch.count; i++) {
       const reset = resetOf(hintOf(stretch.marks[i] as number)); // in range: a mark for each
@@ -96,7 +96,7 @@ export function denseSamples(columns: HistogramPieces): DenseSamples | undefined
     const reset = resetOf(one.resetHint);
     if (reset === undefined) return undefined;
     resets[i - from] = reset;
-    if (rowsOfLayout === undefined || !haveOneLayout(rowsOfLayout, one)) {
+    if (!isSameLayout(rowsOfLayout, one)) {
       rowsOfLayout = one;
       rows = bucketRows(shape, rowsOfLayout);
     }
@@ -109,19 +109,44 @@ export function denseSamples(columns: HistogramPieces): DenseSamples | undefined
   return { shape, columns: total, offset: -from, numbers, resets };
 }
 
-/** Room for a table, with 0 where not all layouts have a bucket. */
-function roomFor(shape: DenseShape, layouts: readonly HistogramLayout[], columns: number): Float64Array {
-  const size = rowsOf(shape) * columns;
-  if (scratch.length < size) {
-    scratch = new Float64Array(size);
-    return scratch;
-  }
+/** Where the buckets of some layouts lie in a table. */
+interface Places {
+  readonly shape: DenseShape;
+  /** The first of the layouts, and the row of each of its buckets. */
+  readonly layout: HistogramLayout;
+  readonly rows: Int32Array;
+  /** Each layout has a bucket in every row. */
+  readonly isFull: boolean;
+}
+
+/** Those of the series before: mostly all histograms of all series have the same object for their layout. */
+let knownPlaces: Places | undefined;
+
+/** Undefined where they have no shape. */
+function placesOf(layouts: readonly HistogramLayout[]): Places | undefined {
   const [first] = layouts;
+  if (first === undefined) return undefined;
+  const isOne = layouts.every((layout) => layout === first);
+  if (isOne && knownPlaces?.layout === first) return knownPlaces;
+  const shape = shapeOf(layouts);
+  if (shape === undefined) return undefined;
+  const rows = bucketRows(shape, first);
   const isFull =
-    first !== undefined &&
-    bucketRows(shape, first).length === rowsOf(shape) - FIRST_BUCKET_ROW &&
-    layouts.every((layout) => haveOneLayout(first, layout));
-  if (!isFull) scratch.fill(0, 0, size);
+    rows.length === rowsOf(shape) - FIRST_BUCKET_ROW && layouts.every((layout) => isSameLayout(first, layout));
+  const places = { shape, layout: first, rows, isFull };
+  if (isOne) knownPlaces = places;
+  return places;
+}
+
+function isSameLayout(a: HistogramLayout, b: HistogramLayout): boolean {
+  return a === b || haveOneLayout(a, b);
+}
+
+/** Room for a table, with 0 where not all layouts have a bucket. */
+function roomFor({ shape, isFull }: Places, columns: number): Float64Array {
+  const size = rowsOf(shape) * columns;
+  if (scratch.length < size) scratch = new Float64Array(size);
+  else if (!isFull) scratch.fill(0, 0, size);
   return scratch;
 }
 

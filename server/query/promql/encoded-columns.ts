@@ -16,6 +16,8 @@ import { histogramSize, sizeOfBuckets } from "./query-budget.ts";
 export interface HistogramSource {
   /** How many floats they count for beyond one a sample. */
   readonly size: number;
+  /** Every sample is a histogram; where it is false, they mostly are. */
+  readonly isWhole: boolean;
   /** All of them as objects, sparse by sample. */
   readonly histograms: readonly (NativeHistogram | undefined)[];
   /** All of them as a table, good until the next one is asked for; undefined where they do not go into one. */
@@ -30,6 +32,7 @@ class EncodedColumns implements HistogramSource, HistogramPieces {
   readonly open: readonly (NativeHistogram | undefined)[] | undefined;
   /** How many floats they count for beyond one a sample. */
   readonly size: number;
+  readonly isWhole: boolean;
   #histograms: readonly (NativeHistogram | undefined)[] | undefined;
 
   /** @throws BytesEndError where the bytes are none that a store wrote. */
@@ -40,22 +43,29 @@ class EncodedColumns implements HistogramSource, HistogramPieces {
   ) {
     const stretches: PlacedStretch[] = [];
     let size = 0;
-    for (const { bytes, count, first } of encoded) {
+    let left = length;
+    for (const { bytes, numbers, count, first } of encoded) {
       let at = first;
-      for (const stretch of readStretches(new ByteReader(bytes), bytes, count)) {
+      for (const stretch of readStretches(new ByteReader(bytes), bytes, count, numbers)) {
         const inside = Math.min(length, at + stretch.count) - Math.max(0, at);
         if (inside > 0) {
           stretches.push({ first: at, stretch });
+          left -= inside;
           size += inside * (sizeOfBuckets(stretch.layout, stretch.positives + stretch.negatives) - 1);
         }
         at += stretch.count;
       }
     }
-    for (const one of open ?? []) if (one !== undefined) size += histogramSize(one) - 1;
+    for (const one of open ?? []) {
+      if (one === undefined) continue;
+      size += histogramSize(one) - 1;
+      left--;
+    }
     this.length = length;
     this.stretches = stretches;
     this.open = open;
     this.size = size;
+    this.isWhole = left === 0;
   }
 
   /** All of them as objects, sparse by sample; made once. */

@@ -111,6 +111,7 @@ export function histogramStatistics(series: FedSeries): FedSeries {
 /** Counts and sums in columns. */
 class StatisticsColumns implements HistogramSource {
   readonly size: number;
+  readonly isWhole = true;
   readonly #samples: DenseSamples;
 
   constructor(samples: DenseSamples) {

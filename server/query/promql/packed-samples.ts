@@ -39,10 +39,11 @@ export interface PackedSamples extends PackedLabels {
   readonly histogramCounts: Uint32Array;
   readonly histograms: Float64Array;
   readonly layouts: Float64Array;
-  /** For each run of encoded histograms: series, index of the sample of the first one, how many, and how many bytes. */
+  /** For each run of encoded histograms: series, index of the sample of the first one, how many, how many bytes, and one more than how many numbers where there are some. */
   readonly runs: Int32Array;
   /** Of the runs, one after the other. */
   readonly runBytes: Uint8Array;
+  readonly runNumbers: Float64Array;
 }
 
 /** Copies samples together; time stamps that several series share are copied once. */
@@ -126,8 +127,8 @@ export function packedBuffers(packed: PackedSamples): ArrayBuffer[] {
   const { startsFrom, startsMs, histogramsFrom, histogramCounts, histograms, layouts, pageOf } = packed;
   const all = [pageOf, timesFrom, valuesFrom, lengths, timestampsMs, values, startsFrom, startsMs];
   // Each array was made above and owns its buffer.
-  const { runs, runBytes } = packed;
-  return [...all, histogramsFrom, histogramCounts, histograms, layouts, runs, runBytes]
+  const { runs, runBytes, runNumbers } = packed;
+  return [...all, histogramsFrom, histogramCounts, histograms, layouts, runs, runBytes, runNumbers]
     .map((array) => array.buffer as ArrayBuffer)
     .concat(packedLabelBuffers(packed));
 }
@@ -176,43 +177,57 @@ export function unpackSamples(packed: PackedSamples, known: Pick<KnownLabels, "s
 const NO_TIMES = new Float64Array(0);
 
 /** Numbers that tell of a run. */
-const RUN_LENGTH = 4;
+const RUN_LENGTH = 5;
 
-function packRuns(all: readonly SeriesSamples[]): Pick<PackedSamples, "runs" | "runBytes"> {
+function packRuns(all: readonly SeriesSamples[]): Pick<PackedSamples, "runs" | "runBytes" | "runNumbers"> {
   let count = 0;
   let length = 0;
+  let numbers = 0;
   for (const { encoded = [] } of all) {
     count += encoded.length;
-    for (const { bytes } of encoded) length += bytes.length;
+    for (const { bytes, numbers: some } of encoded) {
+      length += bytes.length;
+      numbers += some?.length ?? 0;
+    }
   }
   const runs = new Int32Array(RUN_LENGTH * count);
   const runBytes = new Uint8Array(length);
+  const runNumbers = new Float64Array(numbers);
   let at = 0;
   let end = 0;
+  let numbersEnd = 0;
   for (const [index, { encoded = [] }] of all.entries()) {
-    for (const { first, count: histograms, bytes } of encoded) {
+    for (const { first, count: histograms, bytes, numbers: some } of encoded) {
       runs[at++] = index;
       runs[at++] = first;
       runs[at++] = histograms;
       runs[at++] = bytes.length;
+      runs[at++] = some === undefined ? 0 : 1 + some.length;
       runBytes.set(bytes, end);
       end += bytes.length;
+      if (some === undefined) continue;
+      runNumbers.set(some, numbersEnd);
+      numbersEnd += some.length;
     }
   }
-  return { runs, runBytes };
+  return { runs, runBytes, runNumbers };
 }
 
 /** Runs by the number of their series. */
-function unpackRuns({ runs, runBytes }: PackedSamples): Map<number, EncodedHistograms[]> {
+function unpackRuns({ runs, runBytes, runNumbers }: PackedSamples): Map<number, EncodedHistograms[]> {
   const bySeries = new Map<number, EncodedHistograms[]>();
   let end = 0;
+  let numbersEnd = 0;
   for (let at = 0; at < runs.length; at += RUN_LENGTH) {
-    const index = runs[at] as number; // in range: a run is four numbers, here and below
+    const index = runs[at] as number; // in range: a run is five numbers, here and below
     const first = runs[at + 1] as number;
     const count = runs[at + 2] as number;
     const length = runs[at + 3] as number;
-    const run = { first, count, bytes: runBytes.subarray(end, end + length) };
+    const some = (runs[at + 4] as number) - 1;
+    const numbers = some < 0 ? undefined : runNumbers.subarray(numbersEnd, numbersEnd + some);
+    const run = { first, count, bytes: runBytes.subarray(end, end + length), numbers };
     end += length;
+    if (some > 0) numbersEnd += some;
     const known = bySeries.get(index);
     if (known === undefined) bySeries.set(index, [run]);
     else known.push(run);

@@ -4,7 +4,7 @@ import type { Clock } from "../../model/clock.ts";
 import { ThalwegError } from "../../model/errors.ts";
 import type { NativeHistogram } from "../../model/histogram.ts";
 import type { HistogramLayout } from "../../model/histogram-layout.ts";
-import type { SeriesSamples } from "../../model/series.ts";
+import { type SeriesSamples, sizeOfEncoded } from "../../model/series.ts";
 
 /** Bytes of a histogram without its buckets, as Prometheus counts them; a float sample has 16. */
 const HISTOGRAM_BYTES = 168;
@@ -38,7 +38,7 @@ export function samplesSize(
   if (series.made !== undefined) return histogramSize(series.made);
   let size = series.values.length;
   if (series.columns !== undefined) return size + series.columns.size;
-  for (const { bytes } of series.encoded ?? []) size += bytes.length;
+  for (const one of series.encoded ?? []) size += sizeOfEncoded(one);
   if (series.histograms === undefined) return size;
   for (const histogram of series.histograms) if (histogram !== undefined) size += histogramSize(histogram) - 1;
   return size;

@@ -118,7 +118,7 @@ export function withoutStale(samples: FedSeries): RangeSeries {
   if (number !== undefined || made !== undefined) {
     return { labels, dropName: false, timestampsMs, values, histograms: undefined, startsMs: undefined, number, made };
   }
-  const stale = countStale(values);
+  const stale = columns?.isWhole === true ? 0 : countStale(values);
   if (stale === 0 && columns !== undefined) {
     return withColumns({ labels, dropName: false, timestampsMs, values, startsMs }, columns);
   }

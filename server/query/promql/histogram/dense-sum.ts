@@ -48,22 +48,42 @@ export class DenseSum {
   add(table: DenseTable, present: Uint8Array): void {
     this.#grow(joinedShape(this.#shape, table.shape));
     const columns = this.#columns;
+    const { has } = this;
+    let isWhole = true;
+    for (let k = 0; k < columns; k++) if (present[k] === 0 || has[k] === 0) isWhole = false;
     const rows = rowsOf(table.shape);
     for (let row = 0; row < rows; row++) {
       const to = rowIn(this.#shape, table.shape, row) * columns;
-      this.#addRow(table.numbers.subarray(row * columns, (row + 1) * columns), present, to);
+      if (isWhole) this.#addWholeRow(table.numbers, row * columns, to);
+      else this.#addRow(table.numbers, row * columns, present, to);
     }
-    for (let k = 0; k < columns; k++) if (present[k] !== 0) this.has[k] = 1;
+    for (let k = 0; k < columns; k++) if (present[k] !== 0) has[k] = 1;
   }
 
-  #addRow(values: Float64Array, present: Uint8Array, to: number): void {
+  /** Adds to a row of which each column has something already, as mostly they have. */
+  #addWholeRow(values: Float64Array, from: number, to: number): void {
+    const end = to + this.#columns;
     const isBucket = to >= FIRST_BUCKET_ROW * this.#columns;
     const numbers = this.#numbers;
     const lost = this.#lost;
+    for (let at = to, i = from; at < end; at++, i++) {
+      const value = values[i] as number; // in range: a row of the table, here and below
+      if (value === 0 && isBucket) continue;
+      const sum = numbers[at] as number;
+      lost[at] = carriedLoss(sum, value, lost[at] as number);
+      numbers[at] = sum + value;
+    }
+  }
+
+  #addRow(values: Float64Array, from: number, present: Uint8Array, to: number): void {
+    const columns = this.#columns;
+    const isBucket = to >= FIRST_BUCKET_ROW * columns;
+    const numbers = this.#numbers;
+    const lost = this.#lost;
     const { has } = this;
-    for (let k = 0; k < values.length; k++) {
+    for (let k = 0; k < columns; k++) {
       if (present[k] === 0) continue;
-      const value = values[k] as number; // in range: the loop's bounds, here and below
+      const value = values[from + k] as number; // in range: a row of the table, here and below
       const at = to + k;
       if (has[k] === 0) {
         numbers[at] = value;
