@@ -12,7 +12,7 @@ import type { DuckDBConnection } from "@duckdb/node-api";
 import { fileBytes, freeBytes } from "../platform/files.ts";
 import { numberOf, readRows } from "./database.ts";
 import type { DayFile, DayFiles } from "./day-files.ts";
-import { COMPACT_ROW_GROUP_ROWS, DAY_TABLES } from "./schema.ts";
+import { COMPACT_ROW_GROUP_ROWS, DAY_TABLES, SPAN_LIST } from "./schema.ts";
 import type { TraceIndex } from "./trace-index.ts";
 
 /** Spans of a part: a whole number of row groups, so that each is written once. */
@@ -110,7 +110,7 @@ export class Compaction {
     for (const [first, last] of await this.#parts(file)) {
       const startMs = performance.now();
       await this.#run(
-        `INSERT INTO ${REWRITE}.span SELECT * FROM ${file.alias}.span
+        `INSERT INTO ${REWRITE}.span SELECT ${SPAN_LIST} FROM ${file.alias}.span
          WHERE commit_sequence >= ${first} AND commit_sequence <= ${last}`,
       );
       const pauseMs = Math.min(PAUSE_MS_MAX, performance.now() - startMs);
@@ -132,10 +132,11 @@ export class Compaction {
   /** @throws Error where two tables do not hold the same rows. */
   async #compare(file: DayFile, table: string): Promise<void> {
     const sums: string[] = [];
+    const columns = table === "span" ? SPAN_LIST : "*";
     for (const alias of [file.alias, REWRITE]) {
       const [row] = await readRows(
         this.#deps.connection,
-        `SELECT count(*), sum(CAST(hash(t) AS HUGEINT)) FROM ${alias}.${table} t`,
+        `SELECT count(*), sum(CAST(hash(t) AS HUGEINT)) FROM (SELECT ${columns} FROM ${alias}.${table}) t`,
       );
       this.#stop.signal.throwIfAborted();
       sums.push(String(row));

@@ -6,7 +6,7 @@
 import { TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
 
 /** Version of the layout below; stands in `file_meta` of every file. */
-export const SCHEMA_VERSION = 4;
+export const SCHEMA_VERSION = 5;
 
 /**
  * Rows of a row group: a group commit larger than this goes to the file once, compressed, and not through the WAL. Half of
@@ -25,7 +25,7 @@ export interface StoredColumn {
   readonly constant?: boolean;
 }
 
-/** Columns of `span` in order. */
+/** Columns of `span` in order. Files begun by versions before 5 have a column `tb` besides, which nobody reads. */
 export const SPAN_COLUMNS: readonly StoredColumn[] = [
   { name: "tenant", type: "VARCHAR", constant: true },
   { name: "host_id", type: "UBIGINT", constant: true },
@@ -33,7 +33,6 @@ export const SPAN_COLUMNS: readonly StoredColumn[] = [
   { name: "ingest_ns", type: "BIGINT", constant: true },
   { name: "commit_sequence", type: "UBIGINT" },
   { name: "trace_id", type: "UUID" },
-  { name: "tb", type: "UTINYINT" },
   { name: "span_id", type: "UBIGINT" },
   { name: "parent_span_id", type: "UBIGINT" },
   { name: "resource_id", type: "UBIGINT" },
@@ -67,6 +66,9 @@ export const SPAN_COLUMNS: readonly StoredColumn[] = [
   { name: "links", type: "BLOB" },
   { name: "scope_rest", type: "VARCHAR" },
 ];
+
+/** The columns of `span` as a list for SQL: it names them, since not every file has them alone. */
+export const SPAN_LIST = SPAN_COLUMNS.map(({ name }) => name).join(", ");
 
 /** Columns that the staged rows carry, in the order of the table function. */
 export const STAGED_COLUMNS: readonly StoredColumn[] = SPAN_COLUMNS.filter((column) => column.constant !== true);
@@ -108,6 +110,7 @@ export const DAY_TABLES = [
   "resource",
   "ledger",
   "trace_index",
+  "trace_key_index",
   "edge",
   "derived",
   "trace_alias",
@@ -144,9 +147,15 @@ export function layOutTables(alias: string): string[] {
        requests BIGINT, errors BIGINT, server_bucket INTEGER[], server_count BIGINT[],
        client_bucket INTEGER[], client_count BIGINT[])`,
     `CREATE TABLE ${alias}.derived (sequence UBIGINT, state BLOB)`,
+    keyIndexTable(alias),
     aliasTable(alias),
     ...logTables(alias),
   ];
+}
+
+/** Blocks of traces by 32 bits of their ids; `trace_index` holds those of versions before 5, by the whole ids. */
+function keyIndexTable(alias: string): string {
+  return `CREATE TABLE ${alias}.trace_key_index (block UBIGINT, trace_key UINTEGER, first_sequence UBIGINT, last_sequence UBIGINT)`;
 }
 
 /** Traces whose id turned out to be another's. */
@@ -166,6 +175,7 @@ function logTables(alias: string): string[] {
  * transaction. Undefined where no such layout is known.
  */
 export function migrationOf(alias: string, version: number): string[] | undefined {
+  if (version === 4) return [keyIndexTable(alias), `UPDATE ${alias}.file_meta SET schema_version = 5`];
   if (version === 3) return [aliasTable(alias), `UPDATE ${alias}.file_meta SET schema_version = 4`];
   if (version === 2) {
     return [

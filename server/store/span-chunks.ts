@@ -42,7 +42,6 @@ export function spanColumns(): SpanColumn[] {
   return [
     constantPerBatch(new BigUint64Array(CHUNK_ROWS_MAX), ({ sequence }) => BigInt(sequence)),
     uuids(({ batch }) => batch.traceId),
-    traceBytes(),
     numbers(new BigUint64Array(CHUNK_ROWS_MAX), ({ batch }) => batch.spanId),
     nonZeroIds(({ batch }) => batch.parentSpanId),
     resourceIds(),
@@ -76,17 +75,6 @@ export function spanColumns(): SpanColumn[] {
     blobs((staged) => [staged.batch.linksEnd, staged.links]),
     scopeText(2),
   ];
-}
-
-function traceBytes(): SpanColumn {
-  const out = new Uint8Array(CHUNK_ROWS_MAX);
-  return {
-    add(staged, from, to, at) {
-      const source = wordsOf(staged.batch.traceId);
-      for (let row = from; row < to; row++) out[at + row - from] = source[4 * row + 2] ?? 0;
-    },
-    flush: (vector, rows) => copyOut(vector, out, rows),
-  };
 }
 
 /** Durations that 63 bits cannot hold are cut, so that start plus duration never overflows in SQL. */

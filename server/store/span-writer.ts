@@ -16,7 +16,7 @@ import { ChunkSource } from "./chunk-columns.ts";
 import { inTransaction, isDiskTrouble, isInvalidated, sqlText } from "./database.ts";
 import { type DayFile, type DayFiles, dayOf } from "./day-files.ts";
 import type { ResourceBook, StagedResource } from "./resource-book.ts";
-import { ROW_GROUP_ROWS, SPAN_COLUMNS, STAGED_COLUMNS } from "./schema.ts";
+import { ROW_GROUP_ROWS, SPAN_COLUMNS, SPAN_LIST, STAGED_COLUMNS } from "./schema.ts";
 import { spanColumns } from "./span-chunks.ts";
 import { registerStagedSource, type StagedSource } from "./staged-source.ts";
 import { type StagedBatch, stageBatch, unstage } from "./staged-spans.ts";
@@ -339,7 +339,8 @@ export class SpanWriter {
     try {
       this.#staged.arm();
       await this.#connection.run(
-        `INSERT INTO ${file.alias}.span SELECT ${this.#constants}, ${nowUnixNano}, * FROM ${STAGED_FUNCTION}()`,
+        `INSERT INTO ${file.alias}.span (${SPAN_LIST})
+         SELECT ${this.#constants}, ${nowUnixNano}, * FROM ${STAGED_FUNCTION}()`,
       );
     } finally {
       this.#staged.disarm();

@@ -8,6 +8,12 @@ import { TraceIndex } from "./trace-index.ts";
 
 const TRACE = (number: number) => number.toString(16).padStart(32, "0");
 
+/** Another trace that the index keeps under the same 32 bits. */
+function twinOf(trace: string): string {
+  const last = Number.parseInt(trace.slice(-8), 16) ^ 0x7000_0001;
+  return `70000001${trace.slice(8, 24)}${last.toString(16).padStart(8, "0")}`;
+}
+
 /** Room for the traces of all blocks, of some, of none. */
 for (const knownMax of [10_000, 200, 0]) {
   test(`ranges lead to every commit of a trace, indexed or not, ${knownMax} known`, (t) => rangesLead(t, knownMax));
@@ -35,15 +41,18 @@ async function rangesLead(t: TestContext, knownMax: number): Promise<void> {
   const { instance, connection, files, file, index } = await emptyIndex(t, knownMax);
   const commits = new Map<string, Set<number>>();
   const commit = async (sequence: number) => {
-    // Traces 0 and 1 come with every commit, trace 2 with some, others once.
-    const traces = [0, 1, ...(sequence % 5 === 0 ? [2] : []), 1000 + sequence];
-    const rows = traces.map((trace) => `(UUID '${TRACE(trace)}', ${sequence})`).join(", ");
+    // Traces 0 and 1 come with every commit, trace 2 with some, others once; some have the key of an earlier one.
+    const numbers = [0, 1, ...(sequence % 5 === 0 ? [2] : []), 1000 + sequence];
+    const traces = [...numbers.map(TRACE), ...(sequence % 4 === 0 ? [twinOf(TRACE(1000 + sequence - 2))] : [])];
+    const rows = traces.map((trace) => `(UUID '${trace}', ${sequence})`).join(", ");
     await connection.run(
       `INSERT INTO ${file.alias}.span BY NAME SELECT * FROM (VALUES ${rows}) v(trace_id, commit_sequence)`,
     );
     await connection.run(`INSERT INTO ${file.alias}.ledger VALUES (${sequence}, 0, 100)`);
-    for (const trace of traces) commits.set(TRACE(trace), (commits.get(TRACE(trace)) ?? new Set()).add(sequence));
-    const traceId = BigUint64Array.from(traces.flatMap((trace) => [0n, BigInt(`0x${TRACE(trace)}`)]));
+    for (const trace of traces) commits.set(trace, (commits.get(trace) ?? new Set()).add(sequence));
+    const traceId = BigUint64Array.from(
+      traces.flatMap((trace) => [BigInt(`0x${trace.slice(0, 16)}`), BigInt(`0x${trace.slice(16)}`)]),
+    );
     index.stored(file, [{ sequence, batch: { rows: 100, traceId } }]);
   };
   const check = async (from: TraceIndex) => {
@@ -61,9 +70,10 @@ async function rangesLead(t: TestContext, knownMax: number): Promise<void> {
   }
   await index.close();
   await check(index);
-  const [[blocks]] = (await readRows(connection, `SELECT count(DISTINCT block) FROM ${file.alias}.trace_index`)) as [
-    [bigint],
-  ];
+  const [[blocks]] = (await readRows(
+    connection,
+    `SELECT count(DISTINCT block) FROM ${file.alias}.trace_key_index`,
+  )) as [[bigint]];
   assert.ok(blocks >= 10n && blocks <= 14n, `${blocks} blocks`);
   const once = await index.rangesOf(connection, files.attached, TRACE(1007));
   assert.deepEqual(once[0], { alias: file.alias, first: 7, last: 7 });

@@ -1,6 +1,7 @@
 /**
- * Which commits hold a trace: blocks of trace ids, each sorted, so that zone maps lead to one row group a block.
+ * Which commits hold a trace: blocks of 32 bits of trace ids, each sorted, so that zone maps lead to one row group a block.
  *
+ * Traces of one block with the same 32 bits share a row: it may name a commit too many, never one too few.
  * Invariants: the commits of a file up to its `indexed` stand in its blocks; the traces of those after its `forgotten`,
  * which is no later, are known in memory: all that no block holds, some `BLOCK_SPANS` spans at most, and those of the newest
  * blocks while there is room. After a start what no block holds is found by reading until it is known. Rows lie in the order
@@ -20,6 +21,13 @@ const KNOWN_MAX = 262_144;
 /** A trace spread over more ranges of one file is read from their common one. */
 const RANGES_MAX = 8;
 
+/**
+ * 32 bits of `trace_id` in SQL: the first of it and the last, of which mostly some are random. A trace takes a seventh of
+ * what it does by its whole id.
+ */
+const TRACE_KEY = `xor(CAST('0x' || left(CAST(trace_id AS VARCHAR), 8) AS UINTEGER),
+  CAST('0x' || right(CAST(trace_id AS VARCHAR), 8) AS UINTEGER))`;
+
 /** A range of commits of a file, both ends included. */
 export interface CommitRange {
   readonly alias: string;
@@ -34,6 +42,8 @@ export interface StoredCommit {
 }
 
 interface FileState {
+  /** The last commit that a block by whole ids holds, as versions before 5 made them; 0 for none. */
+  readonly wholeIdsUpTo: number;
   /** The last commit that a block holds; 0 for none. */
   indexed: number;
   /** The last commit of the file. */
@@ -81,12 +91,14 @@ export class TraceIndex {
     for (const file of files) {
       const [row] = await readRows(
         this.#connection,
-        `SELECT b.indexed, coalesce(max(sequence), 0), coalesce(sum(spans) FILTER (sequence > b.indexed), 0)
-         FROM (SELECT coalesce(max(block), 0) AS indexed FROM ${file.alias}.trace_index) b
-         LEFT JOIN ${file.alias}.ledger ON true GROUP BY b.indexed`,
+        `SELECT b.whole, b.indexed, coalesce(max(sequence), 0), coalesce(sum(spans) FILTER (sequence > b.indexed), 0)
+         FROM (SELECT whole, greatest(whole, keyed) AS indexed
+           FROM (SELECT coalesce(max(block), 0) AS whole FROM ${file.alias}.trace_index),
+             (SELECT coalesce(max(block), 0) AS keyed FROM ${file.alias}.trace_key_index)) b
+         LEFT JOIN ${file.alias}.ledger ON true GROUP BY b.whole, b.indexed`,
       );
-      const [indexed, last, waitingSpans] = (row ?? [0, 0, 0]).map(numberOf);
-      const state = { ...emptyState(), indexed: indexed ?? 0, last: last ?? 0, waitingSpans: waitingSpans ?? 0 };
+      const [wholeIdsUpTo = 0, indexed = 0, last = 0, waitingSpans = 0] = (row ?? []).map(numberOf);
+      const state = { ...emptyState(), wholeIdsUpTo, indexed, last, waitingSpans };
       this.#states.set(file, { ...state, forgotten: state.indexed, readUpTo: state.last });
       const isWritten = file.day === today;
       if (isWritten) this.#written = file;
@@ -114,10 +126,7 @@ export class TraceIndex {
     const ranges: CommitRange[] = [];
     const indexed = files.filter((file) => this.#stateOf(file).forgotten > 0);
     if (indexed.length > 0) {
-      const select = indexed.map(
-        (file) => `SELECT '${file.alias}', first_sequence, last_sequence FROM ${file.alias}.trace_index
-          WHERE trace_id = UUID '${traceId}' AND block <= ${this.#stateOf(file).forgotten}`,
-      );
+      const select = indexed.flatMap((file) => blockSelects(file.alias, this.#stateOf(file), traceId));
       // A block may be forgotten while this is asked: what it holds is found in memory before.
       const tails = this.#tailsOf(files, traceId);
       for (const [alias, first, last] of await readRows(connection, select.join(" UNION ALL "))) {
@@ -189,7 +198,8 @@ export class TraceIndex {
     const rows = await readRows(
       this.#connection,
       `SELECT block, lag(block, 1, 0) OVER (ORDER BY block), sum(count(*)) OVER (ORDER BY block DESC)
-       FROM ${file.alias}.trace_index GROUP BY block ORDER BY block`,
+       FROM (SELECT block FROM ${file.alias}.trace_index UNION ALL SELECT block FROM ${file.alias}.trace_key_index)
+       GROUP BY block ORDER BY block`,
     );
     return rows
       .filter((row) => numberOf(row[2]) <= this.#knownMax / 2)
@@ -220,9 +230,11 @@ export class TraceIndex {
     const { indexed, last } = state;
     if (this.#closed || last <= indexed) return;
     await this.#connection.run(
-      `INSERT INTO ${file.alias}.trace_index
-       SELECT ${last}, trace_id, min(commit_sequence), max(commit_sequence) FROM ${file.alias}.span
-       WHERE commit_sequence > ${indexed} AND commit_sequence <= ${last} GROUP BY trace_id ORDER BY trace_id`,
+      `INSERT INTO ${file.alias}.trace_key_index
+       SELECT ${last}, ${TRACE_KEY} AS trace_key, min(first), max(last) FROM (
+         SELECT trace_id, min(commit_sequence) AS first, max(commit_sequence) AS last FROM ${file.alias}.span
+         WHERE commit_sequence > ${indexed} AND commit_sequence <= ${last} GROUP BY trace_id)
+       GROUP BY trace_key ORDER BY trace_key`,
     );
     state.indexed = last;
     state.known.push(last);
@@ -243,7 +255,30 @@ export class TraceIndex {
 }
 
 function emptyState(): FileState {
-  return { indexed: 0, last: 0, waitingSpans: 0, forgotten: 0, known: [], recent: new RecentTraces(), readUpTo: 0 };
+  return {
+    wholeIdsUpTo: 0,
+    indexed: 0,
+    last: 0,
+    waitingSpans: 0,
+    forgotten: 0,
+    known: [],
+    recent: new RecentTraces(),
+    readUpTo: 0,
+  };
+}
+
+/** Statements that give what the blocks of a file up to `forgotten` say of a trace. */
+function blockSelects(alias: string, { forgotten, wholeIdsUpTo }: FileState, traceId: string): string[] {
+  const columns = `SELECT '${alias}', first_sequence, last_sequence`;
+  const whole = `${columns} FROM ${alias}.trace_index WHERE trace_id = UUID '${traceId}' AND block <= ${forgotten}`;
+  const keyed = `${columns} FROM ${alias}.trace_key_index
+    WHERE trace_key = CAST(${keyOfTrace(traceId)} AS UINTEGER) AND block <= ${forgotten}`;
+  return [...(wholeIdsUpTo > 0 ? [whole] : []), ...(forgotten > wholeIdsUpTo ? [keyed] : [])];
+}
+
+/** What `TRACE_KEY` makes of a trace id of 32 hex digits. */
+function keyOfTrace(traceId: string): number {
+  return (Number.parseInt(traceId.slice(0, 8), 16) ^ Number.parseInt(traceId.slice(-8), 16)) >>> 0;
 }
 
 function uuidHalves(value: DuckDBValue): [bigint, bigint] {

@@ -49,6 +49,7 @@ const SPAN_EXPRESSIONS: Readonly<Record<string, string>> = {
   attributes: wholeAttributes(),
   attributes_rest: "s.attributes",
   trace_uuid: "s.trace_id",
+  tb: "CAST('0x' || right(CAST(s.trace_id AS VARCHAR), 2) AS UTINYINT)",
   span_key: "s.span_id",
   parent_span_key: "s.parent_span_id",
   duplicate_of_key: "s.duplicate_of",
