@@ -116,10 +116,12 @@ async function asFirstLayout(path: string): Promise<void> {
   const connection = await instance.connect();
   for (const statement of [
     "ALTER TABLE span DROP COLUMN scope_rest",
+    "ALTER TABLE span ADD COLUMN tb UTINYINT",
     "ALTER TABLE resource DROP COLUMN rest",
     "DROP TABLE log",
     "DROP TABLE log_ledger",
     "DROP TABLE trace_alias",
+    "DROP TABLE trace_key_index",
     "UPDATE file_meta SET schema_version = 1",
     "CHECKPOINT",
   ]) {
