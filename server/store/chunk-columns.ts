@@ -13,9 +13,12 @@ export const CHUNK_ROWS_MAX = 2048;
 const VALIDITY_WORDS = CHUNK_ROWS_MAX / 32;
 const ALL_VALID = 0xffff_ffff;
 
-/** A batch with texts in native memory. */
-export interface PlacedRows {
+interface Rows {
   readonly batch: { readonly rows: number };
+}
+
+/** A batch with texts in native memory. */
+export interface PlacedRows extends Rows {
   /** Texts of the batch. */
   readonly text: PlacedText;
   /** Texts made for storing it. */
@@ -39,7 +42,12 @@ export interface ColumnBuffer<S> {
   add(staged: S, from: number, to: number, at: number): void;
   /** Copies what was added to the vector and empties the buffer. */
   flush(vector: duckdb.Vector, rows: number): void;
+  /** SQL of the one value that all rows of a batch have, which need not be added then; `NULL` where none has one. */
+  literal?(staged: S): string | undefined;
 }
+
+/** SQL of an absent value. */
+const NULL = "NULL";
 
 type Numbers = Uint8Array | Uint16Array | Uint32Array | Int32Array | BigUint64Array | BigInt64Array;
 
@@ -51,10 +59,13 @@ export class ChunkSource<S extends PlacedRows> {
   #fromRow = 0;
   #toRow = Number.POSITIVE_INFINITY;
   readonly #columns: readonly ColumnBuffer<S>[];
+  /** Those that are asked for, in the order of a chunk's vectors. */
+  #asked: readonly ColumnBuffer<S>[];
 
   /** @param columns In the order of the table function. */
   constructor(columns: readonly ColumnBuffer<S>[]) {
     this.#columns = columns;
+    this.#asked = columns;
   }
 
   /** Starts over with these batches; of each only the rows `[fromRow, toRow)`. */
@@ -62,12 +73,25 @@ export class ChunkSource<S extends PlacedRows> {
     this.#batches = batches;
     this.#fromRow = fromRow;
     this.#toRow = toRow;
-    this.rewind();
+    this.#batch = 0;
+    this.#row = fromRow;
   }
 
-  rewind(): void {
+  /** By column the SQL of its one value in all rows of all batches, undefined where there are several. */
+  literals(): (string | undefined)[] {
+    const [first, ...others] = this.#batches;
+    return this.#columns.map((column) => {
+      const literal = first === undefined ? undefined : column.literal?.(first);
+      if (literal === undefined) return undefined;
+      return others.every((staged) => column.literal?.(staged) === literal) ? literal : undefined;
+    });
+  }
+
+  /** Begins again; the chunks hold the columns with these numbers, in this order. */
+  rewind(asked: readonly number[]): void {
     this.#batch = 0;
     this.#row = this.#fromRow;
+    this.#asked = asked.flatMap((number) => this.#columns[number] ?? []);
   }
 
   /** Fills the next chunk; a chunk of 0 rows is the end. */
@@ -78,7 +102,7 @@ export class ChunkSource<S extends PlacedRows> {
       if (staged === undefined) break;
       const end = Math.min(staged.batch.rows, this.#toRow);
       const to = Math.min(end, this.#row + CHUNK_ROWS_MAX - filled);
-      for (const column of this.#columns) column.add(staged, this.#row, to, filled);
+      for (const column of this.#asked) column.add(staged, this.#row, to, filled);
       filled += to - this.#row;
       this.#row = to;
       if (to === end) {
@@ -88,7 +112,7 @@ export class ChunkSource<S extends PlacedRows> {
     }
     duckdb.data_chunk_set_size(chunk, filled);
     if (filled === 0) return;
-    for (const [index, column] of this.#columns.entries()) {
+    for (const [index, column] of this.#asked.entries()) {
       column.flush(duckdb.data_chunk_get_vector(chunk, index), filled);
     }
   }
@@ -140,7 +164,10 @@ export function constantPerBatch<S>(out: BigUint64Array, pick: (staged: S) => bi
 }
 
 /** Values of which 0 means absent. */
-export function nonZero<S, T extends Uint16Array | Uint32Array>(out: T, pick: (staged: S) => T): ColumnBuffer<S> {
+export function nonZero<S extends Rows, T extends Uint16Array | Uint32Array>(
+  out: T,
+  pick: (staged: S) => T,
+): ColumnBuffer<S> {
   const validity = new Validity();
   return {
     add(staged, from, to, at) {
@@ -155,11 +182,18 @@ export function nonZero<S, T extends Uint16Array | Uint32Array>(out: T, pick: (s
       copyOut(vector, out, rows);
       validity.flush(vector);
     },
+    literal: (staged) => nullIfZero(pick(staged), staged.batch.rows),
   };
 }
 
+/** `NULL` where the first `count` words are all 0. */
+export function nullIfZero(words: Uint8Array | Uint16Array | Uint32Array, count: number): string | undefined {
+  for (let at = 0; at < count; at++) if (words[at] !== 0) return undefined;
+  return NULL;
+}
+
 /** 64-bit ids of which 0 means absent; handled as pairs of 32-bit words, since a BigInt per value is dear. */
-export function nonZeroIds<S>(pick: (staged: S) => BigUint64Array): ColumnBuffer<S> {
+export function nonZeroIds<S extends Rows>(pick: (staged: S) => BigUint64Array): ColumnBuffer<S> {
   const out = new Uint32Array(CHUNK_ROWS_MAX * 2);
   const validity = new Validity();
   return {
@@ -178,6 +212,7 @@ export function nonZeroIds<S>(pick: (staged: S) => BigUint64Array): ColumnBuffer
       copyOut(vector, out, rows * 2);
       validity.flush(vector);
     },
+    literal: (staged) => nullIfZero(wordsOf(pick(staged)), 2 * staged.batch.rows),
   };
 }
 
@@ -191,7 +226,7 @@ export function wordsOf(ids: BigUint64Array | BigInt64Array): Uint32Array {
  *
  * DuckDB keeps a UUID as a signed 128-bit number with its highest bit flipped, low half first.
  */
-export function uuids<S>(pick: (staged: S) => BigUint64Array): ColumnBuffer<S> {
+export function uuids<S extends Rows>(pick: (staged: S) => BigUint64Array): ColumnBuffer<S> {
   const out = new Uint32Array(CHUNK_ROWS_MAX * 4);
   const validity = new Validity();
   return {
@@ -210,6 +245,7 @@ export function uuids<S>(pick: (staged: S) => BigUint64Array): ColumnBuffer<S> {
       copyOut(vector, out, rows * 4);
       validity.flush(vector);
     },
+    literal: (staged) => nullIfZero(wordsOf(pick(staged)), 4 * staged.batch.rows),
   };
 }
 
@@ -293,6 +329,7 @@ function placedText<S extends PlacedRows>(placed: PickIds<S>, pick: PickIds<S>, 
       }
     },
     flush: (vector, rows) => out.flush(vector, rows),
+    literal: (staged) => (nullable ? nullIfZero(pick(staged), staged.batch.rows) : undefined),
   };
 }
 
@@ -327,6 +364,15 @@ export function tupleText<S extends PlacedRows>(
       }
     },
     flush: (vector, rows) => out.flush(vector, rows),
+    literal(staged) {
+      if (!nullable) return undefined;
+      const [tuple, first] = pick(staged);
+      const { words } = staged.extra;
+      for (let row = 0; row < staged.batch.rows; row++) {
+        if (words[(first + stride * (tuple[row] ?? 0)) * STRING_WORDS] !== 0) return undefined;
+      }
+      return NULL;
+    },
   };
 }
 
@@ -385,7 +431,7 @@ function doubled(words: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
 }
 
 /** Byte strings of which an empty one is NULL. */
-export function blobs<S>(pick: (staged: S) => [ends: Uint32Array, bytes: PlacedBytes]): ColumnBuffer<S> {
+export function blobs<S extends Rows>(pick: (staged: S) => [ends: Uint32Array, bytes: PlacedBytes]): ColumnBuffer<S> {
   const out = new StringBuffer();
   return {
     add(staged, from, to, at) {
@@ -399,5 +445,6 @@ export function blobs<S>(pick: (staged: S) => [ends: Uint32Array, bytes: PlacedB
       }
     },
     flush: (vector, rows) => out.flush(vector, rows),
+    literal: (staged) => ((pick(staged)[0][staged.batch.rows - 1] ?? 0) === 0 ? NULL : undefined),
   };
 }

@@ -217,7 +217,7 @@ export class LogWriter {
       this.#staged.arm();
       await inTransaction(connection, async () => {
         await connection.run(
-          `INSERT INTO ${file.alias}.log SELECT ${this.#constants}, ${nowUnixNano}, * FROM ${STAGED_FUNCTION}()`,
+          `INSERT INTO ${file.alias}.log SELECT ${this.#constants}, ${nowUnixNano}, ${this.#staged.selected()} FROM ${STAGED_FUNCTION}()`,
         );
         await resources.insert(file, unknown);
         if (!isLast) return;

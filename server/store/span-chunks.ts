@@ -4,6 +4,7 @@
  * Invariant: they stand in the order of `STAGED_COLUMNS`.
  */
 
+import { SPAN_SOURCES } from "../model/span-batch.ts";
 import { TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
 import {
   attributeMap,
@@ -25,6 +26,7 @@ import {
   word,
   wordsOf,
 } from "./chunk-columns.ts";
+import { sqlText } from "./database.ts";
 import { KIND_WORD_AT, SOURCE_WORD_AT, STATUS_WORD_AT, type StagedBatch } from "./staged-spans.ts";
 
 const TYPED_COUNT = TYPED_ATTRIBUTES.length;
@@ -55,7 +57,7 @@ export function spanColumns(): SpanColumn[] {
     text(({ batch }) => batch.statusMessage, true),
     numbers(new BigInt64Array(CHUNK_ROWS_MAX), ({ batch }) => batch.startNs),
     durations(),
-    word(({ batch }) => batch.source, SOURCE_WORD_AT),
+    sources(),
     text(({ batch }) => batch.linkReason, true),
     text(({ batch }) => batch.protocol, true),
     text(({ batch }) => batch.clientAddr, true),
@@ -63,9 +65,9 @@ export function spanColumns(): SpanColumn[] {
     text(({ batch }) => batch.serverAddr, true),
     nonZero(new Uint16Array(CHUNK_ROWS_MAX), ({ batch }) => batch.serverPort),
     nonZero(new Uint32Array(CHUNK_ROWS_MAX), ({ batch }) => batch.pid),
-    numbers(new Uint32Array(CHUNK_ROWS_MAX), ({ batch }) => batch.weight),
+    oftenSame(({ batch }) => batch.weight),
     nonZeroIds(({ batch }) => batch.duplicateOf),
-    numbers(new Uint32Array(CHUNK_ROWS_MAX), ({ batch }) => batch.flags),
+    oftenSame(({ batch }) => batch.flags),
     text(({ batch }) => batch.traceState, true),
     ...TYPED_ATTRIBUTES.map(({ kind }, index) => (kind === "s" ? typedText(index) : typedIntegers(index))),
     attributeMap(),
@@ -75,6 +77,32 @@ export function spanColumns(): SpanColumn[] {
     blobs((staged) => [staged.batch.linksEnd, staged.links]),
     scopeText(2),
   ];
+}
+
+/** A sender's spans have one source. */
+function sources(): SpanColumn {
+  return {
+    ...word(({ batch }) => batch.source, SOURCE_WORD_AT),
+    literal({ batch }) {
+      const source = SPAN_SOURCES[onlyNumber(batch.source, batch.rows) ?? SPAN_SOURCES.length];
+      return source === undefined ? undefined : sqlText(source);
+    },
+  };
+}
+
+/** Numbers that are mostly the same in all rows of a batch. */
+function oftenSame(pick: (staged: StagedBatch) => Uint32Array): SpanColumn {
+  return {
+    ...numbers(new Uint32Array(CHUNK_ROWS_MAX), pick),
+    literal: (staged) => onlyNumber(pick(staged), staged.batch.rows)?.toString(),
+  };
+}
+
+/** The number that the first `rows` entries all are. */
+function onlyNumber(column: Uint8Array | Uint32Array, rows: number): number | undefined {
+  const first = column[0];
+  for (let row = 1; row < rows; row++) if (column[row] !== first) return undefined;
+  return first;
 }
 
 /** Durations that 63 bits cannot hold are cut, so that start plus duration never overflows in SQL. */
@@ -119,7 +147,13 @@ function typedText(typed: number): SpanColumn {
       }
     },
     flush: (vector, rows) => out.flush(vector, rows),
+    literal: (staged) => nullIfUnset(staged, typed),
   };
+}
+
+function nullIfUnset({ batch, typedSet }: StagedBatch, typed: number): string | undefined {
+  for (let at = typed; at < batch.rows * TYPED_COUNT; at += TYPED_COUNT) if (typedSet[at] === 1) return undefined;
+  return "NULL";
 }
 
 function typedIntegers(typed: number): SpanColumn {
@@ -137,5 +171,6 @@ function typedIntegers(typed: number): SpanColumn {
       copyOut(vector, out, rows);
       validity.flush(vector);
     },
+    literal: (staged) => nullIfUnset(staged, typed),
   };
 }

@@ -340,7 +340,7 @@ export class SpanWriter {
       this.#staged.arm();
       await this.#connection.run(
         `INSERT INTO ${file.alias}.span (${SPAN_LIST})
-         SELECT ${this.#constants}, ${nowUnixNano}, * FROM ${STAGED_FUNCTION}()`,
+         SELECT ${this.#constants}, ${nowUnixNano}, ${this.#staged.selected()} FROM ${STAGED_FUNCTION}()`,
       );
     } finally {
       this.#staged.disarm();

@@ -9,6 +9,11 @@ import type { StoredColumn } from "./schema.ts";
 export interface StagedSource {
   arm(): void;
   disarm(): void;
+  /**
+   * What an INSERT selects from the function, in the order of the columns. A column in which all staged rows have one value
+   * stands as that value: so it need not be filled, copied and, where it is NULL, packed.
+   */
+  selected(): string;
 }
 
 /** Registers the function `name`, whose columns are `columns` and whose rows are those of `source`. */
@@ -29,8 +34,9 @@ export function registerStagedSource<S extends PlacedRows>(
       initFunction: (info) => {
         info.setMaxThreads(1);
         armed = false;
-        source.rewind();
+        source.rewind(info.getColumnIndexes());
       },
+      supportsProjectionPushdown: true,
       mainFunction: (_info, chunk) => source.fill(chunk.chunk),
     }),
   );
@@ -40,6 +46,10 @@ export function registerStagedSource<S extends PlacedRows>(
     },
     disarm: () => {
       armed = false;
+    },
+    selected() {
+      const literals = source.literals();
+      return columns.map(({ name }, index) => literals[index] ?? name).join(", ");
     },
   };
 }
