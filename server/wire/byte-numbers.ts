@@ -42,17 +42,7 @@ export class ByteNumbers {
     this.#heapUsed = 0;
   }
 
-  /** Whether number `id` stands for exactly these bytes. */
-  is(id: number, bytes: Uint8Array, start: number, end: number): boolean {
-    const length = end - start;
-    if (id >= this.#count || this.#lengths[id] !== length) return false;
-    const heap = this.#heap;
-    let known = this.#starts[id] ?? 0;
-    for (let at = start; at < end; at++) if (bytes[at] !== heap[known++]) return false;
-    return true;
-  }
-
-  /** As `is`, four bytes at a time. */
+  /** Whether number `id` stands for exactly these bytes; four are looked at at a time. */
   isAt(id: number, view: DataView, start: number, end: number): boolean {
     const length = end - start;
     if (id >= this.#count || this.#lengths[id] !== length) return false;
@@ -70,17 +60,22 @@ export class ByteNumbers {
     return this.#heap.toString("utf8", start, start + (this.#lengths[id] ?? 0));
   }
 
-  /** The number of these bytes; they are copied where they are met first. */
-  find(bytes: Uint8Array, start: number, end: number): number {
+  /** The number of these bytes, which `view` is of too; they are copied where they are met first. */
+  find(bytes: Uint8Array, view: DataView, start: number, end: number): number {
     let hash = end - start;
-    for (let at = start; at < end; at++) hash = Math.imul(hash ^ (bytes[at] as number), 0x0100_0193); // in range
+    let at = start;
+    for (; at + 4 <= end; at += 4) {
+      hash = Math.imul(hash ^ view.getInt32(at, true), 0x9e37_79b1);
+      hash ^= hash >>> 15;
+    }
+    for (; at < end; at++) hash = Math.imul(hash ^ (bytes[at] as number), 0x0100_0193); // in range
     hash ^= hash >>> 15;
     const mask = this.#slots.length - 1;
     let slot = hash & mask;
     for (let probes = 0; probes < PROBES_MAX; probes++) {
       const id = (this.#slots[slot] as number) - 1; // in range: masked
       if (id < 0) return this.#add(bytes, start, end, hash, slot);
-      if (this.#hashes[id] === hash && this.is(id, bytes, start, end)) return id;
+      if (this.#hashes[id] === hash && this.isAt(id, view, start, end)) return id;
       slot = (slot + 1) & mask;
     }
     const key = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString("latin1");

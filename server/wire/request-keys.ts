@@ -64,7 +64,7 @@ export class RequestKeys {
   at(start: number, end: number): number {
     let key = this.#next[this.#last] ?? 0;
     if (!this.#numbers.isAt(key, this.#view, start, end)) {
-      key = this.#learn(this.#numbers.find(this.#bytes, start, end));
+      key = this.#learn(this.#numbers.find(this.#bytes, this.#view, start, end));
       this.#next[this.#last] = key;
     }
     this.#last = key;
@@ -103,7 +103,8 @@ export class RequestKeys {
   /** Texts that differ in lone surrogates alone are one key, so there may be more of them. */
   #learnText(text: string): number {
     const bytes = Buffer.from(text, "utf8");
-    const key = this.#learn(this.#numbers.find(bytes, 0, bytes.length));
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const key = this.#learn(this.#numbers.find(bytes, view, 0, bytes.length));
     if (this.#byText.size >= KEYS_MAX) this.#byText.clear();
     if (text.length <= KEPT_KEY_UNITS_MAX) this.#byText.set(text, key);
     return key;

@@ -85,7 +85,7 @@ export class RequestTexts {
   /** As `at`, for texts of which many are equal: they share one index. */
   nameAt(start: number, end: number): number {
     if (start === end) return 0;
-    const name = this.#names.find(this.#bytes, start, end);
+    const name = this.#names.find(this.#bytes, this.#view, start, end);
     if (name >= this.#nameText.length) {
       this.#nameText = grownTo(this.#nameText, new Uint32Array(2 * name));
       this.#nameRequest = grownTo(this.#nameRequest, new Uint32Array(2 * name));
