@@ -53,7 +53,7 @@ async function rowsStored(t: TestContext, full: boolean): Promise<unknown> {
     const scope = { name: batch % 2 === 0 ? "scope" : "", version: "", ...(batch % 3 === 0 ? { rest } : {}) };
     const resource = { ...SHOP, instance: batch % 4 === 0 ? "" : "shop-1" };
     return store.writer.commitSpans(
-      batchOf(full ? [...spans, { ...FULL, spanId: 1n << 60n }] : spans, resource, scope),
+      batchOf(full ? [{ ...FULL, spanId: 1n << 60n }, ...spans] : spans, resource, scope),
     );
   });
   await Promise.all(commits);
