@@ -40,7 +40,7 @@ function sameRandom(): () => number {
 }
 
 /** The same batches each time; with `full`, each has one more row. */
-async function rowsStored(t: TestContext, full: boolean): Promise<unknown> {
+async function rowsStored(t: TestContext, full: boolean): Promise<readonly (readonly unknown[])[]> {
   const random = sameRandom();
   const store = await openIn(t, await temporaryDirectory(t));
   const rest = '{"droppedAttributesCount":2}';
@@ -63,5 +63,7 @@ async function rowsStored(t: TestContext, full: boolean): Promise<unknown> {
 }
 
 test("columns that stand as one literal in an INSERT are stored as those that are copied", async (t) => {
-  assert.deepEqual(await rowsStored(t, false), await rowsStored(t, true));
+  const copied = await rowsStored(t, true);
+  // One by one: of all together the difference would take minutes to print.
+  for (const [at, row] of (await rowsStored(t, false)).entries()) assert.deepEqual(row, copied[at]);
 });
