@@ -187,7 +187,7 @@ export function nonZero<S extends Rows, T extends Uint16Array | Uint32Array>(
 }
 
 /** `NULL` where the first `count` words are all 0. */
-export function nullIfZero(words: Uint8Array | Uint16Array | Uint32Array, count: number): string | undefined {
+function nullIfZero(words: Uint8Array | Uint16Array | Uint32Array, count: number): string | undefined {
   for (let at = 0; at < count; at++) if (words[at] !== 0) return undefined;
   return NULL;
 }
