@@ -9,14 +9,23 @@ import { CompensatedMean } from "./compensated.ts";
 import { type Evaluation, unwrapParens } from "./evaluation.ts";
 import { printHistogram } from "./histogram/histogram-text.ts";
 import { ignoredInAggregation } from "./histogram-messages.ts";
-import { keptGroupKey } from "./kept-labels.ts";
+import { keptGroupKey, keptGroupLabels } from "./kept-labels.ts";
 import { isLabelName } from "./label-functions.ts";
 import { printGeneral } from "./number-text.ts";
 import { extremes } from "./pick-aggregate.ts";
 import { quantileOf } from "./quantile.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import { filterLabels, isMetricLabel, labelsKey, partialKey, setLabel } from "./series-labels.ts";
-import { ABSENT, FLOAT, HISTOGRAM, histogramAt, makeSeries, type StepGrid, type StepSeries } from "./step-vector.ts";
+import {
+  ABSENT,
+  FLOAT,
+  HISTOGRAM,
+  hasValues,
+  histogramAt,
+  makeSeries,
+  type StepGrid,
+  type StepSeries,
+} from "./step-vector.ts";
 
 /** A group while it grows; what `a` to `c` mean depends on the operator. */
 interface Group {
@@ -36,11 +45,22 @@ function keptBy(node: PromqlAggregate): (name: string) => boolean {
   return node.without ? (name) => !names.has(name) && !isMetricLabel(name) : (name) => names.has(name);
 }
 
-/** The key of the group of labels. */
-function groupKeys(node: PromqlAggregate): (labels: Labels) => string {
+/** How the labels of a series tell its group. */
+interface Grouping {
+  /** The key of the group. */
+  readonly keyOf: (labels: Labels) => string;
+  /** The labels of the group; to be asked after the key. */
+  readonly labelsOf: (labels: Labels) => Labels;
+}
+
+function groupingOf(node: PromqlAggregate): Grouping {
   const kept = keptBy(node);
   const grouping = JSON.stringify([node.without, node.grouping]);
-  return (labels) => keptGroupKey(labels, grouping, () => partialKey(labels, kept));
+  const make = (labels: Labels) => filterLabels(labels, kept);
+  return {
+    keyOf: (labels) => keptGroupKey(labels, grouping, () => partialKey(labels, kept)),
+    labelsOf: (labels) => keptGroupLabels(labels, grouping, make),
+  };
 }
 
 /** Aggregations that fold series one after the other, so that they never need all at once. */
@@ -54,7 +74,7 @@ export function isFolding(op: string): boolean {
 /**
  * `sum`, `avg`, `count`, `min`, `max`, `group`, `stddev`, `stdvar`.
  *
- * @param series Consumed one by one; `done` gets each back when it is no longer needed.
+ * @param series Consumed one by one, those without values too; `done` gets each back when it is no longer needed.
  */
 export function foldAggregate(
   node: PromqlAggregate,
@@ -66,7 +86,7 @@ export function foldAggregate(
   const groups = new FoldedGroups(node, grid, evaluation);
   // Nothing else is done here: code that was made while the loop ran ends with it, and what follows would be made anew.
   for (const one of series) {
-    groups.add(one);
+    if (hasValues(one)) groups.add(one);
     done(one);
   }
   return groups.finish();
@@ -77,8 +97,7 @@ class FoldedGroups {
   readonly #node: PromqlAggregate;
   readonly #grid: StepGrid;
   readonly #evaluation: Evaluation;
-  readonly #kept: (name: string) => boolean;
-  readonly #keyOf: (labels: Labels) => string;
+  readonly #grouping: Grouping;
   readonly #groups = new Map<string, Group>();
   #lastKey = "";
   #last: Group | undefined;
@@ -87,12 +106,11 @@ class FoldedGroups {
     this.#node = node;
     this.#grid = grid;
     this.#evaluation = evaluation;
-    this.#kept = keptBy(node);
-    this.#keyOf = groupKeys(node);
+    this.#grouping = groupingOf(node);
   }
 
   add(one: StepSeries): void {
-    const key = this.#keyOf(one.labels);
+    const key = this.#grouping.keyOf(one.labels);
     const last = this.#last;
     // Neighbours are often of one group, and their key the same text.
     const group = key === this.#lastKey && last !== undefined ? last : this.#groupOf(key, one.labels);
@@ -117,7 +135,7 @@ class FoldedGroups {
     const extra = op === "sum" ? steps : counted;
     budget.hold(counted + extra);
     const group: Group = {
-      out: makeSeries(filterLabels(labels, this.#kept), false, this.#grid, budget),
+      out: makeSeries(this.#grouping.labelsOf(labels), false, this.#grid, budget),
       counts: counted === 0 ? NO_NUMBERS : new Float64Array(counted),
       lost: extra === 0 ? NO_NUMBERS : zeros.take(extra),
       running: op === "avg" ? new Uint8Array(steps) : NO_FLAGS,
@@ -206,22 +224,22 @@ function foldSimple(out: StepSeries, one: StepSeries, fold: SimpleFold | undefin
 /** Compensated, in columns: see `CompensatedSum` for one at a time. */
 function foldSum(group: Group, one: StepSeries): void {
   const { values, present } = one;
-  const sums = group.out.values;
+  const { values: sums, present: has } = group.out;
   const { lost } = group;
   for (let k = 0; k < present.length; k++) {
     if (present[k] !== FLOAT) continue;
-    const value = values[k] ?? Number.NaN;
-    if (group.out.present[k] === ABSENT) {
-      group.out.present[k] = FLOAT;
+    // All columns have the steps of the grid.
+    const value = values[k] as number;
+    if (has[k] === ABSENT) {
+      has[k] = FLOAT;
       sums[k] = value;
       continue;
     }
-    const sum = sums[k] ?? Number.NaN;
+    const sum = sums[k] as number;
     const total = sum + value;
-    const before = lost[k] ?? 0;
     if (total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) lost[k] = 0;
-    else if (Math.abs(sum) >= Math.abs(value)) lost[k] = before + (sum - total + value);
-    else lost[k] = before + (value - total + sum);
+    else if (Math.abs(sum) >= Math.abs(value)) lost[k] = (lost[k] as number) + (sum - total + value);
+    else lost[k] = (lost[k] as number) + (value - total + sum);
     sums[k] = total;
   }
 }
@@ -293,13 +311,12 @@ function grouped(
   node: PromqlAggregate,
   series: readonly StepSeries[],
 ): Map<string, { labels: Labels; members: StepSeries[] }> {
-  const kept = keptBy(node);
-  const keyOf = groupKeys(node);
+  const { keyOf, labelsOf } = groupingOf(node);
   const groups = new Map<string, { labels: Labels; members: StepSeries[] }>();
   for (const one of series) {
     const key = keyOf(one.labels);
     const group = groups.get(key);
-    if (group === undefined) groups.set(key, { labels: filterLabels(one.labels, kept), members: [one] });
+    if (group === undefined) groups.set(key, { labels: labelsOf(one.labels), members: [one] });
     else group.members.push(one);
   }
   return groups;

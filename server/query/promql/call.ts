@@ -8,6 +8,7 @@ import { COLUMN_KERNELS } from "./column-kernels.ts";
 import { DATE_KERNELS } from "./date-kernels.ts";
 import { denseRates } from "./dense-rate.ts";
 import { durationMs } from "./durations.ts";
+import type { FedSeries } from "./encoded-columns.ts";
 import { type Evaluate, type Evaluation, mergeResults, unwrapParens, withoutName } from "./evaluation.ts";
 import { functionKernels, refuseMode } from "./extended-kernels.ts";
 import { histogramFunction } from "./histogram-functions.ts";
@@ -143,9 +144,11 @@ function scalarFunction(
   }
 }
 
-/** The series and windows of a range argument; a series holds until the next one is asked for. */
+/** The series and windows of a range argument. */
 interface RangeArgument {
-  readonly series: Iterable<RangeSeries>;
+  readonly length: number;
+  /** A series; it holds until the next one is asked for, and each is asked for once. */
+  readonly at: (index: number) => RangeSeries;
   readonly ranges: RangeGrid;
 }
 
@@ -169,21 +172,20 @@ function rangeArgument(
       beforeMs: selector.mode === undefined ? 0 : lookbackMs,
       afterMs: selector.mode === "smoothed" ? lookbackMs : 0,
     };
-    const series = (function* () {
-      for (const one of samples) {
-        const kept = passingWithoutStale(one);
-        evaluation.statistics?.countWindows(kept, ranges);
-        yield usesStarts || kept.startsMs === undefined ? kept : withoutStarts(kept);
-      }
-    })();
-    return { series, ranges };
+    const at = (index: number) => {
+      const kept = passingWithoutStale(samples[index] as FedSeries); // in range, as asked
+      evaluation.statistics?.countWindows(kept, ranges);
+      return usesStarts || kept.startsMs === undefined ? kept : withoutStarts(kept);
+    };
+    return { length: samples.length, at, ranges };
   }
   if (inner.kind !== "subquery") throw new Error("a range function wants a range");
   const innerGrid = subqueryGrid(inner, grid, times);
   const value = evaluateInside(inner, { innerGrid, grid }, evaluation, evaluate);
   const steps = value.kind === "vector" ? value.series : [];
   const series = steps.map((one) => forgetResets(stepsToSamples(one, innerGrid)));
-  return { series, ranges: rangeGrid(inner, inner, grid) };
+  const at = (index: number) => series[index] as RangeSeries; // in range, as asked
+  return { length: series.length, at, ranges: rangeGrid(inner, inner, grid) };
 }
 
 /** Evaluates the operand of a sub-query, and counts what of it the function looks at. */
@@ -230,7 +232,7 @@ export function rangeCallStream(
     index === rangeAt ? [] : [scalarArgument(node, index, grid, evaluate)],
   );
   const [first = defaultArgument(node.name, grid), second] = scalars;
-  const { series, ranges } = rangeArgument(node, rangeAt, grid, evaluation, evaluate);
+  const { length, at, ranges } = rangeArgument(node, rangeAt, grid, evaluation, evaluate);
   const keepsName = NAME_KEEPING_KERNELS.has(node.name);
   const hasMode = range?.kind === "range" && range.selector.mode !== undefined;
   const isPlain = !hasMode && !ranges.isPinned;
@@ -241,7 +243,8 @@ export function rangeCallStream(
   const scalarsByStep = { first, second };
   return (function* () {
     let spare: StepSeries | undefined;
-    for (const one of series) {
+    for (let index = 0; index < length; index++) {
+      const one = at(index);
       const rates =
         one.columns === undefined || one.startsMs !== undefined || !isPlain || !COUNTER_FUNCTIONS.has(node.name)
           ? undefined
@@ -266,7 +269,7 @@ export function rangeCallStream(
         one.number !== undefined ||
         one.made !== undefined ||
         (floats.startsMs === undefined && column?.(floats, ranges, scalarsByStep, out) === true);
-      const overlapping = isDone ? [] : applyKernel(floats, kernels.floats, ranges, scalarsByStep, out);
+      const overlapping = isDone ? NO_STEPS : applyKernel(floats, kernels.floats, ranges, scalarsByStep, out);
       if (first !== undefined) warnArguments(node, first, out, evaluation);
       let overlaps = overlapping.length;
       if (split !== undefined) {
@@ -291,17 +294,20 @@ export function rangeCallStream(
   })();
 }
 
-/** The columns of a series that nobody looks at any longer, empty and for another one; undefined where there are none. */
+const NO_STEPS: readonly number[] = [];
+
+/** A series that nobody looks at any longer, empty and with other labels; undefined where there is none. */
 function refilled(
   spare: StepSeries | undefined,
   { labels, dropName }: Pick<StepSeries, "labels" | "dropName">,
   { budget }: Evaluation,
 ): StepSeries | undefined {
   if (spare === undefined) return undefined;
-  const { values, present } = spare;
-  budget.hold(values.length);
-  present.fill(ABSENT);
-  return { labels, dropName, values, present, histograms: undefined };
+  budget.hold(spare.values.length);
+  spare.present.fill(ABSENT);
+  spare.labels = labels;
+  spare.dropName = dropName;
+  return spare;
 }
 
 /** Where what a range function says belongs: its first argument, and the beginning of the text for a sub-query. */
@@ -380,13 +386,14 @@ function isOnlyMetricLabel(labels: Labels, name: string): boolean {
 
 function absentOverTime(node: PromqlCall, grid: StepGrid, evaluation: Evaluation, evaluate: Evaluate): StepSeries {
   const range = argument(node, 0);
-  const { series, ranges } = rangeArgument(node, 0, grid, evaluation, evaluate);
+  const { length, at, ranges } = rangeArgument(node, 0, grid, evaluation, evaluate);
   if (range.kind === "range" && range.selector.mode !== undefined) refuseMode(node.name, range.selector.mode);
   const out = makeSeries(absentLabels(range), false, grid, evaluation.budget);
   out.present.fill(FLOAT);
   out.values.fill(1);
   const scratch = makeSeries([], false, grid, evaluation.budget);
-  for (const one of series) {
+  for (let index = 0; index < length; index++) {
+    const one = at(index);
     scratch.present.fill(ABSENT);
     applyKernel(one, () => true, ranges, { first: undefined, second: undefined }, scratch);
     for (let k = 0; k < grid.steps; k++) if (scratch.present[k] === FLOAT) out.present[k] = ABSENT;

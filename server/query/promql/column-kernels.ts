@@ -74,7 +74,7 @@ function extrapolateCounter(
   { windows, factors, seconds }: ExtrapolatedWindows,
   { values: results, present }: StepSeries,
 ): void {
-  const { first: firsts, last: lasts, sampledSeconds, beforeSeconds } = windows;
+  const { first: firsts, last: lasts, certainFirst } = windows;
   for (let k = 0; k < firsts.length; k++) {
     const low = firsts[k] as number;
     if (low < 0) continue;
@@ -83,10 +83,8 @@ function extrapolateCounter(
     results[k] = difference * (factors[k] as number);
     present[k] = FLOAT;
     // Most counters are far from zero: the product tells so without a division.
-    if (difference > 0 && first >= 0) {
-      if (!(first * (sampledSeconds[k] as number) > difference * (beforeSeconds[k] as number) * CERTAIN)) {
-        extrapolateFromZero(windows, k, { first, difference, seconds }, results);
-      }
+    if (difference > 0 && first >= 0 && !(first > difference * (certainFirst[k] as number))) {
+      extrapolateFromZero(windows, k, { first, difference, seconds }, results);
     }
   }
 }
@@ -127,9 +125,6 @@ function extrapolateFromZero(
   if (!(toZero < (beforeSeconds[k] as number))) return;
   results[k] = difference * (extrapolation(sampled, toZero, afterSeconds[k] as number) / seconds);
 }
-
-/** Far more than rounding changes a product or quotient. */
-const CERTAIN = 1 + 1e-9;
 
 const NO_RESETS: readonly number[] = [];
 

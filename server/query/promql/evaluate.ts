@@ -8,6 +8,7 @@ import { evaluateCall, mayMeet, rangeCallStream } from "./call.ts";
 import { type Evaluation, withoutName } from "./evaluation.ts";
 import { scaleHistogram } from "./histogram/float-histogram.ts";
 import { seriesNotes } from "./histogram-window.ts";
+import { joinStream } from "./join-stream.ts";
 import { pickAggregate } from "./pick-aggregate.ts";
 import { instantGrid, shiftedGrid } from "./plan.ts";
 import { selectInstant } from "./select-steps.ts";
@@ -19,6 +20,7 @@ import {
   makeSeries,
   mergeEqualSeries,
   putHistogram,
+  releaseOne,
   releaseSeries,
   type StepGrid,
   type StepSeries,
@@ -178,6 +180,11 @@ function evaluateBinary(
 function operandStream(node: PromqlExpression, grid: StepGrid, evaluation: Evaluation): Iterable<StepSeries> {
   if (node.kind === "paren") return operandStream(node.operand, grid, evaluation);
   if (!grid.isInstant && evaluation.once.has(node)) return vectorOf(evaluate(node, grid, evaluation));
+  if (node.kind === "binary") {
+    const ones = (operand: PromqlExpression) => vectorOf(evaluate(operand, grid, evaluation));
+    const many = (operand: PromqlExpression) => operandStream(operand, grid, evaluation);
+    return joinStream(node, grid, evaluation, { ones, many }) ?? vectorOf(evaluate(node, grid, evaluation));
+  }
   const { profile } = evaluation;
   const measured = (stream: Iterable<StepSeries>) => profile?.measureStream(node, stream) ?? stream;
   if (node.kind === "selector") return measured(selectorStream(node, grid, evaluation));
@@ -194,10 +201,9 @@ function vectorOf(value: StepValue): StepSeries[] {
 
 function evaluateAggregate(node: PromqlAggregate, grid: StepGrid, evaluation: Evaluation): StepSeries[] {
   if (isFolding(node.op)) {
-    const present = function* (): Generator<StepSeries> {
-      for (const series of operandStream(node.operand, grid, evaluation)) if (hasValues(series)) yield series;
-    };
-    return foldAggregate(node, present(), grid, evaluation, (series) => releaseSeries([series], evaluation.budget));
+    const { budget } = evaluation;
+    const operand = operandStream(node.operand, grid, evaluation);
+    return foldAggregate(node, operand, grid, evaluation, (series) => releaseOne(series, budget));
   }
   const parameter = node.parameter === undefined ? undefined : evaluate(node.parameter, grid, evaluation);
   const series = vectorOf(evaluate(node.operand, grid, evaluation));

@@ -19,6 +19,8 @@ interface Kept {
   json: Uint8Array | undefined;
   groupedBy: string;
   groupKey: string;
+  /** Labels of that group; undefined where nobody asked since it was found. */
+  groupLabels: Labels | undefined;
   key: string | undefined;
   /** What they became joined with others, and how. */
   joined: Labels | undefined;
@@ -40,6 +42,7 @@ export function keepLabels(labels: Labels): void {
     json: undefined,
     groupedBy: "",
     groupKey: "",
+    groupLabels: undefined,
     key: undefined,
     joined: undefined,
     joinedWith: undefined,
@@ -80,8 +83,17 @@ export function keptGroupKey(labels: Labels, grouping: string, make: () => strin
   if (one.groupedBy !== grouping) {
     one.groupKey = make();
     one.groupedBy = grouping;
+    one.groupLabels = undefined;
   }
   return one.groupKey;
+}
+
+/** Labels of the group whose key was asked for last, by `make` where they were not made since. */
+export function keptGroupLabels(labels: Labels, grouping: string, make: (labels: Labels) => Labels): Labels {
+  const one = kept.get(labels);
+  if (one === undefined || one.groupedBy !== grouping) return make(labels);
+  one.groupLabels ??= make(labels);
+  return one.groupLabels;
 }
 
 /**

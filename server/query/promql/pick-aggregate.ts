@@ -171,7 +171,8 @@ function lessAt(members: readonly StepSeries[], step: number, isReversed: boolea
     return member?.present[step] === FLOAT ? (member.values[step] ?? Number.NaN) : 0;
   };
   return (a, b) => {
-    const [left, right] = [valueAt(a), valueAt(b)];
+    const left = valueAt(a);
+    const right = valueAt(b);
     return Number.isNaN(left) || (isReversed ? left > right : left < right);
   };
 }

@@ -19,6 +19,8 @@ export interface RangeWindows {
   /** How far the difference is carried on before the first sample, and behind the last one. */
   readonly beforeSeconds: Float64Array;
   readonly afterSeconds: Float64Array;
+  /** A counter whose first value is more than so many differences was not zero within `beforeSeconds`, however it is rounded. */
+  readonly certainFirst: Float64Array;
   /** By what the difference is multiplied to be that of the whole window. */
   readonly factor: Float64Array;
   /** The same for a rate per second. */
@@ -75,6 +77,9 @@ export function rangeWindows(timestampsMs: Float64Array, ranges: RangeGrid): Ran
   return book.of(timestampsMs, ranges);
 }
 
+/** Far more than rounding changes a product or quotient. */
+const CERTAIN = 1 + 1e-9;
+
 /** Room for windows. */
 const seconds = new ArraySlab((length) => new Float64Array(length), 16_384);
 const indexes = new ArraySlab((length) => new Int32Array(length), 16_384);
@@ -86,6 +91,7 @@ function emptyWindows(steps: number): RangeWindows {
     sampledSeconds: seconds.take(steps),
     beforeSeconds: seconds.take(steps),
     afterSeconds: seconds.take(steps),
+    certainFirst: seconds.take(steps),
     factor: seconds.take(steps),
     rateFactor: seconds.take(steps),
   };
@@ -119,6 +125,7 @@ function fill(windows: RangeWindows, timestampsMs: Float64Array, { shifted, rang
     windows.sampledSeconds[k] = sampled;
     windows.beforeSeconds[k] = before;
     windows.afterSeconds[k] = after;
+    windows.certainFirst[k] = (before / sampled) * CERTAIN;
     const factor = extrapolation(sampled, before, after);
     windows.factor[k] = factor;
     windows.rateFactor[k] = factor / rangeSeconds;

@@ -9,6 +9,9 @@ export const METRIC_NAME = "__name__";
 /** The label that holds what kind of metric it is, where types are labels. */
 export const METRIC_TYPE = "__type__";
 
+/** Most names do not begin with it, which is seen at once. */
+const UNDERSCORE = 0x5f;
+
 /** Cannot occur in text that was UTF-8, so keys of different label sets differ. */
 const AFTER_NAME = "\ud800";
 const AFTER_VALUE = "\ud801";
@@ -40,7 +43,7 @@ export function filterLabels(labels: Labels, keep: (name: string) => boolean): L
 
 /** Labels that describe the metric itself: gone whenever a value no longer is that metric. */
 export function isMetricLabel(name: string): boolean {
-  return name === METRIC_NAME || name === METRIC_TYPE || name === "__unit__";
+  return name.charCodeAt(0) === UNDERSCORE && (name === METRIC_NAME || name === METRIC_TYPE || name === "__unit__");
 }
 
 /** Labels without the name. */

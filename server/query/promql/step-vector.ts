@@ -211,16 +211,21 @@ function releaseHistograms({ histograms }: StepSeries, budget: QueryBudget): voi
 
 /** Gives back the room of series that are no longer used. */
 export function releaseSeries(series: readonly StepSeries[], budget: QueryBudget): void {
-  for (const one of series) {
-    budget.release(one.values.length);
-    if (one.dense !== undefined) budget.release(one.dense.numbers.length);
-    else if (one.histograms !== undefined) releaseHistograms(one, budget);
-  }
+  for (const one of series) releaseOne(one, budget);
+}
+
+/** Gives back the room of a series that is no longer used. */
+export function releaseOne(one: StepSeries, budget: QueryBudget): void {
+  budget.release(one.values.length);
+  if (one.dense !== undefined) budget.release(one.dense.numbers.length);
+  else if (one.histograms !== undefined) releaseHistograms(one, budget);
 }
 
 /** Whether a series has a value at any step. */
-export function hasValues(series: StepSeries): boolean {
-  return series.present.includes(FLOAT) || series.present.includes(HISTOGRAM);
+export function hasValues({ present }: StepSeries): boolean {
+  // Most have one at the last step already.
+  for (let k = present.length - 1; k >= 0; k--) if (present[k] !== ABSENT) return true;
+  return false;
 }
 
 /** The 32-bit halves of an array of doubles, low half first: NaNs keep their bits when read this way. */

@@ -21,39 +21,36 @@ export function replaceTop(heap: number[], member: number, less: Less): void {
   siftDown(heap, 0, less);
 }
 
-function swap(heap: number[], i: number, j: number): void {
-  const [a, b] = [heap[i], heap[j]];
-  if (a === undefined || b === undefined) return;
-  heap[i] = b;
-  heap[j] = a;
-}
-
-function isLess(heap: readonly number[], i: number, j: number, less: Less): boolean {
-  const [a, b] = [heap[i], heap[j]];
-  return a !== undefined && b !== undefined && less(a, b);
-}
+// Members are in range: places of the heap. No pairs of them are made, each of which would be an object.
 
 function siftUp(heap: number[], from: number, less: Less): void {
+  const member = heap[from] as number;
   let at = from;
   while (at > 0) {
     const parent = (at - 1) >> 1;
-    if (!isLess(heap, at, parent, less)) return;
-    swap(heap, parent, at);
+    const above = heap[parent] as number;
+    if (!less(member, above)) break;
+    heap[at] = above;
     at = parent;
   }
+  heap[at] = member;
 }
 
 function siftDown(heap: number[], from: number, less: Less): void {
+  const member = heap[from] as number;
   let at = from;
   for (;;) {
     const left = 2 * at + 1;
-    if (left >= heap.length) return;
+    if (left >= heap.length) break;
     const right = left + 1;
-    const child = right < heap.length && isLess(heap, right, left, less) ? right : left;
-    if (!isLess(heap, child, at, less)) return;
-    swap(heap, at, child);
+    const isRight = right < heap.length && less(heap[right] as number, heap[left] as number);
+    const child = isRight ? right : left;
+    const below = heap[child] as number;
+    if (!less(below, member)) break;
+    heap[at] = below;
     at = child;
   }
+  heap[at] = member;
 }
 
 /** Sorts a heap in place, last first. */

@@ -1,6 +1,5 @@
 /** Operators between two vectors: one-to-one, many-to-one, one-to-many, with values for a missing side. */
 
-import { isComparison } from "../../../grammar/promql-check.ts";
 import type { PromqlBinary } from "../../../grammar/promql-tree.ts";
 import { ArraySlab } from "../../model/array-slab.ts";
 import type { NativeHistogram } from "../../model/histogram.ts";
@@ -8,20 +7,12 @@ import type { Labels } from "../../model/series.ts";
 import { type Operation, operationOf } from "./binary.ts";
 import type { Evaluation } from "./evaluation.ts";
 import { isTrim, OperatorNotes, operateHistograms, sampleAt } from "./histogram-operators.ts";
-import { keptGroupKey, keptJoined, keptKey } from "./kept-labels.ts";
+import { keptGroupKey, keptKey } from "./kept-labels.ts";
 import { PromqlExecutionError, sameLabelsetError } from "./query-error.ts";
-import {
-  compareText,
-  dropMetricName,
-  filterLabels,
-  labelsKey,
-  labelValue,
-  partialKey,
-  printLabels,
-  setLabel,
-} from "./series-labels.ts";
+import { compareText, filterLabels, labelsKey, partialKey, printLabels } from "./series-labels.ts";
 import { ABSENT, FLOAT, makeSeries, putHistogram, type StepGrid, type StepSeries } from "./step-vector.ts";
-import { bySignature, matchedBy, presence } from "./vector-signature.ts";
+import { joinOf, type LabelJoin } from "./vector-join.ts";
+import { bySignature, presence } from "./vector-signature.ts";
 
 /** Two vectors and where their operator stands. */
 interface Operands {
@@ -61,12 +52,9 @@ class VectorMatcher {
   /** Values for a missing side. */
   readonly #fillMany: number | undefined;
   readonly #fillOne: number | undefined;
-  readonly #matched: (name: string) => boolean;
+  readonly #join: LabelJoin;
   readonly #groups = new Map<string, MatchGroup>();
   readonly #operate: Operation;
-  /** Tell how labels are matched, and what comes of them. */
-  readonly #matching: string;
-  readonly #joining: string;
   readonly #notes = new OperatorNotes();
   readonly #out: StepSeries[] = [];
   readonly #outByKey = new Map<string, StepSeries>();
@@ -81,15 +69,12 @@ class VectorMatcher {
     this.#one = this.#oneIsLeft ? left : right;
     this.#fillMany = this.#oneIsLeft ? matching.fillRight : matching.fillLeft;
     this.#fillOne = this.#oneIsLeft ? matching.fillLeft : matching.fillRight;
-    this.#matched = matchedBy(node);
+    this.#join = joinOf(node, evaluation);
     this.#operate = operationOf(node);
-    this.#matching = JSON.stringify(["match", matching.on, matching.labels]);
-    const dropped = [this.#dropsName(), matching.group, matching.include];
-    this.#joining = JSON.stringify([matching.on, matching.labels, ...dropped]);
   }
 
   run(): StepSeries[] {
-    for (const [key, ones] of bySignature(this.#one, this.#matched)) this.#groups.set(key, this.#group(ones));
+    for (const [key, ones] of bySignature(this.#one, this.#join.matched)) this.#groups.set(key, this.#group(ones));
     this.#refuseDuplicates();
     for (const many of this.#many) this.#matchMany(many);
     if (this.#fillMany !== undefined) for (const one of this.#one) this.#matchAlone(one, this.#fillMany);
@@ -103,7 +88,8 @@ class VectorMatcher {
 
   #groupOf(series: StepSeries): MatchGroup {
     const { labels } = series;
-    const key = keptGroupKey(labels, this.#matching, () => partialKey(labels, this.#matched));
+    const { matching, matched } = this.#join;
+    const key = keptGroupKey(labels, matching, () => partialKey(labels, matched));
     const known = this.#groups.get(key);
     if (known !== undefined) return known;
     const made = this.#group([]);
@@ -155,7 +141,7 @@ class VectorMatcher {
   }
 
   #matchLabels(labels: Labels): Labels {
-    return filterLabels(labels, this.#matched);
+    return filterLabels(labels, this.#join.matched);
   }
 
   #matchMany(many: StepSeries): void {
@@ -198,7 +184,7 @@ class VectorMatcher {
       const result = this.#resultAt(k, many, one);
       if (result === "no_match") continue;
       if (labels === undefined) {
-        labels = this.#resultLabels(many.labels, one.labels);
+        labels = this.#join.labelsOf(many.labels, one.labels);
         key = keptKey(labels, labelsKey);
         if (isGrouping) written = this.#writtenOf(group, key);
       }
@@ -218,7 +204,7 @@ class VectorMatcher {
     while (k < steps && (many.present[k] === ABSENT || one.present[k] === ABSENT)) k++;
     if (k === steps) return;
     const isGrouping = this.#node.matching.group !== undefined;
-    const labels = this.#resultLabels(many.labels, one.labels);
+    const labels = this.#join.labelsOf(many.labels, one.labels);
     const key = keptKey(labels, labelsKey);
     const { matched } = group;
     const written = isGrouping ? this.#writtenOf(group, key) : matched;
@@ -278,26 +264,6 @@ class VectorMatcher {
     if (outcome.kind === "none") return "no_match";
     if (this.#node.bool) return outcome.holds ? 1 : 0;
     return outcome.holds ? outcome.histogram : undefined;
-  }
-
-  #dropsName(): boolean {
-    const { op, bool } = this.#node;
-    return (!isComparison(op) && !isTrim(op)) || (bool && !this.#evaluation.delayedNameRemoval);
-  }
-
-  #resultLabels(many: Labels, one: Labels): Labels {
-    return keptJoined(many, one, this.#joining, () => this.#joined(many, one));
-  }
-
-  #joined(many: Labels, one: Labels): Labels {
-    const { matching } = this.#node;
-    let labels = this.#dropsName() ? dropMetricName(many) : many;
-    if (matching.group === undefined) {
-      const names = new Set(matching.labels);
-      labels = filterLabels(labels, (name) => names.has(name) === matching.on);
-    }
-    for (const name of matching.include) labels = setLabel(labels, name, labelValue(one, name));
-    return labels;
   }
 }
 
