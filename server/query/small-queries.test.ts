@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { setImmediate as nextTurn } from "node:timers/promises";
+import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import type { Matcher, SeriesSamples } from "../model/series.ts";
 import type { NumbersSelection, SelectLimits } from "../store/reader.ts";
 import type { InstantRequest, PromqlDoor, RenderedAnswer } from "./doors.ts";
@@ -77,10 +77,10 @@ async function withDoor(run: (asked: Asked) => Promise<void>, options: Partial<P
 
 /** Asks until it is no longer for a worker: how long that takes to plan is looked at, and a busy machine may be slow. */
 async function learn({ door, begun }: Asked, query: string): Promise<void> {
-  for (let i = 0; i < 50; i++) {
+  for (let i = 0; i < 500; i++) {
     const before = begun.length;
     await instant(door, query);
-    await nextTurn();
+    await sleep(10);
     if (begun.length === before) return;
   }
   throw new Error(`${query} still goes to a worker`);
@@ -184,6 +184,42 @@ test("small queries take a few milliseconds of a turn, and workers the others", 
       await nextTurn();
       await instant(door, "m");
       assert.deepEqual(begun, ["m"]);
+    },
+    { clock },
+  );
+});
+
+test("a text that turned out to be long rests four times as long each time, and briefly once it went well", async () => {
+  let nowMs = 0;
+  const clock = { monotonicMs: () => nowMs };
+  await withDoor(
+    async (asked) => {
+      const { door, reader, begun } = asked;
+      /** Whether it goes to a worker, so long after the time before. */
+      const isForWorker = async (afterMs: number) => {
+        nowMs += afterMs;
+        begun.length = 0;
+        await instant(door, "m");
+        await nextTurn();
+        await nextTurn();
+        return begun.length > 0;
+      };
+      await learn(asked, "m");
+      nowMs += 60_000;
+      assert.equal(await isForWorker(0), false);
+      reader.count = 257;
+      assert.equal(await isForWorker(0), true);
+      reader.count = 5;
+      assert.equal(await isForWorker(15), true);
+      assert.equal(await isForWorker(1), false);
+      reader.count = 257;
+      for (const restMs of [16, 64, 256, 1_024, 4_096, 16_384, 30_000, 30_000]) {
+        assert.equal(await isForWorker(0), true);
+        reader.count = 5;
+        assert.equal(await isForWorker(restMs - 1), true, `${restMs}`);
+        reader.count = 257;
+        nowMs++;
+      }
     },
     { clock },
   );

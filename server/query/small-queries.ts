@@ -35,8 +35,12 @@ const ANSWER_BYTES_MAX = 2 ** 20;
 const TURN_MS_MAX = 3;
 /** Queries that are under way together: more than one only where some wait for a turn, or for a disk. */
 const RUNNING_MAX = 4;
-/** How long a text is left to workers once more was found for it, or the loop turned meanwhile. */
-const REST_MS = 30_000;
+/**
+ * How long a text is left to workers once more was found for it, or the loop turned meanwhile: four times as long each
+ * time, and as briefly as at first once it went well. Code that runs for the first time is slow, and so is a busy machine.
+ */
+const REST_MS_MIN = 16;
+const REST_MS_MAX = 30_000;
 /** Sets of labels of which what was made of them is kept. */
 const KEPT_SETS_MAX = 8_192;
 
@@ -54,6 +58,8 @@ interface KnownText {
   readonly tree: PromqlExpression;
   /** Not evaluated here before. */
   restsUntilMs: number;
+  /** How long it rests the next time. */
+  restMs: number;
 }
 
 /** The small queries of one door. */
@@ -77,7 +83,7 @@ export class SmallQueries {
   /** Notes how a query went in a worker, which gave its `smallTree`. */
   learn({ text }: PromqlQuery, tree: PromqlExpression, { series, samples }: QuerySize): void {
     if (series > SERIES_MAX || samples > SAMPLES_MAX || this.#texts.has(text)) return;
-    this.#texts.set(text, { tree, restsUntilMs: 0 });
+    this.#texts.set(text, { tree, restsUntilMs: 0, restMs: REST_MS_MIN });
     if (this.#texts.size <= TEXTS_MAX) return;
     for (const [oldest] of this.#texts) {
       this.#texts.delete(oldest);
@@ -117,20 +123,25 @@ export class SmallQueries {
       const plan = planTree(query, known.tree);
       const selected = await this.#select(plan, query, signal);
       if (selected === undefined) {
-        known.restsUntilMs = sinceMs + REST_MS;
+        rest(known, sinceMs);
         return undefined;
       }
       return render(evaluateQuery(query, plan, selected, { monotonicMs: this.#monotonicMs }), ANSWER_BYTES_MAX);
     } catch (cause) {
       if (!(cause instanceof ThalwegError && cause.code === "query_answer_max")) throw cause;
-      known.restsUntilMs = sinceMs + REST_MS;
+      rest(known, sinceMs);
       return undefined;
     } finally {
       this.#running--;
       const nowMs = this.#monotonicMs();
-      if (this.#turn === turn) this.#spentMs += nowMs - sinceMs;
-      // Many of these at once would each take their part of every turn; of those of workers few are gathered at a time.
-      else known.restsUntilMs = nowMs + REST_MS;
+      const isResting = known.restsUntilMs > sinceMs;
+      if (this.#turn === turn) {
+        this.#spentMs += nowMs - sinceMs;
+        if (!isResting) known.restMs = REST_MS_MIN;
+      } else if (!isResting) {
+        // Many of these at once would each take their part of every turn; of those of workers few are gathered at a time.
+        rest(known, nowMs);
+      }
     }
   }
 
@@ -201,6 +212,11 @@ export async function readSelection(
   }
   const series = await reader.select(matchers, minMs, maxMs, limits);
   return { series, samples: sizeOf(series) };
+}
+
+function rest(known: KnownText, nowMs: number): void {
+  known.restsUntilMs = nowMs + known.restMs;
+  known.restMs = Math.min(REST_MS_MAX, 4 * known.restMs);
 }
 
 /** An instant query that nobody wants to know more of than its answer. */

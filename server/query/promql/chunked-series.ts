@@ -5,6 +5,7 @@
  * Invariant: columns that `read` gives hold until the next series is read, whichever it belongs to; times stay.
  */
 
+import { ArraySlab } from "../../model/array-slab.ts";
 import {
   CHUNK_WORDS,
   type ChunkColumns,
@@ -159,6 +160,9 @@ const SPAN_NUMBERS = 3;
 /** All series are read into these; they grow with the longest. */
 let values = new Float64Array(1_024);
 let uneven = new Float64Array(1_024);
+/** Times in the window of the series that is read, and those that are kept for as long as series have them. */
+let window = new Float64Array(1_024);
+const kept = new ArraySlab((length) => new Float64Array(length), 8_192);
 /** Of the chunks of the series that is read: first time, step, samples. */
 let spans = new Float64Array(64 * SPAN_NUMBERS);
 /** The part of `values` that was asked for last, which mostly is asked for again. */
@@ -277,22 +281,34 @@ export class ChunkStore {
   }
 
   #makeTimes(row: number, chunks: number, count: number): KnownTimes {
-    const whole = new Float64Array(count);
+    const { tails, times, minMs, maxMs } = this.#columns;
+    if (window.length < count) window = new Float64Array(2 * count);
+    // Samples before the window, and those of it.
+    let from = 0;
+    let found = 0;
     let at = 0;
     for (let span = 0; span < chunks * SPAN_NUMBERS; span += SPAN_NUMBERS) {
+      const ms = spans[span] as number;
       const stepMs = spans[span + 1] as number;
       const samples = spans[span + 2] as number;
-      let ms = spans[span] as number;
-      if (Number.isNaN(ms)) whole.set(uneven.subarray(at, at + samples), at);
-      else {
+      if (Number.isNaN(ms)) {
         for (let i = at; i < at + samples; i++) {
-          whole[i] = ms;
-          ms += stepMs;
+          const time = uneven[i] as number;
+          if (time < minMs) from++;
+          else if (time <= maxMs) window[found++] = time;
         }
+      } else {
+        let low = 0;
+        let high = samples;
+        if (ms < minMs) low = stepMs > 0 ? Math.min(samples, Math.ceil((minMs - ms) / stepMs)) : samples;
+        if (ms + (samples - 1) * stepMs > maxMs) {
+          high = stepMs > 0 ? Math.max(0, Math.floor((maxMs - ms) / stepMs) + 1) : 0;
+        }
+        from += low;
+        for (let i = low; i < high; i++) window[found++] = ms + i * stepMs;
       }
       at += samples;
     }
-    const { tails, times, minMs, maxMs } = this.#columns;
     const tail = row * TAIL_WORDS;
     const tailCount = tails[tail + 2] as number;
     const column = tails[tail + 3] as number;
@@ -300,20 +316,22 @@ export class ChunkStore {
     if (tailCount > 0) {
       const { floats: numbers } = this.#pages[times[column * TIMES_WORDS] as number] as SharedPage;
       const first = (times[column * TIMES_WORDS + 1] as number) + columnFrom;
-      whole.set(numbers.subarray(first, first + tailCount), at);
+      for (let i = first; i < first + tailCount; i++) {
+        const time = numbers[i] as number;
+        if (time < minMs) from++;
+        else if (time <= maxMs) window[found++] = time;
+      }
     }
-    let from = 0;
-    while (from < count && (whole[from] as number) < minMs) from++;
-    let to = count;
-    while (to > from && (whole[to - 1] as number) > maxMs) to--;
+    const timestampsMs = kept.take(found);
+    for (let i = 0; i < found; i++) timestampsMs[i] = window[i] as number;
     return {
       chunks: spans.slice(0, chunks * SPAN_NUMBERS),
       column,
       columnFrom,
       tailCount,
       from,
-      to,
-      timestampsMs: from === 0 && to === count ? whole : whole.slice(from, to),
+      to: from + found,
+      timestampsMs,
     };
   }
 }
