@@ -13,9 +13,8 @@ import {
   type Row,
   readForReplay,
   readSpan,
-  rowOfText,
+  SHOWN_LIST,
   sequenceOfRow,
-  shownText,
 } from "./span-rows.ts";
 import type { TraceIndex } from "./trace-index.ts";
 
@@ -53,11 +52,10 @@ export class TraceReader {
     // Chunk by chunk, so that rows of a large trace are in memory once only, and with turns for other work.
     for (let index = 0; index < result.chunkCount; index++) {
       const chunk = result.getChunk(index);
-      const texts = chunk.getColumnVector(0);
       for (let from = 0; from < chunk.rowCount; from += ROWS_PER_TURN) {
         const rows: Row[] = [];
         for (let at = from; at < Math.min(from + ROWS_PER_TURN, chunk.rowCount); at++)
-          rows.push(rowOfText(texts.getItem(at)));
+          rows.push(chunk.getRowValues(at));
         for (const [alias, own] of byFile(rows)) {
           await learnResources(connection, alias, own, this.#resources);
           for (const row of own) spans.push(readSpan(row, traceId, this.#resources));
@@ -78,18 +76,16 @@ export class TraceReader {
   ): Promise<DuckDBMaterializedResult | undefined> {
     const ranges = await this.#index.rangesOf(connection, files, traceId);
     if (ranges.length === 0) return undefined;
-    const select = (columns: string) =>
-      ranges
-        .map(
-          ({ alias, first, last }) => `SELECT ${shownText(alias)} AS shown${columns} FROM ${alias}.span
-            WHERE trace_id = UUID '${traceId}' AND commit_sequence BETWEEN ${first} AND ${last}`,
-        )
-        .join(" UNION ALL ");
+    const select = ranges
+      .map(
+        ({ alias, first, last }) => `SELECT ${SHOWN_LIST}, '${alias}' AS file FROM ${alias}.span
+          WHERE trace_id = UUID '${traceId}' AND commit_sequence BETWEEN ${first} AND ${last}`,
+      )
+      .join(" UNION ALL ");
     const most = Math.max(0, Math.trunc(spansMax));
-    const result = await connection.run(`${select("")} LIMIT ${most + 1}`);
+    const result = await connection.run(`${select} LIMIT ${most + 1}`);
     if (result.rowCount <= most) return result;
-    const sorted = `FROM (${select(", start_ns, span_id")}) ORDER BY start_ns, span_id LIMIT ${most}`;
-    return connection.run(`SELECT shown ${sorted}`);
+    return connection.run(`FROM (${select}) ORDER BY start_ns, span_id LIMIT ${most}`);
   }
 }
 

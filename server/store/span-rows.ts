@@ -67,10 +67,8 @@ const REPLAY_COLUMNS = [
 ] as const;
 const REPLAY_AT = SHOWN_COLUMNS.length;
 
-/** Columns whose numbers JSON cannot hold, by their places in a row. */
-const LONG_AT = ["span_id", "parent_span_id", "resource_id", "start_ns", "duration_ns"].map(placeOf);
-const ATTRIBUTES_AT = placeOf("attributes");
-const BYTES_AT = ["events", "links"].map(placeOf);
+/** The select list that `readSpan` takes rows of. Each column costs some 30 us a query, so none that it has no use for. */
+export const SHOWN_LIST = SHOWN_COLUMNS.join(", ");
 
 /** The select list that `readForReplay` takes rows of. */
 export const READ_LIST = [...SHOWN_COLUMNS, ...REPLAY_COLUMNS].join(", ");
@@ -78,42 +76,8 @@ export const READ_LIST = [...SHOWN_COLUMNS, ...REPLAY_COLUMNS].join(", ");
 /** Resources by id; one that is not stored is added under its name alone. */
 export type ResourcesById = Map<bigint, Resource>;
 
-/** Values of `READ_LIST`, or of a `shownText`. */
+/** Values of `READ_LIST` or `SHOWN_LIST`. */
 export type Row = readonly DuckDBValue[];
-
-/**
- * The row that `readSpan` takes as one text, to be read by `rowOfText`; its last value is `file`.
- *
- * A column is a dozen objects outside of V8's heap for the few rows of a common trace, and each of its longer texts is
- * another: making and collecting them took a third of a read.
- */
-export function shownText(file: string): string {
-  const values = SHOWN_COLUMNS.map((column, at) => {
-    if (LONG_AT.includes(at)) return `CAST(${column} AS VARCHAR)`;
-    if (BYTES_AT.includes(at)) return `hex(${column})`;
-    return at === ATTRIBUTES_AT ? `map_entries(${column})` : column;
-  });
-  return `CAST(json_array(${values.join(", ")}, '${file}') AS VARCHAR)`;
-}
-
-/** The row that `shownText` made a text of. */
-export function rowOfText(text: DuckDBValue | undefined): Row {
-  // `shownText` says what stands where; an entry of a MAP is an object of `key` and `value`, as DuckDBMapValue has it.
-  const values = JSON.parse(textOf(text)) as DuckDBValue[];
-  for (const at of LONG_AT) values[at] = typeof values[at] === "string" ? BigInt(values[at]) : null;
-  for (const at of BYTES_AT) values[at] = blobOf(values[at]);
-  const entries = values[ATTRIBUTES_AT] as unknown;
-  values[ATTRIBUTES_AT] = Array.isArray(entries) ? new DuckDBMapValue(entries) : null;
-  return values;
-}
-
-function blobOf(hex: DuckDBValue | undefined): DuckDBValue {
-  return typeof hex === "string" ? new DuckDBBlobValue(Buffer.from(hex, "hex")) : null;
-}
-
-function placeOf(column: (typeof SHOWN_COLUMNS)[number]): number {
-  return SHOWN_COLUMNS.indexOf(column);
-}
 
 /** Adds the resources of rows that are not known yet. Ids are hashes of content: one map serves all files. */
 export async function learnResources(
