@@ -13,9 +13,9 @@ import { GoodTraffic, MemoryPeak, p99, settle } from "./watch.ts";
 
 const MIB = 2 ** 20;
 const MORE_BYTES_MAX = 64 * MIB;
-/** A program that may use so much gives all answers of targets together a 32nd of it. */
+/** A program that may use so much gives all answers of targets together a 24th of it. */
 const PROGRAM_BYTES = 2 ** 31;
-const ANSWERS_BYTES_MAX = PROGRAM_BYTES / 32;
+const ANSWERS_BYTES_MAX = PROGRAM_BYTES / 24;
 /** What good traffic alone adds in as long as a flood takes is not the flood's. */
 const QUIET_MS = 12_000;
 const GOOD_MS_FLOOR = 50;
@@ -49,6 +49,7 @@ const TARGETS: Readonly<Record<string, (answer: ServerResponse) => void>> = {
   "many-metrics": (answer) => answer.writeHead(200, { "content-type": PROTOBUF }).end(familyOf(Buffer.from([34, 0]))),
   "many-pairs": (answer) =>
     answer.writeHead(200, { "content-type": PROTOBUF }).end(familyOf(delimited(34, repeated(Buffer.from([10, 0]))))),
+  "many-times": (answer) => answer.writeHead(200, { "content-type": TEXT }).end("a 1 1\n".repeat(2 * MIB)),
   "long-length": (answer) =>
     answer.writeHead(200, { "content-type": PROTOBUF }).end(Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f, 1])),
   "empty-families": (answer) => answer.writeHead(200, { "content-type": PROTOBUF }).end(Buffer.alloc(8 * MIB)),

@@ -17,7 +17,7 @@
  * | what those become: columns, spans that wait for their commit | a 16th, 32 to 128 MiB | `openIngest`, `openStore` |
  * | log records that wait for their commit | half of that | `openStore` |
  * | columns of log records, when a body of more than a MiB is to be decoded | 16 MiB | `openOtlpDecoder` |
- * | answers of scraped targets being read | a 32nd, 16 to 128 MiB | `prepareScrapes` |
+ * | answers of scraped targets being read, their samples until they are stored | a 24th, 32 to 512 MiB | `prepareScrapes` |
  * | spans of an `agent --to URL` that wait for their receiver | `--queue`, 32 MiB | `SpanSender` |
  * | spans of agents on several hosts that wait for each other; ids of their calls | 65,536 spans; some 50 MiB | `HostJoins`, `HostTraces` |
  * | samples on their way to a target of remote write | shards by samples of a request, some 200 bytes each | `RemoteQueue` |
@@ -25,7 +25,7 @@
  * | Node itself, code and page | some 120 MiB | – |
  * | capture rings, connections, open spans | 16 MiB of calls, 4 MiB of openings and ends, counts in `agent/*` | the agent's thread, 512 MiB heap |
  *
- * Without the last line, and what workers keep, together 98 % of a GiB and less where there is more. Below some 600 MiB the least of each add up
+ * Without the last line, and what workers keep, together 99 % of a GiB and less where there is more. Below some 600 MiB the least of each add up
  * to more than there is, and so may the agent's heap, which usually takes a tenth of its limit.
  */
 
@@ -65,7 +65,7 @@ export function memoryShares(bytesAvailable: number): MemoryShares {
     answerBytes: share(16, 32, 1_024),
     headBytes: share(8, 48, 2_048),
     bodiesBytes: LARGE_BODY_BYTES + share(48, 16, 128),
-    scrapeBytes: share(32, 16, 128),
+    scrapeBytes: share(24, 32, 512),
     pendingBytes: share(16, 32, 128),
     querySamples: Math.floor(share(16, 32, 1_048_576) / SAMPLE_BYTES),
     queryHeapBytes,

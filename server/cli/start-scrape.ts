@@ -26,7 +26,7 @@ export interface ScrapeParts {
   readonly clock: Clock;
   readonly telemetry: Telemetry;
   readonly log: Log;
-  /** Bytes of all answers that are read at the same time. */
+  /** Bytes of all answers that are read at the same time, and of their samples until they are stored. */
   readonly answerBytesMax: number;
 }
 
@@ -92,6 +92,7 @@ function scraperDeps(parts: ScrapeParts, connections: Connections): ScraperDeps 
     clock,
     fetch: (job, target) => connections.fetch(job, target),
     turns: new TurnQueue(clock),
+    room: connections,
     store: async (write) => {
       const outcome = await acceptSeries({ writer: store.writer, telemetry, clock }, write, "scrape");
       if (outcome.kind === "refused") throw new Error(outcome.reason);

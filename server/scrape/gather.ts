@@ -8,6 +8,7 @@ import {
   type SeriesToAppend,
   STALE_NAN_BITS,
 } from "../model/series.ts";
+import type { ByteRoom } from "../platform/body-blocks.ts";
 import type { HttpAnswer } from "../platform/http-get.ts";
 import { type ExposedMetadata, type ExposedSample, ExpositionError, formatOf } from "../wire/exposition.ts";
 import { NhcbSink } from "../wire/exposition-nhcb.ts";
@@ -16,6 +17,13 @@ import { readProtobuf, readText, type TurnQueue } from "./read-answer.ts";
 import { sampleLabels } from "./sample-labels.ts";
 import type { ScrapeJob } from "./scrape-job.ts";
 
+/** What a sample takes until it is stored: an object and two numbers, of which each has an array where it has a time of its own. */
+const SAMPLE_BYTES = 200;
+const TIMED_BYTES = 350;
+/** Beside the samples: what a histogram and an exemplar take, and each of their buckets and labels. */
+const PART_BYTES = 300;
+/** Room is taken in steps. */
+const STEP_BYTES = 64 * 1024;
 /** UTF-16 units of help and of names that are kept. */
 const METADATA_UNITS_MAX = 4_096;
 
@@ -40,6 +48,8 @@ interface Gathered {
   readonly exemplars: number;
   /** Samples left out since their series came before in the same answer. */
   readonly repeated: number;
+  /** What the caller gives back to the room once the samples are stored. */
+  readonly heldBytes: number;
   /** Series whose end is to be marked when they are gone, by identity. */
   readonly tracked: ReadonlyMap<string, Labels>;
 }
@@ -55,10 +65,12 @@ export class Gatherer {
   #described = new Map<string, MetricMetadata>();
   #scrape = 0;
   readonly #turns: TurnQueue;
+  readonly #room: ByteRoom;
 
-  /** @param turns Shared with all who read answers. */
-  constructor(turns: TurnQueue) {
+  /** @param turns Shared with all who read answers, as is the room. */
+  constructor(turns: TurnQueue, room: ByteRoom) {
     this.#turns = turns;
+    this.#room = room;
   }
 
   /** Rules or labels changed: nothing of before holds. */
@@ -77,10 +89,15 @@ export class Gatherer {
    * Of an answer that is wrong somewhere nothing counts.
    */
   async gather(answer: HttpAnswer, job: ScrapeJob, target: { labels: Labels; timeMs: number }): Promise<GatherOutcome> {
-    const sink = new AnswerSink(job, target, { known: this.#known, scrape: ++this.#scrape });
+    const sink = new AnswerSink(job, target, {
+      known: this.#known,
+      scrape: ++this.#scrape,
+      room: this.#room,
+    });
     try {
       await this.#read(answer, job, sink);
     } catch (error) {
+      this.#room.give(sink.heldBytes);
       if (!(error instanceof ExpositionError)) throw error;
       return { kind: "failed", reason: error.message, scraped: sink.scraped, kept: sink.kept };
     }
@@ -115,6 +132,7 @@ export class Gatherer {
 interface Memory {
   readonly known: Map<string, KnownSeries>;
   readonly scrape: number;
+  readonly room: ByteRoom;
 }
 
 /** Takes the samples of one answer. */
@@ -122,6 +140,9 @@ class AnswerSink {
   readonly metadata = new Map<string, MetricMetadata>();
   scraped = 0;
   kept = 0;
+  /** Taken from the room. */
+  heldBytes = 0;
+  #bytes = 0;
   readonly #job: ScrapeJob;
   readonly #target: { readonly labels: Labels; readonly timeMs: number };
   readonly #memory: Memory;
@@ -168,6 +189,7 @@ class AnswerSink {
     const timeMs = ownMs ?? this.#target.timeMs;
     if (exposed.histogram !== undefined) this.#histograms++;
     this.#exemplars += exposed.exemplars.length;
+    this.#hold(bytesOf(exposed, ownMs !== undefined));
     this.#series.push({
       labels,
       lasting: true,
@@ -187,8 +209,19 @@ class AnswerSink {
       histograms: this.#histograms,
       exemplars: this.#exemplars,
       repeated: this.#repeated,
+      heldBytes: this.heldBytes,
       tracked: this.#tracked,
     };
+  }
+
+  #hold(bytes: number): void {
+    this.#bytes += bytes;
+    while (this.heldBytes < this.#bytes) {
+      if (!this.#memory.room.take(STEP_BYTES)) {
+        throw new ExpositionError("there is no room for the samples beside those of other answers that are read");
+      }
+      this.heldBytes += STEP_BYTES;
+    }
   }
 
   #seriesOf(exposed: ExposedSample): KnownSeries {
@@ -206,6 +239,15 @@ class AnswerSink {
     if (labels !== undefined) this.#added++;
     return series;
   }
+}
+
+function bytesOf({ histogram, exemplars }: ExposedSample, isTimed: boolean): number {
+  let bytes = isTimed ? SAMPLE_BYTES + TIMED_BYTES : SAMPLE_BYTES;
+  for (const { labels } of exemplars) bytes += PART_BYTES * (1 + labels.length);
+  if (histogram === undefined) return bytes;
+  const { positiveSpans, negativeSpans, positiveCounts, negativeCounts, customValues } = histogram;
+  const numbers = positiveCounts.length + negativeCounts.length + customValues.length;
+  return bytes + 2 * PART_BYTES + 8 * numbers + 40 * (positiveSpans.length + negativeSpans.length);
 }
 
 function exemplarsOf({ exemplars }: ExposedSample, timeMs: number): Exemplar[] {

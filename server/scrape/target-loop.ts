@@ -5,6 +5,7 @@
 
 import type { Clock } from "../model/clock.ts";
 import type { Labels, MetricMetadata, SeriesToAppend } from "../model/series.ts";
+import type { ByteRoom } from "../platform/body-blocks.ts";
 import { BodyTooLarge, type HttpAnswer } from "../platform/http-get.ts";
 import type { RemoteWrite } from "../wire/remote-write.ts";
 import { Gatherer, type GatherOutcome, staleMarker } from "./gather.ts";
@@ -23,6 +24,8 @@ export interface LoopDeps {
   readonly fetch: (job: ScrapeJob, target: TargetSpec) => Promise<HttpAnswer>;
   /** In which the answers of all targets are read. */
   readonly turns: TurnQueue;
+  /** For all answers that are read, and their samples until they are stored. */
+  readonly room: ByteRoom;
   /** Stores a write. @throws Error where nothing of it was kept. */
   readonly store: (write: RemoteWrite) => Promise<void>;
   readonly onScrape: (failed: boolean) => void;
@@ -35,6 +38,16 @@ export interface TargetHealth {
   /** Unix milliseconds; 0 where it was not scraped yet. */
   readonly lastScrapeMs: number;
   readonly lastDurationSeconds: number;
+}
+
+/** How a scrape went. */
+interface Scraped {
+  /** Why it failed; empty where it did not. */
+  readonly error: string;
+  /** Less than 0 where there are too many. */
+  readonly bodyBytes: number;
+  readonly timeMs: number;
+  readonly startedMs: number;
 }
 
 /** One target's loop. */
@@ -56,7 +69,7 @@ export class TargetLoop {
     this.#job = job;
     this.#target = target;
     this.#deps = deps;
-    this.#gatherer = new Gatherer(deps.turns);
+    this.#gatherer = new Gatherer(deps.turns, deps.room);
   }
 
   get target(): TargetSpec {
@@ -157,6 +170,17 @@ export class TargetLoop {
         if (cause instanceof BodyTooLarge) bodyBytes = -1;
       }
     }
+    const heldBytes = outcome?.kind === "gathered" ? outcome.gathered.heldBytes : 0;
+    try {
+      await this.#tell(outcome, { error, bodyBytes, timeMs, startedMs });
+    } finally {
+      this.#deps.room.give(heldBytes);
+    }
+  }
+
+  /** Writes what a scrape brought and what it was like. */
+  async #tell(outcome: GatherOutcome | undefined, { error, bodyBytes, timeMs, startedMs }: Scraped): Promise<void> {
+    const { clock } = this.#deps;
     // An end of the server is not one of the target's series.
     if (this.#stopped) return;
     const seconds = (clock.monotonicMs() - startedMs) / 1000;

@@ -366,7 +366,7 @@ class TemplateParser {
       const value = sign === "-" ? -BigInt(whole) : BigInt(whole);
       return BigInt.asIntN(64, value) === value ? value : undefined;
     }
-    if (/^(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/.test(digits)) return Number(plain);
+    if (/^(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$/.test(digits)) return Number(plain);
     this.#fail(`illegal number syntax: ${quote(text)}`);
   }
 }
