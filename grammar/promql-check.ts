@@ -38,6 +38,13 @@ export function isSetOperator(op: string): boolean {
   return SET_OPERATORS.has(op);
 }
 
+/** The node inside parentheses. */
+export function unwrapParens(node: PromqlExpression): PromqlExpression {
+  let inner = node;
+  while (inner.kind === "paren") inner = inner.operand;
+  return inner;
+}
+
 /** What an expression that passed the check evaluates to. */
 export function promqlType(node: PromqlExpression): PromqlType {
   let at = node;

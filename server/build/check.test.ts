@@ -53,6 +53,16 @@ export function start(names: string[]): unknown {
   });
 });
 
+test("lint sees types that import each other", () => {
+  planted(
+    {
+      "server/model/a.ts": 'import type { B } from "./b.ts";\nexport interface A { readonly b: B }\n',
+      "server/model/b.ts": 'import type { A } from "./a.ts";\nexport interface B { readonly a?: A }\n',
+    },
+    (directory) => assert.match(output(directory, join(BIN, "biome"), LINT_ARGS).text, /noImportCycles/),
+  );
+});
+
 test("lint sees an import cycle and a barrel", () => {
   planted(
     {

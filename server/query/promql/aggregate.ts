@@ -1,12 +1,13 @@
 /** Aggregations over the series of a vector, step by step. */
 
+import { unwrapParens } from "../../../grammar/promql-check.ts";
 import { printPlainNumber } from "../../../grammar/promql-number.ts";
 import type { PromqlAggregate } from "../../../grammar/promql-tree.ts";
 import { ArraySlab } from "../../model/array-slab.ts";
 import type { Labels } from "../../model/series.ts";
 import { HistogramGroup } from "./aggregate-histograms.ts";
 import { CompensatedMean } from "./compensated.ts";
-import { type Evaluation, unwrapParens } from "./evaluation.ts";
+import type { Evaluation } from "./evaluation.ts";
 import { printHistogram } from "./histogram/histogram-text.ts";
 import { ignoredInAggregation } from "./histogram-messages.ts";
 import { keptGroupKey, keptGroupLabels } from "./kept-labels.ts";

@@ -1,5 +1,6 @@
 /** Calls of PromQL's functions. */
 
+import { unwrapParens } from "../../../grammar/promql-check.ts";
 import { quoteGo } from "../../../grammar/promql-error.ts";
 import type { PromqlCall, PromqlExpression, PromqlModifiers, TextRange } from "../../../grammar/promql-tree.ts";
 import type { Labels } from "../../model/series.ts";
@@ -9,7 +10,7 @@ import { DATE_KERNELS } from "./date-kernels.ts";
 import { denseRates } from "./dense-rate.ts";
 import { durationMs } from "./durations.ts";
 import type { FedSeries } from "./encoded-columns.ts";
-import { type Evaluate, type Evaluation, mergeResults, unwrapParens, withoutName } from "./evaluation.ts";
+import { type Evaluate, type Evaluation, mergeResults, withoutName } from "./evaluation.ts";
 import { functionKernels, refuseMode } from "./extended-kernels.ts";
 import { histogramFunction } from "./histogram-functions.ts";
 import { startOverlap } from "./histogram-messages.ts";

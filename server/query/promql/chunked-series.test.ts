@@ -10,7 +10,7 @@ import { openStore } from "../../store/store.ts";
 import { ChunkedSeries, ChunkStore, packChunks, unpackChunks } from "./chunked-series.ts";
 import { KnownLabels, SentLabels } from "./packed-labels.ts";
 import { KnownPages } from "./shared-pages.ts";
-import { wordsOf } from "./step-vector.ts";
+import { wordsOf } from "./value-words.ts";
 
 const START_MS = 1_768_478_400_000;
 const STALE = new Float64Array(new BigUint64Array([0x7ff0000000000002n]).buffer);

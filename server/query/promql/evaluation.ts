@@ -4,11 +4,11 @@ import type { PromqlExpression } from "../../../grammar/promql-tree.ts";
 import type { Annotations } from "./annotations.ts";
 import type { FedSeries } from "./encoded-columns.ts";
 import type { QueryProfile } from "./explain.ts";
-import type { QueryTimes, Selecting } from "./plan.ts";
+import type { Selecting } from "./plan.ts";
 import type { QueryBudget } from "./query-budget.ts";
 import type { QueryStatistics } from "./query-statistics.ts";
 import { dropMetricName } from "./series-labels.ts";
-import { mergeEqualSeries, type StepGrid, type StepSeries, type StepValue } from "./step-vector.ts";
+import { mergeEqualSeries, type QueryTimes, type StepGrid, type StepSeries, type StepValue } from "./step-vector.ts";
 
 /** One query while it runs. */
 export interface Evaluation {
@@ -50,11 +50,4 @@ export function withoutName(series: StepSeries, evaluation: Evaluation): void {
 export function mergeResults(series: readonly StepSeries[], grid: StepGrid, evaluation: Evaluation): StepSeries[] {
   if (grid.isInstant && evaluation.delayedNameRemoval) return [...series];
   return mergeEqualSeries(series);
-}
-
-/** The node inside parentheses. */
-export function unwrapParens(node: PromqlExpression): PromqlExpression {
-  let inner = node;
-  while (inner.kind === "paren") inner = inner.operand;
-  return inner;
 }

@@ -1,8 +1,8 @@
 /** `label_replace`, `label_join`, `absent` and the labels they make. */
 
+import { unwrapParens } from "../../../grammar/promql-check.ts";
 import type { PromqlExpression, PromqlMatcher } from "../../../grammar/promql-tree.ts";
 import type { Labels } from "../../model/series.ts";
-import { unwrapParens } from "./evaluation.ts";
 import type { QueryBudget } from "./query-budget.ts";
 import { PromqlExecutionError } from "./query-error.ts";
 import { compileRegex, regexMatchesEmpty } from "./regex.ts";

@@ -12,7 +12,7 @@ import {
   packLabels,
   type SentLabels,
 } from "./packed-labels.ts";
-import { wordsOf } from "./step-vector.ts";
+import { wordsOf } from "./value-words.ts";
 
 /** Newest samples of some series. */
 export interface PackedNewest extends PackedLabels {

@@ -1,8 +1,8 @@
 /** `topk`, `bottomk`, `limitk` and `limit_ratio`: aggregations that pick series and keep their labels. */
 
+import { unwrapParens } from "../../../grammar/promql-check.ts";
 import type { PromqlAggregate } from "../../../grammar/promql-tree.ts";
 import type { Evaluation } from "./evaluation.ts";
-import { unwrapParens } from "./evaluation.ts";
 import { ignoredInAggregation } from "./histogram-messages.ts";
 import { labelShare } from "./label-hash.ts";
 import { printGeneral } from "./number-text.ts";

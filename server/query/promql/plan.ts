@@ -17,7 +17,7 @@ import { infoMatchers } from "./info-matchers.ts";
 import { infoReference } from "./info-reference.ts";
 import type { PreparedTree } from "./prepare.ts";
 import { PromqlExecutionError } from "./query-error.ts";
-import type { StepGrid } from "./step-vector.ts";
+import type { QueryTimes, StepGrid } from "./step-vector.ts";
 import { type WindowCall, windowCall } from "./window-numbers.ts";
 
 /** Who asks for series: a selector, or a call of `info()` for the info series it joins. */
@@ -33,16 +33,6 @@ export interface Selection {
   readonly isNewest: boolean;
   /** Of each series only what this makes of it is looked at. */
   readonly call?: WindowCall | undefined;
-}
-
-/** Times of a whole query; an instant query has `startMs` equal to `endMs` and `stepMs` 0. */
-export interface QueryTimes {
-  readonly startMs: number;
-  readonly endMs: number;
-  readonly stepMs: number;
-  readonly lookbackMs: number;
-  /** Step of a sub-query that names none. */
-  readonly defaultStepMs: number;
 }
 
 /** Selections of one query; more are refused. */

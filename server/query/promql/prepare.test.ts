@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parsePromql } from "../../../grammar/promql-parse.ts";
 import type { PromqlExpression } from "../../../grammar/promql-tree.ts";
-import type { QueryTimes } from "./plan.ts";
+
 import { type PreparedTree, prepareTree } from "./prepare.ts";
 import { regexMatchesEmpty } from "./regex.ts";
+import type { QueryTimes } from "./step-vector.ts";
 
 const TIMES: QueryTimes = {
   startMs: 600_000,

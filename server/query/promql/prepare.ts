@@ -5,6 +5,7 @@
  * @see Prometheus, promql/engine.go, PreprocessExpr
  */
 
+import { unwrapParens } from "../../../grammar/promql-check.ts";
 import type {
   PromqlAggregate,
   PromqlBinary,
@@ -15,9 +16,8 @@ import type {
   PromqlSelector,
 } from "../../../grammar/promql-tree.ts";
 import { resolveDuration } from "./durations.ts";
-import { unwrapParens } from "./evaluation.ts";
 import { infoReference } from "./info-reference.ts";
-import type { QueryTimes } from "./plan.ts";
+import type { QueryTimes } from "./step-vector.ts";
 
 /** A tree without variables. Every `@` is a time, every duration a literal, `start()` and its kin are numbers. */
 export interface PreparedTree {

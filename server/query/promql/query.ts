@@ -1,6 +1,6 @@
 /** One PromQL query from text to result. */
 
-import { promqlType } from "../../../grammar/promql-check.ts";
+import { promqlType, unwrapParens } from "../../../grammar/promql-check.ts";
 import { PromqlSyntaxError } from "../../../grammar/promql-error.ts";
 import { type ParseOptions, PROMQL_TOKENS_MAX, parsePromql } from "../../../grammar/promql-parse.ts";
 import type { PromqlExpression } from "../../../grammar/promql-tree.ts";
@@ -8,13 +8,12 @@ import { Annotations } from "./annotations.ts";
 import { downsample, windowLookbackMs } from "./downsampled.ts";
 import type { FedSeries } from "./encoded-columns.ts";
 import { evaluate } from "./evaluate.ts";
-import { type Evaluation, unwrapParens } from "./evaluation.ts";
+import type { Evaluation } from "./evaluation.ts";
 import { type ExplainNode, QueryProfile } from "./explain.ts";
 import { extendedRange } from "./extended-range.ts";
 import { histogramStatistics, selectorsOfStatistics } from "./histogram-statistics.ts";
 import {
   planSelections,
-  type QueryTimes,
   queryGrid,
   rangeMsOf,
   type Selecting,
@@ -29,7 +28,15 @@ import { QueryStatistics, type StepCounts } from "./query-statistics.ts";
 import { regexMatchesEmpty } from "./regex.ts";
 import { stepsToSamples, withoutStale } from "./select-steps.ts";
 import { inOrderOfLabels } from "./series-order.ts";
-import { FLOAT, type RangeSeries, resolveNames, type StepGrid, type StepSeries, sortByLabels } from "./step-vector.ts";
+import {
+  FLOAT,
+  type QueryTimes,
+  type RangeSeries,
+  resolveNames,
+  type StepGrid,
+  type StepSeries,
+  sortByLabels,
+} from "./step-vector.ts";
 
 /** How queries are understood; Prometheus' own defaults and switches. */
 export interface PromqlSettings {

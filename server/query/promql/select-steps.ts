@@ -9,15 +9,14 @@ import {
   ABSENT,
   FLOAT,
   histogramAt,
-  isStale,
   makeSeries,
   putHistogram,
   type RangeSeries,
   type StepGrid,
   type StepSeries,
   stepTimeMs,
-  wordsOf,
 } from "./step-vector.ts";
+import { isStale, wordsOf } from "./value-words.ts";
 
 /** What an instant selector gives for each step. */
 interface InstantOptions {

@@ -1,12 +1,22 @@
 /** Values of an expression over the steps of a query: one typed column per series. */
 
 import type { NativeHistogram } from "../../model/histogram.ts";
-import { type Labels, STALE_NAN_BITS } from "../../model/series.ts";
+import type { Labels } from "../../model/series.ts";
 import type { HistogramSource } from "./encoded-columns.ts";
 import { type DenseTable, histogramOfTable } from "./histogram/dense-histograms.ts";
 import { histogramSize, type QueryBudget } from "./query-budget.ts";
 import { sameLabelsetError } from "./query-error.ts";
 import { compareLabels, dropMetricName, labelsKey } from "./series-labels.ts";
+
+/** Times of a whole query; an instant query has `startMs` equal to `endMs` and `stepMs` 0. */
+export interface QueryTimes {
+  readonly startMs: number;
+  readonly endMs: number;
+  readonly stepMs: number;
+  readonly lookbackMs: number;
+  /** Step of a sub-query that names none. */
+  readonly defaultStepMs: number;
+}
 
 /** The times at which an expression is evaluated: `startMs + k * stepMs` for `k < steps`. */
 export interface StepGrid {
@@ -65,9 +75,6 @@ export type StepValue =
   | { readonly kind: "scalar"; readonly values: Float64Array }
   | { readonly kind: "string"; readonly value: string }
   | { readonly kind: "vector"; readonly series: StepSeries[] };
-
-const STALE_HIGH = Number(STALE_NAN_BITS >> 32n);
-const STALE_LOW = Number(STALE_NAN_BITS & 0xffff_ffffn);
 
 /** Time of step `k` in Unix milliseconds. */
 export function stepTimeMs(grid: StepGrid, step: number): number {
@@ -226,16 +233,6 @@ export function hasValues({ present }: StepSeries): boolean {
   // Most have one at the last step already.
   for (let k = present.length - 1; k >= 0; k--) if (present[k] !== ABSENT) return true;
   return false;
-}
-
-/** The 32-bit halves of an array of doubles, low half first: NaNs keep their bits when read this way. */
-export function wordsOf(values: Float64Array): Uint32Array {
-  return new Uint32Array(values.buffer, values.byteOffset, values.length * 2);
-}
-
-/** Whether value `index` is a staleness marker. */
-export function isStale(words: Uint32Array, index: number): boolean {
-  return words[2 * index] === STALE_LOW && words[2 * index + 1] === STALE_HIGH;
 }
 
 /**

@@ -16,7 +16,7 @@ import {
   type SentLabels,
 } from "./packed-labels.ts";
 import { fallsIn, RANGE_KERNELS, type RangeKernel, type RangeWindow } from "./range-kernels.ts";
-import { isStale, wordsOf } from "./step-vector.ts";
+import { isStale, wordsOf } from "./value-words.ts";
 
 /** A range function at one step. */
 export interface WindowCall {
