@@ -69,7 +69,9 @@ export class ByteNumbers {
       hash ^= hash >>> 15;
     }
     for (; at < end; at++) hash = Math.imul(hash ^ (bytes[at] as number), 0x0100_0193); // in range
-    hash ^= hash >>> 15;
+    // Names that differ in their last characters alone, as numbered ones do, differ in the upper bits so far.
+    hash = Math.imul(hash ^ (hash >>> 16), 0x85eb_ca6b);
+    hash ^= hash >>> 13;
     const mask = this.#slots.length - 1;
     let slot = hash & mask;
     for (let probes = 0; probes < PROBES_MAX; probes++) {
