@@ -75,7 +75,8 @@ export class Gatherer {
 
   /** Rules or labels changed: nothing of before holds. */
   forget(): void {
-    this.#known.clear();
+    // An answer that is being read goes on with what it has.
+    this.#known = new Map();
   }
 
   /** What the target said of its metrics last. */

@@ -99,7 +99,8 @@ export class TargetLoop {
   start(): void {
     this.#stopped = false;
     clearTimeout(this.#timer);
-    this.#schedule();
+    // A scrape that goes on since before its target was gone sets the time of the next itself.
+    if (this.#busy === undefined) this.#schedule();
   }
 
   /** Ends at once, without marks: the server stops, and goes on after its start. */
