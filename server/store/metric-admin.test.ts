@@ -31,9 +31,13 @@ async function write(metrics: MetricStore, series: number, count: number, fromMs
 /** Values of label `i` and names of series, as answers without samples tell them. */
 async function namesOf(metrics: MetricStore): Promise<string> {
   const { reader } = metrics;
-  const values = await reader.labelValues("i", { matchers: [], ...ALL });
-  const narrow = await reader.labelValues("i", { matchers: EVERYTHING, minMs: START_MS, maxMs: START_MS + 3_600_000 });
-  const series = await reader.series(EVERYTHING, ALL.minMs, ALL.maxMs);
+  const values = await reader.finder.labelValues("i", { matchers: [], ...ALL });
+  const narrow = await reader.finder.labelValues("i", {
+    matchers: EVERYTHING,
+    minMs: START_MS,
+    maxMs: START_MS + 3_600_000,
+  });
+  const series = await reader.finder.series(EVERYTHING, ALL.minMs, ALL.maxMs);
   return `${values.join(",")} ${narrow.join(",")} ${series.length}`;
 }
 
@@ -58,7 +62,7 @@ test("what is deleted is gone from memory, blocks, labels and series, and stays 
       when,
     );
     assert.equal(await namesOf(metrics), "0,2 0,2 2", when);
-    const inside = await metrics.reader.series(EVERYTHING, middle.minMs, middle.minMs + 60_000);
+    const inside = await metrics.reader.finder.series(EVERYTHING, middle.minMs, middle.minMs + 60_000);
     assert.equal(inside.length, 1, `${when}: series in the hole`);
   };
   await check("at once");
@@ -137,7 +141,7 @@ test("deletions, seals, joins, cleanings and restarts in any order leave what a 
       const byName = (a: readonly [unknown, unknown], b: readonly [unknown, unknown]) =>
         String(a[0]) < String(b[0]) ? -1 : 1;
       assert.deepEqual(got.toSorted(byName), [...expected].toSorted(byName), `seed ${seed}, round ${round}, ${what}`);
-      assert.equal((await metrics.reader.labelValues("i", { matchers: [], ...ALL })).length, expected.size);
+      assert.equal((await metrics.reader.finder.labelValues("i", { matchers: [], ...ALL })).length, expected.size);
     }
     await metrics.close();
   }
@@ -209,7 +213,7 @@ test("a damaged tombstone is reported and set aside; the others hold", async (t)
   metrics = await openMetrics(directory, { onDamage: (damage) => damages.push(damage.message) });
   assert.equal(damages.length, 1);
   assert.match(damages[0] ?? "", /a tombstone is damaged/);
-  assert.deepEqual(await metrics.reader.labelValues("i", { matchers: [], ...ALL }), ["1"]);
+  assert.deepEqual(await metrics.reader.finder.labelValues("i", { matchers: [], ...ALL }), ["1"]);
   assert.equal((await readdir(join(directory, "blocks"))).filter((name) => name.includes("damaged")).length, 1);
   await metrics.close();
 });

@@ -213,7 +213,7 @@ test("exemplars: repeats are kept once, older ones and long labels are refused, 
   assert.equal(await kept(append(exemplar(31, 1, [["t", "ä".repeat(128)]]))), "0|exemplar_labels|");
   const lonely = { ...seriesOf(labels("lonely"), []), exemplars: [exemplar(1, 1)] };
   assert.equal(await kept(metrics.appendSeries([lonely])), "0|exemplar_series|");
-  const found = (of: MetricStore) => of.reader.exemplars([{ name: "job", kind: "=", value: "shop" }], 15, 100);
+  const found = (of: MetricStore) => of.reader.finder.exemplars([{ name: "job", kind: "=", value: "shop" }], 15, 100);
   const want = [
     { labels: M, exemplars: [exemplar(20, 2), exemplar(20, 3), exemplar(30, 1, [["t", "ä".repeat(127)]])] },
   ];

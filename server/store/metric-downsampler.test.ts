@@ -248,10 +248,10 @@ test("windows are kept when samples go, name their series, and go by their own r
       (values) => Math.max(...values),
     ),
   );
-  const names = await metrics.reader.labelValues("__name__", { matchers: [], ...ALL });
+  const names = await metrics.reader.finder.labelValues("__name__", { matchers: [], ...ALL });
   assert.deepEqual(names, ["g", "old"], "a series of which only windows are left is named");
   await metrics.deleteSeries([{ name: "__name__", kind: "=", value: "old" }], ALL.minMs, ALL.maxMs);
-  assert.deepEqual(await metrics.reader.labelValues("__name__", { matchers: [], ...ALL }), ["g"]);
+  assert.deepEqual(await metrics.reader.finder.labelValues("__name__", { matchers: [], ...ALL }), ["g"]);
   assert.equal((await read(metrics, "max", HOUR_MS)).length, 1);
   await metrics.close();
 });

@@ -223,7 +223,7 @@ export class Downsampler {
   ): Promise<void> {
     const { reader } = sources;
     const replaced = blocks.all.filter(({ foot }) => foot.minMs > startMs && foot.maxMs <= endMs);
-    const labels = await reader.series([], startMs + 1, endMs);
+    const labels = await reader.finder.series([], startMs + 1, endMs);
     const all = labels.map((each) => this.#parts.table.find(each)).filter((one) => one !== undefined);
     const atOnce = seriesAtOnce(sources.blocks.all, startMs - BEFORE_MS, endMs);
     const turns = new Turns();

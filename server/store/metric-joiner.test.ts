@@ -94,7 +94,9 @@ test("after a crash between the joined block and the others these go, and retent
   await metrics.appendSeries([seriesOf(labels("z"), [[START_MS + 72 * HOUR_MS, 1]])]);
   await metrics.sealAll();
   assert.equal(await metrics.enforceRetention(), 1);
-  assert.deepEqual(await metrics.reader.labelValues("__name__", { matchers: [], minMs: 0, maxMs: 2 ** 52 }), ["z"]);
+  assert.deepEqual(await metrics.reader.finder.labelValues("__name__", { matchers: [], minMs: 0, maxMs: 2 ** 52 }), [
+    "z",
+  ]);
   assert.equal(metrics.stats().series, 1);
   await metrics.close();
 });

@@ -18,23 +18,28 @@ test("names and values of labels come from memory and blocks, as far as series l
   ]);
   const { reader } = metrics;
   const b: Matcher[] = [{ name: "job", kind: "=", value: "b" }];
-  assert.deepEqual(await reader.labelNames({ matchers: [], minMs: 0, maxMs: 2 ** 52 }), [
+  assert.deepEqual(await reader.finder.labelNames({ matchers: [], minMs: 0, maxMs: 2 ** 52 }), [
     "__name__",
     "job",
     "rack",
     "zone",
   ]);
-  assert.deepEqual(await reader.labelNames({ matchers: [], minMs: START_MS, maxMs: START_MS }), [
+  assert.deepEqual(await reader.finder.labelNames({ matchers: [], minMs: START_MS, maxMs: START_MS }), [
     "__name__",
     "job",
     "zone",
   ]);
-  assert.deepEqual(await reader.labelNames({ matchers: b, minMs: 0, maxMs: 2 ** 52 }), ["__name__", "job"]);
-  assert.deepEqual(await reader.labelNames({ matchers: [], minMs: 0, maxMs: START_MS - 1 }), []);
-  assert.deepEqual(await reader.labelValues("job", { matchers: [], minMs: 0, maxMs: 2 ** 52 }), ["a", "b", "c"]);
-  assert.deepEqual(await reader.labelValues("job", { matchers: [], minMs: START_MS + 1, maxMs: 2 ** 52 }), ["b", "c"]);
-  assert.deepEqual(await reader.labelValues("__name__", { matchers: b, minMs: START_MS, maxMs: START_MS }), ["both"]);
-  assert.deepEqual(await reader.labelValues("absent", { matchers: [], minMs: 0, maxMs: 2 ** 52 }), []);
+  assert.deepEqual(await reader.finder.labelNames({ matchers: b, minMs: 0, maxMs: 2 ** 52 }), ["__name__", "job"]);
+  assert.deepEqual(await reader.finder.labelNames({ matchers: [], minMs: 0, maxMs: START_MS - 1 }), []);
+  assert.deepEqual(await reader.finder.labelValues("job", { matchers: [], minMs: 0, maxMs: 2 ** 52 }), ["a", "b", "c"]);
+  assert.deepEqual(await reader.finder.labelValues("job", { matchers: [], minMs: START_MS + 1, maxMs: 2 ** 52 }), [
+    "b",
+    "c",
+  ]);
+  assert.deepEqual(await reader.finder.labelValues("__name__", { matchers: b, minMs: START_MS, maxMs: START_MS }), [
+    "both",
+  ]);
+  assert.deepEqual(await reader.finder.labelValues("absent", { matchers: [], minMs: 0, maxMs: 2 ** 52 }), []);
   await metrics.close();
 });
 

@@ -90,7 +90,7 @@ test("select agrees with a naive model, before and after a restart", async (t) =
       }
       const found = await metrics.reader.select(selector, minMs, maxMs);
       assert.deepEqual(linesOf(found), linesOf(want), JSON.stringify(selector));
-      const series = await metrics.reader.series(selector, minMs, maxMs);
+      const series = await metrics.reader.finder.series(selector, minMs, maxMs);
       assert.deepEqual(
         series.map((l) => JSON.stringify(l)).sort(),
         want.map(({ labels: l }) => JSON.stringify(l)).sort(),

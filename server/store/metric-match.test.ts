@@ -15,7 +15,7 @@ test("matchers: absent labels are empty texts, lists and gaps and automata agree
     make("b", {}),
   ]);
   const found = async (...matchers: Matcher[]) => {
-    const series = await metrics.reader.series(matchers, 0, 2 ** 52);
+    const series = await metrics.reader.finder.series(matchers, 0, 2 ** 52);
     return series.map((one) => one.map(([, value]) => value).join(" "));
   };
   assert.deepEqual(await found(), ["a api-1 x", "a api-2", "b web\n1 y", "b"]);
@@ -40,7 +40,7 @@ test("matchers: absent labels are empty texts, lists and gaps and automata agree
 test("a regular expression that is too large or too costly is refused with the figures", async (t) => {
   const metrics = await openMetrics(await metricDirectory(t));
   await metrics.appendSeries([seriesOf(labels("m", { text: "x".repeat(40_000) }), [[START_MS, 1]])]);
-  const found = (pattern: string) => metrics.reader.series([matcher("text", "=~", pattern)], 0, 2 ** 52);
+  const found = (pattern: string) => metrics.reader.finder.series([matcher("text", "=~", pattern)], 0, 2 ** 52);
   await assert.rejects(found("a{1000}".repeat(10)), { code: "query_regex_size" });
   await assert.rejects(found("(.*a){20}(x|y)"), { code: "query_regex_cost" });
   assert.equal((await found("x+")).length, 1);
@@ -57,11 +57,11 @@ test("matching many series lets the loop turn, and stops when nobody waits", asy
   const costly = Array.from({ length: 20 }, (_, i) => matcher("pod", "!~", `(.*${i}.*7.*){3}z`));
   let turns = 0;
   const timer = setInterval(() => turns++, 1);
-  assert.equal((await metrics.reader.series(costly, 0, 2 ** 52)).length, 20_000);
+  assert.equal((await metrics.reader.finder.series(costly, 0, 2 ** 52)).length, 20_000);
   clearInterval(timer);
   assert.ok(turns > 20, `${turns} turns`);
   const left = AbortSignal.timeout(20);
-  await assert.rejects(metrics.reader.series(costly, 0, 2 ** 52, left), { name: "TimeoutError" });
+  await assert.rejects(metrics.reader.finder.series(costly, 0, 2 ** 52, left), { name: "TimeoutError" });
   const limits = { samplesMax: 1e9, seriesMax: 1e9, signal: AbortSignal.abort() };
   await assert.rejects(metrics.reader.select(costly, 0, 2 ** 52, limits), { name: "AbortError" });
   await metrics.close();

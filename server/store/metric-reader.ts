@@ -8,12 +8,11 @@
 import type { ChunkSelection } from "../model/chunk-selection.ts";
 import type { NativeHistogram } from "../model/histogram.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
-import type { Labels, Matcher, SeriesExemplars, SeriesSamples } from "../model/series.ts";
+import type { Labels, Matcher, SeriesSamples } from "../model/series.ts";
 import type { BlockQuery, MetricBlocks } from "./metric-blocks.ts";
 import { type RunColumns, readChunks, type SampleRun, type SealedChunk } from "./metric-chunk.ts";
 import { ChunkGatherer } from "./metric-chunk-columns.ts";
 import type { MetricHead } from "./metric-head.ts";
-import type { LabelIndex } from "./metric-label-index.ts";
 import { type Level, piecesOf } from "./metric-levels.ts";
 import { matchSeries } from "./metric-match.ts";
 import { copyRun, cutRun, joinRuns } from "./metric-runs.ts";
@@ -24,10 +23,10 @@ import {
   copyNewestFloat,
   encodedIn,
   findHistogramsOf,
-  hasSampleIn,
   type MetricSeries,
   runsIn,
 } from "./metric-series.ts";
+import { byReference, matchInOrder, SeriesFinder } from "./metric-series-finder.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
 import { type FloatScratch, floatScratch } from "./metric-track.ts";
 import { WindowScratch } from "./metric-window-histograms.ts";
@@ -38,13 +37,10 @@ import type {
   NumbersSelection,
   SelectLimits,
   SeriesNumbers,
-  SeriesWindow,
   WindowSource,
 } from "./reader.ts";
 import { Turns } from "./turns.ts";
 
-/** Sorting so many takes a few milliseconds. */
-const SORTED_AT_ONCE_MAX = 5_000;
 /** The clock is looked at once for so many series of which little is read. */
 const LOOK_EVERY = 64;
 const NO_RUNS: readonly SampleRun[] = [];
@@ -84,9 +80,12 @@ interface Gathering {
 
 /** The reading half of the metric store. */
 export class MetricReader {
+  /** Which series and labels there are. */
+  readonly finder: SeriesFinder;
   readonly #parts: ReaderParts;
 
   constructor(parts: ReaderParts) {
+    this.finder = new SeriesFinder(parts);
     this.#parts = parts;
   }
 
@@ -98,7 +97,7 @@ export class MetricReader {
     limits?: SelectLimits,
   ): Promise<SeriesSamples[]> {
     const turns = new Turns(limits?.signal);
-    const matched = await this.#match(matchers, turns);
+    const matched = await matchInOrder(this.#parts.table.index, matchers, turns);
     return this.#gatherFrom(matched, { minMs, maxMs, limits, turns });
   }
 
@@ -335,7 +334,7 @@ export class MetricReader {
   async encoded(matchers: readonly Matcher[], window: EncodedWindow): Promise<EncodedSeries[]> {
     const { minMs, maxMs, budget, signal } = window;
     const turns = new Turns(signal);
-    const matched = await this.#match(matchers, turns);
+    const matched = await matchInOrder(this.#parts.table.index, matchers, turns);
     const found = new Map<MetricSeries, { sealed: (readonly SealedChunk[])[]; runs: readonly SampleRun[] }>();
     const memory = new Map<MetricSeries, readonly SealedChunk[]>();
     for (const series of matched) {
@@ -418,97 +417,6 @@ export class MetricReader {
     }
     return found;
   }
-
-  /** @see StoreReader */
-  async series(
-    matchers: readonly Matcher[],
-    minMs: number,
-    maxMs: number,
-    signal?: AbortSignal | undefined,
-  ): Promise<Labels[]> {
-    return (await this.#seriesIn({ matchers, minMs, maxMs, signal })).map(({ labels }) => labels);
-  }
-
-  /** @see StoreReader */
-  async exemplars(
-    matchers: readonly Matcher[],
-    minMs: number,
-    maxMs: number,
-    signal?: AbortSignal | undefined,
-  ): Promise<SeriesExemplars[]> {
-    const turns = new Turns(signal);
-    const found: SeriesExemplars[] = [];
-    for (const series of await this.#match(matchers, turns)) {
-      const exemplars = this.#parts.head.exemplars.of(series, minMs, maxMs);
-      if (exemplars.length > 0) found.push({ labels: series.labels, exemplars });
-      if (turns.isDue) await turns.pass();
-    }
-    return found;
-  }
-
-  /** @see StoreReader */
-  async labelNames(window: SeriesWindow): Promise<string[]> {
-    if (this.#isEverything(window)) return this.#parts.table.index.names().sort();
-    const names = new Set<string>();
-    const turns = new Turns(window.signal);
-    for (const { labels } of await this.#seriesIn(window)) {
-      for (const [name] of labels) names.add(name);
-      if (turns.isDue) await turns.pass();
-    }
-    return [...names].sort();
-  }
-
-  /** @see StoreReader */
-  async labelValues(name: string, window: SeriesWindow): Promise<string[]> {
-    if (this.#isEverything(window)) return this.#parts.table.index.values(name).sort();
-    const values = new Set<string>();
-    const turns = new Turns(window.signal);
-    for (const { labels } of await this.#seriesIn(window)) {
-      for (const [one, value] of labels) if (one === name) values.add(value);
-      if (turns.isDue) await turns.pass();
-    }
-    return [...values].sort();
-  }
-
-  async #seriesIn({ matchers, minMs, maxMs, signal }: SeriesWindow): Promise<MetricSeries[]> {
-    const turns = new Turns(signal);
-    const matched = await this.#match(matchers, turns);
-    const found = new Set<MetricSeries>();
-    for (const series of matched) {
-      if (series.head !== undefined && hasSampleIn(series.head, minMs, maxMs)) found.add(series);
-      if (turns.isDue) await turns.pass();
-    }
-    const { blocks, downsampler } = this.#parts;
-    for (const each of [blocks, ...downsampler.levels.map((level) => level.blocks)]) {
-      await each.using(minMs, maxMs, async (used) => {
-        for (const block of used) {
-          const missing = matched.filter((series) => !found.has(series) && series.blocks > 0);
-          if (missing.length === 0) break;
-          const query = { series: missing, minMs, maxMs, signal };
-          for (const series of await each.seriesIn(block, query)) found.add(series);
-        }
-      });
-    }
-    return matched.filter((series) => found.has(series));
-  }
-
-  /** In order of reference. */
-  async #match(matchers: readonly Matcher[], turns: Turns): Promise<readonly MetricSeries[]> {
-    const { index } = this.#parts.table;
-    return byReference(await matchSeries(index, matchers, turns), index, turns);
-  }
-
-  /** Whether no series is left out: the index alone can answer. */
-  #isEverything({ matchers, minMs, maxMs }: SeriesWindow): boolean {
-    const { head, blocks, downsampler } = this.#parts;
-    return (
-      matchers.length === 0 &&
-      minMs <= head.oldestMs &&
-      maxMs >= head.newestMs &&
-      blocks.all.every(({ foot }) => foot.minMs >= minMs) &&
-      downsampler.levels.every((level) => level.blocks.all.every(({ foot }) => foot.minMs >= minMs))
-    );
-  }
 }
 
 /**
@@ -577,30 +485,6 @@ let sharedScratch = floatScratch(0);
 function scratchOf(samplesMax: number): FloatScratch {
   if (sharedScratch.columns.values.length < samplesMax) sharedScratch = floatScratch(samplesMax);
   return { ...sharedScratch, samplesMax };
-}
-
-/** The series in order of reference, as blocks have them and the index does: many get it by going through the index. */
-async function byReference(
-  series: readonly MetricSeries[],
-  index: LabelIndex,
-  turns: Turns,
-): Promise<readonly MetricSeries[]> {
-  if (series.length <= SORTED_AT_ONCE_MAX) return [...series].sort((a, b) => a.ref - b.ref);
-  let refMax = 0;
-  let isOrdered = true;
-  for (const { ref } of series) {
-    if (ref < refMax) isOrdered = false;
-    else refMax = ref;
-  }
-  if (isOrdered) return series;
-  const wanted = new Uint8Array(refMax + 1);
-  for (const { ref } of series) wanted[ref] = 1;
-  const ordered: MetricSeries[] = [];
-  for (const one of index.all) {
-    if (wanted[one.ref] === 1) ordered.push(one);
-    if (turns.isDue) await turns.pass();
-  }
-  return ordered;
 }
 
 function samplesOf(

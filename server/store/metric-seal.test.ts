@@ -90,7 +90,7 @@ async function linesIn(metrics: MetricStore, minMs: number, maxMs: number): Prom
   const { reader } = metrics;
   const lines = linesOf(await reader.select(EVERYTHING, minMs, maxMs));
   // A few series at a time, and in any order, they are the same.
-  const found = (await reader.series(EVERYTHING, minMs, maxMs)).toReversed();
+  const found = (await reader.finder.series(EVERYTHING, minMs, maxMs)).toReversed();
   const parts = [found.slice(0, 2), [...found.slice(2), labels("unknown")]];
   const inParts = await Promise.all(parts.map((part) => reader.selectSeries(part, minMs, maxMs)));
   assert.deepEqual(linesOf(inParts.flat()), lines);
@@ -316,7 +316,7 @@ test("exemplars and metadata outlive the segments that held them", async (t) => 
   await metrics.sealAll();
   await metrics.close();
   const again = await openMetrics(directory);
-  assert.deepEqual(await again.reader.exemplars(EVERYTHING, 0, 2 ** 52), [{ labels: M, exemplars }]);
+  assert.deepEqual(await again.reader.finder.exemplars(EVERYTHING, 0, 2 ** 52), [{ labels: M, exemplars }]);
   assert.deepEqual(again.metadata(), [{ name: "m", type: "counter", help: "h", unit: "" }]);
   await again.close();
 });
@@ -468,7 +468,7 @@ test("retention counts from the newest block: 1970 stays until there is somethin
     await metrics.sealAll();
   }
   assert.equal(await metrics.enforceRetention(), 2);
-  assert.deepEqual(await metrics.reader.series([], 0, START_MS), [labels("m6")]);
+  assert.deepEqual(await metrics.reader.finder.series([], 0, START_MS), [labels("m6")]);
   for (const days of [4, 5, 6]) {
     await metrics.appendSeries([seriesOf(M, [[days * day, 1]])]);
     await metrics.sealAll();

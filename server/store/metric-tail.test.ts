@@ -206,7 +206,7 @@ test("exemplars that the log carries on are given once, also over a restart", as
   await readOn();
   await readOn();
   assert.deepEqual(told, [1, 2]);
-  const [found] = await metrics.reader.exemplars([], 0, 2 ** 52);
+  const [found] = await metrics.reader.finder.exemplars([], 0, 2 ** 52);
   assert.equal(found?.exemplars.length, 2, "they are still there to be asked for");
   await metrics.close();
 });
