@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { connect } from "node:net";
 import { type TestContext, test } from "node:test";
@@ -167,7 +168,7 @@ onEachRung("what the kernel counts has the time of its answer, or none", async (
   }
   assert.deepEqual(staged.takeCounted(), []);
   process.kill(pid, "SIGKILL");
-  await sleep(50);
+  for (let look = 0; existsSync(`/proc/${pid}`) && look < 500; look++) await sleep(20);
   for (let look = 0; look < 6; look++) {
     rung.drain();
     assert.deepEqual(staged.takeCounted(), [], "what is counted of a process is forgotten after its end");
