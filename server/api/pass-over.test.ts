@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import net from "node:net";
 import test from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { startFixture } from "./api-fixture.test.ts";
 
 const CRUMB = "1\r\na\r\n";
@@ -42,3 +43,30 @@ test("crumbs behind a refusal are read as bytes, and its sender reads it", async
   assert.match(answer, /^HTTP\/1\.1 403 /);
   assert.deepEqual(answers, ["/v1/traces 403"]);
 });
+
+for (const [what, request, status] of [
+  ["an encoding", ["POST /api/v1/write HTTP/1.1", "content-encoding: gzip"], 415],
+  ["a method", ["PUT /api/v1/write HTTP/1.1"], 405],
+  ["a path", ["POST /nowhere HTTP/1.1"], 404],
+] as const)
+  test(`who closes after ${what} that is refused reads the answer, however late all of the body is sent`, async (context) => {
+    const { url } = await startFixture(context);
+    const { hostname, port } = new URL(url);
+    const socket = net.connect({ host: hostname, port: Number(port) });
+    await once(socket, "connect");
+    socket.pause();
+    const piece = Buffer.alloc(100_000);
+    const head = [...request, `host: ${hostname}`, "connection: close", `content-length: ${10 * piece.length}`, "", ""];
+    socket.write(head.join("\r\n"));
+    for (let at = 0; at < 10; at++) {
+      await sleep(20);
+      socket.write(piece);
+    }
+    let text = "";
+    socket.on("data", (more: Buffer) => {
+      text += more.toString("latin1");
+    });
+    socket.resume();
+    await once(socket, "end");
+    assert.match(text, new RegExp(`^HTTP/1\\.1 ${status} `));
+  });

@@ -38,6 +38,23 @@ export function passOver(request: IncomingMessage): void {
 }
 
 /**
+ * Closes the connection of a request that is its last only once its body is there, if the answer comes before it: the
+ * answer is sent, what still comes is thrown away, and who sends for too long is cut off.
+ */
+export function endGently(request: IncomingMessage): void {
+  const { socket, headers } = request;
+  if (headers["content-length"] === undefined && headers["transfer-encoding"] === undefined) return;
+  socket.destroySoon = () => {
+    const close = () => Socket.prototype.destroySoon.call(socket);
+    if (request.complete || request.destroyed) return close();
+    socket.end();
+    request.once("end", close);
+    const impatient = setTimeout(() => socket.destroy(), PASS_OVER_MS);
+    socket.once("close", () => clearTimeout(impatient));
+  };
+}
+
+/**
  * Reads what still comes over a request's connection without parsing it, which costs a microsecond and some hundred bytes
  * for each chunk of a byte. Where the body ends is not seen, so the connection serves no further request:
  * its answer should say so, see `isLast`.

@@ -11,7 +11,7 @@ import type { ApiDeps } from "./api-deps.ts";
 import { largeBytesOf } from "./byte-budget.ts";
 import { RETRY_AFTER_SECONDS } from "./otlp-export.ts";
 import { CONTENT_TYPES, encodingOf, SIGNAL_PATHS } from "./otlp-http.ts";
-import { passOver } from "./pass-over.ts";
+import { endGently, passOver } from "./pass-over.ts";
 import { type BodyLimits, bodyFault, isEncodingKnown } from "./request-body.ts";
 import type { RequestGuard } from "./request-guard.ts";
 
@@ -59,6 +59,7 @@ export function shedLoad(server: HttpServer, { deps, limits, guard }: Shared): v
   };
   server.removeAllListeners("request");
   server.on("request", (request, response) => {
+    endGently(request);
     if (refuse(request, response)) return;
     for (const route of routes) route.call(server, request, response);
   });
