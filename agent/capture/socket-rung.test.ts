@@ -278,16 +278,19 @@ onEachRung("both ends of a connection over IPv6", async (t, name) => {
 onEachRung("what a process reads after the connection was reset belongs to it", async (t, name) => {
   const staged = stage(t, name);
   if (staged === undefined) return;
+  let resetMs = Number.POSITIVE_INFINITY;
   const port = await listen(t, (socket) => {
     socket.once("data", () => {
       socket.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlast");
       socket.resetAndDestroy();
+      resetMs = performance.now();
     });
   });
   const client = connect({ port, host: "127.0.0.1" });
   client.on("error", () => undefined);
   client.pause();
   client.write("GET / HTTP/1.1\r\n\r\n");
+  for (let look = 0; resetMs === Number.POSITIVE_INFINITY && look < 500; look++) await sleep(20);
   await sleep(20);
   staged.rung.drain();
   staged.rung.drain();
@@ -299,7 +302,8 @@ onEachRung("what a process reads after the connection was reset belongs to it", 
   assert.equal(bytesOf(here, 1), 42);
   assert.equal(firstSeq(here, 1), firstSeq(there, 0));
   assert.deepEqual(there.closed, { reset: true });
-  assert.equal(here.closed, undefined);
+  // It waits a second for what is read late; an emulated machine may be there later.
+  if (performance.now() - resetMs < 900) assert.equal(here.closed, undefined);
   await sleep(1020);
   staged.rung.drain();
   assert.deepEqual(here.closed, { reset: true });

@@ -188,11 +188,11 @@ function judge(version: string, said: string, report: SuiteReport): void {
     report.add(`${version}: ${mode}${mode === "auto" ? ", TLS among it" : ""}`, fault);
   }
   const tests = [...said.matchAll(/^(not ok|ok) \d+ - (fexit rung: [^#\n]*)(#.*)?$/gm)];
-  for (const [, outcome, name = "", note = ""] of tests)
-    report.add(
-      `${version}: ${name.trim()}`,
-      outcome === "ok" && note === "" ? "" : `${outcome} ${note}\n${said.slice(-2000)}`,
-    );
+  for (const { index, 0: line, 1: outcome, 2: name = "", 3: note = "" } of tests) {
+    // What TAP says of a test stands behind its line.
+    const why = said.slice(index + line.length, index + line.length + 2000);
+    report.add(`${version}: ${name.trim()}`, outcome === "ok" && note === "" ? "" : `${outcome} ${note}\n${why}`);
+  }
   const ended = new RegExp(`^${END}$`, "m").test(said);
   report.add(
     `${version}: the guest comes to its end`,
