@@ -134,6 +134,7 @@ export interface MetricPoint extends ExponentialPoint {
   sum: number;
   scale: number;
   zeroCount: number;
+  zeroThreshold: number;
   positive: { offset: number; counts: number[] };
   negative: { offset: number; counts: number[] };
 }
@@ -155,6 +156,7 @@ export function newPoint(): MetricPoint {
     exemplars: [],
     scale: 0,
     zeroCount: 0,
+    zeroThreshold: 0,
     positive: { offset: 0, counts: [] },
     negative: { offset: 0, counts: [] },
   };

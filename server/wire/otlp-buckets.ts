@@ -9,7 +9,7 @@ import {
 
 /** Empty buckets up to so many stand between two others; more begin a new span. */
 const GAP_MAX = 2;
-/** OpenTelemetry sends no zero threshold that Prometheus would use: its own default. */
+/** Of a point that sets no zero threshold. */
 const ZERO_THRESHOLD = 1e-128;
 const NO_VALUES = new Float64Array(0);
 /** A shift by more leaves nothing of 32 bits but the sign. */
@@ -25,13 +25,20 @@ interface DenseBuckets {
 export interface ExponentialPoint {
   readonly scale: number;
   readonly zeroCount: number;
+  /** 0 where it is not set. */
+  readonly zeroThreshold: number;
   readonly count: number;
   readonly sum: number;
   readonly positive: DenseBuckets;
   readonly negative: DenseBuckets;
 }
 
-/** The native histogram of a point; undefined where its scale is coarser than any schema. Finer scales are merged. */
+/**
+ * The native histogram of a point; undefined where its scale is coarser than any schema. Finer scales are merged.
+ *
+ * @see OpenTelemetry's compatibility with Prometheus, Exponential Histograms: a zero threshold that is set is kept, where
+ * Prometheus' own receiver leaves it out.
+ */
 export function nativeHistogramOf(point: ExponentialPoint): NativeHistogram | undefined {
   if (point.scale < EXPONENTIAL_SCHEMA_MIN) return undefined;
   const schema = Math.min(point.scale, EXPONENTIAL_SCHEMA_MAX);
@@ -40,7 +47,7 @@ export function nativeHistogramOf(point: ExponentialPoint): NativeHistogram | un
   const negative = sparse(point.negative, scaleDown);
   return {
     schema,
-    zeroThreshold: ZERO_THRESHOLD,
+    zeroThreshold: thresholdOf(point.zeroThreshold),
     zeroCount: point.zeroCount,
     count: point.count,
     sum: point.sum,
@@ -53,6 +60,11 @@ export function nativeHistogramOf(point: ExponentialPoint): NativeHistogram | un
     resetHint: "unknown",
     integer: true,
   };
+}
+
+/** What is no width is not set. */
+function thresholdOf(sent: number): number {
+  return sent > 0 && Number.isFinite(sent) ? sent : ZERO_THRESHOLD;
 }
 
 interface SparseBuckets {

@@ -244,10 +244,8 @@ class JsonEnvelope {
         known = true;
       } else if (name === this.#names.scopes && known) {
         this.#readScopes();
-      } else {
-        if (name === this.#names.scopes) later.push(cursor.at);
-        skipValue(cursor);
-      }
+      } else if (name === this.#names.scopes) this.#passOver(later);
+      else skipValue(cursor);
     }
     if (!known) this.#sink.beginResource(attributes);
     this.#readLater(later, () => this.#readScopes());
@@ -296,10 +294,8 @@ class JsonEnvelope {
         known = true;
       } else if (name === this.#names.items && known) {
         this.#readItems();
-      } else {
-        if (name === this.#names.items) later.push(cursor.at);
-        skipValue(cursor);
-      }
+      } else if (name === this.#names.items) this.#passOver(later);
+      else skipValue(cursor);
     }
     if (!known) this.#sink.beginScope(scope);
     this.#readLater(later, () => this.#readItems());
@@ -311,6 +307,15 @@ class JsonEnvelope {
   #readItems(): void {
     const cursor = this.#cursor;
     for (let more = firstElement(cursor); more; more = nextElement(cursor)) this.#readItem(cursor);
+  }
+
+  /** Past a list that is read later, and whose repaired strings are counted then. */
+  #passOver(later: number[]): void {
+    const cursor = this.#cursor;
+    const { textRepaired } = cursor;
+    later.push(cursor.at);
+    skipValue(cursor);
+    cursor.textRepaired = textRepaired;
   }
 
   #readLater(starts: readonly number[], read: () => void): void {

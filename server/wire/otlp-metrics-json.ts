@@ -175,6 +175,7 @@ function readHistogramMember(cursor: JsonCursor, name: string, point: MetricPoin
 function readExponentialMember(cursor: JsonCursor, name: string, point: MetricPoint): void {
   if (name === "scale") point.scale = readInt32(cursor);
   else if (name === "zeroCount") point.zeroCount = readCount(cursor);
+  else if (name === "zeroThreshold") point.zeroThreshold = readDoubleJson(cursor);
   else if (name === "positive") readDense(cursor, point.positive);
   else if (name === "negative") readDense(cursor, point.negative);
   else skipValue(cursor);

@@ -221,6 +221,9 @@ function readExponentialField(cursor: ProtobufCursor, tag: number, point: Metric
     case 90:
       point.exemplars.push(readExemplar(cursor));
       return;
+    case 113:
+      point.zeroThreshold = readDouble(cursor);
+      return;
     default:
       skipField(cursor, tag);
   }

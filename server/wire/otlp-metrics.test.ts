@@ -180,6 +180,11 @@ test("exponential histograms become native ones; finer scales are merged, coarse
   assert.deepEqual([...coarse.rejected], [["histogram_scale", 1]]);
   assert.equal(coarse.series.length, 0);
   assert.equal(decodedOf([at({ sum: undefined })]).series[0]?.histograms?.[0]?.sum, 0);
+  const thresholdOf = (zeroThreshold: number) =>
+    decodedOf([at({ zeroThreshold })]).series[0]?.histograms?.[0]?.zeroThreshold;
+  assert.equal(thresholdOf(0.25), 0.25);
+  assert.equal(thresholdOf(0), 1e-128, "0 is not set");
+  assert.equal(thresholdOf(-1), 1e-128, "no width");
 });
 
 test("a point without a recorded value is a stale marker, of histograms too", () => {

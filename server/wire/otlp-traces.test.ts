@@ -217,6 +217,19 @@ test("invalid UTF-8 is repaired and counted, also inside events", () => {
   );
 });
 
+test("JSON: a lone surrogate is repaired and counted once, wherever resource and scope stand", () => {
+  const ids = `"traceId":"${TRACE_ID.toString("hex")}","spanId":"${SPAN_ID.toString("hex")}"`;
+  const spans = `"spans":[{${ids},"name":"a\\ud800"}]`;
+  for (const group of [
+    `"resource":{},"scopeSpans":[{"scope":{},${spans}}]`,
+    `"resource":{},"scopeSpans":[{${spans}}]`,
+    `"scopeSpans":[{${spans},"scope":{}}],"resource":{}`,
+  ]) {
+    const { batch, repaired } = decoded(decodeTracesJson(Buffer.from(`{"resourceSpans":[{${group}}]}`)));
+    assert.deepEqual([text(batch, batch.name), repaired.text], ["a\ufffd", 1], group);
+  }
+});
+
 test("unknown fields, groups and wrong wire types are skipped; field 0 and stray group ends are malformed", () => {
   const span = oneSpan({});
   const unknown = Buffer.from([
