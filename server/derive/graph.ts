@@ -271,14 +271,15 @@ export class ServiceGraph {
       else halves.settle(client, true, nowMs);
     } else if (client.kind === KIND_PRODUCER) {
       this.#pair(client, half, nowMs);
-    } else if (!ghost) {
-      // A second server of one client span: by the rules it could only expire.
-      this.#counts.countAlone(half, { client: client.service, server: half.service, type: "" }, nowMs, {
-        minutesOnly: true,
-      });
-      this.#counts.countUnpaired("unpaired", half, nowMs);
-    }
+    } else if (!ghost) this.#countSecondServer(client, half, nowMs);
     return false;
+  }
+
+  /** Counts another server of a client span that has one: by Tempo's rules it could only expire. */
+  #countSecondServer(client: HalfEdge, server: HalfEdge, nowMs: number): void {
+    const edge = { client: client.service, server: server.service, type: "" } as const;
+    this.#counts.countAlone(server, edge, nowMs, { minutesOnly: true });
+    this.#counts.countUnpaired("unpaired", server, nowMs);
   }
 
   #takeClient(hand: BatchInHand, row: number): void {
@@ -322,8 +323,13 @@ export class ServiceGraph {
       halves.remove(server);
       server = half.kind === KIND_PRODUCER ? this.#serverOf(half) : undefined;
     }
-    if (!ghost) halves.settle(half, false, nowMs);
-    return !ghost;
+    if (ghost) return false;
+    for (let second = this.#serverOf(half); second !== undefined; second = this.#serverOf(half)) {
+      if ((second.flags & FLAG_QUIET) === 0 && !this.#isClaimed(second)) this.#countSecondServer(half, second, nowMs);
+      halves.remove(second);
+    }
+    halves.settle(half, false, nowMs);
+    return true;
   }
 
   #serverOf(client: HalfEdge): HalfEdge | undefined {
