@@ -137,7 +137,7 @@ export async function startFixture(
       if (state.refuse instanceof Error) throw state.refuse;
       if (state.refuse?.kind === "refused") return state.refuse;
       state.receivedMetrics.push(received);
-      return { kind: "stored", refusedPoints: 0, faults: received.decoded.faults };
+      return { kind: "stored", refusedPoints: 0, refusedFor: [], faults: received.decoded.faults };
     },
     acceptSpans: async (received) => {
       // A moment passes, so that requests overlap.
@@ -149,7 +149,15 @@ export async function startFixture(
     },
     acceptSeries: async (write) => {
       const { samples, histograms, exemplars } = write.received;
-      return { kind: "written", samples, histograms, exemplars, faults: write.faults, refusedSeries: new Set() };
+      return {
+        kind: "written",
+        samples,
+        histograms,
+        exemplars,
+        faults: write.faults,
+        refusedSeries: new Set(),
+        refusedFor: new Set(),
+      };
     },
     remoteRead: { samplesMax: 1_000, externalLabels: [] },
     reader: listReader(() => state.received.map((received) => received.batch)),

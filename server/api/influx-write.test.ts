@@ -15,7 +15,15 @@ test("line protocol is taken as InfluxDB 1 and 2 take it, and answered so", asyn
       writes.push([write, transport]);
       await stored;
       const { samples, histograms, exemplars } = write.received;
-      return { kind: "written", samples, histograms, exemplars, faults: write.faults, refusedSeries: new Set() };
+      return {
+        kind: "written",
+        samples,
+        histograms,
+        exemplars,
+        faults: write.faults,
+        refusedSeries: new Set(),
+        refusedFor: new Set(),
+      };
     },
   });
   const post = (path: string, body: string | Buffer, headers: Record<string, string> = {}) =>

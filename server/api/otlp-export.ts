@@ -91,7 +91,8 @@ async function exportMetrics(deps: ApiDeps, { body, encoding, transport }: Expor
   const outcome = await deps.acceptMetrics({ decoded, transport });
   if (outcome.kind === "refused") return unavailable(outcome.reason, outcome.retryAfterSeconds);
   const notes = [...outcome.faults, ...notesOf("points", { ...repaired, times: 0, attributes: 0 })];
-  const byStore: [string, number][] = outcome.refusedPoints > 0 ? [["by the store", outcome.refusedPoints]] : [];
+  const { refusedPoints, refusedFor } = outcome;
+  const byStore: [string, number][] = refusedPoints > 0 ? [[refusedFor.join(", "), refusedPoints]] : [];
   return partialOf("metrics", [...rejected, ...byStore], notes);
 }
 

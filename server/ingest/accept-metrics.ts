@@ -21,6 +21,8 @@ export type MetricsOutcome =
       readonly kind: "stored";
       /** Points of which a sample or histogram was left out by the store. */
       readonly refusedPoints: number;
+      /** Why, in the words of `thalweg_ingest_rejected_total`. */
+      readonly refusedFor: readonly string[];
       /** Sentences for the sender; empty where nothing was left out. */
       readonly faults: readonly string[];
     }
@@ -62,5 +64,6 @@ export async function acceptMetrics(
   const points = new Set<number>();
   for (const index of outcome.refusedSeries) points.add(decoded.pointOf[index] ?? NO_POINT);
   points.delete(NO_POINT);
-  return { kind: "stored", refusedPoints: points.size, faults: outcome.faults };
+  const { refusedFor, faults: told } = outcome;
+  return { kind: "stored", refusedPoints: points.size, refusedFor: [...refusedFor], faults: told };
 }

@@ -90,6 +90,7 @@ test("acceptSeries: what is kept, refused and left out is told and adds up", asy
       '3 observations found in buckets, but the Count field is 9: histogram\'s observation count should equal the number of observations found in the buckets (in absence of NaN) for series {__name__="h"}',
     ],
     refusedSeries: new Set([0, 1, 2]),
+    refusedFor: new Set(["timestamp", "histogram_invalid"]),
   });
   const second = await acceptSeries(deps, written([series("a", [1, 2, 3])], { version: 1 }));
   assert.ok(second.kind === "written" && second.faults.length === 1 && /out of order/.test(second.faults[0] ?? ""));
@@ -121,6 +122,7 @@ test("acceptSeries: metadata is announced, also where nothing else comes", async
     exemplars: 0,
     faults: [],
     refusedSeries: new Set(),
+    refusedFor: new Set(),
   });
   assert.deepEqual(store.reader.metadata(), metadata);
 });

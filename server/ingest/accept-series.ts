@@ -54,6 +54,8 @@ export type SeriesOutcome =
       readonly faults: readonly string[];
       /** Places in the write of the series of which a sample or histogram was left out. */
       readonly refusedSeries: ReadonlySet<number>;
+      /** Why samples and histograms of these were left out, in the words of `thalweg_ingest_rejected_total`. */
+      readonly refusedFor: ReadonlySet<string>;
     }
   | {
       /** Nothing was kept; the sender shall try again after so long. */
@@ -98,6 +100,7 @@ export async function acceptSeries(
     exemplars: outcome.exemplars + unreported.exemplars,
     faults,
     refusedSeries,
+    refusedFor: ledger.refusedFor,
   };
 }
 
@@ -107,6 +110,8 @@ class Ledger {
   /** Samples and histograms that are not accounted for yet. */
   #samples: number;
   #exemplars: number;
+  /** Why samples that a write could bring to the store were left out. */
+  readonly refusedFor = new Set<string>();
 
   constructor(telemetry: Telemetry, write: RemoteWrite, transport: SeriesTransport) {
     this.#telemetry = telemetry;
@@ -115,11 +120,16 @@ class Ledger {
     const received = "thalweg_ingest_received_total";
     telemetry.count(received, { signal: "metrics", transport }, this.#samples);
     telemetry.count(received, { signal: "exemplars", transport }, this.#exemplars);
-    for (const [reason, count] of write.rejected) this.rejectSamples(reason, count);
+    for (const [reason, count] of write.rejected) this.#leaveOut(reason, count);
     for (const [reason, count] of write.rejectedExemplars) this.rejectExemplars(reason, count);
   }
 
   rejectSamples(reason: string, count: number): void {
+    this.refusedFor.add(reason);
+    this.#leaveOut(reason, count);
+  }
+
+  #leaveOut(reason: string, count: number): void {
     this.#samples -= count;
     this.#telemetry.count("thalweg_ingest_rejected_total", { signal: "metrics", reason }, count);
   }
