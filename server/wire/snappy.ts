@@ -15,6 +15,27 @@ const MOVED_BYTES_MIN = 24;
 const RUN_BYTES_MIN = 192;
 /** Short stretches are moved so many bytes at once: what is too much is written over by what comes next. */
 const WIDE_BYTES = 16;
+/** The longest copy that one element tells. */
+const COPY_BYTES_MAX = 64;
+
+/** Bytes of the longest tag of a short element. */
+const SHORT_TAG_BYTES = 3;
+/** What a tag tells of an element, by its first byte: length, whether it is a copy of three bytes, highest bits of the offset. */
+const SHORT_LENGTH = 0x7f;
+const SHORT_IS_COPY_2 = 0x80;
+const SHORT_OFFSET_HIGH = 0x700;
+/** From this bit on: those of the two bytes behind the first that are of the offset; none of a literal. */
+const SHORT_MASK_SHIFT = 16;
+const SHORT_ELEMENTS = Int32Array.from({ length: 256 }, (_, tag) => shortElement(tag));
+
+/** 0 where the element is none of these. */
+function shortElement(tag: number): number {
+  const length = (tag >>> 2) + 1;
+  if ((tag & 3) === TAG_LITERAL) return length <= WIDE_BYTES ? length : 0;
+  if ((tag & 3) === TAG_COPY_1) return (0xff << SHORT_MASK_SHIFT) | ((tag >>> 5) << 8) | (((tag >>> 2) & 7) + 4);
+  if ((tag & 3) !== TAG_COPY_2) return 0;
+  return (0xffff << SHORT_MASK_SHIFT) | SHORT_IS_COPY_2 | length;
+}
 
 /** Blocks are compressed in pieces, so that offsets of copies fit two bytes. */
 const PIECE_BYTES = 65_536;
@@ -23,7 +44,6 @@ const MARGIN_BYTES = 15;
 const TABLE_BITS = 14;
 /** After 32 places without a repeat every second is tried, after 64 every third, and so on. */
 const SKIP_SHIFT = 5;
-const COPY_BYTES_MAX = 64;
 
 /** What a block claims to decode to, in bytes; undefined where it does not start with a length. Nothing is decoded. */
 export function snappyDecodedBytes(block: Uint8Array): number | undefined {
@@ -65,9 +85,40 @@ function decodeElements(block: Uint8Array, start: number, out: Uint8Array): bool
   const end = block.length;
   const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
   const source = new DataView(block.buffer, block.byteOffset, block.byteLength);
+  const fromWideMax = end - SHORT_TAG_BYTES - WIDE_BYTES;
+  const toWideMax = out.length - COPY_BYTES_MAX;
   let from = start;
   let to = 0;
   while (from < end) {
+    // Short elements amid the block, as most are: all bounds are told by these two, and each is moved in wide steps.
+    while (from <= fromWideMax && to <= toWideMax) {
+      const tag = block[from] as number; // in range: amid the block
+      const element = SHORT_ELEMENTS[tag] as number; // in range: one for each byte
+      const length = element & SHORT_LENGTH;
+      const mask = element >>> SHORT_MASK_SHIFT;
+      if (mask === 0) {
+        if (length === 0) break;
+        view.setBigInt64(to, source.getBigInt64(from + 1, true), true);
+        view.setBigInt64(to + 8, source.getBigInt64(from + 9, true), true);
+        from += 1 + length;
+      } else {
+        const offset = (element & SHORT_OFFSET_HIGH) | (source.getUint16(from + 1, true) & mask);
+        let back = to - offset;
+        if (offset < WIDE_BYTES || back < 0) break;
+        // The same longest copy again and again tells a long run, which is made at once below.
+        if (length === COPY_BYTES_MAX && block[from + SHORT_TAG_BYTES] === tag) break;
+        view.setBigInt64(to, view.getBigInt64(back, true), true);
+        view.setBigInt64(to + 8, view.getBigInt64(back + 8, true), true);
+        for (let left = length - WIDE_BYTES, at = to + WIDE_BYTES; left > 0; left -= WIDE_BYTES, at += WIDE_BYTES) {
+          back += WIDE_BYTES;
+          view.setBigInt64(at, view.getBigInt64(back, true), true);
+          view.setBigInt64(at + 8, view.getBigInt64(back + 8, true), true);
+        }
+        from += element & SHORT_IS_COPY_2 ? 3 : 2;
+      }
+      to += length;
+    }
+    if (from >= end) break;
     const elementAt = from;
     const tag = block[from++] as number; // in range: checked by the loop
     const kind = tag & 3;
