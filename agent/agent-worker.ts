@@ -2,7 +2,7 @@
  * The agent's thread: starts a rung, drives the pipeline, answers the server.
  *
  * Invariants: the first message is `started` or `refused`, the last is `stopped`. At most one rung runs. The pipeline's
- * clocks move every `tickMs`; the status goes out each second.
+ * clocks move every `tickMs`, without a rung every `idleTickMs`; the status goes out each second.
  */
 
 import { hostname } from "node:os";
@@ -24,6 +24,8 @@ import type { AgentSurroundings } from "./span/service-name.ts";
 
 /** Spans wait for hundreds of milliseconds: finer steps would only wake the machine. */
 const tickMs = 40;
+/** Without a rung there are no spans. */
+const idleTickMs = 1000;
 /** Turns of a rung come a little early or late. */
 const tickSlackMs = 5;
 /** Below the time that the span room waits with a request that ended without an answer. */
@@ -104,7 +106,8 @@ function begin(): void {
   }
   rung = outcome.rung;
   // A rung with turns of its own wakes the thread often enough.
-  const ticks = rung?.afterTurns === undefined ? setInterval(tick, tickMs) : undefined;
+  const ticks =
+    rung?.afterTurns === undefined ? setInterval(tick, rung === undefined ? idleTickMs : tickMs) : undefined;
   rung?.afterTurns?.(tickIfDue);
   const budgets = setInterval(keepBudget, budgetEveryMs);
   const statuses = setInterval(() => {
