@@ -25,6 +25,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<DuckDBInst
   const instance = await DuckDBInstance.create(":memory:", {
     threads: "1",
     max_vacuum_tasks: "0",
+    // A row group is compressed once the next one begins, while the program works on other batches, and not with COMMIT.
+    write_buffer_row_group_count: "1",
     memory_limit: `${Math.floor(options.memoryBytesMax / 1024)}KiB`,
     checkpoint_threshold: `${CHECKPOINT_BYTES}B`,
     temp_directory: options.spillDirectory,

@@ -8,11 +8,8 @@ import { TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
 /** Version of the layout below; stands in `file_meta` of every file. */
 export const SCHEMA_VERSION = 5;
 
-/**
- * Rows of a row group: a group commit larger than this goes to the file once, compressed, and not through the WAL. Half of
- * what 64 senders of 512 spans have under way, so that one half comes in while the other is committed.
- */
-export const ROW_GROUP_ROWS = 16_384;
+/** Rows of a row group: a group commit larger than this goes to the file once, compressed, and not through the WAL. */
+export const ROW_GROUP_ROWS = 8_192;
 
 /** Rows of a row group in the file of a day that is over: what DuckDB makes by itself, and compresses best. */
 export const COMPACT_ROW_GROUP_ROWS = 122_880;

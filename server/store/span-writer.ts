@@ -24,17 +24,18 @@ import type { CommitReceipt } from "./writer.ts";
 
 /** Rows that may wait for a commit, the group in work not counted; beyond them the store refuses. */
 const WAITING_ROWS_MAX = 131_072;
-/** Rows of one group; more than a row group, so that the group is written to the file once. */
-const GROUP_ROWS_MAX = 65_536;
+/**
+ * Rows of one group: whole row groups, of which all but the last are compressed while rows are still inserted. Half of what
+ * 64 senders of 512 spans have under way, so that the one half is decoded while the other is committed.
+ */
+const GROUP_ROWS_MAX = 2 * ROW_GROUP_ROWS;
 /** A group after one of at least so many rows waits for company. */
 const BUSY_GROUP_ROWS = 4_096;
 /** How long a group waits for company at most, and at most after the last that came. */
 const LINGER_MS = 200;
 const QUIET_MS = 25;
-/** Rows that are inserted at once while a group waits for more. */
-const PART_ROWS = 8_192;
-/** Rows of batches that are answered in one turn of the loop; to derive from so many takes a few milliseconds. */
-const ANSWERED_ROWS_A_TURN = 2_048;
+/** Rows of batches that are answered in one turn of the loop: DuckDB waits for its end with every chunk it asks for. */
+const ANSWERED_ROWS_A_TURN = 512;
 const TENANT = "default";
 const STAGED_FUNCTION = "staged_spans";
 
@@ -212,8 +213,7 @@ export class SpanWriter {
     const group = this.#takeBatches(GROUP_ROWS_MAX);
     let rows = rowsOf(group);
     const more = async (): Promise<readonly WaitingBatch[]> => {
-      if (rows > ROW_GROUP_ROWS) return [];
-      await this.#linger(rows, untilMs);
+      if (rows <= ROW_GROUP_ROWS) await this.#linger(ROW_GROUP_ROWS + 1 - rows, untilMs);
       const part = this.#takeBatches(GROUP_ROWS_MAX - rows);
       group.push(...part);
       rows += rowsOf(part);
@@ -223,9 +223,8 @@ export class SpanWriter {
     this.#lastGroupRows = rows;
   }
 
-  /** Waits until enough came to be inserted, or to end the group that has `rows` already; or until nothing comes. */
-  async #linger(rows: number, untilMs: number): Promise<void> {
-    const enough = Math.min(PART_ROWS, ROW_GROUP_ROWS + 1 - rows);
+  /** Waits until `enough` rows came, until nothing comes, or until `untilMs`. */
+  async #linger(enough: number, untilMs: number): Promise<void> {
     for (let before = -1; before < this.#waitingRows && this.#waitingRows < enough && !this.#closed; ) {
       const leftMs = Math.min(QUIET_MS, untilMs - performance.now());
       if (leftMs <= 0) return;
@@ -244,11 +243,13 @@ export class SpanWriter {
     }
   }
 
+  /** Takes the batches that come next and have at most `rowsMax` rows; of a group that has none yet, one of any size. */
   #takeBatches(rowsMax: number): WaitingBatch[] {
     let rows = 0;
     let batches = 0;
+    const isFirst = rowsMax === GROUP_ROWS_MAX;
     for (const { staged } of this.#waiting) {
-      if (batches > 0 && rows + staged.batch.rows > rowsMax) break;
+      if (!(isFirst && batches === 0) && rows + staged.batch.rows > rowsMax) break;
       rows += staged.batch.rows;
       this.#waitingBytes -= staged.bytes;
       batches++;

@@ -4,6 +4,7 @@ import { ThalwegError } from "../model/errors.ts";
 import { spanIdToHex, traceIdToHex } from "../model/hex.ts";
 import type { Attribute, Resource } from "../model/span-batch.ts";
 import { EMPTY_SPAN, SpanBatchBuilder, type SpanToAppend } from "../model/span-batch-builder.ts";
+import { ROW_GROUP_ROWS } from "./schema.ts";
 import type { Store } from "./store.ts";
 import { batchOf, NOON_MS, NOON_NS, openIn, rowsOf, SHOP, temporaryDirectory, WIDE_LIMITS } from "./store-fixture.ts";
 
@@ -278,6 +279,18 @@ test("batches that come while a group is stored join it in order", async (t) => 
   );
   assert.ok(store.stats().spans.groups < 40, `${store.stats().spans.groups} groups`);
   assert.deepEqual(await rowsOf(store, "SELECT count(*), count(DISTINCT span_id) FROM spans"), [["36000", "36000"]]);
+});
+
+test("a group has two row groups at most, and one batch where that has more", async (t) => {
+  const store = await openIn(t, await temporaryDirectory(t));
+  const groupsFor = async (batches: number, rows: number) => {
+    const before = store.stats().spans.groups;
+    const spans = batchOf(Array.from({ length: rows }, (_, row) => ({ spanId: BigInt(row + 1) })));
+    await Promise.all(Array.from({ length: batches }, () => store.writer.commitSpans(spans)));
+    return store.stats().spans.groups - before;
+  };
+  assert.equal(await groupsFor(20, ROW_GROUP_ROWS / 4), 3);
+  assert.equal(await groupsFor(2, 2 * ROW_GROUP_ROWS + 1), 2);
 });
 
 test("a second open is refused with the pid of the holder", async (t) => {
