@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import type { Matcher, SeriesSamples } from "../model/series.ts";
 import type { NumbersSelection, SelectLimits } from "../store/reader.ts";
-import type { InstantRequest, PromqlDoor, RenderedAnswer } from "./doors.ts";
+import type { InstantRequest, PromqlDoor, RangeRequest, RenderedAnswer } from "./doors.ts";
 import { openPromqlDoor, type PromqlDoorOptions, type QueryReport } from "./promql-door.ts";
 import type { QueryReader } from "./query-feed.ts";
 
@@ -15,8 +15,16 @@ class Floats implements QueryReader {
   pad = "";
   error: Error | undefined;
 
-  async select(): Promise<SeriesSamples[]> {
-    return [];
+  /** A sample each ten seconds. */
+  async select(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<SeriesSamples[]> {
+    if (matchers[0]?.value === "none") return [];
+    const first = Math.ceil(minMs / 10_000);
+    const length = Math.floor(maxMs / 10_000) - first + 1;
+    const timestampsMs = Float64Array.from({ length }, (_, i) => 10_000 * (first + i));
+    return this.#labels(matchers).map((labels, i) => {
+      const values = timestampsMs.map((ms) => (ms / 10_000) * (i + 0.1));
+      return { labels, timestampsMs, values, histograms: undefined, startsMs: undefined };
+    });
   }
 
   async selectNewest(matchers: readonly Matcher[], _min: number, _max: number, limits?: Omit<SelectLimits, "source">) {
@@ -62,7 +70,8 @@ async function withDoor(run: (asked: Asked) => Promise<void>, options: Partial<P
   const reports: QueryReport[] = [];
   const door = openPromqlDoor({
     reader,
-    clock: { monotonicMs: () => performance.now() },
+    // However busy the machine is, nothing takes long.
+    clock: { monotonicMs: () => 0 },
     onBegin: (_, text) => begun.push(text),
     onAnswer: (report) => reports.push(report),
     onWorkerFailure: () => {},
@@ -75,11 +84,11 @@ async function withDoor(run: (asked: Asked) => Promise<void>, options: Partial<P
   }
 }
 
-/** Asks until it is no longer for a worker: how long that takes to plan is looked at, and a busy machine may be slow. */
-async function learn({ door, begun }: Asked, query: string): Promise<void> {
+/** Asks until it is no longer for a worker. */
+async function learn({ door, begun }: Asked, query: string, ask = instant): Promise<void> {
   for (let i = 0; i < 500; i++) {
     const before = begun.length;
-    await instant(door, query);
+    await ask(door, query);
     await sleep(10);
     if (begun.length === before) return;
   }
@@ -89,6 +98,12 @@ async function learn({ door, begun }: Asked, query: string): Promise<void> {
 function instant(door: PromqlDoor, query: string, more: Partial<InstantRequest> = {}): Promise<RenderedAnswer> {
   const shared = { timeoutMs: 60_000, seriesMax: 1e9, warnings: [], stats: "none", explain: false } as const;
   return door.instant({ query, timeMs: TIME_MS, ...shared, ...more });
+}
+
+/** Ten steps, unless more is asked for. */
+function range(door: PromqlDoor, query: string, more: Partial<RangeRequest> = {}): Promise<RenderedAnswer> {
+  const shared = { timeoutMs: 60_000, seriesMax: 1e9, warnings: [], stats: "none", explain: false } as const;
+  return door.range({ query, startMs: TIME_MS - 540_000, endMs: TIME_MS, stepMs: 60_000, ...shared, ...more });
 }
 
 const text = ({ body }: RenderedAnswer) => new TextDecoder().decode(body);
@@ -116,6 +131,65 @@ test("a small query that came before is answered without a worker, and as a work
     }
     assert.match(text(await instant(door, "m", { seriesMax: 2 })), /"results truncated due to limit"/);
   });
+});
+
+test("a small range query is answered without a worker once one of its length and step came before", async () => {
+  await withDoor(async (asked) => {
+    const { door, begun } = asked;
+    for (const query of [
+      "m",
+      "sum by (n) (rate(m[2m])) / on (n) group_left m @ end()",
+      "vector(time())",
+      "m offset 1m",
+    ]) {
+      const first = await range(door, query);
+      assert.match(text(first), /"values":\[\[/);
+      await learn(asked, query, range);
+      begun.length = 0;
+      assert.equal(text(await range(door, query)), text(first), query);
+      assert.deepEqual(begun, []);
+      await range(door, query, { stepMs: 30_000 });
+      await range(door, query, { startMs: TIME_MS - 600_000 });
+      await instant(door, query);
+      assert.deepEqual(begun, [query, query, query]);
+    }
+  });
+});
+
+test("a range query of many values, or whose ranges look at many samples, is for a worker", async () => {
+  await withDoor(async ({ door, begun }) => {
+    for (const [query, stepMs] of [
+      ["m", 100],
+      ["sum_over_time(m[8h])", 1_000],
+      ["max_over_time(m[5m:1m])", 60_000],
+    ] as const) {
+      for (let i = 0; i < 3; i++) await range(door, query, { stepMs });
+      assert.equal(begun.filter((one) => one === query).length, 3, query);
+    }
+  });
+});
+
+test("a query that takes long to evaluate is given up, and evaluated by a worker", async () => {
+  let nowMs = 0;
+  let tickMs = 0;
+  const clock = { monotonicMs: () => (nowMs += tickMs) };
+  await withDoor(
+    async (asked) => {
+      const { door, begun } = asked;
+      for (const ask of [instant, range]) {
+        await learn(asked, "m", ask);
+        const answer = text(await ask(door, "m"));
+        await nextTurn();
+        nowMs += 60_000;
+        begun.length = 0;
+        tickMs = 7;
+        assert.equal(text(await ask(door, "m")), answer);
+        assert.deepEqual(begun, ["m"]);
+        tickMs = 0;
+      }
+    },
+    { clock },
+  );
 });
 
 test("a query is for a worker again where it is not small", async () => {

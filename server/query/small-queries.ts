@@ -1,38 +1,47 @@
 /**
- * Small instant queries, answered on the main thread: to hand them to a worker and back costs several times as much as to
+ * Small queries, answered on the main thread: to hand them to a worker and back costs several times as much as to
  * evaluate them.
  *
  * Invariants: a text comes here with the tree that a worker made of it, once few series were found for it: nothing is
- * parsed here; beyond few series or samples the worker takes over again, and where gathering them took longer than a
- * turn; a turn of the loop has a few milliseconds for all of them together, and what comes then goes to the workers.
+ * parsed here; beyond few series, samples or values the worker takes over again, where gathering them for one step took
+ * longer than a turn, and where evaluating takes long; a turn of the loop has a few milliseconds for all of them together,
+ * and what comes then goes to the workers, or waits for the next turn where its samples came from a disk.
  */
+
+import { setImmediate as nextTurn } from "node:timers/promises";
 
 import type { PromqlExpression } from "../../grammar/promql-tree.ts";
 import { ThalwegError } from "../model/errors.ts";
+import { SampleRoom } from "../model/sample-room.ts";
 import type { Labels } from "../model/series.ts";
-import type { SelectLimits } from "../store/reader.ts";
 import type { FedSeries } from "./promql/encoded-columns.ts";
 import { areKept, forgetKeptLabels, keepLabels } from "./promql/kept-labels.ts";
-import { newestSeries } from "./promql/newest-samples.ts";
-import type { Selection } from "./promql/plan.ts";
+import { queryGrid } from "./promql/plan.ts";
 import { evaluateQuery, type PlannedQuery, type PromqlOutcome, type PromqlQuery, planTree } from "./promql/query.ts";
-import { samplesSize } from "./promql/query-budget.ts";
+import type { QueryWatch } from "./promql/query-budget.ts";
 import { forgetOrders } from "./promql/series-order.ts";
-import { histogramReader, madeSeries } from "./promql/window-histograms.ts";
-import { numberSeries, windowReader } from "./promql/window-numbers.ts";
 import type { QueryReader } from "./query-feed.ts";
+import { readSelection } from "./small-selection.ts";
 
-/** Texts that are remembered, and the longest of them. */
+/** Texts that are remembered, a range query for its length and step, and the longest of them. */
 const TEXTS_MAX = 256;
 const UNITS_MAX = 512;
 /** Nodes of a tree, series of all its selectors together, and samples of them; buckets count. */
 const NODES_MAX = 32;
 const SERIES_MAX = 256;
 const SAMPLES_MAX = 8_192;
+/** Of a range query: samples, which are mostly passed once, those of ranges once for each step that looks at them, and values. */
+const RANGE_SAMPLES_MAX = 65_536;
+const LOOKS_MAX = 131_072;
+const VALUES_MAX = 16_384;
 /** Of an answer: labels may be long. */
 const ANSWER_BYTES_MAX = 2 ** 20;
 /** For all small queries of a turn together. */
 const TURN_MS_MAX = 3;
+/** Evaluation that takes longer is given up. */
+const EVALUATE_MS_MAX = 6;
+/** Why it is; one for all. */
+const TOO_LONG = new Error("the query takes long, and is for a worker");
 /** Queries that are under way together: more than one only where some wait for a turn, or for a disk. */
 const RUNNING_MAX = 4;
 /**
@@ -81,9 +90,11 @@ export class SmallQueries {
   }
 
   /** Notes how a query went in a worker, which gave its `smallTree`. */
-  learn({ text }: PromqlQuery, tree: PromqlExpression, { series, samples }: QuerySize): void {
-    if (series > SERIES_MAX || samples > SAMPLES_MAX || this.#texts.has(text)) return;
-    this.#texts.set(text, { tree, restsUntilMs: 0, restMs: REST_MS_MIN });
+  learn(query: PromqlQuery, tree: PromqlExpression, { series, samples }: QuerySize): void {
+    const key = keyOf(query);
+    if (series > SERIES_MAX || samples > samplesMaxOf(query) || this.#texts.has(key)) return;
+    if (series * queryGrid(query).steps > VALUES_MAX) return;
+    this.#texts.set(key, { tree, restsUntilMs: 0, restMs: REST_MS_MIN });
     if (this.#texts.size <= TEXTS_MAX) return;
     for (const [oldest] of this.#texts) {
       this.#texts.delete(oldest);
@@ -93,9 +104,9 @@ export class SmallQueries {
 
   /** Whether `evaluate` should be tried, and there is time for it in this turn. */
   takes(query: PromqlQuery): boolean {
-    const known = this.#texts.get(query.text);
-    if (known === undefined || !isPlain(query) || this.#spentMs >= TURN_MS_MAX) return false;
-    if (this.#running >= RUNNING_MAX) return false;
+    if (!isPlain(query) || this.#spentMs >= TURN_MS_MAX || this.#running >= RUNNING_MAX) return false;
+    const known = this.#texts.get(keyOf(query));
+    if (known === undefined) return false;
     return known.restsUntilMs <= this.#monotonicMs();
   }
 
@@ -111,27 +122,33 @@ export class SmallQueries {
     signal: AbortSignal | undefined,
     render: (outcome: PromqlOutcome, bytesMax: number) => Answer,
   ): Promise<Answer | undefined> {
-    const known = this.#texts.get(query.text);
+    const key = keyOf(query);
+    const known = this.#texts.get(key);
     if (known === undefined) return undefined;
-    this.#texts.delete(query.text);
-    this.#texts.set(query.text, known);
-    const sinceMs = this.#monotonicMs();
-    this.#countTurn();
-    const turn = this.#turn;
+    this.#texts.delete(key);
+    this.#texts.set(key, known);
+    let sinceMs = this.#monotonicMs();
+    let turn = this.#countTurn();
+    const room = new SampleRoom();
     this.#running++;
     try {
       const plan = planTree(query, known.tree);
-      const selected = await this.#select(plan, query, signal);
+      const selected = await this.#select(plan, query, room, signal);
       if (selected === undefined) {
         rest(known, sinceMs);
         return undefined;
       }
-      return render(evaluateQuery(query, plan, selected, { monotonicMs: this.#monotonicMs }), ANSWER_BYTES_MAX);
+      if (query.stepMs > 0 && this.#turn !== turn) {
+        turn = await this.#turnWithTime(signal);
+        sinceMs = this.#monotonicMs();
+      }
+      return render(evaluateQuery(query, plan, selected, this.#watch()), ANSWER_BYTES_MAX);
     } catch (cause) {
-      if (!(cause instanceof ThalwegError && cause.code === "query_answer_max")) throw cause;
+      if (cause !== TOO_LONG && !(cause instanceof ThalwegError && cause.code === "query_answer_max")) throw cause;
       rest(known, sinceMs);
       return undefined;
     } finally {
+      room.release();
       this.#running--;
       const nowMs = this.#monotonicMs();
       const isResting = known.restsUntilMs > sinceMs;
@@ -149,16 +166,24 @@ export class SmallQueries {
   async #select(
     plan: PlannedQuery,
     query: PromqlQuery,
+    room: SampleRoom,
     signal: AbortSignal | undefined,
   ): Promise<FedSeries[][] | undefined> {
-    const room = { samplesMax: Math.min(SAMPLES_MAX, query.settings.samplesMax), seriesMax: SERIES_MAX, signal };
+    const { steps, stepMs } = queryGrid(query);
+    let samplesMax = Math.min(samplesMaxOf(query), query.settings.samplesMax);
+    let seriesMax = SERIES_MAX;
+    let looksMax = LOOKS_MAX;
     const selected: FedSeries[][] = [];
     try {
       for (const selection of plan.selections) {
-        const { series, samples } = await readSelection(this.#reader, selection, room);
-        room.samplesMax -= samples;
-        room.seriesMax -= series.length;
-        if (room.samplesMax < 0 || room.seriesMax < 0) return undefined;
+        const limits = { samplesMax, seriesMax, room, signal };
+        const { series, samples } = await readSelection(this.#reader, selection, limits);
+        samplesMax -= samples;
+        seriesMax -= series.length;
+        looksMax -= steps > 1 ? samples * Math.max(1, (selection.rangeMs ?? 0) / stepMs) : samples;
+        if (samplesMax < 0 || seriesMax < 0 || looksMax < 0 || (SERIES_MAX - seriesMax) * steps > VALUES_MAX) {
+          return undefined;
+        }
         for (const { labels } of series) this.#keep(labels);
         selected.push(series);
       }
@@ -167,6 +192,16 @@ export class SmallQueries {
       throw cause;
     }
     return selected;
+  }
+
+  /** Ends an evaluation that takes long. */
+  #watch(): QueryWatch {
+    const monotonicMs = this.#monotonicMs;
+    const endMs = monotonicMs() + EVALUATE_MS_MAX;
+    const check = () => {
+      if (monotonicMs() > endMs) throw TOO_LONG;
+    };
+    return { monotonicMs, check };
   }
 
   #keep(labels: Labels): void {
@@ -180,38 +215,35 @@ export class SmallQueries {
     keepLabels(labels);
   }
 
-  #countTurn(): void {
-    if (this.#isTurnCounted) return;
+  /** Waits for a turn in which there is time left. @returns That turn. */
+  async #turnWithTime(signal: AbortSignal | undefined): Promise<number> {
+    while (this.#spentMs >= TURN_MS_MAX) {
+      await nextTurn();
+      signal?.throwIfAborted();
+    }
+    return this.#countTurn();
+  }
+
+  /** @returns The number of this turn. */
+  #countTurn(): number {
+    if (this.#isTurnCounted) return this.#turn;
     this.#isTurnCounted = true;
     setImmediate(() => {
       this.#isTurnCounted = false;
       this.#turn++;
       this.#spentMs = 0;
     });
+    return this.#turn;
   }
 }
 
-/** Series of a selection on this thread, read in the shortest way that there is, and how many samples were looked at. */
-export async function readSelection(
-  reader: QueryReader,
-  { matchers, minMs, maxMs, isNewest, call }: Omit<Selection, "selector">,
-  limits?: Omit<SelectLimits, "source" | "room">,
-): Promise<{ readonly series: FedSeries[]; readonly samples: number }> {
-  if (isNewest && reader.selectNewest !== undefined) {
-    const found = await reader.selectNewest(matchers, minMs, maxMs, limits);
-    return { series: [...newestSeries(found), ...found.others], samples: sizeOf(found.others) + found.labels.length };
-  }
-  if (call !== undefined && reader.selectNumbers !== undefined) {
-    const readers = { floats: windowReader(call), histograms: histogramReader(call) };
-    const found = await reader.selectNumbers({ matchers, minMs, maxMs, ...readers }, limits);
-    const made = found.made.map(({ labels, histogram }) => madeSeries(labels, histogram));
-    return {
-      series: [...numberSeries(found), ...made, ...found.others],
-      samples: sizeOf(found.others) + found.samples,
-    };
-  }
-  const series = await reader.select(matchers, minMs, maxMs, limits);
-  return { series, samples: sizeOf(series) };
+/** Under which a query is known: what a range query takes hangs on its length and step. */
+function keyOf({ text, startMs, endMs, stepMs }: PromqlQuery): string {
+  return stepMs === 0 ? text : `${endMs - startMs}/${stepMs} ${text}`;
+}
+
+function samplesMaxOf({ stepMs }: PromqlQuery): number {
+  return stepMs === 0 ? SAMPLES_MAX : RANGE_SAMPLES_MAX;
 }
 
 function rest(known: KnownText, nowMs: number): void {
@@ -219,13 +251,9 @@ function rest(known: KnownText, nowMs: number): void {
   known.restMs = Math.min(REST_MS_MAX, 4 * known.restMs);
 }
 
-/** An instant query that nobody wants to know more of than its answer. */
-function isPlain({ startMs, endMs, stepMs, explain = false, stats = "none", settings }: PromqlQuery): boolean {
-  return stepMs === 0 && startMs === endMs && !explain && stats === "none" && settings.sourceResolutionMs === 0;
-}
-
-function sizeOf(series: readonly FedSeries[]): number {
-  return series.reduce((sum, one) => sum + samplesSize(one), 0);
+/** A query that nobody wants to know more of than its answer. */
+function isPlain({ explain = false, stats = "none", settings }: PromqlQuery): boolean {
+  return !explain && stats === "none" && settings.sourceResolutionMs === 0;
 }
 
 /** The tree of a query, where it is one of those that may be evaluated here. */

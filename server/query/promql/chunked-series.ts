@@ -86,6 +86,15 @@ export function unpackChunks(
   return series;
 }
 
+/** The series of a selection on the thread that made it. @param pages Those of its columns, in order. */
+export function chunkedSeries(
+  { labels, rows, columns }: ChunkSelection,
+  pages: readonly SharedPage[],
+): ChunkedSeries[] {
+  const store = new ChunkStore(columns, pages);
+  return labels.map((one, i) => new ChunkedSeries(one, store, rows[i] as number)); // in range: a row each
+}
+
 /** Samples of one series as they lie in memory until the next one is read. */
 export interface ReadSamples {
   timestampsMs: Float64Array;

@@ -33,6 +33,8 @@ export interface Selection {
   readonly isNewest: boolean;
   /** Of each series only what this makes of it is looked at. */
   readonly call?: WindowCall | undefined;
+  /** Length of the range that is looked at at each step; undefined where that is one sample. */
+  readonly rangeMs?: number | undefined;
 }
 
 /** Selections of one query; more are refused. */
@@ -42,7 +44,7 @@ const SELECTIONS_MAX = 1000;
 const SUBQUERY_STEPS_MAX = 1_000_000;
 
 /** Steps of the query itself. */
-export function queryGrid(times: QueryTimes): StepGrid {
+export function queryGrid(times: Pick<QueryTimes, "startMs" | "endMs" | "stepMs">): StepGrid {
   const { startMs, endMs, stepMs } = times;
   if (stepMs === 0) return instantGrid(startMs);
   const steps = Math.floor((endMs - startMs) / stepMs) + 1;
@@ -191,6 +193,7 @@ class Planner {
       maxMs: lastMs + after,
       isNewest,
       call,
+      rangeMs,
     });
   }
 

@@ -59,6 +59,11 @@ export interface SharedPage extends BytePage {
   readonly floats: Float64Array;
 }
 
+/** A page over all of its memory. */
+export function sharedPage(buffer: SharedArrayBuffer): SharedPage {
+  return { ...bytePage(buffer), floats: new Float64Array(buffer) };
+}
+
 /** Pages that came to a worker. */
 export class KnownPages {
   readonly #pages = new Map<number, SharedPage>();
@@ -73,7 +78,7 @@ export class KnownPages {
       if (page === undefined) {
         const buffer = fresh[next++];
         if (buffer === undefined) throw new Error(`page ${number} is not known and did not come`);
-        page = { ...bytePage(buffer), floats: new Float64Array(buffer) };
+        page = sharedPage(buffer);
         this.#pages.set(number, page);
       }
       taken.push(page);
