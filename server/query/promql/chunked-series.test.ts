@@ -8,7 +8,10 @@ import type { Labels, SeriesSamples } from "../../model/series.ts";
 import { systemClock } from "../../platform/system-clock.ts";
 import { openStore } from "../../store/store.ts";
 import { ChunkedSeries, ChunkStore, packChunks, unpackChunks } from "./chunked-series.ts";
+import type { FedSeries } from "./encoded-columns.ts";
 import { KnownLabels, SentLabels } from "./packed-labels.ts";
+import { QueryBudget } from "./query-budget.ts";
+import { selectInstant } from "./select-steps.ts";
 import { KnownPages } from "./shared-pages.ts";
 import { wordsOf } from "./value-words.ts";
 
@@ -95,6 +98,7 @@ test("series that are decoded one by one have the samples that are read otherwis
         return passing;
       });
       for (const one of series) assert.equal(lineOf({ labels: one.labels, ...one.read() }), lineOf(one));
+      for (const one of series) assert.equal(picksOf(one, minMs, maxMs), picksOf(plainOf(one), minMs, maxMs));
       assert.deepEqual(got.sort(), want.map(lineOf).sort(), `${minMs} to ${maxMs}`);
       assert.ok(round > 0 || found.others.length === others, `${found.others.length} others`);
       const even = series.filter((_, i) => Number(found.labels[i]?.[1]?.[1]) % 8 !== 7);
@@ -127,6 +131,27 @@ test("series that are decoded one by one have the samples that are read otherwis
   }
   assert.ok(chunked > 5_000);
 });
+
+/** What an instant selector gives for steps that look at samples of a window and no others, in three grids. */
+function picksOf(samples: FedSeries, minMs: number, maxMs: number): string {
+  const lines = [1, 7_000, 300_000].map((lookbackMs) => {
+    const startMs = Math.min(maxMs, minMs + lookbackMs - 1);
+    const stepMs = Math.max(1, Math.floor((maxMs - startMs) / 61)) + (lookbackMs % 3);
+    const steps = startMs - lookbackMs < minMs - 1 ? 0 : Math.floor((maxMs - startMs) / stepMs) + 1;
+    const grid = { startMs, stepMs, steps, isInstant: steps === 1 };
+    const { values, present } = selectInstant(samples, grid, { lookbackMs, read: "value" }, budget());
+    return `${present} ${values}`;
+  });
+  return lines.join("\n");
+}
+
+function budget(): QueryBudget {
+  return new QueryBudget({ samplesMax: 1e9, timeoutMs: 1e9 }, { monotonicMs: () => 0 });
+}
+
+function plainOf({ labels, timestampsMs, values }: ChunkedSeries): FedSeries {
+  return { labels, timestampsMs, values, histograms: undefined, startsMs: undefined };
+}
 
 test("a worker keeps the pages that were used last", () => {
   const sent = new SentLabels().pages;

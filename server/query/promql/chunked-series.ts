@@ -22,6 +22,7 @@ import {
   readUnevenTimes,
 } from "../../model/float-chunk.ts";
 import type { Labels, SeriesSamples } from "../../model/series.ts";
+import { type PickedSteps, type PickedValues, pickOne, pickUneven, putPicked, roomForPicks } from "./newest-picks.ts";
 import {
   type KnownLabels,
   type PackedLabels,
@@ -129,6 +130,11 @@ export class ChunkedSeries implements SeriesSamples {
     return this.#store.read(this.#row);
   }
 
+  /** As `ChunkStore.pickNewest`. */
+  pickNewest(grid: PickedSteps, lookbackMs: number, out: PickedValues): void {
+    this.#store.pickNewest(this.#row, grid, lookbackMs, out);
+  }
+
   get timestampsMs(): Float64Array {
     this.#timestampsMs ??= this.#keep().timestampsMs;
     return this.#timestampsMs;
@@ -166,6 +172,18 @@ const ALIKE_MAX = 4;
 /** Numbers that tell of the times of a chunk. */
 const SPAN_NUMBERS = 3;
 
+/** What was decoded of a row. */
+interface DecodedRow {
+  chunks: number;
+  /** Samples of chunks and of what lies behind them. */
+  count: number;
+  /** The times of all chunks are even. */
+  isEven: boolean;
+}
+
+/** Of the row that was decoded last. */
+const decoded: DecodedRow = { chunks: 0, count: 0, isEven: true };
+
 /** All series are read into these; they grow with the longest. */
 let values = new Float64Array(1_024);
 let uneven = new Float64Array(1_024);
@@ -199,6 +217,68 @@ export class ChunkStore {
 
   /** Decodes the samples of a row. @throws BytesEndError where bytes are none that the store wrote. */
   read(row: number): ReadSamples {
+    const read = this.#read;
+    const known = this.#timesOf(row, this.#decode(row));
+    const { from, to } = known;
+    if (from !== partFrom || to !== partTo || part.buffer !== values.buffer) {
+      part = values.subarray(from, to);
+      partFrom = from;
+      partTo = to;
+    }
+    read.timestampsMs = known.timestampsMs;
+    read.values = part;
+    return read;
+  }
+
+  /**
+   * Puts the newest sample in `(T - lookbackMs, T]` for every step `T`, unless it is a stale marker; no column of times is
+   * made. The window of the selection holds all samples that may be picked. @throws As `read`.
+   */
+  pickNewest(row: number, grid: PickedSteps, lookbackMs: number, out: PickedValues): void {
+    const { chunks, count } = this.#decode(row);
+    const { startMs, stepMs, steps } = grid;
+    const picked = roomForPicks(steps);
+    // The newest sample before the stretch of samples that is looked at, and the first time that does not look back to it.
+    let newest = -1;
+    let endMs = Number.NEGATIVE_INFINITY;
+    let k = 0;
+    let at = 0;
+    for (let span = 0; span < chunks * SPAN_NUMBERS && k < steps; span += SPAN_NUMBERS) {
+      const firstMs = spans[span] as number;
+      const evenMs = spans[span + 1] as number;
+      const samples = spans[span + 2] as number;
+      if (Number.isNaN(firstMs)) {
+        k = pickUneven(uneven, at, samples, { grid, lookbackMs, k, newest, endMs, at });
+        newest = at + samples - 1;
+        endMs = (uneven[newest] as number) + lookbackMs;
+      } else {
+        k = pickOne(newest, endMs, firstMs, grid, k);
+        const lastMs = firstMs + (samples - 1) * evenMs;
+        for (let timeMs = startMs + k * stepMs; k < steps && timeMs < lastMs; timeMs = startMs + ++k * stepMs) {
+          const i = Math.floor((timeMs - firstMs) / evenMs);
+          picked[k] = timeMs < firstMs + i * evenMs + lookbackMs ? at + i : -1;
+        }
+        newest = at + samples - 1;
+        endMs = lastMs + lookbackMs;
+      }
+      at += samples;
+    }
+    if (at < count && k < steps) {
+      const { tails, times } = this.#columns;
+      const tail = row * TAIL_WORDS;
+      const column = (tails[tail + 3] as number) * TIMES_WORDS;
+      const { floats } = this.#pages[times[column] as number] as SharedPage;
+      const from = (times[column + 1] as number) + (tails[tail + 4] as number);
+      k = pickUneven(floats, from, count - at, { grid, lookbackMs, k, newest, endMs, at });
+      newest = count - 1;
+      endMs = (floats[from + newest - at] as number) + lookbackMs;
+    }
+    pickOne(newest, endMs, Number.POSITIVE_INFINITY, grid, k);
+    putPicked(steps, values, out);
+  }
+
+  /** Decodes the values of a row, and tells the times of its chunks in `spans` and `uneven`. */
+  #decode(row: number): DecodedRow {
     const read = this.#read;
     read.mayBeStale = false;
     let isEven = true;
@@ -239,20 +319,14 @@ export class ChunkStore {
         values[at + i] = value;
       }
     }
-    const known = this.#timesOf(row, chunk, at + tailCount, isEven);
-    const { from, to } = known;
-    if (from !== partFrom || to !== partTo || part.buffer !== values.buffer) {
-      part = values.subarray(from, to);
-      partFrom = from;
-      partTo = to;
-    }
-    read.timestampsMs = known.timestampsMs;
-    read.values = part;
-    return read;
+    decoded.chunks = chunk;
+    decoded.count = at + tailCount;
+    decoded.isEven = isEven;
+    return decoded;
   }
 
   /** The times of the row that was just read, the same array for equal ones. */
-  #timesOf(row: number, chunks: number, count: number, isEven: boolean): KnownTimes {
+  #timesOf(row: number, { chunks, count, isEven }: DecodedRow): KnownTimes {
     const { tails } = this.#columns;
     const tail = row * TAIL_WORDS;
     const tailCount = tails[tail + 2] as number;

@@ -93,7 +93,7 @@ class EncodedColumns implements HistogramSource, HistogramPieces {
 export interface FedSeries
   extends SeriesSamples,
     Partial<Pick<NewestSeries, "newest" | "at">>,
-    Partial<Pick<ChunkedSeries, "read" | "size">> {
+    Partial<Pick<ChunkedSeries, "read" | "pickNewest" | "size">> {
   /** What a range function makes of it, where there is nothing else. */
   readonly number?: number | undefined;
   /** The same where it is a histogram. */

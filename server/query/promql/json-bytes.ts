@@ -36,17 +36,24 @@ export interface PrintedTexts {
   readonly lengths: Uint32Array;
 }
 
-/** Encodes texts once. */
+/** Encodes texts once. They are ASCII. */
 export function printTexts(texts: readonly string[]): PrintedTexts {
-  const encoded = texts.map((text) => encoder.encode(text));
+  const lengths = Uint32Array.from(texts, ({ length }) => length);
   const ends = new Uint32Array(texts.length + 1);
-  for (const [i, { length }] of encoded.entries()) ends[i + 1] = (ends[i] ?? 0) + Math.ceil(length / WORD_BYTES);
+  for (let i = 0; i < lengths.length; i++) {
+    ends[i + 1] = (ends[i] as number) + Math.ceil((lengths[i] as number) / WORD_BYTES); // in range: a text each
+  }
   const words = new Uint32Array(ends.at(-1) ?? 0);
-  const bytes = new Uint8Array(words.buffer);
-  for (const [i, text] of encoded.entries()) bytes.set(text, WORD_BYTES * (ends[i] ?? 0));
-  const view = new DataView(words.buffer);
-  for (let i = 0; i < words.length; i++) words[i] = view.getUint32(WORD_BYTES * i, true);
-  return { words, ends, lengths: Uint32Array.from(encoded, ({ length }) => length) };
+  for (const [i, text] of texts.entries()) {
+    const from = ends[i] as number; // in range, as above
+    for (let at = 0; at < text.length; at++) {
+      const unit = text.charCodeAt(at);
+      if (unit > ASCII_MAX) throw new Error(`a text that is written again and again is not ASCII: ${text}`);
+      // The first character is the lowest byte of its word.
+      words[from + (at >>> 2)] = (words[from + (at >>> 2)] as number) | (unit << (8 * (at & 3)));
+    }
+  }
+  return { words, ends, lengths };
 }
 
 /** Grows by pages; give it back with `finish` or `discard`. */

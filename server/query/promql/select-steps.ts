@@ -44,8 +44,8 @@ export function selectInstant(
   }
   const { read } = options;
   const out = makeSeries(samples.labels, false, grid, budget);
-  if (samples.read !== undefined && read === "value") {
-    selectFloats(samples.read(), grid, options.lookbackMs, out);
+  if (samples.pickNewest !== undefined && read === "value") {
+    samples.pickNewest(grid, options.lookbackMs, out);
     return out;
   }
   const { timestampsMs, values, histograms, startsMs } = samples;
