@@ -38,9 +38,10 @@ export interface ReceivedSpans {
 /** What became of a request's spans. */
 export type SpansOutcome =
   | {
-      /** Durable. `rejected` are the spans of the batch that were left out, by reason. */
+      /** Durable. `rejected` are the spans of the batch that were left out, by reason; `mended` what was mended in others. */
       readonly kind: "stored";
       readonly rejected: ReadonlyMap<string, number>;
+      readonly mended: ReadonlyMap<string, number>;
     }
   | {
       /** Nothing was kept; the sender shall try again after so long. */

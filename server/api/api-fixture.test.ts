@@ -131,7 +131,7 @@ export async function startFixture(
       if (state.refuse instanceof Error) throw state.refuse;
       if (state.refuse?.kind === "refused") return state.refuse;
       state.receivedLogs.push(received);
-      return { kind: "stored" };
+      return { kind: "stored", mended: new Map() };
     },
     acceptMetrics: async (received) => {
       if (state.refuse instanceof Error) throw state.refuse;
@@ -145,7 +145,7 @@ export async function startFixture(
       if (state.refuse instanceof Error) throw state.refuse;
       if (state.refuse !== undefined) return state.refuse;
       state.received.push(received);
-      return { kind: "stored", rejected: new Map() };
+      return { kind: "stored", rejected: new Map(), mended: new Map() };
     },
     acceptSeries: async (write) => {
       const { samples, histograms, exemplars } = write.received;

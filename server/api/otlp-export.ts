@@ -69,7 +69,11 @@ async function exportTraces(deps: ApiDeps, { body, encoding, transport }: Export
   const mended = mendedOf(repaired);
   const outcome = await deps.acceptSpans({ batch, rejected, mended, transport });
   if (outcome.kind === "refused") return unavailable(outcome.reason, outcome.retryAfterSeconds);
-  return partialOf("traces", [...rejected, ...outcome.rejected], notesOf("spans", repaired));
+  return partialOf(
+    "traces",
+    [...rejected, ...outcome.rejected],
+    [...notesOf("spans", repaired), ...mendedNotes("spans", outcome.mended)],
+  );
 }
 
 async function exportLogs(deps: ApiDeps, { body, encoding, transport }: ExportRequest): Promise<ExportOutcome> {
@@ -80,7 +84,7 @@ async function exportLogs(deps: ApiDeps, { body, encoding, transport }: ExportRe
   const mended = mendedOf(repaired);
   const outcome = await deps.acceptLogs({ batch, rejected, mended, transport });
   if (outcome.kind === "refused") return unavailable(outcome.reason, outcome.retryAfterSeconds);
-  return partialOf("logs", [...rejected], notesOf("records", repaired));
+  return partialOf("logs", [...rejected], [...notesOf("records", repaired), ...mendedNotes("records", outcome.mended)]);
 }
 
 async function exportMetrics(deps: ApiDeps, { body, encoding, transport }: ExportRequest): Promise<ExportOutcome> {
@@ -135,6 +139,16 @@ function notesOf(rows: string, { text, times, order = 0, attributes, values, ids
   if (attributes > 0) notes.push(`${attributes} attributes left out: repeated key or too many`);
   if (values > 0) notes.push(`${values} attribute values were nested too deeply and were cut`);
   if (ids > 0) notes.push(`${ids} ${rows} had a trace or span id of a wrong length and were kept without it`);
+  return notes;
+}
+
+/** What ingest mends. */
+function mendedNotes(rows: string, mended: ReadonlyMap<string, number>): string[] {
+  const notes: string[] = [];
+  const texts = mended.get("text_length") ?? 0;
+  const parents = mended.get("self_parent") ?? 0;
+  if (texts > 0) notes.push(`${texts} texts were longer than is kept and were cut`);
+  if (parents > 0) notes.push(`${parents} ${rows} named themselves as their parent and were kept without one`);
   return notes;
 }
 

@@ -149,6 +149,19 @@ test("partial success names count and reasons, in both encodings", async (contex
   });
 });
 
+test("what is mended behind the decoder is told to the sender", async (context) => {
+  const fixture = await startFixture(context);
+  const mended = new Map(Object.entries({ text_length: 3, self_parent: 2 }));
+  fixture.refuse = { kind: "stored", rejected: new Map(), mended };
+  const answer = await send(`${fixture.otlpUrl}/v1/traces`, { body: spansBody(2), type: "application/x-protobuf" });
+  assert.deepEqual(oracleDecode("ExportTraceServiceResponse", answer.body), {
+    partialSuccess: {
+      errorMessage:
+        "3 texts were longer than is kept and were cut; 2 spans named themselves as their parent and were kept without one",
+    },
+  });
+});
+
 test("what the decoder mends is told to the sender and handed on to be counted", async (context) => {
   const fixture = await startFixture(context);
   const key = { key: "k", value: { stringValue: "v" } };

@@ -25,7 +25,7 @@ test("a body without room gets the answer of its route at once, is counted, and 
     countRefused: (reason) => refusals.push(reason),
     acceptLogs: async () => {
       await storing;
-      return { kind: "stored" };
+      return { kind: "stored", mended: new Map() };
     },
   });
   const held = await holdRoom(`${fixture.otlpUrl}/v1/logs`);

@@ -67,7 +67,7 @@ test("over the real store: what the SDK sent in JSON comes back equal", async (c
     promql,
     acceptSpans: async ({ batch }) => {
       await store.writer.commitSpans(batch);
-      return { kind: "stored", rejected: new Map() };
+      return { kind: "stored", rejected: new Map(), mended: new Map() };
     },
   });
   const sent = new Map<string, unknown>();

@@ -25,7 +25,11 @@ export interface ReceivedLogs {
 
 /** What became of them. */
 export type LogsOutcome =
-  | { readonly kind: "stored" }
+  | {
+      readonly kind: "stored";
+      /** What was mended here, in the words of `thalweg_ingest_mended_total`. */
+      readonly mended: ReadonlyMap<string, number>;
+    }
   | { readonly kind: "refused"; readonly reason: string; readonly retryAfterSeconds: number };
 
 /** Stores the records of a request; resolves once they are durable, and lets go of the batch. */
@@ -53,7 +57,7 @@ async function storeLogs(
     reject(reason, count);
   }
   telemetry.count("thalweg_ingest_received_total", { signal: "logs", transport }, received);
-  if (batch.rows === 0) return { kind: "stored" };
+  if (batch.rows === 0) return { kind: "stored", mended: new Map() };
   const short = shortLogs(batch);
   shareLease(batch, short.batch);
   try {
@@ -64,11 +68,11 @@ async function storeLogs(
     if (!(error instanceof ThalwegError) || error.code !== "store_unavailable") throw error;
     return { kind: "refused", reason: error.message, retryAfterSeconds: RETRY_AFTER_SECONDS };
   }
-  for (const [what, count] of mended) telemetry.count("thalweg_ingest_mended_total", { signal: "logs", what }, count);
-  if (short.count > 0) {
-    telemetry.count("thalweg_ingest_mended_total", { signal: "logs", what: "text_length" }, short.count);
+  const cut = new Map(short.count > 0 ? [["text_length", short.count]] : []);
+  for (const [what, count] of [...mended, ...cut]) {
+    telemetry.count("thalweg_ingest_mended_total", { signal: "logs", what }, count);
   }
-  return { kind: "stored" };
+  return { kind: "stored", mended: cut };
 }
 
 /** The batch with texts cut to their limits, and how many were. */

@@ -268,6 +268,17 @@ test("a clock that jumps ahead and back: every span is kept, counters neither de
   assert.equal(counted, 10 * jumpsMs.length, "the last samples count all");
 });
 
+test("what is mended in spans is told, of repeated ones nothing", async (t) => {
+  const { ingest } = await start(t);
+  const batch = batchOf([{ service: "front", name: "n".repeat(2_000), spanId: 5n, parentSpanId: 5n }]);
+  const receive = () => ingest.receive({ batch, ...AS_SENT, transport: "grpc" });
+  for (const told of [{ self_parent: 1, text_length: 1 }, {}]) {
+    const outcome = await receive();
+    assert.ok(outcome.kind === "stored");
+    assert.deepEqual(Object.fromEntries(outcome.mended), told);
+  }
+});
+
 test("too much at once is refused before it is kept, and counted for who can send again and who cannot", async (t) => {
   const running = await start(t);
   const { store, clock, telemetry } = running;

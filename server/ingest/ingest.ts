@@ -12,7 +12,7 @@ import { ThalwegError } from "../model/errors.ts";
 import { SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
 import type { CommitReceipt } from "../store/writer.ts";
 import { CallTwins, type TwinClaim, type TwinUndecided } from "./call-twins.ts";
-import { batchBytes, checkBatch } from "./check-batch.ts";
+import { batchBytes, type CheckedBatch, checkBatch } from "./check-batch.ts";
 import { DerivedFlush } from "./derived-flush.ts";
 import type { FlushDeps } from "./flush-deps.ts";
 import { HostJoins } from "./host-joins.ts";
@@ -54,11 +54,13 @@ export interface AcceptedSpans {
   readonly batch: SpanBatch;
   /** Rows of the batch that were left out, by reason. */
   readonly rejected: ReadonlyMap<string, number>;
+  /** What was mended here in rows that are stored, in the words of `thalweg_ingest_mended_total`. */
+  readonly mended: ReadonlyMap<string, number>;
 }
 
 /** What became of a request's spans, in the words the faces use. */
 export type ReceiveOutcome =
-  | { readonly kind: "stored"; readonly batch: SpanBatch; readonly rejected: ReadonlyMap<string, number> }
+  | ({ readonly kind: "stored" } & Omit<AcceptedSpans, "stored">)
   | { readonly kind: "refused"; readonly reason: string; readonly retryAfterSeconds: number };
 
 /**
@@ -128,7 +130,7 @@ export class Ingest {
     this.#refuseOverload(batch, origin, bytes);
     const checked = checkBatch(batch);
     this.#countRejected(checked.rejected);
-    if (checked.batch.rows === 0) return { stored: 0, batch: checked.batch, rejected: checked.rejected };
+    if (checked.batch.rows === 0) return nothingOf(checked);
     this.#tellLiveSpans(checked.batch);
     this.#tellAgents(checked.batch, transport);
     let claim = this.#claim(checked.batch, transport);
@@ -144,7 +146,7 @@ export class Ingest {
     }
     if (freshRows.length === 0) {
       settle(true);
-      return { stored: 0, batch: checked.batch, rejected: checked.rejected };
+      return nothingOf(checked);
     }
     const unjoined = repeated === 0 ? checked.batch : selectRows(checked.batch, freshRows, ATTRIBUTES_MAX);
     // Texts are shared: whoever keeps the one needs the memory of the other.
@@ -177,7 +179,7 @@ export class Ingest {
     }
     // What is held is shown once it is stored, and what was joined as it is stored.
     const shown = transport === "capture" || fresh !== unjoined ? twins.batch : checked.batch;
-    return { stored: receipt.spans, batch: shown, rejected: checked.rejected };
+    return { stored: receipt.spans, batch: shown, rejected: checked.rejected, mended: checked.mended };
   }
 
   /** Spans of agents in the traces they have over several hosts; nothing waits where no other host sends any. */
@@ -239,7 +241,7 @@ export class Ingest {
     const { batch, rejected, mended, transport } = received;
     try {
       const accepted = await this.acceptSpans(batch, { signal: "traces", transport, rejected, mended });
-      return { kind: "stored", batch: accepted.batch, rejected: accepted.rejected };
+      return { kind: "stored", batch: accepted.batch, rejected: accepted.rejected, mended: accepted.mended };
     } catch (error) {
       if (!(error instanceof ThalwegError) || error.code !== "store_unavailable") throw error;
       return { kind: "refused", reason: error.message, retryAfterSeconds: RETRY_AFTER_SECONDS };
@@ -439,6 +441,11 @@ export async function openIngest(deps: IngestDeps): Promise<Ingest> {
 }
 
 /** Whether every row was captured, here or by an agent. */
+/** The outcome of a batch of which no row is stored. */
+function nothingOf({ batch, rejected }: CheckedBatch): AcceptedSpans {
+  return { stored: 0, batch, rejected, mended: new Map() };
+}
+
 function isOfAgents({ source }: SpanBatch): boolean {
   return source.every(isKernelSource);
 }
