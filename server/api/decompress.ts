@@ -81,7 +81,7 @@ interface InflateLimits {
   readonly chunkBytes: number;
   /** Bytes that are kept; beyond them what was kept is forgotten, and the rest only counted. */
   readonly keepMax: number;
-  /** Takes room for so many bytes: also those only counted, so that many large bodies at once do not cost time either. */
+  /** Takes room for what is expected: also what is only counted, so that many large bodies at once do not cost time either. */
   readonly hold?: (bytes: number) => boolean;
   /** Counting stops beyond so many; at `keepMax` unless given. */
   readonly countMax?: number;
@@ -111,11 +111,15 @@ function inflate(raw: Buffer, compression: Compression, limits: InflateLimits): 
       };
       stream.on("data", (chunk: Buffer) => {
         length += chunk.length;
-        if (length > keepMax) chunks = undefined;
+        if (length > keepMax) {
+          for (const kept of chunks ?? []) freeNow(kept);
+          chunks = undefined;
+        }
         if (chunks !== undefined) chunks.push(chunk);
-        else if (chunk.length === CHUNK_BYTES) freeNow(chunk);
+        else freeNow(chunk);
         const isOver = length > countMax;
-        const noRoom = !isOver && hold?.(length) === false;
+        const wanted = Math.min(countMax, expectedBytes(length, from + stream.bytesWritten, raw.length));
+        const noRoom = !isOver && hold?.(wanted) === false;
         if (noRoom || isOver) end({ kept: undefined, length, noRoom });
       });
       stream.once("end", () => {
@@ -134,9 +138,20 @@ function inflate(raw: Buffer, compression: Compression, limits: InflateLimits): 
   });
 }
 
+/**
+ * What a large body is on its way to, were the rest of it like what was read: of many bombs at once most are refused after
+ * their first MiB, not when together they filled the room. A small one takes what it has.
+ *
+ * @param readBytes Of the `rawBytes` as they came.
+ */
+function expectedBytes(length: number, readBytes: number, rawBytes: number): number {
+  if (length <= LARGE_FROM_BYTES || readBytes === 0) return length;
+  return Math.max(length, Math.ceil((length * rawBytes) / readBytes));
+}
+
 /** A full chunk is not written to any more; left to the collector, those of a bomb would pile up. */
-function freeNow({ buffer }: Buffer): void {
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === CHUNK_BYTES) buffer.transfer(0);
+function freeNow({ buffer, byteLength }: Buffer): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
 }
 
 function joined(chunks: readonly Buffer[], length: number): Buffer {

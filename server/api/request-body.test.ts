@@ -234,3 +234,37 @@ test("frames of zstd that tell of too much together are refused before any is de
   const taken = await decompress(Buffer.concat(Array.from({ length: 10 }, () => frame)), "zstd", 1_000_000, larger);
   assert.ok(taken.kind === "bytes" && taken.bytes.equals(Buffer.alloc(1_000_000)));
 });
+
+test("a compressed body on its way to more than there is room for is refused after its first MiB", async () => {
+  const mib = 2 ** 20;
+  const members = Buffer.concat(Array.from({ length: 20 }, () => gzipSync(Buffer.alloc(mib))));
+  for (const [compression, raw] of [
+    ["gzip", members],
+    ["deflate", deflateSync(Buffer.alloc(20 * mib))],
+    ["zstd", zstdWithoutSize(160)],
+  ] as const) {
+    const held: number[] = [];
+    const room = new BodyRoom(new ByteBudget(16 * mib));
+    const take = room.holdDecoded.bind(room);
+    room.holdDecoded = (bytes) => {
+      const isTaken = take(bytes);
+      if (isTaken) held.push(bytes);
+      return isTaken;
+    };
+    const refused = await decompress(raw, compression, 64 * mib, room);
+    assert.deepEqual(refused, { kind: "fault", fault: "no_room", bytesMax: 64 * mib }, compression);
+    assert.ok(Math.max(...held) <= mib, `${compression}: ${Math.max(...held)} bytes`);
+    const taken = await decompress(raw, compression, 64 * mib, new BodyRoom(new ByteBudget(21 * mib)));
+    assert.equal(taken.kind === "bytes" ? taken.bytes.length : taken.fault, 20 * mib, compression);
+  }
+});
+
+/** A frame that tells no size, of so many blocks of 128 KiB, 4 bytes each. @see RFC 8878 */
+function zstdWithoutSize(blocks: number): Buffer {
+  const parts = [Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x40])];
+  for (let block = 1; block <= blocks; block++) {
+    const header = (131_072 << 3) | 2 | (block === blocks ? 1 : 0);
+    parts.push(Buffer.from([header & 255, (header >> 8) & 255, (header >> 16) & 255, 0]));
+  }
+  return Buffer.concat(parts);
+}
