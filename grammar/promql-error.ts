@@ -45,9 +45,8 @@ export function caretFrame(text: string, message: string): string | undefined {
 
 /** Quotes as Go's `%q`: printable characters stand, everything else is escaped. A lone byte (see `promql-string.ts`) is `\x..`. */
 export function quoteGo(text: string): string {
-  let out = '"';
-  for (const character of text) out += character === '"' ? '\\"' : escapeGo(character);
-  return `${out}"`;
+  const escaped = (character: string) => (character === '"' ? '\\"' : escapeGo(character));
+  return `"${text.replace(/["\\]|[^ \p{L}\p{M}\p{N}\p{P}\p{S}]/gu, escaped)}"`;
 }
 
 /** One character in single quotes, as Go's `%q` of a rune; `undefined` is the end of the text. */

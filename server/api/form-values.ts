@@ -23,6 +23,9 @@ const PAIRS_MAX = 10_000;
  * nine where its bytes are escaped. What is longer is refused before it is decoded.
  */
 const VALUE_LENGTH_MAX = 9 * 65_536;
+/** Names whose values are texts. The values of all others are times, counts and words; an address could not hold longer ones. */
+const TEXTS: ReadonlySet<string> = new Set(["query", "match[]", "match_target", "search[]", "labels"]);
+const WORD_LENGTH_MAX = 16_384;
 const SHOWN_MAX = 40;
 
 /**
@@ -35,7 +38,8 @@ export function parseFormValues(text: string): FormValues {
   if (hasMorePairs(text)) return formValues(pairs, "number of URL query parameters exceeded limit");
   for (const pair of text.split("&")) {
     if (pair === "") continue;
-    if (pair.length > VALUE_LENGTH_MAX) return { ...formValues([], fault), refusal: tooLong(pair) };
+    const lengthMax = pair.length > WORD_LENGTH_MAX && isText(pair) ? VALUE_LENGTH_MAX : WORD_LENGTH_MAX;
+    if (pair.length > lengthMax) return refusedValues(pair, pair.length, lengthMax);
     const refused = refusePair(pair);
     if (refused !== undefined) {
       fault ??= refused;
@@ -47,10 +51,27 @@ export function parseFormValues(text: string): FormValues {
   return formValues(pairs, fault);
 }
 
+/** Whether a pair's name is that of a text. */
+function isText(pair: string): boolean {
+  const equals = pair.slice(0, SHOWN_MAX).indexOf("=");
+  return equals > 0 && TEXTS.has(decode(pair.slice(0, equals)));
+}
+
+/** Values of the parts of a form, which are pairs as they came. */
+export function partValues(pairs: readonly (readonly [string, string])[]): FormValues {
+  for (const [name, value] of pairs) {
+    const lengthMax = TEXTS.has(name) ? VALUE_LENGTH_MAX : WORD_LENGTH_MAX;
+    const length = name.length + value.length;
+    if (length > lengthMax) return refusedValues(name, length, lengthMax);
+  }
+  return formValues(pairs);
+}
+
 /** Names a pair by its beginning. */
-function tooLong(pair: string): string {
+function refusedValues(pair: string, length: number, lengthMax: number): FormValues {
   const [name = ""] = pair.slice(0, SHOWN_MAX).split("=");
-  return `parameter ${quoteText(name)} has ${pair.length} characters as it came; the limit is ${VALUE_LENGTH_MAX}`;
+  const refusal = `parameter ${quoteText(name)} has ${length} characters as it came; the limit is ${lengthMax}`;
+  return { ...formValues([]), refusal };
 }
 
 /** Whether a form has more pairs than are read. */

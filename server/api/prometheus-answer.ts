@@ -10,7 +10,7 @@ import { ThalwegError } from "../model/errors.ts";
 import { isSharedBytes, releaseSharedBytes } from "../model/shared-bytes.ts";
 import type { RenderedAnswer } from "../query/doors.ts";
 import { anchoredTest } from "../query/promql-texts.ts";
-import { type FormValues, formValues, joinFormValues, parseFormValues } from "./form-values.ts";
+import { type FormValues, joinFormValues, parseFormValues, partValues } from "./form-values.ts";
 import { ERROR_STATUS, PrometheusError, type PrometheusErrorType } from "./prometheus-parameters.ts";
 import type { BodyLimits } from "./request-body.ts";
 import { readBody } from "./request-body.ts";
@@ -234,7 +234,7 @@ async function formOf(contentType: string, bytes: Buffer): Promise<FormValues | 
   if (type !== "multipart/form-data" || hasMoreParts(bytes)) return undefined;
   try {
     const form = await new Response(new Uint8Array(bytes), { headers: { "content-type": contentType } }).formData();
-    return formValues([...form].filter((pair): pair is [string, string] => typeof pair[1] === "string"));
+    return partValues([...form].filter((pair): pair is [string, string] => typeof pair[1] === "string"));
   } catch {
     // What is no form brings no values; what the request lacks is then told by name.
     return undefined;

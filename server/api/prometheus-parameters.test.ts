@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { formValues, joinFormValues, parseFormValues } from "./form-values.ts";
+import { formValues, joinFormValues, parseFormValues, partValues } from "./form-values.ts";
 import { printDurationGo } from "./go-values.ts";
 import { unescapeLabelName } from "./prometheus-labels.ts";
 import { parseSecondsOrDurationMs, parseTimeMs, readLimit, readRange, readTimeoutMs } from "./prometheus-parameters.ts";
@@ -109,6 +109,22 @@ test("printDurationGo", () => {
   ok(90_500, "1m30.5s");
   ok(3_600_000, "1h0m0s");
   ok(93_784_005, "26h3m4.005s");
+});
+
+test("parseFormValues: what is longer than a parameter of its name can be is refused before it is decoded", () => {
+  const long = "1".repeat(16_385);
+  for (const name of ["time", "limit", "anything", "e".repeat(41)]) {
+    const { refusal = "" } = parseFormValues(`query=1&${name}=${long}`);
+    assert.match(refusal, /^parameter "\w+" has \d+ characters as it came; the limit is 16384$/);
+    assert.equal(partValues([[name, long]]).refusal?.replace(/\d+/, ""), refusal.replace(/\d+/, ""));
+  }
+  for (const name of ["query", "match[]", "match%5B%5D", "search[]"]) {
+    const read = parseFormValues(`${name}=${long}`);
+    assert.deepEqual([read.refusal, read.get(decodeURIComponent(name))], [undefined, long], name);
+    assert.match(parseFormValues(`${name}=${"1".repeat(9 * 65_536)}`).refusal ?? "", /the limit is 589824$/);
+  }
+  assert.equal(partValues([["query", long]]).get("query"), long);
+  assert.match(partValues([["query", "1".repeat(9 * 65_536)]]).refusal ?? "", /the limit is 589824$/);
 });
 
 test("parseFormValues: as Go's net/url", () => {
