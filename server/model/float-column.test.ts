@@ -29,6 +29,10 @@ function columns(): Float64Array[] {
     all.push(new Float64Array(length).fill(0.1 + 0.2));
     all.push(new Float64Array(length).fill(Number.NaN));
     all.push(new Float64Array(length).fill(1.25));
+    // Whole numbers up to the last one.
+    for (const last of [-0, 0.25, 2 ** 53, Number.NEGATIVE_INFINITY, Number.NaN]) {
+      all.push(Float64Array.from({ length }, (_, i) => (i === length - 1 ? last : 3 * i - 7)));
+    }
   }
   return all;
 }
@@ -36,7 +40,7 @@ function columns(): Float64Array[] {
 test("one number of a column is what it is among all of them, and the reader ends where the column does", () => {
   for (const column of columns()) {
     const out = new ByteWriter();
-    writeFloatColumn(out, column);
+    writeFloatColumn(out, column.slice());
     const bytes = out.take();
     const all = new Float64Array(column.length);
     readFloatColumn(new ByteReader(bytes), all, 0, column.length);
@@ -46,5 +50,13 @@ test("one number of a column is what it is among all of them, and the reader end
       assert.ok(Object.is(readFloatAt(reader, i, column.length), column[i]), `${i} of ${column.length}`);
       assert.equal(reader.left, 0);
     }
+  }
+});
+
+test("a column is as it was once it is written", () => {
+  for (const column of columns()) {
+    const written = column.slice();
+    writeFloatColumn(new ByteWriter(), written);
+    assert.deepEqual(written, column);
   }
 });

@@ -28,7 +28,9 @@ let scratch = new Float64Array(512);
 /** Writes a column of at least one number; every bit is kept. */
 export function writeFloatColumn(writer: ByteWriter, floats: Float64Array): void {
   const count = floats.length;
-  const decimals = decimalsOf(floats);
+  if (scratch.length < count) scratch = new Float64Array(2 * count);
+  const wholes = wholesBefore(floats);
+  const decimals = wholes === count ? 0 : decimalsOf(floats, wholes);
   if (decimals === undefined) {
     if (floats.every((value) => sameBits(value, floats[0] ?? 0))) {
       writer.byte(CODING_CONSTANT | CODING_PATTERNS);
@@ -39,32 +41,36 @@ export function writeFloatColumn(writer: ByteWriter, floats: Float64Array): void
     writePatterns(writer, floats, 0, count);
     return;
   }
-  if (scratch.length < count) scratch = new Float64Array(2 * count);
-  const scaled = scratch;
-  const scale = POWERS_OF_TEN[decimals] as number; // in range: `decimalsOf` chose it
+  const scaled = decimals === 0 ? floats : scratch;
+  if (decimals > 0) {
+    const scale = POWERS_OF_TEN[decimals] as number; // in range: `decimalsOf` chose it
+    for (let i = 0; i < count; i++) scaled[i] = Math.round((floats[i] as number) * scale); // in range: the loop's bounds
+  }
+  const first = scaled[0] as number; // in range: there is one
   let isConstant = true;
   let bits = 0;
   for (let i = 0; i < count; i++) {
-    const whole = Math.round((floats[i] as number) * scale); // in range: the loop's bounds, here and below
-    scaled[i] = whole;
+    const whole = scaled[i] as number; // in range: the loop's bounds
     bits |= whole;
-    if (whole !== scaled[0]) isConstant = false;
+    if (whole !== first) isConstant = false;
   }
   if (isConstant) {
     writer.byte(CODING_CONSTANT | decimals);
-    writer.signed(scaled[0] as number);
+    writer.signed(first);
     return;
   }
   // The lowest bit of all that is set; whole numbers are taken modulo 2^32, which keeps it.
   const shift = bits === 0 ? SHIFT_MAX : 31 - Math.clz32(bits & -bits);
-  if (shift === 0) writer.byte(decimals);
-  else {
-    writer.byte(CODING_SHIFTED | decimals);
-    writer.byte(shift);
-    const divisor = 2 ** shift;
-    for (let i = 0; i < count; i++) scaled[i] = (scaled[i] as number) / divisor;
+  if (shift === 0) {
+    writer.byte(decimals);
+    writeWholes(writer, scaled, 0, count);
+    return;
   }
-  writeWholes(writer, scaled, 0, count);
+  writer.byte(CODING_SHIFTED | decimals);
+  writer.byte(shift);
+  const factor = 2 ** -shift;
+  for (let i = 0; i < count; i++) scratch[i] = (scaled[i] as number) * factor; // in range: the loop's bounds
+  writeWholes(writer, scratch, 0, count);
 }
 
 /** Reads what `writeFloatColumn` wrote into `[at, at + count)`. Throws `BytesEndError` where it cannot have written that. */
@@ -109,11 +115,25 @@ export function readFloatAt(reader: ByteReader, index: number, count: number): n
   return shift === 0 && decimals === 0 ? whole : (whole * 2 ** shift) / scale;
 }
 
-/** The least number of decimals with which all are whole numbers over a power of ten, exactly; undefined where there is none. */
-function decimalsOf(floats: Float64Array): number | undefined {
+/** How many at the start are whole numbers that can be packed. */
+function wholesBefore(floats: Float64Array): number {
+  for (let i = 0; i < floats.length; i++) {
+    const value = floats[i] as number; // in range: the loop's bounds
+    if (Math.floor(value) !== value || value > PACKED_WHOLE_MAX || value < -PACKED_WHOLE_MAX) return i;
+    if (value === 0 && Object.is(value, -0)) return i;
+  }
+  return floats.length;
+}
+
+/**
+ * The least number of decimals with which all are whole numbers over a power of ten, exactly; undefined where there is none.
+ *
+ * @param wholes So many at the start need none.
+ */
+function decimalsOf(floats: Float64Array, wholes: number): number | undefined {
   let decimals = 0;
   let firstAt = 0;
-  for (let i = 0; i < floats.length; i++) {
+  for (let i = wholes; i < floats.length; i++) {
     const value = floats[i] as number; // in range: the loop's bounds
     while (!isScaled(value, POWERS_OF_TEN[decimals] as number)) {
       decimals++;

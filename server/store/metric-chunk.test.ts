@@ -12,7 +12,7 @@ import {
   STALE_NAN,
 } from "../model/float-chunk.ts";
 import { bytePage } from "../model/paged-bytes.ts";
-import { emptyColumns, readChunk, type SampleRun, sealChunk } from "./metric-chunk.ts";
+import { emptyColumns, joinChunks, readChunk, type SampleRun, sealChunk } from "./metric-chunk.ts";
 import { anyDouble, anyRun, bitText, linesOf, random } from "./metric-fixture.ts";
 
 test("a double comes back bit by bit, whatever the one before", () => {
@@ -29,6 +29,18 @@ test("a double comes back bit by bit, whatever the one before", () => {
 });
 
 const line = (run: SampleRun) => linesOf([{ labels: [], ...run }])[0];
+
+test("parts of a run that are joined are the chunk of the whole, whatever was joined before", () => {
+  const pick = random(5);
+  for (let round = 0; round < 1000; round++) {
+    const run = anyRun(pick);
+    const { length } = run.timestampsMs;
+    if (length < 2 || (run.histograms !== undefined && length > 64) || length > 512) continue;
+    const cut = 1 + pick(length - 1);
+    const joined = joinChunks([sealChunk(run, 0, cut), sealChunk(run, cut, length)]);
+    assert.deepEqual(joined, [sealChunk(run, 0, length)], `round ${round}`);
+  }
+});
 
 test("a chunk of any samples comes back bit by bit, also from the middle of longer columns", () => {
   const pick = random(2);

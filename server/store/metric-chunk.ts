@@ -178,6 +178,11 @@ export function findStretches(
 const JOINED_SAMPLES_MAX = 512;
 /** The same where they are histograms, of which each is as much as some ten samples. */
 const JOINED_HISTOGRAMS_MAX = 64;
+/** Columns that all groups of chunks are decoded into on their way to become one. */
+const JOINED = {
+  timestampsMs: new Float64Array(JOINED_SAMPLES_MAX),
+  values: new Float64Array(JOINED_SAMPLES_MAX),
+} as const;
 
 /** The same samples in fewer chunks, where neighbours are in order and short: each costs some twenty bytes of its own. */
 export function joinChunks(chunks: readonly SealedChunk[]): SealedChunk[] {
@@ -195,11 +200,20 @@ export function joinChunks(chunks: readonly SealedChunk[]): SealedChunk[] {
     }
     const group = chunks.slice(first, end);
     first = end;
-    const [run] = group.length > 1 ? readChunks(group) : [];
-    if (run === undefined) joined.push(...group);
-    else joined.push(sealChunk(run, 0, count));
+    if (group.length === 1) joined.push(...group);
+    else joined.push(sealChunk(readInto({ ...JOINED, histograms: undefined, startsMs: undefined }, group), 0, count));
   }
   return joined;
+}
+
+/** Decodes chunks one after another into columns that are long enough. */
+function readInto(columns: RunColumns, chunks: readonly SealedChunk[]): RunColumns {
+  let at = 0;
+  for (const chunk of chunks) {
+    readChunk(chunk, columns, at);
+    at += chunk.count;
+  }
+  return columns;
 }
 
 /** Whether a chunk of the present layout holds at least one histogram. */
@@ -226,13 +240,7 @@ export function readChunks(chunks: readonly SealedChunk[]): RunColumns[] {
       count += chunks[end]?.count ?? 0;
       end++;
     }
-    const columns = emptyColumns(count);
-    let at = 0;
-    for (const chunk of chunks.slice(first, end)) {
-      readChunk(chunk, columns, at);
-      at += chunk.count;
-    }
-    runs.push(columns);
+    runs.push(readInto(emptyColumns(count), chunks.slice(first, end)));
     first = end;
   }
   return runs;
@@ -281,7 +289,7 @@ function floatsOf(
   to: number,
 ): Float64Array {
   let others = 0;
-  for (let i = from; i < to; i++) if (kindOf(values[i] ?? 0, histograms?.[i]) !== KIND_FLOAT) others++;
+  for (let i = from; i < to; i++) if (kindOf(values[i] as number, histograms?.[i]) !== KIND_FLOAT) others++; // in range: the caller's bounds
   if (others === 0) return from === 0 && to === values.length ? values : values.subarray(from, to);
   const floats = new Float64Array(to - from - others);
   let count = 0;

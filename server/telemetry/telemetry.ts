@@ -26,7 +26,7 @@ interface Metric {
   readonly definition: MetricDefinition;
   /** By label values joined with NUL. */
   readonly values: Map<string, number>;
-  /** By label, the values let in so far. */
+  /** By label, in the order of the definition: the values let in so far. */
   readonly known: ReadonlyMap<string, Set<string>>;
 }
 
@@ -129,15 +129,15 @@ function closedValues(values: LabelValues): readonly string[] {
   return "distinctMax" in values ? [OTHER] : values;
 }
 
-function keyOf(metric: Metric, labels: Readonly<Record<string, string>>): string {
+function keyOf({ known, definition }: Metric, labels: Readonly<Record<string, string>>): string {
   let key = "";
   let separator = "";
-  for (const [label, values] of Object.entries(metric.definition.labels)) {
+  for (const [label, among] of known) {
     const value = labels[label] ?? OTHER;
-    const known = metric.known.get(label);
     let shown = value;
-    if (known !== undefined && !known.has(value)) {
-      if ("distinctMax" in values && known.size < values.distinctMax) known.add(value);
+    if (!among.has(value)) {
+      const values = definition.labels[label];
+      if (values !== undefined && "distinctMax" in values && among.size < values.distinctMax) among.add(value);
       else shown = OTHER;
     }
     key += separator + shown;
