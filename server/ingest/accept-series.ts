@@ -7,12 +7,13 @@
 
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
+import { EXPONENTIAL_SCHEMA_MAX } from "../model/histogram.ts";
+import { isTooFine, reduceResolution } from "../model/histogram-resolution.ts";
 import { labelsText } from "../model/labels-text.ts";
 import type { FloatRows, SeriesToAppend } from "../model/series.ts";
 import type { AppendOutcome, StoreWriter } from "../store/writer.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
 import { type RemoteWrite, seriesOfWrite } from "../wire/remote-write.ts";
-import { isTooFine, reduceResolution } from "./reduce-resolution.ts";
 
 /** How far ahead of the clock a sample may be; the limit of Prometheus' receiver. */
 const AHEAD_MS_MAX = 10 * 60_000;
@@ -235,6 +236,8 @@ function coarser(series: SeriesToAppend): SeriesToAppend {
   if (histograms?.some((each) => each !== undefined && isTooFine(each)) !== true) return series;
   return {
     ...series,
-    histograms: histograms.map((each) => (each !== undefined && isTooFine(each) ? reduceResolution(each) : each)),
+    histograms: histograms.map((each) =>
+      each !== undefined && isTooFine(each) ? reduceResolution(each, EXPONENTIAL_SCHEMA_MAX) : each,
+    ),
   };
 }

@@ -126,6 +126,14 @@ export class YamlFields {
     return 0;
   }
 
+  /** A number; 0 where there is none. */
+  number(fields: Fields, name: string): number {
+    const text = this.text(fields, name);
+    if (text === "" || /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text)) return Number(text);
+    this.fault(fields.get(name), `cannot unmarshal ${quoteGo(text)} into float64`);
+    return 0;
+  }
+
   /** Names and texts of a mapping. */
   texts(fields: Fields, name: string): ReadonlyMap<string, string> {
     const texts = new Map<string, string>();

@@ -106,3 +106,43 @@ test("no bomb holds the loop up for long", async () => {
     assert.ok(worstUs < 150_000, `bomb ${at} held the loop up for ${worstUs / 1_000} ms`);
   }
 });
+
+test("an exemplar without a time is told once, one with a time always", async () => {
+  const { gather, room } = gathering();
+  const counts: (number | undefined)[] = [];
+  for (const id of ["x", "x", "y"]) {
+    const text = `# TYPE a counter\na_total 1 # {id="${id}"} 2\n# TYPE b counter\nb_total 1 # {id="x"} 2 3\n# EOF\n`;
+    const outcome = await gather(text, "application/openmetrics-text");
+    assert.ok(outcome.kind === "gathered");
+    counts.push(...outcome.gathered.series.map(({ exemplars }) => exemplars?.length));
+    room.give(outcome.gathered.heldBytes);
+  }
+  assert.deepEqual(counts, [1, 1, undefined, 1, 1, 1]);
+});
+
+test("native histograms are made as coarse as the limits of the job ask", async () => {
+  const PROTOBUF = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+  // Schema 3, eight buckets of one observation each from index 1 on: (1, 2] in one bucket of schema 0.
+  const histogram = Buffer.from([8, 8, 40, 6, 98, 4, 8, 2, 16, 8, 106, 8, 2, 0, 0, 0, 0, 0, 0, 0]);
+  const metric = Buffer.concat([Buffer.from([58, histogram.length]), histogram]);
+  const family = Buffer.concat([Buffer.from([10, 1, 97, 24, 4, 34, metric.length]), metric]);
+  const answer = Buffer.concat([Buffer.from([family.length]), family]);
+  const schemaOf = async (config: string) => {
+    const { gather } = gathering(`  scrape_native_histograms: true\n${config}`);
+    const outcome = await gather(answer, PROTOBUF);
+    if (outcome.kind === "failed") return outcome.reason;
+    const [found] = outcome.gathered.series[0]?.histograms ?? [];
+    return `${found?.schema} ${found?.positiveCounts} ${found?.count}`;
+  };
+  assert.equal(await schemaOf(""), "3 1,1,1,1,1,1,1,1 8");
+  assert.equal(await schemaOf("  native_histogram_bucket_limit: 8\n"), "3 1,1,1,1,1,1,1,1 8");
+  assert.equal(await schemaOf("  native_histogram_bucket_limit: 3\n"), "1 4,4 8");
+  assert.equal(await schemaOf("  native_histogram_min_bucket_factor: 1.4\n"), "1 4,4 8");
+  assert.equal(
+    await schemaOf("  native_histogram_min_bucket_factor: 1.9\n  native_histogram_bucket_limit: 1\n"),
+    "0 8 8",
+  );
+  // From index -1 on: what is below 1 and what is above are never in one bucket.
+  answer[answer.indexOf(Buffer.from([98, 4, 8])) + 3] = 1;
+  assert.equal(await schemaOf("  native_histogram_bucket_limit: 1\n"), "histogram bucket limit exceeded");
+});

@@ -1,5 +1,7 @@
 /** One answer of a target to series: labels put on, limits held, what is gone since the last scrape found. */
 
+import { EXPONENTIAL_SCHEMA_MIN, type NativeHistogram } from "../model/histogram.ts";
+import { isExponential, reduceResolution } from "../model/histogram-resolution.ts";
 import { labelsText } from "../model/labels-text.ts";
 import {
   type Exemplar,
@@ -15,7 +17,7 @@ import { NhcbSink } from "../wire/exposition-nhcb.ts";
 import { ownText } from "../wire/exposition-text.ts";
 import { readProtobuf, readText, type TurnQueue } from "./read-answer.ts";
 import { sampleLabels } from "./sample-labels.ts";
-import type { ScrapeJob } from "./scrape-job.ts";
+import type { ScrapeJob, ScrapeLimits } from "./scrape-job.ts";
 
 /** What a sample takes until it is stored: an object and two numbers, of which each has an array where it has a time of its own. */
 const SAMPLE_BYTES = 200;
@@ -26,12 +28,16 @@ const PART_BYTES = 300;
 const STEP_BYTES = 64 * 1024;
 /** UTF-16 units of help and of names that are kept. */
 const METADATA_UNITS_MAX = 4_096;
+/** UTF-16 units of an exemplar that is told apart from the one before; the store takes none with more than 128 letters. */
+const EXAMPLE_UNITS_MAX = 1_024;
 
 /** A series of earlier scrapes of the same target; without labels where the rules drop it. */
 interface KnownSeries {
   readonly labels: Labels | undefined;
   readonly identity: string;
   lastScrape: number;
+  /** The last exemplar that came without a time, as text; a target shows it again until there is another. */
+  lastExample: string;
 }
 
 /** What a scrape brought. */
@@ -188,16 +194,19 @@ class AnswerSink {
     }
     if (ownMs === undefined || this.#job.trackTimestampsStaleness) this.#tracked.set(series.identity, labels);
     const timeMs = ownMs ?? this.#target.timeMs;
-    if (exposed.histogram !== undefined) this.#histograms++;
-    this.#exemplars += exposed.exemplars.length;
+    const { value } = exposed;
+    const histogram = exposed.histogram && withinLimits(exposed.histogram, this.#job.limits);
+    if (histogram !== undefined) this.#histograms++;
+    const exemplars = exemplarsOf(exposed, timeMs, series);
+    this.#exemplars += exemplars.length;
     this.#hold(bytesOf(exposed, ownMs !== undefined));
     this.#series.push({
       labels,
       lasting: true,
       timestampsMs: ownMs === undefined ? this.#timesMs : Float64Array.of(ownMs),
-      values: Float64Array.of(exposed.value),
-      histograms: exposed.histogram === undefined ? undefined : [exposed.histogram],
-      exemplars: exposed.exemplars.length === 0 ? undefined : exemplarsOf(exposed, timeMs),
+      values: Float64Array.of(value),
+      histograms: histogram === undefined ? undefined : [histogram],
+      exemplars: exemplars.length === 0 ? undefined : exemplars,
     });
   }
 
@@ -235,7 +244,12 @@ class AnswerSink {
     const outcome = sampleLabels(exposed.labels(), this.#target.labels, this.#job);
     if (outcome.kind === "invalid") throw new ExpositionError(outcome.reason);
     const labels = outcome.kind === "labels" ? outcome.labels : undefined;
-    const series = { labels, identity: labels === undefined ? "" : labelsText(labels), lastScrape: scrape };
+    const series = {
+      labels,
+      identity: labels === undefined ? "" : labelsText(labels),
+      lastScrape: scrape,
+      lastExample: "",
+    };
     known.set(ownText(exposed.key), series);
     if (labels !== undefined) this.#added++;
     return series;
@@ -251,14 +265,39 @@ function bytesOf({ histogram, exemplars }: ExposedSample, isTimed: boolean): num
   return bytes + 2 * PART_BYTES + 8 * numbers + 40 * (positiveSpans.length + negativeSpans.length);
 }
 
-function exemplarsOf({ exemplars }: ExposedSample, timeMs: number): Exemplar[] {
-  return exemplars
-    .map(({ labels, value, timestampMs }) => ({
-      labels: labels.filter(([, text]) => text !== "").sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)),
-      value,
-      timestampMs: timestampMs ?? timeMs,
-    }))
-    .sort((a, b) => a.timestampMs - b.timestampMs);
+/** A histogram within a job's limits. @throws ExpositionError Where the coarsest buckets are still too many. */
+function withinLimits(histogram: NativeHistogram, limits: ScrapeLimits): NativeHistogram {
+  let within = histogram;
+  if (isExponential(within) && within.schema > limits.histogramSchema) {
+    within = reduceResolution(within, limits.histogramSchema);
+  }
+  if (limits.buckets <= 0) return within;
+  while (within.positiveCounts.length + within.negativeCounts.length > limits.buckets) {
+    if (!isExponential(within) || within.schema <= EXPONENTIAL_SCHEMA_MIN) {
+      throw new ExpositionError("histogram bucket limit exceeded");
+    }
+    within = reduceResolution(within, within.schema - 1);
+  }
+  return within;
+}
+
+/**
+ * The exemplars of a sample, oldest first. One without a time gets that of the sample, once: until there is another it is
+ * the same one. As in Prometheus, native histograms have none without a time.
+ */
+function exemplarsOf({ exemplars, histogram }: ExposedSample, timeMs: number, series: KnownSeries): Exemplar[] {
+  const found: Exemplar[] = [];
+  for (const { labels: exposed, value, timestampMs } of exemplars) {
+    if (timestampMs === undefined && histogram !== undefined) continue;
+    const labels = exposed.filter(([, text]) => text !== "").sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+    if (timestampMs === undefined) {
+      const text = `${value} ${labelsText(labels)}`;
+      if (text === series.lastExample) continue;
+      series.lastExample = text.length > EXAMPLE_UNITS_MAX ? "" : text;
+    }
+    found.push({ labels, value, timestampMs: timestampMs ?? timeMs });
+  }
+  return found.sort((a, b) => a.timestampMs - b.timestampMs);
 }
 
 /** Marks the end of a series. */

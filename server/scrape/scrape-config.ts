@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import { dirname, isAbsolute, join } from "node:path";
 import type { Node } from "yaml";
 import { quoteGo } from "../../grammar/promql-error.ts";
+import { EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN } from "../model/histogram.ts";
 import { type Fields, YamlFields } from "../rules/yaml-fields.ts";
 import type { ExpositionFormat } from "../wire/exposition.ts";
 import { HTTP_KEYS, readHttpSettings } from "./http-settings.ts";
@@ -87,12 +88,7 @@ const JOB_KEYS = [
   "metric_relabel_configs",
 ];
 /** Keys that are taken and change nothing here. */
-const UNREAD_KEYS = [
-  "scrape_failure_log_file",
-  "metric_name_validation_scheme",
-  "metric_name_escaping_scheme",
-  "native_histogram_min_bucket_factor",
-];
+const UNREAD_KEYS = ["scrape_failure_log_file", "metric_name_validation_scheme", "metric_name_escaping_scheme"];
 const DNS_TYPES = ["SRV", "A", "AAAA", "MX", "NS"] as const;
 
 const PROTOCOLS: ReadonlyMap<string, readonly [header: string, format: ExpositionFormat]> = new Map([
@@ -265,6 +261,7 @@ class ConfigReader {
       labelValueBytes: limit("label_value_length_limit"),
       keepDropped: limit("keep_dropped_targets"),
       buckets: yaml.integer(fields, "native_histogram_bucket_limit"),
+      histogramSchema: schemaOf(yaml.number(fields, "native_histogram_min_bucket_factor")),
     };
   }
 
@@ -325,6 +322,13 @@ class ConfigReader {
   #path(name: string): string {
     return isAbsolute(name) ? name : join(this.#directory, name);
   }
+}
+
+/** Finest schema whose buckets grow by at least a factor; as Prometheus picks it. */
+function schemaOf(factor: number): number {
+  if (!(factor > 1)) return EXPONENTIAL_SCHEMA_MAX;
+  const schema = Math.floor(-Math.log2(Math.log2(factor)));
+  return Math.min(Math.max(schema, EXPONENTIAL_SCHEMA_MIN), EXPONENTIAL_SCHEMA_MAX);
 }
 
 function unknownProtocol(name: string): string {

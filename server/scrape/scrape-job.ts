@@ -12,7 +12,10 @@ export interface ScrapeLimits {
   readonly labelNameBytes: number;
   readonly labelValueBytes: number;
   readonly keepDropped: number;
+  /** Of one native histogram, whose resolution is reduced to hold it. */
   readonly buckets: number;
+  /** Finest schema of native histograms. */
+  readonly histogramSchema: number;
 }
 
 /** How targets are asked over HTTP. Files are read anew for every request. */

@@ -1,8 +1,8 @@
 /**
- * Histograms finer than any that is kept are made coarser on their way in, as Prometheus does.
+ * Exponential histograms made coarser, as Prometheus does: neighbouring buckets become one, no observation is lost.
  */
 
-import { type BucketSpan, EXPONENTIAL_SCHEMA_MAX, type NativeHistogram } from "../model/histogram.ts";
+import { type BucketSpan, EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN, type NativeHistogram } from "./histogram.ts";
 
 /** Finest schema that is reserved for exponential buckets; none may be sent beyond it. */
 const RESERVED_SCHEMA_MAX = 52;
@@ -12,19 +12,27 @@ export function isTooFine({ schema }: NativeHistogram): boolean {
   return schema > EXPONENTIAL_SCHEMA_MAX && schema <= RESERVED_SCHEMA_MAX;
 }
 
+/** Whether the buckets are exponential, of schemas that are only taken to be made coarser too. */
+export function isExponential({ schema }: NativeHistogram): boolean {
+  return schema >= EXPONENTIAL_SCHEMA_MIN && schema <= RESERVED_SCHEMA_MAX;
+}
+
 /**
- * The same observations in the finest buckets that are kept.
+ * The same observations in wider buckets.
  *
  * Where spans and counts do not fit together they stay as they are, for the check that follows to say what is wrong.
+ *
+ * @param histogram Of exponential buckets.
+ * @param schema Not finer than the histogram's own.
  */
-export function reduceResolution(histogram: NativeHistogram): NativeHistogram {
-  const shift = histogram.schema - EXPONENTIAL_SCHEMA_MAX;
+export function reduceResolution(histogram: NativeHistogram, schema: number): NativeHistogram {
+  const shift = histogram.schema - schema;
   const { positiveSpans, positiveCounts, negativeSpans, negativeCounts } = histogram;
   const positive = coarser(positiveSpans, positiveCounts, shift);
   const negative = coarser(negativeSpans, negativeCounts, shift);
   return {
     ...histogram,
-    schema: EXPONENTIAL_SCHEMA_MAX,
+    schema,
     positiveSpans: positive.spans,
     positiveCounts: positive.counts,
     negativeSpans: negative.spans,
