@@ -280,4 +280,14 @@ async function checkText(
     "a sample without a time is refused",
     refused.status === 1 && refused.output.includes("has no time") ? "" : refused.output,
   );
+  const windowed = await Program.start(["--capture", "off", "--out-of-order-window", "1m"]);
+  running.push(windowed);
+  writeFileSync(file, `jobs_total 2 ${nowSeconds}\njobs_total 1 ${nowSeconds - 3600}\n# EOF\n`);
+  await verb(["import", file, "--url", windowed.http]);
+  writeFileSync(file, `jobs_total 0 ${nowSeconds - 7200}\n# EOF\n`);
+  const late = await verb(["import", file, "--url", windowed.http]);
+  report.add(
+    "what is older than the window is told",
+    late.status === 1 && late.output.includes("--out-of-order-window") ? "" : late.output,
+  );
 }

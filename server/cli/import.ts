@@ -53,7 +53,7 @@ export async function runImport(args: readonly string[]): Promise<number> {
   const lines = [`${tally.written} of ${tally.sent} samples are stored.`];
   if (tally.damagedChunks > 0) lines.push(`${tally.damagedChunks} chunks are damaged and were left out.`);
   for (const reason of tally.reasons) lines.push(`Not taken: ${reason}`);
-  if ([...tally.reasons].some((reason) => reason.includes("out of order"))) {
+  if ([...tally.reasons].some((reason) => /out of order|too old/.test(reason))) {
     lines.push(
       "Samples older than what a series already has are taken by a server that runs with --out-of-order-window AGE.",
     );

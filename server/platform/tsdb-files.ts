@@ -29,6 +29,7 @@ const CRC_BYTES = 4;
 const SEGMENT_BYTES_MAX = 512 * 2 ** 20;
 /** Bytes read from a file of chunks at a time. */
 const WINDOW_BYTES = 2 ** 20;
+const ULID_MS_MAX = 2 ** 48 - 1;
 const CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /** What `meta.json` says. */
@@ -217,10 +218,18 @@ function writeDurably(path: string, bytes: Uint8Array): void {
   writeFileSync(path, bytes, { flush: true });
 }
 
-/** Time in milliseconds and chance, in Crockford's base 32. @see https://github.com/ulid/spec */
+/**
+ * Time in milliseconds and chance, in Crockford's base 32. There is no time before 1970, and none beyond 48 bits.
+ *
+ * @see https://github.com/ulid/spec
+ */
 function ulidOf(nowMs: number): string {
   let text = "";
-  for (let rest = nowMs, place = 0; place < 10; place++, rest = Math.floor(rest / 32))
+  for (
+    let rest = Math.min(Math.max(nowMs, 0), ULID_MS_MAX), place = 0;
+    place < 10;
+    place++, rest = Math.floor(rest / 32)
+  )
     text = `${CROCKFORD[rest % 32]}${text}`;
   for (const byte of randomBytes(16)) text += CROCKFORD[byte % 32];
   return text;
