@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
+import { CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../model/histogram.ts";
 import { type Labels, type SeriesToAppend, STALE_NAN_BITS } from "../model/series.ts";
 import { openIn, temporaryDirectory } from "../store/store-fixture.ts";
 import { ask, startFixture } from "./api-fixture.test.ts";
@@ -40,8 +41,10 @@ test("federation tells the newest sample of each chosen series once, by name", a
     seriesOf(metric("older"), [[300_000, 1]]),
     seriesOf(metric("a.b"), [[0, -1]]),
   ]);
-  const answer = await ask(`${url}/federate?match[]=up&match[]=${encodeURIComponent('{__name__=~".+"}')}`);
+  const headers = { accept: "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;q=0.3" };
+  const answer = await ask(`${url}/federate?match[]=up&match[]=${encodeURIComponent('{__name__=~".+"}')}`, { headers });
   assert.equal(answer.status, 200);
+  assert.equal(answer.headers["content-type"], "text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8");
   assert.deepEqual(answer.text.split("\n"), [
     '# TYPE "a.b" untyped',
     `{"a.b",region="north",instance=""} -1 ${NOW_MS}`,
@@ -55,6 +58,70 @@ test("federation tells the newest sample of each chosen series once, by name", a
     "",
   ]);
   assert.equal((await ask(`${url}/federate`)).text, "");
+});
+
+test("names have underscores for readers that do not ask for UTF-8", async (context) => {
+  const store = await openIn(context, await temporaryDirectory(context));
+  const { url } = await startFixture(context, { reader: store.reader });
+  const labels: Labels = [
+    ["__name__", "1 é.b"],
+    ["c-d", "e.f"],
+  ];
+  await store.writer.appendSeries([seriesOf(labels, [[0, 1]])]);
+  const told = async (accept: string) => {
+    const { text, headers } = await ask(`${url}/federate?match[]={"c-d"!=""}`, { headers: { accept } });
+    return [headers["content-type"]?.split("escaping=")[1], ...text.split("\n").slice(0, 2)];
+  };
+  const plain = ["underscores", "# TYPE ____b untyped", `____b{c_d="e.f",instance=""} 1 ${NOW_MS}`];
+  const utf8 = ["allow-utf-8", '# TYPE "1 é.b" untyped', `{"1 é.b","c-d"="e.f",instance=""} 1 ${NOW_MS}`];
+  for (const accept of ["", "*/*", "text/plain;version=0.0.4", "text/plain;version=1.0.0;escaping=dots"]) {
+    assert.deepEqual(await told(accept), plain, accept);
+  }
+  assert.deepEqual(
+    await told("text/plain;version=0.0.4;q=0.3,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4"),
+    utf8,
+  );
+  assert.deepEqual(await told("text/plain;q=0.5,application/openmetrics-text;escaping=allow-utf-8;q=0.4"), plain);
+});
+
+test("histograms of custom buckets are told as classic ones", async (context) => {
+  const store = await openIn(context, await temporaryDirectory(context));
+  const { url } = await startFixture(context, { reader: store.reader });
+  const histogram: NativeHistogram = {
+    schema: CUSTOM_BUCKETS_SCHEMA,
+    zeroThreshold: 0,
+    zeroCount: 0,
+    count: 6,
+    sum: 7.5,
+    positiveSpans: [
+      { offset: 0, length: 1 },
+      { offset: 1, length: 2 },
+    ],
+    positiveCounts: Float64Array.of(1, 2, 3),
+    negativeSpans: [],
+    negativeCounts: new Float64Array(),
+    customValues: Float64Array.of(0.5, 1, 2.5),
+    resetHint: "unknown",
+    integer: true,
+  };
+  const sample = { timestampsMs: Float64Array.of(NOW_MS), values: new Float64Array(1) };
+  await store.writer.appendSeries([
+    { labels: [["__name__", "h"]], ...sample, histograms: [histogram] },
+    seriesOf([["__name__", "h_up"]], [[0, 1]]),
+  ]);
+  const { text } = await ask(`${url}/federate?match[]=${encodeURIComponent('{__name__=~"h.*"}')}`);
+  assert.deepEqual(text.split("\n"), [
+    "# TYPE h histogram",
+    `h_bucket{instance="",le="0.5"} 1 ${NOW_MS}`,
+    `h_bucket{instance="",le="1"} 1 ${NOW_MS}`,
+    `h_bucket{instance="",le="2.5"} 3 ${NOW_MS}`,
+    `h_bucket{instance="",le="+Inf"} 6 ${NOW_MS}`,
+    `h_sum{instance=""} 7.5 ${NOW_MS}`,
+    `h_count{instance=""} 6 ${NOW_MS}`,
+    "# TYPE h_up untyped",
+    `h_up{instance=""} 1 ${NOW_MS}`,
+    "",
+  ]);
 });
 
 test("selectors that are wrong, too many or too long are refused by every route that takes them", async (context) => {
