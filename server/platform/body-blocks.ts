@@ -19,6 +19,11 @@ export interface ByteRoom {
 /** Why a piece is not taken. */
 export type BlocksFault = "no_room" | "crumbs";
 
+/** Whether so many pieces are too many for what they hold together. */
+export function isCrumbs(pieces: number, bytes: number): boolean {
+  return pieces > PIECES_JUDGED && bytes < pieces * PIECE_BYTES_MIN;
+}
+
 /** Whoever holds one gives its room back by `release`. */
 export class BodyBlocks {
   readonly #room: ByteRoom | undefined;
@@ -42,7 +47,7 @@ export class BodyBlocks {
   /** Copies a piece. After a fault nothing more is to be added. */
   add(piece: Uint8Array): BlocksFault | undefined {
     this.#length += piece.length;
-    if (++this.#pieces > PIECES_JUDGED && this.#length < this.#pieces * PIECE_BYTES_MIN) return "crumbs";
+    if (isCrumbs(++this.#pieces, this.#length)) return "crumbs";
     for (let from = 0; from < piece.length; ) {
       let last = this.#blocks.at(-1);
       if (last === undefined || this.#filled === last.length) {

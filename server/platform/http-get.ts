@@ -3,12 +3,17 @@
 import { readFile } from "node:fs/promises";
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
-import { createGunzip } from "node:zlib";
-import { type BlocksFault, BodyBlocks, type ByteRoom } from "./body-blocks.ts";
+import { createGunzip, type Gunzip } from "node:zlib";
+import { type BlocksFault, BodyBlocks, type ByteRoom, isCrumbs } from "./body-blocks.ts";
+import { LoopTurns } from "./loop-turns.ts";
 
 /** Redirects that are followed. */
 const REDIRECTS_MAX = 10;
 const SOCKETS_KEPT = 8;
+/** A body that comes at full speed gives way after so many bytes, for a turn of the loop that it has to itself. */
+const TURN_BYTES = 256 * 1024;
+/** Output per step of decompression. */
+const INFLATED_BYTES = 64 * 1024;
 /** Bytes of a file with a secret or a certificate. */
 const SECRET_BYTES_MAX = 2 ** 20;
 
@@ -125,29 +130,86 @@ const FAULTS: Readonly<Record<BlocksFault, string>> = {
   crumbs: "the body comes in chunks of a few bytes",
 };
 
+/** Shared by all bodies, whoever asked for them. */
+const turns = new LoopTurns();
+
 async function readBody(answer: IncomingMessage, { bodyBytesMax, room }: HttpGet): Promise<BodyBlocks> {
   const encoding = answer.headers["content-encoding"] ?? "";
   if (encoding !== "" && encoding !== "identity" && encoding !== "gzip") {
     answer.destroy();
     throw new Error(`content encoding "${encoding}" was not asked for`);
   }
-  const source = encoding === "gzip" ? answer.pipe(createGunzip()) : answer;
-  answer.on("error", (error) => source.destroy(error));
   const body = new BodyBlocks(room);
+  const add = (piece: Uint8Array) => {
+    if (body.length + piece.length > bodyBytesMax) return new BodyTooLarge("body size limit exceeded");
+    const fault = body.add(piece);
+    return fault === undefined ? undefined : new Error(FAULTS[fault]);
+  };
   try {
-    for await (const piece of source as AsyncIterable<Uint8Array>) {
-      if (body.length + piece.length > bodyBytesMax) throw new BodyTooLarge("body size limit exceeded");
-      const fault = body.add(piece);
-      freeNow(piece);
-      if (fault !== undefined) throw new Error(FAULTS[fault]);
-    }
+    await readPieces(answer, encoding === "gzip", add);
     if (!answer.complete) throw new Error("unexpected EOF");
     return body;
   } catch (error) {
     body.release();
-    answer.destroy();
     throw error;
   }
+}
+
+/**
+ * Reads an answer piece by piece, as its parser makes them: joined they would hide that they are crumbs. After an error
+ * the answer's connection is closed.
+ *
+ * @param add Takes a piece, or says why not.
+ */
+function readPieces(
+  answer: IncomingMessage,
+  isGzip: boolean,
+  add: (piece: Uint8Array) => Error | undefined,
+): Promise<void> {
+  const gunzip = isGzip ? createGunzip({ chunkSize: INFLATED_BYTES }) : undefined;
+  const source = gunzip ?? answer;
+  return new Promise((resolve, reject) => {
+    let isOpen = true;
+    let turnBytes = 0;
+    const fail = (error: Error) => {
+      if (!isOpen) return;
+      isOpen = false;
+      gunzip?.destroy();
+      answer.destroy();
+      reject(error);
+    };
+    source.on("data", (piece: Uint8Array) => {
+      if (!isOpen) return;
+      turnBytes += piece.length;
+      const fault = add(piece);
+      freeNow(piece);
+      if (fault !== undefined) return fail(fault);
+      if (turnBytes < TURN_BYTES) return;
+      turnBytes = 0;
+      source.pause();
+      void turns.next().then(() => source.resume());
+    });
+    source.once("end", () => {
+      isOpen = false;
+      resolve();
+    });
+    source.on("error", fail);
+    answer.on("error", fail);
+    answer.once("close", () => {
+      if (!answer.complete) fail(new Error("unexpected EOF"));
+    });
+    if (gunzip !== undefined) unpack(answer, gunzip, fail);
+  });
+}
+
+function unpack(answer: IncomingMessage, gunzip: Gunzip, fail: (error: Error) => void): void {
+  let pieces = 0;
+  let bytes = 0;
+  answer.on("data", (piece: Uint8Array) => {
+    bytes += piece.length;
+    if (isCrumbs(++pieces, bytes)) fail(new Error(FAULTS.crumbs));
+  });
+  answer.pipe(gunzip);
 }
 
 /** Pieces have memory of their own mostly; left to the collector, those of many answers would pile up. */

@@ -3,6 +3,7 @@
 import { isUtf8 } from "node:buffer";
 import type { Clock } from "../model/clock.ts";
 import type { BodyBlocks } from "../platform/body-blocks.ts";
+import { LoopTurns } from "../platform/loop-turns.ts";
 import type { ExpositionSink } from "../wire/exposition.ts";
 import { type HistogramChoice, ProtobufExposition } from "../wire/exposition-protobuf.ts";
 import { LINE_UNITS_MAX, lineTooLong, TextExposition } from "../wire/exposition-text.ts";
@@ -20,7 +21,7 @@ const LINE_BYTES_MAX = 3 * LINE_UNITS_MAX;
 /** Gives one turn of the loop to each who waits, in their order, however many they are. */
 export class TurnQueue {
   readonly #clock: Pick<Clock, "monotonicMs">;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #turns = new LoopTurns();
 
   constructor(clock: Pick<Clock, "monotonicMs">) {
     this.#clock = clock;
@@ -29,16 +30,11 @@ export class TurnQueue {
   /** Calls `read` in turns that nobody else is given, until it says that there is no more. */
   async run(read: () => boolean): Promise<void> {
     for (let isMore = true; isMore; ) {
-      await this.#next();
+      await this.#turns.next();
       const untilMs = this.#clock.monotonicMs() + TURN_MS;
       do isMore = read();
       while (isMore && this.#clock.monotonicMs() < untilMs);
     }
-  }
-
-  #next(): Promise<unknown> {
-    this.#last = this.#last.then(() => new Promise(setImmediate));
-    return this.#last;
   }
 }
 
@@ -59,21 +55,25 @@ export async function readText(
 ): Promise<void> {
   if (body.length === 0) return;
   const reader = new TextExposition("", { openMetrics, isUtf8: true, isLast: false }, sink);
-  let rest: Buffer = Buffer.alloc(0);
+  /** Of a line that is not whole yet: put together once, however many blocks it lies in. */
+  let rest: Buffer[] = [];
+  let restBytes = 0;
   const append = async (bytes: Buffer, isLast: boolean) => {
     reader.append(bytes.toString(), { isUtf8: isUtf8(bytes), isLast });
     await turns.run(() => reader.read(LINES));
   };
   for (const block of body.read()) {
     const end = block.lastIndexOf(LINE_FEED) + 1;
-    if (end === 0) rest = Buffer.concat([rest, block]);
-    else {
-      await append(Buffer.concat([rest, block.subarray(0, end)]), false);
-      rest = Buffer.from(block.subarray(end));
+    if (end > 0) {
+      await append(Buffer.concat([...rest, block.subarray(0, end)]), false);
+      rest = [];
+      restBytes = 0;
     }
-    if (rest.length > LINE_BYTES_MAX) throw lineTooLong();
+    restBytes += block.length - end;
+    if (restBytes > LINE_BYTES_MAX) throw lineTooLong();
+    rest.push(Buffer.from(block.subarray(end)));
   }
-  await append(rest, true);
+  await append(Buffer.concat(rest), true);
 }
 
 /**
