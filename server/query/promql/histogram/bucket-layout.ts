@@ -152,7 +152,7 @@ export function sideAbove(side: BucketSide, schema: number, threshold: number): 
 export interface MergeMode {
   /** Take the second away. */
   readonly subtract: boolean;
-  /** The counts of the first belong to the caller and are written over where the buckets are the same. */
+  /** The counts of the first belong to the caller and are written over where it has all buckets of the second. */
   readonly overwrite: boolean;
 }
 
@@ -164,7 +164,7 @@ export interface MergeMode {
 export function mergeSides(a: BucketSide, b: BucketSide, { subtract, overwrite }: MergeMode): BucketSide {
   if (b.counts.length === 0) return a;
   const sign = subtract ? -1 : 1;
-  if (a.counts.length !== b.counts.length || !sameSpans(a.spans, b.spans)) return interleave(a, b, sign);
+  if (a.counts.length !== b.counts.length || !sameSpans(a.spans, b.spans)) return interleave(a, b, sign, overwrite);
   const counts = overwrite ? a.counts : a.counts.slice();
   const lost = overwrite ? a.lost : a.lost?.slice();
   if (lost === undefined) {
@@ -185,7 +185,7 @@ let ownIndexes = new Int32Array(0);
 let otherIndexes = new Int32Array(0);
 let scratch = outputOf(0, true);
 
-function interleave(a: BucketSide, b: BucketSide, sign: number): BucketSide {
+function interleave(a: BucketSide, b: BucketSide, sign: number, overwrite: boolean): BucketSide {
   const room = a.counts.length + b.counts.length;
   if (scratch.counts.length < room) {
     scratch = outputOf(2 * room, true);
@@ -194,6 +194,9 @@ function interleave(a: BucketSide, b: BucketSide, sign: number): BucketSide {
   }
   const owns = writeIndexes(a.spans, a.counts.length, ownIndexes);
   const others = writeIndexes(b.spans, b.counts.length, otherIndexes);
+  if (areTight(a.spans, a.counts.length) && areAmong(otherIndexes, others, ownIndexes, owns)) {
+    return increaseAll(a, b, others, { sign, overwrite });
+  }
   const out: Output = a.lost === undefined ? { ...scratch, lost: undefined } : scratch;
   let at = 0;
   let i = 0;
@@ -218,6 +221,49 @@ function interleave(a: BucketSide, b: BucketSide, sign: number): BucketSide {
   }
   const counts = out.counts.slice(0, at);
   return { spans: spansOfIndexes(out.indexes, at), counts, lost: out.lost?.slice(0, at) };
+}
+
+/** Whether growing indexes are all among others, which are replaced by the places at which they stand there. */
+function areAmong(indexes: Int32Array, count: number, others: Int32Array, otherCount: number): boolean {
+  let at = 0;
+  for (let i = 0; i < count; i++) {
+    const index = indexes[i] as number; // in range, as below
+    while (at < otherCount && (others[at] as number) < index) at++;
+    if (at === otherCount || others[at] !== index) return false;
+  }
+  at = 0;
+  for (let i = 0; i < count; i++) {
+    while (others[at] !== indexes[i]) at++;
+    indexes[i] = at;
+  }
+  return true;
+}
+
+/** Whether spans are those that `spansOfIndexes` makes of so many buckets. */
+function areTight(spans: readonly BucketSpan[], buckets: number): boolean {
+  let left = buckets;
+  for (let n = 0; n < spans.length; n++) {
+    const { offset, length } = spans[n] as BucketSpan; // in range: the loop's bounds
+    if (length <= 0 || (n > 0 && offset <= 0)) return false;
+    left -= length;
+  }
+  return left === 0;
+}
+
+/** Adds to buckets of `a` at the places in `otherIndexes`: the first `count` of `b` are among them. */
+function increaseAll(
+  a: BucketSide,
+  b: BucketSide,
+  count: number,
+  { sign, overwrite }: { readonly sign: number; readonly overwrite: boolean },
+): BucketSide {
+  const counts = overwrite ? a.counts : a.counts.slice();
+  const lost = overwrite ? a.lost : a.lost?.slice();
+  const out = { indexes: otherIndexes, counts, lost };
+  for (let j = 0; j < count; j++) {
+    increase(out, otherIndexes[j] as number, sign * (b.counts[j] as number), lossOf(b, j, sign)); // in range: a place each
+  }
+  return { spans: a.spans, counts, lost };
 }
 
 /** Buckets that are being written, with room for the most there can be. */

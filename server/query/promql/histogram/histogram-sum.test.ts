@@ -51,6 +51,21 @@ test("a sum has the buckets of both", () => {
   assert.equal(sum.sum, 15);
 });
 
+test("buckets that are all among those of the other are added in place, and to no histogram that came", () => {
+  const wide = exponential(0, { 0: 1, 1: 2, 2: 0, 5: 3, 9: 1e16 });
+  const narrow = exponential(0, { 1: 0.5, 5: 4, 9: 1 });
+  const [before, beside] = [positive(wide), positive(narrow)];
+  const sum = added(wide, narrow);
+  assert.deepEqual(sum, added(narrow, wide));
+  assert.deepEqual(positive(sum), { 0: 1, 1: 2.5, 2: 0, 5: 7, 9: 1e16 });
+  assert.deepEqual(positive(subtracted(wide, narrow)), { 0: 1, 1: 1.5, 2: 0, 5: -1, 9: 1e16 - 1 });
+  assert.deepEqual([positive(wide), positive(narrow)], [before, beside]);
+  const running = new HistogramSum();
+  for (const one of [wide, narrow, narrow, narrow, exponential(0, { 7: 2 }), narrow]) running.add(one);
+  assert.deepEqual(positive(running.value ?? exponential(0, {})), { 0: 1, 1: 4, 2: 0, 5: 19, 7: 2, 9: 1e16 + 4 });
+  assert.deepEqual(positive(wide), before);
+});
+
 test("a difference may count less than nothing", () => {
   const difference = subtracted(exponential(0, { 1: 2 }), exponential(0, { 1: 5, 2: 1 }));
   assert.deepEqual(positive(difference), { 1: -3, 2: -1 });
