@@ -42,6 +42,14 @@ export async function requestsOf(
 ): Promise<WriteRequest[][]> {
   const { target, outgoing, shards } = options;
   const building = Array.from({ length: shards }, () => new ShardRequests(options));
+  const waiting = new Map<OutgoingSeries, Exemplar[]>();
+  for (const { labels, exemplar } of target.sendExemplars ? exemplars : []) {
+    const series = outgoing.of(labels);
+    if (series === undefined) continue;
+    const own = waiting.get(series);
+    if (own === undefined) waiting.set(series, [exemplar]);
+    else own.push(exemplar);
+  }
   let sliceEndsMs = performance.now() + SLICE_MS;
   for (const [at, { labels, sample }] of samples.entries()) {
     if (at % CLOCK_EVERY === 0 && performance.now() >= sliceEndsMs) {
@@ -51,11 +59,14 @@ export async function requestsOf(
     const series = outgoing.of(labels);
     const reason = series === undefined ? "dropped_series" : refusalOf(sample, options);
     if (reason !== undefined) options.onDrop(reason);
-    else if (series !== undefined) building[series.hash % shards]?.add(series, sample);
+    else if (series !== undefined) {
+      // Receivers of version 2 refuse exemplars of a series without samples beside them.
+      const own = waiting.get(series)?.splice(0, target.queue.samplesPerSend) ?? [];
+      building[series.hash % shards]?.add(series, sample, own);
+    }
   }
-  for (const { labels, exemplar } of target.sendExemplars ? exemplars : []) {
-    const series = outgoing.of(labels);
-    if (series !== undefined) building[series.hash % shards]?.addExemplar(series, exemplar);
+  for (const [series, own] of waiting) {
+    for (const exemplar of own) building[series.hash % shards]?.addExemplar(series, exemplar);
   }
   return building.map((shard) => shard.finish());
 }
@@ -93,9 +104,14 @@ class ShardRequests {
     this.#options = options;
   }
 
-  add(series: OutgoingSeries, sample: TailSample["sample"]): void {
-    this.#run(series, sample.histogram !== undefined).samples.push(sample);
+  /** Adds a sample, and exemplars of its series to the same request. */
+  add(series: OutgoingSeries, sample: TailSample["sample"], exemplars: readonly Exemplar[]): void {
+    const run = this.#run(series, sample.histogram !== undefined);
+    run.samples.push(sample);
     this.#samples++;
+    run.exemplars.push(...exemplars);
+    this.#exemplars += exemplars.length;
+    for (const { timestampMs } of exemplars) this.#newestMs = Math.max(this.#newestMs, timestampMs);
     this.#newestMs = Math.max(this.#newestMs, sample.timestampMs);
     this.#cut();
   }
