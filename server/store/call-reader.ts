@@ -4,7 +4,15 @@ import type { DuckDBConnection } from "@duckdb/node-api";
 import { SpanBatchBuilder } from "../model/span-batch-builder.ts";
 import { bigintOf, readRows, textOf } from "./database.ts";
 import type { DayFile } from "./day-files.ts";
-import { learnResources, READ_LIST, type ResourcesById, type Row, readForReplay, sequenceOfRow } from "./span-rows.ts";
+import { NO_SHAPE, spanSelection } from "./late-columns.ts";
+import {
+  learnResources,
+  READ_COLUMNS,
+  type ResourcesById,
+  type Row,
+  readForReplay,
+  sequenceOfRow,
+} from "./span-rows.ts";
 import type { TraceIndex } from "./trace-index.ts";
 import type { CallKey, StoredCalls } from "./writer.ts";
 
@@ -44,12 +52,14 @@ async function rowsOf(
   spansMax: number,
 ): Promise<readonly Row[]> {
   const selects: string[] = [];
+  const byAlias = new Map(files.map((file) => [file.alias, file]));
   const different = new Map(calls.map((call) => [`${call.traceId}${call.spanId}`, call]));
   for (const { traceId, spanId } of different.values()) {
     if (!TRACE_ID.test(traceId) || !SPAN_ID.test(spanId)) continue;
     const id = `CAST(${BigInt(`0x${spanId}`)} AS UBIGINT)`;
     for (const { alias, first, last } of await index.rangesOf(connection, files, traceId)) {
-      selects.push(`SELECT ${READ_LIST}, ingest_ns, '${alias}' AS file FROM ${alias}.span
+      const shape = byAlias.get(alias)?.shape ?? NO_SHAPE;
+      selects.push(`SELECT ${spanSelection(shape, READ_COLUMNS)}, ingest_ns, '${alias}' AS file FROM ${alias}.span
         WHERE trace_id = UUID '${traceId}' AND commit_sequence BETWEEN ${first} AND ${last}
           AND (span_id = ${id} OR parent_span_id = ${id})`);
     }

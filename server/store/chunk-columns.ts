@@ -42,12 +42,9 @@ export interface ColumnBuffer<S> {
   add(staged: S, from: number, to: number, at: number): void;
   /** Copies what was added to the vector and empties the buffer. */
   flush(vector: duckdb.Vector, rows: number): void;
-  /** SQL of the one value that all rows of a batch have, which need not be added then; `NULL` where none has one. */
-  literal?(staged: S): string | undefined;
+  /** The one value that all rows of a batch have, which need not be added then, as text: null where none has one. */
+  only?(staged: S): string | null | undefined;
 }
-
-/** SQL of an absent value. */
-const NULL = "NULL";
 
 type Numbers = Uint8Array | Uint16Array | Uint32Array | Int32Array | BigUint64Array | BigInt64Array;
 
@@ -77,14 +74,17 @@ export class ChunkSource<S extends PlacedRows> {
     this.#row = fromRow;
   }
 
-  /** By column the SQL of its one value in all rows of all batches, undefined where there are several. */
-  literals(): (string | undefined)[] {
-    const [first, ...others] = this.#batches;
-    return this.#columns.map((column) => {
-      const literal = first === undefined ? undefined : column.literal?.(first);
-      if (literal === undefined) return undefined;
-      return others.every((staged) => column.literal?.(staged) === literal) ? literal : undefined;
-    });
+  /** The batches that it starts with. */
+  get batches(): readonly S[] {
+    return this.#batches;
+  }
+
+  /** The value in column `index` of all rows of these batches: null where none has one, undefined where there are several. */
+  only(index: number, [first, ...others]: readonly S[]): string | null | undefined {
+    const column = this.#columns[index];
+    const only = first === undefined ? undefined : column?.only?.(first);
+    if (only === undefined) return undefined;
+    return others.every((staged) => column?.only?.(staged) === only) ? only : undefined;
   }
 
   /** Begins again; the chunks hold the columns with these numbers, in this order. */
@@ -182,14 +182,14 @@ export function nonZero<S extends Rows, T extends Uint16Array | Uint32Array>(
       copyOut(vector, out, rows);
       validity.flush(vector);
     },
-    literal: (staged) => nullIfZero(pick(staged), staged.batch.rows),
+    only: (staged) => nullIfZero(pick(staged), staged.batch.rows),
   };
 }
 
-/** `NULL` where the first `count` words are all 0. */
-function nullIfZero(words: Uint8Array | Uint16Array | Uint32Array, count: number): string | undefined {
+/** null where the first `count` words are all 0. */
+function nullIfZero(words: Uint8Array | Uint16Array | Uint32Array, count: number): null | undefined {
   for (let at = 0; at < count; at++) if (words[at] !== 0) return undefined;
-  return NULL;
+  return null;
 }
 
 /** 64-bit ids of which 0 means absent; handled as pairs of 32-bit words, since a BigInt per value is dear. */
@@ -212,7 +212,7 @@ export function nonZeroIds<S extends Rows>(pick: (staged: S) => BigUint64Array):
       copyOut(vector, out, rows * 2);
       validity.flush(vector);
     },
-    literal: (staged) => nullIfZero(wordsOf(pick(staged)), 2 * staged.batch.rows),
+    only: (staged) => nullIfZero(wordsOf(pick(staged)), 2 * staged.batch.rows),
   };
 }
 
@@ -245,7 +245,7 @@ export function uuids<S extends Rows>(pick: (staged: S) => BigUint64Array): Colu
       copyOut(vector, out, rows * 4);
       validity.flush(vector);
     },
-    literal: (staged) => nullIfZero(wordsOf(pick(staged)), 4 * staged.batch.rows),
+    only: (staged) => nullIfZero(wordsOf(pick(staged)), 4 * staged.batch.rows),
   };
 }
 
@@ -329,7 +329,7 @@ function placedText<S extends PlacedRows>(placed: PickIds<S>, pick: PickIds<S>, 
       }
     },
     flush: (vector, rows) => out.flush(vector, rows),
-    literal: (staged) => (nullable ? nullIfZero(pick(staged), staged.batch.rows) : undefined),
+    only: (staged) => (nullable ? nullIfZero(pick(staged), staged.batch.rows) : undefined),
   };
 }
 
@@ -364,14 +364,14 @@ export function tupleText<S extends PlacedRows>(
       }
     },
     flush: (vector, rows) => out.flush(vector, rows),
-    literal(staged) {
+    only(staged) {
       if (!nullable) return undefined;
       const [tuple, first] = pick(staged);
       const { words } = staged.extra;
       for (let row = 0; row < staged.batch.rows; row++) {
         if (words[(first + stride * (tuple[row] ?? 0)) * STRING_WORDS] !== 0) return undefined;
       }
-      return NULL;
+      return null;
     },
   };
 }
@@ -445,6 +445,6 @@ export function blobs<S extends Rows>(pick: (staged: S) => [ends: Uint32Array, b
       }
     },
     flush: (vector, rows) => out.flush(vector, rows),
-    literal: (staged) => ((pick(staged)[0][staged.batch.rows - 1] ?? 0) === 0 ? NULL : undefined),
+    only: (staged) => ((pick(staged)[0][staged.batch.rows - 1] ?? 0) === 0 ? null : undefined),
   };
 }

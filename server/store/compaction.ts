@@ -12,7 +12,8 @@ import type { DuckDBConnection } from "@duckdb/node-api";
 import { fileBytes, freeBytes } from "../platform/files.ts";
 import { numberOf, readRows } from "./database.ts";
 import type { DayFile, DayFiles } from "./day-files.ts";
-import { COMPACT_ROW_GROUP_ROWS, DAY_TABLES, SPAN_LIST } from "./schema.ts";
+import { storedColumns } from "./late-columns.ts";
+import { COMPACT_ROW_GROUP_ROWS, DAY_TABLES } from "./schema.ts";
 import type { TraceIndex } from "./trace-index.ts";
 
 /** Spans of a part: a whole number of row groups, so that each is written once. */
@@ -73,11 +74,13 @@ export class Compaction {
     if ((await freeBytes(file.path)) < (await fileBytes(file.path)) + SPARE_BYTES) return undefined;
     // The last block of a day is built once the day is over.
     await index.settled();
-    await exclusively(() => files.beginRewrite(file, REWRITE));
+    const columns = storedColumns(file.shape);
+    const spanList = columns.map(({ name }) => name).join(", ");
+    await exclusively(() => files.beginRewrite(file, REWRITE, columns));
     try {
-      for (const table of DAY_TABLES) await this.#copy(file, table);
+      for (const table of DAY_TABLES) await this.#copy(file, table, spanList);
       await this.#run(`CHECKPOINT ${REWRITE}`);
-      for (const table of DAY_TABLES) await this.#compare(file, table);
+      for (const table of DAY_TABLES) await this.#compare(file, table, table === "span" ? spanList : "*");
     } catch (error) {
       await exclusively(() => files.abandonRewrite(file, REWRITE));
       if (this.#stop.signal.aborted) return undefined;
@@ -102,7 +105,7 @@ export class Compaction {
     await files.finishRewrite(file, REWRITE, (compact) => index.resume([compact], ""));
   }
 
-  async #copy(file: DayFile, table: string): Promise<void> {
+  async #copy(file: DayFile, table: string, spanList: string): Promise<void> {
     if (table !== "span") {
       await this.#run(`INSERT INTO ${REWRITE}.${table} SELECT * FROM ${file.alias}.${table}`);
       return;
@@ -110,7 +113,7 @@ export class Compaction {
     for (const [first, last] of await this.#parts(file)) {
       const startMs = performance.now();
       await this.#run(
-        `INSERT INTO ${REWRITE}.span SELECT ${SPAN_LIST} FROM ${file.alias}.span
+        `INSERT INTO ${REWRITE}.span SELECT ${spanList} FROM ${file.alias}.span
          WHERE commit_sequence >= ${first} AND commit_sequence <= ${last}`,
       );
       const pauseMs = Math.min(PAUSE_MS_MAX, performance.now() - startMs);
@@ -130,9 +133,8 @@ export class Compaction {
   }
 
   /** @throws Error where two tables do not hold the same rows. */
-  async #compare(file: DayFile, table: string): Promise<void> {
+  async #compare(file: DayFile, table: string, columns: string): Promise<void> {
     const sums: string[] = [];
-    const columns = table === "span" ? SPAN_LIST : "*";
     for (const alias of [file.alias, REWRITE]) {
       const [row] = await readRows(
         this.#deps.connection,

@@ -7,6 +7,7 @@ import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { DuckDBInstance } from "@duckdb/node-api";
 import type { ThalwegError } from "../model/errors.ts";
+import { addColumn, readShape } from "./late-columns.ts";
 import { batchOf, DAY_MS, FakeClock, openIn, rowsOf, temporaryDirectory } from "./store-fixture.ts";
 import { damagedWalSize } from "./wal-check.ts";
 
@@ -95,6 +96,7 @@ test("a file of the first layout is brought to the present one, with all that is
   const directory = await temporaryDirectory(t);
   const first = await openIn(t, directory);
   await first.writer.commitSpans(batchOf([{ spanId: 1n }, { spanId: 2n }]));
+  const rows = await rowsOf(first, "SELECT * FROM spans ORDER BY span_key");
   await first.close();
   await asFirstLayout(await onlyFile(directory, ".duckdb"));
   const store = await openIn(t, directory);
@@ -105,17 +107,23 @@ test("a file of the first layout is brought to the present one, with all that is
       ["0000000000000002", null, "shop", "2"],
     ],
   );
+  assert.deepEqual(await rowsOf(store, "SELECT * FROM spans ORDER BY span_key"), rows);
   await store.writer.commitSpans(batchOf([{ spanId: 3n }], undefined, { name: "s", version: "", rest: "{}" }));
   assert.deepEqual(await rowsOf(store, "SELECT scope_rest FROM spans ORDER BY span_id"), [[null], [null], ["{}"]]);
   assert.equal((await store.reader.trace("00000000000000010000000000000002", 9)).length, 3);
 });
 
-/** Takes from a closed file what the first layout did not have. */
+/** Takes from a closed file what the first layout did not have, and gives it the columns that it always had. */
 async function asFirstLayout(path: string): Promise<void> {
-  const instance = await DuckDBInstance.create(path);
+  const instance = await DuckDBInstance.create(":memory:");
   const connection = await instance.connect();
+  await connection.run(`ATTACH '${path}' AS earlier`);
+  await connection.run("USE earlier");
+  const { lacked } = await readShape(connection, "earlier");
+  const always = [...lacked].filter(([name]) => name !== "scope_rest");
   for (const statement of [
-    "ALTER TABLE span DROP COLUMN scope_rest",
+    ...always.map(([name, value]) => addColumn("earlier", name, value)),
+    "DROP TABLE span_constant",
     "ALTER TABLE span ADD COLUMN tb UTINYINT",
     "ALTER TABLE resource DROP COLUMN rest",
     "DROP TABLE log",

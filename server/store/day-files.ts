@@ -27,6 +27,7 @@ import {
   readRows,
   sqlText,
 } from "./database.ts";
+import { NO_SHAPE, readShape, type SpanShape } from "./late-columns.ts";
 import {
   COMPACT_ROW_GROUP_ROWS,
   DAY_TABLES,
@@ -35,6 +36,7 @@ import {
   migrationOf,
   ROW_GROUP_ROWS,
   SCHEMA_VERSION,
+  type StoredColumn,
 } from "./schema.ts";
 import { viewStatements } from "./views.ts";
 import { damagedWalSize, tornWalEnd } from "./wal-check.ts";
@@ -61,6 +63,8 @@ export interface DayFile {
   readonly path: string;
   /** It was written anew after its day was over. */
   readonly compact: boolean;
+  /** The columns of its `span`; `DayFiles` alone sets it. */
+  shape: SpanShape;
 }
 
 /** Said of a write ahead log that ends inside of an entry. */
@@ -121,12 +125,12 @@ export class DayFiles {
     await this.#replaceViews();
   }
 
-  /** Lays out a file under an unfinished name, attached as `alias`, to be filled with the rows of `file`. */
-  async beginRewrite(file: DayFile, alias: string): Promise<void> {
+  /** Lays out a file under an unfinished name, attached as `alias`, to be filled with the rows of `file`, of which `span` has these columns. */
+  async beginRewrite(file: DayFile, alias: string, spanColumns: readonly StoredColumn[]): Promise<void> {
     const unfinished = this.#unfinishedOf(file);
     await this.#remove(unfinished);
     await this.#create(unfinished, alias, COMPACT_ROW_GROUP_ROWS);
-    for (const statement of layOutTables(alias)) await this.#connection.run(statement);
+    for (const statement of layOutTables(alias, spanColumns)) await this.#connection.run(statement);
   }
 
   /** Removes what `beginRewrite` made. */
@@ -146,6 +150,7 @@ export class DayFiles {
     await this.#connection.run(`DETACH ${alias}`);
     await renameDurably(this.#unfinishedOf(file).path, compact.path);
     await this.#attach(compact);
+    compact.shape = await readShape(this.#connection, compact.alias);
     await resume(compact);
     this.#files = this.#files.map((other) => (other === file ? compact : other));
     await this.#replaceViews();
@@ -164,6 +169,7 @@ export class DayFiles {
     await this.#make(day, nowUnixNano, firstSequence);
     const file = this.#describe(day, false);
     await this.#attach(file);
+    file.shape = await readShape(this.#connection, file.alias);
     this.#files = [...this.#files, file].sort((a, b) => (a.day < b.day ? -1 : 1));
     await this.#replaceViews();
     return file;
@@ -183,6 +189,15 @@ export class DayFiles {
     const needed = Math.ceil((walBytes + stagedBytes / 2) * CHECKPOINT_PART);
     if (free >= needed) return;
     throw new Error(`No space left: a checkpoint is due and may need ${needed} bytes, ${free} are free`);
+  }
+
+  /** Runs statements that give the `span` of a file columns, so that readers know of them before rows have values there. */
+  async widen(file: DayFile, statements: readonly string[]): Promise<void> {
+    await inTransaction(this.#connection, async () => {
+      for (const statement of statements) await this.#connection.run(statement);
+    });
+    file.shape = await readShape(this.#connection, file.alias);
+    await this.#replaceViews();
   }
 
   /** Takes a file out of the store and deletes it. */
@@ -229,6 +244,7 @@ export class DayFiles {
       alias: `d${day.replaceAll("-", "")}${compact ? "c" : ""}`,
       path: join(this.#directory, `spans-${day}${compact ? "-compact" : ""}.duckdb`),
       compact,
+      shape: NO_SHAPE,
     };
   }
 
@@ -274,7 +290,7 @@ export class DayFiles {
   }
 
   async #replaceViews(): Promise<void> {
-    for (const statement of viewStatements(this.#files.map(({ alias }) => alias))) {
+    for (const statement of viewStatements(this.#files)) {
       await this.#connection.run(statement);
     }
   }
@@ -311,6 +327,7 @@ export class DayFiles {
     await this.#attach(file);
     try {
       await this.#migrate(file);
+      file.shape = await readShape(this.#connection, file.alias);
       this.#files = [...this.#files, file];
     } catch (error) {
       await this.#connection.run(`DETACH ${file.alias}`);

@@ -82,7 +82,7 @@ export class LogWriter {
   #sequence: number;
   #working: Promise<void> | undefined;
   #closed = false;
-  readonly #staged: StagedSource;
+  readonly #staged: StagedSource<StagedLogs>;
 
   constructor(options: LogWriterOptions) {
     const { identity } = options;
@@ -217,7 +217,7 @@ export class LogWriter {
       this.#staged.arm();
       await inTransaction(connection, async () => {
         await connection.run(
-          `INSERT INTO ${file.alias}.log SELECT ${this.#constants}, ${nowUnixNano}, ${this.#staged.selected()} FROM ${STAGED_FUNCTION}()`,
+          `INSERT INTO ${file.alias}.log SELECT ${this.#constants}, ${nowUnixNano}, ${this.#staged.selected(STAGED_LOG_COLUMNS)} FROM ${STAGED_FUNCTION}()`,
         );
         await resources.insert(file, unknown);
         if (!isLast) return;

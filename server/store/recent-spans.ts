@@ -4,6 +4,7 @@ import { type DuckDBConnection, DuckDBUUIDValue } from "@duckdb/node-api";
 import { SPAN_KINDS, SPAN_SOURCES } from "../model/span-batch.ts";
 import { bigintOf, numberOf, readRows, textOf } from "./database.ts";
 import type { DayFile } from "./day-files.ts";
+import { spanExpression } from "./late-columns.ts";
 import type { RecentSpans } from "./writer.ts";
 
 /** Commits looked at for the spans to read. */
@@ -29,7 +30,8 @@ export async function readRecentSpans(
     // A day begins before its first span comes.
     if (from === undefined) continue;
     const result = await connection.stream(
-      `SELECT trace_id, span_id, kind, start_ns, start_ns + duration_ns, source FROM ${file.alias}.span
+      `SELECT trace_id, span_id, kind, start_ns, start_ns + duration_ns, ${spanExpression(file.shape, "source")}
+       FROM ${file.alias}.span
        WHERE commit_sequence >= ${from}`,
     );
     for await (const chunk of result) {

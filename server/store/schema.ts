@@ -6,7 +6,7 @@
 import { TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
 
 /** Version of the layout below; stands in `file_meta` of every file. */
-export const SCHEMA_VERSION = 5;
+export const SCHEMA_VERSION = 6;
 
 /** Rows of a row group: a group commit larger than this goes to the file once, compressed, and not through the WAL. */
 export const ROW_GROUP_ROWS = 8_192;
@@ -20,13 +20,18 @@ export interface StoredColumn {
   readonly type: string;
   /** The value is the same in all rows of a commit and stands in the INSERT as a literal. */
   readonly constant?: boolean;
+  /** A file has it only from the first commit on that needs it: see `late-columns.ts`. */
+  readonly late?: boolean;
 }
 
-/** Columns of `span` in order. Files begun by versions before 5 have a column `tb` besides, which nobody reads. */
+/**
+ * Columns of `span`. Files begun by versions before 6 have them all, those begun before 5 a column `tb` besides, which
+ * nobody reads.
+ */
 export const SPAN_COLUMNS: readonly StoredColumn[] = [
-  { name: "tenant", type: "VARCHAR", constant: true },
-  { name: "host_id", type: "UBIGINT", constant: true },
-  { name: "boot_id", type: "UUID", constant: true },
+  { name: "tenant", type: "VARCHAR", constant: true, late: true },
+  { name: "host_id", type: "UBIGINT", constant: true, late: true },
+  { name: "boot_id", type: "UUID", constant: true, late: true },
   { name: "ingest_ns", type: "BIGINT", constant: true },
   { name: "commit_sequence", type: "UBIGINT" },
   { name: "trace_id", type: "UUID" },
@@ -40,32 +45,33 @@ export const SPAN_COLUMNS: readonly StoredColumn[] = [
   { name: "name", type: "VARCHAR" },
   { name: "kind", type: "VARCHAR" },
   { name: "status", type: "VARCHAR" },
-  { name: "status_message", type: "VARCHAR" },
+  { name: "status_message", type: "VARCHAR", late: true },
   { name: "start_ns", type: "BIGINT" },
   { name: "duration_ns", type: "BIGINT" },
-  { name: "source", type: "VARCHAR" },
-  { name: "link_reason", type: "VARCHAR" },
-  { name: "protocol", type: "VARCHAR" },
-  { name: "client_addr", type: "VARCHAR" },
-  { name: "client_port", type: "USMALLINT" },
-  { name: "server_addr", type: "VARCHAR" },
-  { name: "server_port", type: "USMALLINT" },
-  { name: "pid", type: "UINTEGER" },
-  { name: "weight", type: "UINTEGER" },
-  { name: "duplicate_of", type: "UBIGINT" },
-  { name: "flags", type: "UINTEGER" },
-  { name: "trace_state", type: "VARCHAR" },
-  ...TYPED_ATTRIBUTES.map(({ column, kind }) => ({ name: column, type: kind === "s" ? "VARCHAR" : "INTEGER" })),
+  { name: "source", type: "VARCHAR", late: true },
+  { name: "link_reason", type: "VARCHAR", late: true },
+  { name: "protocol", type: "VARCHAR", late: true },
+  { name: "client_addr", type: "VARCHAR", late: true },
+  { name: "client_port", type: "USMALLINT", late: true },
+  { name: "server_addr", type: "VARCHAR", late: true },
+  { name: "server_port", type: "USMALLINT", late: true },
+  { name: "pid", type: "UINTEGER", late: true },
+  { name: "weight", type: "UINTEGER", late: true },
+  { name: "duplicate_of", type: "UBIGINT", late: true },
+  { name: "flags", type: "UINTEGER", late: true },
+  { name: "trace_state", type: "VARCHAR", late: true },
+  ...TYPED_ATTRIBUTES.map(({ column, kind }) => ({
+    name: column,
+    type: kind === "s" ? "VARCHAR" : "INTEGER",
+    late: true,
+  })),
   { name: "attributes", type: "MAP(VARCHAR, VARCHAR)" },
   { name: "attribute_kinds", type: "VARCHAR" },
-  { name: "attribute_repeats", type: "VARCHAR" },
-  { name: "events", type: "BLOB" },
-  { name: "links", type: "BLOB" },
-  { name: "scope_rest", type: "VARCHAR" },
+  { name: "attribute_repeats", type: "VARCHAR", late: true },
+  { name: "events", type: "BLOB", late: true },
+  { name: "links", type: "BLOB", late: true },
+  { name: "scope_rest", type: "VARCHAR", late: true },
 ];
-
-/** The columns of `span` as a list for SQL: it names them, since not every file has them alone. */
-export const SPAN_LIST = SPAN_COLUMNS.map(({ name }) => name).join(", ");
 
 /** Columns that the staged rows carry, in the order of the table function. */
 export const STAGED_COLUMNS: readonly StoredColumn[] = SPAN_COLUMNS.filter((column) => column.constant !== true);
@@ -104,6 +110,7 @@ export const STAGED_LOG_COLUMNS: readonly StoredColumn[] = LOG_COLUMNS.filter((c
 export const DAY_TABLES = [
   "file_meta",
   "span",
+  "span_constant",
   "resource",
   "ledger",
   "trace_index",
@@ -126,16 +133,20 @@ function listOf(columns: readonly StoredColumn[]): string {
  */
 export function layOutDayFile(alias: string, createdNs: bigint, firstSequence: number): string[] {
   return [
-    ...layOutTables(alias),
+    ...layOutTables(
+      alias,
+      SPAN_COLUMNS.filter(({ late }) => late !== true),
+    ),
     `INSERT INTO ${alias}.file_meta VALUES (${SCHEMA_VERSION}, ${createdNs}, ${firstSequence})`,
   ];
 }
 
-/** Statements that make the tables of a day file, all empty. */
-export function layOutTables(alias: string): string[] {
+/** Statements that make the tables of a day file, all empty, with these columns of `span`. */
+export function layOutTables(alias: string, spanColumns: readonly StoredColumn[]): string[] {
   return [
     `CREATE TABLE ${alias}.file_meta (schema_version INTEGER, created_ns BIGINT, first_sequence UBIGINT)`,
-    `CREATE TABLE ${alias}.span (${listOf(SPAN_COLUMNS)})`,
+    `CREATE TABLE ${alias}.span (${listOf(spanColumns)})`,
+    constantTable(alias),
     `CREATE TABLE ${alias}.resource (resource_id UBIGINT, service VARCHAR, instance VARCHAR,
        attributes MAP(VARCHAR, VARCHAR), attribute_kinds VARCHAR, attribute_repeats VARCHAR, rest VARCHAR)`,
     `CREATE TABLE ${alias}.ledger (sequence UBIGINT, ingest_ns BIGINT, spans UINTEGER)`,
@@ -148,6 +159,11 @@ export function layOutTables(alias: string): string[] {
     aliasTable(alias),
     ...logTables(alias),
   ];
+}
+
+/** The one value of columns that `span` lacks, as text; those without a row are NULL. */
+function constantTable(alias: string): string {
+  return `CREATE TABLE ${alias}.span_constant (name VARCHAR, value VARCHAR)`;
 }
 
 /** Blocks of traces by 32 bits of their ids; `trace_index` holds those of versions before 5, by the whole ids. */
@@ -172,6 +188,7 @@ function logTables(alias: string): string[] {
  * transaction. Undefined where no such layout is known.
  */
 export function migrationOf(alias: string, version: number): string[] | undefined {
+  if (version === 5) return [constantTable(alias), `UPDATE ${alias}.file_meta SET schema_version = 6`];
   if (version === 4) return [keyIndexTable(alias), `UPDATE ${alias}.file_meta SET schema_version = 5`];
   if (version === 3) return [aliasTable(alias), `UPDATE ${alias}.file_meta SET schema_version = 4`];
   if (version === 2) {

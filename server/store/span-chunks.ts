@@ -26,7 +26,6 @@ import {
   word,
   wordsOf,
 } from "./chunk-columns.ts";
-import { sqlText } from "./database.ts";
 import { KIND_WORD_AT, SOURCE_WORD_AT, STATUS_WORD_AT, type StagedBatch } from "./staged-spans.ts";
 
 const TYPED_COUNT = TYPED_ATTRIBUTES.length;
@@ -83,10 +82,7 @@ export function spanColumns(): SpanColumn[] {
 function sources(): SpanColumn {
   return {
     ...word(({ batch }) => batch.source, SOURCE_WORD_AT),
-    literal({ batch }) {
-      const source = SPAN_SOURCES[onlyNumber(batch.source, batch.rows) ?? SPAN_SOURCES.length];
-      return source === undefined ? undefined : sqlText(source);
-    },
+    only: ({ batch }) => SPAN_SOURCES[onlyNumber(batch.source, batch.rows) ?? SPAN_SOURCES.length],
   };
 }
 
@@ -94,7 +90,7 @@ function sources(): SpanColumn {
 function oftenSame(pick: (staged: StagedBatch) => Uint32Array): SpanColumn {
   return {
     ...numbers(new Uint32Array(CHUNK_ROWS_MAX), pick),
-    literal: (staged) => onlyNumber(pick(staged), staged.batch.rows)?.toString(),
+    only: (staged) => onlyNumber(pick(staged), staged.batch.rows)?.toString(),
   };
 }
 
@@ -147,13 +143,13 @@ function typedText(typed: number): SpanColumn {
       }
     },
     flush: (vector, rows) => out.flush(vector, rows),
-    literal: (staged) => nullIfUnset(staged, typed),
+    only: (staged) => nullIfUnset(staged, typed),
   };
 }
 
-function nullIfUnset({ batch, typedSet }: StagedBatch, typed: number): string | undefined {
+function nullIfUnset({ batch, typedSet }: StagedBatch, typed: number): null | undefined {
   for (let at = typed; at < batch.rows * TYPED_COUNT; at += TYPED_COUNT) if (typedSet[at] === 1) return undefined;
-  return "NULL";
+  return null;
 }
 
 function typedIntegers(typed: number): SpanColumn {
@@ -171,6 +167,6 @@ function typedIntegers(typed: number): SpanColumn {
       copyOut(vector, out, rows);
       validity.flush(vector);
     },
-    literal: (staged) => nullIfUnset(staged, typed),
+    only: (staged) => nullIfUnset(staged, typed),
   };
 }

@@ -6,14 +6,15 @@ import { SpanBatchBuilder } from "../model/span-batch-builder.ts";
 import type { StoredSpan } from "../model/stored-span.ts";
 import { numberOf, readRows, textOf } from "./database.ts";
 import type { DayFile } from "./day-files.ts";
+import { spanSelection } from "./late-columns.ts";
 import {
   learnResources,
-  READ_LIST,
+  READ_COLUMNS,
   type ResourcesById,
   type Row,
   readForReplay,
   readSpan,
-  SHOWN_LIST,
+  SHOWN_COLUMNS,
   sequenceOfRow,
 } from "./span-rows.ts";
 import type { TraceIndex } from "./trace-index.ts";
@@ -76,9 +77,10 @@ export class TraceReader {
   ): Promise<DuckDBMaterializedResult | undefined> {
     const ranges = await this.#index.rangesOf(connection, files, traceId);
     if (ranges.length === 0) return undefined;
+    const lists = new Map(files.map(({ alias, shape }) => [alias, spanSelection(shape, SHOWN_COLUMNS)]));
     const select = ranges
       .map(
-        ({ alias, first, last }) => `SELECT ${SHOWN_LIST}, '${alias}' AS file FROM ${alias}.span
+        ({ alias, first, last }) => `SELECT ${lists.get(alias)}, '${alias}' AS file FROM ${alias}.span
           WHERE trace_id = UUID '${traceId}' AND commit_sequence BETWEEN ${first} AND ${last}`,
       )
       .join(" UNION ALL ");
@@ -124,7 +126,7 @@ export async function replayCommits(
 
 /** Neighbouring commits that lie in one file. */
 interface CommitRun {
-  readonly alias: string;
+  readonly file: DayFile;
   readonly first: number;
   last: number;
 }
@@ -135,17 +137,17 @@ async function commitRuns(
   files: readonly DayFile[],
   sequence: number,
 ): Promise<CommitRun[]> {
-  const commits: { alias: string; sequence: number }[] = [];
-  for (const { alias } of files) {
-    const rows = await readRows(connection, `SELECT sequence FROM ${alias}.ledger WHERE sequence > ${sequence}`);
-    for (const [value] of rows) commits.push({ alias, sequence: numberOf(value) });
+  const commits: { file: DayFile; sequence: number }[] = [];
+  for (const file of files) {
+    const rows = await readRows(connection, `SELECT sequence FROM ${file.alias}.ledger WHERE sequence > ${sequence}`);
+    for (const [value] of rows) commits.push({ file, sequence: numberOf(value) });
   }
   commits.sort((a, b) => a.sequence - b.sequence);
   const runs: CommitRun[] = [];
   for (const commit of commits) {
     const last = runs.at(-1);
-    if (last?.alias === commit.alias) last.last = commit.sequence;
-    else runs.push({ alias: commit.alias, first: commit.sequence, last: commit.sequence });
+    if (last?.file === commit.file) last.last = commit.sequence;
+    else runs.push({ file: commit.file, first: commit.sequence, last: commit.sequence });
   }
   return runs;
 }
@@ -159,14 +161,14 @@ async function replayRun(
   const condition = `commit_sequence BETWEEN ${run.first} AND ${run.last}`;
   const resources: ResourcesById = new Map();
   const result = await connection.stream(
-    `SELECT ${READ_LIST} FROM ${run.alias}.span WHERE ${condition}
+    `SELECT ${spanSelection(run.file.shape, READ_COLUMNS)} FROM ${run.file.alias}.span WHERE ${condition}
      ORDER BY commit_sequence, rowid`,
   );
   const builder = new SpanBatchBuilder();
   let current = 0;
   for await (const chunk of result) {
     const rows = chunk.getRows();
-    await learnResources(lookUps, run.alias, rows, resources);
+    await learnResources(lookUps, run.file.alias, rows, resources);
     for (const row of rows) {
       const sequence = sequenceOfRow(row);
       if (current !== 0 && sequence !== current) onBatch(builder.seal(), current);

@@ -24,8 +24,11 @@ import { bigintOf, numberOf, readRows, textOf } from "./database.ts";
 
 const U64_MASK = 0xffff_ffff_ffff_ffffn;
 
-/** Columns that `readSpan` takes, in the order that the functions below expect. */
-const SHOWN_COLUMNS = [
+/**
+ * Columns that `readSpan` takes, in the order that the functions below expect. Each costs some 30 us a query, so none that
+ * it has no use for.
+ */
+export const SHOWN_COLUMNS = [
   "span_id",
   "parent_span_id",
   "resource_id",
@@ -67,16 +70,13 @@ const REPLAY_COLUMNS = [
 ] as const;
 const REPLAY_AT = SHOWN_COLUMNS.length;
 
-/** The select list that `readSpan` takes rows of. Each column costs some 30 us a query, so none that it has no use for. */
-export const SHOWN_LIST = SHOWN_COLUMNS.join(", ");
-
-/** The select list that `readForReplay` takes rows of. */
-export const READ_LIST = [...SHOWN_COLUMNS, ...REPLAY_COLUMNS].join(", ");
+/** Columns that `readForReplay` takes. */
+export const READ_COLUMNS: readonly string[] = [...SHOWN_COLUMNS, ...REPLAY_COLUMNS];
 
 /** Resources by id; one that is not stored is added under its name alone. */
 export type ResourcesById = Map<bigint, Resource>;
 
-/** Values of `READ_LIST` or `SHOWN_LIST`. */
+/** Values of `READ_COLUMNS` or `SHOWN_COLUMNS`. */
 export type Row = readonly DuckDBValue[];
 
 /** Adds the resources of rows that are not known yet. Ids are hashes of content: one map serves all files. */

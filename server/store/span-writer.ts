@@ -13,10 +13,11 @@ import { ThalwegError } from "../model/errors.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 import type { HostIdentity } from "../platform/host-identity.ts";
 import { ChunkSource } from "./chunk-columns.ts";
-import { inTransaction, isDiskTrouble, isInvalidated, sqlText } from "./database.ts";
+import { inTransaction, isDiskTrouble, isInvalidated } from "./database.ts";
 import { type DayFile, type DayFiles, dayOf } from "./day-files.ts";
+import { columnLiteral, fits, type OnlyValue, storedColumns, widening } from "./late-columns.ts";
 import type { ResourceBook, StagedResource } from "./resource-book.ts";
-import { ROW_GROUP_ROWS, SPAN_COLUMNS, SPAN_LIST, STAGED_COLUMNS } from "./schema.ts";
+import { ROW_GROUP_ROWS, STAGED_COLUMNS, type StoredColumn } from "./schema.ts";
 import { spanColumns } from "./span-chunks.ts";
 import { registerStagedSource, type StagedSource } from "./staged-source.ts";
 import { type StagedBatch, stageBatch, unstage } from "./staged-spans.ts";
@@ -44,6 +45,9 @@ interface WaitingBatch {
   readonly resolve: (receipt: CommitReceipt) => void;
   readonly reject: (error: unknown) => void;
 }
+
+/** Gives what came in the meantime for a group that is stored in `file`; nothing where the group is to end. */
+type MoreBatches = (file: DayFile) => Promise<readonly WaitingBatch[]>;
 
 /** What a writer works with. */
 export interface SpanWriterOptions {
@@ -89,7 +93,8 @@ export class SpanWriter {
   readonly #files: DayFiles;
   readonly #resources: ResourceBook;
   readonly #clock: Clock;
-  readonly #constants: string;
+  /** Values of columns that this writer writes in all rows. */
+  readonly #constants: ReadonlyMap<string, string>;
   readonly #onStored: SpanWriterOptions["onStored"];
   readonly #onError: SpanWriterOptions["onError"];
   /** Batches of the group that broke the instance. */
@@ -109,7 +114,7 @@ export class SpanWriter {
   #lingersFor = 0;
   #closed = false;
   readonly #waitingBytesMax: number;
-  readonly #staged: StagedSource;
+  readonly #staged: StagedSource<StagedBatch>;
   #counts = { commits: 0, groups: 0, spans: 0, refusedSpans: 0 };
 
   constructor(options: SpanWriterOptions) {
@@ -122,9 +127,11 @@ export class SpanWriter {
     this.#onError = options.onError;
     this.#sequence = options.lastSequence;
     this.#waitingBytesMax = options.waitingBytesMax;
-    this.#constants = `${sqlText(TENANT)}, CAST(${identity.hostId} AS UBIGINT), UUID ${sqlText(identity.bootId)}`;
-    if (SPAN_COLUMNS.length - STAGED_COLUMNS.length !== 4)
-      throw new Error("store: constants and columns of span disagree");
+    this.#constants = new Map([
+      ["tenant", TENANT],
+      ["host_id", String(identity.hostId)],
+      ["boot_id", identity.bootId],
+    ]);
     this.#staged = registerStagedSource(options.connection, STAGED_FUNCTION, STAGED_COLUMNS, this.#source);
   }
 
@@ -212,9 +219,9 @@ export class SpanWriter {
     const untilMs = performance.now() + (lingers ? LINGER_MS : 0);
     const group = this.#takeBatches(GROUP_ROWS_MAX);
     let rows = rowsOf(group);
-    const more = async (): Promise<readonly WaitingBatch[]> => {
+    const more: MoreBatches = async (file) => {
       if (rows <= ROW_GROUP_ROWS) await this.#linger(ROW_GROUP_ROWS + 1 - rows, untilMs);
-      const part = this.#takeBatches(GROUP_ROWS_MAX - rows);
+      const part = this.#takeBatches(GROUP_ROWS_MAX - rows, (staged) => this.#fits(file, [staged]));
       group.push(...part);
       rows += rowsOf(part);
       return part;
@@ -243,13 +250,16 @@ export class SpanWriter {
     }
   }
 
-  /** Takes the batches that come next and have at most `rowsMax` rows; of a group that has none yet, one of any size. */
-  #takeBatches(rowsMax: number): WaitingBatch[] {
+  /**
+   * Takes the batches that come next and have at most `rowsMax` rows, as far as `isTaken` holds; of a group that has none
+   * yet, one of any size.
+   */
+  #takeBatches(rowsMax: number, isTaken: (staged: StagedBatch) => boolean = () => true): WaitingBatch[] {
     let rows = 0;
     let batches = 0;
     const isFirst = rowsMax === GROUP_ROWS_MAX;
     for (const { staged } of this.#waiting) {
-      if (!(isFirst && batches === 0) && rows + staged.batch.rows > rowsMax) break;
+      if ((!(isFirst && batches === 0) && rows + staged.batch.rows > rowsMax) || !isTaken(staged)) break;
       rows += staged.batch.rows;
       this.#waitingBytes -= staged.bytes;
       batches++;
@@ -262,7 +272,7 @@ export class SpanWriter {
    * Stores a group and what `more` adds to it; where that fails for more than one batch, each is tried alone, so that one
    * bad batch refuses only itself.
    */
-  async #storeGroup(group: readonly WaitingBatch[], more: () => Promise<readonly WaitingBatch[]>): Promise<void> {
+  async #storeGroup(group: readonly WaitingBatch[], more: MoreBatches): Promise<void> {
     try {
       await this.#insertGroup(group, more);
     } catch (error) {
@@ -307,20 +317,18 @@ export class SpanWriter {
   }
 
   /** One transaction. Rows are inserted while others of the group are still decoded: DuckDB and the program take turns else. */
-  async #insertGroup(group: readonly WaitingBatch[], more: () => Promise<readonly WaitingBatch[]>): Promise<void> {
+  async #insertGroup(group: readonly WaitingBatch[], more: MoreBatches): Promise<void> {
     const nowUnixNano = this.#clock.nowUnixNano();
     const first = group[0]?.staged.sequence ?? this.#sequence;
     const file = await this.#files.fileOf(dayOf(Number(nowUnixNano / 1_000_000n)), nowUnixNano, first);
+    await this.#widen(file, group);
     let resources: StagedResource[] = [];
     await inTransaction(this.#connection, async () => {
       let part: readonly WaitingBatch[] = [...group];
       while (part.length > 0) {
-        await this.#files.assureRoom(
-          file,
-          group.reduce((sum, { staged }) => sum + staged.bytes, 0),
-        );
+        await this.#files.assureRoom(file, bytesOf(group));
         await this.#insertRows(file, nowUnixNano, part);
-        part = await more();
+        part = await more(file);
       }
       const staged = group.map((batch) => batch.staged);
       resources = await this.#resources.unknownIn(file, staged);
@@ -335,19 +343,46 @@ export class SpanWriter {
     );
   }
 
+  /** Gives the table the columns that these batches need; not within their transaction, so that readers know them first. */
+  async #widen(file: DayFile, group: readonly WaitingBatch[]): Promise<void> {
+    const batches = group.map(({ staged }) => staged);
+    if (this.#fits(file, batches)) return;
+    await this.#files.assureRoom(file, bytesOf(group));
+    const statements = widening(file.alias, file.shape, (name) => this.#onlyValue(name, batches));
+    await this.#files.widen(file, statements);
+  }
+
+  #fits({ shape }: DayFile, batches: readonly StagedBatch[]): boolean {
+    return fits(shape, (name) => this.#onlyValue(name, batches));
+  }
+
+  #onlyValue(name: string, batches: readonly StagedBatch[]): OnlyValue {
+    return this.#constants.get(name) ?? this.#staged.only(name, batches);
+  }
+
   async #insertRows(file: DayFile, nowUnixNano: bigint, part: readonly WaitingBatch[]): Promise<void> {
+    const columns = storedColumns(file.shape);
+    const isConstant = ({ constant }: StoredColumn) => constant === true;
+    const constants = columns.filter(isConstant);
+    const values = new Map([...this.#constants, ["ingest_ns", String(nowUnixNano)]]);
+    const literals = constants.map((column) => columnLiteral(column, values.get(column.name) ?? null));
+    const staged = columns.filter((column) => !isConstant(column));
     this.#source.start(part.map(({ staged }) => staged));
     try {
       this.#staged.arm();
       await this.#connection.run(
-        `INSERT INTO ${file.alias}.span (${SPAN_LIST})
-         SELECT ${this.#constants}, ${nowUnixNano}, ${this.#staged.selected()} FROM ${STAGED_FUNCTION}()`,
+        `INSERT INTO ${file.alias}.span (${[...constants, ...staged].map(({ name }) => name).join(", ")})
+         SELECT ${literals.join(", ")}, ${this.#staged.selected(staged)} FROM ${STAGED_FUNCTION}()`,
       );
     } finally {
       this.#staged.disarm();
       this.#source.start([]);
     }
   }
+}
+
+function bytesOf(batches: readonly WaitingBatch[]): number {
+  return batches.reduce((sum, { staged }) => sum + staged.bytes, 0);
 }
 
 function rowsOf(batches: readonly WaitingBatch[]): number {

@@ -1,24 +1,31 @@
 /** The tables that user SQL sees, as views over all attached day files. */
 
 import { SQL_TABLES, TYPED_ATTRIBUTES } from "../model/sql-tables.ts";
+import { type SpanShape, spanExpression } from "./late-columns.ts";
+
+/** A day file as the views see it. */
+interface ViewedFile {
+  readonly alias: string;
+  readonly shape: SpanShape;
+}
 
 const PERCENTILES = [50, 95, 99] as const;
 
 /**
  * Statements that replace all views.
  *
- * @param aliases Attached day files, oldest first. None: the views are empty.
+ * @param files Attached day files, oldest first. None: the views are empty.
  */
-export function viewStatements(aliases: readonly string[]): string[] {
+export function viewStatements(files: readonly ViewedFile[]): string[] {
   const views: Record<string, string | undefined> =
-    aliases.length === 0
+    files.length === 0
       ? {}
       : {
-          spans: spansView(aliases),
+          spans: spansView(files),
           traces: TRACES_VIEW,
-          services: servicesView(aliases),
-          logs: logsView(aliases),
-          edges: edgesView(aliases),
+          services: servicesView(files),
+          logs: logsView(files),
+          edges: edgesView(files),
         };
   return Object.keys(SQL_TABLES).map(
     (table) => `CREATE OR REPLACE VIEW memory.main.${table} AS ${views[table] ?? emptyTable(table)}`,
@@ -30,47 +37,50 @@ function emptyTable(table: string): string {
   return `SELECT ${columns.join(", ")} WHERE false`;
 }
 
-function unionOf(aliases: readonly string[], select: (alias: string) => string): string {
-  return aliases.map(select).join(" UNION ALL ");
+function unionOf(files: readonly ViewedFile[], select: (file: ViewedFile) => string): string {
+  return files.map(select).join(" UNION ALL ");
 }
 
 function hex16(column: string): string {
   return `lower(lpad(to_hex(${column}), 16, '0'))`;
 }
 
+/** Gives the SQL of a column of `span`. */
+type SpanColumns = (name: string) => string;
+
 /** Columns whose name in the view is not the stored one. */
-const SPAN_EXPRESSIONS: Readonly<Record<string, string>> = {
-  trace_id: "replace(CAST(s.trace_id AS VARCHAR), '-', '')",
-  span_id: hex16("s.span_id"),
-  parent_span_id: hex16("s.parent_span_id"),
-  duplicate_of: hex16("s.duplicate_of"),
-  end_ns: "s.start_ns + s.duration_ns",
-  resource: "r.attributes",
-  attributes: wholeAttributes(),
-  attributes_rest: "s.attributes",
-  trace_uuid: "s.trace_id",
-  tb: "CAST('0x' || right(CAST(s.trace_id AS VARCHAR), 2) AS UTINYINT)",
-  span_key: "s.span_id",
-  parent_span_key: "s.parent_span_id",
-  duplicate_of_key: "s.duplicate_of",
+const SPAN_EXPRESSIONS: Readonly<Record<string, (column: SpanColumns) => string>> = {
+  trace_id: () => "replace(CAST(s.trace_id AS VARCHAR), '-', '')",
+  span_id: () => hex16("s.span_id"),
+  parent_span_id: () => hex16("s.parent_span_id"),
+  duplicate_of: (column) => hex16(column("duplicate_of")),
+  end_ns: () => "s.start_ns + s.duration_ns",
+  resource: () => "r.attributes",
+  attributes: wholeAttributes,
+  attributes_rest: () => "s.attributes",
+  trace_uuid: () => "s.trace_id",
+  tb: () => "CAST('0x' || right(CAST(s.trace_id AS VARCHAR), 2) AS UTINYINT)",
+  span_key: () => "s.span_id",
+  parent_span_key: () => "s.parent_span_id",
+  duplicate_of_key: (column) => column("duplicate_of"),
 };
 
 /** One list a typed column, empty where it is NULL: 2.4 times faster than filtering one list of all. */
-function wholeAttributes(): string {
-  const typed = TYPED_ATTRIBUTES.map(
-    ({ key, column }) =>
-      `CASE WHEN s.${column} IS NULL THEN [] ELSE [{'key': '${key}', 'value': CAST(s.${column} AS VARCHAR)}] END`,
-  );
+function wholeAttributes(column: SpanColumns): string {
+  const typed = TYPED_ATTRIBUTES.map((attribute) => {
+    const value = column(attribute.column);
+    return `CASE WHEN ${value} IS NULL THEN [] ELSE [{'key': '${attribute.key}', 'value': CAST(${value} AS VARCHAR)}] END`;
+  });
   return `map_from_entries(list_concat(map_entries(s.attributes), ${typed.join(", ")}))`;
 }
 
-function spansView(aliases: readonly string[]): string {
-  const columns = (SQL_TABLES["spans"] ?? []).map(({ name }) => `${SPAN_EXPRESSIONS[name] ?? `s.${name}`} AS ${name}`);
-  return unionOf(
-    aliases,
-    (alias) =>
-      `SELECT ${columns.join(", ")} FROM ${alias}.span s LEFT JOIN ${alias}.resource r ON r.resource_id = s.resource_id`,
-  );
+function spansView(files: readonly ViewedFile[]): string {
+  const names = (SQL_TABLES["spans"] ?? []).map(({ name }) => name);
+  return unionOf(files, ({ alias, shape }) => {
+    const column = (name: string) => spanExpression(shape, name, "s.");
+    const list = names.map((name) => `${SPAN_EXPRESSIONS[name]?.(column) ?? column(name)} AS ${name}`).join(", ");
+    return `SELECT ${list} FROM ${alias}.span s LEFT JOIN ${alias}.resource r ON r.resource_id = s.resource_id`;
+  });
 }
 
 /** Columns whose name in the view is not the stored one. */
@@ -83,11 +93,11 @@ const LOG_EXPRESSIONS: Readonly<Record<string, string>> = {
   span_key: "l.span_id",
 };
 
-function logsView(aliases: readonly string[]): string {
+function logsView(files: readonly ViewedFile[]): string {
   const columns = (SQL_TABLES["logs"] ?? []).map(({ name }) => `${LOG_EXPRESSIONS[name] ?? `l.${name}`} AS ${name}`);
   return unionOf(
-    aliases,
-    (alias) =>
+    files,
+    ({ alias }) =>
       `SELECT ${columns.join(", ")} FROM ${alias}.log l LEFT JOIN ${alias}.resource r ON r.resource_id = l.resource_id`,
   );
 }
@@ -109,14 +119,15 @@ const TRACES_VIEW = `
   )`;
 
 /** Groups by resource first, so that each file's spans are read in one pass over three narrow columns. */
-function servicesView(aliases: readonly string[]): string {
+function servicesView(files: readonly ViewedFile[]): string {
   const seen = unionOf(
-    aliases,
-    (alias) => `
+    files,
+    ({ alias, shape }) => `
       SELECT r.service, r.instance, g.source, g.first_ns, g.last_ns,
         coalesce(r.attributes['telemetry.sdk.language'], r.attributes['process.runtime.name']) AS language
       FROM (SELECT resource_id, source, min(start_ns) AS first_ns, max(start_ns + duration_ns) AS last_ns
-            FROM ${alias}.span GROUP BY resource_id, source) g
+            FROM (SELECT resource_id, ${spanExpression(shape, "source")} AS source, start_ns, duration_ns FROM ${alias}.span)
+            GROUP BY resource_id, source) g
       JOIN ${alias}.resource r ON r.resource_id = g.resource_id`,
   );
   return `
@@ -137,8 +148,8 @@ function quantileColumns(side: "server" | "client"): string {
   }).join(",");
 }
 
-function edgesView(aliases: readonly string[]): string {
-  const rows = unionOf(aliases, (alias) => `SELECT * FROM ${alias}.edge`);
+function edgesView(files: readonly ViewedFile[]): string {
+  const rows = unionOf(files, ({ alias }) => `SELECT * FROM ${alias}.edge`);
   const key = "bucket_ms, client, server, connection_type";
   const buckets = (["server", "client"] as const).map(
     (side) => `SELECT ${key}, '${side}' AS side, unnest(${side}_bucket) AS i, unnest(${side}_count) AS n FROM rows`,
