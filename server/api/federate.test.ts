@@ -58,6 +58,8 @@ test("federation tells the newest sample of each chosen series once, by name", a
     "",
   ]);
   assert.equal((await ask(`${url}/federate`)).text, "");
+  const all = await ask(`${url}/federate?match[]=${encodeURIComponent('{none=""}')}`, { headers });
+  assert.equal(all.text, answer.text, "a selector may match by labels that are not there");
 });
 
 test("names have underscores for readers that do not ask for UTF-8", async (context) => {
@@ -138,7 +140,7 @@ test("selectors that are wrong, too many or too long are refused by every route 
     assert.match(headers["content-type"] ?? "", /^text\/plain/);
     return `${status} ${text}`;
   };
-  assert.match(await wrong("match[]=%7B%7D"), /^400 match\[\] must contain at least one non-empty matcher\n$/);
+  assert.match(await wrong("match[]=%7B"), /^400 1:2: parse error: unexpected end of input inside braces\n$/);
   assert.match(await wrong("match[]=%zz"), /^400 error parsing form values: invalid URL escape "%zz"\n$/);
   const long = { method: "POST", headers: { "content-type": "application/x-www-form-urlencoded" } };
   const tooLong = await ask(`${url}/api/v1/series`, long, `match[]=${"a".repeat(65_537)}`);

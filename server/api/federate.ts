@@ -26,7 +26,7 @@ export function addFederateRoute(app: FastifyInstance, deps: ApiDeps): void {
     try {
       const form = addressValues(request);
       if (form.fault !== undefined) throw new PrometheusError("bad_data", `error parsing form values: ${form.fault}`);
-      const sets = form.has("match[]") ? readMatcherSets(deps, form) : [];
+      const sets = form.has("match[]") ? readMatcherSets(deps, form, "taken") : [];
       const escaping = escapingOf(request.headers.accept ?? "");
       const answer = await federated(deps, { sets, escaping }, untilLeft(reply));
       return reply.header("vary", "Accept").type(CONTENT_TYPES[escaping]).send(answer);

@@ -122,9 +122,14 @@ export async function visitSets(
 /**
  * Reads `match[]`; without any, one set that matches everything.
  *
+ * @param empty Whether selectors may match series without any of their labels, which `/federate` alone lets them.
  * @throws PrometheusError without the name of the parameter, which only some routes tell.
  */
-export function readMatcherSets(deps: ApiDeps, form: FormValues): readonly (readonly Matcher[])[] {
+export function readMatcherSets(
+  deps: ApiDeps,
+  form: FormValues,
+  empty: "refused" | "taken" = "refused",
+): readonly (readonly Matcher[])[] {
   const texts = form.all("match[]");
   if (texts.length === 0) return NO_MATCHERS;
   const fault = matchesFault(texts);
@@ -132,7 +137,7 @@ export function readMatcherSets(deps: ApiDeps, form: FormValues): readonly (read
   return texts.map((text) => {
     const outcome = parseSelector(text, deps.prometheus.promql);
     if (outcome.kind === "refused") throw new PrometheusError("bad_data", outcome.message);
-    if (outcome.kind === "matches_empty") {
+    if (outcome.kind === "matches_empty" && empty === "refused") {
       throw new PrometheusError("bad_data", "match[] must contain at least one non-empty matcher");
     }
     return outcome.matchers;
