@@ -6,7 +6,7 @@
 
 import { setImmediate } from "node:timers/promises";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { InfluxDecoder, type InfluxPrecision } from "../wire/influx-line.ts";
+import { InfluxDecoder, type InfluxPrecision, lineText } from "../wire/influx-line.ts";
 import type { RemoteWrite } from "../wire/remote-write.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { LARGE_FROM_BYTES } from "./byte-budget.ts";
@@ -91,7 +91,7 @@ async function answerWrite(deps: ApiDeps, { request, reply, limits, decoder, lar
   if (isLarge) large.isUnderWay = true;
   try {
     const faults = new Set<string>();
-    const portions = decoder.decodeInPortions(body.bytes.toString(), precision, deps.clock.nowMs());
+    const portions = decoder.decodeInPortions(lineText(body.bytes), precision, deps.clock.nowMs());
     for (let isLast = false; !isLast; ) {
       const step = await nextPortion(portions);
       isLast = step.isLast;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { InfluxDecoder, type InfluxPrecision } from "./influx-line.ts";
+import { InfluxDecoder, type InfluxPrecision, lineText } from "./influx-line.ts";
 import type { RemoteWrite } from "./remote-write.ts";
 
 const NOW_MS = 1_700_000_000_000;
@@ -121,6 +121,32 @@ test("hostile texts take time in proportion to their length, and no more memory 
   const { samples, rejected } = portionsOf(`m ${"f=1,".repeat(60_000)}f=1\n`.repeat(10), { decoder });
   const stored = samples.reduce((sum, count) => sum + count, 0);
   assert.deepEqual([stored, [...rejected]], [500_000, [["lines_max", 1]]]);
+});
+
+test("of a line that is too long only its beginning becomes text, and those beside it stand", () => {
+  const mib = 2 ** 20;
+  for (const letter of ["a", '"', "\\", "€", "😀"]) {
+    const long = letter.repeat((4 * mib) / Buffer.byteLength(letter));
+    const whole = `m f=1\n${long}\nm f=2\n${long}\n${long}\nm f=3`;
+    const text = lineText(Buffer.from(whole));
+    assert.ok(text.length < 3 * mib, `${letter}: ${text.length} of ${whole.length}`);
+    const { series, rejected } = decoded(text);
+    assert.deepEqual(
+      series,
+      [1, 2, 3].map((value) => `__name__=m_f ${value} ${NOW_MS}`),
+      letter,
+    );
+    assert.deepEqual(rejected, { malformed: 3 }, letter);
+    assert.ok(lineText(Buffer.from(long)).length < mib, letter);
+  }
+  const short = "über,t=€ f=1\n".repeat(200_000);
+  assert.equal(lineText(Buffer.from(short)), short);
+});
+
+test("a quote that is closed only behind what a line may hold is closed never", () => {
+  const { series, rejected } = decoded(`m f="a\n${"m f=1\n".repeat(60_000)}m f="\nm f=2`);
+  assert.equal(series.length, 60_001);
+  assert.deepEqual(rejected, { malformed: 2 });
 });
 
 test("a wrong line takes no longer than one that is right", () => {

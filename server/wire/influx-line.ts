@@ -20,6 +20,9 @@ const LINES_MAX = 1_000_000;
 const SAMPLES_MAX = 500_000;
 /** UTF-16 units of one line. */
 const LINE_UNITS_MAX = 2 ** 18;
+/** Bytes that hold more units than a line may have, whichever letters they are. */
+const LINE_BYTES_MAX = 3 * (LINE_UNITS_MAX + 2);
+const LINE_FEED = 10;
 /** Samples and wrong lines that are stored and counted together: some MiB as series. */
 const PORTION_SAMPLES = 16_384;
 const LINES_LIMIT = `a request holds more than ${LINES_MAX} lines or ${SAMPLES_MAX} samples`;
@@ -47,6 +50,27 @@ interface Line {
   readonly tags: readonly (readonly [name: string, value: string])[];
   readonly fields: readonly (readonly [name: string, value: number | undefined])[];
   readonly timeMs: number;
+}
+
+/**
+ * The text of a request's body, without what stands in lines behind all that is looked at of one that is too long: a line
+ * of 20 MiB is refused without being made a text.
+ */
+export function lineText(bytes: Buffer): string {
+  const parts: string[] = [];
+  let from = 0;
+  for (let at = 0; bytes.length - at > LINE_BYTES_MAX; ) {
+    const end = bytes.subarray(at, at + LINE_BYTES_MAX).lastIndexOf(LINE_FEED);
+    if (end !== -1) {
+      at += end + 1;
+      continue;
+    }
+    parts.push(bytes.toString("utf8", from, at + LINE_BYTES_MAX));
+    const next = bytes.indexOf(LINE_FEED, at + LINE_BYTES_MAX);
+    from = next === -1 ? bytes.length : next;
+    at = from;
+  }
+  return parts.join("") + bytes.toString("utf8", from);
 }
 
 /** Decodes requests, remembering the labels of series between them. */
@@ -83,7 +107,7 @@ export class InfluxDecoder {
       if (gatherer.isFull) yield gatherer.cut();
       const end = ends.after(at);
       const last = Math.min(end, at + LINE_UNITS_MAX + 1);
-      const line = text.slice(at, text[last - 1] === "\r" ? last - 1 : last);
+      const line = text.slice(at, last === end && text[last - 1] === "\r" ? last - 1 : last);
       at = end + 1;
       const trimmed = line.trimStart();
       if (trimmed === "" || trimmed.startsWith("#")) continue;
@@ -256,7 +280,8 @@ class LineGatherer {
 /**
  * Where the lines of a text end: line feeds inside of quoted texts belong to them.
  *
- * Invariant: looking for all of them takes time in proportion to the text, whatever stands in it.
+ * Invariant: looking for all of them takes time in proportion to the text, whatever stands in it, and for one no more than
+ * a line may be long.
  */
 class LineEnds {
   readonly #text: string;
@@ -280,7 +305,8 @@ class LineEnds {
       this.#quoteAt = quote === -1 ? Number.POSITIVE_INFINITY : quote;
     }
     if (this.#quoteAt > first) return first;
-    const until = Math.min(text.length, first + this.#lookAhead);
+    // What goes on beyond is too long, wherever its quotes are closed.
+    const until = Math.min(text.length, first + this.#lookAhead, from + LINE_UNITS_MAX + 1);
     let isQuoted = false;
     let at = from;
     for (; at < until; at++) {
