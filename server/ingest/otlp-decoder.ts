@@ -10,8 +10,8 @@ import type { DecodeReply, DecodeRequest } from "./decode-worker.ts";
 
 /** Decoding so many bytes takes a tenth of a millisecond, which is what handing them over costs. */
 const AT_ONCE_BYTES_MAX = 16 * 1024;
-/** Rows of batches that are handed on in one turn of the loop: checking and staging so many takes one or two milliseconds. */
-const ROWS_A_TURN = 1_024;
+/** Rows of batches that are handed on in one turn of the loop: checking and staging so many takes a millisecond. */
+const ROWS_A_TURN = 512;
 
 /**
  * A log record of two bytes becomes a row of 74. So of bodies with log records only so many bytes are decoded ahead of what

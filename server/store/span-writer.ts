@@ -36,7 +36,7 @@ const BUSY_GROUP_ROWS = 4_096;
 const LINGER_MS = 200;
 const QUIET_MS = 25;
 /** Rows of batches that are answered in one turn of the loop: DuckDB waits for its end with every chunk it asks for. */
-const ANSWERED_ROWS_A_TURN = 1_024;
+const ANSWERED_ROWS_A_TURN = 512;
 const TENANT = "default";
 const STAGED_FUNCTION = "staged_spans";
 
