@@ -42,6 +42,12 @@ test("lines of a classic histogram are one native histogram", () => {
     "__name__=other 3",
   ]);
   assert.equal(told(CLASSIC, { keeps: true }).length, 6);
+  const exemplified =
+    '# TYPE h histogram\nh_bucket{le="1"} 1 # {} 4\nh_bucket{le="+Inf"} 2 # {} 5 6\nh_count 2\nh_sum 1\n# EOF\n';
+  assert.deepEqual(told(exemplified, { keeps: true, openMetrics: true }).slice(0, 2), [
+    "__name__=h_bucket le=1.0 1 #4",
+    "__name__=h_bucket le=+Inf 2",
+  ]);
 });
 
 test("empty buckets are left out where there are many, or any of fractions", () => {

@@ -74,7 +74,11 @@ export class NhcbSink implements ExpositionSink {
     const isTaken =
       suffix !== undefined && identity !== this.#native && this.#collect(suffix, identity, labels, exposed);
     if (!isTaken) this.#sink.sample({ ...exposed, labels: () => labels });
-    else if (this.#keepsClassic) this.#sink.sample({ ...exposed, labels: () => labels, exemplars: [] });
+    else if (this.#keepsClassic) {
+      // Native histograms take none without a time.
+      const exemplars = exposed.exemplars.filter(({ timestampMs }) => timestampMs === undefined);
+      this.#sink.sample({ ...exposed, labels: () => labels, exemplars });
+    }
   }
 
   /** Hands on what was collected. */
