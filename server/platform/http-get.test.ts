@@ -4,8 +4,10 @@ import type { AddressInfo } from "node:net";
 import { type TestContext, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { HttpGetter } from "./http-get.ts";
+import { HttpSender } from "./http-send.ts";
 
 const MIB = 2 ** 20;
+const TLS = { ca: undefined, cert: undefined, key: undefined, serverName: "", insecureSkipVerify: false };
 
 /** Asks a server for one answer. */
 async function get(
@@ -19,13 +21,7 @@ async function get(
     answer(response);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const getter = new HttpGetter({
-    ca: undefined,
-    cert: undefined,
-    key: undefined,
-    serverName: "",
-    insecureSkipVerify: false,
-  });
+  const getter = new HttpGetter(TLS);
   context.after(() => {
     getter.close();
     server.closeAllConnections();
@@ -128,4 +124,48 @@ test("of a body that comes at full speed only so much is taken in a turn of the 
   isRunning = false;
   assert.equal(bytes.length, 16 * MIB);
   assert.ok(most <= MIB / 2, `${most} bytes`);
+});
+
+test("an answer that nobody wants whole is cut off where it is long, and its connection kept where it is not", async (context) => {
+  const sockets = new Set<unknown>();
+  const ends: Promise<void>[] = [];
+  const server = createServer(({ url, socket }, response) => {
+    sockets.add(socket);
+    response.on("error", () => {}).writeHead(500);
+    const pour = () => {
+      while (!response.destroyed && response.write(Buffer.alloc(MIB, "a")));
+    };
+    if (url === "/short") response.end("a");
+    else {
+      ends.push(new Promise((resolve) => response.once("close", resolve)));
+      response.on("drain", pour);
+      pour();
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const getter = new HttpGetter(TLS);
+  const sender = new HttpSender(TLS, 1);
+  context.after(() => {
+    getter.close();
+    sender.close();
+    server.closeAllConnections();
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo; // as above
+  const { signal } = new AbortController();
+  const ask = (path: string) => {
+    const url = `http://127.0.0.1:${port}${path}`;
+    const asked = getter.get({ url, headers: {}, followRedirects: true, bodyBytesMax: MIB, signal });
+    return assert.rejects(asked, /HTTP status 500/);
+  };
+  for (let round = 0; round < 2; round++) {
+    await ask("/short");
+    await new Promise((resolve) => setTimeout(resolve, 20)); // until the connection is free
+  }
+  assert.equal(sockets.size, 1);
+  await ask("/endless");
+  await ends[0];
+  const sent = await sender.post({ url: `http://127.0.0.1:${port}/`, headers: {}, body: Buffer.alloc(1), signal });
+  assert.deepEqual([sent.status, sent.text], [500, "a".repeat(1_024)]);
+  await ends[1];
 });

@@ -12,6 +12,9 @@ const REDIRECTS_MAX = 10;
 const SOCKETS_KEPT = 8;
 /** A body that comes at full speed gives way after so many bytes, for a turn of the loop that it has to itself. */
 const TURN_BYTES = 256 * 1024;
+/** What is read of an error's or a redirection's body. */
+const PASSED_OVER_BYTES_MAX = 64 * 1024;
+const PASSED_OVER_PIECES_MAX = 1_000;
 /** Output per step of decompression. */
 const INFLATED_BYTES = 64 * 1024;
 /** Bytes of a file with a secret or a certificate. */
@@ -77,7 +80,7 @@ export class HttpGetter {
       const status = answer.statusCode ?? 0;
       const location = answer.headers.location;
       if (ask.followRedirects && [301, 302, 303, 307, 308].includes(status) && location !== undefined) {
-        answer.resume();
+        passOver(answer);
         if (redirects === REDIRECTS_MAX) throw new Error(`stopped after ${REDIRECTS_MAX} redirects`);
         const next = new URL(location, url);
         if (next.protocol !== "http:" && next.protocol !== "https:") throw new Error(`redirected to ${next.protocol}`);
@@ -85,7 +88,7 @@ export class HttpGetter {
         continue;
       }
       if (status !== 200) {
-        answer.resume();
+        passOver(answer);
         throw new Error(`server returned HTTP status ${status} ${answer.statusMessage ?? ""}`.trimEnd());
       }
       const body = await readBody(answer, ask);
@@ -129,6 +132,22 @@ const FAULTS: Readonly<Record<BlocksFault, string>> = {
   no_room: "there is no room for the body beside others that are read",
   crumbs: "the body comes in chunks of a few bytes",
 };
+
+/**
+ * Lets a body that nobody wants whole run past, so that its connection is kept; a long one is cut off.
+ *
+ * @param onCut Told of that.
+ */
+export function passOver(answer: IncomingMessage, onCut = () => {}): void {
+  let length = 0;
+  let pieces = 0;
+  answer.on("data", (piece: Uint8Array | string) => {
+    length += piece.length;
+    if (length <= PASSED_OVER_BYTES_MAX && ++pieces <= PASSED_OVER_PIECES_MAX) return;
+    onCut();
+    answer.destroy();
+  });
+}
 
 /** Shared by all bodies, whoever asked for them. */
 const turns = new LoopTurns();

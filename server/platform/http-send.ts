@@ -2,9 +2,9 @@
 
 import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { type Agent as HttpsAgent, request as httpsRequest } from "node:https";
-import { type HttpTls, tlsAgent } from "./http-get.ts";
+import { type HttpTls, passOver, tlsAgent } from "./http-get.ts";
 
-/** Characters of an answer that are read; the rest passes by. */
+/** Characters of an answer that are kept; the rest passes by, or is cut off. */
 const ANSWER_LENGTH_MAX = 1024;
 
 /** What to send, and how long to wait for the answer. */
@@ -54,7 +54,9 @@ export class HttpSender {
             if (text.length < ANSWER_LENGTH_MAX) text = (text + more).slice(0, ANSWER_LENGTH_MAX);
           });
           answer.on("error", reject);
-          answer.on("end", () => resolve({ status: answer.statusCode ?? 0, headers: answer.headers, text }));
+          const told = () => resolve({ status: answer.statusCode ?? 0, headers: answer.headers, text });
+          answer.on("end", told);
+          passOver(answer, told);
         },
       );
       request.on("error", reject);
