@@ -18,11 +18,11 @@ import {
   STALE_NAN_BITS,
 } from "../model/series.ts";
 import type { Attribute, Scope } from "../model/span-batch.ts";
-import { plainValue } from "./any-value.ts";
 import { type ExponentialPoint, nativeHistogramOf } from "./otlp-buckets.ts";
 import type { MalformedBody } from "./otlp-envelope.ts";
-import { plainDecimal, prometheusLabelName, prometheusMetricName, prometheusUnit } from "./prometheus-names.ts";
-import { checkLabels, LABELS_MAX } from "./series-labels.ts";
+import { exemplarLabels, named, OtlpLabels, TARGET_INFO, withLabel } from "./otlp-labels.ts";
+import { plainDecimal, prometheusMetricName, prometheusUnit } from "./prometheus-names.ts";
+import { LABELS_MAX } from "./series-labels.ts";
 import {
   EXEMPLAR_UNITS,
   HISTOGRAM_UNITS,
@@ -34,19 +34,10 @@ import {
 } from "./wire-budget.ts";
 import { WireError } from "./wire-error.ts";
 
-const NAME = "__name__";
-const JOB = "job";
-const INSTANCE = "instance";
-/** Attributes of a resource that make `job` and `instance`, and do not stand in `target_info`. */
-const IDENTIFYING: ReadonlySet<string> = new Set(["service.namespace", "service.name", "service.instance.id"]);
-const TARGET_INFO = "target_info";
 /** `target_info` has a sample so often between the first and the last point: half of PromQL's usual lookback. */
 const TARGET_INFO_EVERY_MS = 150_000;
 /** Samples of `target_info` that one resource may make, the latest ones: three and a half days. */
 const TARGET_INFO_SAMPLES_MAX = 2_016;
-/** UTF-8 characters of an exemplar's labels; attributes that do not fit are left out. */
-const EXEMPLAR_CHARACTERS_MAX = 128;
-const LABEL_NAMES_KNOWN_MAX = 4_096;
 const HELP_UNITS_MAX = 4_096;
 const METADATA_MAX = 10_000;
 const NO_RECORDED_VALUE = 1;
@@ -171,7 +162,7 @@ export function millisecondsOf(unixNano: bigint): number {
 export class MetricSeries {
   /** What the request may still make; readers take buckets and labels of it. */
   budget: WireBudget = wireBudget();
-  readonly #labelNames = new Map<string, string | undefined>();
+  readonly #labels = new OtlpLabels();
   #series: SeriesToAppend[] = [];
   #pointOf: number[] = [];
   #metadata = new Map<string, MetricMetadata>();
@@ -182,9 +173,6 @@ export class MetricSeries {
   #samples = 0;
   #histograms = 0;
   #exemplars = 0;
-  #resource: Attribute[] = [];
-  #job = "";
-  #instance = "";
   #earliestMs = Number.POSITIVE_INFINITY;
   #latestMs = Number.NEGATIVE_INFINITY;
   #targetInfoSeen = new Set<string>();
@@ -206,7 +194,6 @@ export class MetricSeries {
     this.#samples = 0;
     this.#histograms = 0;
     this.#exemplars = 0;
-    if (this.#labelNames.size > LABEL_NAMES_KNOWN_MAX) this.#labelNames.clear();
     this.#startResource([]);
   }
 
@@ -301,20 +288,14 @@ export class MetricSeries {
   }
 
   #startResource(attributes: Attribute[]): void {
-    this.#resource = attributes;
-    const namespace = attributes.find(({ key }) => key === "service.namespace");
-    const service = attributes.find(({ key }) => key === "service.name");
-    const instance = attributes.find(({ key }) => key === "service.instance.id");
-    const job = service === undefined ? "" : plainValue(service);
-    this.#job = service === undefined || namespace === undefined ? job : `${plainValue(namespace)}/${job}`;
-    this.#instance = instance === undefined ? "" : plainValue(instance);
+    this.#labels.startResource(attributes);
     this.#earliestMs = Number.POSITIVE_INFINITY;
     this.#latestMs = Number.NEGATIVE_INFINITY;
   }
 
   /** @returns Why the point is left out. */
   #take(point: MetricPoint, number: number): PointRejectReason | undefined {
-    const base = this.#labelsOf(point.attributes, this.#name);
+    const base = this.#labels.ofPoint(point.attributes, this.#name);
     if (typeof base === "string") return base;
     switch (this.#metric.kind) {
       case "gauge":
@@ -417,51 +398,14 @@ export class MetricSeries {
     return made;
   }
 
-  /** Labels of a point of the metric `name`, or what is wrong with them. */
-  #labelsOf(attributes: readonly Attribute[], name: string): Labels | PointRejectReason {
-    const byName = this.#sanitized(attributes);
-    if (byName === undefined) return "labels_invalid";
-    if (this.#job !== "") byName.set(JOB, this.#job);
-    if (this.#instance !== "") byName.set(INSTANCE, this.#instance);
-    byName.set(NAME, name);
-    const { labels, fault } = checkLabels([...byName], true);
-    return fault?.reason ?? labels;
-  }
-
-  /** Attributes in order of their keys; values of those that become one label are joined. */
-  #sanitized(attributes: readonly Attribute[]): Map<string, string> | undefined {
-    const byName = new Map<string, string>();
-    const sorted = attributes.length < 2 ? attributes : attributes.toSorted(byKey);
-    for (const attribute of sorted) {
-      if (attribute.key === NAME) continue;
-      const name = this.#labelName(attribute.key);
-      if (name === undefined) return undefined;
-      const value = plainValue(attribute);
-      const before = byName.get(name) ?? "";
-      byName.set(name, before === "" ? value : `${before};${value}`);
-    }
-    return byName;
-  }
-
-  #labelName(key: string): string | undefined {
-    if (!this.#labelNames.has(key)) {
-      if (this.#labelNames.size > LABEL_NAMES_KNOWN_MAX) this.#labelNames.clear();
-      this.#labelNames.set(key, prometheusLabelName(key));
-    }
-    return this.#labelNames.get(key);
-  }
-
   /** Makes `target_info` of the resource whose points were read. */
   #tellTarget(): void {
-    const others = this.#resource.filter(({ key }) => !IDENTIFYING.has(key));
-    if (this.#latestMs < this.#earliestMs || others.length === 0) return;
-    const labels = this.#labelsOf(others, TARGET_INFO);
+    const labels = this.#latestMs < this.#earliestMs ? undefined : this.#labels.ofTarget();
+    if (labels === undefined) return;
     if (typeof labels === "string") {
       this.#faults.add(`attributes of a resource cannot be labels of ${TARGET_INFO}: ${labels}`);
       return;
     }
-    // An attribute of that name will do.
-    if (!labels.some(([name]) => name === JOB || name === INSTANCE)) return;
     const identity = JSON.stringify(labels);
     const last = this.#latestMs;
     const first = Math.max(this.#earliestMs, last - TARGET_INFO_SAMPLES_MAX * TARGET_INFO_EVERY_MS);
@@ -500,53 +444,6 @@ function typeOf({ kind, monotonic }: MetricKind): MetricType {
     case "summary":
       return "summary";
   }
-}
-
-/**
- * Trace and span id go before attributes, which are left out together where they do not fit.
- *
- * @returns undefined where a name comes twice.
- */
-function exemplarLabels({ traceId, spanId, attributes }: PointExemplar): Labels | undefined {
-  const ids = new Map<string, string>();
-  if (traceId !== "") ids.set("trace_id", traceId);
-  if (spanId !== "") ids.set("span_id", spanId);
-  const own = attributes.filter(({ key }) => !ids.has(key)).map((each) => [each.key, plainValue(each)] as const);
-  let characters = 0;
-  for (const [key, value] of [...ids, ...own]) characters += charactersOf(key) + charactersOf(value);
-  const all = characters <= EXEMPLAR_CHARACTERS_MAX ? [...ids, ...own] : [...ids];
-  const pairs = all.filter(([, value]) => value !== "").sort(([a], [b]) => (a < b ? -1 : 1));
-  return new Set(pairs.map(([name]) => name)).size < pairs.length ? undefined : pairs;
-}
-
-/** Texts longer than the limit are not counted to their end. */
-function charactersOf(text: string): number {
-  return text.length > 2 * EXEMPLAR_CHARACTERS_MAX ? text.length : [...text].length;
-}
-
-/** Labels of another metric of the same family. */
-function named(labels: Labels, name: string): Labels {
-  return labels.map((pair) => (pair[0] === NAME ? ([NAME, name] as const) : pair));
-}
-
-/** Labels with one more, in its place; one of the same name gives way. */
-function withLabel(labels: Labels, name: string, value: string): Labels {
-  const pair = [name, value] as const;
-  const more: (readonly [string, string])[] = [];
-  let isIn = false;
-  for (const each of labels) {
-    if (!isIn && each[0] >= name) {
-      more.push(pair);
-      isIn = true;
-    }
-    if (each[0] !== name) more.push(each);
-  }
-  if (!isIn) more.push(pair);
-  return more;
-}
-
-function byKey(a: Attribute, b: Attribute): number {
-  return a.key < b.key ? -1 : a.key > b.key ? 1 : 0;
 }
 
 function add(counts: Map<string, number>, reason: string, count: number): void {
