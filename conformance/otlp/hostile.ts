@@ -234,12 +234,19 @@ function gauge(more: Item = {}, name = `hostile_${metricSerial++}`): Item {
   };
 }
 
+const DELTA_NS = BigInt(Date.now()) * 1_000_000n;
+
+function delta(seconds: number): Item {
+  const timeUnixNano = String(DELTA_NS + BigInt(seconds) * 1_000_000_000n);
+  return { name: "hostile_delta", sum: { aggregationTemporality: 1, dataPoints: [{ timeUnixNano, asInt: "1" }] } };
+}
+
 const METRICS: readonly Hostile[] = [
   {
-    rule: "delta temporality",
-    items: [{ name: "d", sum: { aggregationTemporality: 1, dataPoints: [{ asInt: "1" }] } }],
-    counts: { "rejected temporality_delta": 1 },
-    stored: 0,
+    rule: "two increments of one time, and one that is older",
+    items: [delta(0), delta(0), delta(-1)],
+    counts: { "rejected duplicate": 1, "rejected out_of_order": 1 },
+    stored: 1,
   },
   {
     rule: "unknown temporality",

@@ -1,6 +1,7 @@
 /**
  * A small program on the OpenTelemetry SDK: makes orders, each a server span with two calls, a log record in it, and a
- * value in metrics of each kind, and exports them. The shop's front sends plain bodies, its stock sends gzip.
+ * value in metrics of each kind, and exports them. The shop's front sends plain bodies and totals, its stock gzip and what
+ * was counted since the export before.
  *
  * Run as a process of its own: `sdk-app.ts TRANSPORT ENDPOINT ORDERS`, with a transport of `SDK_TRANSPORTS`.
  */
@@ -18,12 +19,13 @@ const [, , wanted, endpoint = "", ordersText] = process.argv;
 const transport = SDK_TRANSPORTS.find((each) => each === wanted);
 if (transport === undefined) throw new Error(`the transport is none of ${SDK_TRANSPORTS.join(", ")}`);
 const orders = Number(ordersText);
-/** Metrics are exported when the program ends. */
+/** Metrics are exported after so many orders, and when the program ends. */
+const ORDERS_AN_EXPORT = 64;
 const NEVER_MS = 3_600_000;
 
-function partOf(name: "front" | "stock", isCompressed: boolean) {
+function partOf(name: "front" | "stock") {
   if (transport === undefined) throw new Error("no transport");
-  const exporters = exportersTo(endpoint, transport, isCompressed);
+  const exporters = exportersTo(endpoint, transport, { isCompressed: name === "stock", isDelta: name === "stock" });
   const service = serviceOf(name, transport);
   const resource = resourceFromAttributes({
     "service.name": service,
@@ -57,6 +59,7 @@ function partOf(name: "front" | "stock", isCompressed: boolean) {
     tracer: tracing.getTracer("orders", "1.0.0"),
     logger: logging.getLogger("orders", "1.0.0"),
     meter: metering.getMeter("orders", "1.0.0"),
+    exportMetrics: () => metering.forceFlush(),
     async end() {
       for (const provider of providers) await provider.forceFlush();
       for (const provider of providers) await provider.shutdown();
@@ -64,8 +67,8 @@ function partOf(name: "front" | "stock", isCompressed: boolean) {
   };
 }
 
-const front = partOf("front", false);
-const stock = partOf("stock", true);
+const front = partOf("front");
+const stock = partOf("stock");
 const meters = [front, stock].map(({ meter }) => ({
   placed: meter.createCounter("orders.placed", { description: "Orders that were made", unit: "{order}" }),
   open: meter.createUpDownCounter("orders.open"),
@@ -119,5 +122,7 @@ for (let order = 0; order < orders; order++) {
     size.record(sizeOf(order));
   }
   incoming.end();
+  if (order % ORDERS_AN_EXPORT === ORDERS_AN_EXPORT - 1)
+    await Promise.all([front.exportMetrics(), stock.exportMetrics()]);
 }
 await Promise.all([front.end(), stock.end()]);

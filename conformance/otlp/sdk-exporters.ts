@@ -4,7 +4,10 @@ import { OTLPLogExporter as LogsGrpc } from "@opentelemetry/exporter-logs-otlp-g
 import { OTLPLogExporter as LogsJson } from "@opentelemetry/exporter-logs-otlp-http";
 import { OTLPLogExporter as LogsProtobuf } from "@opentelemetry/exporter-logs-otlp-proto";
 import { OTLPMetricExporter as MetricsGrpc } from "@opentelemetry/exporter-metrics-otlp-grpc";
-import { OTLPMetricExporter as MetricsJson } from "@opentelemetry/exporter-metrics-otlp-http";
+import {
+  AggregationTemporalityPreference,
+  OTLPMetricExporter as MetricsJson,
+} from "@opentelemetry/exporter-metrics-otlp-http";
 import { OTLPMetricExporter as MetricsProtobuf } from "@opentelemetry/exporter-metrics-otlp-proto";
 import { OTLPTraceExporter as TracesGrpc } from "@opentelemetry/exporter-trace-otlp-grpc";
 import { OTLPTraceExporter as TracesJson } from "@opentelemetry/exporter-trace-otlp-http";
@@ -24,15 +27,24 @@ interface Exporters {
   readonly metrics: PushMetricExporter;
 }
 
+/** How a program sends. */
+interface Sending {
+  readonly isCompressed: boolean;
+  /** Whether its metrics count since the export before. */
+  readonly isDelta: boolean;
+}
+
 /** @param endpoint `HOST:PORT` for gRPC, else an address with its scheme. */
-export function exportersTo(endpoint: string, transport: SdkTransport, isCompressed: boolean): Exporters {
+export function exportersTo(endpoint: string, transport: SdkTransport, sending: Sending): Exporters {
   // The enum of the exporters' own package has these texts.
-  const compression = (isCompressed ? "gzip" : "none") as never;
+  const compression = (sending.isCompressed ? "gzip" : "none") as never;
   const at = (path: string) => ({
     url: transport === "grpc" ? `http://${endpoint}` : `${endpoint}${path}`,
     compression,
   });
-  const [spans, logs, metrics] = [at("/v1/traces"), at("/v1/logs"), at("/v1/metrics")];
+  const { DELTA, CUMULATIVE } = AggregationTemporalityPreference;
+  const [spans, logs] = [at("/v1/traces"), at("/v1/logs")];
+  const metrics = { ...at("/v1/metrics"), temporalityPreference: sending.isDelta ? DELTA : CUMULATIVE };
   switch (transport) {
     case "grpc":
       return { spans: new TracesGrpc(spans), logs: new LogsGrpc(logs), metrics: new MetricsGrpc(metrics) };

@@ -154,7 +154,7 @@ export const SIGNALS: readonly [SignalFace, SignalFace, SignalFace] = [
     lists: ["resourceMetrics", "scopeMetrics", "metrics"],
     items: 2,
     request: () => metrics([gauge(), gauge({ asInt: undefined, asDouble: 0.5 })]),
-    rejected: () => metrics([gauge(), { name: "d", sum: { aggregationTemporality: 1, dataPoints: [{ asInt: "1" }] } }]),
+    rejected: () => metrics([gauge(), { name: "d", sum: { dataPoints: [{ asInt: "1" }] } }]),
     mended: () => metrics([gauge({ attributes: [{ key: "deep", value: deep(40) }] })]),
     json,
     taken: stored("metrics"),

@@ -5,7 +5,8 @@ import type { Program } from "../program.ts";
 import { contentOf, type Json, listOf, memberOf, type OtlpRequest, textOf } from "./requests.ts";
 
 const KINDS = ["gauge", "sum", "histogram", "exponentialHistogram", "summary"] as const;
-const CUMULATIVE = 2;
+/** Delta and cumulative; the total of the first point of a series is its value in either. */
+const TEMPORALITIES: ReadonlySet<number> = new Set([1, 2]);
 const CLOSE = 1e-9;
 
 /** A sample that a query must give. */
@@ -15,7 +16,7 @@ interface Expected {
   readonly value: number;
 }
 
-/** Points that cannot be taken: those of delta or unknown temporality. */
+/** Points that cannot be taken: those of unknown temporality. */
 export function refusedPoints(request: OtlpRequest): number {
   let count = 0;
   for (const { data, taken } of metricsOf(contentOf(request))) if (!taken) count += listOf(data, "dataPoints").length;
@@ -76,7 +77,7 @@ function metricOf(metric: Json, resource: Metric["resource"]): Metric[] {
     kind === "gauge" ? "gauge" : kind === "sum" && textOf(data, "isMonotonic") === "true" ? "counter" : "other";
   const name = prometheusMetricName(textOf(metric, "name"), textOf(metric, "unit"), named) ?? "";
   const hasTemporality = kind !== "gauge" && kind !== "summary";
-  const taken = !hasTemporality || Number(textOf(data, "aggregationTemporality")) === CUMULATIVE;
+  const taken = !hasTemporality || TEMPORALITIES.has(Number(textOf(data, "aggregationTemporality")));
   return [{ name, kind, data, taken, resource }];
 }
 

@@ -203,18 +203,19 @@ function withinTime(all: readonly SeriesToAppend[], limit: TimeLimit): readonly 
 
 function cutAhead(series: SeriesToAppend, index: number, limit: TimeLimit): SeriesToAppend {
   const { maxMs, ledger, faults, refusedSeries } = limit;
-  const { timestampsMs, values, histograms, startsMs, exemplars } = series;
+  const { labels, timestampsMs, values, histograms, startsMs, exemplars, increments } = series;
   const kept = Uint32Array.from(timestampsMs.keys()).filter((at) => (timestampsMs[at] ?? 0) <= maxMs);
   const over = timestampsMs.length - kept.length;
   if (over > 0) {
     ledger.rejectSamples("timestamp", over);
     refusedSeries.add(index);
-    faults.push(`out of bounds: timestamp is too far in the future for series ${labelsText(series.labels)}`);
+    faults.push(`out of bounds: timestamp is too far in the future for series ${labelsText(labels)}`);
   }
   const examples = exemplars?.filter(({ timestampMs }) => timestampMs <= maxMs);
   ledger.rejectExemplars("timestamp", (exemplars?.length ?? 0) - (examples?.length ?? 0));
   return {
-    labels: series.labels,
+    labels,
+    increments,
     timestampsMs: picked(timestampsMs, kept),
     values: picked(values, kept),
     histograms: histograms === undefined ? undefined : Array.from(kept, (at) => histograms[at]),

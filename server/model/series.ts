@@ -60,6 +60,8 @@ export interface SeriesExemplars {
 export interface SeriesToAppend extends SeriesSamples {
   /** Whether the same object `labels` comes with later writes too, so that it is worth being remembered. */
   readonly lasting?: boolean | undefined;
+  /** Whether each sample counts since the one before (delta temporality): what is stored is the running total. */
+  readonly increments?: boolean | undefined;
   readonly exemplars?: readonly Exemplar[] | undefined;
 }
 

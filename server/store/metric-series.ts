@@ -183,6 +183,11 @@ export function isRepeat(a: NewestSample, b: NewestSample): boolean {
   return a.kind === b.kind && Object.is(a.identity, b.identity);
 }
 
+/** Whether a sample is a histogram, and no stale marker. */
+export function isHistogram({ kind }: NewestSample): boolean {
+  return kind === KIND_INTEGER_HISTOGRAM || kind === KIND_FLOAT_HISTOGRAM;
+}
+
 /** The number that a sample is; undefined for a histogram. */
 export function numberOfSample({ kind, identity }: NewestSample): number | undefined {
   if (kind === KIND_FLOAT) return identity;

@@ -6,11 +6,13 @@
  */
 
 import { STALE_NAN } from "../model/float-chunk.ts";
+import type { NativeHistogram } from "../model/histogram.ts";
 import { histogramFault } from "../model/histogram-validate.ts";
 import { labelsText } from "../model/labels-text.ts";
 import type { Exemplar, FloatRows, Labels, LabelsHandle, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import { isStale } from "./metric-chunk.ts";
 import { compareExemplars, type ExemplarRing } from "./metric-exemplars.ts";
+import { isTotal, totalAfter } from "./metric-increment.ts";
 import { type Counted, OutcomeCounter, orderRefusal } from "./metric-outcome.ts";
 import {
   asNewestAfter,
@@ -137,6 +139,8 @@ interface Incoming {
   readonly counted: Counted;
   /** A stale histogram is one of whole counts. */
   readonly integer?: boolean | undefined;
+  /** It counts since the sample before. */
+  readonly increment?: boolean | undefined;
   readonly series?: MetricSeries | undefined;
 }
 
@@ -163,6 +167,8 @@ export class Stage {
   readonly samples: StagedSamples;
   readonly exemplars: StagedExemplar[] = [];
   maxMs = Number.NEGATIVE_INFINITY;
+  /** Running totals of this group that are histograms: the series have those of groups before. */
+  readonly #totals = new Map<MetricSeries, NativeHistogram>();
   readonly #rules: StageRules;
 
   /** @param samples Empty; the caller keeps its room for the next group. */
@@ -265,7 +271,8 @@ export class Stage {
         startMs: knownStart(startsMs?.[i]),
       };
       const counted = histogram === undefined ? "samples" : "histograms";
-      series = this.#sample({ labels, sample, counted, integer: histogram?.integer, series }, outcome);
+      const increment = toAppend.increments === true && !stale;
+      series = this.#sample({ labels, sample, counted, integer: histogram?.integer, increment, series }, outcome);
     }
     if (exemplars === undefined || exemplars.length === 0) return;
     series ??= this.#rules.seriesOf(labels);
@@ -286,11 +293,31 @@ export class Stage {
       return incoming.series;
     }
     const series = incoming.series ?? this.#rules.seriesOf(labels);
-    if (series !== undefined) this.#ordered(series, incoming, outcome);
+    if (series !== undefined && incoming.increment === true) this.#increment(series, incoming, outcome);
+    else if (series !== undefined) this.#ordered(series, incoming, outcome);
     else {
       outcome.refuse(counted, "series_max", `${this.#rules.whySeriesMax()} for series ${labelsText(labels)}`);
     }
     return series;
+  }
+
+  /**
+   * Keeps the running total. What has the time of the newest sample is in that already and was sent again; within one write
+   * it is another's, and what is older can no longer be added.
+   */
+  #increment(series: MetricSeries, incoming: Incoming, outcome: OutcomeCounter): void {
+    const { sample, counted } = incoming;
+    const newest = newestIn(series);
+    if (sample.timestampMs > newest.ms) {
+      const total = totalAfter(newest, this.#totals.get(series) ?? series.head?.last?.histogram, sample);
+      if (total.histogram !== undefined) this.#totals.set(series, total.histogram);
+      this.#ordered(series, { ...incoming, sample: total }, outcome);
+    } else if (sample.timestampMs === newest.ms && series.stagedBy !== writes && isTotal(newest, sample)) {
+      outcome.keep(counted);
+    } else {
+      const refusal = sample.timestampMs === newest.ms ? "duplicate" : "out_of_order";
+      outcome.refuse(counted, refusal, orderRefusal(refusal, sample, newest, series.labels));
+    }
   }
 
   #ordered(series: MetricSeries, { sample, counted, integer = false }: Incoming, outcome: OutcomeCounter): void {

@@ -31,7 +31,6 @@ const REJECT_REASONS = [
   "spans_max",
   "records_max",
   "temporality",
-  "temporality_delta",
   "text_value",
   "malformed",
   "lines_max",

@@ -50,7 +50,6 @@ const staleValues = new Float64Array(BigUint64Array.of(STALE_NAN_BITS).buffer);
 
 /** Why a point is left out, in the words of `thalweg_ingest_rejected_total`. */
 type PointRejectReason =
-  | "temporality_delta"
   | "temporality"
   | "metric_name"
   | "histogram_scale"
@@ -228,10 +227,7 @@ export class MetricSeries {
     this.#fault = undefined;
     const named = metric.kind === "gauge" ? "gauge" : metric.kind === "sum" && metric.monotonic ? "counter" : "other";
     const name = prometheusMetricName(texts.name, texts.unit, named);
-    if (metric.temporality === DELTA) {
-      this.#fault = "temporality_delta";
-      this.#faults.add("delta temporality is not taken: set the exporter to cumulative");
-    } else if (metric.temporality !== CUMULATIVE) this.#fault = "temporality";
+    if (metric.temporality !== CUMULATIVE && metric.temporality !== DELTA) this.#fault = "temporality";
     else if (name === undefined) this.#fault = "metric_name";
     this.#name = name ?? "";
     if (this.#fault === undefined) needUnits(this.budget, points * SERIES_UNITS, 0);
@@ -363,7 +359,7 @@ export class MetricSeries {
     this.#push(number, labels, point, { values, histogram: undefined, exemplars });
   }
 
-  #push(number: number, labels: Labels, { timeMs, startMs }: MetricPoint, sample: NewSample): void {
+  #push(number: number, labels: Labels, { timeMs, startMs, flags }: MetricPoint, sample: NewSample): void {
     const { values, histogram, exemplars } = sample;
     takeUnits(this.budget, SERIES_UNITS, 0);
     if (histogram === undefined) this.#samples++;
@@ -375,6 +371,8 @@ export class MetricSeries {
       values,
       histograms: histogram === undefined ? undefined : [histogram],
       startsMs: startMs === 0 ? undefined : Float64Array.of(startMs),
+      // A stale marker is no number to add.
+      increments: (this.#metric.temporality === DELTA && (flags & NO_RECORDED_VALUE) === 0) || undefined,
       exemplars: exemplars === undefined || exemplars.length === 0 ? undefined : exemplars,
     });
   }

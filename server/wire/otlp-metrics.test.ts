@@ -208,7 +208,7 @@ test("what cannot be kept is counted by point and reason; the others are kept", 
   const point = { timeUnixNano: T, asInt: "1" };
   const long = { key: "k", value: { stringValue: "x".repeat(70_000) } };
   const { received, rejected, series, pointOf, faults, samples } = decodedOf([
-    { name: "delta", sum: { aggregationTemporality: 1, dataPoints: [point, point] } },
+    { name: "other", sum: { aggregationTemporality: 3, dataPoints: [point, point] } },
     { name: "unset", sum: { dataPoints: [point] } },
     { name: "日本", gauge: { dataPoints: [point] } },
     { name: "label", gauge: { dataPoints: [{ ...point, attributes: [{ key: "..", value: {} }] }] } },
@@ -218,8 +218,7 @@ test("what cannot be kept is counted by point and reason; the others are kept", 
   ]);
   assert.equal(received, 7);
   assert.deepEqual(Object.fromEntries(rejected), {
-    temporality_delta: 2,
-    temporality: 1,
+    temporality: 3,
     metric_name: 1,
     labels_invalid: 1,
     labels_limit: 1,
@@ -227,7 +226,24 @@ test("what cannot be kept is counted by point and reason; the others are kept", 
   assert.deepEqual(series.map(lineOf), [`__name__=good 1 @${T_MS}`]);
   assert.deepEqual([...pointOf], [6]);
   assert.equal(samples, 1);
-  assert.deepEqual(faults, ["delta temporality is not taken: set the exporter to cumulative"]);
+  assert.deepEqual(faults, []);
+});
+
+test("points of delta temporality are increments, stale ones excepted", () => {
+  const point = { timeUnixNano: T, startTimeUnixNano: T, asInt: "1" };
+  const kinds = [
+    { name: "d", sum: { aggregationTemporality: 1, dataPoints: [point, { ...point, flags: 1 }] } },
+    { name: "h", histogram: { aggregationTemporality: 1, dataPoints: [{ ...point, count: "1" }] } },
+    { name: "e", exponentialHistogram: { aggregationTemporality: 1, dataPoints: [{ ...point, count: "1" }] } },
+    { name: "c", sum: { aggregationTemporality: 2, dataPoints: [point] } },
+    { name: "g", gauge: { dataPoints: [point] } },
+  ];
+  const { series, rejected } = decodedOf(kinds);
+  assert.equal(rejected.size, 0);
+  assert.deepEqual(
+    series.map(({ increments }) => increments === true),
+    [true, false, true, true, true, false, false],
+  );
 });
 
 test("target_info: one sample each two and a half minutes, once for equal resources", () => {

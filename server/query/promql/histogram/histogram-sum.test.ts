@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { NativeHistogram } from "../../../model/histogram.ts";
+import { addObservations } from "../../../model/histogram-add.ts";
 import { histogramFault } from "../../../model/histogram-validate.ts";
 import { bucketIndexes } from "./bucket-layout.ts";
 import {
@@ -205,4 +206,23 @@ test("running sums tell what came up", () => {
   sum.add(exponential(0, { 0: 1 }));
   assert.equal(sum.findings.incompatible, true);
   assert.equal(sum.value, undefined);
+});
+
+test("what a store adds up has the buckets of a sum here", () => {
+  const pick = seededNumbers(11);
+  let moved = 0;
+  for (let round = 0; round < 2_000; round++) {
+    const [a, b] = [randomExponential(pick), randomExponential(pick)];
+    const total = addObservations(a, b);
+    assert.ok(total !== undefined);
+    const sum = compactHistogram(added(a, b));
+    assert.ok(equalHistograms(compactHistogram(total), sum), JSON.stringify([a, b, total, sum]));
+    assert.equal(histogramFault({ ...total, count: inBuckets(total) }), undefined);
+    if (a.zeroThreshold !== b.zeroThreshold) moved++;
+  }
+  assert.ok(moved > 500);
+  const one = custom([1, 2], { 0: 1, 2: 4 });
+  assert.deepEqual(positive(addObservations(one, one) as NativeHistogram), { 0: 2, 2: 8 });
+  assert.equal(addObservations(one, custom([1, 3], { 0: 1 })), undefined);
+  assert.equal(addObservations(one, randomExponential(pick)), undefined);
 });
