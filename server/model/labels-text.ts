@@ -19,11 +19,14 @@ const SHORT_ESCAPES: ReadonlyMap<string, string> = new Map([
 
 /** `{__name__="up", job="a"}`: names that need it and all values quoted as Go's `%q` does. */
 export function labelsText(labels: Labels): string {
-  const pairs = labels.map(([name, value]) => `${PLAIN_NAME.test(name) ? name : quoted(name)}=${quoted(value)}`);
+  const pairs = labels.map(
+    ([name, value]) => `${PLAIN_NAME.test(name) ? name : quotedText(name)}=${quotedText(value)}`,
+  );
   return `{${pairs.join(", ")}}`;
 }
 
-function quoted(text: string): string {
+/** A text in quotes as Go's `%q` puts it. */
+export function quotedText(text: string): string {
   return `"${text.replace(ESCAPED, escaped)}"`;
 }
 

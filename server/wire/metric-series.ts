@@ -1,8 +1,8 @@
 /**
  * Metrics of OpenTelemetry → series of Prometheus, point by point while a request is read.
  *
- * Translated as Prometheus' OTLP receiver does by default: names escaped with underscores and suffixed with units,
- * `job` and `instance` from the resource's service, its other attributes in `target_info`. Where Prometheus refuses a
+ * Translated as Prometheus' OTLP receiver does, by default: names escaped with underscores and suffixed with units, `job` and
+ * `instance` from the resource's service, its other attributes in `target_info`. Where Prometheus refuses a
  * whole request for one point, the point alone is left out and counted, as OTLP's partial success asks.
  *
  * Invariant: `received` = points that became series + the sum of `rejected`.
@@ -18,10 +18,13 @@ import {
   STALE_NAN_BITS,
 } from "../model/series.ts";
 import type { Attribute, Scope } from "../model/span-batch.ts";
-import { type ExponentialPoint, nativeHistogramOf } from "./otlp-buckets.ts";
+import { customHistogramOf, type ExponentialPoint, nativeHistogramOf } from "./otlp-buckets.ts";
 import type { MalformedBody } from "./otlp-envelope.ts";
 import { exemplarLabels, named, OtlpLabels, TARGET_INFO, withLabel } from "./otlp-labels.ts";
+import type { OtlpRest } from "./otlp-rest.ts";
+import { DEFAULT_TRANSLATION, type OtlpTranslation } from "./otlp-translation.ts";
 import { plainDecimal, prometheusMetricName, prometheusUnit } from "./prometheus-names.ts";
+import { RequestMetadata } from "./request-metadata.ts";
 import { LABELS_MAX } from "./series-labels.ts";
 import {
   EXEMPLAR_UNITS,
@@ -39,7 +42,6 @@ const TARGET_INFO_EVERY_MS = 150_000;
 /** Samples of `target_info` that one resource may make, the latest ones: three and a half days. */
 const TARGET_INFO_SAMPLES_MAX = 2_016;
 const HELP_UNITS_MAX = 4_096;
-const METADATA_MAX = 10_000;
 const NO_RECORDED_VALUE = 1;
 const CUMULATIVE = 2;
 const DELTA = 1;
@@ -64,6 +66,10 @@ interface MetricRepairs {
   readonly text: number;
   /** Attribute values that were nested too deeply; what stood too deep is empty. */
   readonly values: number;
+  /** Labels that several attributes of a point or resource became. */
+  readonly labels: number;
+  /** Names that metrics of different type or unit became. */
+  readonly names: number;
 }
 
 /** What became of a request's bytes. */
@@ -164,10 +170,11 @@ export class MetricSeries {
   readonly #labels = new OtlpLabels();
   #series: SeriesToAppend[] = [];
   #pointOf: number[] = [];
-  #metadata = new Map<string, MetricMetadata>();
+  #metadata = new RequestMetadata();
   #rejected = new Map<string, number>();
   #rejectedExemplars = new Map<string, number>();
   #faults = new Set<string>();
+  #translation: OtlpTranslation = DEFAULT_TRANSLATION;
   #received = 0;
   #samples = 0;
   #histograms = 0;
@@ -180,11 +187,13 @@ export class MetricSeries {
   /** Why no point of the metric at hand is taken. */
   #fault: PointRejectReason | undefined;
 
-  begin(): void {
+  begin(translation: OtlpTranslation): void {
     this.budget = wireBudget();
+    this.#translation = translation;
+    this.#labels.begin(translation, this.budget);
     this.#series = [];
     this.#pointOf = [];
-    this.#metadata = new Map();
+    this.#metadata = new RequestMetadata();
     this.#rejected = new Map();
     this.#rejectedExemplars = new Map();
     this.#faults = new Set();
@@ -206,8 +215,13 @@ export class MetricSeries {
     this.#startResource(attributes);
   }
 
-  /** Scopes, and schema URLs, are no labels. */
-  beginScope(_scope: Scope): void {}
+  get wantsWholeScopes(): boolean {
+    return this.#translation.promoteScope;
+  }
+
+  beginScope(scope: Scope, rest?: OtlpRest): void {
+    this.#labels.startScope(scope, rest);
+  }
 
   amendResource(): void {}
 
@@ -226,18 +240,15 @@ export class MetricSeries {
     this.#metric = metric;
     this.#fault = undefined;
     const named = metric.kind === "gauge" ? "gauge" : metric.kind === "sum" && metric.monotonic ? "counter" : "other";
-    const name = prometheusMetricName(texts.name, texts.unit, named);
+    const name = prometheusMetricName(texts.name, texts.unit, named, this.#translation.strategy);
     if (metric.temporality !== CUMULATIVE && metric.temporality !== DELTA) this.#fault = "temporality";
     else if (name === undefined) this.#fault = "metric_name";
     this.#name = name ?? "";
     if (this.#fault === undefined) needUnits(this.budget, points * SERIES_UNITS, 0);
-    if (this.#fault !== undefined || this.#metadata.size >= METADATA_MAX) return;
-    this.#metadata.set(this.#name, {
-      name: this.#name,
-      type: typeOf(metric),
-      help: texts.help.slice(0, HELP_UNITS_MAX),
-      unit: prometheusUnit(texts.unit),
-    });
+    if (this.#fault !== undefined) return;
+    const help = texts.help.slice(0, HELP_UNITS_MAX);
+    const unit = prometheusUnit(texts.unit);
+    this.#metadata.describe({ name: this.#name, type: typeOf(metric), help, unit }, texts.name);
   }
 
   /** Takes a point, or counts why not. */
@@ -271,15 +282,20 @@ export class MetricSeries {
       kind: "decoded",
       series: this.#series,
       pointOf: Uint32Array.from(this.#pointOf),
-      metadata: [...this.#metadata.values()],
+      metadata: this.#metadata.all(),
       received: this.#received,
       rejected: this.#rejected,
       samples: this.#samples,
       histograms: this.#histograms,
       exemplars: this.#exemplars,
       rejectedExemplars: this.#rejectedExemplars,
-      faults: [...this.#faults],
-      repaired: { text: textRepaired, values: valuesCut },
+      faults: [...this.#faults, ...this.#metadata.told, ...this.#labels.told],
+      repaired: {
+        text: textRepaired,
+        values: valuesCut,
+        labels: this.#labels.collisions,
+        names: this.#metadata.mixed,
+      },
     };
   }
 
@@ -302,7 +318,8 @@ export class MetricSeries {
         this.#append(number, base, point, point.value, this.#exemplarsOf(point));
         return undefined;
       case "histogram":
-        this.#appendHistogram(number, base, point);
+        if (this.#translation.customBuckets) this.#appendCustom(number, base, point);
+        else this.#appendHistogram(number, base, point);
         return undefined;
       case "summary":
         this.#appendSummary(number, base, point);
@@ -346,11 +363,20 @@ export class MetricSeries {
     takeUnits(this.budget, HISTOGRAM_UNITS, 0);
     const histogram = nativeHistogramOf({ ...point, sum: point.sentSum ?? 0 });
     if (histogram === undefined) return "histogram_scale";
+    this.#appendNative(number, base, point, histogram);
+    return undefined;
+  }
+
+  #appendCustom(number: number, base: Labels, point: MetricPoint): void {
+    takeUnits(this.budget, HISTOGRAM_UNITS, 0);
+    this.#appendNative(number, base, point, customHistogramOf({ ...point, sum: point.sentSum ?? 0 }));
+  }
+
+  #appendNative(number: number, base: Labels, point: MetricPoint, histogram: NativeHistogram): void {
     const exemplars = this.#exemplarsOf(point);
     // A stale marker is a float, of histogram series too.
     if ((point.flags & NO_RECORDED_VALUE) !== 0) this.#append(number, base, point, 0, exemplars);
     else this.#push(number, base, point, { values: Float64Array.of(Number.NaN), histogram, exemplars });
-    return undefined;
   }
 
   #append(number: number, labels: Labels, point: MetricPoint, value: number, exemplars?: readonly Exemplar[]): void {
@@ -410,9 +436,7 @@ export class MetricSeries {
     for (let timeMs = first; timeMs < last; timeMs += TARGET_INFO_EVERY_MS)
       this.#appendTarget(labels, identity, timeMs);
     this.#appendTarget(labels, identity, last);
-    if (this.#metadata.size < METADATA_MAX) {
-      this.#metadata.set(TARGET_INFO, { name: TARGET_INFO, type: "gauge", help: "Target metadata", unit: "" });
-    }
+    this.#metadata.describe({ name: TARGET_INFO, type: "gauge", help: "Target metadata", unit: "" }, TARGET_INFO);
   }
 
   /** Resources that differ only in what is no label have one `target_info`. */

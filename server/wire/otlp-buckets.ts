@@ -1,7 +1,8 @@
-/** Dense buckets of OpenTelemetry's exponential histograms → the sparse ones of Prometheus' native histograms. */
+/** Dense buckets of OpenTelemetry's histograms → the sparse ones of Prometheus' native histograms. */
 
 import {
   type BucketSpan,
+  CUSTOM_BUCKETS_SCHEMA,
   EXPONENTIAL_SCHEMA_MAX,
   EXPONENTIAL_SCHEMA_MIN,
   type NativeHistogram,
@@ -57,6 +58,36 @@ export function nativeHistogramOf(point: ExponentialPoint): NativeHistogram | un
     negativeCounts: negative.counts,
     customValues: NO_VALUES,
     // Start times say when a count began, not whether this sample continues the one before.
+    resetHint: "unknown",
+    integer: true,
+  };
+}
+
+/** A point of a histogram with explicit bounds. */
+export interface ExplicitPoint {
+  readonly count: number;
+  readonly sum: number;
+  readonly bounds: readonly number[];
+  /** One more than bounds. */
+  readonly buckets: readonly number[];
+}
+
+/** The native histogram with custom buckets of a point. Whether it is valid is for whoever keeps it to say. */
+export function customHistogramOf({ count, sum, bounds, buckets }: ExplicitPoint): NativeHistogram {
+  const first = buckets.findIndex((each) => each !== 0);
+  // Custom buckets are numbered as OpenTelemetry's are, unlike exponential ones.
+  const positive = sparse({ offset: first - 1, counts: first < 0 ? [] : buckets.slice(first) }, 0);
+  return {
+    schema: CUSTOM_BUCKETS_SCHEMA,
+    zeroThreshold: 0,
+    zeroCount: 0,
+    count,
+    sum,
+    positiveSpans: positive.spans,
+    positiveCounts: positive.counts,
+    negativeSpans: [],
+    negativeCounts: NO_VALUES,
+    customValues: Float64Array.from(bounds),
     resetHint: "unknown",
     integer: true,
   };

@@ -49,6 +49,8 @@ const HEAD_BYTES = 1_024;
 
 /** Takes resources and scopes as they are read; what they are called with is theirs until the next call. */
 export interface EnvelopeSink {
+  /** JSON alone: items are read only once all of their scope is known, whose `beginScope` then tells the schema URL. */
+  readonly wantsWholeScopes?: boolean;
   keepResourceAttribute(attributes: Attribute[], attribute: Attribute): void;
   beginResource(attributes: Attribute[], rest?: OtlpRest): void;
   beginScope(scope: Scope, rest?: OtlpRest): void;
@@ -284,12 +286,14 @@ class JsonEnvelope {
     const scope = { name: "", version: "" };
     let known = false;
     let schemaUrl = "";
+    const waits = this.#sink.wantsWholeScopes === true;
     clearRest(scopeRest);
     for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
       if (skipNull(cursor)) continue;
       if (name === "schemaUrl") schemaUrl = readString(cursor);
       else if (name === "scope" && !known) {
         readScopeJson(cursor, scope, scopeRest);
+        if (waits) continue;
         this.#sink.beginScope(scope, scopeRest);
         known = true;
       } else if (name === this.#names.items && known) {
@@ -297,9 +301,10 @@ class JsonEnvelope {
       } else if (name === this.#names.items) this.#passOver(later);
       else skipValue(cursor);
     }
-    if (!known) this.#sink.beginScope(scope);
+    if (waits) scopeRest.schemaUrl = schemaUrl;
+    if (!known) this.#sink.beginScope(scope, scopeRest);
     this.#readLater(later, () => this.#readItems());
-    if (schemaUrl === "") return;
+    if (schemaUrl === "" || waits) return;
     scopeRest.schemaUrl = schemaUrl;
     this.#sink.amendScope(scopeRest);
   }

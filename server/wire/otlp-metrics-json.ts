@@ -31,6 +31,7 @@ import {
 } from "./metric-series.ts";
 import { readEnvelopeJson } from "./otlp-envelope.ts";
 import { readEnumNumber, readHexBytes, UINT64_MAX } from "./otlp-json-values.ts";
+import { DEFAULT_TRANSLATION, type OtlpTranslation } from "./otlp-translation.ts";
 import { labelUnits, SERIES_UNITS, takeBuckets, takeUnits } from "./wire-budget.ts";
 
 const NAMES = { resources: "resourceMetrics", scopes: "scopeMetrics", items: "metrics" };
@@ -58,12 +59,15 @@ const KINDS: ReadonlyMap<string, MetricKind["kind"]> = new Map([
 const series = new MetricSeries();
 
 /** Decodes a whole request. Never throws on input; bytes that are not OTLP JSON give `malformed`. */
-export function decodeMetricsJson(bytes: Uint8Array): MetricDecodeOutcome {
-  series.begin();
+export function decodeMetricsJson(
+  bytes: Uint8Array,
+  translation: OtlpTranslation = DEFAULT_TRANSLATION,
+): MetricDecodeOutcome {
+  series.begin(translation);
   const outcome = readEnvelopeJson(bytes, NAMES, series, readMetric);
   const sealed = outcome.kind === "malformed" ? outcome : series.seal(outcome);
   // Lets go of what it made, which may be a lot.
-  series.begin();
+  series.begin(translation);
   return sealed;
 }
 

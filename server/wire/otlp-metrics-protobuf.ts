@@ -15,6 +15,7 @@ import {
   type PointExemplar,
 } from "./metric-series.ts";
 import { readEnvelope } from "./otlp-envelope.ts";
+import { DEFAULT_TRANSLATION, type OtlpTranslation } from "./otlp-translation.ts";
 import type { ProtobufCursor } from "./protobuf-reader.ts";
 import {
   enterMessage,
@@ -45,12 +46,15 @@ const KINDS: ReadonlyMap<number, MetricKind["kind"]> = new Map([
 ]);
 
 /** Decodes a whole request. Never throws on input; bytes that are not protobuf give `malformed`. */
-export function decodeMetrics(bytes: Uint8Array): MetricDecodeOutcome {
-  series.begin();
+export function decodeMetrics(
+  bytes: Uint8Array,
+  translation: OtlpTranslation = DEFAULT_TRANSLATION,
+): MetricDecodeOutcome {
+  series.begin(translation);
   const outcome = readEnvelope(bytes, series, readMetric);
   const sealed = outcome.kind === "malformed" ? outcome : series.seal(outcome);
   // Lets go of what it made, which may be a lot.
-  series.begin();
+  series.begin(translation);
   return sealed;
 }
 

@@ -39,6 +39,41 @@ test("label names", () => {
   for (const bad of ["", "_", "..."]) assert.equal(prometheusLabelName(bad), bad === "_" ? "key_" : undefined, bad);
 });
 
+test("label names with other escaping", () => {
+  const ok = (key: string, prefixUnderscore: boolean, keepUnderscores: boolean, want: string | undefined) =>
+    assert.equal(prometheusLabelName(key, { prefixUnderscore, keepUnderscores }), want, key);
+  ok("_x", false, true, "_x");
+  ok("1st", false, false, "key_1st");
+  ok("a..b__c", true, false, "a_b_c");
+  ok("__reserved__label__", true, false, "__reserved_label__");
+  ok("__x__y", true, false, "key_x_y");
+  ok("trailing___", true, false, "trailing_");
+  ok("_____", true, false, undefined);
+  ok("日本", false, false, undefined);
+});
+
+test("metric names of other strategies", () => {
+  type Kind = "gauge" | "counter" | "other";
+  const plain = (name: string, want: string | undefined) =>
+    assert.equal(prometheusMetricName(name, "s", "counter", "UnderscoreEscapingWithoutSuffixes"), want, name);
+  plain("a..b__c", "a_b__c");
+  plain(".a.", "a");
+  plain("__", "__");
+  plain("日本", undefined);
+  plain("1st", "_1st");
+  const utf8 = (name: string, unit: string, kind: Kind, want: string | undefined) =>
+    assert.equal(prometheusMetricName(name, unit, kind, "NoUTF8EscapingWithSuffixes"), want, name);
+  utf8("a.total", "", "counter", "a_total");
+  utf8("a.seconds.total", "s", "counter", "a.seconds_total");
+  utf8("a.ratio", "1", "gauge", "a_ratio");
+  utf8("a.ratio", "1", "other", "a.ratio");
+  utf8("io.per_second", "By/s", "gauge", "io_bytes_per_second");
+  utf8("日本", "{x}", "gauge", "日本");
+  utf8("", "", "gauge", undefined);
+  assert.equal(prometheusMetricName("a.b", "s", "counter", "NoTranslation"), "a.b");
+  assert.equal(prometheusMetricName("", "s", "counter", "NoTranslation"), undefined);
+});
+
 test("numbers without exponent", () => {
   const ok = (value: number, want: string) => assert.equal(plainDecimal(value), want);
   ok(0.005, "0.005");

@@ -1,9 +1,11 @@
 /**
  * Names of OpenTelemetry's metrics, units and attributes as Prometheus names them: characters it does not know become
- * underscores, units and `_total` are appended. The defaults of Prometheus' own OTLP receiver.
+ * underscores, units and `_total` are appended, or as another strategy of Prometheus' own OTLP receiver has it.
  *
  * @see https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/
  */
+
+import { DEFAULT_TRANSLATION, type LabelEscaping, type TranslationStrategy } from "./otlp-translation.ts";
 
 /** Units of UCUM as Prometheus calls them. */
 const UNITS: ReadonlyMap<string, string> = new Map([
@@ -45,8 +47,11 @@ const PER_UNITS: ReadonlyMap<string, string> = new Map([
   ["y", "year"],
 ]);
 const NOT_IN_METRIC_NAMES = /[^a-zA-Z0-9:]+/;
+const NOT_IN_PLAIN_NAMES = /[^a-zA-Z0-9:_]+/;
 const NOT_IN_UNITS = /[^a-zA-Z0-9:]/gu;
 const NOT_IN_LABEL_NAMES = /[^a-zA-Z0-9]/gu;
+const RUNS_NOT_IN_LABEL_NAMES = /[^a-zA-Z0-9]+/g;
+const RESERVED = /^__(.*)__$/s;
 const DIGIT_FIRST = /^\d/;
 const UNDERSCORES = /^_*$/;
 
@@ -54,16 +59,59 @@ const UNDERSCORES = /^_*$/;
 export type NamedKind = "gauge" | "counter" | "other";
 
 /** Name of a metric; undefined where nothing of it is left. */
-export function prometheusMetricName(name: string, unit: string, kind: NamedKind): string | undefined {
-  let tokens = name.split(NOT_IN_METRIC_NAMES).filter((token) => token !== "");
+export function prometheusMetricName(
+  name: string,
+  unit: string,
+  kind: NamedKind,
+  strategy: TranslationStrategy = DEFAULT_TRANSLATION.strategy,
+): string | undefined {
+  switch (strategy) {
+    case "UnderscoreEscapingWithSuffixes":
+      return compliantName(name, tokensOf(name, unit, kind).join("_"));
+    case "UnderscoreEscapingWithoutSuffixes":
+      return compliantName(name, tokensBetween(name, NOT_IN_PLAIN_NAMES).join("_"));
+    case "NoUTF8EscapingWithSuffixes":
+      return withSuffixes(name, unit, kind) || undefined;
+    case "NoTranslation":
+      return name || undefined;
+  }
+}
+
+function tokensBetween(name: string, between: RegExp): string[] {
+  return name.split(between).filter((token) => token !== "");
+}
+
+function tokensOf(name: string, unit: string, kind: NamedKind): string[] {
   const { main, per } = unitSuffixes(unit);
-  tokens = withUnits(tokens, cleanUnit(main), cleanUnit(per));
-  if (kind === "counter") tokens = [...tokens.filter((token) => token !== "total"), "total"];
-  // Of counters many count things and say "1".
-  if (unit === "1" && kind === "gauge") tokens = [...tokens.filter((token) => token !== "ratio"), "ratio"];
-  const joined = tokens.join("_");
-  const named = DIGIT_FIRST.test(joined) ? `_${joined}` : joined;
+  const tokens = withUnits(tokensBetween(name, NOT_IN_METRIC_NAMES), cleanUnit(main), cleanUnit(per));
+  if (kind === "counter") return [...tokens.filter((token) => token !== "total"), "total"];
+  return isRatio(unit, kind) ? [...tokens.filter((token) => token !== "ratio"), "ratio"] : tokens;
+}
+
+/** Of counters many count things and say "1". */
+function isRatio(unit: string, kind: NamedKind): boolean {
+  return unit === "1" && kind === "gauge";
+}
+
+function compliantName(name: string, escaped: string): string | undefined {
+  const named = DIGIT_FIRST.test(escaped) ? `_${escaped}` : escaped;
   return named === "" || (named !== name && UNDERSCORES.test(named)) ? undefined : named;
+}
+
+/** Suffixes that a name has already are put in their place, but for the unit, which stays where it ends the rest. */
+function withSuffixes(name: string, unit: string, kind: NamedKind): string {
+  const { main, per } = unitSuffixes(unit);
+  const last = kind === "counter" ? "total" : isRatio(unit, kind) ? "ratio" : "";
+  const bare = withoutSuffix(withoutSuffix(name, last), per);
+  const suffixes = [bare.endsWith(main) ? "" : main, per, last];
+  return [bare, ...suffixes.filter((suffix) => suffix !== "")].join("_");
+}
+
+/** Without a suffix and the character before it, unless nothing else were left. */
+function withoutSuffix(name: string, suffix: string): string {
+  if (suffix === "" || !name.endsWith(suffix)) return name;
+  const before = [...name.slice(0, -suffix.length)];
+  return before.length > 1 ? before.slice(0, -1).join("") : name;
 }
 
 /** Unit in words, such as `bytes_per_second`; empty where there is none. */
@@ -73,14 +121,24 @@ export function prometheusUnit(unit: string): string {
   return words.replace(/^_/, "").replace(/_$/, "");
 }
 
-/** Name of a label; undefined where nothing of it is left. */
-export function prometheusLabelName(key: string): string | undefined {
+/** Name of a label where names are escaped; undefined where nothing of it is left. */
+export function prometheusLabelName(
+  key: string,
+  { prefixUnderscore, keepUnderscores }: LabelEscaping = DEFAULT_TRANSLATION.labels,
+): string | undefined {
   if (key === "") return undefined;
-  const clean = key.replace(NOT_IN_LABEL_NAMES, "_");
+  const clean = keepUnderscores ? key.replace(NOT_IN_LABEL_NAMES, "_") : withSingleUnderscores(key);
   let name = clean;
   if (DIGIT_FIRST.test(clean)) name = `key_${clean}`;
-  else if (clean.startsWith("_") && !clean.startsWith("__")) name = `key${clean}`;
+  else if (prefixUnderscore && clean.startsWith("_") && !clean.startsWith("__")) name = `key${clean}`;
   return UNDERSCORES.test(name) ? undefined : name;
+}
+
+/** Reserved names keep the two underscores around them. */
+function withSingleUnderscores(key: string): string {
+  const inside = RESERVED.exec(key)?.[1];
+  const clean = (inside ?? key).replace(RUNS_NOT_IN_LABEL_NAMES, "_");
+  return inside === undefined ? clean : `__${clean}__`;
 }
 
 function unitSuffixes(unit: string): { main: string; per: string } {
