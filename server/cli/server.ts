@@ -113,8 +113,14 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     undo.push(() => promql.close());
     const rules = prepareRules({ ...core, promqlSettings: understood, promql: promql.door });
     undo.push(() => rules.stop());
-    const scrapes = prepareScrapes({ ...core, answerBytesMax: shares.scrapeBytes });
+    const scrapes = prepareScrapes({
+      ...core,
+      answerBytesMax: shares.scrapeBytes,
+      translate: (translation) => decoder.translate(translation),
+    });
     undo.push(() => scrapes.stop());
+    // Before anybody can send: metrics that come over OTLP must not become other series than those that come later.
+    await scrapes.open();
     const remoteWrite = prepareRemoteWrite(core);
     undo.push(() => remoteWrite.stop());
     const reload = () => reloadAll([rules, scrapes, remoteWrite]);
@@ -135,7 +141,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     };
     await remoteWrite.start();
     await rules.start(`http://${addresses.http}`);
-    await scrapes.start();
+    scrapes.start();
     const statsd = await startStatsd(core);
     undo.push(() => statsd.stop());
     writeAddresses(data.directory, { ...addresses, statsd: statsd.address }, undo);

@@ -9,15 +9,20 @@ import { type HttpAnswer, HttpGetter } from "../platform/http-get.ts";
 import { readPatternFiles } from "../platform/pattern-files.ts";
 import { httpTls, requestHeaders } from "../scrape/http-client.ts";
 import { TurnQueue } from "../scrape/read-answer.ts";
+import type { ScrapeConfigOutcome } from "../scrape/scrape-config.ts";
 import type { ScrapeJob } from "../scrape/scrape-job.ts";
 import { type ActiveTarget, type DroppedTargets, Scraper, type ScraperDeps } from "../scrape/scraper.ts";
 import type { TargetSpec } from "../scrape/target.ts";
 import type { Store } from "../store/store.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
+import { DEFAULT_TRANSLATION, type OtlpTranslation } from "../wire/otlp-translation.ts";
 
 /** Bytes of one answer where its job sets no limit. */
 const BODY_BYTES_MAX = 64 * 2 ** 20;
+
+/** Of a server without a file. */
+const NO_CONFIG: ScrapeConfigOutcome = { kind: "jobs", jobs: [], translation: DEFAULT_TRANSLATION, warnings: [] };
 
 /** What scraping is made from. */
 export interface ScrapeParts {
@@ -28,12 +33,16 @@ export interface ScrapeParts {
   readonly log: Log;
   /** Bytes of all answers that are read at the same time, and of their samples until they are stored. */
   readonly answerBytesMax: number;
+  /** Takes how metrics over OTLP become series, which the same file says. */
+  readonly translate: (translation: OtlpTranslation) => void;
 }
 
 /** Scraping that runs, or that nobody asked for. */
 export interface RunningScrapes {
-  /** Loads the configuration and starts. @throws ThalwegError `scrape_config_invalid` */
-  start(): Promise<void>;
+  /** Reads the configuration, and hands on how metrics over OTLP become series. @throws ThalwegError `scrape_config_invalid` */
+  open(): Promise<void>;
+  /** Starts the jobs of the configuration. */
+  start(): void;
   /** Loads the configuration again; what is wrong is returned, and nothing has changed then. */
   reload(): Promise<string | undefined>;
   jobs(): readonly ScrapeJob[];
@@ -42,38 +51,45 @@ export interface RunningScrapes {
   stop(): Promise<void>;
 }
 
-/** Prepares scraping; nothing is read before `start`. */
+/** Prepares scraping; nothing is read before `open`. */
 export function prepareScrapes(parts: ScrapeParts): RunningScrapes {
   const { settings, telemetry, log } = parts;
   const connections = new Connections(parts.answerBytesMax);
   const scraper = new Scraper(scraperDeps(parts, connections));
-  const load = async (): Promise<readonly string[]> => {
-    if (settings.scrapeConfig === "") return [];
-    let reasons: readonly string[] = [];
-    try {
-      const outcome = await scraper.load();
-      if (outcome.kind === "refused") reasons = outcome.reasons;
-      else {
-        for (const warning of outcome.warnings) log.warn({ warning }, "the scrape configuration was read in part");
-        log.info({ jobs: outcome.jobs }, "the scrape configuration is loaded");
-      }
-    } catch (error) {
-      reasons = [error instanceof Error ? error.message : String(error)];
-    }
-    telemetry.set("thalweg_scrape_reload_successful", {}, reasons.length === 0 ? 1 : 0);
-    return reasons;
+  const read = async (): Promise<ScrapeConfigOutcome> => {
+    if (settings.scrapeConfig === "") return NO_CONFIG;
+    const outcome = await scraper.read().catch(refusalOf);
+    telemetry.set("thalweg_scrape_reload_successful", {}, outcome.kind === "jobs" ? 1 : 0);
+    if (outcome.kind === "refused") return outcome;
+    for (const warning of outcome.warnings) log.warn({ warning }, "the scrape configuration was read in part");
+    parts.translate(outcome.translation);
+    return outcome;
   };
+  const run = (jobs: readonly ScrapeJob[]) => {
+    scraper.run(jobs);
+    if (settings.scrapeConfig !== "") log.info({ jobs: jobs.length }, "the scrape configuration is loaded");
+  };
+  let opened: readonly ScrapeJob[] = [];
   return {
-    start: async () => {
-      const reasons = await load();
-      if (reasons.length > 0) throw new ThalwegError("scrape_config_invalid", { reason: reasons.join("; ") });
+    open: async () => {
+      const outcome = await read();
+      if (outcome.kind === "refused") {
+        throw new ThalwegError("scrape_config_invalid", { reason: outcome.reasons.join("; ") });
+      }
+      opened = outcome.jobs;
+    },
+    start: () => {
+      run(opened);
       telemetry.onRender(() => telemetry.set("thalweg_scrape_targets", {}, scraper.active().length));
     },
     reload: async () => {
-      const reasons = await load();
-      for (const reason of reasons) log.error({ reason }, "the scrape configuration could not be loaded");
-      if (reasons.length === 0) return undefined;
-      return `error loading the scrape configuration, the one before goes on: ${reasons.join("; ")}`;
+      const outcome = await read();
+      if (outcome.kind === "jobs") {
+        run(outcome.jobs);
+        return undefined;
+      }
+      for (const reason of outcome.reasons) log.error({ reason }, "the scrape configuration could not be loaded");
+      return `error loading the scrape configuration, the one before goes on: ${outcome.reasons.join("; ")}`;
     },
     jobs: () => scraper.jobs,
     targets: () => scraper.active(),
@@ -84,6 +100,10 @@ export function prepareScrapes(parts: ScrapeParts): RunningScrapes {
       connections.close();
     },
   };
+}
+
+function refusalOf(error: unknown): ScrapeConfigOutcome {
+  return { kind: "refused", reasons: [error instanceof Error ? error.message : String(error)] };
 }
 
 function scraperDeps(parts: ScrapeParts, connections: Connections): ScraperDeps {

@@ -210,7 +210,12 @@ export const SETTINGS: readonly SettingEntry[] = [
     fallback: "",
     help: "files of rules in Prometheus' format; * matches in names",
   },
-  { flag: "--scrape.config", takes: "FILE", fallback: "", help: "Prometheus' file with scrape_configs to scrape by" },
+  {
+    flag: "--scrape.config",
+    takes: "FILE",
+    fallback: "",
+    help: "Prometheus' file: scrape_configs to scrape by, and otlp",
+  },
   {
     flag: "--remote-write",
     takes: "URL,URL",

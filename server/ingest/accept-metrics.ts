@@ -56,10 +56,14 @@ export async function acceptMetrics(
     transport,
   );
   if (outcome.kind === "refused") return outcome;
-  const mended = { signal: "metrics", what: "unicode" };
-  if (repaired.text > 0) deps.telemetry.count("thalweg_ingest_mended_total", mended, repaired.text);
-  if (repaired.values > 0) {
-    deps.telemetry.count("thalweg_ingest_mended_total", { ...mended, what: "nesting" }, repaired.values);
+  const mended: [what: string, count: number][] = [
+    ["unicode", repaired.text],
+    ["nesting", repaired.values],
+    ["label_collision", repaired.labels],
+    ["metric_collision", repaired.names],
+  ];
+  for (const [what, count] of mended) {
+    if (count > 0) deps.telemetry.count("thalweg_ingest_mended_total", { signal: "metrics", what }, count);
   }
   const points = new Set<number>();
   for (const index of outcome.refusedSeries) points.add(decoded.pointOf[index] ?? NO_POINT);

@@ -8,6 +8,7 @@ import { decodeMetricsJson } from "../wire/otlp-metrics-json.ts";
 import { decodeMetrics } from "../wire/otlp-metrics-protobuf.ts";
 import { decodeTracesJson } from "../wire/otlp-traces-json.ts";
 import { decodeTraces } from "../wire/otlp-traces-protobuf.ts";
+import { DEFAULT_TRANSLATION, type OtlpTranslation } from "../wire/otlp-translation.ts";
 import type { DecodeOutcome } from "../wire/span-columns.ts";
 
 /** What bodies of each signal are decoded to. */
@@ -23,8 +24,10 @@ export type OtlpSignal = keyof DecodeOutcomes;
 /** Encodings of a request. */
 export type OtlpEncoding = "protobuf" | "json";
 
+type Decode<S extends OtlpSignal> = (bytes: Uint8Array, translation: OtlpTranslation) => DecodeOutcomes[S];
+
 type Decoders = {
-  readonly [S in OtlpSignal]: Readonly<Record<OtlpEncoding, (bytes: Uint8Array) => DecodeOutcomes[S]>>;
+  readonly [S in OtlpSignal]: Readonly<Record<OtlpEncoding, Decode<S>>>;
 };
 
 const DECODERS: Decoders = {
@@ -33,13 +36,14 @@ const DECODERS: Decoders = {
   metrics: { protobuf: decodeMetrics, json: decodeMetricsJson },
 };
 
-/** Decodes a body in one turn. Never throws on input. */
+/** Decodes a body in one turn. Never throws on input. @param translation How metrics become series. */
 export function decodeRequest<S extends OtlpSignal>(
   signal: S,
   bytes: Uint8Array,
   encoding: OtlpEncoding,
+  translation: OtlpTranslation = DEFAULT_TRANSLATION,
 ): DecodeOutcomes[S] {
-  return DECODERS[signal][encoding](bytes);
+  return DECODERS[signal][encoding](bytes, translation);
 }
 
 /** Buffers of an outcome that change hands instead of being copied; those of metrics are too many and small. */

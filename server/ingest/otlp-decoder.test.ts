@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { releaseBatch } from "../model/batch-lease.ts";
 import { textReader } from "../model/text-table.ts";
 import { decodeTraces } from "../wire/otlp-traces-protobuf.ts";
+import { DEFAULT_TRANSLATION } from "../wire/otlp-translation.ts";
 import { oracleEncode, randomTraces, seededRandom, spansOf } from "../wire/trace-oracle.ts";
 import { openOtlpDecoder } from "./otlp-decoder.ts";
 
@@ -85,4 +86,36 @@ test("what waits when the decoder closes is refused", async () => {
   const decoder = openOtlpDecoder();
   const waiting = decoder.decode("traces", largeBody(), "protobuf");
   await Promise.all([assert.rejects(waiting, /stopping/), decoder.close()]);
+});
+
+test("small and large bodies of metrics are translated as was last set before them", async (t) => {
+  const decoder = openOtlpDecoder();
+  t.after(() => decoder.close());
+  const metrics = (count: number) => {
+    const gauges = Array.from({ length: count }, (_, at) => ({
+      name: `a.b.${at}`,
+      gauge: { dataPoints: [{ timeUnixNano: "1700000000000000000", asInt: "1" }] },
+    }));
+    return Buffer.from(JSON.stringify({ resourceMetrics: [{ scopeMetrics: [{ metrics: gauges }] }] }));
+  };
+  const nameOf = async (count: number) => {
+    const outcome = await decoder.decode("metrics", metrics(count), "json");
+    return outcome.kind === "decoded" ? outcome.series[0]?.labels[0]?.[1] : outcome.reason;
+  };
+  const names = async () => Promise.all([nameOf(1), nameOf(1_000)]);
+  assert.deepEqual(await names(), ["a_b_0", "a_b_0"]);
+  const before = nameOf(1_000);
+  decoder.translate({ ...DEFAULT_TRANSLATION, strategy: "NoTranslation" });
+  assert.deepEqual([await before, ...(await names())], ["a_b_0", "a.b.0", "a.b.0"]);
+});
+
+test("a decoder's first thread knows what was set before it started", async (t) => {
+  const decoder = openOtlpDecoder();
+  t.after(() => decoder.close());
+  decoder.translate({ ...DEFAULT_TRANSLATION, strategy: "UnderscoreEscapingWithoutSuffixes" });
+  const dataPoints = Array.from({ length: 1_000 }, () => ({ timeUnixNano: "1700000000000000000", asInt: "1" }));
+  const metrics = [{ name: "a.b", unit: "s", gauge: { dataPoints } }];
+  const body = Buffer.from(JSON.stringify({ resourceMetrics: [{ scopeMetrics: [{ metrics }] }] }));
+  const outcome = await decoder.decode("metrics", body, "json");
+  assert.deepEqual(outcome.kind === "decoded" && outcome.series[0]?.labels, [["__name__", "a_b"]]);
 });

@@ -5,8 +5,9 @@
 import { Worker } from "node:worker_threads";
 import { leaseBatch } from "../model/batch-lease.ts";
 import { ThalwegError } from "../model/errors.ts";
+import { DEFAULT_TRANSLATION, type OtlpTranslation } from "../wire/otlp-translation.ts";
 import { buffersOf, type DecodeOutcomes, decodeRequest, type OtlpEncoding, type OtlpSignal } from "./decode-request.ts";
-import type { DecodeReply, DecodeRequest } from "./decode-worker.ts";
+import type { DecodeReply, DecodeRequest, TranslationChange } from "./decode-worker.ts";
 
 /** Decoding so many bytes takes a tenth of a millisecond, which is what handing them over costs. */
 const AT_ONCE_BYTES_MAX = 16 * 1024;
@@ -27,6 +28,8 @@ const LOGS_HELD_BYTES = 16 * 2 ** 20;
  */
 export interface OtlpDecoder {
   decode<S extends OtlpSignal>(signal: S, bytes: Uint8Array, encoding: OtlpEncoding): Promise<DecodeOutcomes[S]>;
+  /** Sets how metrics of bodies that are given from here on become series; at first by Prometheus' defaults. */
+  translate(translation: OtlpTranslation): void;
   close(): Promise<void>;
 }
 
@@ -52,6 +55,7 @@ class ThreadDecoder implements OtlpDecoder {
   readonly #workerUrl: URL;
   readonly #waiting = new Map<number, Waiting>();
   #worker: Worker | undefined;
+  #translation = DEFAULT_TRANSLATION;
   #nextId = 1;
   /** Replies that are not handed on yet. The port gives all it has in one turn, which may be dozens. */
   #replies: DecodeReply[] = [];
@@ -67,7 +71,7 @@ class ThreadDecoder implements OtlpDecoder {
   }
 
   async decode<S extends OtlpSignal>(signal: S, bytes: Uint8Array, encoding: OtlpEncoding): Promise<DecodeOutcomes[S]> {
-    if (bytes.length <= AT_ONCE_BYTES_MAX) return decodeRequest(signal, bytes, encoding);
+    if (bytes.length <= AT_ONCE_BYTES_MAX) return decodeRequest(signal, bytes, encoding, this.#translation);
     const own = ownBytes(bytes);
     const logBytes = signal === "logs" ? own.length : 0;
     const request: DecodeRequest = { id: this.#nextId++, signal, bytes: own, encoding };
@@ -78,6 +82,17 @@ class ThreadDecoder implements OtlpDecoder {
       this.#logs.push(request);
       this.#postLogs();
     });
+  }
+
+  translate(translation: OtlpTranslation): void {
+    this.#translation = translation;
+    if (this.#worker !== undefined) this.#tell(this.#worker);
+  }
+
+  /** The thread reads in order: bodies that were posted before are decoded as they would have been. */
+  #tell(worker: Worker): void {
+    const change: TranslationChange = { translation: this.#translation };
+    worker.postMessage(change);
   }
 
   #post(request: DecodeRequest): void {
@@ -119,6 +134,7 @@ class ThreadDecoder implements OtlpDecoder {
     worker.on("error", (cause) => this.#lose(worker, cause instanceof Error ? cause : new Error(String(cause))));
     worker.on("exit", () => this.#lose(worker, new Error("the decoder's thread ended")));
     worker.unref();
+    this.#tell(worker);
     return worker;
   }
 

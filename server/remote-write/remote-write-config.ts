@@ -139,7 +139,7 @@ function readTarget(yaml: YamlFields, node: Node, { directory, externalLabels }:
       `invalid protobuf_message value: unknown type for remote write protobuf message ${message}, supported: ${[...MESSAGES.keys()].join(", ")}`,
     );
   }
-  if (flag(yaml, fields, "round_robin_dns", false))
+  if (yaml.flag(fields, "round_robin_dns", false))
     yaml.fault(fields.get("round_robin_dns"), "round_robin_dns is not supported");
   return finish(
     { ...commonOf(yaml, fields, directory), url, version: version ?? 1, externalLabels },
@@ -169,10 +169,10 @@ function commonOf(
     http: readHttpSettings(yaml, fields, directory),
     headers,
     relabel: readRelabelRules(yaml, fields, "write_relabel_configs"),
-    sendExemplars: flag(yaml, fields, "send_exemplars", false),
-    sendNativeHistograms: flag(yaml, fields, "send_native_histograms", false),
+    sendExemplars: yaml.flag(fields, "send_exemplars", false),
+    sendNativeHistograms: yaml.flag(fields, "send_native_histograms", false),
     queue: readQueue(yaml, fields.get("queue_config")),
-    metadataEveryMs: flag(yaml, metadata, "send", true)
+    metadataEveryMs: yaml.flag(metadata, "send", true)
       ? yaml.durationMs(metadata, "send_interval") || 60_000
       : undefined,
     metadataPerSend: yaml.integer(metadata, "max_samples_per_send") || 2000,
@@ -208,16 +208,9 @@ function readQueue(yaml: YamlFields, node: Node | undefined): RemoteQueueSetting
     batchDeadlineMs: yaml.durationMs(fields, "batch_send_deadline") || 5000,
     backoffMinMs: yaml.durationMs(fields, "min_backoff") || 30,
     backoffMaxMs: yaml.durationMs(fields, "max_backoff") || 5000,
-    retryOn429: flag(yaml, fields, "retry_on_http_429", false),
+    retryOn429: yaml.flag(fields, "retry_on_http_429", false),
     sampleAgeMaxMs: yaml.durationMs(fields, "sample_age_limit") ?? 0,
   };
-}
-
-function flag(yaml: YamlFields, fields: Fields, name: string, fallback: boolean): boolean {
-  const text = yaml.text(fields, name);
-  if (text === "") return fallback;
-  if (!/^(true|false)$/i.test(text)) yaml.fault(fields.get(name), `cannot unmarshal ${quoteGo(text)} into bool`);
-  return text.toLowerCase() === "true";
 }
 
 function withoutPassword(url: string): string {

@@ -134,6 +134,15 @@ export class YamlFields {
     return 0;
   }
 
+  /** Truth; `fallback` where there is none. */
+  flag(fields: Fields, name: string, fallback: boolean): boolean {
+    const text = this.text(fields, name);
+    if (text === "") return fallback;
+    if (/^(true|false)$/i.test(text)) return text.toLowerCase() === "true";
+    this.fault(fields.get(name), `cannot unmarshal ${quoteGo(text)} into bool`);
+    return fallback;
+  }
+
   /** Names and texts of a mapping. */
   texts(fields: Fields, name: string): ReadonlyMap<string, string> {
     const texts = new Map<string, string>();

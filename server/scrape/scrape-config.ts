@@ -1,5 +1,5 @@
 /**
- * Prometheus' configuration file, as far as scraping goes: YAML to jobs, with everything that is wrong and where.
+ * Prometheus' configuration file, as far as scraping and OTLP go: YAML to jobs and a translation, with everything that is wrong and where.
  *
  * @see https://prometheus.io/docs/prometheus/latest/configuration/configuration/#scrape_config
  */
@@ -11,7 +11,9 @@ import { quoteGo } from "../../grammar/promql-error.ts";
 import { EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN } from "../model/histogram.ts";
 import { type Fields, YamlFields } from "../rules/yaml-fields.ts";
 import type { ExpositionFormat } from "../wire/exposition.ts";
+import type { OtlpTranslation } from "../wire/otlp-translation.ts";
 import { HTTP_KEYS, readHttpSettings } from "./http-settings.ts";
+import { readOtlpSection } from "./otlp-config.ts";
 import { readRelabelRules } from "./relabel-config.ts";
 import type { Discovery, ScrapeJob, ScrapeLimits } from "./scrape-job.ts";
 import { readTargetGroup } from "./target-groups.ts";
@@ -19,13 +21,18 @@ import { readTargetGroup } from "./target-groups.ts";
 /** Bytes of the largest configuration file. */
 export const SCRAPE_CONFIG_BYTES_MAX = 8 * 2 ** 20;
 
-/** Jobs of a file, or what is wrong with it. */
+/** What a file sets, or what is wrong with it. */
 export type ScrapeConfigOutcome =
-  | { readonly kind: "jobs"; readonly jobs: readonly ScrapeJob[]; readonly warnings: readonly string[] }
+  | {
+      readonly kind: "jobs";
+      readonly jobs: readonly ScrapeJob[];
+      readonly translation: OtlpTranslation;
+      readonly warnings: readonly string[];
+    }
   | { readonly kind: "refused"; readonly reasons: readonly string[] };
 
 /** Sections that are read here or elsewhere. */
-const SECTIONS = ["global", "scrape_configs", "scrape_config_files", "remote_write"];
+const SECTIONS = ["global", "scrape_configs", "scrape_config_files", "remote_write", "otlp"];
 /** Sections of Prometheus' file that other settings of this program stand for. */
 const OTHER_SECTIONS: ReadonlyMap<string, string> = new Map([
   ["rule_files", "rules come from --rule-files"],
@@ -33,7 +40,6 @@ const OTHER_SECTIONS: ReadonlyMap<string, string> = new Map([
   ["remote_read", "other servers are not asked"],
   ["storage", "--retention and --out-of-order-window set it"],
   ["tracing", "the server traces itself"],
-  ["otlp", "OTLP is taken as it is"],
   ["runtime", "it is for Go programs"],
 ]);
 /** Every section of Prometheus' file. */
@@ -110,9 +116,9 @@ const TEXT_PROTOCOLS = ["OpenMetricsText1.0.0", "OpenMetricsText0.0.1", "Prometh
  */
 export function readScrapeConfig(file: string, text: string): ScrapeConfigOutcome {
   const yaml = new YamlFields();
-  const jobs = new ConfigReader(yaml, dirname(file)).read(text);
+  const { jobs, translation } = new ConfigReader(yaml, dirname(file)).read(text);
   if (yaml.faults.length > 0) return { kind: "refused", reasons: yaml.faults.map((fault) => `${file}: ${fault}`) };
-  return { kind: "jobs", jobs, warnings: yaml.warnings.map((warning) => `${file}: ${warning}`) };
+  return { kind: "jobs", jobs, translation, warnings: yaml.warnings.map((warning) => `${file}: ${warning}`) };
 }
 
 class ConfigReader {
@@ -124,7 +130,7 @@ class ConfigReader {
     this.#directory = directory;
   }
 
-  read(text: string): ScrapeJob[] {
+  read(text: string): { readonly jobs: ScrapeJob[]; readonly translation: OtlpTranslation } {
     const yaml = this.#yaml;
     const root = yaml.read(text);
     const fields = yaml.fields(root, CONFIG_SECTIONS, "config");
@@ -135,14 +141,16 @@ class ConfigReader {
       yaml.fault(fields.get("scrape_config_files"), "scrape_config_files is not read; put the jobs into this file");
     }
     const global = yaml.fields(fields.get("global"), GLOBAL_KEYS, "global");
+    const isLegacy = yaml.text(global, "metric_name_validation_scheme") === "legacy";
     const names = new Set<string>();
-    return yaml.items(fields.get("scrape_configs"), "scrape_configs").flatMap((node) => {
+    const jobs = yaml.items(fields.get("scrape_configs"), "scrape_configs").flatMap((node) => {
       const job = this.#job(node, global);
       if (job === undefined) return [];
       if (names.has(job.name)) yaml.fault(node, `found multiple scrape configs with job name ${quoteGo(job.name)}`);
       names.add(job.name);
       return [job];
     });
+    return { jobs, translation: readOtlpSection(yaml, fields.get("otlp"), isLegacy) };
   }
 
   #job(node: Node, global: Fields): ScrapeJob | undefined {
@@ -156,10 +164,10 @@ class ConfigReader {
     const intervalMs =
       yaml.durationMs(fields, "scrape_interval") || yaml.durationMs(global, "scrape_interval") || 60_000;
     const timeoutMs = this.#timeoutMs(fields, global, { name, intervalMs });
-    const nativeHistograms = this.#flag(
+    const nativeHistograms = yaml.flag(
       fields,
       "scrape_native_histograms",
-      this.#flag(global, "scrape_native_histograms", false),
+      yaml.flag(global, "scrape_native_histograms", false),
     );
     const scheme = yaml.text(fields, "scheme") || "http";
     if (scheme !== "http" && scheme !== "https")
@@ -174,24 +182,24 @@ class ConfigReader {
       scheme,
       metricsPath: yaml.text(fields, "metrics_path") || "/metrics",
       params: this.#params(fields),
-      honorLabels: this.#flag(fields, "honor_labels", false),
-      honorTimestamps: this.#flag(fields, "honor_timestamps", true),
-      trackTimestampsStaleness: this.#flag(fields, "track_timestamps_staleness", false),
-      enableCompression: this.#flag(fields, "enable_compression", true),
+      honorLabels: yaml.flag(fields, "honor_labels", false),
+      honorTimestamps: yaml.flag(fields, "honor_timestamps", true),
+      trackTimestampsStaleness: yaml.flag(fields, "track_timestamps_staleness", false),
+      enableCompression: yaml.flag(fields, "enable_compression", true),
       accept: this.#accept(fields, global, nativeHistograms),
       fallback: PROTOCOLS.get(fallback)?.[1],
       nativeHistograms,
-      alwaysClassic: this.#flag(
+      alwaysClassic: yaml.flag(
         fields,
         "always_scrape_classic_histograms",
-        this.#flag(global, "always_scrape_classic_histograms", false),
+        yaml.flag(global, "always_scrape_classic_histograms", false),
       ),
-      convertClassic: this.#flag(
+      convertClassic: yaml.flag(
         fields,
         "convert_classic_histograms_to_nhcb",
-        this.#flag(global, "convert_classic_histograms_to_nhcb", false),
+        yaml.flag(global, "convert_classic_histograms_to_nhcb", false),
       ),
-      extraMetrics: this.#flag(fields, "extra_scrape_metrics", this.#flag(global, "extra_scrape_metrics", false)),
+      extraMetrics: yaml.flag(fields, "extra_scrape_metrics", yaml.flag(global, "extra_scrape_metrics", false)),
       limits: this.#limits(fields, global),
       http: readHttpSettings(yaml, fields, this.#directory),
       discovery: this.#discovery(fields, name),
@@ -215,14 +223,6 @@ class ConfigReader {
       );
     }
     return own || Math.min(yaml.durationMs(global, "scrape_timeout") || 10_000, job.intervalMs);
-  }
-
-  #flag(fields: Fields, name: string, fallback: boolean): boolean {
-    const text = this.#yaml.text(fields, name);
-    if (text === "") return fallback;
-    if (/^(true|false)$/i.test(text)) return text.toLowerCase() === "true";
-    this.#yaml.fault(fields.get(name), `cannot unmarshal ${quoteGo(text)} into bool`);
-    return fallback;
   }
 
   #accept(fields: Fields, global: Fields, nativeHistograms: boolean): string {

@@ -1,8 +1,8 @@
-/** All jobs: loads the configuration, finds targets, keeps one loop for each. */
+/** All jobs: reads the configuration, finds targets, keeps one loop for each. */
 
 import type { Labels, MetricMetadata } from "../model/series.ts";
 import { JobDiscovery } from "./discover.ts";
-import { readScrapeConfig, SCRAPE_CONFIG_BYTES_MAX } from "./scrape-config.ts";
+import { readScrapeConfig, SCRAPE_CONFIG_BYTES_MAX, type ScrapeConfigOutcome } from "./scrape-config.ts";
 import type { ScrapeJob, TargetGroup } from "./scrape-job.ts";
 import { type TargetSpec, targetsOf } from "./target.ts";
 import { type LoopDeps, type TargetHealth, TargetLoop } from "./target-loop.ts";
@@ -21,11 +21,6 @@ export interface ScraperDeps extends LoopDeps {
 
 /** Discovered labels of targets that rules dropped, by job. */
 export type DroppedTargets = ReadonlyMap<string, { readonly count: number; readonly discovered: readonly Labels[] }>;
-
-/** What loading a configuration led to. */
-export type LoadOutcome =
-  | { readonly kind: "loaded"; readonly jobs: number; readonly warnings: readonly string[] }
-  | { readonly kind: "refused"; readonly reasons: readonly string[] };
 
 /** A target that is scraped. */
 export interface ActiveTarget extends TargetHealth {
@@ -47,23 +42,25 @@ export class Scraper {
     return [...this.#pools.values()].map(({ job }) => job);
   }
 
-  /** Loads the configuration; where it is wrong nothing changes. Jobs that did not change go on. */
-  async load(): Promise<LoadOutcome> {
+  /** Reads the configuration, and changes nothing. @throws Error where the file cannot be read */
+  async read(): Promise<ScrapeConfigOutcome> {
     const { name, text } = await this.#deps.readConfig(SCRAPE_CONFIG_BYTES_MAX);
-    const outcome = readScrapeConfig(name, text);
-    if (outcome.kind === "refused") return outcome;
-    const wanted = new Set(outcome.jobs.map((job) => job.name));
+    return readScrapeConfig(name, text);
+  }
+
+  /** Makes the jobs that run be these. Jobs that did not change go on. */
+  run(jobs: readonly ScrapeJob[]): void {
+    const wanted = new Set(jobs.map((job) => job.name));
     for (const [jobName, pool] of this.#pools) {
       if (wanted.has(jobName)) continue;
       pool.retire();
       this.#pools.delete(jobName);
     }
-    for (const job of outcome.jobs) {
+    for (const job of jobs) {
       const pool = this.#pools.get(job.name);
       if (pool === undefined) this.#pools.set(job.name, new Pool(job, this.#deps, () => this.#targetsLeft()));
       else pool.update(job);
     }
-    return { kind: "loaded", jobs: outcome.jobs.length, warnings: outcome.warnings };
   }
 
   active(): ActiveTarget[] {

@@ -138,6 +138,8 @@ export const METRICS = {
       "unicode",
       "nesting",
       "trace_context",
+      "label_collision",
+      "metric_collision",
       OTHER,
     ],
   }),
