@@ -31,6 +31,7 @@ import {
   HISTOGRAM_UNITS,
   needUnits,
   SERIES_UNITS,
+  seriesUnits,
   takeUnits,
   type WireBudget,
   wireBudget,
@@ -387,7 +388,7 @@ export class MetricSeries {
 
   #push(number: number, labels: Labels, { timeMs, startMs, flags }: MetricPoint, sample: NewSample): void {
     const { values, histogram, exemplars } = sample;
-    takeUnits(this.budget, SERIES_UNITS, 0);
+    takeUnits(this.budget, seriesUnits(labels.length), 0);
     if (histogram === undefined) this.#samples++;
     else this.#histograms++;
     this.#pointOf.push(number);

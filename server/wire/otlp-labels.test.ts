@@ -109,6 +109,23 @@ test("labels of resource and scope count for what one request may make", () => {
   assert.match(outcome.reason, /too many series, samples or labels/);
 });
 
+test("labels count for each of a point's many series, beyond those that series usually have", () => {
+  const attributes = (count: number) =>
+    attributesOf(Object.fromEntries(Array.from({ length: count }, (_, at) => [`attribute.${at}`, "1"])));
+  const body = (labels: number, bounds: number) => {
+    const explicitBounds = Array.from({ length: bounds }, (_, at) => at);
+    const bucketCounts = Array.from({ length: bounds + 1 }, () => "0");
+    const point = { timeUnixNano: TIME, count: "0", bucketCounts, explicitBounds, attributes: attributes(labels) };
+    const metrics = [{ name: "h", histogram: { aggregationTemporality: 2, dataPoints: [point] } }];
+    return Buffer.from(JSON.stringify({ resourceMetrics: [{ scopeMetrics: [{ metrics }] }] }));
+  };
+  assert.equal(decodeMetricsJson(body(1_000, 1_500)).kind, "decoded");
+  const outcome = decodeMetricsJson(body(1_000, 2_500));
+  assert.ok(outcome.kind === "malformed");
+  assert.match(outcome.reason, /too many series, samples or labels/);
+  assert.equal(decodeMetricsJson(body(14, 20_000)).kind, "decoded");
+});
+
 test("a scope whose schema URL and name stand behind its metrics gives its labels all the same", () => {
   const request = {
     resourceMetrics: [{ scopeMetrics: [{ metrics: [gauge("one")], schemaUrl: "http://s/1", scope: { name: "lib" } }] }],

@@ -25,6 +25,8 @@ export const EMPTY_SPAN_UNITS = 64;
 /** A label shorter than this names nothing; it counts as many, since no honest request has more than a few. */
 const LABEL_BYTES_MIN = 6;
 const EMPTY_LABEL_UNITS = 8;
+/** Labels of a series that shares them, for which it takes no more than others. */
+const SHARED_LABELS_FREE = 16;
 /** A tag and a length of 0. */
 const EMPTY_FIELD_BYTES = 2;
 
@@ -36,6 +38,11 @@ export function labelUnits(bytes: number): number {
 /** Units of a sample that takes so many bytes, tag and length among them. One that says nothing counts as many. */
 export function sampleUnits(bytes: number): number {
   return bytes <= EMPTY_FIELD_BYTES ? EMPTY_LABEL_UNITS : 1;
+}
+
+/** Units of a series that shares its labels' texts with others, as those of one histogram do. Usual series have few. */
+export function seriesUnits(labels: number): number {
+  return SERIES_UNITS + Math.max(0, labels - SHARED_LABELS_FREE);
 }
 
 /** Units of a string of a table: none stands there twice, the empty one neither. */
