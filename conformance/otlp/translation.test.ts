@@ -13,7 +13,7 @@ const LARGE_METRICS = 400;
 
 const attribute = (key: string, stringValue: string) => ({ key, value: { stringValue } });
 
-/** Sends gauges `NAME`, `NAME.1`, … with equal attributes. @returns What the sender is told. */
+/** Sends gauges `NAME`, `NAME.1`, … with equal attributes. @see post */
 async function send(program: Program, name: string, metrics = 1): Promise<string> {
   const timeUnixNano = String(BigInt(Date.now()) * 1_000_000n);
   const attributes = [attribute("http.method", "GET"), attribute("http_method", "again")];
@@ -22,11 +22,29 @@ async function send(program: Program, name: string, metrics = 1): Promise<string
     unit: "s",
     gauge: { dataPoints: [{ timeUnixNano, asInt: "1", attributes }] },
   }));
+  return post(program, gauges);
+}
+
+/** Sends a histogram of four observations: one up to 1, two from 2 to 3, one above. */
+async function sendHistogram(
+  program: Program,
+  name: string,
+  aggregationTemporality: number,
+  agoMs = 0,
+): Promise<string> {
+  const timeUnixNano = String(BigInt(Date.now() - agoMs) * 1_000_000n);
+  const buckets = { bucketCounts: ["1", "0", "2", "1"], explicitBounds: [1, 2, 3] };
+  const dataPoints = [{ timeUnixNano, count: "4", sum: 9, ...buckets }];
+  return post(program, [{ name, histogram: { aggregationTemporality, dataPoints } }]);
+}
+
+/** @returns What the sender is told. */
+async function post(program: Program, metrics: object[]): Promise<string> {
   const resource = { attributes: [attribute("service.name", "shop"), attribute("host.name", "box")] };
   const answer = await fetch(`${program.otlpHttp}/v1/metrics`, {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ resourceMetrics: [{ resource, scopeMetrics: [{ metrics: gauges }] }] }),
+    body: JSON.stringify({ resourceMetrics: [{ resource, scopeMetrics: [{ metrics }] }] }),
   });
   assert.equal(answer.status, 200);
   const { partialSuccess }: { partialSuccess?: { rejectedDataPoints?: string; errorMessage?: string } } = JSON.parse(
@@ -64,7 +82,10 @@ test("the section otlp says how metrics become series, also after a reload", asy
   await send(program, "large.load", LARGE_METRICS);
   assert.deepEqual(await labelsOf(program, "large_load_7_seconds"), [{ __name__: "large_load_7_seconds", ...escaped }]);
 
-  writeFileSync(file, "otlp: {translation_strategy: NoTranslation, promote_all_resource_attributes: true}\n");
+  writeFileSync(
+    file,
+    "otlp: {translation_strategy: NoTranslation, promote_all_resource_attributes: true, convert_histograms_to_nhcb: true}\n",
+  );
   program.signal("SIGHUP");
   assert.ok(await until(async () => (loadedTimes() > 1 ? true : undefined), RELOAD_MS_MAX), program.output);
   const plain = { "host.name": "box", "service.name": "shop", "http.method": "GET", http_method: "again", job: "shop" };
@@ -72,6 +93,20 @@ test("the section otlp says how metrics become series, also after a reload", asy
   assert.deepEqual(await labelsOf(program, '{"page.load"}'), [{ __name__: "page.load", ...plain }]);
   await send(program, "large.load", LARGE_METRICS);
   assert.deepEqual(await labelsOf(program, '{"large.load.7"}'), [{ __name__: "large.load.7", ...plain }]);
+  await sendHistogram(program, "time.taken", 2);
+  const quantile = await program.promql('histogram_quantile(0.5, {"time.taken"})');
+  assert.deepEqual(
+    quantile.map(({ value }) => value),
+    [2.5],
+  );
+  await sendHistogram(program, "time.since", 1, 5_000);
+  await sendHistogram(program, "time.since", 1);
+  const counts = await program.promql('histogram_count({"time.since"})');
+  assert.deepEqual(
+    counts.map(({ value }) => value),
+    [8],
+    "deltas of custom buckets add up",
+  );
 
   writeFileSync(file, "otlp: {translation_strategy: Loud}\n");
   program.signal("SIGHUP");
