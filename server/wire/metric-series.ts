@@ -398,8 +398,8 @@ export class MetricSeries {
       values,
       histograms: histogram === undefined ? undefined : [histogram],
       startsMs: startMs === 0 ? undefined : Float64Array.of(startMs),
-      // A stale marker is no number to add.
-      increments: (this.#metric.temporality === DELTA && (flags & NO_RECORDED_VALUE) === 0) || undefined,
+      // Neither a stale marker nor what tells of a resource is a number to add.
+      increments: number !== NO_POINT && this.#metric.temporality === DELTA && (flags & NO_RECORDED_VALUE) === 0,
       exemplars: exemplars === undefined || exemplars.length === 0 ? undefined : exemplars,
     });
   }

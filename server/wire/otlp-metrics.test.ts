@@ -238,12 +238,15 @@ test("points of delta temporality are increments, stale ones excepted", () => {
     { name: "c", sum: { aggregationTemporality: 2, dataPoints: [point] } },
     { name: "g", gauge: { dataPoints: [point] } },
   ];
-  const { series, rejected } = decodedOf(kinds);
-  assert.equal(rejected.size, 0);
-  assert.deepEqual(
-    series.map(({ increments }) => increments === true),
-    [true, false, true, true, true, false, false],
-  );
+  for (const metrics of [kinds, kinds.toReversed()]) {
+    const { series, rejected } = decodedOf(metrics, [
+      { key: "service.name", value: { stringValue: "s" } },
+      { key: "k", value: { stringValue: "v" } },
+    ]);
+    assert.equal(rejected.size, 0);
+    const added = series.filter(({ increments }) => increments === true).map(({ labels }) => labels[0]?.[1]);
+    assert.deepEqual(added.toSorted(), ["d", "e", "h_bucket", "h_count"]);
+  }
 });
 
 test("target_info: one sample each two and a half minutes, once for equal resources", () => {
