@@ -321,7 +321,8 @@ test("a client that leaves is answered at once, wherever its query is, and the n
         client.abort();
         const sinceMs = performance.now();
         const { status, errorType, body } = await asked;
-        assert.ok(performance.now() - sinceMs < 100);
+        // Far below the timeout of the query, however slow the machine.
+        assert.ok(performance.now() - sinceMs < 10_000);
         assert.deepEqual([status, errorType], [499, "canceled"]);
         return JSON.parse(new TextDecoder().decode(body)).error;
       };
