@@ -90,6 +90,8 @@ export class DayFiles {
   readonly #connection: DuckDBConnection;
   readonly #onDamage: DamageListener;
   #files: DayFile[] = [];
+  /** Bytes that are committed beside the writer's own commits; they may come to the WAL at any time. */
+  besideBytes = 0;
 
   /**
    * @param directory Absolute path of `DIR/db`.
@@ -183,7 +185,7 @@ export class DayFiles {
    * @throws Error that says so where there is too little; nothing was tried then.
    */
   async assureRoom(file: DayFile, stagedBytes: number): Promise<void> {
-    const walBytes = await fileBytes(walOf(file));
+    const walBytes = (await fileBytes(walOf(file))) + this.besideBytes;
     if (walBytes + stagedBytes < CHECKPOINT_BYTES) return;
     const free = await freeBytes(this.#directory);
     const needed = Math.ceil((walBytes + stagedBytes / 2) * CHECKPOINT_PART);

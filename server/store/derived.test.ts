@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { SpanBatch } from "../model/span-batch.ts";
-import { batchOf, DAY_MS, FakeClock, openIn, SHOP, temporaryDirectory } from "./store-fixture.ts";
+import { batchOf, DAY_MS, FakeClock, openIn, rowsOf, SHOP, temporaryDirectory } from "./store-fixture.ts";
 
 const KEYS = [
   { key: "http.request.method", kind: "s", value: "GET" },
@@ -23,6 +23,47 @@ test("no snapshot at first, then always the last one, also over days and a resta
   await store.close();
   const again = await openIn(t, directory, clock);
   assert.deepEqual(await again.writer.loadDerived(), { sequence: 9, state: Uint8Array.of(9) });
+});
+
+test("snapshots are saved while commits go on, each with its rows, and both are there after a restart", async (t) => {
+  const directory = await temporaryDirectory(t);
+  const store = await openIn(t, directory);
+  const saves = 12;
+  const edge = {
+    client: "a",
+    server: "b",
+    connectionType: "" as const,
+    errors: 0,
+    serverBuckets: [],
+    clientBuckets: [],
+  };
+  const save = async () => {
+    for (let sequence = 1; sequence <= saves; sequence++) {
+      const state = new Uint8Array(500_000).fill(sequence);
+      const edges = [{ ...edge, bucketMs: sequence * 60_000, requests: 2 ** sequence }];
+      await store.writer.saveDerived({ sequence, state }, { edges, aliases: [] });
+    }
+  };
+  let isSaving = true;
+  let commits = 0;
+  const commit = async () => {
+    while (isSaving) {
+      await store.writer.commitSpans(batchOf(Array.from({ length: 5_000 }, () => ({}))));
+      commits++;
+    }
+  };
+  await Promise.all([save().finally(() => (isSaving = false)), commit(), commit()]);
+  await store.close();
+  const again = await openIn(t, directory);
+  assert.deepEqual(await again.writer.loadDerived(), {
+    sequence: saves,
+    state: new Uint8Array(500_000).fill(saves),
+  });
+  const counts = await rowsOf(
+    again,
+    "SELECT (SELECT sum(requests) FROM edges)::VARCHAR, (SELECT count(*) FROM spans)::VARCHAR",
+  );
+  assert.deepEqual(counts, [[String(2 ** (saves + 1) - 2), String(commits * 5_000)]]);
 });
 
 test("replay gives every later commit once, in order and whole", async (t) => {

@@ -74,6 +74,8 @@ interface Parts {
   readonly logs: LogWriter;
   readonly runner: SqlRunner;
   readonly readers: ConnectionPool;
+  /** One connection, beside that of commits. */
+  readonly saver: ConnectionPool;
   readonly traces: TraceReader;
   readonly aliases: TraceAliases;
   readonly compaction: Compaction;
@@ -102,8 +104,9 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     await index.resume(attached.attached, today);
     const onError = troubleHandler({
       broken: options.onBroken,
-      corrupt: () => writer.exclusively(() => attached.setDamagedAside()),
+      corrupt: () => writingNothing({ writer, saver }, () => attached.setDamagedAside()),
     });
+    const saver = await ConnectionPool.open(instance, 1, onError);
     const resources = new ResourceBook(connection);
     const writer = new SpanWriter({
       connection,
@@ -142,7 +145,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       index,
       exclusively: (work) => writer.exclusively(work),
     });
-    const doors = { runner, readers, traces, aliases, compaction };
+    const doors = { runner, readers, saver, traces, aliases, compaction };
     const parts = { instance, connection, files: attached, index, writer, logs, ...doors };
     return new Engine(options, parts);
   } catch (error) {
@@ -210,15 +213,22 @@ export class Engine {
     return this.#parts.logs.commit(batch);
   }
 
-  saveDerived(snapshot: DerivedSnapshot, rows: DerivedRows): Promise<void> {
-    const { writer, files, connection, aliases } = this.#parts;
+  /** Beside commits: the transaction of a snapshot of megabytes takes as long as that of thousands of spans. */
+  async saveDerived(snapshot: DerivedSnapshot, rows: DerivedRows): Promise<void> {
+    const { writer, files, saver, aliases } = this.#parts;
     const { clock } = this.#options;
-    return writer.exclusively(async () => {
+    const begun = await writer.exclusively(async () => {
       const file = await files.fileOf(dayOf(clock.nowMs()), clock.nowUnixNano(), writer.stats.sequence + 1);
       await files.assureRoom(file, snapshot.state.length);
-      await saveSnapshot(connection, file, snapshot, rows);
-      for (const { alias, trace } of rows.aliases) aliases.join(traceIdToHex(...alias), traceIdToHex(...trace));
+      files.besideBytes += snapshot.state.length;
+      return { saved: saver.use((connection) => saveSnapshot(connection, file, snapshot, rows)) };
     });
+    try {
+      await begun.saved;
+    } finally {
+      files.besideBytes -= snapshot.state.length;
+    }
+    for (const { alias, trace } of rows.aliases) aliases.join(traceIdToHex(...alias), traceIdToHex(...trace));
   }
 
   loadDerived(): Promise<DerivedSnapshot | undefined> {
@@ -257,14 +267,14 @@ export class Engine {
 
   /** Reads again without the file that a bad block was met in, once it is set aside: a start must not fail for it. */
   async #pastDamage<T>(read: () => Promise<T>): Promise<T> {
-    const { files, writer } = this.#parts;
+    const { files } = this.#parts;
     for (;;) {
       const attached = files.attached.length;
       try {
         return await read();
       } catch (error) {
         if (!isCorruption(error)) throw error;
-        await writer.exclusively(() => files.setDamagedAside());
+        await writingNothing(this.#parts, () => files.setDamagedAside());
         if (files.attached.length >= attached) throw error;
       }
     }
@@ -289,9 +299,9 @@ export class Engine {
 
   /** Deletes the oldest day file if it is past retention. */
   enforceRetention(): Promise<string | undefined> {
-    const { writer, files } = this.#parts;
+    const { files } = this.#parts;
     const { clock, retentionMs } = this.#options;
-    return writer.exclusively(async () => {
+    return writingNothing(this.#parts, async () => {
       const [oldest] = files.attached;
       const nowMs = clock.nowMs();
       if (oldest === undefined || oldest.day === dayOf(nowMs)) return undefined;
@@ -335,10 +345,11 @@ export class Engine {
 
   /** Stores what waits, merges WALs into the files, and closes. A WAL that cannot be merged stays and is read at the next start. */
   async close(): Promise<void> {
-    const { writer, logs, files, connection, compaction } = this.#parts;
+    const { writer, logs, saver, files, connection, compaction } = this.#parts;
     await compaction.close();
     await logs.close();
     await writer.close();
+    await saver.close();
     await this.#parts.index.close();
     for (const { alias } of files.attached) {
       try {
@@ -355,6 +366,7 @@ export class Engine {
     await this.#parts.compaction.close();
     const logs = await this.#parts.logs.abandon();
     const unsettled = [...logs, ...(await this.#parts.writer.abandon())];
+    await this.#parts.saver.close();
     await this.#parts.index.close();
     await this.#letGo();
     return unsettled;
@@ -368,6 +380,11 @@ export class Engine {
     connection.disconnectSync();
     instance.closeSync();
   }
+}
+
+/** Runs what takes files out: neither a commit nor a snapshot is under way in them meanwhile. */
+function writingNothing<T>({ writer, saver }: Pick<Parts, "writer" | "saver">, work: () => Promise<T>): Promise<T> {
+  return writer.exclusively(() => saver.use(work));
 }
 
 /** The highest sequence number that was given: by a ledger, or by the start of a file whose ledger is empty. */
