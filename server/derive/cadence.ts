@@ -44,15 +44,17 @@ export function markChanged(cadence: Cadence, nowMs: number): void {
   cadence.changedMs = nowMs;
 }
 
-/** Appends the zeros of groups that were never written; mark their cadence `zeroed` once these are stored. */
+/** Appends the zeros of at most `groupsMax` groups that were never written; mark their cadence `zeroed` once these are stored. */
 export function pushZeros<T extends Cadenced>(
   groups: Iterable<T>,
   push: PushSamples<T>,
   nowMs: number,
   out: SampleToAppend[],
+  groupsMax: number,
 ): Cadence[] {
   const fresh: Cadence[] = [];
   for (const group of groups) {
+    if (fresh.length >= groupsMax) break;
     if (group.cadence.zeroed) continue;
     fresh.push(group.cadence);
     push(group, out, Math.min(group.cadence.bornMs, nowMs) - 1, true);

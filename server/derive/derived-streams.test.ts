@@ -208,6 +208,26 @@ test("a series begins with zeros, then is written when it changed, and otherwise
   assert.equal(streams.samples(START_MS + 57_000).length, first.length);
 });
 
+test("series of many names and edges begin in portions, each once, and have values only from then on", () => {
+  const streams = new DerivedStreams();
+  streams.observe(batchOf(someSpans(generator(3), 60, 1)), 1, START_MS);
+  streams.expire(END_MS);
+  const all = streams.zeros(END_MS);
+  const begun: typeof all.samples = [];
+  for (let rounds = 1; ; rounds++) {
+    const { samples, cadences } = streams.zeros(END_MS, 3);
+    begun.push(...samples);
+    for (const cadence of cadences) cadence.zeroed = true;
+    if (cadences.length === 3) continue;
+    assert.equal(rounds, Math.floor(all.cadences.length / 3) + 1);
+    break;
+  }
+  assert.ok(all.cadences.length > 6);
+  assert.deepEqual(begun, all.samples);
+  assert.deepEqual(streams.zeros(END_MS), { samples: [], cadences: [] });
+  assert.equal(streams.samples(END_MS).length, all.samples.length);
+});
+
 test("rows that could not be stored are given back whole", () => {
   const streams = new DerivedStreams();
   streams.observe(batchOf(someSpans(generator(9), 60, 1)), 1, START_MS);

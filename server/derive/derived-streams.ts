@@ -120,11 +120,16 @@ export class DerivedStreams {
     this.#pairs.giveBack(aliases);
   }
 
-  /** Zeros that come before the first values of new series; mark what is returned `zeroed` once they are stored. */
-  zeros(nowMs: number): { samples: SampleToAppend[]; cadences: Cadence[] } {
+  /**
+   * Zeros that come before the first values of new series; mark what is returned `zeroed` once they are stored.
+   *
+   * @param groupsMax Names of spans and edges, each with some twenty series; all unless given.
+   */
+  zeros(nowMs: number, groupsMax = Number.POSITIVE_INFINITY): { samples: SampleToAppend[]; cadences: Cadence[] } {
     const samples: SampleToAppend[] = [];
-    const cadences = [...this.red.pushZeros(nowMs, samples), ...this.#graph.pushZeros(nowMs, samples)];
-    return { samples, cadences };
+    const ofNames = this.red.pushZeros(nowMs, samples, groupsMax);
+    const ofGraph = this.#graph.pushZeros(nowMs, samples, groupsMax - ofNames.length);
+    return { samples, cadences: [...ofNames, ...ofGraph] };
   }
 
   /** Values of series that are due at `nowMs`. */

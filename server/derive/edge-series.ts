@@ -206,8 +206,8 @@ export class EdgeSeriesSet {
     }
   }
 
-  pushZeros(nowMs: number, out: SampleToAppend[]): Cadence[] {
-    return pushZeros(this.#withSeries(), this.#push, nowMs, out);
+  pushZeros(nowMs: number, out: SampleToAppend[], groupsMax: number): Cadence[] {
+    return pushZeros(this.#withSeries(), this.#push, nowMs, out, groupsMax);
   }
 
   pushDue(nowMs: number, out: SampleToAppend[]): void {

@@ -157,8 +157,9 @@ export class ServiceGraph {
     this.#counts.edges.giveBack(rows, nowMs);
   }
 
-  pushZeros(nowMs: number, out: SampleToAppend[]): Cadence[] {
-    return [...this.#counts.edges.pushZeros(nowMs, out), ...this.#counts.unpaired.pushZeros(nowMs, out)];
+  pushZeros(nowMs: number, out: SampleToAppend[], groupsMax: number): Cadence[] {
+    const ofEdges = this.#counts.edges.pushZeros(nowMs, out, groupsMax);
+    return [...ofEdges, ...this.#counts.unpaired.pushZeros(nowMs, out, groupsMax - ofEdges.length)];
   }
 
   pushDue(nowMs: number, out: SampleToAppend[]): void {

@@ -168,8 +168,8 @@ export class RedMetrics {
     return this.#series.length > sizeBefore;
   }
 
-  pushZeros(nowMs: number, out: SampleToAppend[]): Cadence[] {
-    return pushZeros(this.#series, this.#push, nowMs, out);
+  pushZeros(nowMs: number, out: SampleToAppend[], groupsMax: number): Cadence[] {
+    return pushZeros(this.#series, this.#push, nowMs, out, groupsMax);
   }
 
   pushDue(nowMs: number, out: SampleToAppend[]): void {

@@ -55,8 +55,8 @@ export class UnpairedSeriesSet {
     return this.#groups.size > groupsBefore;
   }
 
-  pushZeros(nowMs: number, out: SampleToAppend[]): Cadence[] {
-    return pushZeros(this.#groups.values(), this.#push, nowMs, out);
+  pushZeros(nowMs: number, out: SampleToAppend[], groupsMax: number): Cadence[] {
+    return pushZeros(this.#groups.values(), this.#push, nowMs, out, groupsMax);
   }
 
   pushDue(nowMs: number, out: SampleToAppend[]): void {

@@ -6,6 +6,7 @@
  * and snapshot are one transaction. So a crash at any point loses or doubles nothing.
  */
 
+import { setTimeout as sleep } from "node:timers/promises";
 import type { DerivedStreams } from "../derive/derived-streams.ts";
 import type { SampleToAppend } from "../model/series.ts";
 import type { FlushDeps } from "./flush-deps.ts";
@@ -17,6 +18,8 @@ const FLUSH_EVERY_MS = 5_000;
 const TICK_MS = 500;
 /** Samples handed to the store at a time, so that no append holds the loop for long. */
 const APPEND_SAMPLES_MAX = 8_192;
+/** Span names and edges whose series are begun at a time: some twenty each, and one costs as much as several spans. */
+const BEGUN_AT_ONCE = 128;
 
 /** Flushes on time, and early when something appeared. */
 export class DerivedFlush {
@@ -105,11 +108,7 @@ export class DerivedFlush {
     const { writer, clock } = this.#deps;
     const streams = this.#streams;
     this.#appeared = false;
-    const zeros = streams.zeros(clock.nowMs());
-    if (zeros.samples.length > 0) {
-      await this.#append(zeros.samples);
-      for (const cadence of zeros.cadences) cadence.zeroed = true;
-    }
+    await this.#beginSeries();
     // From here to the first await nothing is observed: snapshot, minutes and samples count the same spans.
     const nowMs = Math.max(clock.nowMs(), this.#flushedMs + 1);
     this.#flushedMs = nowMs;
@@ -134,6 +133,19 @@ export class DerivedFlush {
     }
     if (exemplars.length > 0) await writer.appendSeries(exemplars);
     this.#onStored();
+  }
+
+  /** Stores the zeros of series that appeared, with pauses as long as the work: thousands come at once, and spans with them. */
+  async #beginSeries(): Promise<void> {
+    const { clock } = this.#deps;
+    for (;;) {
+      const startMs = clock.monotonicMs();
+      const { samples, cadences } = this.#streams.zeros(clock.nowMs(), BEGUN_AT_ONCE);
+      if (samples.length > 0) await this.#append(samples);
+      for (const cadence of cadences) cadence.zeroed = true;
+      if (cadences.length < BEGUN_AT_ONCE) return;
+      await sleep(clock.monotonicMs() - startMs);
+    }
   }
 
   async #append(samples: readonly SampleToAppend[]): Promise<void> {
