@@ -15,6 +15,8 @@ export const LANE_LABEL = "lane";
 export const SERIES_LABEL = "place";
 const SERIAL_DIGITS = 8;
 const SEVERITY_INFO = 9;
+/** Temporality of samples that count since the one before. */
+const DELTA = 1;
 
 /** Where a text of a log record tells its body's serial number, for `substr` of SQL. */
 export const LOG_SERIAL_AT = { from: 8, digits: SERIAL_DIGITS } as const;
@@ -52,7 +54,10 @@ export function logsBody(transport: Transport, serial: number, timeMs: number): 
   return Buffer.from(writer.take());
 }
 
-/** A body with one sample for each series of a lane: its value is the body's place in the lane. */
+/**
+ * A body with one sample for each series of a lane: its value is the body's place in the lane. Of odd lanes over OTLP it is an
+ * increment of delta temporality, so that the value is what all bodies up to this one come to.
+ */
 export function samplesBody(
   transport: Transport,
   metric: string,
@@ -60,7 +65,9 @@ export function samplesBody(
   sample: { readonly timeMs: number; readonly value: number },
 ): Buffer {
   if (transport.startsWith("remote write")) return remoteWriteBody(transport, metric, lane, sample);
-  const { timeMs, value } = sample;
+  const { timeMs } = sample;
+  const isDelta = lane % 2 === 1;
+  const value = isDelta ? 1 : sample.value;
   if (transport === "json") {
     const dataPoints = Array.from({ length: SERIES_PER_LANE }, (_, place) => ({
       timeUnixNano: `${timeMs}000000`,
@@ -70,7 +77,8 @@ export function samplesBody(
         { key: SERIES_LABEL, value: { stringValue: String(place) } },
       ],
     }));
-    const metrics = [{ name: metric, gauge: { dataPoints } }];
+    const data = isDelta ? { sum: { aggregationTemporality: DELTA, dataPoints } } : { gauge: { dataPoints } };
+    const metrics = [{ name: metric, ...data }];
     return Buffer.from(
       JSON.stringify({ resourceMetrics: [{ resource: jsonResource(), scopeMetrics: [{ metrics }] }] }),
     );
@@ -81,7 +89,7 @@ export function samplesBody(
   const scope = writer.openMessage(2);
   const message = writer.openMessage(2);
   writer.writeText(1, metric);
-  const gauge = writer.openMessage(5);
+  const data = writer.openMessage(isDelta ? 7 : 5);
   for (let place = 0; place < SERIES_PER_LANE; place++) {
     const point = writer.openMessage(1);
     writer.writeFixed64(3, BigInt(timeMs) * 1_000_000n);
@@ -90,7 +98,8 @@ export function samplesBody(
     writeAttribute(writer, 7, SERIES_LABEL, String(place));
     writer.closeMessage(point);
   }
-  for (const opened of [gauge, message, scope, group]) writer.closeMessage(opened);
+  if (isDelta) writer.writeUint32(2, DELTA);
+  for (const opened of [data, message, scope, group]) writer.closeMessage(opened);
   return Buffer.from(writer.take());
 }
 
