@@ -2,6 +2,7 @@
  * Parameters of an address or a form, read as Go's `net/url` reads them.
  */
 
+import { isAscii } from "node:buffer";
 import { quoteText } from "../query/promql-texts.ts";
 
 /** Named values in the order in which they came; a name may stand several times. */
@@ -27,6 +28,7 @@ const VALUE_LENGTH_MAX = 9 * 65_536;
 const TEXTS: ReadonlySet<string> = new Set(["query", "match[]", "match_target", "search[]", "labels"]);
 const WORD_LENGTH_MAX = 16_384;
 const SHOWN_MAX = 40;
+const AMPERSAND = 0x26;
 
 /**
  * Reads `a=1&b=%20`. A pair with a semicolon or a broken escape is left out and told in `fault`; of too many pairs none is
@@ -39,7 +41,7 @@ export function parseFormValues(text: string): FormValues {
   for (const pair of text.split("&")) {
     if (pair === "") continue;
     const lengthMax = pair.length > WORD_LENGTH_MAX && isText(pair) ? VALUE_LENGTH_MAX : WORD_LENGTH_MAX;
-    if (pair.length > lengthMax) return refusedValues(pair, pair.length, lengthMax);
+    if (pair.length > lengthMax) return refusedValues(pair, lengthMax);
     const refused = refusePair(pair);
     if (refused !== undefined) {
       fault ??= refused;
@@ -61,17 +63,37 @@ function isText(pair: string): boolean {
 export function partValues(pairs: readonly (readonly [string, string])[]): FormValues {
   for (const [name, value] of pairs) {
     const lengthMax = TEXTS.has(name) ? VALUE_LENGTH_MAX : WORD_LENGTH_MAX;
-    const length = name.length + value.length;
-    if (length > lengthMax) return refusedValues(name, length, lengthMax);
+    if (name.length + value.length > lengthMax) return refusedValues(name, lengthMax);
   }
   return formValues(pairs);
 }
 
 /** Names a pair by its beginning. */
-function refusedValues(pair: string, length: number, lengthMax: number): FormValues {
+function refusedValues(pair: string, lengthMax: number): FormValues {
   const [name = ""] = pair.slice(0, SHOWN_MAX).split("=");
-  const refusal = `parameter ${quoteText(name)} has ${length} characters as it came; the limit is ${lengthMax}`;
+  const refusal = `parameter ${quoteText(name)} has more than ${lengthMax} characters as it came, the most that are read`;
   return { ...formValues([]), refusal };
+}
+
+/**
+ * Watches a form come: true once `parseFormValues` reads none of it, or refuses it, whatever else comes. It may miss
+ * that in the midst of a chunk.
+ */
+export function watchPairs(): (chunk: Buffer) => boolean {
+  let ampersands = 0;
+  // Of the pair that comes, no more than there are: one that is not ASCII may take three bytes.
+  let characters = 0;
+  return (chunk) => {
+    let from = 0;
+    for (let at = chunk.indexOf(AMPERSAND); at >= 0; at = chunk.indexOf(AMPERSAND, from)) {
+      if (++ampersands >= PAIRS_MAX) return true;
+      from = at + 1;
+      characters = 0;
+    }
+    const rest = chunk.subarray(from);
+    characters += isAscii(rest) ? rest.length : Math.floor(rest.length / 3);
+    return ampersands >= PAIRS_MAX || characters > VALUE_LENGTH_MAX;
+  };
 }
 
 /** Whether a form has more pairs than are read. */

@@ -10,9 +10,9 @@ import { ThalwegError } from "../model/errors.ts";
 import { isSharedBytes, releaseSharedBytes } from "../model/shared-bytes.ts";
 import type { RenderedAnswer } from "../query/doors.ts";
 import { anchoredTest } from "../query/promql-texts.ts";
-import { type FormValues, joinFormValues, parseFormValues, partValues } from "./form-values.ts";
+import { type FormValues, joinFormValues, parseFormValues, partValues, watchPairs } from "./form-values.ts";
 import { ERROR_STATUS, PrometheusError, type PrometheusErrorType } from "./prometheus-parameters.ts";
-import type { BodyLimits } from "./request-body.ts";
+import type { BodyLimits, IsEnough } from "./request-body.ts";
 import { readBody } from "./request-body.ts";
 
 /** Largest form of a POST. */
@@ -20,6 +20,7 @@ const FORM_BYTES_MAX = 4 * 2 ** 20;
 /** Parts of a form; Go's limit. */
 const PARTS_MAX = 1_000;
 const FORM_TYPE = "application/x-www-form-urlencoded";
+const PARTS_TYPE = "multipart/form-data";
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] as const;
 const COMPRESSION_LEVEL = 1;
 const compressors = { gzip: promisify(gzip), deflate: promisify(deflate) };
@@ -209,29 +210,42 @@ async function readForm(
 ): Promise<FormValues | undefined> {
   const address = addressValues(request);
   if (request.method !== "POST" && request.method !== "PUT") return address;
-  const body = await readBody(request.raw, limits);
+  const contentType = request.headers["content-type"] ?? "";
+  const body = await readBody(request.raw, limits, watchForm(contentType));
   if (body.kind === "refused") {
     sendError(reply, body.status, body.status === 503 ? "unavailable" : "bad_data", body.reason);
     return undefined;
   }
-  const form = await formOf(request.headers["content-type"] ?? "", body.bytes);
+  const form = await formOf(contentType, body.bytes);
   body.release();
   if (form?.refusal !== undefined) throw new PrometheusError("bad_data", form.refusal);
   return form === undefined ? address : joinFormValues(form, address);
 }
 
-/** Each part starts with a line of its own that begins so. */
-function hasMoreParts(bytes: Buffer): boolean {
+/** Of a form that is refused for how much it holds no more is read than shows it. */
+function watchForm(contentType: string): IsEnough | undefined {
+  const type = mediaType(contentType);
+  if (type === FORM_TYPE) return watchPairs();
+  return type === PARTS_TYPE ? watchParts() : undefined;
+}
+
+function mediaType(contentType: string): string {
+  return contentType.split(";", 1)[0]?.trim().toLowerCase() ?? "";
+}
+
+/** True once there are more parts than are read. Each starts with a line of its own that begins so. */
+function watchParts(): IsEnough {
   let count = 0;
-  for (let at = bytes.indexOf("\r\n--"); at >= 0; at = bytes.indexOf("\r\n--", at + 4))
-    if (++count > PARTS_MAX) return true;
-  return false;
+  return (chunk) => {
+    for (let at = chunk.indexOf("\r\n--"); at >= 0 && count <= PARTS_MAX; at = chunk.indexOf("\r\n--", at + 4)) count++;
+    return count > PARTS_MAX;
+  };
 }
 
 async function formOf(contentType: string, bytes: Buffer): Promise<FormValues | undefined> {
-  const type = contentType.split(";", 1)[0]?.trim().toLowerCase();
+  const type = mediaType(contentType);
   if (type === FORM_TYPE) return parseFormValues(bytes.toString("utf8"));
-  if (type !== "multipart/form-data" || hasMoreParts(bytes)) return undefined;
+  if (type !== PARTS_TYPE || watchParts()(bytes)) return undefined;
   try {
     const form = await new Response(new Uint8Array(bytes), { headers: { "content-type": contentType } }).formData();
     return partValues([...form].filter((pair): pair is [string, string] => typeof pair[1] === "string"));

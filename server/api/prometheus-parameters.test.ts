@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { formValues, joinFormValues, parseFormValues, partValues } from "./form-values.ts";
+import { formValues, joinFormValues, parseFormValues, partValues, watchPairs } from "./form-values.ts";
 import { printDurationGo } from "./go-values.ts";
 import { unescapeLabelName } from "./prometheus-labels.ts";
 import { parseSecondsOrDurationMs, parseTimeMs, readLimit, readRange, readTimeoutMs } from "./prometheus-parameters.ts";
@@ -115,16 +115,33 @@ test("parseFormValues: what is longer than a parameter of its name can be is ref
   const long = "1".repeat(16_385);
   for (const name of ["time", "limit", "anything", "e".repeat(41)]) {
     const { refusal = "" } = parseFormValues(`query=1&${name}=${long}`);
-    assert.match(refusal, /^parameter "\w+" has \d+ characters as it came; the limit is 16384$/);
-    assert.equal(partValues([[name, long]]).refusal?.replace(/\d+/, ""), refusal.replace(/\d+/, ""));
+    assert.match(refusal, /^parameter "\w+" has more than 16384 characters as it came, the most that are read$/);
+    assert.equal(partValues([[name, long]]).refusal, refusal);
   }
   for (const name of ["query", "match[]", "match%5B%5D", "search[]"]) {
     const read = parseFormValues(`${name}=${long}`);
     assert.deepEqual([read.refusal, read.get(decodeURIComponent(name))], [undefined, long], name);
-    assert.match(parseFormValues(`${name}=${"1".repeat(9 * 65_536)}`).refusal ?? "", /the limit is 589824$/);
+    assert.match(parseFormValues(`${name}=${"1".repeat(9 * 65_536)}`).refusal ?? "", /more than 589824 characters/);
   }
   assert.equal(partValues([["query", long]]).get("query"), long);
-  assert.match(partValues([["query", "1".repeat(9 * 65_536)]]).refusal ?? "", /the limit is 589824$/);
+  assert.match(partValues([["query", "1".repeat(9 * 65_536)]]).refusal ?? "", /more than 589824 characters/);
+});
+
+test("watchPairs: a form is watched no longer than until it is clear that none of it is read", () => {
+  const isEnough = (...chunks: string[]) => {
+    const watch = watchPairs();
+    return chunks.map((chunk) => watch(Buffer.from(chunk)));
+  };
+  assert.deepEqual(isEnough("&a".repeat(9_999), "&", "b"), [false, true, true]);
+  const longest = "1".repeat(9 * 65_536);
+  assert.deepEqual(isEnough(`a&${longest}`, "&", longest, "1"), [false, false, false, true]);
+  // Three bytes that are one character.
+  assert.deepEqual(isEnough("€".repeat(9 * 65_536), "€"), [false, true]);
+  for (const text of ["&a".repeat(10_000), `query=1&${longest}1`, `${"€".repeat(9 * 65_536)}€`]) {
+    assert.deepEqual(isEnough(text), [true]);
+    const { fault, refusal } = parseFormValues(text);
+    assert.match(fault ?? refusal ?? "", /exceeded limit|has more than/);
+  }
 });
 
 test("parseFormValues: as Go's net/url", () => {

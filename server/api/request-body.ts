@@ -53,11 +53,22 @@ function contentEncodingOf(headers: IncomingMessage["headers"]): string {
   return encoding === "identity" ? "" : encoding;
 }
 
-/** Reads and decompresses. Call `release` once the bytes are no longer needed. */
-export async function readBody(request: IncomingMessage, limits: BodyLimits): Promise<BodyOutcome> {
+/** Told each chunk in turn; true once the rest of a body makes no difference. */
+export type IsEnough = (chunk: Buffer) => boolean;
+
+/**
+ * Reads and decompresses. Call `release` once the bytes are no longer needed.
+ *
+ * @param isEnough Asked of a body that is not compressed: what came until then is the body, and the rest is passed over.
+ */
+export async function readBody(
+  request: IncomingMessage,
+  limits: BodyLimits,
+  isEnough?: IsEnough,
+): Promise<BodyOutcome> {
   const encoding = contentEncodingOf(request.headers);
   const compression = COMPRESSIONS.get(encoding);
-  if (encoding === "") return collect(request, limits, new BodyRoom(limits.budget));
+  if (encoding === "") return collect(request, limits, new BodyRoom(limits.budget), isEnough);
   if (compression === undefined) {
     passOver(request);
     return refused(
@@ -91,7 +102,12 @@ export function bodyFault(fault: CollectFault, bytesMax: number, budget: ByteBud
     : `bodies of other requests fill the ${budget.bytesMax} bytes kept for them; try again`;
 }
 
-function collect(request: IncomingMessage, limits: BodyLimits, room: BodyRoom): Promise<BodyOutcome> {
+function collect(
+  request: IncomingMessage,
+  limits: BodyLimits,
+  room: BodyRoom,
+  isEnough?: IsEnough,
+): Promise<BodyOutcome> {
   const { bytesMax, budget } = limits;
   const collector = new BodyCollector(bytesMax, room);
   return new Promise((resolve) => {
@@ -106,9 +122,20 @@ function collect(request: IncomingMessage, limits: BodyLimits, room: BodyRoom): 
         refused(limits, fault, fault === "cut_short" ? "the body was cut short" : bodyFault(fault, bytesMax, budget)),
       );
     };
+    const hasAll = () => {
+      if (!isOpen) return;
+      isOpen = false;
+      request.off("data", onData);
+      resolve({ kind: "body", bytes: collector.take(), release: () => room.release() });
+    };
     const onData = (chunk: Buffer) => {
       const fault = collector.add(chunk);
+      const isLast = fault === undefined && isEnough?.(chunk) === true;
       if (!collector.keeps(chunk)) freeNow(chunk);
+      if (isLast) {
+        hasAll();
+        passOver(request);
+      }
       if (fault === undefined) return;
       refuse(fault);
       if (fault === "crumbs") passOverUnparsed(request);
@@ -126,11 +153,7 @@ function collect(request: IncomingMessage, limits: BodyLimits, room: BodyRoom): 
       return;
     }
     request.on("data", onData);
-    request.once("end", () => {
-      if (!isOpen) return;
-      isOpen = false;
-      resolve({ kind: "body", bytes: collector.take(), release: () => room.release() });
-    });
+    request.once("end", hasAll);
     request.once("close", () => refuse("cut_short"));
     request.once("error", () => refuse("cut_short"));
   });
