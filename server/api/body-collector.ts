@@ -8,6 +8,8 @@ import { type BodyRoom, LARGE_FROM_BYTES } from "./byte-budget.ts";
 const SHARED_BYTES_MAX = 16 * 1024;
 /** Chunks that are kept as they came; each takes some 200 bytes beside its own. */
 const CHUNKS_MAX = 64;
+/** The least that takes the place of chunks. */
+const GROWN_BYTES_MIN = 4 * 1024;
 /** A body in so many chunks has larger ones on average, or is refused: each costs as much time as a kilobyte. */
 const CHUNKS_JUDGED = 10_000;
 const CHUNK_BYTES_MIN = 64;
@@ -109,13 +111,22 @@ export class BodyCollector {
     if (this.#announced !== undefined && this.#announced > SHARED_BYTES_MAX && length <= this.#announced) {
       return Buffer.allocUnsafeSlow(this.#announced);
     }
-    if (length <= LARGE_FROM_BYTES && this.#chunks.length < CHUNKS_MAX) return undefined;
-    const buffer = Buffer.allocUnsafeSlow(length <= LARGE_FROM_BYTES ? LARGE_FROM_BYTES : this.#bytesMax);
+    const isGathered = this.#buffer !== undefined || this.#chunks.length >= CHUNKS_MAX;
+    if (length <= LARGE_FROM_BYTES && !isGathered) return undefined;
+    const buffer = Buffer.allocUnsafeSlow(length <= LARGE_FROM_BYTES ? growthOf(length) : this.#bytesMax);
     let at = this.#buffer?.copy(buffer, 0, 0, this.#length) ?? 0;
     for (const chunk of this.#chunks) at += chunk.copy(buffer, at);
-    this.#chunks = [];
+    this.drop();
     return buffer;
   }
+}
+
+/**
+ * Bytes for a small body of which so many came. Of hundreds that drip none takes a MiB: the collector counts what
+ * is not written to as well, and has to look for it.
+ */
+function growthOf(length: number): number {
+  return Math.min(LARGE_FROM_BYTES, Math.max(GROWN_BYTES_MIN, 2 ** Math.ceil(Math.log2(2 * length))));
 }
 
 function ownCopy(chunks: readonly Buffer[], length: number): Buffer {
