@@ -7,6 +7,7 @@ import http from "node:http";
 import test from "node:test";
 import type { ReceivedLogs } from "../ingest/accept-logs.ts";
 import type { ReceivedMetrics } from "../ingest/accept-metrics.ts";
+import type { SeriesOutcome } from "../ingest/accept-series.ts";
 import { openOtlpDecoder } from "../ingest/otlp-decoder.ts";
 import type { Labels, SeriesSamples } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
@@ -15,6 +16,7 @@ import type { InstantRequest, PromqlDoor, RangeRequest, SqlRequest } from "../qu
 import { PROMQL_DEFAULTS } from "../query/promql/query.ts";
 import { readSelectors, renderText } from "../query/promql-text-answers.ts";
 import type { StoreReader } from "../store/reader.ts";
+import type { RemoteWrite } from "../wire/remote-write.ts";
 import { spansOf } from "../wire/trace-oracle.ts";
 import type { Api } from "./api.ts";
 import { startApi } from "./api.ts";
@@ -147,18 +149,7 @@ export async function startFixture(
       state.received.push(received);
       return { kind: "stored", rejected: new Map(), mended: new Map() };
     },
-    acceptSeries: async (write) => {
-      const { samples, histograms, exemplars } = write.received;
-      return {
-        kind: "written",
-        samples,
-        histograms,
-        exemplars,
-        faults: write.faults,
-        refusedSeries: new Set(),
-        refusedFor: new Set(),
-      };
-    },
+    acceptSeries: async (write) => writtenWhole(write),
     remoteRead: { samplesMax: 1_000, externalLabels: [] },
     reader: listReader(() => state.received.map((received) => received.batch)),
     promql: promqlDoor({
@@ -323,3 +314,17 @@ test("the fixture starts and stops", async (context) => {
   const { url } = await startFixture(context);
   assert.equal((await fetch(`${url}/livez`)).status, 200);
 });
+
+/** The outcome of a write of which everything was stored. */
+export function writtenWhole({ received, faults }: RemoteWrite): SeriesOutcome {
+  const { samples, histograms, exemplars } = received;
+  return {
+    kind: "written",
+    samples,
+    histograms,
+    exemplars,
+    faults,
+    refusedSeries: new Set(),
+    refusedFor: new Set(),
+  };
+}

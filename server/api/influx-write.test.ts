@@ -3,7 +3,7 @@ import test from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import type { RemoteWrite } from "../wire/remote-write.ts";
-import { startFixture } from "./api-fixture.test.ts";
+import { startFixture, writtenWhole } from "./api-fixture.test.ts";
 
 test("line protocol is taken as InfluxDB 1 and 2 take it, and answered so", async (context) => {
   const writes: (readonly [RemoteWrite, string | undefined])[] = [];
@@ -14,16 +14,7 @@ test("line protocol is taken as InfluxDB 1 and 2 take it, and answered so", asyn
       if (unavailable) return { kind: "refused", reason: "full", retryAfterSeconds: 7 };
       writes.push([write, transport]);
       await stored;
-      const { samples, histograms, exemplars } = write.received;
-      return {
-        kind: "written",
-        samples,
-        histograms,
-        exemplars,
-        faults: write.faults,
-        refusedSeries: new Set(),
-        refusedFor: new Set(),
-      };
+      return writtenWhole(write);
     },
   });
   const post = (path: string, body: string | Buffer, headers: Record<string, string> = {}) =>

@@ -1,5 +1,7 @@
 /** Sums of two histograms of observations, such as the one so far and what came since. */
 
+import { exponentialBound, sameBounds } from "./bucket-bounds.ts";
+import { bucketIndexes, spansOfIndexes } from "./bucket-indexes.ts";
 import { type BucketSpan, CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "./histogram.ts";
 import { isExponential } from "./histogram-resolution.ts";
 
@@ -13,7 +15,7 @@ type Buckets = Map<number, number>;
  */
 export function addObservations(a: NativeHistogram, b: NativeHistogram): NativeHistogram | undefined {
   if (a.schema === CUSTOM_BUCKETS_SCHEMA || b.schema === CUSTOM_BUCKETS_SCHEMA) {
-    if (a.schema !== b.schema || !haveSameBounds(a.customValues, b.customValues)) return undefined;
+    if (a.schema !== b.schema || !sameBounds(a.customValues, b.customValues)) return undefined;
   } else if (!isExponential(a) || !isExponential(b)) return undefined;
   const schema = Math.min(a.schema, b.schema);
   const parts = [partsOf(a), partsOf(b)];
@@ -65,14 +67,9 @@ function partsOf(histogram: NativeHistogram): Parts {
 
 function bucketsOf(spans: readonly BucketSpan[], counts: Float64Array): Buckets {
   const buckets: Buckets = new Map();
-  let index = 0;
-  let at = 0;
-  for (const { offset, length } of spans) {
-    index += offset;
-    for (const end = index + length; index < end; index++) {
-      const count = counts[at++] ?? 0;
-      if (count !== 0) buckets.set(index, count);
-    }
+  for (const [at, index] of bucketIndexes(spans, counts.length).entries()) {
+    const count = counts[at] as number; // in range: an index each
+    if (count !== 0) buckets.set(index, count);
   }
   return buckets;
 }
@@ -83,10 +80,10 @@ function widenZero(part: Parts, threshold: number): number {
   let widened = threshold;
   for (const side of [part.positive, part.negative]) {
     for (const [index, count] of side) {
-      if (upperBound(index - 1, part.schema) >= threshold) continue;
+      if (exponentialBound(index - 1, part.schema) >= threshold) continue;
       side.delete(index);
       part.zeroCount += count;
-      widened = Math.max(widened, upperBound(index, part.schema));
+      widened = Math.max(widened, exponentialBound(index, part.schema));
     }
   }
   part.zeroThreshold = widened;
@@ -101,23 +98,7 @@ function addCoarser(into: Buckets, buckets: Buckets, shift: number): void {
   }
 }
 
-function upperBound(index: number, schema: number): number {
-  return 2 ** (index * 2 ** -schema);
-}
-
 function layOut(buckets: Buckets): { spans: BucketSpan[]; counts: Float64Array } {
-  const spans: { offset: number; length: number }[] = [];
   const indexes = Int32Array.from(buckets.keys()).sort();
-  let end = 0;
-  for (const index of indexes) {
-    const last = spans.at(-1);
-    if (last !== undefined && index === end) last.length++;
-    else spans.push({ offset: index - end, length: 1 });
-    end = index + 1;
-  }
-  return { spans, counts: Float64Array.from(indexes, (index) => buckets.get(index) ?? 0) };
-}
-
-function haveSameBounds(a: Float64Array, b: Float64Array): boolean {
-  return a.length === b.length && a.every((bound, at) => bound === b[at]);
+  return { spans: spansOfIndexes(indexes), counts: Float64Array.from(indexes, (index) => buckets.get(index) ?? 0) };
 }

@@ -67,7 +67,8 @@ export function haveOneLayout(a: HistogramLayout, b: HistogramLayout): boolean {
   );
 }
 
-function sameSpans(a: readonly BucketSpan[], b: readonly BucketSpan[]): boolean {
+/** Whether two lists of spans are the same, span by span. */
+export function sameSpans(a: readonly BucketSpan[], b: readonly BucketSpan[]): boolean {
   if (a === b) return true;
   if (a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) if (a[i]?.offset !== b[i]?.offset || a[i]?.length !== b[i]?.length) return false;

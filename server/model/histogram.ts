@@ -16,6 +16,8 @@ export type CounterResetHint = "unknown" | "reset" | "not_reset" | "gauge";
 /** Schema of histograms whose bounds are listed one by one in `customValues`. */
 export const CUSTOM_BUCKETS_SCHEMA = -53;
 
+const NO_COUNTS = new Float64Array(0);
+
 /** Coarsest and finest schema of exponential buckets: bounds are powers of `2 ** (2 ** -schema)`. */
 export const EXPONENTIAL_SCHEMA_MIN = -4;
 /** @see EXPONENTIAL_SCHEMA_MIN */
@@ -37,4 +39,19 @@ export interface NativeHistogram {
   readonly resetHint: CounterResetHint;
   /** Sent with whole counts, so it goes out again with whole counts. */
   readonly integer: boolean;
+}
+
+/** A histogram of custom buckets, which has no zero bucket and no negative ones. */
+export function customHistogram(
+  of: Pick<NativeHistogram, "count" | "sum" | "positiveSpans" | "positiveCounts" | "customValues" | "integer">,
+): NativeHistogram {
+  return {
+    ...of,
+    schema: CUSTOM_BUCKETS_SCHEMA,
+    zeroThreshold: 0,
+    zeroCount: 0,
+    negativeSpans: [],
+    negativeCounts: NO_COUNTS,
+    resetHint: "unknown",
+  };
 }

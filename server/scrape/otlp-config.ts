@@ -3,14 +3,13 @@
 import type { Node } from "yaml";
 import { quoteGo } from "../../grammar/promql-error.ts";
 import type { Fields, YamlFields } from "../rules/yaml-fields.ts";
-import { DEFAULT_TRANSLATION, escapesNames, type OtlpTranslation } from "../wire/otlp-translation.ts";
+import {
+  DEFAULT_TRANSLATION,
+  escapesNames,
+  type OtlpTranslation,
+  TRANSLATION_STRATEGIES,
+} from "../wire/otlp-translation.ts";
 
-const STRATEGIES = [
-  "UnderscoreEscapingWithSuffixes",
-  "UnderscoreEscapingWithoutSuffixes",
-  "NoUTF8EscapingWithSuffixes",
-  "NoTranslation",
-] as const;
 const KEYS = [
   "promote_all_resource_attributes",
   "promote_resource_attributes",
@@ -47,13 +46,16 @@ export function readOtlpSection(yaml: YamlFields, given: Node | undefined, isLeg
 
 function readStrategy(yaml: YamlFields, fields: Fields, isLegacy: boolean): OtlpTranslation["strategy"] | undefined {
   const text = yaml.text(fields, "translation_strategy");
-  const strategy = STRATEGIES.find((each) => each === text);
+  const strategy = TRANSLATION_STRATEGIES.find((each) => each === text);
   const node = fields.get("translation_strategy");
   if (strategy !== undefined && isLegacy && !escapesNames(strategy)) {
     yaml.fault(node, `OTLP translation strategy ${quoteGo(text)} is not allowed when UTF8 is disabled`);
   }
   if (strategy === undefined && text !== "") {
-    yaml.fault(node, `unsupported OTLP translation strategy ${quoteGo(text)}, supported: ${STRATEGIES.join(", ")}`);
+    yaml.fault(
+      node,
+      `unsupported OTLP translation strategy ${quoteGo(text)}, supported: ${TRANSLATION_STRATEGIES.join(", ")}`,
+    );
   }
   return strategy;
 }

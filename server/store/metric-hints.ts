@@ -8,6 +8,7 @@
  * @see prometheus/prometheus tsdb/chunkenc: `appendable` and `counterResetHint`.
  */
 
+import { sameBounds } from "../model/bucket-bounds.ts";
 import { bitsOf } from "../model/double-codec.ts";
 import { type BucketSpan, CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../model/histogram.ts";
 
@@ -120,8 +121,4 @@ class BucketWalk {
     this.at++;
     return true;
   }
-}
-
-function sameBounds(a: Float64Array, b: Float64Array): boolean {
-  return a.length === b.length && a.every((bound, i) => bound === b[i]);
 }

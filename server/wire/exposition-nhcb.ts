@@ -3,7 +3,7 @@
  * equal labels that follow each other are one histogram, unless a native one with these labels came right before.
  */
 
-import { type BucketSpan, CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../model/histogram.ts";
+import { type BucketSpan, customHistogram, type NativeHistogram } from "../model/histogram.ts";
 import { histogramFault } from "../model/histogram-validate.ts";
 import type { MetricType } from "../model/series.ts";
 import type { ExposedExemplar, ExposedLabels, ExposedMetadata, ExposedSample, ExpositionSink } from "./exposition.ts";
@@ -161,19 +161,13 @@ function histogramOf({ buckets, count: told, sum, isFaulty }: Collected): Native
   if (all.at(-1)?.count !== count) return undefined;
   const integer = all.every((bucket) => Number.isInteger(bucket.count)) && Number.isInteger(count);
   const counts = all.map((bucket, at) => bucket.count - (all[at - 1]?.count ?? 0));
-  return {
-    schema: CUSTOM_BUCKETS_SCHEMA,
-    zeroThreshold: 0,
-    zeroCount: 0,
+  return customHistogram({
     count,
     sum,
     ...compact(counts, integer ? EMPTY_BUCKETS_MAX : 0),
-    negativeSpans: [],
-    negativeCounts: new Float64Array(0),
     customValues: Float64Array.from(all.slice(0, -1), ({ bound }) => bound),
-    resetHint: "unknown",
     integer,
-  };
+  });
 }
 
 /** Spans without empty buckets at their ends, and with at most so many in a row inside. */

@@ -2,7 +2,7 @@
 
 import {
   type BucketSpan,
-  CUSTOM_BUCKETS_SCHEMA,
+  customHistogram,
   EXPONENTIAL_SCHEMA_MAX,
   EXPONENTIAL_SCHEMA_MIN,
   type NativeHistogram,
@@ -77,20 +77,14 @@ export function customHistogramOf({ count, sum, bounds, buckets }: ExplicitPoint
   const first = buckets.findIndex((each) => each !== 0);
   // Custom buckets are numbered as OpenTelemetry's are, unlike exponential ones.
   const positive = sparse({ offset: first - 1, counts: first < 0 ? [] : buckets.slice(first) }, 0);
-  return {
-    schema: CUSTOM_BUCKETS_SCHEMA,
-    zeroThreshold: 0,
-    zeroCount: 0,
+  return customHistogram({
     count,
     sum,
     positiveSpans: positive.spans,
     positiveCounts: positive.counts,
-    negativeSpans: [],
-    negativeCounts: NO_VALUES,
     customValues: Float64Array.from(bounds),
-    resetHint: "unknown",
     integer: true,
-  };
+  });
 }
 
 /** What is no width is not set. */

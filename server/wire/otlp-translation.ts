@@ -5,11 +5,15 @@
  */
 
 /** What becomes of characters that Prometheus' older names do not have, and whether units and `_total` are appended. */
-export type TranslationStrategy =
-  | "UnderscoreEscapingWithSuffixes"
-  | "UnderscoreEscapingWithoutSuffixes"
-  | "NoUTF8EscapingWithSuffixes"
-  | "NoTranslation";
+export const TRANSLATION_STRATEGIES = [
+  "UnderscoreEscapingWithSuffixes",
+  "UnderscoreEscapingWithoutSuffixes",
+  "NoUTF8EscapingWithSuffixes",
+  "NoTranslation",
+] as const;
+
+/** @see TRANSLATION_STRATEGIES */
+export type TranslationStrategy = (typeof TRANSLATION_STRATEGIES)[number];
 
 /** Settings that last until the configuration is loaded again: what was made for one object holds for it alone. */
 export interface OtlpTranslation {

@@ -5,8 +5,8 @@
  * once and kept.
  */
 
+import { bucketBound, exponentialBound } from "../../model/bucket-bounds.ts";
 import type { BucketSpan, NativeHistogram } from "../../model/histogram.ts";
-import { bucketBound, exponentialBound } from "./histogram/bucket-bounds.ts";
 import { usesCustomBuckets } from "./histogram/float-histogram.ts";
 import { jsonBuckets } from "./histogram/histogram-buckets.ts";
 import { printSample } from "./number-text.ts";

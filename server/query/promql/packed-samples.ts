@@ -5,7 +5,9 @@
  * differs from the one before in its series, so that samples with the same buckets share it again in the worker.
  */
 
+import { sameBounds } from "../../model/bucket-bounds.ts";
 import type { BucketSpan, CounterResetHint, NativeHistogram } from "../../model/histogram.ts";
+import { sameSpans } from "../../model/histogram-layout.ts";
 import type { EncodedHistograms, SeriesSamples } from "../../model/series.ts";
 import { type FedSeries, fedSeries } from "./encoded-columns.ts";
 import {
@@ -299,17 +301,8 @@ function sameLayout(a: NativeHistogram, b: NativeHistogram): boolean {
     a.negativeCounts.length === b.negativeCounts.length &&
     sameSpans(a.positiveSpans, b.positiveSpans) &&
     sameSpans(a.negativeSpans, b.negativeSpans) &&
-    sameNumbers(a.customValues, b.customValues)
+    sameBounds(a.customValues, b.customValues)
   );
-}
-
-function sameSpans(a: readonly BucketSpan[], b: readonly BucketSpan[]): boolean {
-  if (a === b) return true;
-  return a.length === b.length && a.every((span, i) => span.offset === b[i]?.offset && span.length === b[i]?.length);
-}
-
-function sameNumbers(a: Float64Array, b: Float64Array): boolean {
-  return a === b || (a.length === b.length && a.every((number, i) => number === b[i]));
 }
 
 function layoutLength(one: NativeHistogram): number {

@@ -1,9 +1,11 @@
 /** One side of a histogram, its spans and counts: put together, made coarser, cleared of empty buckets. */
 
+import { exponentialBound } from "../../../model/bucket-bounds.ts";
+import { bucketIndexes, spansOfIndexes, writeIndexes } from "../../../model/bucket-indexes.ts";
 import type { BucketSpan } from "../../../model/histogram.ts";
+import { sameSpans } from "../../../model/histogram-layout.ts";
 import { carriedLoss } from "../compensated.ts";
 import { PromqlExecutionError } from "../query-error.ts";
-import { exponentialBound } from "./bucket-bounds.ts";
 
 /** The positive or the negative buckets. */
 export interface BucketSide {
@@ -11,48 +13,6 @@ export interface BucketSide {
   readonly counts: Float64Array;
   /** What rounding took from each count; undefined where nobody keeps it. */
   readonly lost?: Float64Array | undefined;
-}
-
-/** Bucket index of each of the `count` counts that stand under `spans`. */
-export function bucketIndexes(spans: readonly BucketSpan[], count: number): Int32Array {
-  const indexes = new Int32Array(count);
-  const at = writeIndexes(spans, count, indexes);
-  return at === count ? indexes : indexes.subarray(0, at);
-}
-
-/** @returns How many were written. */
-function writeIndexes(spans: readonly BucketSpan[], count: number, indexes: Int32Array): number {
-  let index = 0;
-  let at = 0;
-  for (const { offset, length } of spans) {
-    index += offset;
-    for (let k = 0; k < length && at < count; k++) indexes[at++] = index++;
-  }
-  return at;
-}
-
-/** The fewest spans that stand for the first `count` of `indexes`, which grow. */
-export function spansOfIndexes(indexes: Int32Array, count: number = indexes.length): BucketSpan[] {
-  const spans: BucketSpan[] = [];
-  let end = 0;
-  let at = 0;
-  while (at < count) {
-    const start = indexes[at] ?? 0;
-    let length = 1;
-    while (at + length < count && indexes[at + length] === start + length) length++;
-    spans.push({ offset: start - end, length });
-    end = start + length;
-    at += length;
-  }
-  return spans;
-}
-
-/** Whether two lists of spans are the same, span by span. */
-export function sameSpans(a: readonly BucketSpan[], b: readonly BucketSpan[]): boolean {
-  if (a === b) return true;
-  if (a.length !== b.length) return false;
-  for (let k = 0; k < a.length; k++) if (a[k]?.offset !== b[k]?.offset || a[k]?.length !== b[k]?.length) return false;
-  return true;
 }
 
 /** Whether two sides have the same buckets, however their spans are cut. */

@@ -6,10 +6,11 @@
  * results equal those of histograms that leave it out, once both are compact.
  */
 
+import { sameBounds } from "../../../model/bucket-bounds.ts";
+import { bucketIndexes, spansOfIndexes } from "../../../model/bucket-indexes.ts";
 import type { NativeHistogram } from "../../../model/histogram.ts";
 import type { HistogramLayout } from "../../../model/histogram-layout.ts";
-import { bucketIndexes, spansOfIndexes } from "./bucket-layout.ts";
-import { hidesBuckets, sameBounds } from "./float-histogram.ts";
+import { hidesBuckets } from "./float-histogram.ts";
 import type { CompensatedHistogram } from "./histogram-sum.ts";
 
 /** Rows before those of the buckets. */

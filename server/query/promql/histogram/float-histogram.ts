@@ -1,5 +1,6 @@
 /** What is done to one histogram: scaled, cleared of empty buckets, made coarser, compared, measured. */
 
+import { exponentialBound, sameBounds } from "../../../model/bucket-bounds.ts";
 import {
   type BucketSpan,
   type CounterResetHint,
@@ -7,7 +8,6 @@ import {
   type NativeHistogram,
 } from "../../../model/histogram.ts";
 import type { HistogramLayout } from "../../../model/histogram-layout.ts";
-import { exponentialBound } from "./bucket-bounds.ts";
 import { type BucketSide, coarserSide, compactSide, sameBuckets } from "./bucket-layout.ts";
 
 /** Whether its bounds are listed one by one; such a histogram has neither zero bucket nor negative buckets. */
@@ -141,11 +141,6 @@ export function equalHistograms(a: NativeHistogram, b: NativeHistogram): boolean
 
 function equalSides(a: BucketSide, b: BucketSide): boolean {
   return sameBuckets(a, b) && a.counts.every((count, k) => Object.is(count, b.counts[k]));
-}
-
-/** Whether two lists of custom bounds are the same. */
-export function sameBounds(a: Float64Array, b: Float64Array): boolean {
-  return a === b || (a.length === b.length && a.every((bound, k) => bound === b[k]));
 }
 
 /** Whether any number in it is infinite, as sums that left the range of doubles are. */

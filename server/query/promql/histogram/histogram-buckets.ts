@@ -1,8 +1,8 @@
 /** The buckets of a histogram with their bounds. */
 
+import { bucketBound } from "../../../model/bucket-bounds.ts";
+import { bucketIndexes } from "../../../model/bucket-indexes.ts";
 import type { BucketSpan, NativeHistogram } from "../../../model/histogram.ts";
-import { bucketBound } from "./bucket-bounds.ts";
-import { bucketIndexes } from "./bucket-layout.ts";
 import { usesCustomBuckets } from "./float-histogram.ts";
 
 /** One bucket. The zero bucket includes both bounds; others include the one further from zero. */

@@ -1,9 +1,11 @@
 /** Whether a counter histogram began anew between two samples. */
 
+import { bucketBound, sameBounds } from "../../../model/bucket-bounds.ts";
+import { bucketIndexes } from "../../../model/bucket-indexes.ts";
 import { CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../../../model/histogram.ts";
-import { bucketBound } from "./bucket-bounds.ts";
-import { type BucketSide, bucketIndexes, coarserSide, sameSpans, sideAbove } from "./bucket-layout.ts";
-import { negativeSide, positiveSide, sameBounds, usesCustomBuckets } from "./float-histogram.ts";
+import { sameSpans } from "../../../model/histogram-layout.ts";
+import { type BucketSide, coarserSide, sideAbove } from "./bucket-layout.ts";
+import { negativeSide, positiveSide, usesCustomBuckets } from "./float-histogram.ts";
 import { widerZero, zeroedSides } from "./zero-bucket.ts";
 
 /**

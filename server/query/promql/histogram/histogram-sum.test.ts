@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { bucketIndexes } from "../../../model/bucket-indexes.ts";
 import type { NativeHistogram } from "../../../model/histogram.ts";
 import { addObservations } from "../../../model/histogram-add.ts";
 import { histogramFault } from "../../../model/histogram-validate.ts";
-import { bucketIndexes } from "./bucket-layout.ts";
 import {
   coarserHistogram,
   compactHistogram,

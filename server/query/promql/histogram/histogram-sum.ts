@@ -1,5 +1,6 @@
 /** Sums and differences of two histograms, which may differ in schema, zero bucket or custom bounds. */
 
+import { sameBounds } from "../../../model/bucket-bounds.ts";
 import type { CounterResetHint, NativeHistogram } from "../../../model/histogram.ts";
 import { carriedLoss } from "../compensated.ts";
 import {
@@ -11,7 +12,7 @@ import {
   sharedBounds,
   sideAbove,
 } from "./bucket-layout.ts";
-import { negativeSide, positiveSide, sameBounds, usesCustomBuckets, withSides } from "./float-histogram.ts";
+import { negativeSide, positiveSide, usesCustomBuckets, withSides } from "./float-histogram.ts";
 import { shareZero, type ZeroedSides } from "./zero-bucket.ts";
 
 /** Two histograms put together, and what that took. */

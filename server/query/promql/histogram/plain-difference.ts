@@ -1,8 +1,10 @@
 /** The difference of two histograms with the same buckets, scaled and compact in one go: what rates mostly are. */
 
+import { sameBounds } from "../../../model/bucket-bounds.ts";
 import type { BucketSpan, NativeHistogram } from "../../../model/histogram.ts";
-import { type BucketSide, sameSpans } from "./bucket-layout.ts";
-import { hidesBuckets, sameBounds, usesCustomBuckets } from "./float-histogram.ts";
+import { sameSpans } from "../../../model/histogram-layout.ts";
+import type { BucketSide } from "./bucket-layout.ts";
+import { hidesBuckets, usesCustomBuckets } from "./float-histogram.ts";
 
 /** Whether the buckets of two histograms stand for the same observations, none of them in the zero bucket. */
 export function haveOneLayout(a: NativeHistogram, b: NativeHistogram): boolean {

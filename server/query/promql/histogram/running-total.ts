@@ -5,10 +5,11 @@
  * each histogram. The numbers are those of `addCompensated`.
  */
 
+import { sameBounds } from "../../../model/bucket-bounds.ts";
 import type { NativeHistogram } from "../../../model/histogram.ts";
+import { sameSpans } from "../../../model/histogram-layout.ts";
 import { carriedLoss } from "../compensated.ts";
-import { sameSpans } from "./bucket-layout.ts";
-import { hidesBuckets, sameBounds, usesCustomBuckets } from "./float-histogram.ts";
+import { hidesBuckets, usesCustomBuckets } from "./float-histogram.ts";
 import { type CompensatedHistogram, combinedHint } from "./histogram-sum.ts";
 
 /** Belongs to one sum; its arrays are never those of a histogram that came in. */

@@ -1,7 +1,7 @@
 /** The histograms of a table one after the other, for who looks at each once: none is made anew. */
 
+import { spansOfIndexes } from "../../../model/bucket-indexes.ts";
 import type { BucketSpan, NativeHistogram } from "../../../model/histogram.ts";
-import { spansOfIndexes } from "./bucket-layout.ts";
 import { COUNT_ROW, type DenseTable, FIRST_BUCKET_ROW, SUM_ROW, ZERO_ROW } from "./dense-histograms.ts";
 
 /** Equal to what `histogramOfTable` gives. */

@@ -1,8 +1,8 @@
 /** Histograms for tests. */
 
+import { exponentialBound } from "../../../model/bucket-bounds.ts";
+import { spansOfIndexes } from "../../../model/bucket-indexes.ts";
 import { CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../../../model/histogram.ts";
-import { exponentialBound } from "./bucket-bounds.ts";
-import { spansOfIndexes } from "./bucket-layout.ts";
 
 /** Counts by bucket index. */
 export type TestBuckets = Readonly<Record<number, number>>;

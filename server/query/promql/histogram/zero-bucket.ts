@@ -1,9 +1,10 @@
 /** The zero bucket of exponential histograms: made wider so that two of them can be put together. */
 
+import { exponentialBound } from "../../../model/bucket-bounds.ts";
+import { bucketIndexes } from "../../../model/bucket-indexes.ts";
 import type { NativeHistogram } from "../../../model/histogram.ts";
 import { carriedLoss } from "../compensated.ts";
-import { exponentialBound } from "./bucket-bounds.ts";
-import { type BucketSide, bucketIndexes, compactSide } from "./bucket-layout.ts";
+import { type BucketSide, compactSide } from "./bucket-layout.ts";
 
 /** The parts of a histogram that a wider zero bucket changes. */
 export interface ZeroedSides {

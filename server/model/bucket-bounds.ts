@@ -1,6 +1,6 @@
 /** Bounds of exponential and custom buckets, to the last bit those of Prometheus, since answers show them. */
 
-import { CUSTOM_BUCKETS_SCHEMA, EXPONENTIAL_SCHEMA_MAX, type NativeHistogram } from "../../../model/histogram.ts";
+import { CUSTOM_BUCKETS_SCHEMA, EXPONENTIAL_SCHEMA_MAX, type NativeHistogram } from "./histogram.ts";
 
 /**
  * `2 ** (i / 256 - 1)`, the bounds of schema 8 in [0.5, 1); coarser schemas use every second, fourth, ... of them.
@@ -85,4 +85,9 @@ export function bucketBound(histogram: NativeHistogram, index: number): number {
   if (histogram.schema !== CUSTOM_BUCKETS_SCHEMA) return exponentialBound(index, histogram.schema);
   if (index < 0) return Number.NEGATIVE_INFINITY;
   return histogram.customValues[index] ?? Number.POSITIVE_INFINITY;
+}
+
+/** Whether two lists of custom bounds are the same. */
+export function sameBounds(a: Float64Array, b: Float64Array): boolean {
+  return a === b || (a.length === b.length && a.every((bound, k) => bound === b[k]));
 }
