@@ -1,15 +1,24 @@
 /**
- * OTLP attribute values between protobuf, OTLP JSON and the model's attributes.
- *
- * The model keeps a value as text with its kind (`model/span-batch.ts`); arrays and key-value lists are kept as the
- * OTLP JSON of their AnyValue, in one canonical form: no white space, integers as strings, members always written.
+ * OTLP attribute values between protobuf and the model's attributes; of lists the model keeps their OTLP JSON
+ * (`any-value-json.ts`).
  */
 
-import type { Attribute, AttributeKind } from "../model/span-batch.ts";
-import type { JsonCursor } from "./json-reader.ts";
+import type { Attribute } from "../model/span-batch.ts";
+import {
+  ATTRIBUTE_NESTING_MAX,
+  type AttributeValue,
+  anyValueToJson,
+  bytesText,
+  INT64_MAX,
+  INT64_MIN,
+  JsonElements,
+  keyValueToJson,
+  readBase64,
+} from "./any-value-json.ts";
 import {
   firstElement,
   firstKey,
+  type JsonCursor,
   jsonCursorOver,
   nextElement,
   nextKey,
@@ -17,7 +26,6 @@ import {
   readBoolean,
   readDoubleJson,
   readString,
-  skipNull,
   skipValue,
 } from "./json-reader.ts";
 import { skipNestedValue } from "./nested-value.ts";
@@ -35,21 +43,7 @@ import {
   skipField,
 } from "./protobuf-reader.ts";
 import type { ProtobufWriter } from "./protobuf-writer.ts";
-import { type RequestTexts, TEXT_BYTES_MAX } from "./request-texts.ts";
-import { WireError } from "./wire-error.ts";
-
-/** Arrays and key-value lists inside each other within one attribute value; what stands deeper is emptied and counted. */
-export const ATTRIBUTE_NESTING_MAX = 32;
-
-const INT64_MIN = -(2n ** 63n);
-const INT64_MAX = 2n ** 63n - 1n;
-const BASE64 = /^[A-Za-z0-9+/_-]*={0,2}$/;
-
-/** A value as the model keeps it. */
-export interface AttributeValue {
-  kind: AttributeKind;
-  value: string;
-}
+import type { RequestTexts } from "./request-texts.ts";
 
 /** Reads a KeyValue message; the cursor stands before its length. */
 export function readKeyValue(cursor: ProtobufCursor): Attribute {
@@ -175,7 +169,7 @@ function readMembers(cursor: ProtobufCursor, found: AttributeValue, depth: numbe
         break;
       case 58:
         found.kind = "x";
-        found.value = base64(readByteView(cursor));
+        found.value = bytesText(readByteView(cursor));
         break;
       default:
         skipField(cursor, tag);
@@ -186,7 +180,7 @@ function readMembers(cursor: ProtobufCursor, found: AttributeValue, depth: numbe
 /** JSON elements of an ArrayValue or KeyValueList, with commas between them. */
 function readListJson(cursor: ProtobufCursor, depth: number, pairs: boolean): string {
   const outerEnd = enterMessage(cursor);
-  const elements = new Elements();
+  const elements = new JsonElements();
   const found: AttributeValue = { kind: "n", value: "" };
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
@@ -218,134 +212,6 @@ function readPairJson(cursor: ProtobufCursor, found: AttributeValue, depth: numb
   return keyValueToJson(key, found);
 }
 
-/** OTLP JSON of one attribute. */
-export function keyValueToJson(key: string, value: AttributeValue): string {
-  return `{"key":${JSON.stringify(key)},"value":${anyValueToJson(value)}}`;
-}
-
-/** OTLP JSON of a value; `{}` for the empty one. */
-function anyValueToJson(value: Readonly<AttributeValue>): string {
-  switch (value.kind) {
-    case "s":
-      return `{"stringValue":${JSON.stringify(value.value)}}`;
-    case "i":
-      return `{"intValue":"${value.value}"}`;
-    case "d":
-      return `{"doubleValue":${doubleToJson(value.value)}}`;
-    case "b":
-      return `{"boolValue":${value.value}}`;
-    case "j":
-      return value.value;
-    case "x":
-      return `{"bytesValue":"${value.value}"}`;
-    case "n":
-      return "{}";
-  }
-}
-
-/** Reads the OTLP JSON of an AnyValue. */
-export function readValueJson(cursor: JsonCursor): AttributeValue {
-  const found: AttributeValue = { kind: "n", value: "" };
-  readAnyValueJson(cursor, found, 0);
-  return found;
-}
-
-/** Reads the OTLP JSON of one attribute. */
-export function readKeyValueJson(cursor: JsonCursor): Attribute {
-  return readPair(cursor, 0);
-}
-
-function readPair(cursor: JsonCursor, depth: number): Attribute {
-  let key = "";
-  const found: AttributeValue = { kind: "n", value: "" };
-  for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
-    if (skipNull(cursor)) continue;
-    if (name === "key") key = readString(cursor);
-    else if (name === "value") readAnyValueJson(cursor, found, depth);
-    else skipValue(cursor);
-  }
-  return { key, kind: found.kind, value: found.value };
-}
-
-/** Reads the OTLP JSON of an AnyValue into `found`; the last member wins. */
-function readAnyValueJson(cursor: JsonCursor, found: AttributeValue, depth: number): void {
-  found.kind = "n";
-  found.value = "";
-  if (depth > ATTRIBUTE_NESTING_MAX) {
-    cursor.valuesCut++;
-    skipValue(cursor);
-    return;
-  }
-  for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
-    if (skipNull(cursor)) continue;
-    switch (name) {
-      case "stringValue":
-        found.kind = "s";
-        found.value = readString(cursor);
-        break;
-      case "boolValue":
-        found.kind = "b";
-        found.value = String(readBoolean(cursor));
-        break;
-      case "intValue":
-        found.kind = "i";
-        found.value = readBigInt(cursor, INT64_MIN, INT64_MAX).toString();
-        break;
-      case "doubleValue":
-        found.kind = "d";
-        found.value = String(readDoubleJson(cursor));
-        break;
-      case "arrayValue":
-        found.kind = "j";
-        found.value = `{"arrayValue":{"values":[${readListFromJson(cursor, depth, false)}]}}`;
-        break;
-      case "kvlistValue":
-        found.kind = "j";
-        found.value = `{"kvlistValue":{"values":[${readListFromJson(cursor, depth, true)}]}}`;
-        break;
-      case "bytesValue":
-        found.kind = "x";
-        found.value = base64(readBase64(cursor));
-        break;
-      default:
-        skipValue(cursor);
-    }
-  }
-}
-
-function readListFromJson(cursor: JsonCursor, depth: number, pairs: boolean): string {
-  const elements = new Elements();
-  const found: AttributeValue = { kind: "n", value: "" };
-  for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
-    if (skipNull(cursor)) continue;
-    if (name !== "values") {
-      skipValue(cursor);
-      continue;
-    }
-    for (let more = firstElement(cursor); more; more = nextElement(cursor)) {
-      if (pairs) {
-        const pair = readPair(cursor, depth + 1);
-        elements.add(keyValueToJson(pair.key, pair));
-      } else if (skipNull(cursor)) {
-        elements.add("{}");
-      } else {
-        readAnyValueJson(cursor, found, depth + 1);
-        elements.add(anyValueToJson(found));
-      }
-    }
-  }
-  return elements.text;
-}
-
-/** Reads base64, standard or URL alphabet, with or without padding. */
-function readBase64(cursor: JsonCursor): Uint8Array {
-  const start = cursor.at;
-  const text = readString(cursor);
-  const unpadded = text.replace(/=+$/, "").length;
-  if (!BASE64.test(text) || unpadded % 4 === 1) throw new WireError("not base64", start);
-  return Buffer.from(text, "base64");
-}
-
 /** Writes a KeyValue under field `field`. */
 export function writeKeyValue(writer: ProtobufWriter, field: number, attribute: Attribute): void {
   const pair = writer.openMessage(field);
@@ -354,7 +220,7 @@ export function writeKeyValue(writer: ProtobufWriter, field: number, attribute: 
   writer.closeMessage(pair);
 }
 
-/** Writes an AnyValue under field `field`. Text of kind `j` must be what this module made of a value. */
+/** Writes an AnyValue under field `field`. Text of kind `j` must be what was read from a value. */
 function writeAnyValue(writer: ProtobufWriter, field: number, value: Readonly<AttributeValue>): void {
   if (value.kind === "j") {
     writeJsonValue(writer, field, jsonCursorOver(value.value));
@@ -417,85 +283,4 @@ function writeJsonPair(writer: ProtobufWriter, cursor: JsonCursor): void {
     else writeJsonValue(writer, 2, cursor);
   }
   writer.closeMessage(pair);
-}
-
-function doubleToJson(text: string): string {
-  return text === "NaN" || text.endsWith("Infinity") ? `"${text}"` : text;
-}
-
-function base64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
-}
-
-/**
- * A value as one plain text: a list as a JSON array, key-value pairs as a JSON object with sorted keys, whatever is
- * inside without its type; the empty value as the empty text. As OpenTelemetry's Collector makes labels of values.
- */
-export function plainValue({ kind, value }: Readonly<AttributeValue>): string {
-  return kind === "j" ? (plainJson(jsonCursorOver(value)) ?? "") : value;
-}
-
-/** Plain JSON of the AnyValue whose OTLP JSON comes next; undefined where JSON has no such number. */
-function plainJson(cursor: JsonCursor): string | undefined {
-  let plain: string | undefined = "null";
-  for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
-    if (name === "stringValue") plain = plainText(readString(cursor));
-    else if (name === "boolValue") plain = String(readBoolean(cursor));
-    else if (name === "intValue") plain = readBigInt(cursor, INT64_MIN, INT64_MAX).toString();
-    else if (name === "doubleValue") {
-      const number = readDoubleJson(cursor);
-      plain = Number.isFinite(number) ? String(number) : undefined;
-    } else if (name === "bytesValue") plain = `"${readString(cursor)}"`;
-    else if (name === "arrayValue") plain = plainList(cursor);
-    else plain = plainPairs(cursor);
-  }
-  return plain;
-}
-
-function plainList(cursor: JsonCursor): string | undefined {
-  const elements: (string | undefined)[] = [];
-  for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
-    for (let more = firstElement(cursor); more; more = nextElement(cursor)) elements.push(plainJson(cursor));
-  }
-  return elements.includes(undefined) ? undefined : `[${elements.join(",")}]`;
-}
-
-/** The last value of a key counts. */
-function plainPairs(cursor: JsonCursor): string | undefined {
-  const pairs = new Map<string, string | undefined>();
-  for (let name = firstKey(cursor); name !== undefined; name = nextKey(cursor)) {
-    for (let more = firstElement(cursor); more; more = nextElement(cursor)) {
-      let key = "";
-      let plain: string | undefined = "null";
-      for (let member = firstKey(cursor); member !== undefined; member = nextKey(cursor)) {
-        if (member === "key") key = readString(cursor);
-        else plain = plainJson(cursor);
-      }
-      pairs.set(key, plain);
-    }
-  }
-  if ([...pairs.values()].includes(undefined)) return undefined;
-  const sorted = [...pairs].sort(([a], [b]) => (a < b ? -1 : 1));
-  return `{${sorted.map(([key, plain]) => `${plainText(key)}:${plain}`).join(",")}}`;
-}
-
-/** JavaScript takes these two as they are, JSON in Go escapes them. */
-function plainText(text: string): string {
-  return JSON.stringify(text).replaceAll("\u2028", "\\u2028").replaceAll("\u2029", "\\u2029");
-}
-
-/** Elements of a list with commas between them; those behind so much text are left out, as ingest cuts the text anyway. */
-class Elements {
-  readonly #parts: string[] = [];
-  #length = 0;
-
-  add(element: string): void {
-    if (this.#length > TEXT_BYTES_MAX) return;
-    this.#length += element.length + 1;
-    this.#parts.push(element);
-  }
-
-  get text(): string {
-    return this.#parts.join(",");
-  }
 }

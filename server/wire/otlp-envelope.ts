@@ -5,7 +5,8 @@
 
 import { isUtf8 } from "node:buffer";
 import type { Attribute, Scope } from "../model/span-batch.ts";
-import { readKeyValue, readKeyValueJson, readValueColumns, type ValueColumns } from "./any-value.ts";
+import { readKeyValue, readValueColumns, type ValueColumns } from "./any-value.ts";
+import { readKeyValueJson } from "./any-value-json.ts";
 import type { JsonCursor } from "./json-reader.ts";
 import {
   expectEnd,

@@ -9,9 +9,9 @@
 import { quotedText } from "../model/labels-text.ts";
 import type { Labels } from "../model/series.ts";
 import type { Attribute, Scope } from "../model/span-batch.ts";
-import { plainValue } from "./any-value.ts";
 import type { OtlpRest } from "./otlp-rest.ts";
 import { DEFAULT_TRANSLATION, escapesNames, type OtlpTranslation } from "./otlp-translation.ts";
+import { plainValue } from "./plain-value.ts";
 import { prometheusLabelName } from "./prometheus-names.ts";
 import { checkLabels, type LabelFault } from "./series-labels.ts";
 import { takeUnits, type WireBudget, wireBudget } from "./wire-budget.ts";

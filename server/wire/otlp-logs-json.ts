@@ -4,7 +4,7 @@
  * @see https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
  */
 
-import { readValueJson } from "./any-value.ts";
+import { readValueJson } from "./any-value-json.ts";
 import type { JsonCursor } from "./json-reader.ts";
 import { firstKey, nextKey, readString, readUint32Json, skipNull, skipValue } from "./json-reader.ts";
 import { LogColumns, type LogDecodeOutcome } from "./log-columns.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { Attribute } from "../model/span-batch.ts";
-import { readKeyValueJson } from "./any-value.ts";
+import { readKeyValueJson } from "./any-value-json.ts";
 import type { JsonCursor } from "./json-reader.ts";
 import {
   firstElement,

@@ -4,7 +4,8 @@
  */
 
 import type { Attribute } from "../model/span-batch.ts";
-import { keyValueToJson, readKeyValue, readKeyValueJson, writeKeyValue } from "./any-value.ts";
+import { readKeyValue, writeKeyValue } from "./any-value.ts";
+import { keyValueToJson, readKeyValueJson } from "./any-value-json.ts";
 import type { JsonCursor } from "./json-reader.ts";
 import {
   firstElement,

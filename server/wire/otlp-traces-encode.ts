@@ -5,7 +5,8 @@
  */
 
 import type { StoredSpan } from "../model/stored-span.ts";
-import { keyValueToJson, readKeyValue, writeKeyValue } from "./any-value.ts";
+import { readKeyValue, writeKeyValue } from "./any-value.ts";
+import { keyValueToJson } from "./any-value-json.ts";
 import {
   parseRest,
   resourceRestMembers,

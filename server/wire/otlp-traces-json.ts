@@ -4,7 +4,8 @@
  * @see https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
  */
 
-import { readKeyValueJson, writeKeyValue } from "./any-value.ts";
+import { writeKeyValue } from "./any-value.ts";
+import { readKeyValueJson } from "./any-value-json.ts";
 import type { JsonCursor } from "./json-reader.ts";
 import {
   firstElement,

@@ -4,7 +4,7 @@
  */
 
 import { isUtf8 } from "node:buffer";
-import { ATTRIBUTE_NESTING_MAX } from "./any-value.ts";
+import { ATTRIBUTE_NESTING_MAX } from "./any-value-json.ts";
 import { skipNestedValue } from "./nested-value.ts";
 import type { ProtobufCursor } from "./protobuf-reader.ts";
 import {
