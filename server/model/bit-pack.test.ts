@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readPagedWholes, readPatterns, readWholes, writePatterns, writeWholes } from "./bit-pack.ts";
+import { readPagedWholes, readWholes, writeWholes } from "./bit-pack.ts";
 import { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
 import { bytePage } from "./paged-bytes.ts";
+import { readPatterns, writePatterns } from "./pattern-pack.ts";
 
 test("numbers are read wherever in a page they end", () => {
   const runs = [

@@ -1,10 +1,9 @@
 /**
- * Columns of numbers packed into as few bits as the largest of 64 neighbours needs, exact to the last bit.
+ * Columns of whole numbers packed into as few bits as the largest of 64 neighbours needs.
  *
- * Whole numbers are stored as what they are above the least of their differences, or above the least of themselves,
- * whichever takes fewer bits; any other doubles as the folded differences of their bit patterns. A run is its first number,
- * then blocks of at most 64: a byte with width and form, the least where the form has one, the bits (lowest first; of more
- * than 32 the lower halves as they are, then the upper ones packed).
+ * They are stored as what they are above the least of their differences, or above the least of themselves, whichever
+ * takes fewer bits. A run is its first number, then blocks of at most 64: a byte with width and form, the least where the
+ * form has one, the bits (lowest first; of more than 32 the lower halves as they are, then the upper ones packed).
  */
 
 import { ByteReader, BytesEndError } from "./byte-reader.ts";
@@ -24,19 +23,22 @@ const FORM_ABOVE = 2;
 const FORM_SHIFT = 6;
 const WIDTH_MASK = 0x3f;
 const WHOLE_WIDTH_MAX = 53;
-const PATTERN_WIDTH_MAX = 64;
 /** Numbers of so many bits are read bit by bit where they are: with those that wait they fit 32 bits. */
 const NARROW_WIDTH_MAX = 16;
 
 /** Numbers of so many bits are read by one look at 32 bits from the byte on in which they begin. */
 const LOOKED_WIDTH_MAX = 25;
 
-/** Bytes behind a block that a look at its last pattern may take. */
-const LOOK_BEYOND = 5;
+/** Numbers of one block as their lower and upper halves, which is for numbers of more than 32 bits alone. */
+export interface BlockHalves {
+  readonly low: Uint32Array;
+  readonly high: Uint32Array;
+}
 
-/** Numbers of one block, in halves, and the words they are packed into. */
-const LOW = new Uint32Array(BLOCK);
-const HIGH = new Uint32Array(BLOCK);
+/** Numbers of one block, and the words they are packed into. */
+const HALVES: BlockHalves = { low: new Uint32Array(BLOCK), high: new Uint32Array(BLOCK) };
+const LOW = HALVES.low;
+const HIGH = HALVES.high;
 const WORDS = new Uint32Array(2 * BLOCK + 1);
 const WORD_BYTES = new Uint8Array(WORDS.buffer);
 
@@ -83,7 +85,7 @@ function addUnpacked(
   { start, length, width, least }: NarrowBlock,
   form: number,
 ): number {
-  unpack(reader, length, width);
+  unpack(reader, HALVES, length, width);
   const isWide = width > 32;
   let previous = values[start - 1] as number; // in range: a run begins with its first number
   if (form === FORM_ABOVE) {
@@ -206,7 +208,7 @@ export function readWholeAt(reader: ByteReader, index: number, count: number): n
       if (wanted > 0) value += wanted * least + sumOfNarrow(reader.bytes, at, wanted, width);
       continue;
     }
-    unpack(reader, length, width);
+    unpack(reader, HALVES, length, width);
     if (wanted <= 0) continue;
     const above = (i: number) => (LOW[i] as number) + (width > 32 ? (HIGH[i] as number) * TWO_POW_32 : 0); // in range
     if (form === FORM_ABOVE) value += least + above(wanted - 1);
@@ -287,104 +289,6 @@ function addNarrow(reader: ByteReader, values: Float64Array, { start, length, wi
   }
 }
 
-/** Writes doubles `values[from, to)` of any kind, at least one; every bit is kept. */
-export function writePatterns(out: ByteWriter, values: Float64Array, from: number, to: number): void {
-  const bits = new Uint32Array(values.buffer, values.byteOffset, 2 * values.length);
-  let low = bits[2 * from] as number; // in range: the caller's bounds, here and below
-  let high = bits[2 * from + 1] as number;
-  out.uint32(low);
-  out.uint32(high);
-  for (let start = from + 1; start < to; start += BLOCK) {
-    const length = Math.min(BLOCK, to - start);
-    let anyLow = 0;
-    let anyHigh = 0;
-    for (let i = 0; i < length; i++) {
-      const nextLow = bits[2 * (start + i)] as number;
-      const nextHigh = bits[2 * (start + i) + 1] as number;
-      const deltaLow = (nextLow - low) | 0;
-      const deltaHigh = (nextHigh - high - (nextLow < low ? 1 : 0)) | 0;
-      const sign = deltaHigh >> 31;
-      LOW[i] = (deltaLow << 1) ^ sign;
-      HIGH[i] = ((deltaHigh << 1) | (deltaLow >>> 31)) ^ sign;
-      anyLow |= LOW[i] as number;
-      anyHigh |= HIGH[i] as number;
-      low = nextLow;
-      high = nextHigh;
-    }
-    const width = anyHigh !== 0 ? 64 - Math.clz32(anyHigh) : 32 - Math.clz32(anyLow);
-    out.byte(width);
-    pack(out, length, width);
-  }
-}
-
-/** Reads what `writePatterns` wrote. Throws `BytesEndError` where it cannot have written that. */
-export function readPatterns(reader: ByteReader, values: Float64Array, at: number, count: number): void {
-  const bits = new Uint32Array(values.buffer, values.byteOffset, 2 * values.length);
-  let low = reader.uint32();
-  let high = reader.uint32();
-  bits[2 * at] = low;
-  bits[2 * at + 1] = high;
-  const end = at + count;
-  for (let start = at + 1; start < end; start += BLOCK) {
-    const length = Math.min(BLOCK, end - start);
-    const width = reader.byte();
-    if (width > PATTERN_WIDTH_MAX) throw new BytesEndError(reader.at);
-    const size = width > 32 ? 4 * length + ((length * (width - 32) + 7) >>> 3) : (length * width + 7) >>> 3;
-    if (size + LOOK_BEYOND <= reader.left) {
-      lookAtPatterns(reader, bits, { start, length, width }, size);
-      low = bits[2 * (start + length - 1)] as number;
-      high = bits[2 * (start + length - 1) + 1] as number;
-      continue;
-    }
-    unpack(reader, length, width);
-    for (let i = 0; i < length; i++) {
-      const foldedLow = LOW[i] as number;
-      const foldedHigh = width > 32 ? (HIGH[i] as number) : 0;
-      const sign = -(foldedLow & 1);
-      const deltaLow = (((foldedLow >>> 1) | (foldedHigh << 31)) ^ sign) >>> 0;
-      const deltaHigh = (foldedHigh >>> 1) ^ sign;
-      const sum = low + deltaLow;
-      high = (high + deltaHigh + (sum >= TWO_POW_32 ? 1 : 0)) >>> 0;
-      low = sum >>> 0;
-      bits[2 * (start + i)] = low;
-      bits[2 * (start + i) + 1] = high;
-    }
-  }
-}
-
-/** As `readPatterns` for one block of `size` bytes, with `LOOK_BEYOND` more behind them. */
-function lookAtPatterns(
-  reader: ByteReader,
-  bits: Uint32Array,
-  { start, length, width }: Omit<NarrowBlock, "least">,
-  size: number,
-): void {
-  const at = reader.take(size);
-  const { view } = reader;
-  const isWide = width > 32;
-  const packedWidth = isWide ? width - 32 : width;
-  const mask = packedWidth === 32 ? -1 : (1 << packedWidth) - 1;
-  let low = (bits[2 * (start - 1)] as number) | 0; // in range: a run begins with its first number, here and below
-  let high = (bits[2 * (start - 1) + 1] as number) | 0;
-  let bit = 8 * (isWide ? at + 4 * length : at);
-  for (let i = 0; i < length; i++, bit += packedWidth) {
-    const byte = bit >>> 3;
-    const shift = bit & 7;
-    let packed = view.getInt32(byte, true) >>> shift;
-    if (shift + packedWidth > 32) packed |= view.getUint8(byte + 4) << (32 - shift);
-    packed &= mask;
-    const foldedLow = isWide ? view.getInt32(at + 4 * i, true) : packed;
-    const foldedHigh = isWide ? packed : 0;
-    const sign = -(foldedLow & 1);
-    const sum = (low + (((foldedLow >>> 1) | (foldedHigh << 31)) ^ sign)) | 0;
-    const carry = sum >>> 0 < low >>> 0 ? 1 : 0;
-    high = (high + ((foldedHigh >>> 1) ^ sign) + carry) | 0;
-    low = sum;
-    bits[2 * (start + i)] = low;
-    bits[2 * (start + i) + 1] = high;
-  }
-}
-
 interface WholeBlock {
   readonly start: number;
   readonly end: number;
@@ -431,7 +335,7 @@ function writeWholeBlock(out: ByteWriter, values: Float64Array, { start, end, pr
     LOW[i] = above;
     if (isWide) HIGH[i] = above / TWO_POW_32;
   }
-  pack(out, length, width);
+  pack(out, HALVES, length, width);
 }
 
 /** Bits of a whole number from 0 to 2^53. */
@@ -444,14 +348,15 @@ function bitsOfSigned(value: number): number {
   return 8 * Math.max(1, Math.ceil((widthOf(Math.abs(value)) + 1) / 7));
 }
 
-function pack(out: ByteWriter, length: number, width: number): void {
+/** Writes the first `length` numbers of a block, each of at most `width` bits. */
+export function pack(out: ByteWriter, { low, high }: BlockHalves, length: number, width: number): void {
   if (width === 0) return;
   if (width <= 32) {
-    packHalf(out, LOW, length, width);
+    packHalf(out, low, length, width);
     return;
   }
-  packHalf(out, LOW, length, 32);
-  packHalf(out, HIGH, length, width - 32);
+  packHalf(out, low, length, 32);
+  packHalf(out, high, length, width - 32);
 }
 
 function packHalf(out: ByteWriter, numbers: Uint32Array, length: number, width: number): void {
@@ -472,13 +377,14 @@ function packHalf(out: ByteWriter, numbers: Uint32Array, length: number, width: 
   out.raw(WORD_BYTES.subarray(0, (length * width + 7) >>> 3));
 }
 
-function unpack(reader: ByteReader, length: number, width: number): void {
+/** Reads what `pack` wrote. Throws `BytesEndError` where it is cut; up to a width of 32 `high` stays as it is. */
+export function unpack(reader: ByteReader, { low, high }: BlockHalves, length: number, width: number): void {
   if (width <= 32) {
-    unpackHalf(reader, LOW, length, width);
+    unpackHalf(reader, low, length, width);
     return;
   }
-  unpackHalf(reader, LOW, length, 32);
-  unpackHalf(reader, HIGH, length, width - 32);
+  unpackHalf(reader, low, length, 32);
+  unpackHalf(reader, high, length, width - 32);
 }
 
 function unpackHalf(reader: ByteReader, numbers: Uint32Array, length: number, width: number): void {

@@ -5,7 +5,7 @@
  * those that `readFloatColumn` gives, bit for bit.
  */
 
-import { readPagedWholes, readPatterns } from "./bit-pack.ts";
+import { readPagedWholes } from "./bit-pack.ts";
 import { ByteReader, BytesEndError } from "./byte-reader.ts";
 import { doubleOf } from "./double-codec.ts";
 import {
@@ -17,6 +17,7 @@ import {
   SHIFT_MAX,
 } from "./float-column.ts";
 import { type BytePage, endOfPaged, readPagedSigned, readPagedVarint } from "./paged-bytes.ts";
+import { readPatterns } from "./pattern-pack.ts";
 
 /** The NaN that marks a series as gone. */
 export const STALE_NAN = doubleOf(0x7ff0_0000, 2);

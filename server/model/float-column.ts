@@ -2,10 +2,11 @@
  * Columns of doubles in the form that is shortest: one number for all, whole and decimal numbers or bit patterns packed.
  */
 
-import { PACKED_WHOLE_MAX, readPatterns, readWholeAt, readWholes, writePatterns, writeWholes } from "./bit-pack.ts";
+import { PACKED_WHOLE_MAX, readWholeAt, readWholes, writeWholes } from "./bit-pack.ts";
 import { type ByteReader, BytesEndError } from "./byte-reader.ts";
 import type { ByteWriter } from "./byte-writer.ts";
 import { sameBits } from "./double-codec.ts";
+import { readPatterns, writePatterns } from "./pattern-pack.ts";
 
 /** Codings up to this are the number of decimals of the scaled whole numbers that follow. */
 const DECIMALS_MAX = 12;

@@ -2,7 +2,7 @@
  * Runs of samples of one series, and the sealed chunk they become: about a byte a sample, exact to the last bit.
  *
  * A chunk is times, then which samples are floats, histograms or stale markers where not all are floats, and then each kind
- * in the form that is shortest: one number for all, whole and decimal numbers or bit patterns packed (`model/float-column.ts`, `model/bit-pack.ts`).
+ * in the form that is shortest: one number for all, whole and decimal numbers or bit patterns packed (`model/float-column.ts`).
  * Chunks of the layout before this one are read too.
  */
 
