@@ -36,21 +36,18 @@ import {
 import { Evidence } from "./evidence.ts";
 import { Handovers } from "./handovers.ts";
 import type { LoopCause } from "./loop-causes.ts";
-import { NumberMap } from "./number-map.ts";
 import { ProxyOrder } from "./proxy-order.ts";
 import { RequestIds } from "./request-ids.ts";
+import { type ServedRequest, ServingThreads } from "./serving-threads.ts";
 import { TargetCalls } from "./target-calls.ts";
 import { TaskCalls } from "./task-calls.ts";
 import { type Guess, Trials } from "./trials.ts";
 
 /** How long a request that got no answer, since its client gave up, may still be worked on unseen. */
 const ABANDONED_NS = 10e9;
-/** Goroutines remembered; beyond, all are forgotten. */
-const unitsMax = 65_536;
 
 /** A server request while it is open. */
-export interface OpenRequest {
-  readonly request: MessageMark;
+export interface OpenRequest extends ServedRequest {
   /** `X-Request-ID` that it carried, and that its answer did; empty where there is none. */
   readonly carriedId: string;
   readonly answerId: string;
@@ -62,8 +59,6 @@ export interface OpenRequest {
   readonly answering: boolean;
   /** Low-cardinality name of what is asked. */
   readonly endpoint: string;
-  /** Thread or goroutine that read it. */
-  readonly readerTid: number;
 }
 
 /** A client call while it is open. */
@@ -73,18 +68,11 @@ export interface OpenCall {
   readonly carriedId: string;
 }
 
-interface ThreadState<Request> {
-  openRequests: number;
-  openCalls: number;
-  /** The one open request the thread read; undefined where several are or were open since the last pause. */
-  only: Request | undefined;
-}
-
 /** The server requests and client calls one process has open, and what its past says about its threads. */
 export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall = OpenCall> {
   /** In no order; each knows its place. */
   readonly #open: Request[] = [];
-  readonly #threads = new NumberMap<ThreadState<Request>>();
+  readonly #threads = new ServingThreads<Request>();
   readonly #targets = new TargetCalls();
   #threadEvidence = new Evidence();
   readonly #loopEvidence = new Evidence();
@@ -96,8 +84,6 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   readonly #handovers = new Handovers<Request, Call>();
   readonly #ids = new RequestIds<Request, { readonly call: Call; readonly reason: UnlinkedReason }>();
   readonly #tasks = new TaskCalls<Call>();
-  /** The request a goroutine was started for, known by its first call; null where it was none. */
-  readonly #startedFor = new NumberMap<Request | null>(unitsMax);
   #threadsMayBeProven = false;
   #hasGoroutines = false;
   #goroutinesSinceNs = 0;
@@ -138,6 +124,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   goroutinesSeen(nowNs: number): void {
     if (this.#hasGoroutines) return;
     this.#hasGoroutines = true;
+    this.#threads.becomeGoroutines();
     this.#threadEvidence = new Evidence();
     this.#goroutinesSinceNs = nowNs;
   }
@@ -153,7 +140,6 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   }
 
   requestStarted(request: Request): void {
-    const thread = this.#thread(request.readerTid);
     if (this.#unreadConnections > 0 || request.request.startNs < this.#abandonedUntilNs) request.alone = false;
     const [first] = this.#open;
     if (first !== undefined) {
@@ -162,13 +148,11 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     }
     request.openAt = this.#open.push(request) - 1;
     this.#ids.requestCame(request, request.carriedId);
-    if (thread === undefined) return;
+    if (request.readerTid === 0) return;
     this.#handovers.requestRead(request.readerTid);
     if (this.#loopsAreAllowed) this.#proxyOrder.requestRead(request.readerTid, request, request.request.startNs);
     // A thread that waits for a call, or serves a request, and reads another one is an event loop.
-    if (thread.openRequests > 0 || thread.openCalls > 0) this.#disproveThreads();
-    thread.only = thread.openRequests === 0 ? request : undefined;
-    thread.openRequests += 1;
+    if (this.#threads.requestRead(request)) this.#disproveThreads();
   }
 
   /**
@@ -209,9 +193,8 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     const tid = request.readerTid;
     this.#proxyOrder.ended(tid, request);
     this.#answeredByThread(request, answer);
-    const thread = this.#threads.get(tid);
-    if (thread !== undefined && answer.tid === tid && thread.openCalls > 0) this.#disproveThreads();
-    this.#leaveThread(request, thread);
+    if (answer.tid === tid && this.#threads.isCalling(tid)) this.#disproveThreads();
+    this.#threads.requestEnded(request);
     this.#giveUpUndecided();
     // A request served alone would look the same on an event loop: only overlapping ones are evidence.
     if (request.alone || tid === 0 || request.request.startNs < this.#goroutinesSinceNs) return;
@@ -229,7 +212,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   requestAbandoned(request: Request, nowNs: number): void {
     if (!this.#take(request)) return;
     this.#proxyOrder.ended(request.readerTid, request);
-    this.#leaveThread(request, this.#threads.get(request.readerTid));
+    this.#threads.requestEnded(request);
     this.#giveUpUndecided();
     this.#abandonedUntilNs = nowNs + ABANDONED_NS;
     this.#handovers.becomeUnsure();
@@ -242,14 +225,9 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
    * @param target Hash of where the call goes and what it asks.
    */
   callStarted(call: Call, target: number, moment: CallMoment<Request>): CallParent<Request> {
-    const tid = call.request.tid;
-    const thread = this.#thread(tid);
     const isBackground = this.#targets.isBackground(target, this.#open.length > 0);
-    const parent = this.#orById(
-      call,
-      this.#orByAnswer(call, this.#parentOf(call, thread, moment, isBackground), moment),
-    );
-    if (thread !== undefined) thread.openCalls += 1;
+    const parent = this.#orById(call, this.#orByAnswer(call, this.#parentOf(call, moment, isBackground), moment));
+    this.#threads.callStarted(call.request.tid);
     return parent;
   }
 
@@ -261,10 +239,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   /** @param answer Undefined where none came. */
   callFinished(call: Call, answer: MessageMark | undefined): void {
     this.#handovers.callFinished(call, answer);
-    const thread = this.#threads.get(call.request.tid);
-    if (thread === undefined || thread.openCalls === 0) return;
-    thread.openCalls -= 1;
-    this.#forgetIdle(call.request.tid, thread);
+    this.#threads.callFinished(call.request.tid);
   }
 
   /** A connection on which the process serves is not read: what asks for a call may have come there. */
@@ -312,7 +287,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   #answeredByThread(request: Request, answer: MessageMark): void {
     if (answer.tid === 0 || !this.#threadsMayBeProven || this.#hasGoroutines) return;
     const isSure = this.#unreadConnections === 0 && request.request.startNs >= this.#abandonedUntilNs;
-    const own = this.#threads.get(answer.tid)?.openRequests ?? 0;
+    const own = this.#threads.openRequests(answer.tid);
     const othersRead = own - (request.readerTid === answer.tid ? 1 : 0);
     const told = this.#handovers.answered(request, answer, isSure, othersRead);
     for (const call of told.calls)
@@ -333,18 +308,13 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     return UNDECIDED;
   }
 
-  #parentOf(
-    call: Call,
-    thread: ThreadState<Request> | undefined,
-    moment: CallMoment<Request>,
-    isBackground: boolean,
-  ): CallParent<Request> {
+  #parentOf(call: Call, moment: CallMoment<Request>, isBackground: boolean): CallParent<Request> {
     const { work, cause } = moment;
     const tid = call.request.tid;
     if (this.threadsProven) {
-      const own = this.#ownThread(tid, thread);
+      const own = this.#threads.own(tid);
       if (own !== undefined) return { request: own, reason: work.kind === "goroutine" ? "goroutine" : "thread" };
-      const starter = work.kind === "goroutine" ? this.#starter(tid, work.origin) : undefined;
+      const starter = work.kind === "goroutine" ? this.#threads.ofStarter(tid, work.origin) : undefined;
       if (starter !== undefined) return { request: starter, reason: "goroutine-start" };
       return noParent(tid === 0 ? "cause_unknown" : "unit_serves_none");
     }
@@ -355,8 +325,7 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     if (this.#open.length === 0) return noParent("no_open_request");
     if (work.kind === "task") return work.origin === 0 ? noParent("cause_unknown") : this.#undecide(call, work.origin);
     // What carries an id is told by that.
-    const isHeld =
-      call.carriedId === "" && this.#trials.hold(call, this.#guesses(tid, thread, moment), call.request.startNs);
+    const isHeld = call.carriedId === "" && this.#trials.hold(call, this.#guesses(tid, moment), call.request.startNs);
     if (isHeld) return ON_TRIAL;
     if (isGuess) return noParent("self_check");
     if (work.kind === "loop") return noParent("cause_unknown");
@@ -371,17 +340,14 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
   }
 
   /** What the rules that are not proved say of a call, in the order in which they go before each other. */
-  #guesses(
-    tid: number,
-    thread: ThreadState<Request> | undefined,
-    { work, cause }: CallMoment<Request>,
-  ): Guess<Request, LinkReason>[] {
+  #guesses(tid: number, { work, cause }: CallMoment<Request>): Guess<Request, LinkReason>[] {
     const guesses: Guess<Request, LinkReason>[] = [];
     const isGoroutine = work.kind === "goroutine";
     if (tid !== 0 && (this.#threadsMayBeProven || this.#hasGoroutines)) {
       const evidence = this.#threadEvidence;
-      const own = this.#ownThread(tid, thread);
-      const request = own ?? (isGoroutine && evidence.isOnTrial ? this.#starter(tid, work.origin) : undefined);
+      const own = this.#threads.own(tid);
+      const request =
+        own ?? (isGoroutine && evidence.isOnTrial ? this.#threads.ofStarter(tid, work.origin) : undefined);
       guesses.push({ evidence, request, reason: !isGoroutine ? "thread" : own ? "goroutine" : "goroutine-start" });
     }
     if (cause !== undefined && cause.request.openAt >= 0) {
@@ -404,16 +370,6 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
 
   #evidenceOf(cause: LoopCause<Request>): Evidence {
     return cause.byOrder ? this.#orderEvidence : this.#loopEvidence;
-  }
-
-  /** The request that the goroutine's starter had open when the goroutine first called: later it may have another. */
-  #starter(goroutine: number, starter: number): Request | undefined {
-    let request = this.#startedFor.get(goroutine);
-    if (request === undefined) {
-      request = this.#ownThread(starter, this.#threads.get(starter)) ?? null;
-      this.#startedFor.set(goroutine, request);
-    }
-    return request !== null && request.openAt >= 0 ? request : undefined;
   }
 
   #undecide(call: Call, task: number): CallParent<Request> {
@@ -465,38 +421,10 @@ export class ProcessRequests<Request extends OpenRequest, Call extends OpenCall 
     return true;
   }
 
-  #leaveThread(request: Request, thread: ThreadState<Request> | undefined): void {
-    if (thread === undefined) return;
-    thread.openRequests -= 1;
-    if (thread.only === request) thread.only = undefined;
-    this.#forgetIdle(request.readerTid, thread);
-  }
-
-  #ownThread(tid: number, thread: ThreadState<Request> | undefined): Request | undefined {
-    if (thread === undefined || thread.openRequests !== 1) return undefined;
-    return thread.only?.readerTid === tid && (this.#hasGoroutines || thread.only.request.lastTid === tid)
-      ? thread.only
-      : undefined;
-  }
-
   #alone(): Request | undefined {
     const [only] = this.#open;
     if (only === undefined || this.#open.length > 1 || this.#unreadConnections > 0) return undefined;
     return only.alone && !only.answering ? only : undefined;
-  }
-
-  #thread(tid: number): ThreadState<Request> | undefined {
-    if (tid === 0) return undefined;
-    let thread = this.#threads.get(tid);
-    if (thread === undefined) {
-      thread = { openRequests: 0, openCalls: 0, only: undefined };
-      this.#threads.set(tid, thread);
-    }
-    return thread;
-  }
-
-  #forgetIdle(tid: number, thread: ThreadState<Request>): void {
-    if (thread.openRequests === 0 && thread.openCalls === 0) this.#threads.delete(tid);
   }
 }
 
