@@ -4,13 +4,14 @@ import { isSetOperator, promqlType } from "../../../grammar/promql-check.ts";
 import type { PromqlAggregate, PromqlBinary, PromqlExpression, PromqlSelector } from "../../../grammar/promql-tree.ts";
 import { countValues, foldAggregate, isFolding, quantileAggregate, seriesByGroup } from "./aggregate.ts";
 import { operationOf, setOperation, vectorScalar } from "./binary.ts";
-import { evaluateCall, mayMeet, rangeCallStream } from "./call.ts";
+import { evaluateCall } from "./call.ts";
 import { type Evaluation, withoutName } from "./evaluation.ts";
 import { scaleHistogram } from "./histogram/float-histogram.ts";
 import { seriesNotes } from "./histogram-window.ts";
 import { joinStream } from "./join-stream.ts";
 import { pickAggregate } from "./pick-aggregate.ts";
 import { instantGrid, shiftedGrid } from "./plan.ts";
+import { mayMeet, rangeCallStream } from "./range-call.ts";
 import { selectInstant } from "./select-steps.ts";
 import { selectSmoothed } from "./smoothed-select.ts";
 import {

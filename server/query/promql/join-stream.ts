@@ -10,10 +10,10 @@ import { isSetOperator, unwrapParens } from "../../../grammar/promql-check.ts";
 import type { PromqlBinary, PromqlExpression } from "../../../grammar/promql-tree.ts";
 import type { Labels } from "../../model/series.ts";
 import { type Operation, operationOf } from "./binary.ts";
-import { mayMeet } from "./call.ts";
 import type { Evaluation } from "./evaluation.ts";
 import { isTrim } from "./histogram-operators.ts";
 import { keptGroupKey } from "./kept-labels.ts";
+import { mayMeet } from "./range-call.ts";
 import { NAME_KEEPING_KERNELS } from "./range-kernels.ts";
 import { partialKey } from "./series-labels.ts";
 import {
