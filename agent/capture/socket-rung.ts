@@ -8,7 +8,6 @@
  * - One thread drains. Slices point into the drain buffer and are valid during the call alone.
  */
 
-import { statSync } from "node:fs";
 import { type Attached, loadNative, type Native, type NativeError, type RingHandle } from "../../bpf/native.ts";
 import type {
   CaptureSink,
@@ -22,6 +21,7 @@ import { CaptureDepths } from "./capture-depths.ts";
 import { DrainCadence } from "./drain-cadence.ts";
 import { callsOf, type HookCounts, type HookStats, readHookCounts } from "./hook-counts.ts";
 import { HookedProcesses } from "./hooked-processes.ts";
+import { HookedSockets } from "./hooked-sockets.ts";
 import {
   EVENT_FLAG,
   EVENT_KIND,
@@ -91,8 +91,6 @@ export type SocketTry = { readonly ok: true } | SocketRefusal;
 
 /** Room of the drain buffer: far above the longest record, and so small that what was copied lies in a cache as it is read. */
 const drainBytes = 1 << 16;
-const connectionsMax = 1 << 18;
-const connectingMax = 1 << 14;
 /** So often the ring is read before other work of the thread gets its turn. */
 const drainsPerTurnMax = 4;
 
@@ -166,15 +164,8 @@ class RunningSocketRung implements SocketRung {
   readonly #moment: SocketMoment = { kind: "connecting", socket: 0, timeNs: 0, tid: 0, pid: 0, work: this.#work };
   readonly #recipes: WorkRecipes;
   readonly depths: CaptureDepths;
-  /** Numbers of sockets that connect and were not opened yet, by cookie. */
-  readonly #connecting = new Map<number, number>();
-  /** Number of the sight by cookie, in order of opening. */
-  readonly #sockets = new Map<number, number>();
-  readonly #listenerPorts = new Set<number>();
-  readonly #netns: number;
-  readonly #unixSockets = new UnixSockets();
+  readonly #sockets: HookedSockets;
   readonly #ends = new WaitingEnds((end) => this.#finish(end));
-  #lastSocket = 0;
   /** Data records taken from the ring. */
   #drained = 0;
   #lostUnknown = 0;
@@ -193,6 +184,7 @@ class RunningSocketRung implements SocketRung {
 
   constructor(options: SocketRungOptions, attached: Attached, ringBytes: number) {
     const { native } = options;
+    const unixSockets = new UnixSockets();
     this.name = options.rung ?? "socket";
     this.#native = native;
     const { excludePids, tls = { kind: "off" } } = options;
@@ -226,16 +218,12 @@ class RunningSocketRung implements SocketRung {
       changed: (pid, isFull) => this.#tls?.depthChanged(pid, isFull),
     });
     this.#processes = new HookedProcesses(this.#sink);
-    this.#netns = statSync("/proc/self/ns/net").ino;
+    this.#sockets = new HookedSockets(this.#sink, unixSockets);
     const pids = fdOf(attached.maps, "excluded_pids");
     for (const pid of excludePids) native.mapUpdate(pids, pid, PRESENT);
     const ports = fdOf(attached.maps, "excluded_ports");
     for (const port of options.excludePorts) native.mapUpdate(ports, port, PRESENT);
-    for (const family of [4, 6] as const) {
-      // The kernel gives each socket a cookie as it lists it: by that the syscall rung knows what is older than itself.
-      if (this.name === "syscall") native.diagEstablished(family);
-      for (const listener of native.diagListeners(family)) this.#listenerPorts.add(listener.localPort);
-    }
+    this.#sockets.learnListeners(native, this.name === "syscall");
     if (options.ownTimer !== false) this.#schedule();
   }
 
@@ -250,22 +238,13 @@ class RunningSocketRung implements SocketRung {
     this.#recipes.retry();
     const nowNs = this.#clock.nowNs();
     this.#tls?.tick(nowNs);
-    this.#closeGone(nowNs);
+    this.#sockets.closeGone(nowNs);
     this.#cadence.ended(this.#controlsTaken > controlsBefore || (this.#tls !== undefined && handled > 0));
     return handled;
   }
 
   afterTurns(call: () => void): void {
     this.#afterTurn = call;
-  }
-
-  /** Sockets of AF_UNIX have no hook at their end. */
-  #closeGone(nowNs: number): void {
-    for (const cookie of this.#unixSockets.gone(nowNs / 1e6)) {
-      const socket = this.#sockets.get(cookie);
-      if (socket === undefined) this.#unixSockets.closed(cookie);
-      else this.#close(cookie, socket, nowNs, false);
-    }
   }
 
   nextDrainMs(): number {
@@ -313,8 +292,7 @@ class RunningSocketRung implements SocketRung {
     this.depths.close();
     this.#tls?.close();
     const nowNs = this.#clock.nowNs();
-    for (const socket of this.#sockets.values()) this.#sink.closed(socket, nowNs, false);
-    this.#sockets.clear();
+    this.#sockets.closeAll(nowNs);
     this.#native.ringClose(this.#slices);
     this.#native.ringClose(this.#controls);
     this.#native.detach({ ...this.#attached, links: {} });
@@ -451,7 +429,7 @@ class RunningSocketRung implements SocketRung {
     const view = this.#view;
     const moment = this.#moment;
     moment.kind = kind;
-    moment.socket = this.#numberOf(readCookie(view, at));
+    moment.socket = this.#sockets.numberOf(readCookie(view, at));
     moment.timeNs = readTimeNs(view, at);
     moment.tid = view.getUint32(at + SLICE.tid, true);
     moment.pid = readPid(view, at);
@@ -459,38 +437,10 @@ class RunningSocketRung implements SocketRung {
     this.#sink.moment?.(moment);
   }
 
-  /** Number of a socket, which may have connected and not been opened yet. */
-  #numberOf(cookie: number): number {
-    const known = this.#sockets.get(cookie) ?? this.#connecting.get(cookie);
-    if (known !== undefined) return known;
-    const socket = ++this.#lastSocket;
-    if (this.#connecting.size >= connectingMax) this.#connecting.clear();
-    this.#connecting.set(cookie, socket);
-    return socket;
-  }
-
   #takeOpen(event: OpenEvent): void {
-    const known = this.#sockets.get(event.cookie);
-    if (known !== undefined) this.#close(event.cookie, known, event.timeNs, false);
-    else if (this.#sockets.size >= connectionsMax) this.#closeOldest(event.timeNs);
+    this.#sockets.makeRoom(event);
     this.#nameProcess(event);
-    if (event.inode !== 0) this.#unixSockets.opened(event.cookie, event);
-    const socket = this.#connecting.get(event.cookie) ?? ++this.#lastSocket;
-    this.#connecting.delete(event.cookie);
-    this.#sockets.set(event.cookie, socket);
-    const fallbackName = event.program === "" ? `unknown:${event.localPort}` : event.program;
-    this.#sink.opened({
-      socket,
-      sight: "end",
-      role: event.role === "unknown" ? this.#lateRole(event) : event.role,
-      local: { addr: event.localAddr, port: event.localPort },
-      remote: { addr: event.remoteAddr, port: event.remotePort },
-      netns: event.netns,
-      joinedLate: event.joinedLate || (event.inode !== 0 && this.#unixSockets.isOlder(event.inode)),
-      timeNs: event.timeNs,
-      localOwner: { pid: event.pid, ownerBy: "hook", fallbackName },
-      remoteOwner: undefined,
-    });
+    this.#sockets.open(event);
   }
 
   /** Tells the sink of the process; where it is gone already, by what the kernel wrote down of it. */
@@ -499,12 +449,6 @@ class RunningSocketRung implements SocketRung {
     const seen = this.#processes.opened(event);
     this.#tls?.seen(event.pid);
     if (seen !== undefined) this.#recipes.opened(seen, event.tid);
-  }
-
-  /** Role in a connection that is older than the probes: the end whose port is listened on is the server. */
-  #lateRole(event: OpenEvent): "client" | "server" | "unknown" {
-    if (event.netns !== this.#netns) return "unknown";
-    return this.#listenerPorts.has(event.localPort) ? "server" : "client";
   }
 
   #takeExec(pid: number, words: readonly string[], timeNs: number): void {
@@ -534,20 +478,6 @@ class RunningSocketRung implements SocketRung {
       this.#processes.exited(end.key, end.timeNs);
       return;
     }
-    const socket = this.#sockets.get(end.key);
-    if (socket !== undefined) this.#close(end.key, socket, end.timeNs, end.reset);
-  }
-
-  #close(cookie: number, socket: number, timeNs: number, reset: boolean): void {
-    this.#sockets.delete(cookie);
-    this.#unixSockets.closed(cookie);
-    this.#sink.closed(socket, timeNs, reset);
-  }
-
-  #closeOldest(timeNs: number): void {
-    for (const [cookie, socket] of this.#sockets) {
-      this.#close(cookie, socket, timeNs, false);
-      return;
-    }
+    this.#sockets.close(end.key, end.timeNs, end.reset);
   }
 }
