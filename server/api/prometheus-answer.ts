@@ -2,7 +2,6 @@
  * What all routes of Prometheus' HTTP API share: parameters, envelope, errors, compression, CORS, methods.
  */
 
-import { Readable } from "node:stream";
 import { promisify } from "node:util";
 import { deflate, gzip } from "node:zlib";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
@@ -165,13 +164,18 @@ async function send(
     if (!isSharedBytes(bytes)) return reply.send(bytes);
     if (reply.raw.destroyed) releaseSharedBytes(bytes);
     else reply.raw.once("close", () => releaseSharedBytes(bytes));
-    // Fastify takes bytes that threads share for an object.
-    return reply.header("content-length", bytes.length).send(Readable.from([bytes], { objectMode: false }));
+    // Fastify takes bytes that threads share for an object, which it asks for the bytes to send.
+    return reply.serializer(asTheyAre).send(bytes);
   }
   reply.header("content-encoding", encoding);
   const compressed = await compressors[encoding](bytes, { level: COMPRESSION_LEVEL });
   releaseSharedBytes(bytes);
   return reply.send(compressed);
+}
+
+/** Bytes of an answer are what is sent of it; Fastify's types know texts only. */
+function asTheyAre(bytes: unknown): string {
+  return bytes as string;
 }
 
 function viewOf(bytes: Uint8Array): Buffer {
