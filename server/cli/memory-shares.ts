@@ -10,7 +10,7 @@
  * | labels and texts of all PromQL queries, half of it for a million series | a 16th, 32 MiB to 2 GiB | `openPromqlDoor` |
  * | one PromQL answer | a 32nd, 16 to 256 MiB | `openPromqlDoor` |
  * | room that a PromQL worker keeps for its next large answers | 48 MiB after some of 16 MiB | `JsonBytes`, `takeSharedBytes` |
- * | labels that a PromQL worker knows from earlier queries, their order and JSON | 32,768 sets and as many pairs, 131,072 places, 8 MiB | `KnownLabels`, `inOrderOfLabels`, `keepJson` |
+ * | labels that a PromQL worker knows from earlier queries, their order and JSON | 32,768 sets and as many pairs, 131,072 places, 8 MiB | `KnownLabels`, `inOrderOfLabels`, `resultInOrder`, `keepJson` |
  * | one large body, or a few | 64 MiB | `startApi` |
  * | labels of remote write's series, as bytes to know them again: 192 a series of 1.0, 96 of 2.0 | one series for 16 KiB, 262,144 to 1,114,112, when so many come | `addRemoteWriteRoute` |
  * | bodies of requests that are not answered | a 48th, 16 to 128 MiB | `startApi` |

@@ -90,6 +90,26 @@ test("many numbers and printed texts cross pages whole", () => {
   assert.equal(got === wanted, true);
 });
 
+test("what is repeated is written whole, or not at all where a page ends", () => {
+  let wanted = "";
+  let [repeated, whole] = [0, 0];
+  const got = written((json) => {
+    const text = "0123456789".repeat(24);
+    for (let i = 0; i < 3_000; i++) {
+      const from = json.mark();
+      json.add(text);
+      const to = json.mark();
+      const isRepeated = json.repeat(from, to);
+      wanted += isRepeated ? text + text : text;
+      if (isRepeated) repeated++;
+      else whole++;
+    }
+    assert.equal(json.repeat(0, text.length), false);
+  });
+  assert.equal(got === wanted, true);
+  assert.ok(repeated > 0 && whole > 0, `${repeated} repeated, ${whole} not`);
+});
+
 test("an answer longer than its limit is refused, and the next one is whole", () => {
   const json = new JsonBytes(10);
   json.add("12345678901");

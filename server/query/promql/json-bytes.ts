@@ -115,6 +115,14 @@ export class JsonBytes {
     return this.#before + this.#at;
   }
 
+  /** Writes once more what stands between two marks; false where that, or what is left of a page, does not hold it. */
+  repeat(from: number, to: number): boolean {
+    if (from < this.#before || this.#at + to - from > PAGE_BYTES) return false;
+    this.#page.copyWithin(this.#at, from - this.#before, to - this.#before);
+    this.#at += to - from;
+    return true;
+  }
+
   /** What was written since a mark, until more is written; undefined where it lies in several pages. */
   since(mark: number): Uint8Array | undefined {
     const from = mark - this.#before;

@@ -27,7 +27,7 @@ import { PromqlDurationError } from "./query-error.ts";
 import { QueryStatistics, type StepCounts } from "./query-statistics.ts";
 import { regexMatchesEmpty } from "./regex.ts";
 import { stepsToSamples, withoutStale } from "./select-steps.ts";
-import { inOrderOfLabels } from "./series-order.ts";
+import { inOrderOfLabels, resultInOrder } from "./series-order.ts";
 import {
   FLOAT,
   type QueryTimes,
@@ -35,7 +35,6 @@ import {
   resolveNames,
   type StepGrid,
   type StepSeries,
-  sortByLabels,
 } from "./step-vector.ts";
 
 /** How queries are understood; Prometheus' own defaults and switches. */
@@ -239,7 +238,7 @@ function resultOf(query: PromqlQuery, plan: PlannedQuery, evaluation: Evaluation
   }
   const series = resolveNames(value.series);
   if (query.stepMs === 0) return { kind: "vector", timeMs, series };
-  return { kind: "steps", grid, series: sortByLabels(series) };
+  return { kind: "steps", grid, series: resultInOrder(series) };
 }
 
 /** The store was asked for exactly the window of the selector, and for what its mode adds around it. */
@@ -270,6 +269,6 @@ function subquerySamples(
   const evaluateOperand = () => evaluate(node.operand, innerGrid, evaluation);
   const consumer = { grid, offsetMs: 0, rangeMs: 0, atMs: undefined };
   const value = evaluation.statistics?.subquery(innerGrid, consumer, evaluateOperand) ?? evaluateOperand();
-  const series = value.kind === "vector" ? sortByLabels(resolveNames(value.series)) : [];
+  const series = value.kind === "vector" ? resultInOrder(resolveNames(value.series)) : [];
   return { kind: "samples", series: series.map((one) => stepsToSamples(one, innerGrid)) };
 }

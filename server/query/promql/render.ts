@@ -6,7 +6,7 @@ import type { NativeHistogram } from "../../model/histogram.ts";
 import type { Labels } from "../../model/series.ts";
 import type { PromqlErrorType, RenderedAnswer } from "../doors.ts";
 import { printHistogramJson } from "./histogram-json.ts";
-import { JsonBytes, printTexts } from "./json-bytes.ts";
+import { JsonBytes, type PrintedTexts, printTexts } from "./json-bytes.ts";
 import { keepJson, keptJson } from "./kept-labels.ts";
 import { printSeconds } from "./number-text.ts";
 import { isBadQuery, type PromqlOutcome, type PromqlResult, type SampleSeries } from "./query.ts";
@@ -209,35 +209,77 @@ function renderVector(series: readonly StepSeries[], timeMs: number, json: JsonB
   }
 }
 
-/** Times are printed once and used for every series. */
-function renderSteps(series: readonly StepSeries[], grid: StepGrid, json: JsonBytes): void {
+/** Times of a grid, printed once and used for every series: what stands before the first value of a series, and before others. */
+interface PrintedGrid {
+  readonly grid: StepGrid;
+  readonly first: PrintedTexts;
+  readonly next: PrintedTexts;
+}
+
+/** Of the answer before: panels of a page ask for the same times. */
+let printedGrid: PrintedGrid | undefined;
+
+function printGrid(grid: StepGrid): PrintedGrid {
+  const known = printedGrid?.grid;
+  if (printedGrid !== undefined && known?.startMs === grid.startMs) {
+    if (known.stepMs === grid.stepMs && known.steps === grid.steps) return printedGrid;
+  }
   const times = Array.from({ length: grid.steps }, (_, k) => printSeconds(stepTimeMs(grid, k)));
-  const first = printTexts(times.map((time) => `,"values":[[${time},"`));
-  const next = printTexts(times.map((time) => `"],[${time},"`));
+  printedGrid = {
+    grid,
+    first: printTexts(times.map((time) => `,"values":[[${time},"`)),
+    next: printTexts(times.map((time) => `"],[${time},"`)),
+  };
+  return printedGrid;
+}
+
+function renderSteps(series: readonly StepSeries[], grid: StepGrid, json: JsonBytes): void {
+  const printed = printGrid(grid);
   let before = '{"metric":';
+  let last: StepSeries | undefined;
+  let from = 0;
+  let to = 0;
   for (const one of series) {
     json.add(before);
     before = ',{"metric":';
     addLabels(one.labels, json);
-    const { present, values } = one;
-    let heads = first;
-    for (let k = 0; k < grid.steps; k++) {
-      if (present[k] !== FLOAT) continue;
-      json.addPrinted(heads, k);
-      heads = next;
-      json.sample(values[k] as number); // in range: a column is as long as the grid
+    if (last === undefined || !haveEqualFloats(one, last) || !json.repeat(from, to)) {
+      last = one;
+      from = json.mark();
+      renderFloats(one, printed, json);
+      to = json.mark();
     }
-    if (heads === next) json.add('"]]');
     if (one.histograms !== undefined) {
       renderHistograms(
         grid.steps,
         (k) => histogramAt(one, k),
-        (k) => `[${times[k]},`,
+        (k) => `[${printSeconds(stepTimeMs(grid, k))},`,
         json,
       );
     }
     json.add("}");
   }
+}
+
+function renderFloats({ present, values }: StepSeries, { grid, first, next }: PrintedGrid, json: JsonBytes): void {
+  let heads = first;
+  for (let k = 0; k < grid.steps; k++) {
+    if (present[k] !== FLOAT) continue;
+    json.addPrinted(heads, k);
+    heads = next;
+    json.sample(values[k] as number); // in range: a column is as long as the grid
+  }
+  if (heads === next) json.add('"]]');
+}
+
+/** Whether the floats of two series are printed alike, as those that tell what something is mostly are. */
+function haveEqualFloats(a: StepSeries, b: StepSeries): boolean {
+  for (let k = 0; k < a.values.length; k++) {
+    if (a.present[k] !== b.present[k]) return false;
+    const value = a.values[k] as number; // in range: the loop's bounds, and columns of one grid
+    if (value !== b.values[k] || (value === 0 && !Object.is(value, b.values[k]))) return false;
+  }
+  return true;
 }
 
 function renderSamples(series: readonly SampleSeries[], json: JsonBytes): void {

@@ -1,9 +1,10 @@
-/** Selected series in the order of their labels, which the same series mostly were asked for before. */
+/** Selected series and results in the order of their labels, which the same series mostly were asked for before. */
 
 import type { Labels } from "../../model/series.ts";
+import { areKept } from "./kept-labels.ts";
 import { compareLabels } from "./series-labels.ts";
 
-/** Places that are remembered, of all selections together. */
+/** Places that are remembered, of all selections and results together. */
 const PLACES_MAX = 131_072;
 /** Fewer are sorted at once. */
 const SERIES_MIN = 32;
@@ -16,26 +17,40 @@ interface Order {
 }
 
 /** By the labels that came first: a selection that comes again comes in the same order. */
-const orders = new Map<Labels, Order>();
+const selections = new Map<Labels, Order>();
+/** The same of results, which hold some of those series, or all in another order. */
+const results = new Map<Labels, Order>();
 let places = 0;
 
 /** Lets go of all places: labels that come from here on are other objects. */
 export function forgetOrders(): void {
-  orders.clear();
+  selections.clear();
+  results.clear();
   places = 0;
 }
 
-/** The same series, sorted. */
+/** The same selected series, sorted. */
 export function inOrderOfLabels<Series extends { readonly labels: Labels }>(series: readonly Series[]): Series[] {
+  return inOrder(series, selections);
+}
+
+/** The same series of a result, sorted. */
+export function resultInOrder<Series extends { readonly labels: Labels }>(series: readonly Series[]): Series[] {
+  const first = series[0]?.labels;
+  // Labels that come to no other query are looked for in vain.
+  return first === undefined || !areKept(first) ? sorted(series) : inOrder(series, results);
+}
+
+function inOrder<Series extends { readonly labels: Labels }>(
+  series: readonly Series[],
+  orders: Map<Labels, Order>,
+): Series[] {
   const first = series[0]?.labels;
   if (first === undefined || series.length < SERIES_MIN || series.length > PLACES_MAX) return sorted(series);
   const known = orders.get(first);
-  const from = known !== undefined && isOf(known, series) ? known.from : note(first, series);
+  const from = known !== undefined && isOf(known, series) ? known.from : note(first, series, orders);
   const out: Series[] = [];
-  for (const at of from) {
-    const one = series[at];
-    if (one !== undefined) out.push(one);
-  }
+  for (let i = 0; i < from.length; i++) out.push(series[from[i] as number] as Series); // in range: a place for each
   return out;
 }
 
@@ -49,7 +64,7 @@ function isOf({ labels }: Order, series: readonly { readonly labels: Labels }[])
   return true;
 }
 
-function note(first: Labels, series: readonly { readonly labels: Labels }[]): Uint32Array {
+function note(first: Labels, series: readonly { readonly labels: Labels }[], orders: Map<Labels, Order>): Uint32Array {
   const labels = series.map((one) => one.labels);
   const from = new Uint32Array(series.length);
   for (let i = 0; i < from.length; i++) from[i] = i;
@@ -58,7 +73,7 @@ function note(first: Labels, series: readonly { readonly labels: Labels }[]): Ui
   const before = orders.get(first);
   places += labels.length - (before?.labels.length ?? 0);
   if (places > PLACES_MAX) {
-    orders.clear();
+    forgetOrders();
     places = labels.length;
   }
   orders.set(first, { labels, from });

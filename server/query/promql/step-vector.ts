@@ -6,7 +6,7 @@ import type { HistogramSource } from "./encoded-columns.ts";
 import { type DenseTable, histogramOfTable } from "./histogram/dense-histograms.ts";
 import { histogramSize, type QueryBudget } from "./query-budget.ts";
 import { sameLabelsetError } from "./query-error.ts";
-import { compareLabels, dropMetricName, labelsKey } from "./series-labels.ts";
+import { dropMetricName, labelsKey } from "./series-labels.ts";
 
 /** Times of a whole query; an instant query has `startMs` equal to `endMs` and `stepMs` 0. */
 export interface QueryTimes {
@@ -279,9 +279,4 @@ export function resolveNames(series: readonly StepSeries[]): readonly StepSeries
     one.dropName = false;
   }
   return mergeEqualSeries(series);
-}
-
-/** In the order of range results. */
-export function sortByLabels(series: readonly StepSeries[]): StepSeries[] {
-  return series.toSorted((a, b) => compareLabels(a.labels, b.labels));
 }
