@@ -18,6 +18,8 @@ import { scrapeConfig, Targets } from "./targets.ts";
 const SCRAPES = 7;
 const SETTLE_MS_MAX = 20_000;
 const FILE_POLL_MS = 7_000;
+/** A label that later versions of Prometheus give to targets before relabelling. */
+const HISTOGRAM_LABEL = "__scrape_native_histograms__";
 
 /**
  * Answered alike by both, whenever they scraped. Of an answer that is wrong in the middle Prometheus does not end the series
@@ -85,9 +87,15 @@ async function compare(report: SuiteReport, theirs: string, ours: string): Promi
       ),
     );
   }
+  const { activeTargets: known } = (await get(`${theirs}/api/v1/targets`)) as TargetsAnswer;
+  const tellsHistograms = known.some(({ discoveredLabels }) => HISTOGRAM_LABEL in discoveredLabels);
   const targetsOf = async (base: string) => {
     const { activeTargets, droppedTargets } = (await get(`${base}/api/v1/targets`)) as TargetsAnswer;
-    return [...activeTargets.map(comparable), ...droppedTargets.map(comparableDropped)]
+    const shown = (target: ShownTarget) => (tellsHistograms ? target : withoutHistogramLabels(target));
+    return [
+      ...activeTargets.map((each) => comparable(shown(each))),
+      ...droppedTargets.map((each) => ({ dropped: sorted(shown(each).discoveredLabels) })),
+    ]
       .map((each) => JSON.stringify(each))
       .sort();
   };
@@ -182,12 +190,12 @@ interface TargetsAnswer {
   readonly droppedTargets: readonly ShownTarget[];
 }
 
-/** Errors are in words of their own; labels that later versions add are left out. */
+/** Errors are in words of their own. */
 function comparable(target: ShownTarget): object {
   const { labels, scrapePool, scrapeUrl, lastError, health, scrapeInterval, scrapeTimeout } = target;
   const failed = lastError !== "";
   return {
-    discovered: discovered(target),
+    discovered: sorted(target.discoveredLabels),
     labels: sorted(labels),
     scrapePool,
     scrapeUrl,
@@ -198,12 +206,10 @@ function comparable(target: ShownTarget): object {
   };
 }
 
-function comparableDropped(target: ShownTarget): object {
-  return { dropped: discovered(target) };
-}
-
-function discovered({ discoveredLabels }: ShownTarget): object {
-  return sorted(Object.fromEntries(Object.entries(discoveredLabels).filter(([name]) => !/histogram/.test(name))));
+/** As versions that do not give them tell it. */
+function withoutHistogramLabels(target: ShownTarget): ShownTarget {
+  const labels = Object.entries(target.discoveredLabels).filter(([name]) => !/histogram/.test(name));
+  return { ...target, discoveredLabels: Object.fromEntries(labels) };
 }
 
 function sorted(record: object): object {

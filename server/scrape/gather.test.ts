@@ -32,7 +32,11 @@ function gathering(config = "") {
   const gather = async (bytes: Buffer | string, contentType = "text/plain") => {
     const body = new BodyBlocks(room);
     for (let at = 0, all = Buffer.from(bytes); at < all.length; at += 50_000) body.add(all.subarray(at, at + 50_000));
-    const found = await gatherer.gather({ contentType, body }, job, { labels: [["job", "a"]], timeMs: 7 });
+    const found = await gatherer.gather({ contentType, body }, job, {
+      labels: [["job", "a"]],
+      timeMs: 7,
+      histograms: job.histograms,
+    });
     body.release();
     return found;
   };

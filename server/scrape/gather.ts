@@ -17,7 +17,7 @@ import { NhcbSink } from "../wire/exposition-nhcb.ts";
 import { ownText } from "../wire/exposition-text.ts";
 import { readProtobuf, readText, type TurnQueue } from "./read-answer.ts";
 import { sampleLabels } from "./sample-labels.ts";
-import type { ScrapeJob, ScrapeLimits } from "./scrape-job.ts";
+import type { HistogramSettings, ScrapeJob, ScrapeLimits } from "./scrape-job.ts";
 
 /** What a sample takes until it is stored: an object and two numbers, of which each has an array where it has a time of its own. */
 const SAMPLE_BYTES = 200;
@@ -38,6 +38,19 @@ interface KnownSeries {
   lastScrape: number;
   /** The last exemplar that came without a time, as text; a target shows it again until there is another. */
   lastExample: string;
+}
+
+/** Whose answer it is, and the time of samples that have none of their own. */
+interface ScrapedTarget {
+  readonly labels: Labels;
+  readonly timeMs: number;
+  readonly histograms: HistogramSettings;
+}
+
+/** How an answer is read. */
+interface ReadBy {
+  readonly job: ScrapeJob;
+  readonly histograms: HistogramSettings;
 }
 
 /** What a scrape brought. */
@@ -95,14 +108,14 @@ export class Gatherer {
    *
    * Of an answer that is wrong somewhere nothing counts.
    */
-  async gather(answer: HttpAnswer, job: ScrapeJob, target: { labels: Labels; timeMs: number }): Promise<GatherOutcome> {
+  async gather(answer: HttpAnswer, job: ScrapeJob, target: ScrapedTarget): Promise<GatherOutcome> {
     const sink = new AnswerSink(job, target, {
       known: this.#known,
       scrape: ++this.#scrape,
       room: this.#room,
     });
     try {
-      await this.#read(answer, job, sink);
+      await this.#read(answer, { job, histograms: target.histograms }, sink);
     } catch (error) {
       this.#room.give(sink.heldBytes);
       if (!(error instanceof ExpositionError)) throw error;
@@ -112,13 +125,12 @@ export class Gatherer {
     return { kind: "gathered", gathered: { ...sink.outcome(), metadata: this.#news(sink.metadata) } };
   }
 
-  async #read(answer: HttpAnswer, job: ScrapeJob, sink: AnswerSink): Promise<void> {
-    const nhcb = job.convertClassic ? new NhcbSink(sink, job.alwaysClassic) : undefined;
+  async #read(answer: HttpAnswer, { job, histograms }: ReadBy, sink: AnswerSink): Promise<void> {
+    const nhcb = histograms.convertClassic ? new NhcbSink(sink, histograms.alwaysClassic) : undefined;
     const into = nhcb ?? sink;
     const format = formatOf(answer.contentType, job.fallback);
     if (format === "protobuf") {
-      const choice = { native: job.nativeHistograms, alwaysClassic: job.alwaysClassic };
-      await readProtobuf(answer.body, { choice, sink: into, turns: this.#turns });
+      await readProtobuf(answer.body, { choice: histograms, sink: into, turns: this.#turns });
     } else await readText(answer.body, { openMetrics: format === "openmetrics", sink: into, turns: this.#turns });
     nhcb?.finish();
     const { samples } = job.limits;
@@ -151,7 +163,7 @@ class AnswerSink {
   heldBytes = 0;
   #bytes = 0;
   readonly #job: ScrapeJob;
-  readonly #target: { readonly labels: Labels; readonly timeMs: number };
+  readonly #target: ScrapedTarget;
   readonly #memory: Memory;
   readonly #series: SeriesToAppend[] = [];
   readonly #tracked = new Map<string, Labels>();
@@ -164,7 +176,7 @@ class AnswerSink {
   #exemplars = 0;
   #repeated = 0;
 
-  constructor(job: ScrapeJob, target: { readonly labels: Labels; readonly timeMs: number }, memory: Memory) {
+  constructor(job: ScrapeJob, target: ScrapedTarget, memory: Memory) {
     this.#job = job;
     this.#target = target;
     this.#memory = memory;

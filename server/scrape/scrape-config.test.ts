@@ -211,6 +211,65 @@ test("targets: labels, URL and reasons", () => {
   assert.partialDeepStrictEqual(targetsOf(made, group("h:1", [["__scrape_timeout__", "2m"]])), [{ kind: "invalid" }]);
 });
 
+test("rules see and set how histograms of a target are scraped", () => {
+  const made = job(`  always_scrape_classic_histograms: true\n  relabel_configs:
+  - {source_labels: [__meta_native], regex: (.+), target_label: __scrape_native_histograms__, replacement: "$1"}
+  - {source_labels: [__always_scrape_classic_histograms__], target_label: seen}
+  - {source_labels: [__meta_native], regex: T, target_label: __always_scrape_classic_histograms__, replacement: ""}\n`);
+  const [plain, asked, wrong] = targetsOf(made, {
+    source: "s",
+    targets: ["", "T", "maybe"].map((native) => {
+      return new Map([
+        ["__address__", "h:1"],
+        ["__meta_native", native],
+      ]);
+    }),
+    labels: new Map([["__convert_classic_histograms_to_nhcb__", "1"]]),
+  });
+  assert.partialDeepStrictEqual(plain, {
+    kind: "target",
+    target: {
+      discovered: [
+        ["__address__", "h:1"],
+        ["__always_scrape_classic_histograms__", "true"],
+        ["__convert_classic_histograms_to_nhcb__", "1"],
+      ],
+      labels: [
+        ["instance", "h:1"],
+        ["job", "a"],
+        ["seen", "true"],
+      ],
+      histograms: { native: false, alwaysClassic: true, convertClassic: true },
+    },
+  });
+  assert.deepEqual(asked?.kind === "target" && asked.target.histograms, {
+    native: true,
+    alwaysClassic: true,
+    convertClassic: true,
+  });
+  assert.deepEqual(wrong, {
+    kind: "invalid",
+    reason: 'instance 2 in group s: __scrape_native_histograms__ "maybe" is neither true nor false',
+  });
+});
+
+test("an empty label of a target hides the one of its group", () => {
+  const [made] = targetsOf(job(""), {
+    source: "s",
+    targets: [
+      new Map([
+        ["__address__", "h:1"],
+        ["zone", ""],
+      ]),
+    ],
+    labels: new Map([["zone", "z"]]),
+  });
+  assert.deepEqual(made?.kind === "target" && made.target.labels, [
+    ["instance", "h:1"],
+    ["job", "a"],
+  ]);
+});
+
 test("labels of samples: those of the target win, the exposed ones move aside; or the other way round", () => {
   const target = [
     ["instance", "h:1"],

@@ -164,11 +164,12 @@ class ConfigReader {
     const intervalMs =
       yaml.durationMs(fields, "scrape_interval") || yaml.durationMs(global, "scrape_interval") || 60_000;
     const timeoutMs = this.#timeoutMs(fields, global, { name, intervalMs });
-    const nativeHistograms = yaml.flag(
-      fields,
-      "scrape_native_histograms",
-      yaml.flag(global, "scrape_native_histograms", false),
-    );
+    const flag = (key: string) => yaml.flag(fields, key, yaml.flag(global, key, false));
+    const histograms = {
+      native: flag("scrape_native_histograms"),
+      alwaysClassic: flag("always_scrape_classic_histograms"),
+      convertClassic: flag("convert_classic_histograms_to_nhcb"),
+    };
     const scheme = yaml.text(fields, "scheme") || "http";
     if (scheme !== "http" && scheme !== "https")
       yaml.fault(fields.get("scheme"), `scheme ${quoteGo(scheme)} is not http or https`);
@@ -186,20 +187,10 @@ class ConfigReader {
       honorTimestamps: yaml.flag(fields, "honor_timestamps", true),
       trackTimestampsStaleness: yaml.flag(fields, "track_timestamps_staleness", false),
       enableCompression: yaml.flag(fields, "enable_compression", true),
-      accept: this.#accept(fields, global, nativeHistograms),
+      accept: this.#accept(fields, global, histograms.native),
       fallback: PROTOCOLS.get(fallback)?.[1],
-      nativeHistograms,
-      alwaysClassic: yaml.flag(
-        fields,
-        "always_scrape_classic_histograms",
-        yaml.flag(global, "always_scrape_classic_histograms", false),
-      ),
-      convertClassic: yaml.flag(
-        fields,
-        "convert_classic_histograms_to_nhcb",
-        yaml.flag(global, "convert_classic_histograms_to_nhcb", false),
-      ),
-      extraMetrics: yaml.flag(fields, "extra_scrape_metrics", yaml.flag(global, "extra_scrape_metrics", false)),
+      histograms,
+      extraMetrics: flag("extra_scrape_metrics"),
       limits: this.#limits(fields, global),
       http: readHttpSettings(yaml, fields, this.#directory),
       discovery: this.#discovery(fields, name),

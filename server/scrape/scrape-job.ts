@@ -1,6 +1,7 @@
 /** What a job of a scrape configuration says. */
 
 import type { ExpositionFormat } from "../wire/exposition.ts";
+import type { HistogramChoice } from "../wire/exposition-protobuf.ts";
 import type { RelabelRule } from "./relabel.ts";
 
 /** Limits of one scrape; 0 for none. */
@@ -16,6 +17,12 @@ export interface ScrapeLimits {
   readonly buckets: number;
   /** Finest schema of native histograms. */
   readonly histogramSchema: number;
+}
+
+/** What becomes of histograms. */
+export interface HistogramSettings extends HistogramChoice {
+  /** Classic histograms become native ones with custom buckets. */
+  readonly convertClassic: boolean;
 }
 
 /** How targets are asked over HTTP. Files are read anew for every request. */
@@ -83,10 +90,8 @@ export interface ScrapeJob {
   /** The `Accept` header. */
   readonly accept: string;
   readonly fallback: ExpositionFormat | undefined;
-  readonly nativeHistograms: boolean;
-  readonly alwaysClassic: boolean;
-  /** Classic histograms become native ones with custom buckets. */
-  readonly convertClassic: boolean;
+  /** Of targets whose labels say nothing else. */
+  readonly histograms: HistogramSettings;
   readonly extraMetrics: boolean;
   readonly limits: ScrapeLimits;
   readonly http: HttpSettings;

@@ -161,7 +161,8 @@ export class TargetLoop {
         const answer = await this.#deps.fetch(this.#job, this.#target);
         bodyBytes = answer.body.length;
         try {
-          outcome = await this.#gatherer.gather(answer, this.#job, { labels: this.#target.labels, timeMs });
+          const { labels, histograms } = this.#target;
+          outcome = await this.#gatherer.gather(answer, this.#job, { labels, timeMs, histograms });
           if (outcome.kind === "failed") error = outcome.reason;
         } finally {
           answer.body.release();

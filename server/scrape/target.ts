@@ -4,11 +4,20 @@ import { parseDuration } from "../../grammar/promql-duration.ts";
 import { printDurationMs } from "../model/duration.ts";
 import type { Labels } from "../model/series.ts";
 import { relabel } from "./relabel.ts";
-import type { ScrapeJob, TargetGroup } from "./scrape-job.ts";
+import type { HistogramSettings, ScrapeJob, TargetGroup } from "./scrape-job.ts";
 
 const META_PREFIX = "__meta_";
 const RESERVED_PREFIX = "__";
 const PARAM_PREFIX = "__param_";
+/** Labels that say how histograms of a target are scraped. */
+const HISTOGRAM_LABELS = [
+  ["native", "__scrape_native_histograms__"],
+  ["alwaysClassic", "__always_scrape_classic_histograms__"],
+  ["convertClassic", "__convert_classic_histograms_to_nhcb__"],
+] as const;
+/** What Go's `ParseBool` takes. */
+const TRUE_TEXTS = ["1", "t", "T", "TRUE", "true", "True"];
+const FALSE_TEXTS = ["0", "f", "F", "FALSE", "false", "False"];
 
 /** One endpoint to scrape. */
 export interface TargetSpec {
@@ -19,6 +28,7 @@ export interface TargetSpec {
   readonly url: string;
   readonly intervalMs: number;
   readonly timeoutMs: number;
+  readonly histograms: HistogramSettings;
   /** Equal for targets that are the same over a new configuration or discovery. */
   readonly identity: string;
 }
@@ -63,13 +73,27 @@ function targetOf(
       reason: `scrape timeout cannot be greater than scrape interval ("${timeout}" > "${interval}")`,
     };
   }
+  const histograms = histogramsOf(job, labels);
+  if (typeof histograms === "string") return { kind: "invalid", reason: histograms };
   for (const name of [...labels.keys()]) if (name.startsWith(META_PREFIX)) labels.delete(name);
   if (!labels.has("instance")) labels.set("instance", address);
   const url = urlOf(job, labels, address);
   if (url === undefined) return { kind: "invalid", reason: `"${address}" is not a valid hostname` };
   const shown = sorted(labels).filter(([name]) => !name.startsWith(RESERVED_PREFIX));
   const identity = JSON.stringify([sorted(labels), url]);
-  return { kind: "target", target: { discovered, labels: shown, url, intervalMs, timeoutMs, identity } };
+  return { kind: "target", target: { discovered, labels: shown, url, intervalMs, timeoutMs, histograms, identity } };
+}
+
+/** What the target's labels say, and the job where they say nothing; or why they are no answer. */
+function histogramsOf({ histograms }: ScrapeJob, labels: ReadonlyMap<string, string>): HistogramSettings | string {
+  const found = { ...histograms };
+  for (const [name, label] of HISTOGRAM_LABELS) {
+    const text = labels.get(label);
+    if (text === undefined) continue;
+    found[name] = TRUE_TEXTS.includes(text);
+    if (!found[name] && !FALSE_TEXTS.includes(text)) return `${label} "${text}" is neither true nor false`;
+  }
+  return found;
 }
 
 function discoveredLabels(
@@ -84,8 +108,9 @@ function discoveredLabels(
     ["__metrics_path__", job.metricsPath],
     ["__scheme__", job.scheme],
   ];
+  for (const [name, label] of HISTOGRAM_LABELS) defaults.push([label, String(job.histograms[name])]);
   for (const [name, [first]] of job.params) if (first !== undefined) defaults.push([PARAM_PREFIX + name, first]);
-  const labels = new Map([...shared, ...own].filter(([, value]) => value !== ""));
+  const labels = new Map([...new Map([...shared, ...own])].filter(([, value]) => value !== ""));
   for (const [name, value] of defaults) if (value !== "" && !labels.has(name)) labels.set(name, value);
   return labels;
 }
