@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "../model/histogram.ts";
+import { CUSTOM_BUCKETS_SCHEMA, customHistogram, type NativeHistogram } from "../model/histogram.ts";
 import { type Labels, type SeriesToAppend, STALE_NAN_BITS } from "../model/series.ts";
 import { openIn, temporaryDirectory } from "../store/store-fixture.ts";
+import type { ExpositionSink } from "../wire/exposition.ts";
+import { ProtobufExposition } from "../wire/exposition-protobuf.ts";
 import { ask, startFixture } from "./api-fixture.test.ts";
 
 /** The fixture's clock. */
@@ -47,12 +49,12 @@ test("federation tells the newest sample of each chosen series once, by name", a
   assert.equal(answer.headers["content-type"], "text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8");
   assert.deepEqual(answer.text.split("\n"), [
     '# TYPE "a.b" untyped',
-    `{"a.b",region="north",instance=""} -1 ${NOW_MS}`,
+    `{"a.b",instance="",region="north"} -1 ${NOW_MS}`,
     "# TYPE old untyped",
-    `old{region="north",instance=""} 1e+21 ${NOW_MS - 299_999}`,
+    `old{instance="",region="north"} 1e+21 ${NOW_MS - 299_999}`,
     "# TYPE up untyped",
     ...[
-      `up{job="a \\"b\\"",region="north",instance=""} 2 ${NOW_MS - 1_000}`,
+      `up{job="a \\"b\\"",instance="",region="north"} 2 ${NOW_MS - 1_000}`,
       `up{instance="here",region="south"} NaN ${NOW_MS - 2_000}`,
     ],
     "",
@@ -124,6 +126,107 @@ test("histograms of custom buckets are told as classic ones", async (context) =>
     `h_up{instance=""} 1 ${NOW_MS}`,
     "",
   ]);
+});
+
+const EXPONENTIAL: NativeHistogram = {
+  schema: 2,
+  zeroThreshold: 1e-6,
+  zeroCount: 1,
+  count: 10,
+  sum: -2.5,
+  positiveSpans: [
+    { offset: -3, length: 2 },
+    { offset: 4, length: 1 },
+  ],
+  positiveCounts: Float64Array.of(1, 2, 3),
+  negativeSpans: [{ offset: 0, length: 1 }],
+  negativeCounts: Float64Array.of(3),
+  customValues: new Float64Array(),
+  resetHint: "unknown",
+  integer: false,
+};
+const PROTOBUF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+
+test("readers that like protobuf best get it, exponential histograms too", async (context) => {
+  const store = await openIn(context, await temporaryDirectory(context));
+  const { url } = await startFixture(context, { reader: store.reader });
+  const sample = { timestampsMs: Float64Array.of(NOW_MS), values: new Float64Array(1) };
+  const [gauge, empty]: NativeHistogram[] = [
+    { ...EXPONENTIAL, resetHint: "gauge", integer: true },
+    {
+      ...EXPONENTIAL,
+      ...{ zeroThreshold: 0, zeroCount: 0, count: 0, sum: 0, positiveSpans: [], negativeSpans: [] },
+      ...{ positiveCounts: new Float64Array(), negativeCounts: new Float64Array() },
+    },
+  ];
+  const custom = customHistogram({
+    ...{ count: 6, sum: 7.5, positiveSpans: [{ offset: 1, length: 2 }], positiveCounts: Float64Array.of(2, 4) },
+    ...{ customValues: Float64Array.of(0.5, 1), integer: true },
+  });
+  await store.writer.appendSeries([
+    {
+      labels: [
+        ["__name__", "e.h"],
+        ["a.b", "c"],
+      ],
+      ...sample,
+      histograms: [EXPONENTIAL],
+    },
+    {
+      labels: [
+        ["__name__", "e.h"],
+        ["a.b", "d"],
+      ],
+      ...sample,
+      histograms: [gauge],
+    },
+    { labels: [["__name__", "empty"]], ...sample, histograms: [empty] },
+    { labels: [["__name__", "nhcb"]], ...sample, histograms: [custom] },
+    seriesOf([["__name__", "up"]], [[0, Number.NaN]]),
+    seriesOf([["job", "nameless"]], [[0, 1]]),
+  ]);
+  const accept = `${PROTOBUF};q=0.7,text/plain;version=0.0.4;q=0.6`;
+  const path = `${url}/federate?match[]=${encodeURIComponent('{a!="x"}')}`;
+  const answer = await fetch(path, { headers: { accept } });
+  assert.equal(
+    answer.headers.get("content-type"),
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=underscores",
+  );
+  const told: unknown[] = [];
+  const sink: ExpositionSink = {
+    describe: ({ name, type }) => told.push(`${name} ${type}`),
+    sample: ({ labels, value, histogram, timestampMs }) => {
+      assert.equal(timestampMs, NOW_MS);
+      told.push([Object.fromEntries(labels()), histogram ?? value]);
+    },
+  };
+  const choice = { native: true, alwaysClassic: false };
+  new ProtobufExposition(new Uint8Array(await answer.arrayBuffer()), choice, sink).read(1_000);
+  const series = (name: string, value: unknown, more: object = {}) => [
+    { __name__: name, ...more, ...{ instance: "" } },
+    value,
+  ];
+  assert.deepEqual(told, [
+    "e_h gaugehistogram",
+    series("e_h", { ...gauge, integer: false }, { a_b: "d" }),
+    "e_h histogram",
+    series("e_h", EXPONENTIAL, { a_b: "c" }),
+    "empty histogram",
+    series("empty", { ...empty, positiveSpans: [{ offset: 0, length: 0 }], integer: true }),
+    "nhcb histogram",
+    series("nhcb_count", 6),
+    series("nhcb_sum", 7.5),
+    series("nhcb_bucket", 0, { le: "0.5" }),
+    series("nhcb_bucket", 2, { le: "1.0" }),
+    series("nhcb_bucket", 6, { le: "+Inf" }),
+    "up unknown",
+    series("up", Number.NaN),
+  ]);
+  for (const other of ["", `${PROTOBUF};q=0.1,*/*`, PROTOBUF.replace("delimited", "text"), `${PROTOBUF};q=0`]) {
+    const { headers, text } = await ask(path, { headers: { accept: other } });
+    assert.match(headers["content-type"] ?? "", /^text\/plain/, other);
+    assert.match(text, /^# TYPE nhcb histogram\n(?:.*\n){5}# TYPE up untyped\n.*\n$/);
+  }
 });
 
 test("selectors that are wrong, too many or too long are refused by every route that takes them", async (context) => {

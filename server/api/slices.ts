@@ -29,6 +29,17 @@ export async function visitSliced<T>(
   }
 }
 
+/** Bytes in a row, put together in slices. */
+export async function concatSliced(parts: readonly Uint8Array[]): Promise<Buffer> {
+  const whole = Buffer.allocUnsafe(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  await visitSliced(parts, (part) => {
+    whole.set(part, at);
+    at += part.length;
+  });
+  return whole;
+}
+
 /** A list as text, `head` and `tail` around it, made in slices; commas stand between unless `separator` says otherwise. */
 export async function renderSliced<T>(
   list: readonly T[],

@@ -55,3 +55,19 @@ export function customHistogram(
     resetHint: "unknown",
   };
 }
+
+/** Observations at or below each of the custom bounds. */
+export function cumulativeCustomCounts({ customValues, positiveSpans, positiveCounts }: NativeHistogram): number[] {
+  const counts = new Float64Array(customValues.length + 1);
+  let index = 0;
+  let at = 0;
+  for (const { offset, length } of positiveSpans) {
+    index += offset;
+    for (const end = index + length; index < end; index++) counts[index] = positiveCounts[at++] ?? 0;
+  }
+  let below = 0;
+  return Array.from(customValues, (_, bound) => {
+    below += counts[bound] ?? 0;
+    return below;
+  });
+}

@@ -114,6 +114,11 @@ export class ProtobufWriter {
     this.#at += bytes.length;
   }
 
+  /** A length alone, as it stands before a delimited message. */
+  writeLength(length: number): void {
+    this.#varint32(length);
+  }
+
   /** Opens a message; pass the returned position to `closeMessage`. */
   openMessage(field: number): number {
     this.#varint32(field * 8 + WIRE_BYTES);
