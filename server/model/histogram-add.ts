@@ -2,22 +2,67 @@
 
 import { exponentialBound, sameBounds } from "./bucket-bounds.ts";
 import { bucketIndexes, spansOfIndexes } from "./bucket-indexes.ts";
-import { type BucketSpan, CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } from "./histogram.ts";
-import { isExponential } from "./histogram-resolution.ts";
+import { type BucketSpan, CUSTOM_BUCKETS_SCHEMA, EXPONENTIAL_SCHEMA_MIN, type NativeHistogram } from "./histogram.ts";
+import { isExponential, reduceResolution } from "./histogram-resolution.ts";
+
+/**
+ * Exponential buckets from the lowest with a count to the highest, on each side of a sum. Else a sum of many histograms
+ * would have all of their buckets.
+ *
+ * @see OpenTelemetry's metrics SDK, Base2 Exponential Bucket Histogram Aggregation: the default of `MaxSize`; the Collector's
+ * processor deltatocumulative has it too.
+ */
+const SIDE_BUCKETS_MAX = 160;
 
 /** Count of each bucket that has one, by index. */
 type Buckets = Map<number, number>;
 
 /**
- * Both together, in the coarser schema and the wider zero bucket of the two. Empty buckets are left out.
+ * Both together, in the coarser schema and the wider zero bucket of the two, coarser still where a side would have more
+ * than 160 exponential buckets. Empty buckets are left out.
  *
- * @returns undefined where their buckets have nothing to do with each other: custom bounds that differ, or one of each sort.
+ * @returns undefined where their buckets have nothing to do with each other: custom bounds that differ, one of each sort, or
+ * too far apart for any schema.
  */
 export function addObservations(a: NativeHistogram, b: NativeHistogram): NativeHistogram | undefined {
   if (a.schema === CUSTOM_BUCKETS_SCHEMA || b.schema === CUSTOM_BUCKETS_SCHEMA) {
-    if (a.schema !== b.schema || !sameBounds(a.customValues, b.customValues)) return undefined;
-  } else if (!isExponential(a) || !isExponential(b)) return undefined;
-  const schema = Math.min(a.schema, b.schema);
+    return a.schema === b.schema && sameBounds(a.customValues, b.customValues) ? sumOf(a, b, a.schema) : undefined;
+  }
+  if (!isExponential(a) || !isExponential(b)) return undefined;
+  const coarser = Math.min(a.schema, b.schema);
+  const schema = schemaWithRoom(a, b, coarser);
+  if (schema === undefined) return undefined;
+  return schema === coarser
+    ? sumOf(a, b, schema)
+    : sumOf(reduceResolution(a, schema), reduceResolution(b, schema), schema);
+}
+
+/** The finest schema up to `schema` in which neither side has too many buckets. */
+function schemaWithRoom(a: NativeHistogram, b: NativeHistogram, schema: number): number | undefined {
+  const sides = [
+    [reachOf(a.positiveSpans, a.positiveCounts), reachOf(b.positiveSpans, b.positiveCounts)],
+    [reachOf(a.negativeSpans, a.negativeCounts), reachOf(b.negativeSpans, b.negativeCounts)],
+  ] as const;
+  const hasRoom = (at: number) =>
+    sides.every(([ofA, ofB]) => {
+      const low = Math.min(coarserIndex(ofA.low, a.schema - at), coarserIndex(ofB.low, b.schema - at));
+      const high = Math.max(coarserIndex(ofA.high, a.schema - at), coarserIndex(ofB.high, b.schema - at));
+      return high - low < SIDE_BUCKETS_MAX;
+    });
+  for (let at = schema; at >= EXPONENTIAL_SCHEMA_MIN; at--) if (hasRoom(at)) return at;
+  return undefined;
+}
+
+/** Lowest and highest bucket with a count; infinities where there is none. */
+function reachOf(spans: readonly BucketSpan[], counts: Float64Array): { readonly low: number; readonly high: number } {
+  const indexes = bucketIndexes(spans, counts.length);
+  const first = counts.findIndex((count) => count !== 0);
+  if (first < 0) return { low: Number.POSITIVE_INFINITY, high: Number.NEGATIVE_INFINITY };
+  const last = counts.findLastIndex((count) => count !== 0);
+  return { low: indexes[first] as number, high: indexes[last] as number }; // in range: an index each
+}
+
+function sumOf(a: NativeHistogram, b: NativeHistogram, schema: number): NativeHistogram {
   const parts = [partsOf(a), partsOf(b)];
   let zeroThreshold = Math.max(a.zeroThreshold, b.zeroThreshold);
   // A bucket that reaches beyond the threshold widens it, perhaps over some of the other's.
@@ -93,9 +138,14 @@ function widenZero(part: Parts, threshold: number): number {
 /** Adds buckets to those of a schema that is coarser by `shift`. */
 function addCoarser(into: Buckets, buckets: Buckets, shift: number): void {
   for (const [index, count] of buckets) {
-    const target = Math.ceil(index / 2 ** shift);
+    const target = coarserIndex(index, shift);
     into.set(target, (into.get(target) ?? 0) + count);
   }
+}
+
+/** Index of a bucket in a schema that is coarser by `shift`. */
+function coarserIndex(index: number, shift: number): number {
+  return Math.ceil(index / 2 ** shift);
 }
 
 function layOut(buckets: Buckets): { spans: BucketSpan[]; counts: Float64Array } {

@@ -135,3 +135,47 @@ test("histograms add up, in one write, over writes and over a crash, in the coar
   assert.deepEqual([again.histograms, again.refused.size], [1, 0]);
   assert.equal((await allOf(metrics)).length, 1);
 });
+
+/** One observation in bucket `index`. */
+function observedIn(index: number, schema: number): NativeHistogram {
+  return { ...observed([1], schema), positiveSpans: [{ offset: index, length: 1 }] };
+}
+
+test("a total of histograms keeps to 160 buckets a side, made coarser for it", async (t) => {
+  const metrics = await openMetrics(await metricDirectory(t));
+  t.after(() => metrics.close());
+  const indexes = [-2000, 2000, 0, ...Array.from({ length: 3_000 }, (_, at) => at - 1500)];
+  await metrics.appendSeries(indexes.map((index, at) => increments([at + 1, observedIn(index, 8)])));
+  const [series] = await metrics.reader.select(EVERYTHING, 0, 2 ** 52);
+  const totals = series?.histograms ?? [];
+  // The schemas that the Collector's processor deltatocumulative chooses.
+  assert.deepEqual(
+    totals.slice(0, 3).map((each) => each?.schema),
+    [8, 3, 3],
+  );
+  assert.deepEqual(totals[1]?.positiveSpans, [
+    { offset: -62, length: 1 },
+    { offset: 124, length: 1 },
+  ]);
+  const last = totals.at(-1);
+  assert.equal(last?.count, indexes.length);
+  assert.equal(
+    last?.positiveCounts.reduce((sum, each) => sum + each),
+    indexes.length,
+  );
+  assert.ok(totals.every((each) => each !== undefined && each.positiveCounts.length <= 160));
+});
+
+test("a total begins anew where no schema has few enough buckets for it", async (t) => {
+  const metrics = await openMetrics(await metricDirectory(t));
+  t.after(() => metrics.close());
+  await metrics.appendSeries([-(2 ** 30), 2 ** 30].map((index, at) => increments([at + 1, observedIn(index, 8)])));
+  const [series] = await metrics.reader.select(EVERYTHING, 0, 2 ** 52);
+  assert.deepEqual(
+    series?.histograms?.map((each) => [each?.count, each?.schema, each?.positiveSpans[0]?.offset]),
+    [
+      [1, 8, -(2 ** 30)],
+      [1, 8, 2 ** 30],
+    ],
+  );
+});
