@@ -179,3 +179,18 @@ test("a total begins anew where no schema has few enough buckets for it", async 
     ],
   );
 });
+
+test("totals of one write have 2,000,000 buckets together; what goes beyond is refused and told", async (t) => {
+  const metrics = await openMetrics(await metricDirectory(t));
+  t.after(() => metrics.close());
+  const wide = observed(Array.from({ length: 150_000 }, () => 1));
+  const write = Array.from({ length: 15 }, (_, at) => ({
+    ...increments([1, wide]),
+    labels: labels("m", { at: String(at) }),
+  }));
+  const { histograms, refused, refusedSeries, firstRefusal } = await metrics.appendSeries(write);
+  assert.deepEqual([histograms, [...refused], refusedSeries], [13, [["total_buckets_max", 2]], [13, 14]]);
+  assert.match(firstRefusal ?? "", /more than 2000000 buckets for series \{__name__="m", at="13"\}/);
+  const again = await metrics.appendSeries(write.slice(13));
+  assert.deepEqual([again.histograms, again.refused.size], [2, 0]);
+});

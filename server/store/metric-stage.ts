@@ -54,6 +54,8 @@ export interface StagedMore {
   readonly outcome: OutcomeCounter;
 }
 
+/** Buckets that the running totals of one write may have together: a point of few may become a total of hundreds. */
+const TOTAL_BUCKETS_MAX = 2_000_000;
 /** Rows at first; more are made where a group has more. */
 const ROWS_AT_FIRST = 4096;
 /** Rooms that are larger than this are not kept for the next group. */
@@ -169,6 +171,8 @@ export class Stage {
   maxMs = Number.NEGATIVE_INFINITY;
   /** Running totals of this group that are histograms: the series have those of groups before. */
   readonly #totals = new Map<MetricSeries, NativeHistogram>();
+  /** Buckets that totals of the write at hand may still have. */
+  #totalBucketsLeft = 0;
   readonly #rules: StageRules;
 
   /** @param samples Empty; the caller keeps its room for the next group. */
@@ -181,6 +185,7 @@ export class Stage {
   async add(write: Write, turns: Turns): Promise<OutcomeCounter> {
     const outcome = new OutcomeCounter();
     writes++;
+    this.#totalBucketsLeft = TOTAL_BUCKETS_MAX;
     if (write.kind === "samples") {
       for (const [i, { labels, timestampMs, value, histogram }] of write.samples.entries()) {
         if (i % CLOCK_EVERY === 0 && turns.isDue) await turns.pass();
@@ -310,7 +315,16 @@ export class Stage {
     const newest = newestIn(series);
     if (sample.timestampMs > newest.ms) {
       const total = totalAfter(newest, this.#totals.get(series) ?? series.head?.last?.histogram, sample);
-      if (total.histogram !== undefined) this.#totals.set(series, total.histogram);
+      const { histogram } = total;
+      if (histogram !== undefined) {
+        this.#totalBucketsLeft -= histogram.positiveCounts.length + histogram.negativeCounts.length;
+        if (this.#totalBucketsLeft < 0) {
+          const why = `running totals of one write have more than ${TOTAL_BUCKETS_MAX} buckets`;
+          outcome.refuse(counted, "total_buckets_max", `${why} for series ${labelsText(series.labels)}`);
+          return;
+        }
+        this.#totals.set(series, histogram);
+      }
       this.#ordered(series, { ...incoming, sample: total }, outcome);
     } else if (sample.timestampMs === newest.ms && series.stagedBy !== writes && isTotal(newest, sample)) {
       outcome.keep(counted);

@@ -62,6 +62,7 @@ export type SampleRefusal =
   | "timestamp"
   | "series_max"
   | "histogram_invalid"
+  | "total_buckets_max"
   | "exemplar_out_of_order"
   | "exemplar_labels"
   | "exemplar_series";
