@@ -41,7 +41,7 @@ export class RealStore implements TestStore {
     const { store } = this.#open;
     const outcome = await store.writer.appendSeries(series.map(columnsOf).filter(({ values }) => values.length > 0));
     if (this.#isSealed) await store.sealMetrics();
-    if (outcome.refused.size > 0) throw new Error(`samples were refused: ${outcome.firstRefusal}`);
+    if (outcome.refused.size > 0) throw new Error(`samples were refused: ${outcome.refusals[0]?.text}`);
   }
 
   async select(matchers: readonly Matcher[], minMs: number, maxMs: number): Promise<SeriesSamples[]> {

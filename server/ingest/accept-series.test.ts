@@ -84,15 +84,17 @@ test("acceptSeries: what is kept, refused and left out is told and adds up", asy
     exemplars: 1,
     faults: [
       "bad labels",
-      'out of bounds: timestamp is too far in the future for series {__name__="a"}',
-      'out of bounds: timestamp is too far in the future for series {__name__="far"}',
+      'out of bounds: timestamp is too far in the future for series {__name__="a"} (and 2 more)',
       '3 observations found in buckets, but the Count field is 9: histogram\'s observation count should equal the number of observations found in the buckets (in absence of NaN) for series {__name__="h"}',
     ],
     refusedSeries: new Set([0, 1, 2]),
     refusedFor: new Set(["timestamp", "histogram_invalid"]),
   });
-  const second = await acceptSeries(deps, written([series("a", [1, 2, 3])], { version: 1 }));
-  assert.ok(second.kind === "written" && second.faults.length === 1 && /out of order/.test(second.faults[0] ?? ""));
+  const second = await acceptSeries(deps, written([series("a", [0, 1, 2], { values: Float64Array.of(0, 1, 5) })]));
+  assert.deepEqual(second.kind === "written" && second.faults, [
+    'out of order sample for series {__name__="a"} (and 1 more)',
+    'duplicate sample for timestamp 2; overrides not allowed: existing 1, new value 5 for series {__name__="a"}',
+  ]);
   const count = (metric: "stored" | "rejected", reason?: string) =>
     metric === "stored"
       ? telemetry.value("thalweg_ingest_stored_total", { signal: "metrics" })

@@ -11,7 +11,7 @@ import { EXPONENTIAL_SCHEMA_MAX } from "../model/histogram.ts";
 import { isTooFine, reduceResolution } from "../model/histogram-resolution.ts";
 import { labelsText } from "../model/labels-text.ts";
 import type { FloatRows, SeriesToAppend } from "../model/series.ts";
-import type { AppendOutcome, StoreWriter } from "../store/writer.ts";
+import type { AppendOutcome, StoreWriter, ToldRefusal } from "../store/writer.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
 import { type RemoteWrite, seriesOfWrite } from "../wire/remote-write.ts";
 
@@ -28,8 +28,7 @@ const NOTHING: AppendOutcome = {
   refused: new Map(),
   refusedSeries: [],
   unreported: { samples: 0, histograms: 0, exemplars: 0 },
-  firstRefusal: undefined,
-  firstExemplarRefusal: undefined,
+  refusals: [],
 };
 
 /** How series came; the `transport` label. */
@@ -77,7 +76,9 @@ export async function acceptSeries(
   const refusedSeries = new Set<number>();
   const maxMs = deps.clock.nowMs() + AHEAD_MS_MAX;
   const { rows, series } = rowsWithin(write, maxMs);
-  const coarse = withinTime(series, { maxMs, ledger, faults, refusedSeries }).map(coarser);
+  const ahead = { text: "", more: -1 };
+  const coarse = withinTime(series, { maxMs, ledger, ahead, refusedSeries }).map(coarser);
+  if (ahead.more >= 0) faults.push(sentenceOf(ahead));
   let outcome: AppendOutcome;
   try {
     outcome = coarse.length === 0 && rows === undefined ? NOTHING : await deps.writer.appendSeries(coarse, rows);
@@ -88,9 +89,10 @@ export async function acceptSeries(
   }
   ledger.settle(outcome);
   for (const index of outcome.refusedSeries) refusedSeries.add(index);
-  if (outcome.firstRefusal !== undefined) faults.push(outcome.firstRefusal);
-  // Version 1 says nothing of exemplars.
-  if (outcome.firstExemplarRefusal !== undefined && write.version === 2) faults.push(outcome.firstExemplarRefusal);
+  for (const refusal of outcome.refusals) {
+    // Version 1 says nothing of exemplars.
+    if (refusal.of === "samples" || write.version === 2) faults.push(sentenceOf(refusal));
+  }
   const { unreported } = outcome;
   const floats = outcome.samples + unreported.samples;
   const stale = Math.min(write.staleHistograms, floats);
@@ -176,8 +178,13 @@ class Ledger {
 interface TimeLimit {
   readonly maxMs: number;
   readonly ledger: Ledger;
-  readonly faults: string[];
+  /** What to tell of those beyond it: the first, and how many more. */
+  readonly ahead: { text: string; more: number };
   readonly refusedSeries: Set<number>;
+}
+
+function sentenceOf({ text, more }: Pick<ToldRefusal, "text" | "more">): string {
+  return more > 0 ? `${text} (and ${more} more)` : text;
 }
 
 /** The write as it is, or all of it as series where a row is too far ahead of the clock. */
@@ -202,14 +209,15 @@ function withinTime(all: readonly SeriesToAppend[], limit: TimeLimit): readonly 
 }
 
 function cutAhead(series: SeriesToAppend, index: number, limit: TimeLimit): SeriesToAppend {
-  const { maxMs, ledger, faults, refusedSeries } = limit;
+  const { maxMs, ledger, ahead, refusedSeries } = limit;
   const { labels, timestampsMs, values, histograms, startsMs, exemplars, increments } = series;
   const kept = Uint32Array.from(timestampsMs.keys()).filter((at) => (timestampsMs[at] ?? 0) <= maxMs);
   const over = timestampsMs.length - kept.length;
   if (over > 0) {
     ledger.rejectSamples("timestamp", over);
     refusedSeries.add(index);
-    faults.push(`out of bounds: timestamp is too far in the future for series ${labelsText(labels)}`);
+    ahead.text ||= `out of bounds: timestamp is too far in the future for series ${labelsText(labels)}`;
+    ahead.more += over;
   }
   const examples = exemplars?.filter(({ timestampMs }) => timestampMs <= maxMs);
   ledger.rejectExemplars("timestamp", (exemplars?.length ?? 0) - (examples?.length ?? 0));

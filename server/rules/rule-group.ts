@@ -216,7 +216,7 @@ export class RuleGroup {
     rule.written = written;
     // That a marker comes too late means that another rule gives the series.
     if (gone.length > 0) await writer.appendSeries(gone.map(([, labels]) => staleSample(labels, timeMs)));
-    return outcome?.firstRefusal ?? "";
+    return outcome?.refusals[0]?.text ?? "";
   }
 
   async #writeStale(timeMs: number): Promise<void> {

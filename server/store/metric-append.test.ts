@@ -122,8 +122,8 @@ test("what is not newer than the newest is refused as Prometheus does, an exact 
   const { metrics, reopen } = await openIn(t);
   const histogram = anyHistogram(random(3));
   const check = async (of: MetricStore, series: SeriesToAppend, want: string) => {
-    const { firstRefusal, samples, histograms } = await of.appendSeries([series]);
-    assert.equal(firstRefusal ?? `kept ${samples + histograms}`, want);
+    const { refusals, samples, histograms } = await of.appendSeries([series]);
+    assert.equal(refusals[0]?.text ?? `kept ${samples + histograms}`, want);
   };
   await check(metrics, floats([1000, 1]), "kept 1");
   await check(metrics, floats([1000, 1]), "kept 1");
@@ -155,7 +155,7 @@ test("what a write says against itself is left out but not reported", async (t) 
   const outcome = await metrics.appendSeries([floats([10, 1], [10, 2], [5, 3], [11, 4]), floats([11, 5], [12, 6])]);
   assert.equal(outcome.samples, 3);
   assert.deepEqual(refused(outcome), { duplicate: 2, out_of_order: 1 });
-  assert.equal(outcome.firstRefusal, undefined);
+  assert.deepEqual(outcome.refusals, []);
   assert.equal(outcome.unreported.samples, 3);
   assert.equal(await valuesOf(metrics), "10:1 11:4 12:6");
   const next = await metrics.appendSeries([floats([12, 7], [13, 8], [12.5, 0], [3, 9])]);
@@ -177,8 +177,8 @@ test("late samples within the window are merged at read, those beyond it are too
     assert.ok(outcome.samples === 1 || (known && outcome.unreported.samples === 1), `${round} ${ms}`);
     if (!known) want.set(ms, round);
   }
-  const { firstRefusal } = await metrics.appendSeries([floats([8999, 1])]);
-  assert.match(firstRefusal ?? "", /^too old sample for series/);
+  const { refusals } = await metrics.appendSeries([floats([8999, 1])]);
+  assert.match(refusals[0]?.text ?? "", /^too old sample for series/);
   // In order for its own series, whatever the others have.
   assert.equal((await metrics.appendSeries([seriesOf(other, [[5, 1]])])).samples, 1);
   const sorted = [...want].sort(([a], [b]) => a - b).map(([ms, value]) => `${ms}:${value}`);
@@ -201,8 +201,12 @@ test("exemplars: repeats are kept once, older ones and long labels are refused, 
   });
   const append = (...exemplars: Exemplar[]) => metrics.appendSeries([{ ...floats([START_MS, 1]), exemplars }]);
   const kept = async (outcome: Promise<AppendOutcome>) => {
-    const { exemplars, firstExemplarRefusal, refused: counts } = await outcome;
-    return [exemplars, [...counts.keys()].join(), firstExemplarRefusal?.split(" for ")[0] ?? ""].join("|");
+    const { exemplars, refusals, refused: counts } = await outcome;
+    return [
+      exemplars,
+      [...counts.keys()].join(),
+      refusals.find(({ of }) => of === "exemplars")?.text.split(" for ")[0] ?? "",
+    ].join("|");
   };
   assert.equal(await kept(append(exemplar(20, 2), exemplar(10, 1))), "2||");
   assert.equal(await kept(append(exemplar(20, 2))), "1||");

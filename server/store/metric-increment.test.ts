@@ -81,7 +81,7 @@ test("what is older, or of one time within one write, is refused and told: it is
   await metrics.appendSeries([increments([5, 5])]);
   const old = await metrics.appendSeries([increments([4, 1])]);
   assert.deepEqual([old.samples, Object.fromEntries(old.refused), old.refusedSeries], [0, { out_of_order: 1 }, [0]]);
-  assert.match(old.firstRefusal ?? "", /out of order sample/);
+  assert.match(old.refusals[0]?.text ?? "", /out of order sample/);
   const twice = await metrics.appendSeries([increments([6, 1]), increments([6, 2])]);
   assert.deepEqual([twice.samples, Object.fromEntries(twice.refused), twice.refusedSeries], [1, { duplicate: 1 }, [1]]);
   await metrics.appendSeries([increments([7, 1])]);
@@ -188,9 +188,9 @@ test("totals of one write have 2,000,000 buckets together; what goes beyond is r
     ...increments([1, wide]),
     labels: labels("m", { at: String(at) }),
   }));
-  const { histograms, refused, refusedSeries, firstRefusal } = await metrics.appendSeries(write);
+  const { histograms, refused, refusedSeries, refusals } = await metrics.appendSeries(write);
   assert.deepEqual([histograms, [...refused], refusedSeries], [13, [["total_buckets_max", 2]], [13, 14]]);
-  assert.match(firstRefusal ?? "", /more than 2000000 buckets for series \{__name__="m", at="13"\}/);
+  assert.match(refusals[0]?.text ?? "", /more than 2000000 buckets for series \{__name__="m", at="13"\}/);
   const again = await metrics.appendSeries(write.slice(13));
   assert.deepEqual([again.histograms, again.refused.size], [2, 0]);
 });

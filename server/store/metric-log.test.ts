@@ -130,12 +130,12 @@ test("series_max names the metric and the label that fill it", async (t) => {
   const metrics = await openMetrics(await metricDirectory(t), { seriesMax: 4 });
   const flood = (id: number) => seriesOf(labels("requests", { user_id: String(id) }), [[START_MS, 1]]);
   const write = [seriesOf(labels("up", { job: "a" }), [[START_MS, 1]]), ...[1, 2, 3, 4, 5].map(flood)];
-  const { refused, firstRefusal } = await metrics.appendSeries(write);
+  const { refused, refusals } = await metrics.appendSeries(write);
   assert.deepEqual([...refused], [["series_max", 2]]);
   const want =
     'the limit of 4 series is reached; 3 of them are of the metric "requests", the label "user_id" has 3 values ' +
     'for series {__name__="requests", user_id="4"}';
-  assert.equal(firstRefusal, want);
+  assert.deepEqual(refusals, [{ of: "samples", text: want, more: 1 }]);
   const again = await metrics.appendSeries([seriesOf(labels("up", { job: "a" }), [[START_MS + 1, 1]])]);
   assert.equal(again.samples, 1, "series that were there go on");
   await metrics.close();

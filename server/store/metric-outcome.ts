@@ -1,10 +1,10 @@
-/** Counts what becomes of one write, and words its first refusal as Prometheus does. */
+/** Counts what becomes of one write, and words the first refusal for each reason as Prometheus does. */
 
 import { labelsText } from "../model/labels-text.ts";
 import type { Labels } from "../model/series.ts";
 import { type NewestSample, numberOfSample } from "./metric-series.ts";
 import type { Sample } from "./metric-track.ts";
-import type { AppendOutcome, SampleRefusal } from "./writer.ts";
+import type { AppendOutcome, SampleRefusal, ToldRefusal } from "./writer.ts";
 
 /** Kinds of things that are counted apart. */
 export type Counted = "samples" | "histograms" | "exemplars";
@@ -17,8 +17,8 @@ export class OutcomeCounter {
   readonly #refusedSeries: number[] = [];
   /** Samples and histograms refused so far. */
   #refusals = 0;
-  #firstRefusal: string | undefined;
-  #firstExemplarRefusal: string | undefined;
+  /** By what is refused and why. */
+  readonly #told = new Map<string, { readonly of: ToldRefusal["of"]; readonly text: string; more: number }>();
 
   keep(counted: Counted, count = 1): void {
     this.#kept[counted] += count;
@@ -29,8 +29,10 @@ export class OutcomeCounter {
     this.#refused.set(reason, (this.#refused.get(reason) ?? 0) + 1);
     if (counted !== "exemplars") this.#refusals++;
     if (text === undefined) return;
-    if (counted === "exemplars") this.#firstExemplarRefusal ??= text;
-    else this.#firstRefusal ??= text;
+    const of = counted === "exemplars" ? counted : "samples";
+    const told = this.#told.get(`${of} ${reason}`);
+    if (told === undefined) this.#told.set(`${of} ${reason}`, { of, text, more: 0 });
+    else told.more++;
   }
 
   /** Refuses what Prometheus would tell the sender as written. */
@@ -58,8 +60,7 @@ export class OutcomeCounter {
       refused: this.#refused,
       refusedSeries: this.#refusedSeries,
       unreported: this.#unreported,
-      firstRefusal: this.#firstRefusal,
-      firstExemplarRefusal: this.#firstExemplarRefusal,
+      refusals: [...this.#told.values()],
     };
   }
 }

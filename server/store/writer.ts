@@ -84,10 +84,18 @@ export interface AppendOutcome {
    * itself, since it looks only at what was stored before.
    */
   readonly unreported: { readonly samples: number; readonly histograms: number; readonly exemplars: number };
-  /** The first refusal of a sample or histogram in Prometheus' words, with its series; undefined where there is none to report. */
-  readonly firstRefusal: string | undefined;
-  /** The same for exemplars. Remote write 1.0 does not report it, and neither version reports `exemplar_labels`. */
-  readonly firstExemplarRefusal: string | undefined;
+  /** Each reason once, in the order they came up; without what Prometheus does not report, `exemplar_labels` among it. */
+  readonly refusals: readonly ToldRefusal[];
+}
+
+/** Why samples or exemplars of a write were refused. */
+export interface ToldRefusal {
+  /** Histograms are samples here. */
+  readonly of: "samples" | "exemplars";
+  /** The first in Prometheus' words, with its series. */
+  readonly text: string;
+  /** Further ones for the same reason. */
+  readonly more: number;
 }
 
 /** Columns of `SpanBatch` that tell one span from another. */

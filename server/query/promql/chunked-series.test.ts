@@ -71,7 +71,7 @@ test("series that are decoded one by one have the samples that are read otherwis
       return { labels, timestampsMs, values: floats };
     });
     const outcome = await store.writer.appendSeries(series);
-    assert.equal(outcome.refused.size, 0, outcome.firstRefusal);
+    assert.equal(outcome.refused.size, 0, outcome.refusals[0]?.text);
   };
   const sent = new SentLabels();
   const known = new KnownLabels();
