@@ -7,14 +7,13 @@ import { BlockFiles } from "../platform/tsdb-files.ts";
 import { PROMQL_DEFAULTS } from "../query/promql/query.ts";
 import { parseSelector } from "../query/promql-texts.ts";
 import { crc32c } from "../wire/crc32c.ts";
-import { encodeReadRequest, readFrames } from "../wire/remote-read-frames.ts";
+import { type ChunkedSeries, encodeReadRequest, readFrames } from "../wire/remote-read-frames.ts";
 import { type BlockSeries, type ChunkPlace, encodeTsdbIndex } from "../wire/tsdb-index.ts";
 import { readServerArgs } from "./ask.ts";
+import { BLOCK_MS, nextBlock } from "./block-search.ts";
 import { ProgressLine } from "./progress.ts";
 
 const USAGE = "export DIRECTORY [--from TIME] [--to TIME] [--match SELECTOR]";
-/** Length of a block, and what its times are multiples of. */
-const BLOCK_MS = 2 * 3_600_000;
 
 /** `thalweg export DIRECTORY`: 0 where all was written, 1 where not, 2 for wrong usage. */
 export async function runExport(args: readonly string[]): Promise<number> {
@@ -35,16 +34,41 @@ export async function runExport(args: readonly string[]): Promise<number> {
   mkdirSync(directory, { recursive: true });
   const progress = new ProgressLine("export");
   const written = { blocks: 0, series: 0, samples: 0 };
-  for (let startMs = Math.floor(fromMs / BLOCK_MS) * BLOCK_MS; startMs <= toMs; startMs += BLOCK_MS) {
+  const source = { url: read.url, directory, matchers };
+  const holds = (minMs: number, maxMs: number) => holdsSamples(source, Math.max(fromMs, minMs), maxMs);
+  let asked = 0;
+  for (let startMs: number | undefined = Math.floor(fromMs / BLOCK_MS) * BLOCK_MS; startMs !== undefined; ) {
     const range = { minMs: Math.max(fromMs, startMs), maxMs: Math.min(toMs, startMs + BLOCK_MS - 1) };
-    const samples = await exportBlock({ url: read.url, directory, matchers }, range, startMs);
+    const samples = await exportBlock(source, range, startMs);
     if (samples > 0) written.blocks++;
     written.samples += samples;
-    progress.show(startMs - fromMs, toMs - fromMs, `${written.samples} samples`);
+    asked++;
+    const nextMs: number = startMs + BLOCK_MS;
+    // A stretch without samples is no work: it is left out of what is to be done as soon as it is known.
+    startMs = samples > 0 && nextMs <= toMs ? nextMs : await nextBlock(holds, nextMs, toMs);
+    const left = startMs === undefined ? 0 : Math.ceil((toMs + 1 - startMs) / BLOCK_MS);
+    progress.show(asked, asked + left, `${written.samples} samples`);
   }
   progress.clear();
   process.stdout.write(`${written.samples} samples are in ${written.blocks} blocks in ${directory}.\n`);
   return 0;
+}
+
+/** Whether the server has any sample in a range; of its answer no more is read than shows it. */
+async function holdsSamples(source: Source, minMs: number, maxMs: number): Promise<boolean> {
+  for await (const { chunks } of readRange(source, minMs, maxMs)) if (chunks.length > 0) return true;
+  return false;
+}
+
+/** Series with their chunks, as the server sends them. @throws Error where it refuses */
+async function* readRange({ url, matchers }: Source, minMs: number, maxMs: number): AsyncGenerator<ChunkedSeries> {
+  const answer = await fetch(`${url}/api/v1/read`, {
+    method: "POST",
+    body: new Uint8Array(encodeReadRequest(matchers, minMs, maxMs)),
+    headers: { "content-type": "application/x-protobuf", "content-encoding": "snappy" },
+  });
+  if (!answer.ok || answer.body === null) throw new Error(`${url} answered ${answer.status}: ${await answer.text()}`);
+  yield* readFrames(answer.body);
 }
 
 interface Source {
@@ -55,22 +79,16 @@ interface Source {
 
 /** Writes the block of two hours and gives how many samples it has; none is written without any. */
 async function exportBlock(
-  { url, directory, matchers }: Source,
+  source: Source,
   { minMs, maxMs }: { readonly minMs: number; readonly maxMs: number },
   startMs: number,
 ): Promise<number> {
-  const answer = await fetch(`${url}/api/v1/read`, {
-    method: "POST",
-    body: new Uint8Array(encodeReadRequest(matchers, minMs, maxMs)),
-    headers: { "content-type": "application/x-protobuf", "content-encoding": "snappy" },
-  });
-  if (!answer.ok || answer.body === null) throw new Error(`${url} answered ${answer.status}: ${await answer.text()}`);
   let files: BlockFiles | undefined;
   const series = new Map<string, { readonly labels: Labels; readonly chunks: ChunkPlace[] }>();
   let samples = 0;
   let chunkCount = 0;
-  for await (const { labels, chunks } of readFrames(answer.body)) {
-    files ??= new BlockFiles(directory, startMs, crc32c);
+  for await (const { labels, chunks } of readRange(source, minMs, maxMs)) {
+    files ??= new BlockFiles(source.directory, startMs, crc32c);
     const key = JSON.stringify(labels);
     const found = series.get(key) ?? { labels, chunks: [] };
     series.set(key, found);
