@@ -85,6 +85,13 @@ test("a wrong line is told and left out, those beside it stand", () => {
     "a value=1 12x",
     'a value="open',
     "a value=1e999",
+    "a,t=1,t=1 value=1",
+    "a,t=1,b=2,t=3 value=1",
+    "a,b=1,c\\ d=1,c\\ d=2 value=1",
+    "a value=9223372036854775808i",
+    "a value=-9223372036854775809i",
+    "a value=18446744073709551616u",
+    "a value=-1u",
   ];
   for (const line of wrong) {
     const { series, received, rejected, faults } = decoded(`before value=1 1\n${line}\nafter value=2 1`);
@@ -92,6 +99,25 @@ test("a wrong line is told and left out, those beside it stand", () => {
     assert.deepEqual([received, rejected], [3, { malformed: 1 }], line);
     assert.match(faults[0] ?? "", /^unable to parse/, line);
   }
+});
+
+test("integers of 64 bits are taken to both ends, others and tags that come twice are told as InfluxDB tells them", () => {
+  const integers = "a=9223372036854775807i,b=-9223372036854775808i,c=18446744073709551615u,d=00000000000000000000001i";
+  assert.deepEqual(decoded(`m,b=1,a=2 ${integers} 0`).series, [
+    "__name__=m_a,a=2,b=1 9223372036854776000 0",
+    "__name__=m_b,a=2,b=1 -9223372036854776000 0",
+    "__name__=m_c,a=2,b=1 18446744073709552000 0",
+    "__name__=m_d,a=2,b=1 1 0",
+  ]);
+  const faultOf = (line: string) => decoded(line).faults[0]?.replace(/^.*': /, "");
+  assert.equal(faultOf("m a=9223372036854775808i"), "unable to parse integer 9223372036854775808: value out of range");
+  assert.equal(
+    faultOf("m a=18446744073709551616u"),
+    "unable to parse unsigned 18446744073709551616: value out of range",
+  );
+  const long = "9".repeat(24);
+  assert.equal(faultOf(`m a=${"9".repeat(10_000)}i`), `unable to parse integer ${long}: value out of range`);
+  assert.equal(faultOf("m,a=1,a=2 a=1"), "duplicate tags");
 });
 
 test("hostile texts take time in proportion to their length, and no more memory than is told", () => {

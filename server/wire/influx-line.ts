@@ -39,8 +39,11 @@ const FAULTS_MAX = 10;
 /** Label sets that are remembered between requests, and the units of text that name one. */
 const KNOWN_MAX = 50_000;
 const KNOWN_UNITS_MAX = 4_096;
-/** UTF-16 units of a line that a sentence shows. */
+/** UTF-16 units of a line, and of a number, that a sentence shows. */
 const SHOWN_MAX = 80;
+const NUMBER_SHOWN_MAX = 24;
+/** A sign and the digits of a number of 64 bits. */
+const INTEGER_LENGTH_MAX = 21;
 
 const PER_MS: Readonly<Record<InfluxPrecision, number>> = { ns: 1e-6, us: 1e-3, ms: 1, s: 1e3, m: 60e3, h: 3600e3 };
 
@@ -328,11 +331,16 @@ function readLine(line: string, precision: InfluxPrecision, nowMs: number): Line
   if (measurement === "") return "missing measurement";
   if (tagTexts.length > LABELS_MAX) return `it has more than ${LABELS_MAX} tags`;
   const tags: [string, string][] = [];
+  let isSorted = true;
   for (const text of tagTexts) {
-    const [name, value] = pairOf(text);
-    if (name === "" || value === "") return "missing tag key or value";
-    tags.push([unescaped(name), unescaped(value)]);
+    const [written, value] = pairOf(text);
+    if (written === "" || value === "") return "missing tag key or value";
+    const name = unescaped(written);
+    isSorted = isSorted && (tags.at(-1)?.[0] ?? "") < name;
+    tags.push([name, unescaped(value)]);
   }
+  // Most senders sort them, as InfluxDB asks.
+  if (!isSorted && new Set(tags.map(([name]) => name)).size < tags.length) return "duplicate tags";
   const [fieldText, afterFields] = upTo(line, skipBlanks(line, afterHead), " ");
   if (fieldText === "") return "missing fields";
   const fields: [string, number | undefined][] = [];
@@ -361,9 +369,25 @@ function fieldValue(text: string): number | undefined | string {
   if (/^(f|false|F|False|FALSE)$/.test(text)) return 0;
   const found = /^([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)([iu]?)$/.exec(text);
   if (found === null) return text === "" ? "missing field value" : "invalid number";
-  if (found[2] !== "" && !/^[+-]?\d+$/.test(found[1] ?? "")) return "invalid integer";
-  const value = Number(found[1]);
+  const [, digits = "", type] = found;
+  if (type !== "" && !/^[+-]?\d+$/.test(digits)) return "invalid integer";
+  const value = Number(digits);
+  if (type !== "" && !isSmall(value) && !isWithin64Bits(digits, type === "u")) {
+    return `unable to parse ${type === "u" ? "unsigned" : "integer"} ${digits.slice(0, NUMBER_SHOWN_MAX)}: value out of range`;
+  }
   return Number.isFinite(value) ? value : "invalid number";
+}
+
+/** Whether a whole number is within both types without a look at its digits: not negative, and held exactly. */
+function isSmall(value: number): boolean {
+  return value >= 0 && value <= Number.MAX_SAFE_INTEGER;
+}
+
+function isWithin64Bits(digits: string, isUnsigned: boolean): boolean {
+  const significant = digits.replace(/^([+-]?)0+(?=\d)/, "$1");
+  if (significant.length > INTEGER_LENGTH_MAX) return false;
+  const value = BigInt(significant.replace("+", ""));
+  return value === (isUnsigned ? BigInt.asUintN(64, value) : BigInt.asIntN(64, value));
 }
 
 /** The text up to a letter that is neither escaped nor quoted, and the place behind it. */
