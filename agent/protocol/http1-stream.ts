@@ -11,7 +11,8 @@
 
 import { indexOfLineFeed } from "./bytes.ts";
 import type { MessageMark, StreamSlice } from "./exchange.ts";
-import { chunkSize, isEmptyLine } from "./http1-chunk.ts";
+import { BODY_CHUNKED, BODY_FOREIGN, BODY_UNKNOWN, BODY_UNTIL_CLOSE, Http1Body } from "./http1-body.ts";
+import { isEmptyLine } from "./http1-chunk.ts";
 import {
   HEADER_NAME_BYTES,
   HEADER_OTHER,
@@ -30,14 +31,6 @@ import { markAt } from "./message-mark.ts";
 /** Longest head; a longer one is taken as far as it goes, and framing is lost behind it. */
 export const HEAD_BYTES_MAX = 262_144;
 
-/** What follows a head. A number from 0 on is the body's length. */
-export const BODY_CHUNKED = -1;
-export const BODY_UNTIL_CLOSE = -2;
-/** Framing of the body is not known. */
-export const BODY_UNKNOWN = -3;
-/** Nothing of HTTP/1 follows: the parser lets go. */
-export const BODY_FOREIGN = -4;
-
 /** Prefixes up to this length are judged anew with each slice; longer ones are believed until their line ends. */
 const PREFIX_BYTES_MAX = 512;
 
@@ -50,7 +43,7 @@ export interface StreamOwner {
   /**
    * A head was read, wholly or, if `isCut`, as far as it was captured.
    *
-   * @returns What follows it: a length, or one of the constants above.
+   * @returns What follows it: a length, or one of the constants of `http1-body.ts`.
    */
   headRead(direction: 0 | 1, head: Head, isCut: boolean): number;
   /** The message under way is over. `mark` has its last byte. */
@@ -61,13 +54,8 @@ export interface StreamOwner {
 
 const STATE_START = 0;
 const STATE_HEAD = 1;
-const STATE_COUNT = 2;
-const STATE_CHUNK_SIZE = 3;
-const STATE_CHUNK_BYTES = 4;
-const STATE_CHUNK_END = 5;
-const STATE_TRAILER = 6;
-const STATE_UNTIL_CLOSE = 7;
-const STATE_FOREIGN = 8;
+const STATE_BODY = 2;
+const STATE_FOREIGN = 3;
 
 const LF = 0x0a;
 const CR = 0x0d;
@@ -83,7 +71,7 @@ export class Http1Stream {
   #line = new LineAssembler();
   readonly #head = new HeadBuilder();
   #headBytes = 0;
-  #remaining = 0;
+  readonly #body = new Http1Body();
   /** Of a message whose head was cut: bytes that must still come; -1 where unknown. */
   #atLeast = -1;
   #mark: MessageMark | undefined;
@@ -117,7 +105,7 @@ export class Http1Stream {
 
   /** Is a message under way that ends with the connection? */
   get endsWithConnection(): boolean {
-    return this.#state === STATE_UNTIL_CLOSE;
+    return this.#state === STATE_BODY && this.#body.endsWithConnection;
   }
 
   /** The response may be one to HEAD: if the next slice begins like a response, its body is empty. */
@@ -139,18 +127,8 @@ export class Http1Stream {
         case STATE_HEAD:
           at = this.#feedHead(slice, at);
           break;
-        case STATE_COUNT:
-        case STATE_CHUNK_BYTES:
-          at = this.#feedCounted(slice, at);
-          break;
-        case STATE_CHUNK_SIZE:
-        case STATE_CHUNK_END:
-        case STATE_TRAILER:
-          at = this.#feedFraming(slice, at);
-          break;
-        case STATE_UNTIL_CLOSE:
-          this.#countBody(slice, bytes.length - at);
-          at = bytes.length;
+        case STATE_BODY:
+          at = this.#feedBody(slice, at);
           break;
         default:
           return at;
@@ -168,12 +146,8 @@ export class Http1Stream {
       mark.lastTid = tid;
     }
     switch (this.#state) {
-      case STATE_COUNT:
-      case STATE_CHUNK_BYTES:
-        this.#gapInCounted(count);
-        break;
-      case STATE_UNTIL_CLOSE:
-        this.#addUnseen(Math.max(0, count));
+      case STATE_BODY:
+        this.#gapInBody(count);
         break;
       case STATE_HEAD:
         this.#cutHead(count);
@@ -181,11 +155,7 @@ export class Http1Stream {
       case STATE_START:
         this.#gapAtStart(count);
         break;
-      case STATE_FOREIGN:
-        break;
       default:
-        this.#lose();
-        this.#addUnseen(Math.max(0, count));
         break;
     }
   }
@@ -358,12 +328,10 @@ export class Http1Stream {
   /** Enters the state that reads what follows a head. */
   #follow(body: number): void {
     this.#atLeast = -1;
-    if (body > 0) {
-      this.#state = STATE_COUNT;
-      this.#remaining = body;
-    } else if (body === BODY_CHUNKED) this.#state = STATE_CHUNK_SIZE;
-    else if (body === BODY_UNTIL_CLOSE) this.#state = STATE_UNTIL_CLOSE;
-    else if (body === BODY_FOREIGN) {
+    if (body > 0 || body === BODY_CHUNKED || body === BODY_UNTIL_CLOSE) {
+      this.#state = STATE_BODY;
+      this.#body.begin(body);
+    } else if (body === BODY_FOREIGN) {
       this.#state = STATE_FOREIGN;
       this.#mark = undefined;
     } else if (body === BODY_UNKNOWN) {
@@ -393,91 +361,39 @@ export class Http1Stream {
     if (this.#atLeast === 0) this.#endMessage();
   }
 
-  #feedCounted(slice: StreamSlice, at: number): number {
-    const take = Math.min(this.#remaining, slice.bytes.length - at);
-    this.#remaining -= take;
-    this.#countBody(slice, take);
-    if (this.#remaining === 0) this.#countedEnd();
-    return at + take;
-  }
-
-  #countedEnd(): void {
-    if (this.#state === STATE_CHUNK_BYTES) this.#state = STATE_CHUNK_END;
-    else this.#endMessage();
-  }
-
-  #gapInCounted(count: number): void {
-    const inside = Math.min(count, this.#remaining);
-    if (count >= 0 && count <= this.#remaining) {
-      this.#remaining -= inside;
-      this.#addUnseen(inside);
-      if (this.#remaining === 0) this.#countedEnd();
-      return;
+  #feedBody(slice: StreamSlice, at: number): number {
+    const body = this.#body;
+    const isBetweenChunks = body.isBetweenChunks;
+    const next = body.feed(slice.bytes, at);
+    if (isBetweenChunks) {
+      this.#touch(slice);
+      if (this.#mark !== undefined) this.#mark.bytes += next - at;
+    } else this.#countBody(slice, next - at);
+    if (body.isEnded) this.#endMessage();
+    else if (body.isViolated) {
+      // What the chunks belong to ends here.
+      this.#endMessage();
+      this.#isLost = true;
     }
-    this.#addUnseen(Math.max(0, inside));
-    if (this.#state === STATE_CHUNK_BYTES) {
+    return next;
+  }
+
+  #gapInBody(count: number): void {
+    const body = this.#body;
+    if (body.isBetweenChunks) {
       this.#lose();
+      this.#addUnseen(Math.max(0, count));
       return;
     }
-    this.#endMessage();
-    this.#isLost = true;
-    this.#owner.trackLost(this.#direction, true);
-  }
-
-  /** Lines between chunks: sizes, line ends, trailers. */
-  #feedFraming(slice: StreamSlice, at: number): number {
-    const { bytes } = slice;
-    const line = this.#line;
-    const mark = this.#mark as MessageMark;
-    this.#touch(slice);
-    const lf = indexOfLineFeed(bytes, at);
-    const end = lf < 0 ? bytes.length : lf;
-    if (line.isOpen || lf < 0) line.append(bytes, at, end);
-    mark.bytes += lf < 0 ? end - at : end - at + 1;
-    if (lf < 0) {
-      if (
-        this.#state !== STATE_TRAILER &&
-        line.length >= HEADER_NAME_BYTES &&
-        !this.#isFraming(line.bytes, 0, line.length)
-      ) {
-        this.#violated();
-      }
-      return end;
+    const inside = body.pass(count);
+    this.#addUnseen(inside);
+    if (body.isViolated) this.#lose();
+    else if (body.isEnded) {
+      this.#endMessage();
+      if (inside === count) return;
+      this.#isLost = true;
+      this.#owner.trackLost(this.#direction, true);
     }
-    const isHeld = line.isOpen;
-    const source = isHeld ? line.bytes : bytes;
-    const start = isHeld ? 0 : at;
-    const stop = isHeld ? line.length : end;
-    const isEmpty = isEmptyLine(source, start, stop);
-    if (this.#state === STATE_TRAILER) {
-      line.clear();
-      if (isEmpty) this.#endMessage();
-    } else if (this.#state === STATE_CHUNK_END) {
-      line.clear();
-      if (isEmpty) this.#state = STATE_CHUNK_SIZE;
-      else this.#violated();
-    } else {
-      const size = chunkSize(source, start, stop);
-      line.clear();
-      if (size < 0) this.#violated();
-      else if (size === 0) this.#state = STATE_TRAILER;
-      else {
-        this.#remaining = size;
-        this.#state = STATE_CHUNK_BYTES;
-      }
-    }
-    return lf + 1;
-  }
-
-  #isFraming(bytes: Uint8Array, start: number, end: number): boolean {
-    return this.#state === STATE_CHUNK_SIZE && chunkSize(bytes, start, end) >= 0;
-  }
-
-  /** Chunks are not what they should be: what they belong to ends here. */
-  #violated(): void {
-    this.#line.clear();
-    this.#endMessage();
-    this.#isLost = true;
   }
 
   /** Framing inside the message under way is gone. */

@@ -9,6 +9,7 @@
  */
 
 import type { Exchange, ExchangeSink, ProtocolParser, StreamSlice } from "./exchange.ts";
+import { BODY_CHUNKED, BODY_FOREIGN, BODY_UNKNOWN, BODY_UNTIL_CLOSE } from "./http1-body.ts";
 import {
   answerExchange,
   enterBodySize,
@@ -17,14 +18,7 @@ import {
   exchangeOfResponse,
 } from "./http1-exchange.ts";
 import { type Head, judgeStart } from "./http1-head.ts";
-import {
-  BODY_CHUNKED,
-  BODY_FOREIGN,
-  BODY_UNKNOWN,
-  BODY_UNTIL_CLOSE,
-  Http1Stream,
-  type StreamOwner,
-} from "./http1-stream.ts";
+import { Http1Stream, type StreamOwner } from "./http1-stream.ts";
 import type { ParserContext, Protocol } from "./protocol.ts";
 
 /** Requests of one connection that may wait for their answers; later ones are counted and left out. */
