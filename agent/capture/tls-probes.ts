@@ -17,6 +17,7 @@ import { basename } from "node:path";
 import type { Attached, Native } from "../../bpf/native.ts";
 import { fdOf } from "./socket-probes.ts";
 import { attachLibrary, closeAll, loadPrograms, type TlsWay } from "./tls-attach.ts";
+import { type CallBudget, CallBudgets } from "./tls-call-budget.ts";
 import { readTlsCounters, type TlsProbeCounters } from "./tls-event.ts";
 import { TlsLibraries, type TlsLibrary } from "./tls-libraries.ts";
 import { QuickPrograms } from "./tls-quick-programs.ts";
@@ -24,14 +25,7 @@ import type { TracedLink } from "./tls-tracefs.ts";
 
 /** Processes with probes of their own; further ones are not looked into. */
 const processesMax = 512;
-/** Calls a second that a process may make; a call costs it some microseconds, ten on nested virtual machines. */
-const callsPerSecondMax = 5000;
 const budgetEveryMs = 1000;
-/** Looks above the budget, one after the other, before the probes are taken off. */
-const looksOverMax = 2;
-/** Until the probes of a process that was over its budget are tried again; doubled each time. */
-const pauseFirstMs = 30_000;
-const pauseMsMax = 600_000;
 /** A library may be loaded later than its process is seen: it is looked for again after these times. */
 const RETRIES_MS: readonly number[] = [20, 100, 500, 2000];
 const waitingMax = 4096;
@@ -89,7 +83,7 @@ export interface TlsProbesOptions {
   readonly lookInto: (pid: number, isLooked: boolean) => void;
 }
 
-interface ProbedProcess {
+interface ProbedProcess extends CallBudget {
   readonly pid: number;
   readonly name: string;
   /** By the file. Empty where only the file's own links serve it. */
@@ -100,12 +94,6 @@ interface ProbedProcess {
   hasSpoken: boolean;
   /** It lives for so long that it has probes of its own, whatever its threads are called. */
   isLasting: boolean;
-  calls: number;
-  looksOver: number;
-  callsPerSecond: number;
-  /** Milliseconds; undefined while it has probes. */
-  pausedUntilMs: number | undefined;
-  pauseMs: number;
 }
 
 interface WaitingProcess {
@@ -123,8 +111,7 @@ export class TlsProbes {
   readonly #native: Native;
   readonly #policy: TlsPolicy;
   readonly #excluded: ReadonlySet<number>;
-  readonly #budget: number;
-  readonly #pauseMs: number;
+  readonly #budgets: CallBudgets;
   readonly #lookInto: (pid: number, isLooked: boolean) => void;
   readonly #attached: Attached;
   readonly #way: TlsWay;
@@ -152,13 +139,18 @@ export class TlsProbes {
     this.#native = native;
     this.#policy = policy;
     this.#excluded = new Set(excludePids);
-    this.#budget = options.callsPerSecondMax ?? callsPerSecondMax;
-    this.#pauseMs = options.pauseMs ?? pauseFirstMs;
     this.#lookInto = options.lookInto;
     const shared = Object.fromEntries(SHARED_MAPS.map((name) => [name, fdOf(options.maps, name)]));
     const loaded = loadPrograms(native, options.object, shared, options.pidNamespace);
     this.#attached = loaded.attached;
     this.#way = loaded.way;
+    const rates = fdOf(this.#attached.maps, "tls_rates");
+    this.#budgets = new CallBudgets({
+      native,
+      rates,
+      callsPerSecondMax: options.callsPerSecondMax,
+      pauseMs: options.pauseMs,
+    });
     for (const library of this.#files.ofMachine()) this.#learn(library);
   }
 
@@ -254,7 +246,7 @@ export class TlsProbes {
     this.#processes.delete(pid);
     for (const links of process.links.values()) closeAll(links);
     this.#setByName(pid, true);
-    this.#native.mapDelete(fdOf(this.#attached.maps, "tls_rates"), new Uint8Array(Uint32Array.of(pid).buffer));
+    this.#budgets.forget(pid);
   }
 
   /** Looks again for libraries, and at budgets. Cheap where there is nothing to do. */
@@ -283,7 +275,7 @@ export class TlsProbes {
     return {
       way: this.#way,
       processes: this.#processes.size - paused.length,
-      callsPerSecondMax: this.#budget,
+      callsPerSecondMax: this.#budgets.callsPerSecondMax,
       heldBack: paused.length - overBudget.length,
       overBudget: overBudget.map(({ pid, name, callsPerSecond }) => ({ pid, name, callsPerSecond })),
       libraries: [...this.#known.values()].map(({ name }) => name),
@@ -359,11 +351,7 @@ export class TlsProbes {
         execedMs: undefined,
         hasSpoken: false,
         isLasting: false,
-        calls: 0,
-        looksOver: 0,
-        callsPerSecond: 0,
-        pausedUntilMs: undefined,
-        pauseMs: this.#pauseMs,
+        ...this.#budgets.begin(),
       };
       this.#processes.set(pid, process);
     }
@@ -433,34 +421,9 @@ export class TlsProbes {
       if (nowMs >= process.pausedUntilMs) this.#resume(process);
       return;
     }
-    const calls = this.#callsOf(process.pid);
-    const callsPerSecond = Math.round(((calls - process.calls) * 1000) / sinceMs);
-    process.calls = calls;
-    if (callsPerSecond <= this.#budget) {
-      process.looksOver = 0;
-      return;
-    }
-    process.looksOver++;
-    if (process.looksOver < looksOverMax) return;
-    process.callsPerSecond = callsPerSecond;
-    this.#pause(process, nowMs);
-  }
-
-  #callsOf(pid: number): number {
-    try {
-      const bytes = this.#native.mapLookup(fdOf(this.#attached.maps, "tls_rates"), pid);
-      return Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
-    } catch (error) {
-      if (error instanceof Error && "code" in error && error.code === "ENOENT") return 0;
-      throw error;
-    }
-  }
-
-  #pause(process: ProbedProcess, nowMs: number): void {
+    if (!this.#budgets.isOver(process.pid, process, sinceMs)) return;
     this.#detachedOverBudget++;
-    process.looksOver = 0;
-    process.pausedUntilMs = nowMs + process.pauseMs;
-    process.pauseMs = Math.min(process.pauseMs * 2, pauseMsMax);
+    this.#budgets.pause(process, nowMs);
     this.#takeOff(process);
   }
 
@@ -485,8 +448,7 @@ export class TlsProbes {
   }
 
   #resume(process: ProbedProcess): void {
-    process.pausedUntilMs = undefined;
-    process.calls = this.#callsOf(process.pid);
+    this.#budgets.resume(process.pid, process);
     this.#setByName(process.pid, true);
     for (const library of process.libraries) if (!this.#wide.has(library.key)) this.#attachTo(process, library);
     this.#lookInto(process.pid, true);

@@ -24,11 +24,10 @@ import type {
 } from "../../server/model/capture-event.ts";
 import { emptySlice } from "./empty-slice.ts";
 import type { TlsCall } from "./tls-event.ts";
-import { type CallHolder, type HeldCall, HeldCalls, heldOf } from "./tls-held-calls.ts";
+import { type HeldCall, HeldCalls, heldOf } from "./tls-held-calls.ts";
 import { isHello, isRecordStart, TlsRecords } from "./tls-records.ts";
+import { type CipherSocket, type TlsSession, TlsSessions } from "./tls-sessions.ts";
 
-/** Sessions known at one time; beyond, all are forgotten. */
-const sessionsMax = 65_536;
 /** Threads remembered; beyond, all are forgotten. */
 const threadsMax = 65_536;
 /** Socket calls of a thread remembered between two calls of the library. */
@@ -53,33 +52,6 @@ export interface TlsStreamCounters {
   readonly opaque: number;
 }
 
-interface CipherSocket {
-  readonly id: number;
-  readonly isLate: boolean;
-  isTls: boolean;
-  isOpaqueCounted: boolean;
-  /** Its process was said to speak TLS. */
-  isToldOf: boolean;
-  /** Sent, received. */
-  records: readonly [TlsRecords, TlsRecords] | undefined;
-  /** When the first record with data was seen; 0: none was. */
-  firstDataNs: number;
-  session: Session | undefined;
-}
-
-interface Session extends CallHolder {
-  readonly pid: number;
-  readonly address: number;
-  readonly firstNs: number;
-  /** Its handshake was seen from the beginning. */
-  isFresh: boolean;
-  socket: CipherSocket | undefined;
-  /** Named by the read before, and by the write after, a call; 0: none yet. */
-  before: number;
-  after: number;
-  readonly held: HeldCall[];
-}
-
 interface Thread {
   /** Socket calls since the last call of the library, oldest first. */
   recent: { socket: number; timeNs: number; direction: 0 | 1; seq: number }[];
@@ -87,9 +59,9 @@ interface Thread {
   received: CipherSocket | undefined;
   receivedNs: number;
   receivedUnit: number;
-  receivedBy: Session | undefined;
+  receivedBy: TlsSession | undefined;
   /** Called last without a socket call inside: what it wrote is sent next. */
-  awaiting: Session | undefined;
+  awaiting: TlsSession | undefined;
 }
 
 /** What the streams tell of processes. */
@@ -109,18 +81,17 @@ export class TlsStreams implements CaptureSink {
   readonly #sink: CaptureSink;
   readonly #handshake: (pid: number) => void;
   readonly #sockets = new Map<number, CipherSocket>();
-  readonly #sessions = new Map<number, Map<number, Session>>();
+  readonly #sessions = new TlsSessions((forgotten) => this.#end(forgotten));
   #threads = new Map<number, Thread>();
   readonly #all: boolean;
   readonly #looked = new Set<number>();
   /** Looked at, and found to have no library that is known. */
   readonly #passedBy = new Set<number>();
-  readonly #held = new HeldCalls<Session>();
+  readonly #held = new HeldCalls<TlsSession>();
   readonly #dropped: Record<string, number> = {};
   readonly #layer = { kind: "clear" as const, number: 0, isLate: false };
   readonly #work: WorkUnit = { kind: "", unit: 0, origin: 0 };
   readonly #slice: SocketSlice = { ...emptySlice(), work: this.#work, tls: this.#layer };
-  #sessionCount = 0;
   #bound = 0;
   #calls = 0;
   #delivered = 0;
@@ -143,7 +114,7 @@ export class TlsStreams implements CaptureSink {
     }
     this.#looked.delete(pid);
     if (this.#all) this.#passedBy.add(pid);
-    this.#forgetProcess(pid);
+    for (const session of this.#sessions.takeProcess(pid)) this.#end(session);
   }
 
   opened(event: SocketOpened): void {
@@ -228,11 +199,12 @@ export class TlsStreams implements CaptureSink {
     const nested = this.#nestedIn(thread, call);
     thread.recent.length = 0;
     if (call.kind === "free") {
-      this.#free(call.pid, call.session);
+      const freed = this.#sessions.take(call.pid, call.session);
+      if (freed !== undefined) this.#end(freed);
       if (thread.awaiting?.address === call.session && thread.awaiting.pid === call.pid) thread.awaiting = undefined;
       return;
     }
-    const session = this.#session(call);
+    const session = this.#sessions.of(call);
     if (call.kind === "handshake" && session.socket === undefined) session.isFresh = true;
     if (nested === "several") this.#ambiguous++;
     else if (nested !== undefined) this.#tie(session, nested, "nested");
@@ -324,12 +296,12 @@ export class TlsStreams implements CaptureSink {
   }
 
   /** The library asks for more: what was read before is opened. */
-  #noteDrained(session: Session, thread: Thread): void {
+  #noteDrained(session: TlsSession, thread: Thread): void {
     const socket = session.socket ?? (thread.receivedBy === session ? thread.received : undefined);
     socket?.records?.[1].drained();
   }
 
-  #suspectBefore(session: Session, thread: Thread, call: TlsCall): void {
+  #suspectBefore(session: TlsSession, thread: Thread, call: TlsCall): void {
     const { received } = thread;
     if (received === undefined || call.entryNs - thread.receivedNs > neighbourNsMax) return;
     if (thread.receivedBy !== undefined && thread.receivedBy !== session) return;
@@ -343,14 +315,14 @@ export class TlsStreams implements CaptureSink {
     if (isFit || session.after === received.id) this.#tie(session, received, "neighbours");
   }
 
-  #suspectAfter(session: Session, socket: CipherSocket): void {
+  #suspectAfter(session: TlsSession, socket: CipherSocket): void {
     session.after = socket.id;
     const [first] = session.held;
     const isFit = first?.direction === 0 && socket.records !== undefined && socket.records[0].holds(first.total, -1);
     if (isFit || session.before === socket.id) this.#tie(session, socket, "neighbours");
   }
 
-  #tie(session: Session, socket: CipherSocket, how: "nested" | "neighbours"): void {
+  #tie(session: TlsSession, socket: CipherSocket, how: "nested" | "neighbours"): void {
     if (session.socket === socket) return;
     if (session.socket !== undefined) {
       // The address was given to another session and its end was not seen.
@@ -375,7 +347,7 @@ export class TlsStreams implements CaptureSink {
     while (session.held[0]?.direction === 1) this.#flushFirst(session, socket);
   }
 
-  #untie(session: Session): void {
+  #untie(session: TlsSession): void {
     if (session.socket === undefined) return;
     session.socket.session = undefined;
     session.socket = undefined;
@@ -385,7 +357,7 @@ export class TlsStreams implements CaptureSink {
     this.#bound--;
   }
 
-  #read(session: Session, call: TlsCall, hasInner: boolean): void {
+  #read(session: TlsSession, call: TlsCall, hasInner: boolean): void {
     const { socket } = session;
     if (socket === undefined) {
       this.#hold(session, call, 1, hasInner);
@@ -395,7 +367,7 @@ export class TlsStreams implements CaptureSink {
     this.#deliver(session, socket, heldOf(call, 1, call.bytes, hasInner));
   }
 
-  #wrote(session: Session, call: TlsCall, hasInner: boolean): void {
+  #wrote(session: TlsSession, call: TlsCall, hasInner: boolean): void {
     const { socket } = session;
     if (socket !== undefined && hasInner) {
       this.#flush(session, socket);
@@ -404,7 +376,7 @@ export class TlsStreams implements CaptureSink {
     } else this.#hold(session, call, 0, hasInner);
   }
 
-  #hold(session: Session, call: TlsCall, direction: 0 | 1, hasInner: boolean): void {
+  #hold(session: TlsSession, call: TlsCall, direction: 0 | 1, hasInner: boolean): void {
     if (this.#held.isFull(session)) {
       if (session.socket === undefined) {
         this.#drop("held_calls_max", 1);
@@ -416,16 +388,16 @@ export class TlsStreams implements CaptureSink {
   }
 
   /** Hands on all that waits. */
-  #flush(session: Session, socket: CipherSocket): void {
+  #flush(session: TlsSession, socket: CipherSocket): void {
     while (session.held.length > 0) this.#flushFirst(session, socket);
   }
 
-  #flushFirst(session: Session, socket: CipherSocket): void {
+  #flushFirst(session: TlsSession, socket: CipherSocket): void {
     const first = this.#held.shift(session);
     if (first !== undefined) this.#deliver(session, socket, first);
   }
 
-  #dropHeld(session: Session, reason: string): void {
+  #dropHeld(session: TlsSession, reason: string): void {
     const count = this.#held.clear(session);
     if (count > 0) this.#drop(reason, count);
   }
@@ -434,7 +406,7 @@ export class TlsStreams implements CaptureSink {
     this.#dropped[reason] = (this.#dropped[reason] ?? 0) + count;
   }
 
-  #deliver(session: Session, socket: CipherSocket, held: HeldCall): void {
+  #deliver(session: TlsSession, socket: CipherSocket, held: HeldCall): void {
     const slice = this.#slice;
     const { direction, total } = held;
     const records = socket.records?.[direction];
@@ -461,55 +433,11 @@ export class TlsStreams implements CaptureSink {
     this.#sink.slice(slice);
   }
 
-  #session(call: TlsCall): Session {
-    let ofProcess = this.#sessions.get(call.pid);
-    if (ofProcess === undefined) {
-      ofProcess = new Map();
-      this.#sessions.set(call.pid, ofProcess);
-    }
-    let session = ofProcess.get(call.session);
-    if (session === undefined) {
-      if (this.#sessionCount >= sessionsMax) {
-        for (const pid of [...this.#sessions.keys()]) this.#forgetProcess(pid);
-        this.#sessions.set(call.pid, ofProcess);
-      }
-      session = {
-        pid: call.pid,
-        address: call.session,
-        firstNs: call.entryNs,
-        isFresh: false,
-        socket: undefined,
-        before: 0,
-        after: 0,
-        held: [],
-      };
-      ofProcess.set(call.session, session);
-      this.#sessionCount++;
-    }
-    return session;
-  }
-
-  #free(pid: number, address: number): void {
-    const ofProcess = this.#sessions.get(pid);
-    const session = ofProcess?.get(address);
-    if (session === undefined) return;
-    ofProcess?.delete(address);
-    this.#end(session);
-  }
-
-  #end(session: Session): void {
-    this.#sessionCount--;
+  /** What a session that is over holds has nowhere else to go. */
+  #end(session: TlsSession): void {
     if (session.socket !== undefined) this.#flush(session, session.socket);
     this.#dropHeld(session, "closed");
     this.#untie(session);
-  }
-
-  #forgetProcess(pid: number): void {
-    const ofProcess = this.#sessions.get(pid);
-    if (ofProcess === undefined) return;
-    this.#sessions.delete(pid);
-    for (const session of ofProcess.values()) this.#end(session);
-    ofProcess.clear();
   }
 
   #thread(tid: number): Thread {
