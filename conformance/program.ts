@@ -19,7 +19,7 @@ const MALLOC = {
   MALLOC_TRIM_THRESHOLD_: String(8 * 2 ** 20),
 };
 
-/** A cell of a SQL answer in the JSON form of faces.md. */
+/** A cell of a SQL answer in the JSON form of `/api/v1/sql`. */
 export type Cell = string | number | boolean | null | Readonly<Record<string, string>>;
 
 /** One series of an instant vector. */
@@ -138,7 +138,7 @@ export class Program {
   async json<T>(path: string): Promise<T> {
     const answer = await fetch(`${this.http}${path}`);
     if (!answer.ok) throw new Error(`${path} answered ${answer.status}: ${await answer.text()}`);
-    // The caller names the shape of faces.md that it asks for.
+    // The caller names the shape of what it asks for.
     return (await answer.json()) as T;
   }
 

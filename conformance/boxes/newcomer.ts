@@ -57,7 +57,7 @@ export async function startOnce(clone: BoxedClone, tiers: readonly string[], sec
 }
 
 async function answersFault(clone: BoxedClone, tiers: readonly string[]): Promise<{ text: string; tier: string }> {
-  // Written by the server under test in the shape of faces.md.
+  // Written by the server under test.
   const addresses = JSON.parse(readFileSync(join(clone.clone, "data", "addresses.json"), "utf8")) as { http: string };
   const base = `http://${addresses.http.replace(/^https?:\/\//, "")}`;
   const capture = (await (await fetch(`${base}/api/v1/capture`)).json()) as { tier: string };

@@ -82,7 +82,7 @@ async function answersFault(child: ChildProcess, data: string, output: () => str
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   if (!existsSync(file)) return "addresses.json was not written";
-  // Written by the server under test in the shape of faces.md.
+  // Written by the server under test.
   const { http } = JSON.parse(readFileSync(file, "utf8")) as { http: string };
   const base = `http://${http.replace(/^https?:\/\//, "")}`;
   const page = await fetch(`${base}/`);

@@ -59,7 +59,7 @@ function untilEnd(seconds: number): Promise<void> {
 /** A server that already runs from this clone tells its address. */
 function runningUrl(): string | undefined {
   try {
-    // Written by the server in the shape of faces.md.
+    // Written by the server.
     const { http } = JSON.parse(readFileSync(join(ROOT, "data", "addresses.json"), "utf8")) as { http: string };
     return `http://${http}`;
   } catch {
@@ -95,7 +95,7 @@ async function untilAnswers(url: string, server: ChildProcess): Promise<string> 
 }
 
 async function whereToLook(url: string): Promise<string> {
-  // The shape of faces.md; a server of another version would show here as `undefined`.
+  // The shape of `GET /api/v1/capture`; a server of another version would show here as `undefined`.
   const status = (await (await fetch(`${url}/api/v1/capture`)).json()) as { tier: string; why: string };
   if (status.tier === "replay" || status.tier === "off") {
     return `The server at ${url}/ sees none of it, since it captures nothing live: ${status.why}. As root it would.`;

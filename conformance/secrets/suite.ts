@@ -359,7 +359,7 @@ async function dissectFault(
   if (ran.status !== 0) return `dissect ended with ${ran.status}: ${ran.stderr}`;
   const seen = new Map<string, number>();
   for (const line of ran.stdout.split("\n").filter((text) => text !== "")) {
-    // dissect's shape is that of faces.md.
+    // Written by dissect.
     const exchange = JSON.parse(line) as { type: string; server: string };
     const port = exchange.server.slice(exchange.server.lastIndexOf(":") + 1);
     if (exchange.type === "exchange") seen.set(port, (seen.get(port) ?? 0) + 1);

@@ -4,7 +4,7 @@
 
 import type { FastifyReply } from "fastify";
 
-/** An error of our own routes, in the shape of faces.md. */
+/** An error of our own routes: what is wrong, and the way out. */
 export interface OwnError {
   readonly status: number;
   readonly code: string;

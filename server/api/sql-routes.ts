@@ -136,7 +136,7 @@ function parseObject(text: string): Record<string, unknown> | undefined {
   }
 }
 
-/** Reads the members of faces.md's body, or the parameters of the same names. */
+/** Reads the members of the body, or the parameters of the same names. */
 function askedBy(options: Readonly<Record<string, unknown>>): Asked {
   const refused = (message: string): Asked => ({ kind: "refused", status: 400, message });
   const { query, params = [], timeout = TIMEOUT_MS / 1000, limit = ROWS_MAX, format = "json" } = options;

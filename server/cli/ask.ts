@@ -186,7 +186,7 @@ export function readServerArgs(
 /** The server that runs on the default data directory, as it says itself. */
 function runningServerUrl(): string | undefined {
   try {
-    // Written by the server in the shape of faces.md.
+    // Written by the server.
     const { http } = JSON.parse(readFileSync(join(defaultDataDirectory(), "addresses.json"), "utf8")) as {
       http: string;
     };

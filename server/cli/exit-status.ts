@@ -1,4 +1,4 @@
-/** Exit statuses of faces.md. */
+/** Which exit status tells of which error. */
 
 import type { ThalwegError } from "../model/errors.ts";
 

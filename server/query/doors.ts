@@ -214,7 +214,7 @@ export interface GraphEdge {
   readonly p99_ms: number | null;
 }
 
-/** `GET /api/v1/graph` as faces.md shows it; `from` and `to` are RFC 3339. */
+/** The answer of `GET /api/v1/graph`; `from` and `to` are RFC 3339. */
 export interface GraphAnswer {
   readonly from: string;
   readonly to: string;

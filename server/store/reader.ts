@@ -15,7 +15,7 @@ export interface SqlColumn {
   readonly type: string;
 }
 
-/** A value of a SQL answer in the JSON form of faces.md: 64-bit integers and decimals as strings, time stamps as RFC 3339. */
+/** A value of a SQL answer in the JSON form of `/api/v1/sql`: 64-bit integers and decimals as strings, time stamps as RFC 3339. */
 export type SqlValue = string | number | boolean | null | readonly SqlValue[] | { readonly [key: string]: SqlValue };
 
 /** A statement that passed the grammar and the allow-list, printed as DuckDB SQL. */
@@ -43,7 +43,7 @@ export interface SqlLimits {
   readonly timeoutMs: number;
 }
 
-/** Rows of a statement in the JSON form of faces.md. */
+/** Rows of a statement in the JSON form of `/api/v1/sql`. */
 export interface SqlAnswer {
   readonly columns: readonly SqlColumn[];
   readonly rows: readonly (readonly SqlValue[])[];

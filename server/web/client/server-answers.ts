@@ -1,4 +1,4 @@
-/** What the page asks of the server, and the shapes that come back (faces.md). */
+/** What the page asks of the server, and the shapes that come back. */
 
 /** State of the capture, as `/api/v1/capture` tells it. */
 export interface CaptureAnswer {
