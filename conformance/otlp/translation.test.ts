@@ -115,3 +115,12 @@ test("the section otlp says how metrics become series, also after a reload", asy
   await send(program, "still.plain");
   assert.deepEqual(await labelsOf(program, '{"still.plain"}'), [{ __name__: "still.plain", ...plain }]);
 });
+
+test("with the feature type-and-unit-labels metrics over OTLP tell their type and unit", async (t) => {
+  const program = await Program.start(["--capture", "off", "--enable-feature", "type-and-unit-labels"]);
+  t.after(() => program.discard());
+  await send(program, "page.load");
+  const told = { __type__: "gauge", __unit__: "seconds" };
+  const labels = { __name__: "page_load_seconds", http_method: "GET;again", job: "shop" };
+  assert.deepEqual(await labelsOf(program, "page_load_seconds"), [{ ...told, ...labels }]);
+});

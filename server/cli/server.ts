@@ -30,6 +30,7 @@ import { openStore, type Store, type StoreOptions } from "../store/store.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { Telemetry } from "../telemetry/telemetry.ts";
 import { pageAssets } from "../web/page-assets.ts";
+import { DEFAULT_TRANSLATION, type OtlpTranslation } from "../wire/otlp-translation.ts";
 import { agentMode, captureCores, onlyNetns, renderCapture, sayDepth, sayTls, sayTlsTrouble } from "./capture-facts.ts";
 import { type MemoryShares, memoryShares } from "./memory-shares.ts";
 import type { ProgramFiles } from "./program-files.ts";
@@ -103,6 +104,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const decoder = openOtlpDecoder(files.decodeWorkerUrl);
     undo.push(() => decoder.close());
     const understood = promqlSettings(settings, shares.querySamples);
+    const { typeAndUnitLabels } = understood;
+    const translate = (translation: OtlpTranslation) => decoder.translate({ ...translation, typeAndUnitLabels });
+    translate(DEFAULT_TRANSLATION);
     const promql = startPromql({
       ...core,
       promqlSettings: understood,
@@ -116,7 +120,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const scrapes = prepareScrapes({
       ...core,
       answerBytesMax: shares.scrapeBytes,
-      translate: (translation) => decoder.translate(translation),
+      translate,
     });
     undo.push(() => scrapes.stop());
     // Before anybody can send: metrics that come over OTLP must not become other series than those that come later.

@@ -30,13 +30,14 @@ const KEYS = [
  */
 export function readOtlpSection(yaml: YamlFields, given: Node | undefined, isLegacy: boolean): OtlpTranslation {
   const fields = yaml.fields(given, KEYS, "otlp");
-  const { strategy, labels } = DEFAULT_TRANSLATION;
+  const { strategy, typeAndUnitLabels, labels } = DEFAULT_TRANSLATION;
   return {
     strategy: readStrategy(yaml, fields, isLegacy) ?? strategy,
     promoted: readPromoted(yaml, given, fields),
     keepIdentifying: yaml.flag(fields, "keep_identifying_resource_attributes", false),
     promoteScope: yaml.flag(fields, "promote_scope_metadata", false),
     customBuckets: yaml.flag(fields, "convert_histograms_to_nhcb", false),
+    typeAndUnitLabels,
     labels: {
       prefixUnderscore: yaml.flag(fields, "label_name_underscore_sanitization", labels.prefixUnderscore),
       keepUnderscores: yaml.flag(fields, "label_name_preserve_multiple_underscores", labels.keepUnderscores),

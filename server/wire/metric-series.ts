@@ -248,8 +248,9 @@ export class MetricSeries {
     if (this.#fault === undefined) needUnits(this.budget, points * SERIES_UNITS, 0);
     if (this.#fault !== undefined) return;
     const help = texts.help.slice(0, HELP_UNITS_MAX);
-    const unit = prometheusUnit(texts.unit);
-    this.#metadata.describe({ name: this.#name, type: typeOf(metric), help, unit }, texts.name);
+    const metadata = { name: this.#name, type: typeOf(metric), help, unit: prometheusUnit(texts.unit) };
+    this.#metadata.describe(metadata, texts.name);
+    this.#labels.startMetric(metadata);
   }
 
   /** Takes a point, or counts why not. */

@@ -51,6 +51,26 @@ test("attributes that become one label are told once a label and request, in Pro
   assert.equal(decoded([gauge("one", { "a.b": "", a_b: "2" })]).repaired.labels, 0, "an empty value is no value");
 });
 
+test("type and unit of a metric are labels where that is asked for, before attributes of the same names", () => {
+  const metrics = [
+    gauge("g", { __type__: "own", __unit__: "own" }, "kg/m"),
+    counter("c", "By"),
+    { name: "h", summary: { dataPoints: [{ timeUnixNano: TIME, count: "1" }] } },
+  ];
+  const resource = { "service.name": "shop", zone: "a" };
+  const labels = (change: Partial<OtlpTranslation>) =>
+    decoded(metrics, resource, change).series.map((each) => Object.fromEntries(each.labels));
+  const job = "shop";
+  assert.deepEqual(labels({ typeAndUnitLabels: true }), [
+    { __name__: "g_kg_per_minute", __type__: "gauge", __unit__: "kg_per_minute", job },
+    { __name__: "c_bytes_total", __type__: "counter", __unit__: "bytes", job },
+    { __name__: "h_sum", __type__: "summary", job },
+    { __name__: "h_count", __type__: "summary", job },
+    { __name__: "target_info", job, zone: "a" },
+  ]);
+  assert.deepEqual(labels({})[0], { __name__: "g_kg_per_minute", __type__: "own", __unit__: "own", job });
+});
+
 test("of many labels of several attributes only the first are told, and with the beginnings of their keys", () => {
   const metrics = Array.from({ length: 1_100 }, (_, at) => gauge("many", { [`l.${at}`]: "1", [`l_${at}`]: "2" }));
   const { faults, repaired } = decoded(metrics);

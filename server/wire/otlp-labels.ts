@@ -3,11 +3,11 @@
  * `target_info` from the resource's attributes; and the labels of exemplars.
  *
  * Invariants: `begin` comes first, `startResource` and `startScope` before the points of each. An attribute of a point goes
- * before one of its resource that is promoted; `job`, `instance` and what the scope gives go before both.
+ * before one of its resource that is promoted; `job`, `instance` and what scope and metric give go before both.
  */
 
 import { quotedText } from "../model/labels-text.ts";
-import type { Labels } from "../model/series.ts";
+import type { Labels, MetricMetadata } from "../model/series.ts";
 import type { Attribute, Scope } from "../model/span-batch.ts";
 import type { OtlpRest } from "./otlp-rest.ts";
 import { DEFAULT_TRANSLATION, escapesNames, type OtlpTranslation } from "./otlp-translation.ts";
@@ -19,6 +19,8 @@ import { takeUnits, type WireBudget, wireBudget } from "./wire-budget.ts";
 /** The metric of a resource's attributes. */
 export const TARGET_INFO = "target_info";
 const NAME = "__name__";
+const TYPE = "__type__";
+const UNIT = "__unit__";
 const JOB = "job";
 const INSTANCE = "instance";
 /** Attributes of a resource that make `job` and `instance`. */
@@ -53,6 +55,8 @@ export class OtlpLabels {
   /** Labels of every series of the resource; undefined where an attribute gives none. */
   #promoted: ReadonlyMap<string, string> | undefined = new Map();
   #scope: ReadonlyMap<string, string> = new Map();
+  /** Type and unit of the metric, where series tell them. */
+  #metric: (readonly [name: string, value: string])[] = [];
   #collisions = new Set<string>();
   #told: string[] = [];
 
@@ -64,6 +68,7 @@ export class OtlpLabels {
     this.#budget = budget;
     this.#collisions = new Set();
     this.#told = [];
+    this.#metric = [];
     this.startResource([]);
   }
 
@@ -104,15 +109,23 @@ export class OtlpLabels {
     this.#scope = labels;
   }
 
+  /** Begins a metric of the scope. */
+  startMetric({ type, unit }: MetricMetadata): void {
+    if (!this.#translation.typeAndUnitLabels) return;
+    this.#metric = [[TYPE, type]];
+    if (unit !== "") this.#metric.push([UNIT, unit]);
+  }
+
   /** Labels of a point of the metric `name`. @throws WireError where the request makes too many */
   ofPoint(attributes: readonly Attribute[], name: string): LabelsOrFault {
     const promoted = this.#promoted;
     const byName = promoted === undefined ? undefined : this.#joined(attributes, "data point");
     if (promoted === undefined || byName === undefined) return "labels_invalid";
-    takeUnits(this.#budget, promoted.size + this.#scope.size, 0);
+    takeUnits(this.#budget, promoted.size + this.#scope.size + this.#metric.length, 0);
     for (const [label, value] of promoted) if (!byName.get(label)) byName.set(label, value);
     this.#identify(byName);
     for (const [label, value] of this.#scope) byName.set(label, value);
+    for (const [label, value] of this.#metric) byName.set(label, value);
     return checked(byName, name);
   }
 

@@ -26,6 +26,8 @@ export interface OtlpTranslation {
   readonly promoteScope: boolean;
   /** Whether histograms with explicit bounds become native ones with custom buckets. */
   readonly customBuckets: boolean;
+  /** Whether series tell type and unit of their metric in `__type__` and `__unit__`: no key of the section, but a feature. */
+  readonly typeAndUnitLabels: boolean;
   /** Of labels where names are escaped: whether `key` comes before a single underscore, and runs of them stay. */
   readonly labels: LabelEscaping;
 }
@@ -43,6 +45,7 @@ export const DEFAULT_TRANSLATION: OtlpTranslation = {
   keepIdentifying: false,
   promoteScope: false,
   customBuckets: false,
+  typeAndUnitLabels: false,
   labels: { prefixUnderscore: true, keepUnderscores: true },
 };
 
