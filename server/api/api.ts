@@ -3,7 +3,6 @@
  */
 
 import type { Socket } from "node:net";
-import { promisify } from "node:util";
 import { constants, createGzip, gzip, gzipSync } from "node:zlib";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { fastify } from "fastify";
@@ -49,7 +48,6 @@ const COMPRESS_BYTES_MIN = 1400;
 const GZIP_LEVEL = 1;
 /** Answers up to this are compressed at once, in 0.1 ms: to have a thread do it takes as long again. */
 const COMPRESS_AT_ONCE_BYTES_MAX = 32 * 1024;
-const gzipBytes = promisify(gzip);
 
 /** The running faces. */
 export interface Api {
@@ -145,7 +143,8 @@ function makeApp(deps: ApiDeps, guard: RequestGuard): FastifyInstance {
       maxHeaderSize: HEADER_BYTES_MAX,
     },
     forceCloseConnections: "idle",
-    routerOptions: { maxParamLength: 1000 },
+    // Values of an address are read by `addressValues`, where they are wanted.
+    routerOptions: { maxParamLength: 1000, querystringParser: noValues },
     // Routes here have no schemas; without these two, Fastify loads its validator at every start, a fifth of it.
     schemaController: { compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas } },
     clientErrorHandler: (error, socket) => {
@@ -163,6 +162,7 @@ function makeApp(deps: ApiDeps, guard: RequestGuard): FastifyInstance {
   app.server.maxConnections = CONNECTIONS_MAX;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
+  // Not done before a turn of promises: by then the parser has seen whether the bytes that came with the head are HTTP.
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-content-type-options", "nosniff").header("referrer-policy", "same-origin");
     const refusal = guard(request.raw);
@@ -171,9 +171,10 @@ function makeApp(deps: ApiDeps, guard: RequestGuard): FastifyInstance {
     if (isOtlpRoute(request)) return sendOtlpError(request, reply, 403, refusal);
     return sendOwnError(reply, { status: 403, code: "request_refused", message: refusal, hint: "" });
   });
-  app.addHook("onSend", finishAnswer);
-  app.addHook("onResponse", async (request, reply) => {
+  app.addHook<unknown>("onSend", finishAnswer);
+  app.addHook("onResponse", (request, reply, done) => {
     deps.countAnswer(request.routeOptions.url ?? "unknown", reply.statusCode);
+    done();
   });
   app.setErrorHandler((error, request, reply) => answerError(deps, error, request, reply));
   return app;
@@ -199,28 +200,54 @@ function answerBrokenRequest(error: Error & { readonly code?: string }, socket: 
   setTimeout(() => socket.destroy(), BROKEN_MS_MAX).unref();
 }
 
+const NO_VALUES = Object.freeze({});
+
+function noValues(): Record<string, unknown> {
+  return NO_VALUES;
+}
+
 function noSchemas(): never {
   throw new Error("a route has a schema, and no compiler for it");
 }
 
 /** Compresses an answer, and says so where it is the connection's last. */
-async function finishAnswer(request: FastifyRequest, reply: FastifyReply, payload: unknown): Promise<unknown> {
+function finishAnswer(request: FastifyRequest, reply: FastifyReply, payload: unknown, done: SendDone): void {
   if (isLast(request.raw)) reply.header("connection", "close");
-  if (reply.hasHeader("content-encoding") || request.method === "HEAD") return payload;
+  if (!mayCompress(request, reply)) done(null, payload);
+  else if (typeof payload === "string" || Buffer.isBuffer(payload)) compressBytes(reply, payload, done);
+  else if (isReadable(payload)) done(null, compressStream(reply, payload));
+  else done(null, payload);
+}
+
+/** Told of what is sent in place of the payload. */
+type SendDone = (error: Error | null, payload?: unknown) => void;
+
+function mayCompress(request: FastifyRequest, reply: FastifyReply): boolean {
+  if (reply.hasHeader("content-encoding") || request.method === "HEAD") return false;
   // Chunks are compressed by themselves.
-  if (reply.getHeader("content-type") === REMOTE_READ_STREAM_TYPE) return payload;
-  if (!acceptsGzip(request.headers["accept-encoding"])) return payload;
-  if (typeof payload === "string" || Buffer.isBuffer(payload)) {
-    if (payload.length < COMPRESS_BYTES_MIN) return payload;
-    reply.header("content-encoding", "gzip").header("vary", "accept-encoding").removeHeader("content-length");
-    if (payload.length <= COMPRESS_AT_ONCE_BYTES_MAX) return gzipSync(payload, { level: GZIP_LEVEL });
-    return gzipBytes(payload, { level: GZIP_LEVEL });
+  if (reply.getHeader("content-type") === REMOTE_READ_STREAM_TYPE) return false;
+  return acceptsGzip(request.headers["accept-encoding"]);
+}
+
+function compressBytes(reply: FastifyReply, bytes: string | Buffer, done: SendDone): void {
+  if (bytes.length < COMPRESS_BYTES_MIN) {
+    done(null, bytes);
+    return;
   }
-  if (!isReadable(payload)) return payload;
-  reply.header("content-encoding", "gzip").header("vary", "accept-encoding").removeHeader("content-length");
+  sayCompressed(reply);
+  if (bytes.length <= COMPRESS_AT_ONCE_BYTES_MAX) done(null, gzipSync(bytes, { level: GZIP_LEVEL }));
+  else gzip(bytes, { level: GZIP_LEVEL }, done);
+}
+
+function compressStream(reply: FastifyReply, stream: NodeJS.ReadableStream): NodeJS.ReadableStream {
+  sayCompressed(reply);
   const compressor = createGzip({ level: GZIP_LEVEL, flush: constants.Z_NO_FLUSH });
-  payload.once("error", (error) => compressor.destroy(error));
-  return payload.pipe(compressor);
+  stream.once("error", (error) => compressor.destroy(error));
+  return stream.pipe(compressor);
+}
+
+function sayCompressed(reply: FastifyReply): void {
+  reply.header("content-encoding", "gzip").header("vary", "accept-encoding").removeHeader("content-length");
 }
 
 function isReadable(payload: unknown): payload is NodeJS.ReadableStream {

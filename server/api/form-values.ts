@@ -133,13 +133,14 @@ export function formValues(pairs: Iterable<readonly [string, string]>, fault?: s
 
 function refusePair(pair: string): string | undefined {
   if (pair.includes(";")) return "invalid semicolon separator in query";
+  if (!pair.includes("%")) return undefined;
   const broken = /%(?![0-9a-fA-F]{2}).{0,2}/s.exec(pair);
   return broken === null ? undefined : `invalid URL escape ${quoteText(broken[0])}`;
 }
 
 /** Bytes that form no UTF-8 become U+FFFD, since text here is UTF-16. */
 function decode(text: string): string {
-  const spaced = text.replaceAll("+", " ");
+  const spaced = text.includes("+") ? text.replaceAll("+", " ") : text;
   return spaced.includes("%") ? decodeEscapes(spaced) : spaced;
 }
 

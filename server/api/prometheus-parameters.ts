@@ -109,12 +109,15 @@ function daysInMonth(year: number, month: number): number {
 
 /** Milliseconds of a duration given as seconds or as `1h30m`, cut to nanoseconds; the reason where it is neither. */
 function parseDuration(text: string): number | { readonly refused: string } {
-  const refused = `cannot parse ${quoteText(text)} to a valid duration`;
   const seconds = parseFloatGo(text);
-  if (seconds === undefined) return parseDurationMs(text) ?? { refused };
+  if (seconds === undefined) return parseDurationMs(text) ?? { refused: noDuration(text) };
   const ns = seconds * 1e9;
-  if (!(ns >= -DURATION_NS_MAX && ns < DURATION_NS_MAX)) return { refused: `${refused}. It overflows int64` };
+  if (!(ns >= -DURATION_NS_MAX && ns < DURATION_NS_MAX)) return { refused: `${noDuration(text)}. It overflows int64` };
   return Math.trunc(ns) / NS_PER_MS;
+}
+
+function noDuration(text: string): string {
+  return `cannot parse ${quoteText(text)} to a valid duration`;
 }
 
 /** The same without a reason. */

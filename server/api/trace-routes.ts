@@ -10,6 +10,7 @@ import { explainedSpans } from "../query/trace-explain.ts";
 import { encodeTempoTraceById, type TraceBody, traceJsonPieces, tracePieces } from "../wire/otlp-traces-encode.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { sendOwnError } from "./own-errors.ts";
+import { addressValues } from "./prometheus-answer.ts";
 import { buildInfo } from "./prometheus-status.ts";
 
 /** Pieces of a common trace: opening, spans, closing. */
@@ -106,9 +107,8 @@ async function inTurns<T>(work: Generator<void, T>): Promise<T> {
 }
 
 function isAsked(request: FastifyRequest, name: "assemble" | "explain"): boolean {
-  // What a query string's parameters are: texts, or lists of texts where one comes twice.
-  const query = request.query as Readonly<Record<string, string | string[] | undefined>>;
-  return query[name] === "1";
+  const values = addressValues(request).all(name);
+  return values.length === 1 && values[0] === "1";
 }
 
 function turn(): Promise<void> {

@@ -16,6 +16,9 @@ import { KnownPages } from "./shared-pages.ts";
 import { wordsOf } from "./value-words.ts";
 
 const START_MS = 1_768_478_400_000;
+const STEPS_MAX = 500;
+/** How far most samples lie apart. */
+const SCRAPE_MS = 15_000;
 const STALE = new Float64Array(new BigUint64Array([0x7ff0000000000002n]).buffer);
 const EVERYTHING = [{ name: "__name__", kind: "=", value: "m" }] as const;
 
@@ -63,7 +66,7 @@ test("series that are decoded one by one have the samples that are read otherwis
       const floats = new Float64Array(to - from);
       for (let i = from; i < to; i++) {
         // Some come at times of their own, and some have times that are not even.
-        timestampsMs[i - from] = START_MS + 15_000 * i + 10 * (n >> 3) + (n % 8 === 7 ? pick(5_000) : 0);
+        timestampsMs[i - from] = START_MS + SCRAPE_MS * i + 10 * (n >> 3) + (n % 8 === 7 ? pick(5_000) : 0);
         floats[i - from] = values[n % values.length]?.(i) ?? 0;
         if (n % 6 === 5 && pick(30) === 0) floats.set(STALE, i - from);
       }
@@ -132,12 +135,15 @@ test("series that are decoded one by one have the samples that are read otherwis
   assert.ok(chunked > 5_000);
 });
 
-/** What an instant selector gives for steps that look at samples of a window and no others, in three grids. */
+/** What an instant selector gives for steps that look at samples of a window and no others, in six grids. */
 function picksOf(samples: FedSeries, minMs: number, maxMs: number): string {
-  const lines = [1, 7_000, 300_000].map((lookbackMs) => {
-    const startMs = Math.min(maxMs, minMs + lookbackMs - 1);
-    const stepMs = Math.max(1, Math.floor((maxMs - startMs) / 61)) + (lookbackMs % 3);
-    const steps = startMs - lookbackMs < minMs - 1 ? 0 : Math.floor((maxMs - startMs) / stepMs) + 1;
+  const lines = [1, 7_000, 300_000, 1, 20_000, 300_000].map((lookbackMs, i) => {
+    const startMs = Math.min(maxMs, Math.max(minMs + lookbackMs - 1, i < 3 ? 0 : START_MS));
+    const few = Math.max(1, Math.floor((maxMs - startMs) / 61)) + (lookbackMs % 3);
+    // Of the second three the steps are those of most samples, twice and three times those.
+    const stepMs = i < 3 ? few : SCRAPE_MS * (i - 2);
+    const steps =
+      startMs - lookbackMs < minMs - 1 ? 0 : Math.min(STEPS_MAX, Math.floor((maxMs - startMs) / stepMs) + 1);
     const grid = { startMs, stepMs, steps, isInstant: steps === 1 };
     const { values, present } = selectInstant(samples, grid, { lookbackMs, read: "value" }, budget());
     return `${present} ${values}`;

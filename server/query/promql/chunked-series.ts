@@ -22,7 +22,15 @@ import {
   readUnevenTimes,
 } from "../../model/float-chunk.ts";
 import type { Labels, SeriesSamples } from "../../model/series.ts";
-import { type PickedSteps, type PickedValues, pickOne, pickUneven, putPicked, roomForPicks } from "./newest-picks.ts";
+import {
+  type PickedSteps,
+  type PickedValues,
+  pickEven,
+  pickOne,
+  pickUneven,
+  putPicked,
+  roomForPicks,
+} from "./newest-picks.ts";
 import {
   type KnownLabels,
   type PackedLabels,
@@ -236,8 +244,8 @@ export class ChunkStore {
    */
   pickNewest(row: number, grid: PickedSteps, lookbackMs: number, out: PickedValues): void {
     const { chunks, count } = this.#decode(row);
-    const { startMs, stepMs, steps } = grid;
-    const picked = roomForPicks(steps);
+    const { steps } = grid;
+    roomForPicks(steps);
     // The newest sample before the stretch of samples that is looked at, and the first time that does not look back to it.
     let newest = -1;
     let endMs = Number.NEGATIVE_INFINITY;
@@ -253,13 +261,9 @@ export class ChunkStore {
         endMs = (uneven[newest] as number) + lookbackMs;
       } else {
         k = pickOne(newest, endMs, firstMs, grid, k);
-        const lastMs = firstMs + (samples - 1) * evenMs;
-        for (let timeMs = startMs + k * stepMs; k < steps && timeMs < lastMs; timeMs = startMs + ++k * stepMs) {
-          const i = Math.floor((timeMs - firstMs) / evenMs);
-          picked[k] = timeMs < firstMs + i * evenMs + lookbackMs ? at + i : -1;
-        }
+        k = pickEven(firstMs, evenMs, samples, { grid, lookbackMs, k, at });
         newest = at + samples - 1;
-        endMs = lastMs + lookbackMs;
+        endMs = firstMs + (samples - 1) * evenMs + lookbackMs;
       }
       at += samples;
     }

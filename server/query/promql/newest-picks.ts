@@ -22,10 +22,9 @@ export interface PickedValues {
   readonly present: Uint8Array;
 }
 
-/** The column of picks, for so many steps; what it holds is anything. */
-export function roomForPicks(steps: number): Int32Array {
+/** Makes room for picks of so many steps; what it holds is anything. */
+export function roomForPicks(steps: number): void {
   if (picked.length < steps) picked = new Int32Array(2 * steps);
-  return picked;
 }
 
 /** Picks one sample for the steps before a time. @returns The first step that is not before it. */
@@ -34,6 +33,34 @@ export function pickOne(index: number, endMs: number, beforeMs: number, grid: Pi
   let k = from;
   for (let timeMs = startMs + k * stepMs; k < steps && timeMs < beforeMs; timeMs = startMs + ++k * stepMs) {
     picked[k] = timeMs < endMs ? index : -1;
+  }
+  return k;
+}
+
+/** Picks samples that are one step apart; the last of them is left to what follows. @returns As `pickOne`. */
+export function pickEven(
+  firstMs: number,
+  evenMs: number,
+  samples: number,
+  before: { readonly grid: PickedSteps; readonly lookbackMs: number; readonly k: number; readonly at: number },
+): number {
+  const { grid, lookbackMs, at } = before;
+  const { startMs, stepMs, steps } = grid;
+  const lastMs = firstMs + (samples - 1) * evenMs;
+  let { k } = before;
+  let timeMs = startMs + k * stepMs;
+  if (k === steps || timeMs >= lastMs) return k;
+  const by = stepMs / evenMs;
+  if (Number.isInteger(by)) {
+    // Each step lies as far behind a sample as the one before.
+    let index = Math.floor((timeMs - firstMs) / evenMs);
+    const isSeen = timeMs - (firstMs + index * evenMs) < lookbackMs;
+    for (index += at; k < steps && timeMs < lastMs; timeMs += stepMs, index += by) picked[k++] = isSeen ? index : -1;
+    return k;
+  }
+  for (; k < steps && timeMs < lastMs; timeMs = startMs + ++k * stepMs) {
+    const i = Math.floor((timeMs - firstMs) / evenMs);
+    picked[k] = timeMs < firstMs + i * evenMs + lookbackMs ? at + i : -1;
   }
   return k;
 }
