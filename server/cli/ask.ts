@@ -202,19 +202,36 @@ async function fetchAnswer(
   path: string,
   body?: object,
 ): Promise<{ ok: boolean; text: string } | undefined> {
+  const init = { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } };
   try {
-    const answer = await fetch(`${question.url}${path}`, {
-      ...(body === undefined
-        ? {}
-        : { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
-    });
+    const answer = await fetchFrom(question.url, path, body === undefined ? {} : init);
     return { ok: answer.ok, text: await answer.text() };
   } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
-    refuse(
-      `no server answers at ${question.url} (${cause}). Start one with '${runsFromClone() ? "npm start" : "thalweg"}', or name it with --url`,
-    );
+    refuse(error instanceof Error ? error.message : String(error));
     return undefined;
+  }
+}
+
+/** Asks a server. @throws Error that names the server that does not answer, and the way out. */
+export async function fetchFrom(url: string, path: string, init: RequestInit = {}): Promise<Response> {
+  try {
+    return await fetch(`${url}${path}`, init);
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
+    throw new Error(
+      `no server answers at ${url} (${cause}). Start one with '${runsFromClone() ? "npm start" : "thalweg"}', or name it with --url`,
+      { cause: error },
+    );
+  }
+}
+
+/** What is wrong with what the user named is told in one line; faults of our own keep their stack. */
+export async function orRefuse(run: () => Promise<number>): Promise<number> {
+  try {
+    return await run();
+  } catch (error) {
+    if (!(error instanceof Error) || error.constructor !== Error) throw error;
+    return refuse(error.message);
   }
 }
 

@@ -9,7 +9,7 @@ import { parseSelector } from "../query/promql-texts.ts";
 import { crc32c } from "../wire/crc32c.ts";
 import { type ChunkedSeries, encodeReadRequest, readFrames } from "../wire/remote-read-frames.ts";
 import { type BlockSeries, type ChunkPlace, encodeTsdbIndex } from "../wire/tsdb-index.ts";
-import { readServerArgs } from "./ask.ts";
+import { fetchFrom, orRefuse, readServerArgs } from "./ask.ts";
 import { BLOCK_MS, nextBlock } from "./block-search.ts";
 import { ProgressLine } from "./progress.ts";
 
@@ -23,10 +23,21 @@ export async function runExport(args: readonly string[]): Promise<number> {
     process.stderr.write(`Usage: thalweg ${USAGE} [--url URL]\n`);
     return 2;
   }
+  return orRefuse(() => exportAll(read, directory));
+}
+
+async function exportAll(
+  read: { readonly values: ReadonlyMap<string, string>; readonly url: string },
+  directory: string,
+): Promise<number> {
   const matchers = readMatchers(read.values.get("--match") ?? "");
+  const wanted = {
+    fromMs: readTime("--from", read.values.get("--from")),
+    toMs: readTime("--to", read.values.get("--to")),
+  };
   const bounds = await boundsOf(read.url);
-  const fromMs = readTime("--from", read.values.get("--from")) ?? bounds?.minMs;
-  const toMs = readTime("--to", read.values.get("--to")) ?? bounds?.maxMs;
+  const fromMs = wanted.fromMs ?? bounds?.minMs;
+  const toMs = wanted.toMs ?? bounds?.maxMs;
   if (fromMs === undefined || toMs === undefined) {
     process.stdout.write("There are no samples.\n");
     return 0;
@@ -62,7 +73,7 @@ async function holdsSamples(source: Source, minMs: number, maxMs: number): Promi
 
 /** Series with their chunks, as the server sends them. @throws Error where it refuses */
 async function* readRange({ url, matchers }: Source, minMs: number, maxMs: number): AsyncGenerator<ChunkedSeries> {
-  const answer = await fetch(`${url}/api/v1/read`, {
+  const answer = await fetchFrom(url, "/api/v1/read", {
     method: "POST",
     body: new Uint8Array(encodeReadRequest(matchers, minMs, maxMs)),
     headers: { "content-type": "application/x-protobuf", "content-encoding": "snappy" },
@@ -123,7 +134,7 @@ function readTime(flag: string, text: string | undefined): number | undefined {
 /** Times of the first and last sample, as the server tells them; undefined where it has none. */
 async function boundsOf(url: string): Promise<{ readonly minMs: number; readonly maxMs: number } | undefined> {
   const ask = async (path: string): Promise<unknown> =>
-    JSON.parse(await (await fetch(`${url}/api/v1/status/${path}`)).text()).data;
+    JSON.parse(await (await fetchFrom(url, `/api/v1/status/${path}`)).text()).data;
   // Both in the shapes of Prometheus' API.
   const { headStats } = (await ask("tsdb?limit=1")) as { headStats: { minTime: number; maxTime: number } };
   const { blocks } = (await ask("tsdb/blocks")) as { blocks: readonly { minTime: number; maxTime: number }[] };

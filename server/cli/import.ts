@@ -6,17 +6,13 @@
 import { isUtf8 } from "node:buffer";
 import { readFileSync, statSync } from "node:fs";
 import type { Labels, SeriesSamples } from "../model/series.ts";
-import { ChunkFiles, findBlocks, hasDeletions, readIndexFile } from "../platform/tsdb-files.ts";
-import { crc32c } from "../wire/crc32c.ts";
+import { findBlocks } from "../platform/tsdb-files.ts";
 import { ExpositionError } from "../wire/exposition.ts";
 import { TextExposition } from "../wire/exposition-text.ts";
-import { decodeHistogramChunk } from "../wire/histogram-chunk.ts";
 import { encodeRemoteWrite } from "../wire/remote-write-encode.ts";
-import { CHUNK_FLOAT_HISTOGRAM, CHUNK_HISTOGRAM, CHUNK_XOR } from "../wire/series-chunks.ts";
 import { encodeSnappy } from "../wire/snappy.ts";
-import { type ChunkPlace, readTsdbIndex, TsdbFormatError } from "../wire/tsdb-index.ts";
-import { decodeXorChunk } from "../wire/xor-chunk.ts";
-import { readServerArgs } from "./ask.ts";
+import { fetchFrom, orRefuse, readServerArgs } from "./ask.ts";
+import { overlapping, readBlocks } from "./import-blocks.ts";
 import { ProgressLine } from "./progress.ts";
 
 const USAGE = "import PATH… (directories of Prometheus' blocks, or files of OpenMetrics text)";
@@ -44,6 +40,10 @@ export async function runImport(args: readonly string[]): Promise<number> {
     process.stderr.write(`Usage: thalweg ${USAGE} [--url URL]\n`);
     return 2;
   }
+  return orRefuse(() => importAll(read));
+}
+
+async function importAll(read: { readonly words: readonly string[]; readonly url: string }): Promise<number> {
   const tally: Tally = { sent: 0, written: 0, reasons: new Set(), damagedChunks: 0 };
   const sender = new Sender(read.url, tally);
   for (const path of read.words) {
@@ -67,55 +67,15 @@ async function importBlocks(path: string, sender: Sender): Promise<void> {
   if (blocks.length === 0) throw new Error(`${path}: there is no block of Prometheus in it`);
   const total = blocks.reduce((sum, { meta }) => sum + meta.stats.numSamples, 0);
   const progress = new ProgressLine("import");
-  for (const { directory } of blocks) {
-    if (hasDeletions(directory)) {
-      process.stderr.write(`thalweg: ${directory}: samples that were deleted from it are imported too\n`);
-    }
-    const chunks = new ChunkFiles(directory, crc32c);
-    try {
-      for (const { labels, chunks: places } of readTsdbIndex(readIndexFile(directory))) {
-        for (const place of places) {
-          const samples = readChunk(chunks, place, labels);
-          if (samples === undefined) sender.tally.damagedChunks++;
-          else await sender.add(samples);
-        }
-        progress.show(sender.tally.sent, total, `${sender.tally.sent} samples`);
-      }
-    } catch (error) {
-      if (error instanceof TsdbFormatError) throw new Error(`${directory}/index: ${error.message}`, { cause: error });
-      throw error;
-    } finally {
-      chunks.close();
+  for (const group of overlapping(blocks)) {
+    for (const samples of readBlocks(group)) {
+      if (samples === undefined) sender.tally.damagedChunks++;
+      else await sender.add(samples);
+      progress.show(sender.tally.sent, total, `${sender.tally.sent} samples`);
     }
     await sender.flush();
   }
   progress.clear();
-}
-
-/** Samples of a chunk; undefined where it is damaged. */
-function readChunk(chunks: ChunkFiles, { segment, offset }: ChunkPlace, labels: Labels): SeriesSamples | undefined {
-  const chunk = chunks.read(segment, offset);
-  if (chunk === undefined) return undefined;
-  switch (chunk.type) {
-    case CHUNK_XOR:
-      return { labels, ...decodeXorChunk(chunk.bytes) };
-    case CHUNK_HISTOGRAM:
-    case CHUNK_FLOAT_HISTOGRAM: {
-      const kind = chunk.type === CHUNK_HISTOGRAM ? "whole" : "float";
-      const { timestampsMs, histograms } = decodeHistogramChunk(chunk.bytes, kind);
-      return { labels, timestampsMs, values: staleWhereUndefined(histograms), histograms };
-    }
-    default:
-      throw new Error(`a chunk of encoding ${chunk.type}, which is not read; write blocks without feature flags`);
-  }
-}
-
-/** The marker of a stale histogram is a float. */
-function staleWhereUndefined(histograms: readonly (object | undefined)[]): Float64Array {
-  const words = new BigUint64Array(histograms.length);
-  for (const [at, histogram] of histograms.entries())
-    words[at] = histogram === undefined ? 0x7ff0_0000_0000_0002n : 0x7ff8_0000_0000_0000n;
-  return new Float64Array(words.buffer);
 }
 
 /** Every sample needs a time; series come in the order of the text. */
@@ -207,7 +167,7 @@ class Sender {
   /** Once more where the server asks for it. */
   async #post(body: Uint8Array): Promise<Response> {
     for (let tries = 0; ; tries++) {
-      const answer = await fetch(`${this.#url}/api/v1/write`, {
+      const answer = await fetchFrom(this.#url, "/api/v1/write", {
         method: "POST",
         body: new Uint8Array(body),
         headers: {

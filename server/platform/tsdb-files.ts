@@ -15,7 +15,6 @@ import {
   readFileSync,
   readSync,
   renameSync,
-  statSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -70,11 +69,10 @@ export function readIndexFile(directory: string): Uint8Array {
   return readFileSync(join(directory, "index"));
 }
 
-/** Whether samples of the block were deleted without being taken out. */
-export function hasDeletions(directory: string): boolean {
+/** The list of what was deleted from a block without being taken out; undefined where there is none. */
+export function readTombstonesFile(directory: string): Uint8Array | undefined {
   const file = join(directory, "tombstones");
-  // A header of five bytes and a check sum are all of a list without entries.
-  return existsSync(file) && statSync(file).size > 9;
+  return existsSync(file) ? readFileSync(file) : undefined;
 }
 
 /** Chunks of a block by their place. */

@@ -31,11 +31,17 @@ export interface BlockSeries {
   readonly chunks: readonly ChunkPlace[];
 }
 
-/** A file that is not an index of this kind, or is damaged. */
+/** A series as it stands in an index. */
+export interface IndexedSeries extends BlockSeries {
+  /** By which tombstones name it. */
+  readonly number: number;
+}
+
+/** A file that is not of the kind it should be, or is damaged. */
 export class TsdbFormatError extends Error {}
 
 /** Reads series one by one, in the order of their labels. @throws TsdbFormatError */
-export function* readTsdbIndex(bytes: Uint8Array): Generator<BlockSeries> {
+export function* readTsdbIndex(bytes: Uint8Array): Generator<IndexedSeries> {
   const reader = new Reader(bytes);
   if (bytes.length < HEADER_BYTES + TOC_BYTES || reader.uint32(0) !== MAGIC) {
     throw new TsdbFormatError("it is no index of Prometheus");
@@ -45,7 +51,9 @@ export function* readTsdbIndex(bytes: Uint8Array): Generator<BlockSeries> {
   reader.check(tocAt, TOC_BYTES - CRC_BYTES, "the table of contents");
   const symbols = readSymbols(reader, reader.uint64(tocAt));
   const postingsTable = reader.uint64(tocAt + 40);
-  for (const number of allPostings(reader, postingsTable)) yield readSeries(reader, number * SERIES_ALIGN, symbols);
+  for (const number of allPostings(reader, postingsTable)) {
+    yield { number, ...readSeries(reader, number * SERIES_ALIGN, symbols) };
+  }
 }
 
 function readSymbols(reader: Reader, at: number): string[] {
@@ -335,7 +343,8 @@ function compareBytes(left: string, right: string): number {
   return Buffer.compare(Buffer.from(left), Buffer.from(right));
 }
 
-function compareLabels(left: Labels, right: Labels): number {
+/** The order of series in an index. */
+export function compareLabels(left: Labels, right: Labels): number {
   for (let at = 0; at < Math.min(left.length, right.length); at++) {
     const [leftName = "", leftValue = ""] = left[at] ?? [];
     const [rightName = "", rightValue = ""] = right[at] ?? [];
