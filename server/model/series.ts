@@ -62,6 +62,8 @@ export interface SeriesToAppend extends SeriesSamples {
   readonly lasting?: boolean | undefined;
   /** Whether each sample counts since the one before (delta temporality): what is stored is the running total. */
   readonly increments?: boolean | undefined;
+  /** Whether the sender did not send it as such, and is not told where it comes too late or twice. */
+  readonly untold?: boolean | undefined;
   readonly exemplars?: readonly Exemplar[] | undefined;
 }
 

@@ -143,6 +143,7 @@ interface Incoming {
   readonly integer?: boolean | undefined;
   /** It counts since the sample before. */
   readonly increment?: boolean | undefined;
+  readonly untold?: boolean | undefined;
   readonly series?: MetricSeries | undefined;
 }
 
@@ -264,7 +265,7 @@ export class Stage {
   }
 
   #series(toAppend: SeriesToAppend, outcome: OutcomeCounter): void {
-    const { labels, timestampsMs, values, histograms, startsMs, exemplars } = toAppend;
+    const { labels, timestampsMs, values, histograms, startsMs, exemplars, untold } = toAppend;
     let series = toAppend.lasting === true ? this.#rules.lastingSeriesOf(labels) : undefined;
     for (let i = 0; i < timestampsMs.length; i++) {
       const histogram = histograms?.[i];
@@ -277,7 +278,8 @@ export class Stage {
       };
       const counted = histogram === undefined ? "samples" : "histograms";
       const increment = toAppend.increments === true && !stale;
-      series = this.#sample({ labels, sample, counted, integer: histogram?.integer, increment, series }, outcome);
+      const integer = histogram?.integer;
+      series = this.#sample({ labels, sample, counted, integer, increment, untold, series }, outcome);
     }
     if (exemplars === undefined || exemplars.length === 0) return;
     series ??= this.#rules.seriesOf(labels);
@@ -334,7 +336,8 @@ export class Stage {
     }
   }
 
-  #ordered(series: MetricSeries, { sample, counted, integer = false }: Incoming, outcome: OutcomeCounter): void {
+  #ordered(series: MetricSeries, incoming: Incoming, outcome: OutcomeCounter): void {
+    const { sample, counted, integer = false, untold = false } = incoming;
     const newest = newestIn(series);
     const before = series.stagedBy === writes ? this.samples.before(series.stagedAt) : newest;
     // A stale marker that came as a histogram goes on as the stale float, but is compared as what it was.
@@ -342,7 +345,7 @@ export class Stage {
     const came = isPlain ? newestOf(sample) : staleHistogramAt(sample.timestampMs, integer);
     const told = this.#judge(came, before);
     if (told === "out_of_order" || told === "too_old" || told === "duplicate") {
-      outcome.refuse(counted, told, orderRefusal(told, sample, before, series.labels));
+      outcome.refuse(counted, told, untold ? undefined : orderRefusal(told, sample, before, series.labels));
       return;
     }
     const verdict = told === "repeat" ? told : this.#judge(came, newest);

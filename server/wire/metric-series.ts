@@ -401,6 +401,7 @@ export class MetricSeries {
       startsMs: startMs === 0 ? undefined : Float64Array.of(startMs),
       // Neither a stale marker nor what tells of a resource is a number to add.
       increments: number !== NO_POINT && this.#metric.temporality === DELTA && (flags & NO_RECORDED_VALUE) === 0,
+      untold: number === NO_POINT,
       exemplars: exemplars === undefined || exemplars.length === 0 ? undefined : exemplars,
     });
   }
