@@ -148,6 +148,8 @@ export interface ApiDeps {
   acceptMetrics(received: ReceivedMetrics): Promise<MetricsOutcome>;
   /** Counts, checks and stores what remote write brought; resolves once it is durable. May reject: then nothing was kept. */
   acceptSeries(write: RemoteWrite, transport?: SeriesTransport): Promise<SeriesOutcome>;
+  /** Why a series with these labels is not stored; undefined where it is, or would be. */
+  seriesRefusal(labels: Labels): string | undefined;
   readonly reader: StoreReader;
   /** What remote read may answer with. */
   readonly remoteRead: RemoteReadLimits;

@@ -150,6 +150,7 @@ export async function startFixture(
       return { kind: "stored", rejected: new Map(), mended: new Map() };
     },
     acceptSeries: async (write) => writtenWhole(write),
+    seriesRefusal: () => undefined,
     remoteRead: { samplesMax: 1_000, externalLabels: [] },
     reader: listReader(() => state.received.map((received) => received.batch)),
     promql: promqlDoor({

@@ -6,6 +6,7 @@
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { SeriesOutcome } from "../ingest/accept-series.ts";
+import type { Labels } from "../model/series.ts";
 import { type RemoteWrite, type RemoteWriteOutcome, releaseRows } from "../wire/remote-write.ts";
 import { RemoteWriteDecoder1 } from "../wire/remote-write-1.ts";
 import { RemoteWriteDecoder2 } from "../wire/remote-write-2.ts";
@@ -40,8 +41,11 @@ function knownSeriesMax(memoryBytes: number): number {
 
 /** Adds the route to `app`, whose content-type parser must leave the body unread. */
 export function addRemoteWriteRoute(app: FastifyInstance, deps: ApiDeps, limits: BodyLimits): void {
-  const seriesMax = knownSeriesMax(deps.prometheus.runtime.memoryBytes);
-  const decoders = { 1: new RemoteWriteDecoder1(seriesMax), 2: new RemoteWriteDecoder2(seriesMax) } as const;
+  const gate = {
+    rememberedMax: knownSeriesMax(deps.prometheus.runtime.memoryBytes),
+    refusalOf: (labels: Labels) => deps.seriesRefusal(labels),
+  };
+  const decoders = { 1: new RemoteWriteDecoder1(gate), 2: new RemoteWriteDecoder2(gate) } as const;
   app.post(PATH, async (request, reply) => {
     const encoding = request.headers["content-encoding"] ?? "";
     if (encoding !== "" && encoding !== "snappy") {

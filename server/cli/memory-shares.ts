@@ -12,7 +12,7 @@
  * | room that a PromQL worker keeps for its next large answers | 48 MiB after some of 16 MiB | `JsonBytes`, `takeSharedBytes` |
  * | labels that a PromQL worker knows from earlier queries, their order and JSON | 32,768 sets and as many pairs, 131,072 places, 8 MiB | `KnownLabels`, `inOrderOfLabels`, `resultInOrder`, `keepJson` |
  * | one large body, or a few | 64 MiB | `startApi` |
- * | labels of remote write's series, as bytes to know them again: 192 a series of 1.0, 96 of 2.0 | one series for 16 KiB, 262,144 to 1,114,112, when so many come | `addRemoteWriteRoute` |
+ * | labels of remote write's series, as bytes to know them again: 192 a series of 1.0, 96 of 2.0 | one series for 16 KiB, 262,144 to 1,114,112, when so many are stored | `addRemoteWriteRoute` |
  * | bodies of requests that are not answered | a 48th, 16 to 128 MiB | `startApi` |
  * | what those become: columns, spans that wait for their commit | a 16th, 32 to 128 MiB | `openIngest`, `openStore` |
  * | log records that wait for their commit | half of that | `openStore` |

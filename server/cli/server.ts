@@ -259,6 +259,7 @@ function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
     acceptLogs: (received) => acceptLogs({ writer: logs, telemetry }, received),
     acceptMetrics: (received) => acceptMetrics({ writer: store.writer, telemetry, clock }, received),
     acceptSeries: (write, transport) => acceptSeries({ writer: store.writer, telemetry, clock }, write, transport),
+    seriesRefusal: (labels) => store.writer.seriesRefusal(labels),
     reader: store.reader,
     remoteRead: { samplesMax: prometheus.promql.samplesMax, externalLabels: settings.externalLabels },
     promql,

@@ -109,8 +109,8 @@ export class MetricHead {
   #wake: (() => void) | undefined;
   #draining: Promise<void> | undefined;
   #closed = false;
-  #offender = "";
-  #offenderUntilMs = Number.NEGATIVE_INFINITY;
+  #seriesMaxTold = "";
+  #seriesMaxToldUntilMs = Number.NEGATIVE_INFINITY;
   #samplesAppended = 0;
   /** Bytes of samples in memory. */
   sampleBytes = 0;
@@ -229,6 +229,17 @@ export class MetricHead {
     return this.sampleBytes + table.memory.timeBytes + table.size * SERIES_BYTES + this.exemplars.size * EXEMPLAR_BYTES;
   }
 
+  /** Names who has most of the series; looked up again after a while only, since a flood asks for each of its series. */
+  whySeriesMax(): string {
+    const { table, seriesMax } = this.#options;
+    const nowMs = performance.now();
+    if (nowMs >= this.#seriesMaxToldUntilMs) {
+      this.#seriesMaxTold = `the limit of ${seriesMax} series is reached; ${offenderOf(table.index)}`;
+      this.#seriesMaxToldUntilMs = nowMs + OFFENDER_KEPT_MS;
+    }
+    return this.#seriesMaxTold;
+  }
+
   stats(): HeadStats {
     const log = this.#openLog;
     return {
@@ -320,7 +331,7 @@ export class MetricHead {
     const stage = new Stage(
       {
         windowMs: outOfOrderWindowMs,
-        whySeriesMax: () => this.#whySeriesMax(),
+        whySeriesMax: () => this.whySeriesMax(),
         newestMs: this.newestMs,
         seriesOf: (labels) => table.of(labels),
         lastingSeriesOf: (labels) => table.ofLasting(labels),
@@ -347,17 +358,6 @@ export class MetricHead {
     await this.#applyAll(stage, turns);
     this.#options.onGroup();
     return outcomes.map((outcome) => this.#counted(outcome.outcome()));
-  }
-
-  /** Names who has most of the series; looked up again after a while only, since a flood asks for each of its samples. */
-  #whySeriesMax(): string {
-    const { table, seriesMax } = this.#options;
-    const nowMs = performance.now();
-    if (nowMs >= this.#offenderUntilMs) {
-      this.#offender = offenderOf(table.index);
-      this.#offenderUntilMs = nowMs + OFFENDER_KEPT_MS;
-    }
-    return `the limit of ${seriesMax} series is reached; ${this.#offender}`;
   }
 
   #encode({ samples, exemplars, isAgain = false }: ToLog, segment: number): Uint8Array {

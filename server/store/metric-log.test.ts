@@ -141,6 +141,19 @@ test("series_max names the metric and the label that fill it", async (t) => {
   await metrics.close();
 });
 
+test("a series is told to find no room once there are as many as may be, and those that are there to be taken", async (t) => {
+  const metrics = await openMetrics(await metricDirectory(t), { seriesMax: 2 });
+  const write = (name: string) => metrics.appendSeries([seriesOf(labels(name), [[START_MS, 1]])]);
+  await write("a");
+  assert.equal(metrics.seriesRefusal(labels("c")), undefined);
+  await write("b");
+  assert.match(metrics.seriesRefusal(labels("c")) ?? "", /^the limit of 2 series is reached; 1 of them /);
+  assert.equal(metrics.seriesRefusal(labels("a")), undefined);
+  await metrics.deleteSeries([{ name: "__name__", kind: "=", value: "a" }], START_MS, START_MS);
+  assert.equal(metrics.seriesRefusal(labels("c")), undefined);
+  await metrics.close();
+});
+
 test("a log of very many series is not made of declarations", async (t) => {
   const metrics = await openMetrics(await metricDirectory(t), { segmentBytesMax: 16_384 });
   const names = Array.from({ length: 1000 }, (_, i) => labels(`a_metric_with_a_long_name_${i}`));

@@ -50,6 +50,11 @@ export class SeriesTable {
     return this.find(labels) ?? (this.#size < this.#max ? this.#make(labels) : undefined);
   }
 
+  /** Whether `of` would find or make one. */
+  takes(labels: Labels): boolean {
+    return this.#size < this.#max || this.find(labels) !== undefined;
+  }
+
   /** The same for labels with a place for a note, which is looked at first and left for the next time. */
   ofHandle(handle: LabelsHandle): MetricSeries | undefined {
     const known = handle.note as MetricSeries | undefined; // only this function leaves notes

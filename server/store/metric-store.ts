@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
-import type { FloatRows, Matcher, MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
+import type { FloatRows, Labels, Matcher, MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import { makePrivateDirectory } from "../platform/files.ts";
 import {
   type AdminParts,
@@ -223,6 +223,12 @@ export class MetricStore {
   /** @see StoreWriter */
   appendSeries(series: readonly SeriesToAppend[], rows?: FloatRows): Promise<AppendOutcome> {
     return this.#parts.head.submit({ kind: "series", series, rows });
+  }
+
+  /** @see StoreWriter */
+  seriesRefusal(labels: Labels): string | undefined {
+    const { table, head } = this.#parts;
+    return table.takes(labels) ? undefined : head.whySeriesMax();
   }
 
   /** @see StoreWriter */

@@ -254,6 +254,7 @@ function doorsOf(engine: EngineHolder, metrics: MetricStore): Pick<Store, "write
       replaySpans: async (sequence, onBatch) => engine.open().replaySpans(sequence, onBatch),
       appendSamples: (samples) => metrics.append(samples),
       appendSeries: (series, rows) => metrics.appendSeries(series, rows),
+      seriesRefusal: (labels) => metrics.seriesRefusal(labels),
       describe: (metadata) => metrics.describe(metadata),
     },
     reader: {

@@ -3,7 +3,7 @@
  */
 
 import type { LogBatch } from "../model/log-batch.ts";
-import type { FloatRows, MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
+import type { FloatRows, Labels, MetricMetadata, SampleToAppend, SeriesToAppend } from "../model/series.ts";
 import type { SpanBatch } from "../model/span-batch.ts";
 
 /** What a commit stored, and its place in the order of all commits. */
@@ -147,6 +147,8 @@ export interface StoreWriter {
    * Rejects with `store_unavailable` when nothing of it was kept.
    */
   appendSeries(series: readonly SeriesToAppend[], rows?: FloatRows): Promise<AppendOutcome>;
+  /** Why a series with these labels would be refused for `series_max`; undefined where it is there, or finds room. */
+  seriesRefusal(labels: Labels): string | undefined;
   /** Announces type, help and unit of a metric. */
   describe(metadata: MetricMetadata): void;
 }

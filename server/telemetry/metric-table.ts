@@ -198,7 +198,7 @@ export const METRICS = {
   thalweg_head_series: gauge("Series in the metric head."),
   thalweg_head_memory_bytes: gauge("Bytes of samples in the metric head."),
   thalweg_head_samples_total: counter("Samples appended to the metric head."),
-  thalweg_head_left_out_total: counter("Samples the metric head did not take.", {
+  thalweg_head_left_out_total: counter("Samples that came to the metric head, which did not take them.", {
     reason: SAMPLE_REFUSALS,
   }),
   thalweg_head_seals_total: counter("Times samples went from memory to a block."),

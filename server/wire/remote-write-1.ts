@@ -4,7 +4,7 @@
  * @see https://prometheus.io/docs/specs/prw/remote_write_spec/
  */
 
-import type { Exemplar } from "../model/series.ts";
+import type { Exemplar, Labels } from "../model/series.ts";
 import {
   cursorOver,
   enterMessage,
@@ -35,11 +35,14 @@ import {
   WriteGatherer,
 } from "./remote-write.ts";
 import {
-  type CheckedLabels,
-  checkLabels,
-  KNOWN_SERIES_DEFAULT,
+  checkPairs,
+  type GoodLabels,
   KnownSeries,
   LABEL_BYTES_MAX,
+  type Pair,
+  PairRoom,
+  type SeriesFault,
+  type SeriesGate,
 } from "./series-labels.ts";
 import {
   EXEMPLAR_UNITS,
@@ -84,19 +87,22 @@ const METADATA_FIELDS: ReadonlySet<number> = new Set([1, 2, 4, 5]);
 
 /** Decodes requests, and remembers the labels of series between them. */
 export class RemoteWriteDecoder1 {
-  readonly #known: KnownSeries<CheckedLabels>;
-  readonly #knownBytesMax: number;
+  readonly #known: KnownSeries<GoodLabels>;
 
-  /** @param seriesMax Series that are remembered. With more of them all are read anew each time. */
-  constructor(seriesMax = KNOWN_SERIES_DEFAULT) {
-    this.#knownBytesMax = seriesMax * KNOWN_SERIES_BYTES;
-    this.#known = new KnownSeries({ stringsMax: seriesMax, bytesMax: this.#knownBytesMax });
+  readonly #refusalOf: (labels: Labels) => string | undefined;
+  readonly #pairs = new PairRoom();
+
+  constructor({ rememberedMax, refusalOf = () => undefined }: SeriesGate = {}) {
+    this.#known = new KnownSeries(KNOWN_SERIES_BYTES, rememberedMax);
+    this.#refusalOf = refusalOf;
   }
 
   /** Decodes a request. Nothing in the outcome refers to `bytes`. */
   decode(bytes: Uint8Array): RemoteWriteOutcome {
-    if (this.#known.isFull(Math.min(bytes.length, this.#knownBytesMax / 2))) this.#known.clear();
-    return outcomeOf(() => this.#decode(cursorOver(bytes)));
+    if (this.#known.isFull(Math.min(bytes.length, this.#known.bytesMax / 2))) this.#known.clear();
+    const outcome = outcomeOf(() => this.#decode(cursorOver(bytes)));
+    this.#pairs.end();
+    return outcome;
   }
 
   #decode(cursor: ProtobufCursor): RemoteWrite {
@@ -121,13 +127,13 @@ export class RemoteWriteDecoder1 {
     const { samples, histograms, exemplars } = shape;
     into.receive(samples, histograms, exemplars);
     const labels = this.#labelsOf(cursor, shape, budget);
-    const { fault } = labels;
-    if (fault !== undefined) into.rejectSeries(fault, samples + histograms, exemplars);
+    const isRefused = "reason" in labels;
+    if (isRefused) into.rejectSeries(labels, this.#pairs.pairs, { samples: samples + histograms, exemplars });
     if (samples + histograms + exemplars > 0) {
       // Read even where it is left out: a request that cannot be decoded to its end is refused whole.
       const columns = seriesColumns(shape.samples, shape.histograms);
       const kept = readColumns(cursor, { shape, columns, into, budget });
-      if (fault === undefined) into.add(labels, columns, kept);
+      if (!isRefused) into.add(labels, columns, kept);
     }
     leaveMessage(cursor, outer);
   }
@@ -149,7 +155,7 @@ export class RemoteWriteDecoder1 {
       const to = start + length;
       if (to > end) break;
       const entry = known.expected(cursor, start, to);
-      if (entry === undefined || entry.fault !== undefined) break;
+      if (entry === undefined) break;
       cursor.at = known.expectedEnd;
       cursor.end = to;
       if (readPlainSamples(cursor, entry, into) === 0 || cursor.at !== to) break;
@@ -160,20 +166,37 @@ export class RemoteWriteDecoder1 {
     leavePlainSeries(cursor, into, budget, { before, count, done, end });
   }
 
-  #labelsOf(cursor: ProtobufCursor, shape: SeriesShape, budget: WireBudget): CheckedLabels {
+  #labelsOf(cursor: ProtobufCursor, shape: SeriesShape, budget: WireBudget): GoodLabels | SeriesFault {
     const { start, labelsEnd, isContiguous } = shape;
     // Labels that are too long are not looked for: that would go through all of them.
     const isKnowable = isContiguous && labelsEnd - start <= KNOWN_LABELS_BYTES_MAX;
-    if (!isContiguous) return readLabels(cursor, { start, end: cursor.end, budget });
+    if (!isContiguous) return this.#readLabels(cursor, { start, end: cursor.end, budget });
     const known = isKnowable ? this.#known.find(cursor, start, labelsEnd) : undefined;
     if (known !== undefined) {
       known.lasting = true;
       return known;
     }
     const range = { start, end: labelsEnd, budget };
-    const read = readLabels(cursor, range);
-    if (isKnowable) this.#known.keep(cursor, range, read);
+    const read = this.#readLabels(cursor, range);
+    if (isKnowable && !("reason" in read)) this.#known.keep(cursor, range, read);
     return read;
+  }
+
+  /** Reads the labels among the fields in `[start, end)`. */
+  #readLabels(cursor: ProtobufCursor, { start, end, budget }: LabelRange): GoodLabels | SeriesFault {
+    const outerEnd = cursor.end;
+    const repairedBefore = cursor.textRepaired;
+    const pairs = this.#pairs;
+    cursor.at = start;
+    cursor.end = end;
+    pairs.begin();
+    while (cursor.at < end) {
+      const tag = readTag(cursor);
+      if (tag === SERIES_LABEL) readLabel(cursor, budget, pairs.add());
+      else skipField(cursor, tag);
+    }
+    cursor.end = outerEnd;
+    return checkPairs(pairs.pairs, cursor.textRepaired === repairedBefore, this.#refusalOf);
   }
 }
 
@@ -264,55 +287,44 @@ interface LabelRange {
   readonly budget: WireBudget;
 }
 
-/** Reads the labels among the fields in `[start, end)`. */
-function readLabels(cursor: ProtobufCursor, { start, end, budget }: LabelRange): CheckedLabels {
-  const outerEnd = cursor.end;
-  const repairedBefore = cursor.textRepaired;
-  cursor.at = start;
-  cursor.end = end;
-  const pairs: [string, string][] = [];
-  while (cursor.at < end) {
-    const tag = readTag(cursor);
-    if (tag !== SERIES_LABEL) skipField(cursor, tag);
-    else pairs.push(readLabel(cursor, budget));
-  }
-  cursor.end = outerEnd;
-  return checkLabels(pairs, cursor.textRepaired === repairedBefore);
-}
-
-function readLabel(cursor: ProtobufCursor, budget: WireBudget): [string, string] {
+/** Reads a label into `pair`, whatever is in it. */
+function readLabel(cursor: ProtobufCursor, budget: WireBudget, pair: Pair): void {
   const outer = enterMessage(cursor);
   takeUnits(budget, labelUnits(cursor.end - cursor.at), cursor.at);
-  const pair: [string, string] = ["", ""];
+  pair[0] = "";
+  pair[1] = "";
   // Of a text that comes twice the last one counts, and so does only its being text.
-  const repaired: [number, number] = [0, 0];
+  let nameRepaired = 0;
+  let valueRepaired = 0;
   const repairedBefore = cursor.textRepaired;
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
     if (tag === LABEL_NAME || tag === LABEL_VALUE) {
-      const place = tag === LABEL_NAME ? 0 : 1;
       cursor.textRepaired = 0;
-      pair[place] = readTextHead(cursor, LABEL_BYTES_MAX);
-      repaired[place] = cursor.textRepaired;
+      pair[tag === LABEL_NAME ? 0 : 1] = readTextHead(cursor, LABEL_BYTES_MAX);
+      if (tag === LABEL_NAME) nameRepaired = cursor.textRepaired;
+      else valueRepaired = cursor.textRepaired;
     } else {
       expectBytes(tag, 2, cursor);
       skipField(cursor, tag);
     }
   }
-  cursor.textRepaired = repairedBefore + repaired[0] + repaired[1];
+  cursor.textRepaired = repairedBefore + nameRepaired + valueRepaired;
   leaveMessage(cursor, outer);
-  return pair;
 }
 
 function readExemplar(cursor: ProtobufCursor, budget: WireBudget): Exemplar {
   const outer = enterMessage(cursor);
-  const pairs: [string, string][] = [];
+  const pairs: Pair[] = [];
   let value = 0;
   let timestampMs = 0;
   while (cursor.at < cursor.end) {
     const tag = readTag(cursor);
-    if (tag === EXEMPLAR_LABEL) pairs.push(readLabel(cursor, budget));
-    else if (tag === EXEMPLAR_VALUE) value = readDouble(cursor);
+    if (tag === EXEMPLAR_LABEL) {
+      const pair: Pair = ["", ""];
+      readLabel(cursor, budget, pair);
+      pairs.push(pair);
+    } else if (tag === EXEMPLAR_VALUE) value = readDouble(cursor);
     else if (tag === EXEMPLAR_TIMESTAMP) timestampMs = readInt64Number(cursor);
     else if (tag >>> 3 <= 3) throw new WireError(`wire type ${tag & 7} in an exemplar`, cursor.at);
     else skipField(cursor, tag);

@@ -36,7 +36,15 @@ import {
   sortedExemplarLabels,
   WriteGatherer,
 } from "./remote-write.ts";
-import { type CheckedLabels, checkLabels, KNOWN_SERIES_DEFAULT, KnownSeries, LABELS_MAX } from "./series-labels.ts";
+import {
+  checkPairs,
+  type GoodLabels,
+  KnownSeries,
+  LABELS_MAX,
+  PairRoom,
+  type SeriesFault,
+  type SeriesGate,
+} from "./series-labels.ts";
 import { SymbolTable } from "./symbol-table.ts";
 import {
   EXEMPLAR_UNITS,
@@ -93,7 +101,7 @@ const FAMILY_ENDINGS: Readonly<Record<number, RegExp>> = {
 };
 
 /** A series that came before, and what was last said of its metric. */
-interface KnownEntry extends CheckedLabels {
+interface KnownEntry extends GoodLabels {
   type: number;
   helpId: number;
   unitId: number;
@@ -121,9 +129,12 @@ export class RemoteWriteDecoder2 {
   readonly #plainFields = { samples: 0, histograms: 0, exemplars: 0, type: 0, helpRef: 0, unitRef: 0 };
   readonly #idBytes = { bytes: new Uint8Array(this.#ids.buffer), view: new DataView(this.#ids.buffer) };
 
-  /** @param seriesMax Series that are remembered. With more of them all are read anew each time. */
-  constructor(seriesMax = KNOWN_SERIES_DEFAULT) {
-    this.#known = new KnownSeries({ stringsMax: seriesMax, bytesMax: seriesMax * KNOWN_SERIES_BYTES });
+  readonly #refusalOf: (labels: Labels) => string | undefined;
+  readonly #pairs = new PairRoom();
+
+  constructor({ rememberedMax, refusalOf = () => undefined }: SeriesGate = {}) {
+    this.#known = new KnownSeries(KNOWN_SERIES_BYTES, rememberedMax);
+    this.#refusalOf = refusalOf;
   }
 
   /** Decodes a request. Nothing in the outcome refers to `bytes`. */
@@ -135,6 +146,7 @@ export class RemoteWriteDecoder2 {
     }
     const outcome = outcomeOf(() => this.#decode(cursorOver(bytes)));
     this.#symbols.end();
+    this.#pairs.end();
     // Of a malformed request nobody heard its metadata.
     if (outcome.kind === "malformed") for (const entry of this.#described) entry.type = -1;
     this.#described.length = 0;
@@ -250,7 +262,7 @@ export class RemoteWriteDecoder2 {
       const refsEnd = refsFrom + refsBytes;
       if (to > end || bytes[start] !== SERIES_REFS || refsBytes < 0 || refsEnd > to) break;
       const entry = known.expectedWords(places, refsFrom, refsEnd) ?? this.#knownByRefs(places, refsFrom, refsEnd);
-      if (entry === undefined || entry.fault !== undefined) break;
+      if (entry === undefined) break;
       cursor.at = refsEnd;
       cursor.end = to;
       if (readPlainSamples(cursor, entry, into) === 0) break;
@@ -351,8 +363,9 @@ export class RemoteWriteDecoder2 {
   /** The series that a message is about; undefined where it has to be left out, which is then told. */
   #entryOf(fields: SeriesFields, into: WriteGatherer, budget: WireBudget): KnownEntry | undefined {
     const { samples, histograms, exemplars, helpRef, unitRef } = fields;
+    const counts = { samples: samples + histograms, exemplars };
     const leaveOut = (reason: "labels_invalid" | "metadata_invalid", text: string) => {
-      into.rejectSeries({ reason, text }, samples + histograms, exemplars);
+      into.rejectSeries({ reason, text }, [], counts);
       return undefined;
     };
     const refs = this.#refs;
@@ -367,14 +380,15 @@ export class RemoteWriteDecoder2 {
     if (unitRef >= count) return outside("unit_ref", unitRef);
     if (helpRef >= count) return outside("help_ref", helpRef);
     const entry = this.#lookUp(budget);
-    if (entry.fault !== undefined) {
-      into.rejectSeries(entry.fault, samples + histograms, exemplars);
+    // One with exemplars alone is how Prometheus sends them, though its own receiver refuses it.
+    const isEmpty = samples + histograms + exemplars === 0;
+    if ("reason" in entry && !(isEmpty && entry.reason === "series_max")) {
+      into.rejectSeries(entry, this.#pairs.pairs, counts);
       return undefined;
     }
-    // One with exemplars alone is how Prometheus sends them, though its own receiver refuses it.
-    if (samples + histograms + exemplars > 0) return entry;
-    const text = `TimeSeries must contain at least one sample or histogram for series ${labelsText(entry.labels)}`;
-    into.fault(text);
+    if (!isEmpty && !("reason" in entry)) return entry;
+    const labels = "reason" in entry ? this.#pairs.pairs : entry.labels;
+    into.fault(`TimeSeries must contain at least one sample or histogram for series ${labelsText(labels)}`);
     return undefined;
   }
 
@@ -392,7 +406,7 @@ export class RemoteWriteDecoder2 {
     return "";
   }
 
-  #lookUp(budget: WireBudget): KnownEntry {
+  #lookUp(budget: WireBudget): KnownEntry | SeriesFault {
     const refs = this.#refs;
     const count = refs.keptCount;
     let isKnowable = true;
@@ -407,22 +421,26 @@ export class RemoteWriteDecoder2 {
       return known;
     }
     const made = this.#makeEntry(budget);
-    if (isKnowable) this.#known.keep(this.#idBytes, { start: 0, end: 4 * count }, made);
+    if (isKnowable && !("reason" in made)) this.#known.keep(this.#idBytes, { start: 0, end: 4 * count }, made);
     return made;
   }
 
-  #makeEntry(budget: WireBudget): KnownEntry {
+  #makeEntry(budget: WireBudget): KnownEntry | SeriesFault {
     const refs = this.#refs;
     takeUnits(budget, refs.keptCount / 2, 0);
-    const pairs: [string, string][] = [];
+    const pairs = this.#pairs;
+    pairs.begin();
     let isUtf8 = true;
     for (let at = 0; at < refs.keptCount; at += 2) {
       const name = this.#symbols.symbol(refs.at(at));
       const value = this.#symbols.symbol(refs.at(at + 1));
       if (!name.isUtf8 || !value.isUtf8) isUtf8 = false;
-      pairs.push([name.text, value.text]);
+      const pair = pairs.add();
+      pair[0] = name.text;
+      pair[1] = value.text;
     }
-    return { ...checkLabels(pairs, isUtf8), type: -1, helpId: -1, unitId: -1 };
+    const checked = checkPairs(pairs.pairs, isUtf8, this.#refusalOf);
+    return "reason" in checked ? checked : { ...checked, type: -1, helpId: -1, unitId: -1 };
   }
 
   /** Tells the metadata of a series where it is not what was told last. */

@@ -3,6 +3,7 @@
  */
 
 import type { NativeHistogram } from "../model/histogram.ts";
+import { labelsText } from "../model/labels-text.ts";
 import type {
   Exemplar,
   FloatRows,
@@ -22,7 +23,7 @@ import {
   WIRE_BYTES,
 } from "./protobuf-reader.ts";
 import { readHistogram } from "./remote-histogram.ts";
-import type { CheckedLabels, LabelFault } from "./series-labels.ts";
+import type { GoodLabels, SeriesFault } from "./series-labels.ts";
 import { takeUnits, type WireBudget } from "./wire-budget.ts";
 import { WireError } from "./wire-error.ts";
 
@@ -172,6 +173,7 @@ export class WriteGatherer {
   readonly #rejectedExemplars = new Map<string, number>();
   readonly #faults: string[] = [];
   #faultsMore = 0;
+  #roomFault: string | undefined;
   #samples = 0;
   #histograms = 0;
   #exemplars = 0;
@@ -187,7 +189,7 @@ export class WriteGatherer {
   }
 
   /** Adds a series: to the rows where it is nothing but floats and nothing else came before it. */
-  add(entry: CheckedLabels, columns: SeriesColumns, exemplars: Exemplar[] | undefined): void {
+  add(entry: GoodLabels, columns: SeriesColumns, exemplars: Exemplar[] | undefined): void {
     const { rows } = this;
     const { timestampsMs, values, histograms, startsMs } = columns;
     const isPlain = histograms === undefined && startsMs === undefined && exemplars === undefined;
@@ -208,11 +210,18 @@ export class WriteGatherer {
     this.#exemplars += exemplars;
   }
 
-  /** Leaves out a series whose labels are not good. In version 1 only limits of our own are told. */
-  rejectSeries(fault: LabelFault, samples: number, exemplars: number): void {
-    add(this.#rejected, fault.reason, samples);
-    add(this.#rejectedExemplars, fault.reason, exemplars);
-    if (this.version === 2 || fault.reason === "labels_limit") this.fault(fault.text);
+  /** Leaves out a series that has a fault. In version 1 only limits of our own are told. */
+  rejectSeries(
+    { reason, text }: SeriesFault,
+    labels: Labels,
+    { samples, exemplars }: { readonly samples: number; readonly exemplars: number },
+  ): void {
+    const isForRoom = reason === "series_max";
+    // As the store would tell it, the first alone.
+    if (isForRoom && samples > 0) this.#roomFault ??= `${text} for series ${labelsText(labels)}`;
+    else if (!isForRoom && (this.version === 2 || reason === "labels_limit")) this.fault(text);
+    add(this.#rejected, reason, samples);
+    add(this.#rejectedExemplars, isForRoom ? "exemplar_series" : reason, exemplars);
   }
 
   rejectExemplar(reason: string, text: string): void {
@@ -234,6 +243,10 @@ export class WriteGatherer {
 
   finish(): RemoteWrite {
     const faults = this.#faults;
+    if (this.#roomFault !== undefined) {
+      const more = (this.#rejected.get("series_max") ?? 0) - 1;
+      this.fault(more > 0 ? `${this.#roomFault} (and ${more} more)` : this.#roomFault);
+    }
     if (this.#faultsMore > 0) faults.push(`and ${this.#faultsMore} more`);
     return {
       version: this.version,
@@ -284,7 +297,7 @@ export function seriesColumns(samples: number, histograms: number): SeriesColumn
 
 /** The columns as a series. Exemplars are put in order of time. */
 function seriesOf(
-  { labels, lasting }: CheckedLabels,
+  { labels, lasting }: GoodLabels,
   columns: SeriesColumns,
   exemplars: Exemplar[] | undefined,
 ): SeriesToAppend {

@@ -3,8 +3,8 @@
  */
 
 import { labelsText } from "../model/labels-text.ts";
-import type { LabelsHandle } from "../model/series.ts";
-import { ByteInterner, type ByteSource, type InternerLimits, type WordPlaces } from "./byte-interner.ts";
+import type { Labels, LabelsHandle } from "../model/series.ts";
+import { ByteInterner, type ByteSource, type WordPlaces } from "./byte-interner.ts";
 
 const METRIC_NAME = "__name__";
 /** Labels of one series. */
@@ -25,14 +25,77 @@ export interface LabelFault {
   readonly text: string;
 }
 
-/** Labels in order, or what is wrong with them. */
-export interface CheckedLabels extends LabelsHandle {
-  readonly fault: LabelFault | undefined;
+/** Why a series is left out: its labels, or that there is no room for it, where `text` does not name it. */
+export type SeriesFault = LabelFault | { readonly reason: "series_max"; readonly text: string };
+
+/** Labels in order, with nothing wrong. */
+export interface GoodLabels extends LabelsHandle {
   /** Whether they came before, as the same object. */
   lasting: boolean;
 }
 
-type Pair = [name: string, value: string];
+/** Labels in order, or what is wrong with them. */
+export interface CheckedLabels extends GoodLabels {
+  readonly fault: LabelFault | undefined;
+}
+
+/** A label. */
+export type Pair = [name: string, value: string];
+
+/**
+ * Pairs of one series while they are read, used again for the next.
+ *
+ * V8 learns of each place that makes arrays whether they last, and makes those of a place where most do among the old
+ * objects. Pairs of stored series last; so those of series that are refused must come from no such place, or they fill the
+ * memory with garbage that is looked for late.
+ */
+export class PairRoom {
+  /** Pairs of the series, in any order. */
+  readonly pairs: Pair[] = [];
+  readonly #rooms: Pair[] = [];
+  #used = 0;
+
+  /** Begins a series. */
+  begin(): void {
+    this.pairs.length = 0;
+  }
+
+  /** Adds a pair, to be filled by the caller. */
+  add(): Pair {
+    const at = this.pairs.length;
+    if (at === this.#rooms.length && at < LABELS_MAX) this.#rooms.push(["", ""]);
+    const pair = this.#rooms[at] ?? ["", ""];
+    this.pairs.push(pair);
+    if (at >= this.#used) this.#used = at + 1;
+    return pair;
+  }
+
+  /** Ends a request: its texts are not referred to any more. */
+  end(): void {
+    this.pairs.length = 0;
+    for (const pair of this.#rooms.slice(0, this.#used)) pair.fill("");
+    this.#used = 0;
+  }
+}
+
+/**
+ * As `checkLabels` for pairs whose arrays are used again, which are copied where the series is stored.
+ *
+ * @param refusalOf Why a series with these labels, which it must not keep, is not stored.
+ */
+export function checkPairs(
+  pairs: Pair[],
+  isUtf8: boolean,
+  refusalOf: (labels: Labels) => string | undefined,
+): GoodLabels | SeriesFault {
+  if (!isSorted(pairs)) sortPairs(pairs);
+  const fault = faultOf(pairs, isUtf8);
+  if (fault !== undefined) return fault;
+  if (!pairs.every(isWhole)) pairs.splice(0, pairs.length, ...pairs.filter(isWhole));
+  const text = refusalOf(pairs);
+  if (text !== undefined) return { reason: "series_max", text };
+  return { labels: pairs.map(([name, value]): Pair => [name, value]), lasting: false, note: undefined };
+}
 
 /**
  * Sorts pairs by name, checks them, and leaves out those with an empty value.
@@ -41,12 +104,19 @@ type Pair = [name: string, value: string];
  * @param isUtf8 False where a name or value was not valid UTF-8 and had to be repaired.
  */
 export function checkLabels(pairs: Pair[], isUtf8: boolean): CheckedLabels {
-  if (!isSorted(pairs)) pairs.sort(([left], [right]) => (left < right ? -1 : left > right ? 1 : 0));
+  if (!isSorted(pairs)) sortPairs(pairs);
   const fault = faultOf(pairs, isUtf8);
   if (fault !== undefined) return { labels: [], fault, lasting: false, note: undefined };
-  const isWhole = pairs.every(([, value]) => value !== "");
-  const labels = isWhole ? pairs : pairs.filter(([, value]) => value !== "");
+  const labels = pairs.every(isWhole) ? pairs : pairs.filter(isWhole);
   return { labels, fault: undefined, lasting: false, note: undefined };
+}
+
+function isWhole([, value]: Pair): boolean {
+  return value !== "";
+}
+
+function sortPairs(pairs: Pair[]): void {
+  pairs.sort(([left], [right]) => (left < right ? -1 : left > right ? 1 : 0));
 }
 
 function isSorted(pairs: readonly Pair[]): boolean {
@@ -89,20 +159,33 @@ export function overLimit(name: string, value: string): string {
   return `the value of label ${name} has more than ${LABEL_VALUE_UNITS_MAX} characters, the limit`;
 }
 
+/** Which series a decoder of remote write takes, and how many it remembers between requests. */
+export interface SeriesGate {
+  /** With more series than this all are read anew each time; 262,144 unless given. */
+  readonly rememberedMax?: number;
+  /** Why a series with these labels is not stored; unless given, all are. */
+  readonly refusalOf?: (labels: Labels) => string | undefined;
+}
+
 /** Series that a decoder remembers unless told otherwise. */
-export const KNOWN_SERIES_DEFAULT = 262_144;
+const KNOWN_SERIES_DEFAULT = 262_144;
 
 /**
  * What is known of series, by the bytes that name them: the same bytes give the same object again.
  *
- * Holds at most what its limits say; `clear` it when `isFull` tells that a request may not fit.
+ * For stored series alone: the store shares the texts of its own, those of others would be in memory once for each. Holds
+ * at most `bytesMax`; `clear` it when `isFull` tells that a request may not fit.
  */
 export class KnownSeries<T> {
+  /** Of the names of all series. */
+  readonly bytesMax: number;
   readonly #interner: ByteInterner;
   readonly #entries: T[] = [];
 
-  constructor(limits: InternerLimits) {
-    this.#interner = new ByteInterner(limits);
+  /** @param bytes Of the names of a series, on average at most. */
+  constructor(bytes: number, seriesMax = KNOWN_SERIES_DEFAULT) {
+    this.bytesMax = seriesMax * bytes;
+    this.#interner = new ByteInterner({ stringsMax: seriesMax, bytesMax: this.bytesMax });
   }
 
   isFull(bytes: number): boolean {
