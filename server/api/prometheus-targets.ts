@@ -34,9 +34,9 @@ export function addTargetRoutes(add: AddRoute, deps: ApiDeps): void {
         .sort(),
     },
   }));
-  add("scrape_pools/config", GET, ({ form }) => {
-    throw noPool(neededPool(form.get("scrapePool")));
-  });
+  add("scrape_pools/config", GET, ({ form }) => ({
+    data: { yaml: jobOf(deps, neededPool(form.get("scrapePool"))).print() },
+  }));
 }
 
 function answerTargets({ scrapes }: ApiDeps, { form }: PrometheusRequest): PrometheusAnswer {
@@ -81,10 +81,11 @@ function answerMetadata(deps: ApiDeps, { form }: PrometheusRequest): PrometheusA
   const isAsked = targetTest(deps, form.get("match_target"));
   const found: object[] = [];
   for (const { target, metadata } of deps.scrapes.targets()) {
+    // Of a target that is begun everything is told, as Prometheus does.
+    if (limit >= 0 && found.length >= limit) break;
     if (!isAsked(target.labels)) continue;
     const labels = Object.fromEntries(target.labels);
     for (const each of metadata) {
-      if (limit >= 0 && found.length >= limit) return { data: found };
       if (metric === "" || metric === each.name) found.push(showMetadata(labels, each, metric));
     }
   }
@@ -106,7 +107,9 @@ function targetTest(deps: ApiDeps, text: string): (labels: Labels) => boolean {
 
 function jobOf({ scrapes }: ApiDeps, pool: string): ScrapeJob {
   const job = scrapes.jobs().find(({ name }) => name === pool);
-  if (job === undefined) throw noPool(pool);
+  if (job === undefined) {
+    throw new PrometheusError("bad_data", `error retrieving scrape config: scrape pool ${quoteText(pool)} not found`);
+  }
   return job;
 }
 
@@ -155,8 +158,4 @@ function readLabels(text: string): Record<string, string> {
 function neededPool(pool: string): string {
   if (pool === "") throw new PrometheusError("bad_data", "no scrapePool parameter provided");
   return pool;
-}
-
-function noPool(pool: string): PrometheusError {
-  return new PrometheusError("bad_data", `error retrieving scrape config: scrape pool ${quoteText(pool)} not found`);
 }

@@ -12,6 +12,7 @@ import {
   type Node,
   type Pair,
   parseAllDocuments,
+  stringify,
   type YAMLMap,
 } from "yaml";
 import { parseDuration } from "../../grammar/promql-duration.ts";
@@ -53,6 +54,24 @@ export class YamlFields {
     // What an anchor marks is a node of this document.
     const found = isAlias(node) ? (node.resolve(this.#document) as Node | undefined) : node;
     return found === undefined || isNull(found) ? undefined : found;
+  }
+
+  /**
+   * A mapping as text, aliases resolved.
+   *
+   * @param defaults What is shown of keys that it lacks, or has as null.
+   * @param shown What is shown of each value, by the keys that lead to it.
+   */
+  print(
+    mapping: Node,
+    defaults: Readonly<Record<string, unknown>>,
+    shown: (keys: readonly string[], text: string) => string,
+  ): string {
+    // A mapping of this library becomes an object; `null` and `undefined` say nothing.
+    const own = Object.entries(mapping.toJS(this.#document as Document) as object).filter(
+      ([, value]) => value !== null,
+    );
+    return stringify(mapTexts({ ...defaults, ...Object.fromEntries(own) }, [], shown), { lineWidth: 0 });
   }
 
   /** `LINE:COLUMN` of where a node starts. */
@@ -204,4 +223,15 @@ function scalarText(node: Node | undefined): string {
 
 function kindOf(node: Node): string {
   return isMap(node) ? "!!map" : isSeq(node) ? "!!seq" : "!!str";
+}
+
+/** Texts in mappings and lists; items of a list have its keys. */
+function mapTexts(
+  value: unknown,
+  keys: readonly string[],
+  shown: (keys: readonly string[], text: string) => string,
+): unknown {
+  if (typeof value !== "object" || value === null) return typeof value === "string" ? shown(keys, value) : value;
+  if (Array.isArray(value)) return value.map((each) => mapTexts(each, keys, shown));
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, mapTexts(each, [...keys, key], shown)]));
 }

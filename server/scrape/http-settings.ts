@@ -16,6 +16,18 @@ export const HTTP_KEYS = [
   "http_headers",
 ];
 
+/** Keys whose values are secrets, as Prometheus names them. */
+const SECRET_KEYS: ReadonlySet<string> = new Set(["password", "credentials", "bearer_token", "key", "secrets"]);
+/** Mappings whose keys are names that a person chose. */
+const NAMED: ReadonlySet<string> = new Set(["labels", "params"]);
+
+/** What is shown of a text in a job: secrets, and passwords in addresses, never. */
+export function shownOf(keys: readonly string[], text: string): string {
+  const key = keys.at(-1) ?? "";
+  if (SECRET_KEYS.has(key) && !NAMED.has(keys.at(-2) ?? "")) return "<secret>";
+  return text.replace(/^(\w+:\/\/[^/?#@:]*):[^/?#]*@/, "$1:xxxxx@");
+}
+
 /** Reads the settings; what is wrong becomes a fault of `yaml`. */
 export function readHttpSettings(yaml: YamlFields, fields: Fields, directory: string): HttpSettings {
   const secret = (from: Fields, name: string): Secret | undefined => {

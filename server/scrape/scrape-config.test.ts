@@ -55,6 +55,58 @@ scrape_configs:
   assert.deepEqual(own?.discovery, [{ kind: "file", patterns: ["/etc/t.json", "/abs/*.yml"], refreshMs: 300_000 }]);
 });
 
+test("a job is printed as it stands in the file, with its defaults and never a secret", () => {
+  const printed = jobs(`
+global: {scrape_interval: 30s}
+scrape_configs:
+  - job_name: all
+    scrape_timeout: 5s
+    metrics_path: null
+    basic_auth: {username: u, password: hidden}
+    tls_config: {key: hidden, ca: shown}
+    http_headers: {x-a: {values: [shown], secrets: [hidden, hidden]}}
+    params: {key: [shown]}
+    static_configs: [{targets: ["h:1"], labels: {password: shown}}]
+    http_sd_configs:
+      - url: https://me:hid@den@host/a?b=c:d@e
+        authorization: {credentials: hidden}
+`)[0]?.print();
+  assert.equal(
+    printed,
+    `job_name: all
+scrape_interval: 30s
+scrape_timeout: 5s
+metrics_path: /metrics
+scheme: http
+basic_auth:
+  username: u
+  password: <secret>
+tls_config:
+  key: <secret>
+  ca: shown
+http_headers:
+  x-a:
+    values:
+      - shown
+    secrets:
+      - <secret>
+      - <secret>
+params:
+  key:
+    - shown
+static_configs:
+  - targets:
+      - h:1
+    labels:
+      password: shown
+http_sd_configs:
+  - url: https://me:xxxxx@host/a?b=c:d@e
+    authorization:
+      credentials: <secret>
+`,
+  );
+});
+
 test("what is wrong is told with its line, and never a secret", () => {
   const cases: [string, RegExp][] = [
     ["scrape_configs: [{job_name: ''}]", /line 1: job_name is empty/],

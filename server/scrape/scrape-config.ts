@@ -8,11 +8,12 @@ import { createHash } from "node:crypto";
 import { dirname, isAbsolute, join } from "node:path";
 import type { Node } from "yaml";
 import { quoteGo } from "../../grammar/promql-error.ts";
+import { printDurationMs } from "../model/duration.ts";
 import { EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN } from "../model/histogram.ts";
 import { type Fields, YamlFields } from "../rules/yaml-fields.ts";
 import type { ExpositionFormat } from "../wire/exposition.ts";
 import type { OtlpTranslation } from "../wire/otlp-translation.ts";
-import { HTTP_KEYS, readHttpSettings } from "./http-settings.ts";
+import { HTTP_KEYS, readHttpSettings, shownOf } from "./http-settings.ts";
 import { readOtlpSection } from "./otlp-config.ts";
 import { readRelabelRules } from "./relabel-config.ts";
 import type { Discovery, ScrapeJob, ScrapeLimits } from "./scrape-job.ts";
@@ -201,7 +202,18 @@ class ConfigReader {
       if (fields.has(each) || global.has(each)) yaml.warnings.push(`${each} of job ${quoteGo(name)} is passed over`);
     }
     const text = JSON.stringify(job, (_, value) => (value instanceof Map ? [...value] : printable(value)));
-    return { ...job, identity: createHash("sha256").update(text).digest("hex") };
+    const shown = {
+      job_name: name,
+      scrape_interval: printDurationMs(intervalMs),
+      scrape_timeout: printDurationMs(timeoutMs),
+      metrics_path: job.metricsPath,
+      scheme,
+    };
+    return {
+      ...job,
+      identity: createHash("sha256").update(text).digest("hex"),
+      print: () => yaml.print(node, shown, shownOf),
+    };
   }
 
   #timeoutMs(fields: Fields, global: Fields, job: { readonly name: string; readonly intervalMs: number }): number {

@@ -100,4 +100,6 @@ export interface ScrapeJob {
   readonly metricRelabel: readonly RelabelRule[];
   /** A hash of everything above, to tell whether a job changed. */
   readonly identity: string;
+  /** As it stands in the file, without secrets, in YAML. */
+  print(): string;
 }
