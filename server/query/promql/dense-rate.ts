@@ -8,11 +8,12 @@
 import { type DenseSamples, isResetIn } from "./dense-samples.ts";
 import { COUNT_ROW, type DenseTable, rowsOf, ZERO_ROW } from "./histogram/dense-histograms.ts";
 import { usesCustomBuckets } from "./histogram/float-histogram.ts";
+import { extrapolation, type RangeWindows, rangeWindows } from "./range-windows.ts";
 import type { RangeGrid } from "./select-steps.ts";
-import { stepTimeMs } from "./step-vector.ts";
 
 /** A window in which a counter began anew. */
 interface AnewWindow {
+  readonly step: number;
   /** It did so at the second sample, so that the first is not taken away. */
   readonly atFirst: boolean;
   /** Columns before the other resets: what the counter had reached there is added. */
@@ -28,7 +29,7 @@ interface DenseRateKind {
 
 /** Results over the steps: a table with a column for each, and which steps have one. */
 export interface DenseRates extends DenseTable {
-  /** 1 where there is a result. */
+  /** 1 where there is a result; until the next ones are made. */
   readonly present: Uint8Array;
 }
 
@@ -72,55 +73,69 @@ function transientRoom(length: number): Float64Array {
   return transient.subarray(0, length);
 }
 
-/** For each step which samples its rate is made of, and the factor of the extrapolation. */
+/** Room for the steps of one series after the other; it grows with the longest query. */
+let room = roomFor(0);
+
+function roomFor(steps: number) {
+  return {
+    present: new Uint8Array(steps),
+    first: new Int32Array(steps),
+    last: new Int32Array(steps),
+    factor: new Float64Array(steps),
+  };
+}
+
+const NO_WINDOWS: readonly AnewWindow[] = [];
+
+/** For each step which samples its rate is made of, and the factor of the extrapolation; good until the next are made. */
 class Windows {
   readonly present: Uint8Array;
   readonly #first: Int32Array;
   readonly #last: Int32Array;
   readonly #factor: Float64Array;
-  /** By step. */
-  readonly #anew = new Map<number, AnewWindow>();
-  readonly #samples: DenseSamples;
+  readonly #anew: readonly AnewWindow[];
 
   constructor(samples: DenseSamples, timestampsMs: Float64Array, ranges: RangeGrid, { isRate }: DenseRateKind) {
     const { steps } = ranges.grid;
-    this.#samples = samples;
-    this.present = new Uint8Array(steps);
-    this.#first = new Int32Array(steps);
-    this.#last = new Int32Array(steps);
-    this.#factor = new Float64Array(steps);
-    const { length } = timestampsMs;
-    const resets = resetsOf(samples, length);
-    let low = 0;
-    let reset = 0;
-    let high = 0;
+    if (room.present.length !== steps) room = roomFor(steps);
+    const { present, first, last, factor } = room;
+    this.present = present;
+    this.#first = first;
+    this.#last = last;
+    this.#factor = factor;
+    const windows = rangeWindows(timestampsMs, ranges);
+    const { offset } = samples;
     for (let k = 0; k < steps; k++) {
-      const endMs = stepTimeMs(ranges.shifted, k);
-      const startMs = endMs - ranges.rangeMs;
-      while (high < length && (timestampsMs[high] as number) <= endMs) high++; // in range: the loop's bounds
-      while (low < high && (timestampsMs[low] as number) <= startMs) low++;
-      if (high - low < 2) continue;
-      this.present[k] = 1;
-      const { offset } = samples;
-      this.#last[k] = offset + high - 1;
-      this.#first[k] = offset + low;
-      while (reset < resets.length && (resets[reset] as number) <= low) reset++; // in range, here and below
-      if (reset < resets.length && (resets[reset] as number) < high) {
-        const atFirst = resets[reset] === low + 1;
-        const reached: number[] = [];
-        for (let r = atFirst ? reset + 1 : reset; r < resets.length && (resets[r] as number) < high; r++) {
-          reached.push(offset + (resets[r] as number) - 1);
-        }
-        this.#anew.set(k, { atFirst, reached });
-      }
-      const factor = this.#extrapolation(k, offset + low, {
-        firstMs: timestampsMs[low] as number,
-        lastMs: timestampsMs[high - 1] as number,
-        startMs,
-        endMs,
-      });
-      this.#factor[k] = isRate ? factor / ((endMs - startMs) / 1000) : factor;
+      // In range: a step each, here and below.
+      const low = windows.first[k] as number;
+      present[k] = low < 0 ? 0 : 1;
+      first[k] = low < 0 ? offset : offset + low;
+      last[k] = low < 0 ? offset : offset + (windows.last[k] as number);
     }
+    const resets = resetsOf(samples, timestampsMs.length);
+    this.#anew = resets.length === 0 ? NO_WINDOWS : this.#windowsWith(resets, offset);
+    this.#extrapolate(samples, windows, isRate ? ranges.rangeMs / 1000 : 1);
+  }
+
+  /** @param resets Samples at which the counter began anew, in order. */
+  #windowsWith(resets: readonly number[], offset: number): AnewWindow[] {
+    const anew: AnewWindow[] = [];
+    let reset = 0;
+    for (let k = 0; k < this.present.length; k++) {
+      if (this.present[k] === 0) continue;
+      const low = (this.#first[k] as number) - offset; // in range, as above and below
+      const high = (this.#last[k] as number) - offset + 1;
+      while (reset < resets.length && (resets[reset] as number) <= low) reset++;
+      if (reset === resets.length) break;
+      if ((resets[reset] as number) >= high) continue;
+      const atFirst = resets[reset] === low + 1;
+      const reached: number[] = [];
+      for (let r = atFirst ? reset + 1 : reset; r < resets.length && (resets[r] as number) < high; r++) {
+        reached.push(offset + (resets[r] as number) - 1);
+      }
+      anew.push({ step: k, atFirst, reached });
+    }
+    return anew;
   }
 
   /** Computes one row for all steps. */
@@ -135,40 +150,46 @@ class Windows {
       const change = (numbers[from + (last[k] as number)] as number) - (numbers[from + (first[k] as number)] as number);
       out[to + k] = change * (factor[k] as number);
     }
-    for (const [k, { atFirst, reached }] of this.#anew) {
-      const end = numbers[from + (last[k] as number)] as number;
-      let change = atFirst ? end : end - (numbers[from + (first[k] as number)] as number);
-      for (const sample of reached) change += numbers[from + sample] as number;
-      out[to + k] = change * (factor[k] as number);
+    const anew = this.#anew;
+    for (let i = 0; i < anew.length; i++) {
+      const window = anew[i] as AnewWindow;
+      out[to + window.step] = this.#changeAnew(numbers, from, window) * (factor[window.step] as number);
     }
   }
 
+  /** By how much a row grew in a window in which the counter began anew. */
+  #changeAnew(numbers: Float64Array, from: number, { step, atFirst, reached }: AnewWindow): number {
+    const end = numbers[from + (this.#last[step] as number)] as number; // in range, as above
+    let change = atFirst ? end : end - (numbers[from + (this.#first[step] as number)] as number);
+    for (const sample of reached) change += numbers[from + sample] as number;
+    return change;
+  }
+
   /** @see extrapolatedHistogram */
-  #extrapolation(
-    step: number,
-    low: number,
-    times: { readonly firstMs: number; readonly lastMs: number; readonly startMs: number; readonly endMs: number },
-  ): number {
-    const { firstMs, lastMs, startMs, endMs } = times;
-    const counts = COUNT_ROW * this.#samples.columns;
-    const { numbers } = this.#samples;
-    const last = this.#last[step] as number;
-    const anew = this.#anew.get(step);
-    const firstCount = numbers[counts + low] as number;
-    let growth = numbers[counts + last] as number;
-    if (anew?.atFirst !== true) growth -= firstCount;
-    for (const sample of anew?.reached ?? []) growth += numbers[counts + sample] as number;
-    const meanSeconds = (lastMs - firstMs) / 1000 / (last - low);
-    const threshold = meanSeconds * 1.1;
-    const sampledSeconds = (lastMs - firstMs) / 1000;
-    let toStart = (firstMs - startMs) / 1000;
-    let toEnd = (endMs - lastMs) / 1000;
-    if (toStart >= threshold) toStart = meanSeconds / 2;
-    if (growth > 0 && firstCount >= 0) {
-      const toZero = sampledSeconds * (firstCount / growth);
-      if (toZero < toStart) toStart = toZero;
+  #extrapolate({ numbers, columns }: DenseSamples, windows: RangeWindows, seconds: number): void {
+    const counts = COUNT_ROW * columns;
+    const first = this.#first;
+    const last = this.#last;
+    const factor = this.#factor;
+    const { sampledSeconds, beforeSeconds, afterSeconds } = windows;
+    const anew = this.#anew;
+    let next = 0;
+    for (let k = 0; k < first.length; k++) {
+      if (this.present[k] === 0) continue;
+      const firstCount = numbers[counts + (first[k] as number)] as number; // in range, as above
+      const window = anew[next];
+      let growth: number;
+      if (window?.step === k) {
+        next++;
+        growth = this.#changeAnew(numbers, counts, window);
+      } else growth = (numbers[counts + (last[k] as number)] as number) - firstCount;
+      const sampled = sampledSeconds[k] as number; // in range: there is a window
+      let before = beforeSeconds[k] as number;
+      if (growth > 0 && firstCount >= 0) {
+        const toZero = sampled * (firstCount / growth);
+        if (toZero < before) before = toZero;
+      }
+      factor[k] = extrapolation(sampled, before, afterSeconds[k] as number) / seconds;
     }
-    if (toEnd >= threshold) toEnd = meanSeconds / 2;
-    return sampledSeconds === 0 ? 1 : (sampledSeconds + toStart + toEnd) / sampledSeconds;
   }
 }

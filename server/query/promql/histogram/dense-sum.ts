@@ -1,6 +1,5 @@
 /** A compensated sum of tables of histograms, column by column; the numbers are those of `HistogramSum`. */
 
-import { carriedLoss } from "../compensated.ts";
 import {
   compensatedOfTable,
   type DenseShape,
@@ -49,50 +48,49 @@ export class DenseSum {
     this.#grow(joinedShape(this.#shape, table.shape));
     const columns = this.#columns;
     const { has } = this;
-    let isWhole = true;
-    for (let k = 0; k < columns; k++) if (present[k] === 0 || has[k] === 0) isWhole = false;
+    const begun: number[] = [];
+    for (let k = 0; k < columns; k++) if (present[k] !== 0 && has[k] === 0) begun.push(k);
     const rows = rowsOf(table.shape);
-    for (let row = 0; row < rows; row++) {
-      const to = rowIn(this.#shape, table.shape, row) * columns;
-      if (isWhole) this.#addWholeRow(table.numbers, row * columns, to);
-      else this.#addRow(table.numbers, row * columns, present, to);
-    }
-    for (let k = 0; k < columns; k++) if (present[k] !== 0) has[k] = 1;
-  }
-
-  /** Adds to a row of which each column has something already, as mostly they have. */
-  #addWholeRow(values: Float64Array, from: number, to: number): void {
-    const end = to + this.#columns;
-    const isBucket = to >= FIRST_BUCKET_ROW * this.#columns;
-    const numbers = this.#numbers;
-    const lost = this.#lost;
-    for (let at = to, i = from; at < end; at++, i++) {
-      const value = values[i] as number; // in range: a row of the table, here and below
-      if (value === 0 && isBucket) continue;
-      const sum = numbers[at] as number;
-      lost[at] = carriedLoss(sum, value, lost[at] as number);
-      numbers[at] = sum + value;
-    }
-  }
-
-  #addRow(values: Float64Array, from: number, present: Uint8Array, to: number): void {
-    const columns = this.#columns;
-    const isBucket = to >= FIRST_BUCKET_ROW * columns;
-    const numbers = this.#numbers;
-    const lost = this.#lost;
-    const { has } = this;
-    for (let k = 0; k < columns; k++) {
-      if (present[k] === 0) continue;
-      const value = values[from + k] as number; // in range: a row of the table, here and below
-      const at = to + k;
-      if (has[k] === 0) {
-        numbers[at] = value;
+    for (let from = 0; from < columns; ) {
+      if (present[from] === 0 || has[from] === 0) {
+        from++;
         continue;
       }
-      if (value === 0 && isBucket) continue;
-      const sum = numbers[at] as number;
-      lost[at] = carriedLoss(sum, value, lost[at] as number);
-      numbers[at] = sum + value;
+      let to = from + 1;
+      while (to < columns && present[to] !== 0 && has[to] !== 0) to++;
+      for (let row = 0; row < rows; row++) {
+        const at = rowIn(this.#shape, table.shape, row) * columns;
+        this.#addRow(table.numbers, row * columns + from, at + from, at + to);
+      }
+      from = to;
+    }
+    for (const k of begun) {
+      has[k] = 1;
+      for (let row = 0; row < rows; row++) {
+        // In range: a row of the table.
+        this.#numbers[rowIn(this.#shape, table.shape, row) * columns + k] = table.numbers[row * columns + k] as number;
+      }
+    }
+  }
+
+  /**
+   * Adds to the numbers from `at` to `end`, none of which is a first one.
+   *
+   * What rounding takes from a sum is the same as by `carriedLoss`, without a look at which number is the larger; where
+   * the sum is infinite it is nothing that counts.
+   *
+   * @see Knuth, The Art of Computer Programming, volume 2, 4.2.2, theorem B
+   */
+  #addRow(values: Float64Array, from: number, at: number, end: number): void {
+    const numbers = this.#numbers;
+    const lost = this.#lost;
+    for (let to = at, i = from; to < end; to++, i++) {
+      const value = values[i] as number; // in range: a row of the table, here and below
+      const sum = numbers[to] as number;
+      const total = sum + value;
+      const added = total - sum;
+      lost[to] = (lost[to] as number) + (sum - (total - added) + (value - added));
+      numbers[to] = total;
     }
   }
 
@@ -114,6 +112,7 @@ export class DenseSum {
 
   /** The sum of one column, with what rounding took from it; its arrays are the caller's. */
   totalAt(column: number): CompensatedHistogram {
+    for (let at = column; at < this.#numbers.length; at += this.#columns) this.#lost[at] = this.#lostAt(at);
     return compensatedOfTable(
       { shape: this.#shape, columns: this.#columns, numbers: this.#numbers },
       this.#lost,
@@ -124,8 +123,13 @@ export class DenseSum {
   /** All sums, with what was lost given back to them. Nothing may be added afterwards. */
   finished(): DenseTable {
     const numbers = this.#numbers;
-    for (let i = 0; i < numbers.length; i++) numbers[i] = (numbers[i] as number) + (this.#lost[i] as number);
+    for (let at = 0; at < numbers.length; at++) numbers[at] = (numbers[at] as number) + this.#lostAt(at); // in range
     return { shape: this.#shape, columns: this.#columns, numbers };
+  }
+
+  /** Rounding takes nothing from a sum that became infinite, and it stays so. */
+  #lostAt(at: number): number {
+    return Math.abs(this.#numbers[at] as number) === Number.POSITIVE_INFINITY ? 0 : (this.#lost[at] as number); // in range
   }
 }
 
