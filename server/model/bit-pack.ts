@@ -374,7 +374,7 @@ function packHalf(out: ByteWriter, numbers: Uint32Array, length: number, width: 
     }
   }
   WORDS[at] = word;
-  out.raw(WORD_BYTES.subarray(0, (length * width + 7) >>> 3));
+  out.words(WORDS, (length * width + 7) >>> 3);
 }
 
 /** Reads what `pack` wrote. Throws `BytesEndError` where it is cut; up to a width of 32 `high` stays as it is. */

@@ -101,6 +101,15 @@ export class ByteWriter {
     this.#length += bytes.length;
   }
 
+  /** The first bytes of words, of each the lowest first. */
+  words(words: Uint32Array, bytes: number): void {
+    this.#reserve(bytes + 3);
+    const view = this.#view;
+    const start = this.#length;
+    for (let at = 0; at < bytes; at += 4) view.setUint32(start + at, words[at >>> 2] as number, true); // in range: the caller's bytes
+    this.#length = start + bytes;
+  }
+
   /** Overwrites four bytes written before. */
   setUint32(at: number, value: number): void {
     this.#view.setUint32(at, value, true);

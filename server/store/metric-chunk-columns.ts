@@ -143,8 +143,7 @@ export class ChunkGatherer {
     return size;
   }
 
-  #addOpen(row: number, { open }: Track): number {
-    const { times, count, values, base } = open;
+  #addOpen(row: number, { times, count, values, base }: Track): number {
     if (times === undefined || count === 0) return 0;
     const { ms } = times;
     const from = (ms[0] as number) >= this.#minMs ? 0 : lowerBound(ms, count, this.#minMs); // in range, here and below

@@ -22,7 +22,7 @@ import {
 } from "../platform/files.ts";
 import { BlockWriter } from "./metric-block-writer.ts";
 import { type Block, type MetricBlocks, openBlocks } from "./metric-blocks.ts";
-import type { SealedChunk } from "./metric-chunk.ts";
+import { ownChunk, type SealedChunk } from "./metric-chunk.ts";
 import { inFileOrder } from "./metric-file-order.ts";
 import type { MetricHead } from "./metric-head.ts";
 import { type Level, rangeStart } from "./metric-levels.ts";
@@ -202,7 +202,7 @@ export class Downsampler {
         const chunks = new Map<MetricSeries, readonly SealedChunk[]>();
         const everything = { minMs: Number.NEGATIVE_INFINITY, maxMs: Number.POSITIVE_INFINITY };
         await blocks.read(block, { series: all, ...everything }, (one, found) => {
-          const kept = found.map((chunk) => ({ ...chunk, bytes: chunk.bytes.slice() }));
+          const kept = found.map(ownChunk);
           chunks.set(one, hit.has(one) ? chunksOfWindows(windowsOutside(windowsOfChunks(kept), minMs, maxMs)) : kept);
         });
         await this.#publish(blocks, [block], async (writer) => {

@@ -9,7 +9,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { fileBytes } from "../platform/files.ts";
 import { BlockWriter } from "./metric-block-writer.ts";
 import type { Block, MetricBlocks } from "./metric-blocks.ts";
-import { joinChunks, type SealedChunk } from "./metric-chunk.ts";
+import { joinChunks, ownChunk, type SealedChunk } from "./metric-chunk.ts";
 import { inFileOrder } from "./metric-file-order.ts";
 import { type MetricSeries, type NewestSample, NO_SAMPLE } from "./metric-series.ts";
 import type { SeriesTable } from "./metric-series-table.ts";
@@ -142,7 +142,7 @@ async function gather(
       const found = gathered.get(one) ?? { chunks: [], newest: NO_SAMPLE };
       gathered.set(one, found);
       // The bytes belong to a read that is over when this returns.
-      for (const chunk of chunks) found.chunks.push({ ...chunk, bytes: chunk.bytes.slice() });
+      for (const chunk of chunks) found.chunks.push(ownChunk(chunk));
       if (newest.ms > found.newest.ms) found.newest = newest;
     });
   }

@@ -26,6 +26,7 @@ import {
   isEmptyTrack,
   lastOpenMs,
   openSampleAt,
+  openSamplesIn,
   pushFloat,
   pushSample,
   type Sample,
@@ -370,15 +371,11 @@ export function encodedIn(
   maxMs: number,
 ): { readonly chunks: readonly SealedChunk[]; readonly runs: readonly SampleRun[] } {
   if (head.late !== undefined || head.sealing !== undefined) return { chunks: [], runs: runsIn(head, minMs, maxMs) };
-  const open = samplesInOrder(withoutChunks(head.inOrder), minMs, maxMs);
+  const open = openSamplesIn(head.inOrder, minMs, maxMs);
   return {
     chunks: head.inOrder.chunks.filter((chunk) => chunk.maxMs >= minMs && chunk.minMs <= maxMs),
     runs: open === undefined ? [] : [open],
   };
-}
-
-function withoutChunks({ memory, open, hasOnlyFloats }: Track): Track {
-  return { memory, chunks: [], open, hasOnlyFloats };
 }
 
 /** Bytes of the samples of a series in memory. */
@@ -397,8 +394,8 @@ export function chunksIn({ inOrder, late, sealing }: HeadSamples): number {
   return taken + chunksOf(inOrder) + (late === undefined ? 0 : chunksOf(late));
 }
 
-function chunksOf({ chunks, open }: Track): number {
-  return chunks.length + (open.count > 0 ? 1 : 0);
+function chunksOf({ chunks, count }: Track): number {
+  return chunks.length + (count > 0 ? 1 : 0);
 }
 
 /** What is in order, then what is late, with what is being sealed. */

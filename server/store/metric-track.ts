@@ -32,6 +32,8 @@ const JOINED_CHUNKS = 4;
 const JOINED_COUNTS: ReadonlySet<number> = new Set([OPEN_SAMPLES_MAX, OPEN_HISTOGRAMS_MAX]);
 const HISTOGRAM_OBJECT_BYTES = 500;
 const NO_COLUMN = new Float64Array(0);
+/** The values of one full run at a time: a copy costs less than a view, which would be left to the collector. */
+const FULL_RUN = new Float64Array(OPEN_SAMPLES_MAX);
 /** Of all tracks without chunks, which are many; never written to. */
 const NO_CHUNKS: SealedChunk[] = [];
 
@@ -45,9 +47,17 @@ export interface Sample {
   readonly startMs: number;
 }
 
-/** Samples that can still be added to. Columns may be longer than `count`. */
-interface OpenRun extends ValueRow {
-  /** Undefined before the first sample. */
+/**
+ * Samples of one series: chunks, then an open run, which can still be added to; times grow over both, unless they came
+ * through `insertSorted`. One object, since there are as many as series and every sample looks at it.
+ */
+export interface Track extends ValueRow {
+  readonly memory: OpenMemory;
+  /** Changed in place only where there is one at least. */
+  chunks: SealedChunk[];
+  /** Neither histograms nor starts ever came. */
+  hasOnlyFloats: boolean;
+  /** Of the open run; undefined before its first sample. Columns may be longer than `count`. */
   times: TimeColumn | undefined;
   histograms: (NativeHistogram | undefined)[] | undefined;
   starts: Float64Array | undefined;
@@ -56,45 +66,34 @@ interface OpenRun extends ValueRow {
   histogramBytes: number;
 }
 
-/** Samples of one series; times grow over chunks and the open run, unless they came through `insertSorted`. */
-export interface Track {
-  readonly memory: OpenMemory;
-  /** Changed in place only where there is one at least. */
-  chunks: SealedChunk[];
-  readonly open: OpenRun;
-  /** Neither histograms nor starts ever came. */
-  hasOnlyFloats: boolean;
-}
-
 /** A track without samples, which takes memory for open ones from `memory`. */
 export function emptyTrack(memory: OpenMemory): Track {
+  // What every sample looks at comes first, so that it lies together.
   return {
+    count: 0,
+    capacity: 0,
+    base: 0,
+    histogramCount: 0,
+    values: NO_COLUMN,
+    times: undefined,
+    starts: undefined,
     memory,
     chunks: NO_CHUNKS,
-    open: {
-      times: undefined,
-      page: undefined,
-      values: NO_COLUMN,
-      base: 0,
-      capacity: 0,
-      histograms: undefined,
-      starts: undefined,
-      count: 0,
-      histogramCount: 0,
-      histogramBytes: 0,
-    },
+    page: undefined,
+    histograms: undefined,
+    histogramBytes: 0,
     hasOnlyFloats: true,
   };
 }
 
 /** Whether there is no sample. */
-export function isEmptyTrack({ chunks, open }: Track): boolean {
-  return chunks.length === 0 && open.count === 0;
+export function isEmptyTrack(track: Track): boolean {
+  return track.chunks.length === 0 && track.count === 0;
 }
 
 /** Bytes in memory. */
-export function trackBytes({ chunks, open }: Track): number {
-  return columnBytes(open) + open.histogramBytes + chunkBytes(chunks);
+export function trackBytes(track: Track): number {
+  return columnBytes(track) + track.histogramBytes + chunkBytes(track.chunks);
 }
 
 /** Times and values, row by row. */
@@ -118,51 +117,50 @@ const ALONE: FloatColumns = { timestampsMs: new Float64Array(1), values: new Flo
  * @returns By how many bytes the memory grew (negative when a chunk was sealed).
  */
 export function pushFloat(track: Track, { timestampsMs, values }: FloatColumns, row: number): number {
-  const { open, memory } = track;
+  const { memory } = track;
   let grew = 0;
-  if (open.count === OPEN_SAMPLES_MAX || open.histogramCount === OPEN_HISTOGRAMS_MAX) grew = sealOpenRun(track);
-  if (open.count === open.capacity) grew += growOpenRun(track);
-  const at = open.count++;
-  open.times = memory.timeAt(open.times, at, timestampsMs, row);
-  open.values[open.base + at] = values[row] as number; // in range: the caller's row
-  if (open.starts !== undefined) open.starts[at] = 0;
+  if (track.count === OPEN_SAMPLES_MAX || track.histogramCount === OPEN_HISTOGRAMS_MAX) grew = sealOpenRun(track);
+  if (track.count === track.capacity) grew += growOpenRun(track);
+  const at = track.count++;
+  track.times = memory.timeAt(track.times, at, timestampsMs, row);
+  track.values[track.base + at] = values[row] as number; // in range: the caller's row
+  if (track.starts !== undefined) track.starts[at] = 0;
   return grew;
 }
 
 /** As `pushFloat` for a sample of any kind. */
 export function pushSample(track: Track, sample: Sample): number {
-  const { open } = track;
   const { histogram, startMs } = sample;
   if (histogram !== undefined || startMs !== 0) track.hasOnlyFloats = false;
   let grew = pushFloat(track, aloneInColumns(sample.timestampMs, sample.value), 0);
-  const at = open.count - 1;
+  const at = track.count - 1;
   if (histogram !== undefined) {
     const bytes = HISTOGRAM_OBJECT_BYTES + 8 * (histogram.positiveCounts.length + histogram.negativeCounts.length);
-    open.histograms ??= [];
-    open.histograms[at] = histogram;
-    open.histogramBytes += bytes;
-    open.histogramCount++;
+    track.histograms ??= [];
+    track.histograms[at] = histogram;
+    track.histogramBytes += bytes;
+    track.histogramCount++;
     grew += bytes;
   }
   if (startMs === 0) return grew;
-  if (open.starts === undefined) {
-    open.starts = new Float64Array(open.capacity);
-    grew += 8 * open.capacity;
+  if (track.starts === undefined) {
+    track.starts = new Float64Array(track.capacity);
+    grew += 8 * track.capacity;
   }
-  open.starts[at] = startMs;
+  track.starts[at] = startMs;
   return grew;
 }
 
 /** Adds a sample to the open run where its time belongs. The caller knows that none has that time. */
 export function insertSorted(track: Track, sample: Sample): number {
   const grew = pushSample(track, sample);
-  const { open, memory } = track;
-  const { values, base, histograms, starts, count } = open;
+  const { memory } = track;
+  const { values, base, histograms, starts, count } = track;
   const last = count - 1;
-  const at = lowerBound(timesOf(open), last, sample.timestampMs);
-  if (at === last || open.times === undefined) return grew;
-  open.times = memory.alone(open.times, count);
-  const { ms } = open.times;
+  const at = lowerBound(timesOf(track), last, sample.timestampMs);
+  if (at === last || track.times === undefined) return grew;
+  track.times = memory.alone(track.times, count);
+  const { ms } = track.times;
   ms.copyWithin(at + 1, at, last);
   values.copyWithin(base + at + 1, base + at, base + last);
   starts?.copyWithin(at + 1, at, last);
@@ -177,33 +175,33 @@ export function insertSorted(track: Track, sample: Sample): number {
 }
 
 /** Time of the first open sample; undefined where there is none. */
-export function firstOpenMs({ open }: Track): number | undefined {
+export function firstOpenMs(open: Track): number | undefined {
   return open.count > 0 ? timesOf(open)[0] : undefined;
 }
 
 /** Time of the last open sample; undefined where there is none. */
-export function lastOpenMs({ open }: Track): number | undefined {
+export function lastOpenMs(open: Track): number | undefined {
   return timesOf(open)[open.count - 1];
 }
 
 /** Whether the last open sample is a float of which nobody knows since when it counts. */
-export function endsInFloat({ open }: Track): boolean {
+export function endsInFloat(open: Track): boolean {
   return open.starts === undefined && open.histograms?.[open.count - 1] === undefined;
 }
 
 /** Copies the last open sample, bit by bit; there is one. */
-export function copyLastOpen({ open }: Track, columns: Pick<RunColumns, "timestampsMs" | "values">, at: number): void {
+export function copyLastOpen(open: Track, columns: Pick<RunColumns, "timestampsMs" | "values">, at: number): void {
   const last = open.count - 1;
   columns.timestampsMs[at] = timesOf(open)[last] as number; // in range: within the run
   columns.values[at] = open.values[open.base + last] as number;
 }
 
-function timesOf({ times }: OpenRun): Float64Array {
+function timesOf({ times }: Track): Float64Array {
   return times === undefined ? NO_COLUMN : times.ms;
 }
 
 /** The sample of the open run with this time; undefined where there is none. */
-export function openSampleAt({ open }: Track, timestampMs: number): Sample | undefined {
+export function openSampleAt(open: Track, timestampMs: number): Sample | undefined {
   const times = timesOf(open);
   const at = lowerBound(times, open.count, timestampMs);
   if (at >= open.count || times[at] !== timestampMs) return undefined;
@@ -225,20 +223,19 @@ export function takeBelow(track: Track, belowMs: number): SealedChunk[] {
     }
   }
   track.chunks = left.length === 0 ? NO_CHUNKS : left;
-  const { open } = track;
-  const at = lowerBound(timesOf(open), open.count, belowMs);
-  if (open.count === 0) track.memory.release(open);
+  const at = lowerBound(timesOf(track), track.count, belowMs);
+  if (track.count === 0) track.memory.release(track);
   if (at === 0) return taken;
-  taken.push(sealChunk(runOf(open), 0, at));
+  taken.push(sealChunk(runOf(track), 0, at));
   const rest: Sample[] = [];
-  for (let i = at; i < open.count; i++) rest.push(sampleAt(open, i));
+  for (let i = at; i < track.count; i++) rest.push(sampleAt(track, i));
   clearOpenRun(track);
-  track.memory.release(open);
+  track.memory.release(track);
   for (const sample of rest) pushSample(track, sample);
   return taken;
 }
 
-function sampleAt(open: OpenRun, at: number): Sample {
+function sampleAt(open: Track, at: number): Sample {
   const { values, base, histograms, starts } = open;
   return {
     timestampMs: timesOf(open)[at] ?? 0,
@@ -249,11 +246,11 @@ function sampleAt(open: OpenRun, at: number): Sample {
 }
 
 /** Whether at least one sample lies in `[minMs, maxMs]`. */
-export function trackHasIn({ chunks, open }: Track, minMs: number, maxMs: number): boolean {
-  const times = timesOf(open);
-  const at = lowerBound(times, open.count, minMs);
-  if (at < open.count && (times[at] ?? maxMs + 1) <= maxMs) return true;
-  for (const chunk of chunks) {
+export function trackHasIn(track: Track, minMs: number, maxMs: number): boolean {
+  const times = timesOf(track);
+  const at = lowerBound(times, track.count, minMs);
+  if (at < track.count && (times[at] ?? maxMs + 1) <= maxMs) return true;
+  for (const chunk of track.chunks) {
     if (chunk.maxMs < minMs || chunk.minMs > maxMs) continue;
     if (chunk.minMs >= minMs || chunk.maxMs <= maxMs) return true;
     if (cutRun(decode([chunk], chunk.count), minMs, maxMs) !== undefined) return true;
@@ -268,10 +265,9 @@ export function samplesInOrder(
   maxMs: number,
   room?: SampleRoom | undefined,
 ): SampleRun | undefined {
-  const { open } = track;
   const { chunks } = track;
   const newestSealedMs = chunks.at(-1)?.maxMs;
-  if (newestSealedMs === undefined || newestSealedMs < minMs) return openRunIn(open, { minMs, maxMs }, room);
+  if (newestSealedMs === undefined || newestSealedMs < minMs) return openRunIn(track, { minMs, maxMs }, room);
   const overlapping: SealedChunk[] = [];
   for (let i = firstReaching(chunks, minMs); i < chunks.length; i++) {
     const chunk = chunks[i];
@@ -279,9 +275,9 @@ export function samplesInOrder(
     overlapping.push(chunk);
   }
   const tail = {
-    times: open.times,
-    count: open.count,
-    copyTo: (columns: RunColumns, at: number) => copyOpenRun(open, columns, at),
+    times: track.times,
+    count: track.count,
+    copyTo: (columns: RunColumns, at: number) => copyOpenRun(track, columns, at),
   };
   return readRun(overlapping, tail, { minMs, maxMs, room });
 }
@@ -293,9 +289,14 @@ function firstReaching(chunks: readonly SealedChunk[], minMs: number): number {
   return first;
 }
 
+/** As `samplesInOrder` of those that are in no chunk. */
+export function openSamplesIn(track: Track, minMs: number, maxMs: number): SampleRun | undefined {
+  return openRunIn(track, { minMs, maxMs }, undefined);
+}
+
 /** Copies no more than what lies in `[minMs, maxMs]`: most series of a short window have it in their open run. */
 function openRunIn(
-  open: OpenRun,
+  open: Track,
   { minMs, maxMs }: { readonly minMs: number; readonly maxMs: number },
   room: SampleRoom | undefined,
 ): SampleRun | undefined {
@@ -339,14 +340,14 @@ export function floatScratch(samplesMax: number): FloatScratch {
  *
  * @returns Whether all of them are floats for which there was room.
  */
-export function copyFloats({ chunks, open }: Track, minMs: number, maxMs: number, into: FloatScratch): boolean {
-  if (open.histograms !== undefined) return false;
+export function copyFloats(track: Track, minMs: number, maxMs: number, into: FloatScratch): boolean {
+  if (track.histograms !== undefined) return false;
   const { columns, samplesMax: room } = into;
   const { timestampsMs, values } = columns;
   into.low = 0;
   into.high = 0;
-  for (let i = firstReaching(chunks, minMs); i < chunks.length; i++) {
-    const chunk = chunks[i];
+  for (let i = firstReaching(track.chunks, minMs); i < track.chunks.length; i++) {
+    const chunk = track.chunks[i];
     if (chunk === undefined || chunk.minMs > maxMs) break;
     if (into.high + chunk.count > room || holdsHistograms(chunk)) return false;
     readChunk(chunk, columns, into.high);
@@ -360,11 +361,11 @@ export function copyFloats({ chunks, open }: Track, minMs: number, maxMs: number
     into.low = lowerBound(timestampsMs, into.high, minMs);
     into.high = upperBound(timestampsMs, into.high, maxMs);
   }
-  const times = timesOf(open);
-  const from = lowerBound(times, open.count, minMs);
-  const to = upperBound(times, open.count, maxMs);
+  const times = timesOf(track);
+  const from = lowerBound(times, track.count, minMs);
+  const to = upperBound(times, track.count, maxMs);
   if (into.high + to - from > room) return false;
-  const { values: row, base } = open;
+  const { values: row, base } = track;
   let at = into.high;
   for (let i = from; i < to; i++, at++) {
     timestampsMs[at] = times[i] as number; // in range: within the run
@@ -379,14 +380,14 @@ export function copyFloats({ chunks, open }: Track, minMs: number, maxMs: number
  *
  * @returns Whether all samples there are histograms for which there was room.
  */
-export function findHistograms({ chunks, open }: Track, minMs: number, maxMs: number, into: WindowScratch): boolean {
+export function findHistograms(track: Track, minMs: number, maxMs: number, into: WindowScratch): boolean {
   into.clear();
-  for (let i = firstReaching(chunks, minMs); i < chunks.length; i++) {
-    const chunk = chunks[i];
+  for (let i = firstReaching(track.chunks, minMs); i < track.chunks.length; i++) {
+    const chunk = track.chunks[i];
     if (chunk === undefined || chunk.minMs > maxMs) break;
     if (!into.addChunk(chunk)) return false;
   }
-  if (open.count > 0 && !into.addOpen(timesOf(open), open.histograms ?? [], open.count)) return false;
+  if (track.count > 0 && !into.addOpen(timesOf(track), track.histograms ?? [], track.count)) return false;
   into.cut(minMs, maxMs);
   return true;
 }
@@ -418,8 +419,8 @@ function keepHistograms(
 
 /** Samples in `[minMs, maxMs]` as runs that are each in order. */
 export function samplesByRun(track: Track, minMs: number, maxMs: number): SampleRun[] {
-  const columns = emptyColumns(track.open.count);
-  copyOpenRun(track.open, columns, 0);
+  const columns = emptyColumns(track.count);
+  copyOpenRun(track, columns, 0);
   return [...track.chunks.map((chunk) => decode([chunk], chunk.count)), columns]
     .map((run) => cutRun(run, minMs, maxMs))
     .filter((run) => run !== undefined);
@@ -436,7 +437,7 @@ function decode(chunks: readonly SealedChunk[], length: number): RunColumns {
   return columns;
 }
 
-function copyOpenRun(open: OpenRun, columns: RunColumns, at: number): void {
+function copyOpenRun(open: Track, columns: RunColumns, at: number): void {
   const { values, base, count } = open;
   // At most `OPEN_SAMPLES_MAX`, as above.
   for (let i = 0; i < count; i++) columns.values[at + i] = values[base + i] as number; // in range: within the run
@@ -451,34 +452,38 @@ function copyOpenRun(open: OpenRun, columns: RunColumns, at: number): void {
   if (open.histograms !== undefined) keepHistograms(open.histograms.slice(0, open.count), open.count, columns, at);
 }
 
-function columnBytes({ capacity, starts }: OpenRun): number {
+function columnBytes({ capacity, starts }: Track): number {
   return 8 * capacity + (starts === undefined ? 0 : 8 * starts.length);
 }
 
-function growOpenRun({ open, memory }: Track): number {
-  const before = columnBytes(open);
-  memory.grow(open, open.count);
-  if (open.starts !== undefined) {
-    const longer = new Float64Array(open.capacity);
-    longer.set(open.starts);
-    open.starts = longer;
+function growOpenRun(track: Track): number {
+  const before = columnBytes(track);
+  track.memory.grow(track, track.count);
+  if (track.starts !== undefined) {
+    const longer = new Float64Array(track.capacity);
+    longer.set(track.starts);
+    track.starts = longer;
   }
-  return columnBytes(open) - before;
+  return columnBytes(track) - before;
 }
 
-function runOf(open: OpenRun): SampleRun {
+/** To be read before the next run is asked for. */
+function runOf(open: Track): SampleRun {
   const { values, base, count, histograms, starts: startsMs } = open;
-  return { timestampsMs: timesOf(open), values: values.subarray(base, base + count), histograms, startsMs };
+  const timestampsMs = timesOf(open);
+  if (count < OPEN_SAMPLES_MAX)
+    return { timestampsMs, values: values.subarray(base, base + count), histograms, startsMs };
+  for (let i = 0; i < count; i++) FULL_RUN[i] = values[base + i] as number; // in range: within the run
+  return { timestampsMs, values: FULL_RUN, histograms, startsMs };
 }
 
 function sealOpenRun(track: Track): number {
-  const { open } = track;
-  const before = columnBytes(open) + open.histogramBytes;
-  const chunk = sealChunk(runOf(open), 0, open.count);
+  const before = columnBytes(track) + track.histogramBytes;
+  const chunk = sealChunk(runOf(track), 0, track.count);
   // Not pushed: an array that grows keeps room for sixteen more, and there are as many arrays as series.
   track.chunks = [...track.chunks, chunk];
   clearOpenRun(track);
-  return chunk.bytes.length + CHUNK_OBJECT_BYTES + columnBytes(open) - before + joinNewest(track);
+  return chunk.bytes.length + CHUNK_OBJECT_BYTES + columnBytes(track) - before + joinNewest(track);
 }
 
 /** Full chunks become one when there are four of them, since each costs as much again as its bytes; a block joins them too. */
@@ -505,12 +510,12 @@ export function chunkBytes(chunks: readonly SealedChunk[]): number {
 }
 
 /** Forgets the samples; the row stays for those to come. */
-function clearOpenRun({ open, memory }: Track): void {
-  if (open.times !== undefined) memory.leave(open.times);
-  open.times = undefined;
-  open.count = 0;
-  open.histograms = undefined;
-  open.starts = undefined;
-  open.histogramBytes = 0;
-  open.histogramCount = 0;
+function clearOpenRun(track: Track): void {
+  if (track.times !== undefined) track.memory.leave(track.times);
+  track.times = undefined;
+  track.count = 0;
+  track.histograms = undefined;
+  track.starts = undefined;
+  track.histogramBytes = 0;
+  track.histogramCount = 0;
 }

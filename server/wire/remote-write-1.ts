@@ -108,13 +108,14 @@ export class RemoteWriteDecoder1 {
   #decode(cursor: ProtobufCursor): RemoteWrite {
     const into = new WriteGatherer(1);
     const budget = wireBudget();
+    // Most requests end with the last of these.
+    this.#readPlainSeries(cursor, into, budget, SERIES_UNITS);
     countFields(cursor, budget);
-    this.#readPlainSeries(cursor, into, budget);
     while (cursor.at < cursor.end) {
       const tag = readTag(cursor);
       if (tag === REQUEST_SERIES) {
         this.#readSeries(cursor, into, budget);
-        this.#readPlainSeries(cursor, into, budget);
+        this.#readPlainSeries(cursor, into, budget, 0);
       } else if (tag === REQUEST_METADATA) readMetadata(cursor, into);
       else skipField(cursor, tag);
     }
@@ -138,8 +139,12 @@ export class RemoteWriteDecoder1 {
     leaveMessage(cursor, outer);
   }
 
-  /** Reads series as long as each is the one expected next and has but plain samples. The cursor stands after the last. */
-  #readPlainSeries(cursor: ProtobufCursor, into: WriteGatherer, budget: WireBudget): void {
+  /**
+   * Reads series as long as each is the one expected next and has but plain samples. The cursor stands after the last.
+   *
+   * @param units Of a series, where they are not taken yet.
+   */
+  #readPlainSeries(cursor: ProtobufCursor, into: WriteGatherer, budget: WireBudget, units: number): void {
     if (!into.takesRows) return;
     const { bytes, end } = cursor;
     const known = this.#known;
@@ -159,6 +164,7 @@ export class RemoteWriteDecoder1 {
       cursor.at = known.expectedEnd;
       cursor.end = to;
       if (readPlainSamples(cursor, entry, into) === 0 || cursor.at !== to) break;
+      takeUnits(budget, units, to);
       entry.lasting = true;
       count = rows.count;
       done = to;
@@ -200,7 +206,7 @@ export class RemoteWriteDecoder1 {
   }
 }
 
-/** Takes the units of all series and metadata before any is built, and looks at the wire types. */
+/** Takes the units of all further series and metadata before any is built, and looks at the wire types. */
 function countFields(cursor: ProtobufCursor, budget: WireBudget): void {
   const start = cursor.at;
   while (cursor.at < cursor.end) {
