@@ -132,13 +132,11 @@ async function compare(report: SuiteReport, theirs: string, ours: string): Promi
   const federated = async (base: string) => {
     const match = encodeURIComponent('{job=~"text|labels"}');
     const text = await (await fetch(`${base}/federate?match[]=${match}`)).text();
-    // Times differ by when each scraped; Thalweg was given no external label.
+    // Times differ by when each scraped.
     return text
       .split("\n")
       .filter((line) => !/scrape_duration/.test(line))
-      .map((line) =>
-        line.replace(/ \d+$/, "").replace(',from="here"', "").replace(/[{,}]/g, "\n").split("\n").sort().join(","),
-      )
+      .map((line) => line.replace(/ \d+$/, "").replace(/[{,}]/g, "\n").split("\n").sort().join(","))
       .sort();
   };
   report.add(

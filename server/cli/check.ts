@@ -4,6 +4,7 @@ import { ThalwegError } from "../model/errors.ts";
 import { readPatternFiles } from "../platform/pattern-files.ts";
 import { chooseFeatures } from "../query/promql/features.ts";
 import { PROMQL_DEFAULTS, parseOptions } from "../query/promql/query.ts";
+import { readRemoteWriteConfig } from "../remote-write/remote-write-config.ts";
 import { RULE_FILE_BYTES_MAX, readRuleFile } from "../rules/rule-file.ts";
 import { readScrapeConfig } from "../scrape/scrape-config.ts";
 
@@ -42,14 +43,16 @@ async function checkConfigs(files: readonly string[]): Promise<number> {
   let wrong = 0;
   for (const { name, text } of await readFiles(files)) {
     process.stdout.write(`Checking ${name}\n`);
-    const outcome = readScrapeConfig(name, text);
-    if (outcome.kind === "refused") {
-      wrong++;
-      for (const reason of outcome.reasons) process.stderr.write(`  FAILED: ${reason}\n`);
-    } else {
-      for (const warning of outcome.warnings) process.stderr.write(`  WARNING: ${warning}\n`);
-      process.stdout.write(`  SUCCESS: ${outcome.jobs.length} scrape jobs found\n`);
-    }
+    const scrapes = readScrapeConfig(name, text);
+    const writes = readRemoteWriteConfig(name, text, []);
+    // Both tell of a file that is no YAML and of sections that nobody knows.
+    const reasons = new Set([scrapes, writes].flatMap((read) => (read.kind === "refused" ? read.reasons : [])));
+    if (reasons.size > 0) wrong++;
+    for (const reason of reasons) process.stderr.write(`  FAILED: ${reason}\n`);
+    if (reasons.size > 0 || scrapes.kind !== "jobs" || writes.kind !== "targets") continue;
+    for (const warning of scrapes.warnings) process.stderr.write(`  WARNING: ${warning}\n`);
+    const targets = writes.targets.length > 0 ? `, ${writes.targets.length} targets of remote write` : "";
+    process.stdout.write(`  SUCCESS: ${scrapes.jobs.length} scrape jobs${targets} found\n`);
   }
   return wrong === 0 ? 0 : 1;
 }

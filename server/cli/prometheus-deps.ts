@@ -5,6 +5,7 @@ import type { PrometheusDeps } from "../api/api-deps.ts";
 import type { Settings } from "../config/settings.ts";
 import type { Clock } from "../model/clock.ts";
 import { printDurationMs } from "../model/duration.ts";
+import type { Labels } from "../model/series.ts";
 import { chooseFeatures } from "../query/promql/features.ts";
 import { PROMQL_DEFAULTS, type PromqlSettings } from "../query/promql/query.ts";
 import { addedTemplateFunctions } from "../rules/template/template-functions.ts";
@@ -24,6 +25,7 @@ export function promqlSettings(settings: Settings, samplesMax: number): PromqlSe
 /** What the facts are read from. */
 export interface PrometheusParts {
   readonly settings: Settings;
+  readonly external: { readonly labels: Labels };
   readonly promqlSettings: PromqlSettings;
   readonly store: Store;
   readonly clock: Clock;
@@ -34,7 +36,7 @@ export interface PrometheusParts {
 
 /** Composes the facts. */
 export function prometheusDeps(parts: PrometheusParts): PrometheusDeps {
-  const { settings, store, clock } = parts;
+  const { settings, external, store, clock } = parts;
   const retention = printDurationMs(settings.retentionMs);
   return {
     queryTimeoutMs: settings.queryTimeoutMs,
@@ -52,7 +54,7 @@ export function prometheusDeps(parts: PrometheusParts): PrometheusDeps {
       retention,
     },
     configYaml: () =>
-      `global:\n  evaluation_interval: 1m\n${externalYaml(settings)}storage:\n  tsdb:\n    retention:\n      time: ${retention}\n`,
+      `global:\n  evaluation_interval: 1m\n${externalYaml(external.labels)}storage:\n  tsdb:\n    retention:\n      time: ${retention}\n`,
     damageCount: () => store.stats().damages,
     ruleGroups: () => parts.rules.groups(),
     alertmanagers: () => parts.rules.alertmanagers(),
@@ -61,7 +63,7 @@ export function prometheusDeps(parts: PrometheusParts): PrometheusDeps {
   };
 }
 
-function externalYaml({ externalLabels }: Settings): string {
+function externalYaml(externalLabels: Labels): string {
   if (externalLabels.length === 0) return "";
   const lines = externalLabels.map(([name, value]) => `    ${name}: ${JSON.stringify(value)}\n`);
   return `  external_labels:\n${lines.join("")}`;

@@ -21,11 +21,13 @@ import { LogCommits } from "../ingest/logs-in-doubt.ts";
 import { type OtlpDecoder, openOtlpDecoder } from "../ingest/otlp-decoder.ts";
 import { releaseBatch } from "../model/batch-lease.ts";
 import type { Clock } from "../model/clock.ts";
+import type { Labels } from "../model/series.ts";
 import { SPAN_SOURCES, type SpanBatch } from "../model/span-batch.ts";
 import { systemClock } from "../platform/system-clock.ts";
 import type { PromqlDoor } from "../query/doors.ts";
 import { readGraph } from "../query/graph.ts";
 import { openSqlDoor } from "../query/sql/sql-door.ts";
+import { mergeExternalLabels } from "../scrape/external-labels.ts";
 import { openStore, type Store, type StoreOptions } from "../store/store.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { Telemetry } from "../telemetry/telemetry.ts";
@@ -97,7 +99,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     undo.push(() => store.close());
     // The lock is held: addresses of a run that was killed are nobody's.
     rmSync(join(data.directory, "addresses.json"), { recursive: true, force: true });
-    const core = { settings, store, clock, telemetry, log };
+    const external = { labels: settings.externalLabels };
+    const core = { settings, external, store, clock, telemetry, log };
     const { pendingBytes } = shares;
     const ingest = await openIngest({ writer: store.writer, clock, telemetry, log, pendingBytesMax: pendingBytes });
     undo.push(() => ingest.close());
@@ -121,14 +124,19 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       ...core,
       answerBytesMax: shares.scrapeBytes,
       translate,
+      label: (fromFile) => {
+        const { labels, missing } = mergeExternalLabels(fromFile, settings.externalLabels, (name) => process.env[name]);
+        external.labels = labels;
+        for (const variable of missing) log.warn({ variable }, "a variable in external_labels has no value");
+      },
     });
     undo.push(() => scrapes.stop());
     // Before anybody can send: metrics that come over OTLP must not become other series than those that come later.
     await scrapes.open();
     const remoteWrite = prepareRemoteWrite(core);
     undo.push(() => remoteWrite.stop());
-    const reload = () => reloadAll([rules, scrapes, remoteWrite]);
-    const prometheus = prometheusDeps({ settings, promqlSettings: understood, store, clock, rules, reload });
+    const reload = () => reloadAll([scrapes, rules, remoteWrite]);
+    const prometheus = prometheusDeps({ settings, external, promqlSettings: understood, store, clock, rules, reload });
     const link: Link = { agent: undefined, api: undefined };
     const parts: Parts = { ...core, files, ingest, decoder, promql: promql.door, prometheus, scrapes, link };
     const api = await startApi(apiDeps(parts, shares.bodiesBytes));
@@ -221,6 +229,7 @@ function introduce({ telemetry, store, ingest, log }: Parts, api: Api, agent: Ag
 /** What the faces and the agent are made from. */
 interface Parts {
   readonly settings: Settings;
+  readonly external: { readonly labels: Labels };
   readonly files: ProgramFiles;
   readonly telemetry: Telemetry;
   readonly log: Log;
@@ -241,7 +250,21 @@ interface Link {
 }
 
 function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
-  const { settings, files, telemetry, log, clock, store, ingest, decoder, promql, prometheus, scrapes, link } = parts;
+  const {
+    settings,
+    external,
+    files,
+    telemetry,
+    log,
+    clock,
+    store,
+    ingest,
+    decoder,
+    promql,
+    prometheus,
+    scrapes,
+    link,
+  } = parts;
   const logs = new LogCommits(store.writer);
   return {
     listen: { http: settings.listen, otlpHttp: settings.otlpHttp, otlpGrpc: settings.otlpGrpc },
@@ -261,7 +284,12 @@ function apiDeps(parts: Parts, bodiesBytesMax: number): ApiDeps {
     acceptSeries: (write, transport) => acceptSeries({ writer: store.writer, telemetry, clock }, write, transport),
     seriesRefusal: (labels) => store.writer.seriesRefusal(labels),
     reader: store.reader,
-    remoteRead: { samplesMax: prometheus.promql.samplesMax, externalLabels: settings.externalLabels },
+    remoteRead: {
+      samplesMax: prometheus.promql.samplesMax,
+      get externalLabels() {
+        return external.labels;
+      },
+    },
     promql,
     prometheus,
     scrapes,

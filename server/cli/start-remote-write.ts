@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import type { Settings } from "../config/settings.ts";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
+import type { Labels } from "../model/series.ts";
 import { HttpSender } from "../platform/http-send.ts";
 import { readPatternFiles } from "../platform/pattern-files.ts";
 import { type RemoteAnswer, type RemoteEvents, RemoteQueue } from "../remote-write/remote-queue.ts";
@@ -23,6 +24,7 @@ const TOLD_EVERY_MS = 60_000;
 /** What remote write is made from. */
 export interface RemoteWriteParts {
   readonly settings: Settings;
+  readonly external: { readonly labels: Labels };
   readonly store: Store;
   readonly clock: Clock;
   readonly telemetry: Telemetry;
@@ -57,7 +59,7 @@ export function prepareRemoteWrite(parts: RemoteWriteParts): RunningRemoteWrite 
     running.delete(target.name);
   };
   const load = async (): Promise<readonly string[]> => {
-    const outcome = await targetsOf(parts.settings);
+    const outcome = await targetsOf(parts.settings, parts.external.labels);
     if (outcome.kind === "refused") return outcome.reasons;
     const { targets } = outcome;
     for (const each of [...running.values()]) {
@@ -90,8 +92,11 @@ export function prepareRemoteWrite(parts: RemoteWriteParts): RunningRemoteWrite 
   };
 }
 
-async function targetsOf(settings: Settings): Promise<ReturnType<typeof readRemoteWriteConfig>> {
-  const { remoteWriteUrls, remoteWriteVersion, externalLabels, scrapeConfig } = settings;
+async function targetsOf(
+  settings: Settings,
+  externalLabels: Labels,
+): Promise<ReturnType<typeof readRemoteWriteConfig>> {
+  const { remoteWriteUrls, remoteWriteVersion, scrapeConfig } = settings;
   const targets = remoteWriteUrls.map((url) => plainTarget(url, remoteWriteVersion, externalLabels));
   if (scrapeConfig !== "") {
     try {

@@ -3,6 +3,7 @@
 import type { Settings } from "../config/settings.ts";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
+import type { Labels } from "../model/series.ts";
 import { postJson } from "../platform/http-post.ts";
 import { readPatternFiles } from "../platform/pattern-files.ts";
 import type { PromqlDoor, RuleGroupState } from "../query/doors.ts";
@@ -24,6 +25,7 @@ const EVALUATIONS_AT_ONCE = 8;
 /** What rules are made from. */
 export interface RuleParts {
   readonly settings: Settings;
+  readonly external: { readonly labels: Labels };
   readonly promqlSettings: PromqlSettings;
   readonly promql: PromqlDoor;
   readonly store: Store;
@@ -97,14 +99,15 @@ interface Running {
 }
 
 function makeRules(parts: RuleParts, externalUrl: string): Running {
-  const { settings, promql, store, clock, telemetry, log } = parts;
-  const { externalLabels } = settings;
+  const { settings, external, promql, store, clock, telemetry, log } = parts;
   const stopping = new AbortController();
   const turns = new Turns(EVALUATIONS_AT_ONCE);
   const notifier = new Notifier({
     alertmanagers: settings.alertmanagers,
     externalUrl,
-    externalLabels,
+    get externalLabels() {
+      return external.labels;
+    },
     clock,
     post: postJson,
     onSent: (alertmanager, count) => telemetry.count("thalweg_notifications_sent_total", { alertmanager }, count),
@@ -121,7 +124,9 @@ function makeRules(parts: RuleParts, externalUrl: string): Running {
     syntax: parseOptions(parts.promqlSettings),
     readFiles: () => readPatternFiles(settings.ruleFiles, RULE_FILE_BYTES_MAX),
     externalUrl,
-    externalLabels,
+    get externalLabels() {
+      return external.labels;
+    },
     evaluate: (query, timeMs) =>
       turns.run(async () => {
         if (stopping.signal.aborted)

@@ -4,6 +4,7 @@ import type { Settings } from "../config/settings.ts";
 import { acceptSeries } from "../ingest/accept-series.ts";
 import type { Clock } from "../model/clock.ts";
 import { ThalwegError } from "../model/errors.ts";
+import type { Labels } from "../model/series.ts";
 import type { ByteRoom } from "../platform/body-blocks.ts";
 import { type HttpAnswer, HttpGetter } from "../platform/http-get.ts";
 import { readPatternFiles } from "../platform/pattern-files.ts";
@@ -22,7 +23,13 @@ import { DEFAULT_TRANSLATION, type OtlpTranslation } from "../wire/otlp-translat
 const BODY_BYTES_MAX = 64 * 2 ** 20;
 
 /** Of a server without a file. */
-const NO_CONFIG: ScrapeConfigOutcome = { kind: "jobs", jobs: [], translation: DEFAULT_TRANSLATION, warnings: [] };
+const NO_CONFIG: ScrapeConfigOutcome = {
+  kind: "jobs",
+  jobs: [],
+  translation: DEFAULT_TRANSLATION,
+  externalLabels: [],
+  warnings: [],
+};
 
 /** What scraping is made from. */
 export interface ScrapeParts {
@@ -35,11 +42,13 @@ export interface ScrapeParts {
   readonly answerBytesMax: number;
   /** Takes how metrics over OTLP become series, which the same file says. */
   readonly translate: (translation: OtlpTranslation) => void;
+  /** Takes the file's external labels. */
+  readonly label: (externalLabels: Labels) => void;
 }
 
 /** Scraping that runs, or that nobody asked for. */
 export interface RunningScrapes {
-  /** Reads the configuration, and hands on how metrics over OTLP become series. @throws ThalwegError `scrape_config_invalid` */
+  /** Reads the configuration, and hands on how metrics over OTLP become series, and external labels. @throws ThalwegError `scrape_config_invalid` */
   open(): Promise<void>;
   /** Starts the jobs of the configuration. */
   start(): void;
@@ -63,6 +72,7 @@ export function prepareScrapes(parts: ScrapeParts): RunningScrapes {
     if (outcome.kind === "refused") return outcome;
     for (const warning of outcome.warnings) log.warn({ warning }, "the scrape configuration was read in part");
     parts.translate(outcome.translation);
+    parts.label(outcome.externalLabels);
     return outcome;
   };
   const run = (jobs: readonly ScrapeJob[]) => {

@@ -3,8 +3,7 @@ import { test } from "node:test";
 import { plainTarget, readRemoteWriteConfig } from "./remote-write-config.ts";
 
 test("targets are read with Prometheus' defaults", () => {
-  const text = `global: { external_labels: { b: "2", a: "1", gone: "" } }
-remote_write:
+  const text = `remote_write:
   - url: https://host/api/v1/write
   - url: http://other/write
     name: second
@@ -31,10 +30,7 @@ remote_write:
     [1, 30_000, false, 60_000],
   );
   assert.match(first?.name ?? "", /^[0-9a-f]{6}$/);
-  assert.deepEqual(first?.externalLabels, [
-    ["a", "mine"],
-    ["b", "2"],
-  ]);
+  assert.deepEqual(first?.externalLabels, [["a", "mine"]]);
   assert.deepEqual(
     [second?.name, second?.version, second?.sendNativeHistograms, second?.queue.shardsMax],
     ["second", 2, true, 3],
@@ -54,6 +50,7 @@ test("what is wrong is told with its line, without a password", () => {
   bad("  - { url: http://h/, protobuf_message: x }", /unknown type for remote write protobuf message x/);
   bad("  - { url: http://h/, queue_config: { max_shards: 0 } }", /max_shards must be positive/);
   bad("  - { url: http://h/, queue_config: { min_shards: 60 } }", /min_shards must not be greater/);
+  bad("  - { url: http://h/, queue_config: { min_backoff: 6s } }", /max_backoff must not be less than min_backoff/);
   bad("  - { url: http://h/, headers: { Authorization: x } }", /Authorization is a reserved header/);
   bad("  - { url: http://h/, write_relabel_configs: [{ action: hashmod }] }", /non-zero modulus/);
   bad(

@@ -13,7 +13,7 @@ import { type Fields, YamlFields } from "../rules/yaml-fields.ts";
 import { HTTP_KEYS, readHttpSettings } from "../scrape/http-settings.ts";
 import type { RelabelRule } from "../scrape/relabel.ts";
 import { readRelabelRules } from "../scrape/relabel-config.ts";
-import { CONFIG_SECTIONS, GLOBAL_KEYS } from "../scrape/scrape-config.ts";
+import { CONFIG_SECTIONS } from "../scrape/scrape-config.ts";
 import type { HttpSettings } from "../scrape/scrape-job.ts";
 
 /** Where samples go, and how. */
@@ -92,14 +92,10 @@ const RESERVED_HEADERS =
 const SAMPLES_PER_SEND_MAX = 50_000;
 const SHARDS_MAX = 200;
 
-/** Reads the section; relative names in it are seen from the file's directory. @param external Labels of other settings, which win. */
-export function readRemoteWriteConfig(file: string, text: string, external: Labels): RemoteWriteConfigOutcome {
+/** Reads the section; relative names in it are seen from the file's directory. */
+export function readRemoteWriteConfig(file: string, text: string, externalLabels: Labels): RemoteWriteConfigOutcome {
   const yaml = new YamlFields();
   const fields = yaml.fields(yaml.read(text), CONFIG_SECTIONS, "config");
-  const global = yaml.fields(fields.get("global"), GLOBAL_KEYS, "global");
-  const externalLabels = [...new Map([...yaml.texts(global, "external_labels"), ...external])]
-    .filter(([, value]) => value !== "")
-    .sort(([a], [b]) => (a < b ? -1 : 1));
   const names = new Set<string>();
   const targets = yaml.items(fields.get("remote_write"), "remote_write").map((node) => {
     const target = readTarget(yaml, node, { directory: dirname(file), externalLabels });
@@ -201,13 +197,16 @@ function readQueue(yaml: YamlFields, node: Node | undefined): RemoteQueueSetting
   const shardsMax = whole("max_shards", 50, SHARDS_MAX);
   if (shardsMin > shardsMax) yaml.fault(node, "remote write queue min_shards must not be greater than max_shards");
   whole("capacity", 10_000, Number.MAX_SAFE_INTEGER);
+  const backoffMinMs = yaml.durationMs(fields, "min_backoff") || 30;
+  const backoffMaxMs = yaml.durationMs(fields, "max_backoff") || 5000;
+  if (backoffMaxMs < backoffMinMs) yaml.fault(node, "remote write queue max_backoff must not be less than min_backoff");
   return {
     shardsMin,
     shardsMax,
     samplesPerSend: whole("max_samples_per_send", 2000, SAMPLES_PER_SEND_MAX),
     batchDeadlineMs: yaml.durationMs(fields, "batch_send_deadline") || 5000,
-    backoffMinMs: yaml.durationMs(fields, "min_backoff") || 30,
-    backoffMaxMs: yaml.durationMs(fields, "max_backoff") || 5000,
+    backoffMinMs,
+    backoffMaxMs,
     retryOn429: yaml.flag(fields, "retry_on_http_429", false),
     sampleAgeMaxMs: yaml.durationMs(fields, "sample_age_limit") ?? 0,
   };

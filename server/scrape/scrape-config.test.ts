@@ -109,6 +109,14 @@ http_sd_configs:
 
 test("what is wrong is told with its line, and never a secret", () => {
   const cases: [string, RegExp][] = [
+    [
+      "scrape_configs: [{job_name: a, consul_sd_configs: [{}]}]",
+      /consul_sd_configs is not read; have static_configs, /,
+    ],
+    [
+      "scrape_configs: [{job_name: a, static_configs: [{targets: ['http://h:1']}]}]",
+      /"http:\/\/h:1" is not a valid host/,
+    ],
     ["scrape_configs: [{job_name: ''}]", /line 1: job_name is empty/],
     ["scrape_configs: [{job_name: a}, {job_name: a}]", /multiple scrape configs with job name "a"/],
     ["scrape_configs:\n- job_name: a\n  bogus: 1", /line 3: field bogus not found in scrape_config/],
@@ -116,7 +124,7 @@ test("what is wrong is told with its line, and never a secret", () => {
       "scrape_configs: [{job_name: a, scrape_interval: 1s, scrape_timeout: 2s}]",
       /timeout greater than scrape interval/,
     ],
-    ["scrape_configs: [{job_name: a, kubernetes_sd_configs: []}]", /field kubernetes_sd_configs not found/],
+    ["scrape_configs: [{job_name: a, kubernetes_sd_configs: []}]", /kubernetes_sd_configs is not read/],
     ["scrape_configs: [{job_name: a, honor_labels: maybe}]", /cannot unmarshal "maybe" into bool/],
     ["scrape_configs: [{job_name: a, scheme: ftp}]", /scheme "ftp" is not http or https/],
     ["scrape_configs: [{job_name: a, body_size_limit: lots}]", /"lots" is no size such as 10MB/],
@@ -261,6 +269,17 @@ test("targets: labels, URL and reasons", () => {
   ]);
   assert.partialDeepStrictEqual(targetsOf(made, group("")), [{ kind: "invalid" }]);
   assert.partialDeepStrictEqual(targetsOf(made, group("h:1", [["__scrape_timeout__", "2m"]])), [{ kind: "invalid" }]);
+});
+
+test("limits of queries and external labels stand in the file too", () => {
+  const text = "global: {query_max_series: 5, query_max_duration: 1m, external_labels: {b: $X, a: '1'}}";
+  const outcome = readScrapeConfig("a.yml", text);
+  assert.ok(outcome.kind === "jobs");
+  assert.deepEqual(outcome.externalLabels, [
+    ["b", "$X"],
+    ["a", "1"],
+  ]);
+  assert.equal(outcome.warnings.length, 2);
 });
 
 test("rules see and set how histograms of a target are scraped", () => {

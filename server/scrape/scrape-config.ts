@@ -10,6 +10,7 @@ import type { Node } from "yaml";
 import { quoteGo } from "../../grammar/promql-error.ts";
 import { printDurationMs } from "../model/duration.ts";
 import { EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN } from "../model/histogram.ts";
+import type { Labels } from "../model/series.ts";
 import { type Fields, YamlFields } from "../rules/yaml-fields.ts";
 import type { ExpositionFormat } from "../wire/exposition.ts";
 import type { OtlpTranslation } from "../wire/otlp-translation.ts";
@@ -23,14 +24,16 @@ import { readTargetGroup } from "./target-groups.ts";
 export const SCRAPE_CONFIG_BYTES_MAX = 8 * 2 ** 20;
 
 /** What a file sets, or what is wrong with it. */
-export type ScrapeConfigOutcome =
-  | {
-      readonly kind: "jobs";
-      readonly jobs: readonly ScrapeJob[];
-      readonly translation: OtlpTranslation;
-      readonly warnings: readonly string[];
-    }
-  | { readonly kind: "refused"; readonly reasons: readonly string[] };
+export type ScrapeConfigOutcome = ReadConfig | { readonly kind: "refused"; readonly reasons: readonly string[] };
+
+interface ReadConfig {
+  readonly kind: "jobs";
+  readonly jobs: readonly ScrapeJob[];
+  readonly translation: OtlpTranslation;
+  /** As they are written. */
+  readonly externalLabels: Labels;
+  readonly warnings: readonly string[];
+}
 
 /** Sections that are read here or elsewhere. */
 const SECTIONS = ["global", "scrape_configs", "scrape_config_files", "remote_write", "otlp"];
@@ -67,13 +70,16 @@ const SHARED_KEYS = [
   "metric_name_escaping_scheme",
   ...LIMIT_KEYS,
 ];
+/** Limits of queries in the section `global`. */
+const QUERY_LIMIT_KEYS = ["query_max_series", "query_max_samples_read", "query_max_duration"];
 /** Keys of the section `global`. */
-export const GLOBAL_KEYS: readonly string[] = [
+const GLOBAL_KEYS: readonly string[] = [
   ...SHARED_KEYS,
   "evaluation_interval",
   "rule_query_offset",
   "query_log_file",
   "external_labels",
+  ...QUERY_LIMIT_KEYS,
 ];
 const DISCOVERY_KEYS = ["static_configs", "file_sd_configs", "dns_sd_configs", "http_sd_configs"];
 const JOB_KEYS = [
@@ -94,6 +100,24 @@ const JOB_KEYS = [
   "relabel_configs",
   "metric_relabel_configs",
 ];
+/** Discoveries of Prometheus that are not here. */
+const OTHER_DISCOVERY_KEYS = [
+  ...["aws", "azure", "consul", "digitalocean", "docker", "dockerswarm", "ec2", "elasticache", "eureka", "gce"],
+  ...["hetzner", "ionos", "kubernetes", "kuma", "lightsail", "linode", "marathon", "msk", "nerve", "nomad", "oci"],
+  ...[
+    "openstack",
+    "outscale",
+    "ovhcloud",
+    "puppetdb",
+    "rds",
+    "scaleway",
+    "serverset",
+    "stackit",
+    "triton",
+    "uyuni",
+    "vultr",
+  ],
+].map((name) => `${name}_sd_configs`);
 /** Keys that are taken and change nothing here. */
 const UNREAD_KEYS = ["scrape_failure_log_file", "metric_name_validation_scheme", "metric_name_escaping_scheme"];
 const DNS_TYPES = ["SRV", "A", "AAAA", "MX", "NS"] as const;
@@ -117,9 +141,9 @@ const TEXT_PROTOCOLS = ["OpenMetricsText1.0.0", "OpenMetricsText0.0.1", "Prometh
  */
 export function readScrapeConfig(file: string, text: string): ScrapeConfigOutcome {
   const yaml = new YamlFields();
-  const { jobs, translation } = new ConfigReader(yaml, dirname(file)).read(text);
+  const read = new ConfigReader(yaml, dirname(file)).read(text);
   if (yaml.faults.length > 0) return { kind: "refused", reasons: yaml.faults.map((fault) => `${file}: ${fault}`) };
-  return { kind: "jobs", jobs, translation, warnings: yaml.warnings.map((warning) => `${file}: ${warning}`) };
+  return { kind: "jobs", ...read, warnings: yaml.warnings.map((warning) => `${file}: ${warning}`) };
 }
 
 class ConfigReader {
@@ -131,7 +155,7 @@ class ConfigReader {
     this.#directory = directory;
   }
 
-  read(text: string): { readonly jobs: ScrapeJob[]; readonly translation: OtlpTranslation } {
+  read(text: string): Pick<ReadConfig, "jobs" | "translation" | "externalLabels"> {
     const yaml = this.#yaml;
     const root = yaml.read(text);
     const fields = yaml.fields(root, CONFIG_SECTIONS, "config");
@@ -142,6 +166,10 @@ class ConfigReader {
       yaml.fault(fields.get("scrape_config_files"), "scrape_config_files is not read; put the jobs into this file");
     }
     const global = yaml.fields(fields.get("global"), GLOBAL_KEYS, "global");
+    for (const name of QUERY_LIMIT_KEYS) {
+      if (global.has(name))
+        yaml.warnings.push(`${name} is passed over: --query-samples-max and --query-timeout limit queries`);
+    }
     const isLegacy = yaml.text(global, "metric_name_validation_scheme") === "legacy";
     const names = new Set<string>();
     const jobs = yaml.items(fields.get("scrape_configs"), "scrape_configs").flatMap((node) => {
@@ -151,12 +179,16 @@ class ConfigReader {
       names.add(job.name);
       return [job];
     });
-    return { jobs, translation: readOtlpSection(yaml, fields.get("otlp"), isLegacy) };
+    const externalLabels = [...yaml.texts(global, "external_labels")];
+    return { jobs, translation: readOtlpSection(yaml, fields.get("otlp"), isLegacy), externalLabels };
   }
 
   #job(node: Node, global: Fields): ScrapeJob | undefined {
     const yaml = this.#yaml;
-    const fields = yaml.fields(node, JOB_KEYS, "scrape_config");
+    const fields = yaml.fields(node, [...JOB_KEYS, ...OTHER_DISCOVERY_KEYS], "scrape_config");
+    for (const each of OTHER_DISCOVERY_KEYS) {
+      if (fields.has(each)) yaml.fault(fields.get(each), `${each} is not read; have ${DISCOVERY_KEYS.join(", ")}`);
+    }
     const name = yaml.text(fields, "job_name");
     if (name === "") {
       yaml.fault(node, "job_name is empty");
@@ -282,7 +314,12 @@ class ConfigReader {
     const found: Discovery[] = [];
     const lists = (name: string) => yaml.items(fields.get(name), name);
     for (const [index, node] of lists("static_configs").entries()) {
-      found.push({ kind: "static", group: readTargetGroup(yaml, node, `${job}/${index}`) });
+      const group = readTargetGroup(yaml, node, `${job}/${index}`);
+      for (const target of group.targets) {
+        const address = target.get("__address__") ?? "";
+        if (address.includes("/")) yaml.fault(node, `${quoteGo(address)} is not a valid hostname`);
+      }
+      found.push({ kind: "static", group });
     }
     for (const node of lists("file_sd_configs")) {
       const sd = yaml.fields(node, ["files", "refresh_interval"], "file_sd_config");
