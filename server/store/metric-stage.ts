@@ -316,15 +316,15 @@ export class Stage {
     const { sample, counted } = incoming;
     const newest = newestIn(series);
     if (sample.timestampMs > newest.ms) {
+      if (sample.histogram !== undefined && this.#totalBucketsLeft <= 0) {
+        const why = `running totals of one write have ${TOTAL_BUCKETS_MAX} buckets already`;
+        outcome.refuse(counted, "total_buckets_max", `${why} for series ${labelsText(series.labels)}`);
+        return;
+      }
       const total = totalAfter(newest, this.#totals.get(series) ?? series.head?.last?.histogram, sample);
       const { histogram } = total;
       if (histogram !== undefined) {
         this.#totalBucketsLeft -= histogram.positiveCounts.length + histogram.negativeCounts.length;
-        if (this.#totalBucketsLeft < 0) {
-          const why = `running totals of one write have more than ${TOTAL_BUCKETS_MAX} buckets`;
-          outcome.refuse(counted, "total_buckets_max", `${why} for series ${labelsText(series.labels)}`);
-          return;
-        }
         this.#totals.set(series, histogram);
       }
       this.#ordered(series, { ...incoming, sample: total }, outcome);
