@@ -49,107 +49,131 @@ export function startSynOwners(
   thread: SynThreadSource | undefined,
   receiver: SynReceiver,
 ): SynOwners {
-  const reports = new Map<string, SynReport>();
-  const waiting = new Map<string, { socket: number; sinceNs: number }>();
-  const waitingKeys = new Map<number, string>();
-  const channel = new MessageChannel();
-  const stop = new SharedArrayBuffer(4);
-  let trouble = "";
-  let worker: Worker | undefined;
-  let exited: Promise<void> = Promise.resolve();
-  const ready = Promise.withResolvers<void>();
-  try {
-    const settings: SynThreadSettings = { nativeDirectory, stop, reports: channel.port1 };
-    const { source, evaluate } = thread ?? { source: new URL("./syn-thread.ts", import.meta.url), evaluate: false };
-    const started = new Worker(source, {
+  return new ThreadOwners(nativeDirectory, thread, receiver);
+}
+
+class ThreadOwners implements SynOwners {
+  readonly #receiver: SynReceiver;
+  readonly #reports = new Map<string, SynReport>();
+  /** Connections that were told without a report, in order. */
+  readonly #waiting = new Map<string, { socket: number; sinceNs: number }>();
+  readonly #waitingKeys = new Map<number, string>();
+  readonly #channel = new MessageChannel();
+  readonly #stop = new SharedArrayBuffer(4);
+  readonly #ready = Promise.withResolvers<void>();
+  #worker: Worker | undefined;
+  #exited: Promise<void> = Promise.resolve();
+  #trouble = "";
+
+  constructor(nativeDirectory: string | undefined, thread: SynThreadSource | undefined, receiver: SynReceiver) {
+    this.#receiver = receiver;
+    try {
+      this.#start({ nativeDirectory, stop: this.#stop, reports: this.#channel.port1 }, thread ?? threadOfClone());
+    } catch (error) {
+      this.#failed(error);
+      this.#ready.resolve();
+    }
+  }
+
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  get trouble(): string {
+    return this.#trouble;
+  }
+
+  take(client: Endpoint, server: Endpoint): SynReport | undefined {
+    const key = connectionKey(client, server);
+    const report = this.#reports.get(key);
+    this.#reports.delete(key);
+    return report;
+  }
+
+  await(client: Endpoint, server: Endpoint, socket: number, nowNs: number): void {
+    const key = connectionKey(client, server);
+    this.#waiting.set(key, { socket, sinceNs: nowNs });
+    this.#waitingKeys.set(socket, key);
+    for (const [oldest, asked] of this.#waiting) {
+      if (this.#waiting.size <= waitingMax) break;
+      this.#waiting.delete(oldest);
+      this.#waitingKeys.delete(asked.socket);
+    }
+  }
+
+  forget(socket: number): void {
+    const key = this.#waitingKeys.get(socket);
+    if (key === undefined) return;
+    this.#waitingKeys.delete(socket);
+    if (this.#waiting.get(key)?.socket === socket) this.#waiting.delete(key);
+  }
+
+  receive(): void {
+    // Not by events of the loop: packets are read in a timer, which may run before them.
+    const { port2 } = this.#channel;
+    for (let got = receiveMessageOnPort(port2); got !== undefined; got = receiveMessageOnPort(port2)) {
+      this.#ready.resolve();
+      // Only the thread posts here, see `SynThreadSettings`.
+      for (const report of got.message as readonly SynReport[]) this.#accept(report);
+    }
+  }
+
+  expire(nowNs: number): void {
+    for (const [key, report] of this.#reports) {
+      if (nowNs - report.timeNs < keptNs) break;
+      this.#reports.delete(key);
+    }
+    for (const [key, asked] of this.#waiting) {
+      if (nowNs - asked.sinceNs < keptNs) break;
+      this.#waiting.delete(key);
+      this.#waitingKeys.delete(asked.socket);
+    }
+  }
+
+  async stop(): Promise<void> {
+    Atomics.store(new Int32Array(this.#stop), 0, 1);
+    this.#worker?.ref();
+    await this.#exited;
+    this.#channel.port2.close();
+  }
+
+  #start(settings: SynThreadSettings, { source, evaluate }: SynThreadSource): void {
+    const worker = new Worker(source, {
       eval: evaluate,
       name: "thalweg-syn",
       workerData: settings,
-      transferList: [channel.port1],
+      transferList: [settings.reports],
     });
-    worker = started;
-    started.unref();
-    exited = new Promise((resolve) => started.once("exit", () => resolve()));
-    started.once("exit", () => ready.resolve());
-    started.on("error", (error: unknown) => {
-      trouble = error instanceof Error ? error.message : String(error);
-    });
-  } catch (error) {
-    trouble = error instanceof Error ? error.message : String(error);
-    ready.resolve();
+    this.#worker = worker;
+    worker.unref();
+    this.#exited = new Promise((resolve) => worker.once("exit", () => resolve()));
+    worker.once("exit", () => this.#ready.resolve());
+    worker.on("error", (error: unknown) => this.#failed(error));
   }
 
-  const accept = (report: SynReport) => {
-    receiver.arrived(report);
+  #failed(error: unknown): void {
+    this.#trouble = error instanceof Error ? error.message : String(error);
+  }
+
+  #accept(report: SynReport): void {
+    this.#receiver.arrived(report);
     const key = connectionKey(report.client, report.server);
-    const asked = waiting.get(key);
+    const asked = this.#waiting.get(key);
     if (asked !== undefined) {
-      waiting.delete(key);
-      waitingKeys.delete(asked.socket);
-      receiver.late(asked.socket, report);
+      this.#waiting.delete(key);
+      this.#waitingKeys.delete(asked.socket);
+      this.#receiver.late(asked.socket, report);
       return;
     }
-    reports.delete(key);
-    reports.set(key, report);
-    dropOldest(reports, reportsMax);
-  };
-  return {
-    ready: ready.promise,
-    get trouble() {
-      return trouble;
-    },
-    take(client, server) {
-      const key = connectionKey(client, server);
-      const report = reports.get(key);
-      reports.delete(key);
-      return report;
-    },
-    await(client, server, socket, nowNs) {
-      const key = connectionKey(client, server);
-      waiting.set(key, { socket, sinceNs: nowNs });
-      waitingKeys.set(socket, key);
-      for (const [oldest, asked] of waiting) {
-        if (waiting.size <= waitingMax) break;
-        waiting.delete(oldest);
-        waitingKeys.delete(asked.socket);
-      }
-    },
-    forget(socket) {
-      const key = waitingKeys.get(socket);
-      if (key === undefined) return;
-      waitingKeys.delete(socket);
-      if (waiting.get(key)?.socket === socket) waiting.delete(key);
-    },
-    receive() {
-      // Not by events of the loop: packets are read in a timer, which may run before them.
-      for (
-        let got = receiveMessageOnPort(channel.port2);
-        got !== undefined;
-        got = receiveMessageOnPort(channel.port2)
-      ) {
-        ready.resolve();
-        // Only the thread posts here, see `SynThreadSettings`.
-        for (const report of got.message as readonly SynReport[]) accept(report);
-      }
-    },
-    expire(nowNs) {
-      for (const [key, report] of reports) {
-        if (nowNs - report.timeNs < keptNs) break;
-        reports.delete(key);
-      }
-      for (const [key, asked] of waiting) {
-        if (nowNs - asked.sinceNs < keptNs) break;
-        waiting.delete(key);
-        waitingKeys.delete(asked.socket);
-      }
-    },
-    async stop() {
-      Atomics.store(new Int32Array(stop), 0, 1);
-      worker?.ref();
-      await exited;
-      channel.port2.close();
-    },
-  };
+    this.#reports.delete(key);
+    this.#reports.set(key, report);
+    dropOldest(this.#reports, reportsMax);
+  }
+}
+
+/** Bundles know their own files and say so; a clone has the program here. */
+function threadOfClone(): SynThreadSource {
+  return { source: new URL("./syn-thread.ts", import.meta.url), evaluate: false };
 }
 
 function dropOldest(map: Map<string, unknown>, sizeMax: number): void {
