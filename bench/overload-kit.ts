@@ -7,7 +7,13 @@ import { readFileSync } from "node:fs";
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { createConnection, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { freshen, SPANS_PER_BODY, type TemplateBody, templateBodies } from "../conformance/otlp-bodies.ts";
+import {
+  freshen,
+  SPANS_PER_BODY,
+  type TemplateBody,
+  templateBodies,
+  writeTextAttribute,
+} from "../conformance/otlp-bodies.ts";
 import type { Program } from "../conformance/program.ts";
 import { ProtobufWriter } from "../server/wire/protobuf-writer.ts";
 
@@ -351,7 +357,7 @@ function logsBody(): Buffer {
     const body = writer.openMessage(5);
     writer.writeText(1, `request ${index} was answered after ${index % 97} ms`);
     writer.closeMessage(body);
-    writeText(writer, 6, "thread.name", `worker-${index % 16}`);
+    writeTextAttribute(writer, 6, "thread.name", `worker-${index % 16}`);
     writer.closeMessage(record);
   }
   writer.closeMessage(scopeLogs);
@@ -364,7 +370,7 @@ function metricsBody(): { readonly bytes: Buffer; readonly times: readonly numbe
   const writer = new ProtobufWriter();
   const resourceMetrics = writer.openMessage(1);
   const resource = writer.openMessage(1);
-  writeText(writer, 1, "service.name", "overload");
+  writeTextAttribute(writer, 1, "service.name", "overload");
   writer.closeMessage(resource);
   const scopeMetrics = writer.openMessage(2);
   const metric = writer.openMessage(2);
@@ -374,7 +380,7 @@ function metricsBody(): { readonly bytes: Buffer; readonly times: readonly numbe
     const point = writer.openMessage(1);
     writer.writeFixed64(3, BigInt(`0x${TIME_MARK.toString(16).repeat(8)}`));
     writer.writeDouble(4, index);
-    writeText(writer, 7, "queue", `queue-${index}`);
+    writeTextAttribute(writer, 7, "queue", `queue-${index}`);
     writer.closeMessage(point);
   }
   for (const opened of [gauge, metric, scopeMetrics, resourceMetrics]) writer.closeMessage(opened);
@@ -383,13 +389,4 @@ function metricsBody(): { readonly bytes: Buffer; readonly times: readonly numbe
   const mark = Buffer.alloc(8, TIME_MARK);
   for (let at = bytes.indexOf(mark); at >= 0; at = bytes.indexOf(mark, at + 8)) times.push(at);
   return { bytes, times };
-}
-
-function writeText(writer: ProtobufWriter, field: number, key: string, value: string): void {
-  const pair = writer.openMessage(field);
-  writer.writeText(1, key);
-  const any = writer.openMessage(2);
-  writer.writeText(1, value);
-  writer.closeMessage(any);
-  writer.closeMessage(pair);
 }

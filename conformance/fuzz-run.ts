@@ -1,9 +1,11 @@
 /** Runs a decoder over damaged inputs: it neither throws, hangs nor grows without bound, and what it takes is judged. */
 
 import { constants, setPriority } from "node:os";
+import { parseArgs } from "node:util";
 import { seededRandom } from "../server/wire/trace-oracle.ts";
 import type { SuiteReport } from "./suite.ts";
 
+const ROUNDS = 100_000;
 /** A fresh input after so many damaged ones. */
 const DAMAGED_OF_ONE = 20;
 /** For one input of a few KiB. */
@@ -28,6 +30,26 @@ export interface FuzzSubject {
   fault(input: Uint8Array, reading: object | undefined): string;
   /** The input for people. */
   shown(input: Uint8Array): string;
+}
+
+/** How a suite of fuzzers was asked to run. */
+export interface FuzzPass {
+  /** Inputs a decoder. */
+  readonly rounds: number;
+  readonly seed: number;
+  /** Which decoders; undefined for all. */
+  readonly only: string | undefined;
+}
+
+/** Reads `--rounds N`, `--seed N` and `--only TEXT`, and tells the seed, with which the same inputs come again. */
+export function fuzzPass(args: readonly string[]): FuzzPass {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { rounds: { type: "string" }, seed: { type: "string" }, only: { type: "string" } },
+  });
+  const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 31));
+  process.stdout.write(`seed ${seed}\n`);
+  return { rounds: Number(values.rounds ?? ROUNDS), seed, only: values.only };
 }
 
 /** Adds four cases to `report`: the readings are right, enough is taken, in time, in bounded memory. */

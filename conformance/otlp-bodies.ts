@@ -109,7 +109,7 @@ function writeResource(writer: ProtobufWriter, service: number): void {
     ["host.name", `host-${service % 10}.example`],
     ["telemetry.sdk.language", "nodejs"],
   ] as const) {
-    writeText(writer, 1, key, value);
+    writeTextAttribute(writer, 1, key, value);
   }
   writer.closeMessage(resource);
 }
@@ -149,26 +149,27 @@ function spanId(number: number): Buffer {
 }
 
 function writeSemconv(writer: ProtobufWriter, number: number, name: number): void {
-  writeText(writer, 9, "http.request.method", "GET");
+  writeTextAttribute(writer, 9, "http.request.method", "GET");
   writeInteger(writer, 9, "http.response.status_code", number % 50 === 0 ? 500 : 200);
-  writeText(writer, 9, "http.route", `/api/resource-${name}`);
-  writeText(writer, 9, "url.path", `/api/resource-${name}/${number}`);
-  writeText(writer, 9, "server.address", "shop.internal.example");
+  writeTextAttribute(writer, 9, "http.route", `/api/resource-${name}`);
+  writeTextAttribute(writer, 9, "url.path", `/api/resource-${name}/${number}`);
+  writeTextAttribute(writer, 9, "server.address", "shop.internal.example");
   writeInteger(writer, 9, "server.port", 8080);
-  writeText(writer, 9, "user_agent.original", `agent/${number % 20}.0 (linux; x86-64)`);
-  writeText(writer, 9, "network.peer.address", `10.0.${number % 8}.${number % 250}`);
+  writeTextAttribute(writer, 9, "user_agent.original", `agent/${number % 20}.0 (linux; x86-64)`);
+  writeTextAttribute(writer, 9, "network.peer.address", `10.0.${number % 8}.${number % 250}`);
   writeInteger(writer, 9, "network.peer.port", 30_000 + (number % 1000));
-  writeText(writer, 9, "app.customer", `customer-${number % 1000}`);
-  writeText(writer, 9, "thread.name", `worker-${number % 16}`);
+  writeTextAttribute(writer, 9, "app.customer", `customer-${number % 1000}`);
+  writeTextAttribute(writer, 9, "thread.name", `worker-${number % 16}`);
 }
 
 function writeTracegen(writer: ProtobufWriter, number: number): void {
   for (let at = 0; at < 11; at++) {
-    writeText(writer, 9, `attribute.key.${(number + at * 9) % 97}`, `value-${(number * 13 + at) % 1000}`);
+    writeTextAttribute(writer, 9, `attribute.key.${(number + at * 9) % 97}`, `value-${(number * 13 + at) % 1000}`);
   }
 }
 
-function writeText(writer: ProtobufWriter, field: number, key: string, value: string): void {
+/** An attribute whose value is a text, under field `field` of its owner. */
+export function writeTextAttribute(writer: ProtobufWriter, field: number, key: string, value: string): void {
   const pair = writer.openMessage(field);
   writer.writeText(1, key);
   const any = writer.openMessage(2);

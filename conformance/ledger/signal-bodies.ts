@@ -1,6 +1,7 @@
 /** Bodies of log records and of samples in which every item tells which body it came with. */
 
 import { ProtobufWriter } from "../../server/wire/protobuf-writer.ts";
+import { writeTextAttribute } from "../otlp-bodies.ts";
 import { encodeWrite } from "../remote-write.ts";
 import type { Transport } from "./send-body.ts";
 
@@ -46,7 +47,7 @@ export function logsBody(transport: Transport, serial: number, timeMs: number): 
     const body = writer.openMessage(5);
     writer.writeText(1, textOf(place));
     writer.closeMessage(body);
-    writeAttribute(writer, 6, "place", String(place));
+    writeTextAttribute(writer, 6, "place", String(place));
     writer.closeMessage(record);
   }
   writer.closeMessage(scope);
@@ -94,8 +95,8 @@ export function samplesBody(
     const point = writer.openMessage(1);
     writer.writeFixed64(3, BigInt(timeMs) * 1_000_000n);
     writer.writeDouble(4, value);
-    writeAttribute(writer, 7, LANE_LABEL, String(lane));
-    writeAttribute(writer, 7, SERIES_LABEL, String(place));
+    writeTextAttribute(writer, 7, LANE_LABEL, String(lane));
+    writeTextAttribute(writer, 7, SERIES_LABEL, String(place));
     writer.closeMessage(point);
   }
   if (isDelta) writer.writeUint32(2, DELTA);
@@ -126,15 +127,6 @@ function jsonResource() {
 
 function writeResource(writer: ProtobufWriter): void {
   const resource = writer.openMessage(1);
-  writeAttribute(writer, 1, "service.name", LOG_SERVICE);
+  writeTextAttribute(writer, 1, "service.name", LOG_SERVICE);
   writer.closeMessage(resource);
-}
-
-function writeAttribute(writer: ProtobufWriter, field: number, key: string, value: string): void {
-  const pair = writer.openMessage(field);
-  writer.writeText(1, key);
-  const any = writer.openMessage(2);
-  writer.writeText(1, value);
-  writer.closeMessage(any);
-  writer.closeMessage(pair);
 }

@@ -3,8 +3,8 @@
  * them takes a library reads the same. Protobuf is refused by both or by neither.
  */
 
-import { isDeepStrictEqual, parseArgs } from "node:util";
-import { type FuzzSubject, runFuzz } from "../fuzz-run.ts";
+import { isDeepStrictEqual } from "node:util";
+import { type FuzzSubject, fuzzPass, runFuzz } from "../fuzz-run.ts";
 import { type SuiteOutcome, SuiteReport } from "../suite.ts";
 import { damaged, RANDOM_REQUESTS } from "./bodies.ts";
 import {
@@ -19,22 +19,16 @@ import {
   type Signal,
 } from "./readings.ts";
 
-const ROUNDS = 100_000;
 const VARINT_BYTES_MAX = 10;
 
 /** The suite `otlp-fuzz`: `--rounds N` bodies a decoder, `--seed N` to have the same again, `--only SIGNAL/ENCODING`. */
 export async function runOtlpFuzz({ args = [] }: { readonly args?: readonly string[] } = {}): Promise<SuiteOutcome> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: { rounds: { type: "string" }, seed: { type: "string" }, only: { type: "string" } },
-  });
+  const { only, ...pass } = fuzzPass(args);
   const report = new SuiteReport();
-  const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 31));
-  process.stdout.write(`seed ${seed}\n`);
   for (const signal of Object.keys(MESSAGES) as Signal[]) {
     for (const encoding of ["protobuf", "json"] as const) {
-      if (values.only !== undefined && values.only !== `${signal}/${encoding}`) continue;
-      runFuzz(subjectOf(signal, encoding), { seed, rounds: Number(values.rounds ?? ROUNDS) }, report);
+      if (only !== undefined && only !== `${signal}/${encoding}`) continue;
+      runFuzz(subjectOf(signal, encoding), pass, report);
       // A turn for whoever waits, such as the runner of tests.
       await new Promise((resolve) => setImmediate(resolve));
     }

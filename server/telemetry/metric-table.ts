@@ -22,6 +22,19 @@ export const OTHER = "other";
 /** Targets of remote write, by name. */
 const REMOTE = { remote: { distinctMax: 16 } };
 
+/** Why the metric store leaves out a sample or exemplar. */
+const SAMPLE_REFUSALS = [
+  "out_of_order",
+  "too_old",
+  "duplicate",
+  "timestamp",
+  "series_max",
+  "histogram_invalid",
+  "total_buckets_max",
+  "exemplar_out_of_order",
+  "exemplar_labels",
+  "exemplar_series",
+] as const;
 const REJECT_REASONS = [
   "trace_id_length",
   "trace_id_zero",
@@ -44,30 +57,8 @@ const REJECT_REASONS = [
   "labels_duplicate",
   "labels_limit",
   "metadata_invalid",
-  "out_of_order",
-  "too_old",
-  "duplicate",
-  "timestamp",
-  "series_max",
-  "histogram_invalid",
-  "total_buckets_max",
-  "exemplar_out_of_order",
-  "exemplar_labels",
-  "exemplar_series",
+  ...SAMPLE_REFUSALS,
   OTHER,
-] as const;
-/** Why the metric store leaves out a sample or exemplar. */
-const SAMPLE_REFUSALS = [
-  "out_of_order",
-  "too_old",
-  "duplicate",
-  "timestamp",
-  "series_max",
-  "histogram_invalid",
-  "total_buckets_max",
-  "exemplar_out_of_order",
-  "exemplar_labels",
-  "exemplar_series",
 ] as const;
 /** Percentiles of the loop's delay; 100 is the longest. Prometheus keeps the label `quantile` for summaries. */
 export const LOOP_PERCENTILES = ["50", "99", "100"] as const;

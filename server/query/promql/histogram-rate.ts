@@ -10,7 +10,7 @@ import {
   withResetHint,
 } from "./histogram/float-histogram.ts";
 import { addHistograms, subtractHistograms } from "./histogram/histogram-sum.ts";
-import { haveOneLayout, plainDifference } from "./histogram/plain-difference.ts";
+import { differPlainly, plainDifference } from "./histogram/plain-difference.ts";
 import {
   boundsReconciled,
   mixedSchemas,
@@ -92,7 +92,7 @@ function gaugeDifference(window: HistogramWindow, notes: WindowNotes): NativeHis
   const first = histogramOf(window, window.histograms.low);
   const last = histogramOf(window, window.histograms.high - 1);
   if (usesCustomBuckets(first) !== usesCustomBuckets(last)) return notes.warn(mixedSchemas(notes.metricName));
-  if (first.resetHint === "gauge" && last.resetHint === "gauge" && haveOneLayout(last, first)) return "plain";
+  if (first.resetHint === "gauge" && last.resetHint === "gauge" && differPlainly(last, first)) return "plain";
   const difference = subtractHistograms(last, first);
   if (difference === undefined) return notes.warn(mixedSchemas(notes.metricName));
   if (difference.boundsReconciled) notes.info(boundsReconciled("subtraction"));
@@ -127,7 +127,7 @@ function counterDifference(window: HistogramWindow, notes: WindowNotes): NativeH
     if (current.schema < schema) schema = current.schema;
   }
   if (resets === 0 && !gauges && window.histograms.startsMs === undefined && schema === last.schema) {
-    if (haveOneLayout(last, first)) return "plain";
+    if (differPlainly(last, first)) return "plain";
   }
   const difference = subtractHistograms(coarserHistogram(last, schema), first);
   if (difference === undefined) return notes.warn(mixedSchemas(notes.metricName));

@@ -5,9 +5,8 @@
  * differs from the one before in its series, so that samples with the same buckets share it again in the worker.
  */
 
-import { sameBounds } from "../../model/bucket-bounds.ts";
 import type { BucketSpan, CounterResetHint, NativeHistogram } from "../../model/histogram.ts";
-import { sameSpans } from "../../model/histogram-layout.ts";
+import { haveOneLayout } from "../../model/histogram-layout.ts";
 import type { EncodedHistograms, SeriesSamples } from "../../model/series.ts";
 import { type FedSeries, fedSeries } from "./encoded-columns.ts";
 import {
@@ -261,7 +260,7 @@ function packHistograms(all: readonly SeriesSamples[]): PackedHistograms {
     for (const one of histograms ?? []) {
       if (one === undefined) continue;
       size += HEAD_LENGTH + one.positiveCounts.length + one.negativeCounts.length;
-      if (before === undefined || !sameLayout(before, one)) layoutSize += layoutLength(one);
+      if (before === undefined || !haveOneLayout(before, one)) layoutSize += layoutLength(one);
       before = one;
     }
   }
@@ -280,7 +279,7 @@ function packHistograms(all: readonly SeriesSamples[]): PackedHistograms {
     let count = 0;
     for (const [sample, one] of histograms?.entries() ?? []) {
       if (one === undefined) continue;
-      if (before === undefined || !sameLayout(before, one)) {
+      if (before === undefined || !haveOneLayout(before, one)) {
         layoutAt = layoutEnd;
         layoutEnd = writeLayout(packed.layouts, layoutEnd, one);
       }
@@ -291,18 +290,6 @@ function packHistograms(all: readonly SeriesSamples[]): PackedHistograms {
     packed.histogramCounts[index] = count;
   }
   return packed;
-}
-
-function sameLayout(a: NativeHistogram, b: NativeHistogram): boolean {
-  return (
-    a.schema === b.schema &&
-    a.zeroThreshold === b.zeroThreshold &&
-    a.positiveCounts.length === b.positiveCounts.length &&
-    a.negativeCounts.length === b.negativeCounts.length &&
-    sameSpans(a.positiveSpans, b.positiveSpans) &&
-    sameSpans(a.negativeSpans, b.negativeSpans) &&
-    sameBounds(a.customValues, b.customValues)
-  );
 }
 
 function layoutLength(one: NativeHistogram): number {

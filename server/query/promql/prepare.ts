@@ -15,6 +15,7 @@ import type {
   PromqlModifiers,
   PromqlSelector,
 } from "../../../grammar/promql-tree.ts";
+import { DATE_KERNELS } from "./date-kernels.ts";
 import { resolveDuration } from "./durations.ts";
 import { infoReference } from "./info-reference.ts";
 import type { QueryTimes } from "./step-vector.ts";
@@ -27,19 +28,7 @@ export interface PreparedTree {
 }
 
 /** Functions whose value depends on the time of the step even where their arguments do not. */
-const STEP_FUNCTIONS: ReadonlySet<string> = new Set([
-  "day_of_month",
-  "day_of_week",
-  "day_of_year",
-  "days_in_month",
-  "hour",
-  "minute",
-  "month",
-  "predict_linear",
-  "time",
-  "timestamp",
-  "year",
-]);
+const STEP_FUNCTIONS: ReadonlySet<string> = new Set([...DATE_KERNELS.keys(), "predict_linear", "time", "timestamp"]);
 
 /** Prepares a checked tree; `text` is what it was parsed from. @throws PromqlDurationError */
 export function prepareTree(text: string, root: PromqlExpression, times: QueryTimes): PreparedTree {

@@ -1,23 +1,13 @@
 /** The difference of two histograms with the same buckets, scaled and compact in one go: what rates mostly are. */
 
-import { sameBounds } from "../../../model/bucket-bounds.ts";
 import type { BucketSpan, NativeHistogram } from "../../../model/histogram.ts";
-import { sameSpans } from "../../../model/histogram-layout.ts";
+import { haveOneLayout } from "../../../model/histogram-layout.ts";
 import type { BucketSide } from "./bucket-layout.ts";
 import { hidesBuckets, usesCustomBuckets } from "./float-histogram.ts";
 
 /** Whether the buckets of two histograms stand for the same observations, none of them in the zero bucket. */
-export function haveOneLayout(a: NativeHistogram, b: NativeHistogram): boolean {
-  return (
-    a.schema === b.schema &&
-    a.zeroThreshold === b.zeroThreshold &&
-    a.positiveCounts.length === b.positiveCounts.length &&
-    a.negativeCounts.length === b.negativeCounts.length &&
-    sameSpans(a.positiveSpans, b.positiveSpans) &&
-    sameSpans(a.negativeSpans, b.negativeSpans) &&
-    sameBounds(a.customValues, b.customValues) &&
-    !hidesBuckets(a)
-  );
+export function differPlainly(a: NativeHistogram, b: NativeHistogram): boolean {
+  return haveOneLayout(a, b) && !hidesBuckets(a);
 }
 
 /** `(last - first) * factor` as a gauge, for histograms of one layout and a factor that is not negative. */
