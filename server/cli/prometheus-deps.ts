@@ -9,7 +9,9 @@ import type { Labels } from "../model/series.ts";
 import { chooseFeatures } from "../query/promql/features.ts";
 import { PROMQL_DEFAULTS, type PromqlSettings } from "../query/promql/query.ts";
 import { addedTemplateFunctions } from "../rules/template/template-functions.ts";
+import type { ScrapeJob } from "../scrape/scrape-job.ts";
 import type { Store } from "../store/store.ts";
+import { printConfig } from "./config-yaml.ts";
 import type { RunningRules } from "./start-rules.ts";
 
 /** How PromQL is understood under these settings. */
@@ -30,6 +32,8 @@ export interface PrometheusParts {
   readonly store: Store;
   readonly clock: Clock;
   readonly rules: RunningRules;
+  /** Jobs that scrape. */
+  readonly jobs: () => readonly ScrapeJob[];
   /** Loads rules and scrape jobs again and says what is wrong. */
   readonly reload: () => Promise<string | undefined>;
 }
@@ -53,18 +57,11 @@ export function prometheusDeps(parts: PrometheusParts): PrometheusDeps {
       memoryBytes: settings.memoryBytesMax,
       retention,
     },
-    configYaml: () =>
-      `global:\n  evaluation_interval: 1m\n${externalYaml(external.labels)}storage:\n  tsdb:\n    retention:\n      time: ${retention}\n`,
+    configYaml: () => printConfig({ ...settings, externalLabels: external.labels }, parts.jobs()),
     damageCount: () => store.stats().damages,
     ruleGroups: () => parts.rules.groups(),
     alertmanagers: () => parts.rules.alertmanagers(),
     templateFunctions: addedTemplateFunctions(),
     reloadRules: settings.enableLifecycle ? parts.reload : undefined,
   };
-}
-
-function externalYaml(externalLabels: Labels): string {
-  if (externalLabels.length === 0) return "";
-  const lines = externalLabels.map(([name, value]) => `    ${name}: ${JSON.stringify(value)}\n`);
-  return `  external_labels:\n${lines.join("")}`;
 }

@@ -136,7 +136,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const remoteWrite = prepareRemoteWrite(core);
     undo.push(() => remoteWrite.stop());
     const reload = () => reloadAll([scrapes, rules, remoteWrite]);
-    const prometheus = prometheusDeps({ settings, external, promqlSettings: understood, store, clock, rules, reload });
+    const facts = { settings, external, promqlSettings: understood, store, clock, rules, jobs: scrapes.jobs, reload };
+    const prometheus = prometheusDeps(facts);
     const link: Link = { agent: undefined, api: undefined };
     const parts: Parts = { ...core, files, ingest, decoder, promql: promql.door, prometheus, scrapes, link };
     const api = await startApi(apiDeps(parts, shares.bodiesBytes));

@@ -57,7 +57,7 @@ scrape_configs:
 
 test("a job is printed as it stands in the file, with its defaults and never a secret", () => {
   const printed = jobs(`
-global: {scrape_interval: 30s}
+global: {scrape_interval: 30s, scrape_native_histograms: true}
 scrape_configs:
   - job_name: all
     scrape_timeout: 5s
@@ -76,6 +76,9 @@ scrape_configs:
     `job_name: all
 scrape_interval: 30s
 scrape_timeout: 5s
+scrape_native_histograms: true
+always_scrape_classic_histograms: false
+convert_classic_histograms_to_nhcb: false
 metrics_path: /metrics
 scheme: http
 basic_auth:

@@ -238,6 +238,9 @@ class ConfigReader {
       job_name: name,
       scrape_interval: printDurationMs(intervalMs),
       scrape_timeout: printDurationMs(timeoutMs),
+      scrape_native_histograms: histograms.native,
+      always_scrape_classic_histograms: histograms.alwaysClassic,
+      convert_classic_histograms_to_nhcb: histograms.convertClassic,
       metrics_path: job.metricsPath,
       scheme,
     };
