@@ -23,6 +23,8 @@ const INTEGER = 0b100;
 const MARK_COUNT = 8;
 /** Numbers of one stretch of more than one histogram, which are decoded at once. */
 const NUMBERS_MAX = 2 ** 22;
+/** Marks that are kept. */
+const SAME_MARKS_MAX = 65_536;
 const NO_DOUBLES = new Float64Array(0);
 
 const columns = new ByteWriter();
@@ -141,7 +143,7 @@ export interface HistogramStretch {
   readonly layout: HistogramLayout;
   readonly positives: number;
   readonly negatives: number;
-  /** For each histogram its hint, read with `hintOf`. */
+  /** For each histogram its hint, read with `hintOf`; others may follow, and it is never written to. */
   readonly marks: Uint8Array;
   readonly bytes: Uint8Array;
   /** The columns where they are not encoded. */
@@ -189,16 +191,31 @@ export function readStretches(
   return stretches;
 }
 
+/** Marks of a stretch of one run, as most are, by mark: all such have the same array, which is as long as the longest. */
+const SAME_MARKS = Array.from({ length: MARK_COUNT }, (_, mark) => new Uint8Array(128).fill(mark));
+
+/** At least `count` marks; never written to. */
 function readMarks(reader: ByteReader, count: number): Uint8Array {
-  const marks = new Uint8Array(count);
+  let marks: Uint8Array | undefined;
   for (let done = 0; done < count; ) {
     const packed = reader.varint();
     const length = Math.floor(packed / MARK_COUNT);
     if (length === 0 || length > count - done) throw new BytesEndError(reader.at);
-    marks.fill(packed % MARK_COUNT, done, done + length);
+    const mark = packed % MARK_COUNT;
+    if (length === count) return sameMarks(mark, count);
+    marks ??= new Uint8Array(count);
+    marks.fill(mark, done, done + length);
     done += length;
   }
-  return marks;
+  return marks ?? sameMarks(0, 0);
+}
+
+function sameMarks(mark: number, count: number): Uint8Array {
+  const known = SAME_MARKS[mark] as Uint8Array; // in range: one for each mark
+  if (known.length >= count) return known;
+  const longer = new Uint8Array(2 * count).fill(mark);
+  if (longer.length <= SAME_MARKS_MAX) SAME_MARKS[mark] = longer;
+  return longer;
 }
 
 /** The layout that was read last, and its bytes: most that are read are the same. */

@@ -365,7 +365,10 @@ function writeKinds(
   writer.varint(length * KIND_BITS + kind);
 }
 
-/** Which samples of a chunk are of which kind. `of` is undefined where all are floats. */
+/** Kinds of a chunk of nothing but histograms, which mostly is no longer. */
+const ONLY_HISTOGRAMS = new Uint8Array(JOINED_HISTOGRAMS_MAX).fill(KIND_HISTOGRAM);
+
+/** Which samples of a chunk are of which kind; others may follow. `of` is undefined where all are floats. */
 interface Kinds {
   readonly of: Uint8Array | undefined;
   readonly floats: number;
@@ -388,6 +391,9 @@ function readKinds(reader: ByteReader, count: number): Kinds {
     if (kind > KIND_STALE || length > count - done || (length === 0 && done > 0)) throw new BytesEndError(reader.at);
     if (kind === KIND_FLOAT) floats += length;
     else {
+      if (kind === KIND_HISTOGRAM && length === count && count <= ONLY_HISTOGRAMS.length) {
+        return { of: ONLY_HISTOGRAMS, floats, histograms: count, count };
+      }
       of ??= new Uint8Array(count);
       of.fill(kind, done, done + length);
       if (kind === KIND_HISTOGRAM) histograms += length;

@@ -33,7 +33,7 @@ export interface HistogramPieces {
 export interface DenseSamples extends DenseTable {
   /** Column of the first sample. */
   readonly offset: number;
-  /** For each column what its hint says of the one before it. */
+  /** For each column what its hint says of the one before it; others may follow. */
   readonly resets: Uint8Array;
 }
 
@@ -43,11 +43,13 @@ const RESET = 2;
 
 /** Numbers of the series that is looked at; grows with the largest. */
 let scratch = new Float64Array(0);
+/** What its hints say. */
+let resetScratch = new Uint8Array(512);
 
 /**
  * Decodes a series; undefined where it has anything but counter histograms of one kind.
  *
- * The numbers lie where those of the next series will.
+ * Numbers and resets lie where those of the next series will.
  *
  * @throws BytesEndError where its bytes are none that a store wrote.
  */
@@ -74,7 +76,8 @@ export function denseSamples(columns: HistogramPieces): DenseSamples | undefined
   const { shape } = places;
   const total = to - from;
   const numbers = roomFor(places, total);
-  const resets = new Uint8Array(total);
+  if (resetScratch.length < total) resetScratch = new Uint8Array(2 * total);
+  const resets = resetScratch;
   let { rows, layout: rowsOfLayout } = places;
   for (const { first, stretch } of stretches) {
     if (!isSameLayout(rowsOfLayout, stretch.layout)) {
