@@ -7,6 +7,7 @@
  * agree runs between groups.
  */
 
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { ByteWriter } from "../model/byte-writer.ts";
 import { ThalwegError } from "../model/errors.ts";
 import type { Exemplar, MetricMetadata } from "../model/series.ts";
@@ -269,8 +270,8 @@ export class MetricHead {
   }
 
   async #drain(): Promise<void> {
-    // Appends of one turn of the loop share one write: the first of them must not leave alone.
-    await Promise.resolve();
+    // Appends of one turn of the loop share one write, of all requests that are read in it: the first must not leave alone.
+    await nextTurn();
     for (;;) {
       const turn = this.#turns.shift();
       if (turn !== undefined) await turn();
