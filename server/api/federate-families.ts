@@ -13,6 +13,8 @@ export interface FederatedSeries {
   readonly name: string;
   /** Without the name. */
   readonly labels: Labels;
+  /** The labels as the text format writes them, which tells series of one name apart. */
+  readonly text: string;
 }
 
 /** A format of expositions, by what one of its calls gives: text or bytes. */
@@ -31,6 +33,7 @@ export interface FederateFormat<Told extends string | Uint8Array> {
 export const FEDERATED_SERIES_MAX = 200_000;
 /** UTF-16 units or bytes of one answer. */
 const ANSWER_LENGTH_MAX = 64 * 2 ** 20;
+const PLAIN_NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
 const NO_PLAIN_LETTER = /^[^a-zA-Z_:]|(?<!^)[^a-zA-Z0-9_:]/gu;
 
 interface Family<Told> {
@@ -85,12 +88,11 @@ export class FederateFamilies<Told extends string | Uint8Array> {
     const series = this.#seriesOf(labels);
     if (series.name === "") return;
     const family = this.#family(series.name, type);
-    const key = JSON.stringify(series.labels);
-    if (family?.metrics.has(key)) return;
+    if (family?.metrics.has(series.text)) return;
     const told = tell(series);
     if (told === undefined) return;
     const into = family ?? this.#begin(series.name, type);
-    into.metrics.set(key, told);
+    into.metrics.set(series.text, told);
     into.length += told.length;
     this.#length += told.length;
     if (++this.#count > FEDERATED_SERIES_MAX) throw new ThalwegError("query_series_max", { max: FEDERATED_SERIES_MAX });
@@ -117,12 +119,27 @@ export class FederateFamilies<Told extends string | Uint8Array> {
       else told.push([this.#nameOf(label), value]);
     }
     for (const [label, value] of this.#external) if (!names.has(label)) told.push([this.#nameOf(label), value]);
-    return { name, labels: told };
+    return { name, labels: told, text: told.map(pairText).join(",") };
   }
 
   #nameOf(name: string): string {
     return this.#escaping === "underscores" ? name.replace(NO_PLAIN_LETTER, "_") : name;
   }
+}
+
+/** A label as the text format writes it. */
+function pairText([name, value]: readonly [string, string]): string {
+  return `${isPlainName(name) ? name : quoted(name)}=${quoted(value)}`;
+}
+
+/** Whether a name needs no quotes. */
+export function isPlainName(name: string): boolean {
+  return PLAIN_NAME.test(name);
+}
+
+/** A text in quotes, as the text format writes it. */
+export function quoted(text: string): string {
+  return `"${text.replace(/[\\"\n]/g, (each) => (each === "\n" ? "\\n" : `\\${each}`))}"`;
 }
 
 /** No name has the letter between. */

@@ -7,10 +7,8 @@
 import { CUSTOM_BUCKETS_SCHEMA, cumulativeCustomCounts } from "../model/histogram.ts";
 import { goFloat } from "../wire/exposition.ts";
 import { FamilyEncoder } from "../wire/exposition-protobuf-encode.ts";
-import type { FederatedSeries, FederateFormat } from "./federate-families.ts";
+import { type FederateFormat, isPlainName, quoted } from "./federate-families.ts";
 import { concatSliced, renderSliced } from "./slices.ts";
-
-const PLAIN_NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
 
 /** Text has no exponential histograms, and those of custom buckets as the classic ones they stand for. */
 export function textFormat(): FederateFormat<string> {
@@ -18,13 +16,12 @@ export function textFormat(): FederateFormat<string> {
     // Readers that do not ask for names in UTF-8 would fail at the quotes around them.
     contentType: (escaping) =>
       `text/plain; version=${escaping === "allow-utf-8" ? "1.0.0" : "0.0.4"}; charset=utf-8; escaping=${escaping}`,
-    float: ({ name, labels }, value, timeMs) => `${seriesText(name, textsOf(labels))} ${goFloat(value)} ${timeMs}\n`,
-    histogram: ({ name, labels }, histogram, timeMs) => {
+    float: ({ name, text }, value, timeMs) => `${seriesText(name, text)} ${goFloat(value)} ${timeMs}\n`,
+    histogram: ({ name, text }, histogram, timeMs) => {
       if (histogram.schema !== CUSTOM_BUCKETS_SCHEMA) return undefined;
-      const pairs = textsOf(labels);
-      const line = (suffix: string, value: number, more: readonly string[] = []) =>
-        `${seriesText(`${name}${suffix}`, [...pairs, ...more])} ${goFloat(value)} ${timeMs}\n`;
-      const bucket = (bound: number, below: number) => line("_bucket", below, [`le="${goFloat(bound)}"`]);
+      const line = (suffix: string, value: number, pairs = text) =>
+        `${seriesText(`${name}${suffix}`, pairs)} ${goFloat(value)} ${timeMs}\n`;
+      const bucket = (bound: number, below: number) => line("_bucket", below, `${text},le="${goFloat(bound)}"`);
       const buckets = cumulativeCustomCounts(histogram).map((below, at) =>
         bucket(histogram.customValues[at] ?? 0, below),
       );
@@ -32,7 +29,7 @@ export function textFormat(): FederateFormat<string> {
       return [...buckets, ...rest].join("");
     },
     head: (name, type) =>
-      `# TYPE ${PLAIN_NAME.test(name) ? name : quoted(name)} ${type === "untyped" ? type : "histogram"}\n`,
+      `# TYPE ${isPlainName(name) ? name : quoted(name)} ${type === "untyped" ? type : "histogram"}\n`,
     join: (all) => renderSliced(all, (line) => line, { head: "", tail: "", separator: "" }),
   };
 }
@@ -50,15 +47,7 @@ export function protobufFormat(): FederateFormat<Uint8Array> {
   };
 }
 
-function textsOf(labels: FederatedSeries["labels"]): string[] {
-  return labels.map(([name, value]) => `${PLAIN_NAME.test(name) ? name : quoted(name)}=${quoted(value)}`);
-}
-
-function seriesText(name: string, pairs: readonly string[]): string {
-  if (PLAIN_NAME.test(name)) return pairs.length === 0 ? name : `${name}{${pairs.join(",")}}`;
-  return `{${[quoted(name), ...pairs].join(",")}}`;
-}
-
-function quoted(text: string): string {
-  return `"${text.replace(/[\\"\n]/g, (each) => (each === "\n" ? "\\n" : `\\${each}`))}"`;
+/** @param pairs At least one: every series has the label `instance`. */
+function seriesText(name: string, pairs: string): string {
+  return isPlainName(name) ? `${name}{${pairs}}` : `{${quoted(name)},${pairs}}`;
 }
