@@ -4,7 +4,6 @@
  * @see https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/
  */
 
-import { isAscii } from "node:buffer";
 import { labelsText } from "../model/labels-text.ts";
 import type { Exemplar, Labels } from "../model/series.ts";
 import type { WordPlaces } from "./byte-interner.ts";
@@ -15,7 +14,6 @@ import {
   type ProtobufCursor,
   readDouble,
   readInt64Number,
-  readLength,
   readTag,
   readVarint32,
   skipField,
@@ -40,11 +38,11 @@ import {
   checkPairs,
   type GoodLabels,
   KnownSeries,
-  LABELS_MAX,
   PairRoom,
   type SeriesFault,
   type SeriesGate,
 } from "./series-labels.ts";
+import { SYMBOL_REFS_MAX, SymbolRefs } from "./symbol-refs.ts";
 import { SymbolTable } from "./symbol-table.ts";
 import {
   EXEMPLAR_UNITS,
@@ -64,13 +62,8 @@ const KNOWN_SERIES_BYTES = 96;
 const KNOWN_SYMBOLS = { stringsMax: 524_288, bytesMax: 24 * 2 ** 20 };
 /** Strings of larger requests are counted before they are looked up. */
 const LOOKED_UP_AT_ONCE_BYTES = 2 ** 20;
-/** References of a series that are kept; one that has more has too many labels. */
-const REFS_MAX = 2 * LABELS_MAX + 2;
-const VARINT_BYTES_MAX = 10;
 /** Series of which the units are taken together. */
 const SERIES_COUNTED_AT_ONCE = 1_024;
-/** References that a message about them shows. */
-const REFS_SHOWN_MAX = 64;
 
 /** Tags: field number times 8 plus wire type. */
 const REQUEST_SYMBOL = 34;
@@ -121,11 +114,11 @@ interface SeriesFields {
 export class RemoteWriteDecoder2 {
   readonly #symbols = new SymbolTable(KNOWN_SYMBOLS);
   readonly #known: KnownSeries<KnownEntry>;
-  readonly #refs = new RefList();
-  readonly #exemplarRefs = new RefList();
+  readonly #refs = new SymbolRefs();
+  readonly #exemplarRefs = new SymbolRefs();
   /** Series whose metadata this request told first. */
   readonly #described: KnownEntry[] = [];
-  readonly #ids = new Int32Array(REFS_MAX);
+  readonly #ids = new Int32Array(SYMBOL_REFS_MAX);
   readonly #plainFields = { samples: 0, histograms: 0, exemplars: 0, type: 0, helpRef: 0, unitRef: 0 };
   readonly #idBytes = { bytes: new Uint8Array(this.#ids.buffer), view: new DataView(this.#ids.buffer) };
 
@@ -326,7 +319,7 @@ export class RemoteWriteDecoder2 {
         }
       }
       const id = ref < symbols ? (table[ref] as number) : -1; // in range, as above
-      if (id < 0 || count === REFS_MAX) return undefined;
+      if (id < 0 || count === SYMBOL_REFS_MAX) return undefined;
       ids[count++] = id;
     }
     return count % 2 === 0 ? this.#known.find(this.#idBytes, 0, 4 * count) : undefined;
@@ -369,7 +362,7 @@ export class RemoteWriteDecoder2 {
       return undefined;
     };
     const refs = this.#refs;
-    const fault = this.#faultOfRefs(refs);
+    const fault = refs.fault(this.#symbols.count);
     if (fault !== "") return leaveOut("labels_invalid", `parsing labels for series ${refs.shown()}: ${fault}`);
     const { count } = this.#symbols;
     const outside = (name: string, ref: number) =>
@@ -390,20 +383,6 @@ export class RemoteWriteDecoder2 {
     const labels = "reason" in entry ? this.#pairs.pairs : entry.labels;
     into.fault(`TimeSeries must contain at least one sample or histogram for series ${labelsText(labels)}`);
     return undefined;
-  }
-
-  /** What is wrong with references to labels, in Prometheus' words; empty where nothing is. */
-  #faultOfRefs(refs: RefList): string {
-    const { count } = this.#symbols;
-    if (refs.count % 2 !== 0) return `invalid labelRefs length ${refs.count}`;
-    for (let at = 0; at < refs.keptCount; at += 2) {
-      const name = refs.at(at);
-      const value = refs.at(at + 1);
-      if (name >= count || value >= count) {
-        return `labelRefs ${name} (name) = ${value} (value) outside of symbols table (size ${count})`;
-      }
-    }
-    return "";
   }
 
   #lookUp(budget: WireBudget): KnownEntry | SeriesFault {
@@ -498,7 +477,7 @@ export class RemoteWriteDecoder2 {
     }
     leaveMessage(cursor, outer);
     if (series === undefined) return undefined;
-    const fault = refs.count > REFS_MAX ? "too many labels" : this.#faultOfRefs(refs);
+    const fault = refs.count > SYMBOL_REFS_MAX ? "too many labels" : refs.fault(this.#symbols.count);
     if (fault !== "") {
       into.rejectExemplar("labels_invalid", `parsing exemplar for series ${labelsText(series)}: ${fault}`);
       return undefined;
@@ -533,70 +512,4 @@ function readMetadata(cursor: ProtobufCursor, fields: SeriesFields): void {
     else skipField(cursor, tag);
   }
   leaveMessage(cursor, outer);
-}
-
-/** References of one message. Beyond `REFS_MAX` they are counted only. */
-class RefList {
-  readonly #kept = new Uint32Array(REFS_MAX);
-  #count = 0;
-
-  get count(): number {
-    return this.#count;
-  }
-
-  get keptCount(): number {
-    return Math.min(this.#count, REFS_MAX);
-  }
-
-  at(index: number): number {
-    return this.#kept[index] ?? 0;
-  }
-
-  clear(): void {
-    this.#count = 0;
-  }
-
-  push(ref: number): void {
-    if (this.#count < REFS_MAX) this.#kept[this.#count] = ref;
-    this.#count++;
-  }
-
-  readPacked(cursor: ProtobufCursor): void {
-    const end = readLength(cursor);
-    const outer = cursor.end;
-    cursor.end = end;
-    while (cursor.at < end && this.#count < REFS_MAX) this.push(readVarint32(cursor));
-    if (cursor.at < end) this.#countRest(cursor);
-    cursor.end = outer;
-  }
-
-  /** Counts what is too much to be kept. */
-  #countRest(cursor: ProtobufCursor): void {
-    const { bytes, end } = cursor;
-    let from = cursor.at;
-    // Numbers of a byte each, of which the system tells quickly that there is nothing else.
-    if (isAscii(bytes.subarray(from, end))) {
-      this.#count += end - from;
-      cursor.at = end;
-      return;
-    }
-    let count = 0;
-    for (let at = from; at < end; at++) {
-      const byte = bytes[at] as number; // in range: the loop's bounds
-      if (byte < 0x80) {
-        count++;
-        from = at + 1;
-      } else if (at - from >= VARINT_BYTES_MAX - 1) break;
-    }
-    this.#count += count;
-    // What is no number, or is cut short, is left to who says so.
-    cursor.at = from;
-    while (cursor.at < end) this.push(readVarint32(cursor));
-  }
-
-  /** As Go prints a list. */
-  shown(): string {
-    const shown = Array.from(this.#kept.subarray(0, Math.min(this.#count, REFS_SHOWN_MAX)));
-    return `[${shown.join(" ")}${this.#count > REFS_SHOWN_MAX ? " ..." : ""}]`;
-  }
 }
