@@ -56,6 +56,22 @@ export function customHistogram(
   };
 }
 
+/** The same; numbers that stand in a larger buffer are copied, since one view of it keeps all of it in memory. */
+export function withOwnNumbers(histogram: NativeHistogram): NativeHistogram {
+  const { positiveCounts, negativeCounts, customValues } = histogram;
+  if (isWhole(positiveCounts) && isWhole(negativeCounts) && isWhole(customValues)) return histogram;
+  return {
+    ...histogram,
+    positiveCounts: positiveCounts.slice(),
+    negativeCounts: negativeCounts.slice(),
+    customValues: customValues.slice(),
+  };
+}
+
+function isWhole({ byteLength, buffer }: Float64Array): boolean {
+  return byteLength === buffer.byteLength;
+}
+
 /** Observations at or below each of the custom bounds. */
 export function cumulativeCustomCounts({ customValues, positiveSpans, positiveCounts }: NativeHistogram): number[] {
   const counts = new Float64Array(customValues.length + 1);

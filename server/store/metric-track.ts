@@ -5,7 +5,7 @@
  */
 
 import { ArraySlab } from "../model/array-slab.ts";
-import type { NativeHistogram } from "../model/histogram.ts";
+import { type NativeHistogram, withOwnNumbers } from "../model/histogram.ts";
 import { plainHistograms } from "../model/histogram-columns.ts";
 import type { SampleRoom } from "../model/sample-room.ts";
 import {
@@ -137,7 +137,7 @@ export function pushSample(track: Track, sample: Sample): number {
   if (histogram !== undefined) {
     const bytes = HISTOGRAM_OBJECT_BYTES + 8 * (histogram.positiveCounts.length + histogram.negativeCounts.length);
     track.histograms ??= [];
-    track.histograms[at] = histogram;
+    track.histograms[at] = withOwnNumbers(histogram);
     track.histogramBytes += bytes;
     track.histogramCount++;
     grew += bytes;
@@ -168,8 +168,9 @@ export function insertSorted(track: Track, sample: Sample): number {
   values[base + at] = sample.value;
   if (starts !== undefined) starts[at] = sample.startMs;
   if (histograms !== undefined) {
+    const { [last]: own } = histograms;
     for (let i = last; i > at; i--) histograms[i] = histograms[i - 1];
-    histograms[at] = sample.histogram;
+    histograms[at] = own;
   }
   return grew;
 }

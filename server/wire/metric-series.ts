@@ -18,7 +18,7 @@ import {
   STALE_NAN_BITS,
 } from "../model/series.ts";
 import type { Attribute, Scope } from "../model/span-batch.ts";
-import { customHistogramOf, type ExponentialPoint, nativeHistogramOf } from "./otlp-buckets.ts";
+import { customHistogramOf, type ExponentialPoint, nativeHistogramOf, packedNumbers } from "./otlp-buckets.ts";
 import type { MalformedBody } from "./otlp-envelope.ts";
 import { exemplarLabels, named, OtlpLabels, TARGET_INFO, withLabel } from "./otlp-labels.ts";
 import type { OtlpRest } from "./otlp-rest.ts";
@@ -49,7 +49,8 @@ const DELTA = 1;
 /** Stands in `pointOf` for series that are no point's. */
 export const NO_POINT = 0xffff_ffff;
 
-const staleValues = new Float64Array(BigUint64Array.of(STALE_NAN_BITS).buffer);
+const STALE = new Float64Array(BigUint64Array.of(STALE_NAN_BITS).buffer);
+const NOT_A_FLOAT = Float64Array.of(Number.NaN);
 
 /** Why a point is left out, in the words of `thalweg_ingest_rejected_total`. */
 type PointRejectReason =
@@ -185,6 +186,9 @@ export class MetricSeries {
   #targetInfoSeen = new Set<string>();
   #metric: MetricKind = { kind: "gauge", monotonic: false, temporality: CUMULATIVE };
   #name = "";
+  /** Those of the series before: most that come together have the same. */
+  #time = packedNumbers([0]);
+  #start = packedNumbers([0]);
   /** Why no point of the metric at hand is taken. */
   #fault: PointRejectReason | undefined;
 
@@ -378,12 +382,12 @@ export class MetricSeries {
     const exemplars = this.#exemplarsOf(point);
     // A stale marker is a float, of histogram series too.
     if ((point.flags & NO_RECORDED_VALUE) !== 0) this.#append(number, base, point, 0, exemplars);
-    else this.#push(number, base, point, { values: Float64Array.of(Number.NaN), histogram, exemplars });
+    else this.#push(number, base, point, { values: NOT_A_FLOAT, histogram, exemplars });
   }
 
   #append(number: number, labels: Labels, point: MetricPoint, value: number, exemplars?: readonly Exemplar[]): void {
     const isStale = (point.flags & NO_RECORDED_VALUE) !== 0;
-    const values = isStale ? staleValues.slice() : Float64Array.of(value);
+    const values = isStale ? STALE : packedNumbers([value]);
     this.#push(number, labels, point, { values, histogram: undefined, exemplars });
   }
 
@@ -395,15 +399,25 @@ export class MetricSeries {
     this.#pointOf.push(number);
     this.#series.push({
       labels,
-      timestampsMs: Float64Array.of(timeMs),
+      timestampsMs: this.#timeOf(timeMs),
       values,
       histograms: histogram === undefined ? undefined : [histogram],
-      startsMs: startMs === 0 ? undefined : Float64Array.of(startMs),
+      startsMs: startMs === 0 ? undefined : this.#startOf(startMs),
       // Neither a stale marker nor what tells of a resource is a number to add.
       increments: number !== NO_POINT && this.#metric.temporality === DELTA && (flags & NO_RECORDED_VALUE) === 0,
       untold: number === NO_POINT,
       exemplars: exemplars === undefined || exemplars.length === 0 ? undefined : exemplars,
     });
+  }
+
+  #timeOf(timeMs: number): Float64Array {
+    if (this.#time[0] !== timeMs) this.#time = packedNumbers([timeMs]);
+    return this.#time;
+  }
+
+  #startOf(startMs: number): Float64Array {
+    if (this.#start[0] !== startMs) this.#start = packedNumbers([startMs]);
+    return this.#start;
   }
 
   /** In the order they came; those that cannot be kept are counted. A point without a value has none. */

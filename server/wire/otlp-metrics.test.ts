@@ -187,6 +187,27 @@ test("exponential histograms become native ones; finer scales are merged, coarse
   assert.equal(thresholdOf(-1), 1e-128, "no width");
 });
 
+test("numbers of many points stand in a few buffers, since each takes long to hand to another thread", () => {
+  const dataPoints = Array.from({ length: 500 }, (_, i) => ({
+    attributes: [{ key: "id", value: { intValue: i } }],
+    timeUnixNano: `${1_700_000_000 + i}000000000`,
+    startTimeUnixNano: `${1_600_000_000 + i}000000000`,
+    count: "3",
+    positive: { offset: i, bucketCounts: ["1", "2"] },
+  }));
+  const { series } = decodedOf([{ name: "x", exponentialHistogram: { aggregationTemporality: 2, dataPoints } }]);
+  const buffers = new Set<ArrayBufferLike>();
+  for (const [i, { timestampsMs, values, startsMs, histograms }] of series.slice(0, dataPoints.length).entries()) {
+    const { positiveCounts, negativeCounts } = histograms?.[0] ?? assert.fail();
+    assert.deepEqual([timestampsMs[0], startsMs?.[0]], [1_700_000_000_000 + 1000 * i, 1_600_000_000_000 + 1000 * i]);
+    assert.deepEqual([...positiveCounts], [1, 2]);
+    for (const { buffer } of [timestampsMs, values, startsMs ?? values, positiveCounts, negativeCounts]) {
+      buffers.add(buffer);
+    }
+  }
+  assert.ok(buffers.size <= 4, `${buffers.size} buffers`);
+});
+
 test("a point without a recorded value is a stale marker, of histograms too", () => {
   const flags = 1;
   const { series } = decodedOf([
