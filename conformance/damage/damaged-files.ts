@@ -42,7 +42,7 @@ interface Damage {
   readonly from: number;
   /** First byte behind the damage; infinite for a cut. */
   readonly to: number;
-  /** A torn end is what a kill leaves: nobody is told. */
+  /** A cut between two writes leaves nothing to see: nobody is told. */
   readonly silent?: boolean;
   readonly apply: (path: string) => void;
 }
@@ -95,8 +95,10 @@ function cuts(pristine: Pristine): Damage[] {
     return { name, file, from, to: Number.POSITIVE_INFINITY, silent, apply: (path) => truncateSync(path, from) };
   };
   const logs = [
-    ...pristine.walEnds.flatMap((end) => [-1, 0, 1].map((beside) => cut(pristine.wal, end + beside, true))),
-    ...pristine.segmentEnds.flatMap((end) => [-1, 0, 1].map((beside) => cut(pristine.segment, end + beside, true))),
+    ...pristine.walEnds.flatMap((end) => [-1, 0, 1].map((beside) => cut(pristine.wal, end + beside, beside === 0))),
+    ...pristine.segmentEnds.flatMap((end) =>
+      [-1, 0, 1].map((beside) => cut(pristine.segment, end + beside, beside === 0)),
+    ),
   ];
   const files = [...pristine.dayFiles, ...pristine.blocks].flatMap((file) => {
     const size = sizeOf(pristine, file);

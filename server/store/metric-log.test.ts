@@ -18,6 +18,7 @@ import {
   seriesOf,
   valuesOf,
 } from "./metric-fixture.ts";
+import { readStretches } from "./metric-log-record.ts";
 
 const H = labels("h");
 const N: Matcher[] = [{ name: "__name__", kind: "=", value: "n" }];
@@ -190,17 +191,24 @@ test("a log cut at any byte loses no whole record before the cut", async (t) => 
   const name = (await readdir(join(directory, "wal")))[0] ?? "";
   const whole = await readFile(join(directory, "wal", name));
   assert.equal(whole.length, ends[ends.length - 1]);
+  const isWholeAt = (end: number) => [...readStretches(whole.subarray(0, end))].every(({ kind }) => kind === "payload");
   for (let cut = 0; cut <= whole.length; cut++) {
     const tail = cut % 3 === 0 ? Buffer.alloc(50) : Buffer.alloc(0); // a power cut can leave zeros behind
     const image = await withLog(t, name, Buffer.concat([whole.subarray(0, cut), tail]));
-    const damage: unknown[] = [];
+    const damage: ThalwegError[] = [];
     const opened = await openMetrics(image, { onDamage: (found) => damage.push(found) });
     const [n] = await opened.reader.select(N, 0, Number.MAX_SAFE_INTEGER);
     // A cut inside a record's own last zeros is none once zeros follow it.
     const whole0 = (end: number) => tail.length > 0 && whole.subarray(cut, end).every((byte) => byte === 0);
     const kept = ends.filter((end) => end <= cut || whole0(end)).length;
     assert.equal(n?.values.length ?? 0, kept, `cut at ${cut}`);
-    if (tail.length === 0) assert.deepEqual(damage, [], `cut at ${cut} is no damage`);
+    if (tail.length === 0) {
+      const [torn] = damage;
+      const end = whole.subarray(Number(torn?.values["offset"] ?? cut), cut);
+      assert.equal(damage.length, end.length === 0 ? 0 : 1, `cut at ${cut} is told where it cuts a record`);
+      if (torn !== undefined) assert.deepEqual(await readFile(String(torn.values["quarantine"])), end);
+      else assert.ok(isWholeAt(cut), `cut at ${cut} is not told`);
+    }
     await opened.append([{ labels: labels("n"), timestampMs: START_MS + 100, value: 100 }]);
     const before = await allOf(opened);
     await opened.close();

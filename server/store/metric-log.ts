@@ -7,7 +7,7 @@
  */
 
 import { type FileHandle, open, readdir, readFile, rename, rm, stat, truncate, unlink } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { BytesEndError } from "../model/byte-reader.ts";
 import { makePrivateDirectory, renameDurably, syncDirectory } from "../platform/files.ts";
 import { type KnownLabels, type LogVisitor, readPayload, readStretches } from "./metric-log-record.ts";
@@ -25,7 +25,7 @@ const SYNC_EVERY_MS = 1_000;
 /** When a write is acknowledged: on the disk, or on its way there within a second. */
 export type LogDurability = "always" | "interval";
 
-/** Bytes of the log that could not be read. The rest of the file is used, the original is kept as `quarantine`. */
+/** Bytes of the log that could not be read. The rest of the file is used, the original is kept as `quarantine`, of a torn end the end. */
 export interface LogDamage {
   readonly file: string;
   readonly offset: number;
@@ -276,8 +276,8 @@ export class MetricLog {
 /**
  * Opens the log and reads all of it.
  *
- * A write that never finished is cut off. Damaged bytes are stepped over; the file they were in is set aside and
- * replaced by one with the readable records.
+ * A write that never finished is cut off, told and kept unless it is zeros. Damaged bytes are stepped over; the file they
+ * were in is set aside and replaced by one with the readable records.
  *
  * @param nowMs Unix milliseconds, for the name of a file set aside.
  * @returns The log, which starts a new segment at the first write, and the damage found.
@@ -360,7 +360,16 @@ async function readSegment(
   good.push(bytes.subarray(goodFrom));
   const length = good.reduce((sum, part) => sum + part.length, 0);
   if (damage.length > damageBefore) await replaceDamaged(path, quarantine, good);
-  else if (tornAt !== undefined) await truncate(path, tornAt);
+  else if (tornAt !== undefined) {
+    const end = bytes.subarray(tornAt);
+    // A kill tears a write that nobody was told of, a cut from outside one that somebody was: it is told either way.
+    if (end.some((byte) => byte !== 0)) {
+      await writePrivately(quarantine, [end]);
+      await syncDirectory(dirname(path));
+      damage.push({ file: path, offset: tornAt, bytes: end.length, why: "its last write did not end", quarantine });
+    }
+    await truncate(path, tornAt);
+  }
   return { number, path, bytes: length, declaredBytes: 0, maxMs };
 }
 
@@ -377,15 +386,19 @@ function readChecked(payload: Uint8Array, visitor: LogVisitor, known: KnownLabel
 
 async function replaceDamaged(path: string, quarantine: string, good: readonly Uint8Array[]): Promise<void> {
   const replacement = `${path}.new`;
-  const handle = await open(replacement, "w", PRIVATE_FILE_MODE);
+  await writePrivately(replacement, good);
+  await rename(path, quarantine);
+  await renameDurably(replacement, path);
+}
+
+async function writePrivately(path: string, parts: readonly Uint8Array[]): Promise<void> {
+  const handle = await open(path, "w", PRIVATE_FILE_MODE);
   try {
-    for (const part of good) await handle.writeFile(part);
+    for (const part of parts) await handle.writeFile(part);
     await handle.sync();
   } finally {
     await handle.close();
   }
-  await rename(path, quarantine);
-  await renameDurably(replacement, path);
 }
 
 async function dropOldQuarantine(directory: string): Promise<void> {
