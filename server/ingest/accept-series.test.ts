@@ -84,16 +84,18 @@ test("acceptSeries: what is kept, refused and left out is told and adds up", asy
     exemplars: 1,
     faults: [
       "bad labels",
-      'out of bounds: timestamp is too far in the future for series {__name__="a"} (and 2 more)',
+      'out of bounds: timestamp is too far in the future for series {__name__="a"}',
       '3 observations found in buckets, but the Count field is 9: histogram\'s observation count should equal the number of observations found in the buckets (in absence of NaN) for series {__name__="h"}',
+      "and 2 more for the same reasons",
     ],
     refusedSeries: new Set([0, 1, 2]),
     refusedFor: new Set(["timestamp", "histogram_invalid"]),
   });
   const second = await acceptSeries(deps, written([series("a", [0, 1, 2], { values: Float64Array.of(0, 1, 5) })]));
   assert.deepEqual(second.kind === "written" && second.faults, [
-    'out of order sample for series {__name__="a"} (and 1 more)',
+    'out of order sample for series {__name__="a"}',
     'duplicate sample for timestamp 2; overrides not allowed: existing 1, new value 5 for series {__name__="a"}',
+    "and 1 more for the same reasons",
   ]);
   const count = (metric: "stored" | "rejected", reason?: string) =>
     metric === "stored"

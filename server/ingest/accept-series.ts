@@ -78,7 +78,8 @@ export async function acceptSeries(
   const { rows, series } = rowsWithin(write, maxMs);
   const ahead = { text: "", more: -1 };
   const coarse = withinTime(series, { maxMs, ledger, ahead, refusedSeries }).map(coarser);
-  if (ahead.more >= 0) faults.push(sentenceOf(ahead));
+  const told = new Told(faults);
+  if (ahead.more >= 0) told.tell(ahead);
   let outcome: AppendOutcome;
   try {
     outcome = coarse.length === 0 && rows === undefined ? NOTHING : await deps.writer.appendSeries(coarse, rows);
@@ -91,8 +92,9 @@ export async function acceptSeries(
   for (const index of outcome.refusedSeries) refusedSeries.add(index);
   for (const refusal of outcome.refusals) {
     // Version 1 says nothing of exemplars.
-    if (refusal.of === "samples" || write.version === 2) faults.push(sentenceOf(refusal));
+    if (refusal.of === "samples" || write.version === 2) told.tell(refusal);
   }
+  told.end();
   const { unreported } = outcome;
   const floats = outcome.samples + unreported.samples;
   const stale = Math.min(write.staleHistograms, floats);
@@ -183,8 +185,23 @@ interface TimeLimit {
   readonly refusedSeries: Set<number>;
 }
 
-function sentenceOf({ text, more }: Pick<ToldRefusal, "text" | "more">): string {
-  return more > 0 ? `${text} (and ${more} more)` : text;
+/** Puts Prometheus' own sentence of each reason, with the series that it met first, and at the end how often they came again. */
+class Told {
+  readonly #faults: string[];
+  #more = 0;
+
+  constructor(faults: string[]) {
+    this.#faults = faults;
+  }
+
+  tell({ text, more }: Pick<ToldRefusal, "text" | "more">): void {
+    this.#faults.push(text);
+    this.#more += more;
+  }
+
+  end(): void {
+    if (this.#more > 0) this.#faults.push(`and ${this.#more} more for the same reasons`);
+  }
 }
 
 /** The write as it is, or all of it as series where a row is too far ahead of the clock. */
