@@ -11,7 +11,7 @@ import { EXPONENTIAL_SCHEMA_MAX } from "../model/histogram.ts";
 import { isTooFine, reduceResolution } from "../model/histogram-resolution.ts";
 import { labelsText } from "../model/labels-text.ts";
 import type { FloatRows, SeriesToAppend } from "../model/series.ts";
-import type { AppendOutcome, StoreWriter, ToldRefusal } from "../store/writer.ts";
+import type { AppendOutcome, StoreWriter } from "../store/writer.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
 import { type RemoteWrite, seriesOfWrite } from "../wire/remote-write.ts";
 
@@ -78,8 +78,6 @@ export async function acceptSeries(
   const { rows, series } = rowsWithin(write, maxMs);
   const ahead = { text: "", more: -1 };
   const coarse = withinTime(series, { maxMs, ledger, ahead, refusedSeries }).map(coarser);
-  const told = new Told(faults);
-  if (ahead.more >= 0) told.tell(ahead);
   let outcome: AppendOutcome;
   try {
     outcome = coarse.length === 0 && rows === undefined ? NOTHING : await deps.writer.appendSeries(coarse, rows);
@@ -90,11 +88,12 @@ export async function acceptSeries(
   }
   ledger.settle(outcome);
   for (const index of outcome.refusedSeries) refusedSeries.add(index);
-  for (const refusal of outcome.refusals) {
-    // Version 1 says nothing of exemplars.
-    if (refusal.of === "samples" || write.version === 2) told.tell(refusal);
-  }
-  told.end();
+  // Version 1 says nothing of exemplars.
+  const refusals = outcome.refusals.filter(({ of }) => of === "samples" || write.version === 2);
+  const told = ahead.more >= 0 ? [ahead, ...refusals] : refusals;
+  faults.push(...told.map(({ text }) => text));
+  const more = told.reduce((sum, refusal) => sum + refusal.more, 0);
+  if (more > 0) faults.push(`and ${more} more for the same reasons`);
   const { unreported } = outcome;
   const floats = outcome.samples + unreported.samples;
   const stale = Math.min(write.staleHistograms, floats);
@@ -183,25 +182,6 @@ interface TimeLimit {
   /** What to tell of those beyond it: the first, and how many more. */
   readonly ahead: { text: string; more: number };
   readonly refusedSeries: Set<number>;
-}
-
-/** Puts Prometheus' own sentence of each reason, with the series that it met first, and at the end how often they came again. */
-class Told {
-  readonly #faults: string[];
-  #more = 0;
-
-  constructor(faults: string[]) {
-    this.#faults = faults;
-  }
-
-  tell({ text, more }: Pick<ToldRefusal, "text" | "more">): void {
-    this.#faults.push(text);
-    this.#more += more;
-  }
-
-  end(): void {
-    if (this.#more > 0) this.#faults.push(`and ${this.#more} more for the same reasons`);
-  }
 }
 
 /** The write as it is, or all of it as series where a row is too far ahead of the clock. */
