@@ -7,6 +7,7 @@ import { type CounterResetHint, CUSTOM_BUCKETS_SCHEMA, type NativeHistogram } fr
 import { plainHistograms, writeHistograms } from "../../model/histogram-columns.ts";
 import type { EncodedHistograms, SeriesSamples } from "../../model/series.ts";
 import { type FedSeries, fedSeries } from "./encoded-columns.ts";
+import { randomOf } from "./histogram/random.testkit.ts";
 import { KnownLabels, SentLabels } from "./packed-labels.ts";
 import { packSamples, unpackSamples } from "./packed-samples.ts";
 import { evaluateQuery, PROMQL_DEFAULTS, planQuery } from "./query.ts";
@@ -17,16 +18,6 @@ import type { WindowCall } from "./window-numbers.ts";
 const STEP_MS = 15_000;
 const SAMPLES = 200;
 const clock = { monotonicMs: () => performance.now() };
-
-function randomOf(seed: number): (max: number) => number {
-  let x = Math.imul(seed + 1, 0x9e37_79b1) | 1;
-  return (max) => {
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    return (x >>> 0) % max;
-  };
-}
 
 interface Kind {
   readonly schema: number;

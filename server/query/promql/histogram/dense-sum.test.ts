@@ -4,6 +4,7 @@ import { type DenseTable, FIRST_BUCKET_ROW, histogramOfTable } from "./dense-his
 import { DenseSum } from "./dense-sum.ts";
 import { compactHistogram } from "./float-histogram.ts";
 import { HistogramSum } from "./histogram-accumulator.ts";
+import { randomOf } from "./random.testkit.ts";
 
 const COLUMNS = 9;
 const ROWS = 4;
@@ -11,16 +12,6 @@ const ROWS = 4;
 const NUMBERS = [0, 0.1, -0.3, 1e16, -1e16, 3e-9, 7, Number.MAX_VALUE, 1e-320, -1e-320];
 /** For the sum alone: the other numbers are finite in a table. */
 const SUMS = [...NUMBERS, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN];
-
-function randomOf(seed: number): (max: number) => number {
-  let x = Math.imul(seed + 1, 0x9e37_79b1) | 1;
-  return (max) => {
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    return (x >>> 0) % max;
-  };
-}
 
 function tableOf(pick: (max: number) => number): DenseTable {
   const numbers = new Float64Array((FIRST_BUCKET_ROW + ROWS) * COLUMNS);
